@@ -1,0 +1,3 @@
+//! The `treecast` command.
+
+fn main() {}
