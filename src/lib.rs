@@ -4,3 +4,9 @@
 //! at any relay fans out hop by hop along a tree computed for that group, and
 //! every relay keeps a durable backlog per subscription, so a receiver that is
 //! down still gets it later.
+
+pub mod id;
+pub mod limits;
+
+pub mod log;
+pub mod wire;

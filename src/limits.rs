@@ -1,0 +1,111 @@
+//! Every bound of the system, in one place: its unit, its reason, and what
+//! happens when it is reached. Relations between bounds are checked when the
+//! crate is compiled.
+
+/// Bytes of a name (group, relay, subscription): longer ones are refused.
+/// Names live in memory for every group and subscription.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of a subject inside a group: longer ones are refused.
+pub const SUBJECT_BYTES_MAX: usize = 1024;
+
+/// Bytes of all headers of one message together: more are refused.
+pub const HEADERS_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of one message's payload that a group takes unless told otherwise.
+pub const MESSAGE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+
+/// Bytes of one message's payload that any group can be told to take.
+pub const MESSAGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Records in one run: an offset table for more would no longer be small.
+pub const RUN_RECORDS_MAX: u32 = 65_536;
+
+/// Bytes of the records of one run. One message of the largest size fits.
+pub const RUN_BYTES_MAX: usize = MESSAGE_BYTES_MAX as usize + 2 * HEADERS_BYTES_MAX;
+
+/// Bytes a publisher gathers into one run before it sends it: large enough
+/// that the cost of a frame vanishes, small enough that a run is not a delay.
+pub const RUN_BYTES_TARGET: usize = 128 * 1024;
+
+/// Bytes of a frame's body: a longer one closes the session before anything
+/// is allocated for it.
+pub const FRAME_BYTES_MAX: usize = RUN_BYTES_MAX + 4096;
+
+/// Bytes of a control frame's body (CBOR): a longer one closes the session.
+pub const CONTROL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one segment file of the log unless told otherwise.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 128 * 1024 * 1024;
+
+/// Bytes of one segment file at the least: one block with the largest run fits
+/// into the default segment, and tests use small ones.
+pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+
+/// Bytes of runs that one commit takes at the most; the rest waits for the
+/// next. It bounds how long a single sync can take.
+pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of runs handed to the log and not yet durable; a session that would
+/// add to more waits, and with it its sender.
+pub const UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of recent runs kept in memory for readers that are nearly up to date.
+pub const TAIL_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes that one cold read takes from disk at a time.
+pub const READ_BYTES: usize = 256 * 1024;
+
+/// Messages delivered and not yet acked, per subscription, unless told otherwise.
+pub const WINDOW_DEFAULT: u32 = 1024;
+
+/// Messages delivered and not yet acked, per subscription, at the most: the
+/// bitmap of acks out of order then takes 8 KiB.
+pub const WINDOW_MAX: u32 = 65_536;
+
+/// Messages that were nacked and wait for redelivery, per subscription; more
+/// hold the cursor's window and so pause delivery.
+pub const PARKED_MAX: usize = 1024;
+
+/// Ranges of producer sequences kept beside the floor, per producer and group;
+/// when there are more, the oldest gap is taken as lost for ever.
+pub const PRODUCER_RANGES_MAX: usize = 64;
+
+/// Producers remembered per group; when there are more, the longest idle one is forgotten.
+pub const PRODUCERS_MAX: usize = 4096;
+
+/// Milliseconds a producer is remembered after its last message, unless told otherwise: 7 days.
+pub const PRODUCER_IDLE_MS_DEFAULT: u64 = 7 * 24 * 3600 * 1000;
+
+/// Milliseconds a subscriber may take to ack before a message is delivered again, unless told otherwise.
+pub const ACK_WAIT_MS_DEFAULT: u64 = 30_000;
+
+/// Groups per relay: each costs about a kilobyte of memory.
+pub const GROUPS_MAX: usize = 1_000_000;
+
+/// Subscriptions per relay: each costs about half a kilobyte of memory.
+pub const SUBSCRIPTIONS_MAX: usize = 4_000_000;
+
+/// Sessions per relay; more are told so and closed.
+pub const SESSIONS_MAX: usize = 65_536;
+
+/// Groups or subscriptions one session may have open at once.
+pub const SESSION_HANDLES_MAX: usize = 65_536;
+
+/// Requests of one session without an answer; more close it.
+pub const SESSION_REQUESTS_MAX: usize = 4096;
+
+/// Bytes of puts that one session may have without an answer. It is the
+/// session's credit, told in the hello; more wait in the socket.
+pub const SESSION_PUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes that wait to be written to one session; at more, delivery to it pauses.
+pub const SESSION_OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX as usize + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX < RUN_BYTES_MAX);
+const _: () = assert!(RUN_BYTES_TARGET < RUN_BYTES_MAX);
+const _: () = assert!(CONTROL_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!((RUN_BYTES_MAX as u64) < SEGMENT_BYTES_DEFAULT);
+const _: () = assert!(WINDOW_DEFAULT <= WINDOW_MAX);
+const _: () = assert!(COMMIT_BYTES_MAX <= UNSYNCED_BYTES_MAX);

@@ -1,0 +1,302 @@
+//! The log: one append-only order for everything that a relay must not forget.
+//!
+//! The log knows groups, streams and indexes only as numbers, runs only by
+//! their headers, and the relay's own state only as bytes. It knows nothing of
+//! subscriptions, links or time. It is blocking code without a runtime: the
+//! server calls [`Log::append`] and [`Log::tail`] from the driver, since they
+//! never wait for a disk, and [`Log::read`] from a pool of threads.
+//!
+//! Promises:
+//! - Entries become durable in the order in which they were appended, and
+//!   numbers are dense: when `n` is durable, so is everything before it.
+//! - After a restart exactly a prefix of what was appended is there, and it
+//!   contains at least what was reported durable.
+//! - What is read is what was appended: damage is found by hashes and given as
+//!   [`Piece::Missing`], never as other bytes and never as silence.
+//! - A sync that fails is never tried again: the log is poisoned, refuses
+//!   everything, and reports [`LogEvent::Failed`].
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Epoch, GroupNumber, Index, LinkId, StreamNumber, WallTime};
+use crate::wire::run::{Run, StoredRun};
+
+pub mod storage;
+
+/// The number of an entry: 1, 2, 3, … over the whole life of a log. 0 stands
+/// for "before the first".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EntryNumber(pub u64);
+
+impl EntryNumber {
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for EntryNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// One thing to remember.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Records of a stream, inserted into a group.
+    Run(RunEntry),
+    /// A change of the relay's own state: its meaning is the relay's business.
+    State(Bytes),
+}
+
+/// A run and its place in this relay's copy of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEntry {
+    /// The group.
+    pub group: GroupNumber,
+    /// The stream.
+    pub stream: StreamNumber,
+    /// The insertion index of the first record. Within a group, entries follow
+    /// one another without gaps, except that a gap may be left on purpose.
+    pub first_index: Index,
+    /// When it arrived here, by this relay's wall clock.
+    pub arrived: WallTime,
+    /// How old it was when it arrived, in milliseconds.
+    pub age_ms: u32,
+    /// The link over which it arrived; 0 for this relay's own sessions.
+    pub link: LinkId,
+    /// Header and records.
+    pub run: Run,
+}
+
+impl RunEntry {
+    /// The run as a reader will get it.
+    #[must_use]
+    pub fn stored(&self) -> StoredRun {
+        StoredRun {
+            stream: self.stream,
+            first_index: self.first_index,
+            arrived: self.arrived,
+            age_ms: self.age_ms,
+            link: self.link,
+            run: self.run.clone(),
+        }
+    }
+}
+
+/// Whether an append waits for a sync of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody waits for it: it is synced as soon as the disk is free.
+    Sync,
+    /// Nobody waits for it (cursors): it rides along with the next sync, or is
+    /// written without one when the log has been idle for a while.
+    Ride,
+}
+
+/// A part of a group's backlog, in order of insertion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Records.
+    Run(StoredRun),
+    /// Indexes that the log cannot give any more: half-open, `from..to`.
+    Missing {
+        /// The first index that is missing.
+        from: Index,
+        /// The first index that is not missing any more.
+        to: Index,
+        /// Why.
+        cause: MissingCause,
+    },
+}
+
+/// Why indexes cannot be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingCause {
+    /// Everything below the group's released index: it was let go on purpose.
+    Released,
+    /// The disk gave other bytes than were written; the range is quarantined.
+    Damaged,
+    /// The disk gave an error.
+    Unreadable,
+}
+
+/// What a log says by itself, from one of its threads. The receiver must not block.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LogEvent {
+    /// Everything up to and including this entry is durable.
+    Durable(EntryNumber),
+    /// Whether there is room for new messages. When there is not, entries of
+    /// state and runs that are already owed still have their reserve.
+    Room(bool),
+    /// A range of a group is damaged on disk and quarantined.
+    Damaged {
+        /// The group.
+        group: GroupNumber,
+        /// First damaged index.
+        from: Index,
+        /// First index after the damage.
+        to: Index,
+    },
+    /// A write or a sync failed: nothing more will become durable. Stop.
+    Failed(LogError),
+}
+
+/// Why a log does not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {file}: {source}")]
+    File {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file's name inside the data directory.
+        file: String,
+        /// What the operating system said.
+        source: std::sync::Arc<std::io::Error>,
+    },
+    /// A write or sync failed before; the log accepts nothing until the relay is restarted.
+    #[error("the log stopped after a failed write; restart the relay to recover")]
+    Poisoned,
+    /// There is no room, not even in the reserve.
+    #[error("the log has no room left: {needed} bytes needed, {free} free")]
+    Full {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free for this kind of entry.
+        free: u64,
+    },
+    /// Another process uses the data directory.
+    #[error("the data directory is in use by process {holder}")]
+    Locked {
+        /// Who holds the lock, as written in the lock file; `unknown` if it is not readable.
+        holder: String,
+    },
+    /// The directory belongs to another format version, store, or is not a store.
+    #[error("{file} is not usable: {reason}")]
+    Format {
+        /// The file's name inside the data directory.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// A relay's state as of a moment, in parts that were taken one after another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Each part with the number of the last entry that it includes. The order
+    /// and number of parts is the relay's business and must be the same on restore.
+    pub shards: Vec<(EntryNumber, Bytes)>,
+}
+
+/// An entry that is read again after a restart: runs without their bodies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// The place and header of a run; the body stays on disk.
+    Run {
+        /// The group.
+        group: GroupNumber,
+        /// The stream.
+        stream: StreamNumber,
+        /// The insertion index of the first record.
+        first_index: Index,
+        /// When it arrived here.
+        arrived: WallTime,
+        /// The header.
+        header: crate::wire::run::RunHeader,
+        /// The body, for kinds other than data; empty for data.
+        body: Bytes,
+    },
+    /// A change of the relay's own state.
+    State(Bytes),
+}
+
+/// What a log was found to be when it was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// This boot: the storage, the raised counter, the new nonce. It is durable.
+    pub epoch: Epoch,
+    /// Whether the log before was stopped cleanly, so that nothing can be missing at its end.
+    pub clean: bool,
+    /// The newest complete snapshot; empty for a new directory.
+    pub snapshot: Snapshot,
+    /// The last entry in the log. New entries are numbered from the next one.
+    pub last: EntryNumber,
+    /// Bytes that were cut from the tail because they were not a whole block.
+    pub torn_bytes: u64,
+    /// Ranges found damaged while opening.
+    pub damaged: Vec<(GroupNumber, Index, Index)>,
+}
+
+/// How much a log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// Bytes in files, recycled and empty segments included.
+    pub file_bytes: u64,
+    /// Bytes of blocks that somebody may still need.
+    pub live_bytes: u64,
+    /// Bytes that can still be taken from the file system or from empty segments.
+    pub free_bytes: u64,
+    /// Segment files in use.
+    pub segments: u32,
+    /// Segment files that wait to be used again.
+    pub spare_segments: u32,
+    /// Commits since the start, each one sync.
+    pub commits: u64,
+    /// Bytes written by commits since the start.
+    pub committed_bytes: u64,
+}
+
+/// A log, as the server sees it. All methods can be called from any thread.
+pub trait Log: Send + Sync {
+    /// Queues `entries` behind all others and returns the number of the last.
+    /// Never waits for the disk.
+    ///
+    /// # Errors
+    /// [`LogError::Poisoned`] after a failed write. Room is not asked for here:
+    /// the log says [`LogEvent::Room`] early enough that what is on its way fits.
+    fn append(&self, entries: Vec<Entry>, urgency: Urgency) -> Result<EntryNumber, LogError>;
+
+    /// Reads from memory: the durable pieces of `group` from `from` on, at
+    /// least one and about `bytes_max` bytes of them. An empty answer says that
+    /// `from` is beyond the end; `None` that [`Log::read`] must be asked.
+    /// Never waits for the disk.
+    fn tail(&self, group: GroupNumber, from: Index, bytes_max: usize) -> Option<Vec<Piece>>;
+
+    /// Reads from disk: the durable pieces of `group` from `from` on, at least
+    /// one and about `bytes_max` bytes. An empty answer says that `from` is
+    /// beyond the end. May block.
+    ///
+    /// # Errors
+    /// Only when the log is poisoned; damage and read errors are [`Piece::Missing`].
+    fn read(&self, group: GroupNumber, from: Index, bytes_max: usize) -> Result<Vec<Piece>, LogError>;
+
+    /// Says that nobody needs `group` below `below` any more, which is durable
+    /// knowledge. `Index(u64::MAX)` for a removed group. Never goes back.
+    fn release(&self, group: GroupNumber, below: Index);
+
+    /// Makes `snapshot` durable; entries that all of its parts include are not
+    /// replayed again. May block: called from a thread of its own.
+    ///
+    /// # Errors
+    /// When it cannot be written. The snapshot before stays in force.
+    fn snapshot(&self, snapshot: Snapshot) -> Result<(), LogError>;
+
+    /// How much is held.
+    fn space(&self) -> Space;
+
+    /// Syncs what was appended, notes that the end is clean, and stops. May block.
+    ///
+    /// # Errors
+    /// When the last sync failed: the next start recovers as after a crash.
+    fn stop(&self) -> Result<(), LogError>;
+}
