@@ -8,5 +8,8 @@
 pub mod id;
 pub mod limits;
 
+pub mod topology;
+
 pub mod log;
+pub mod relay;
 pub mod wire;
