@@ -13,3 +13,5 @@ pub mod topology;
 pub mod log;
 pub mod relay;
 pub mod wire;
+
+pub mod client;

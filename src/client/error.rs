@@ -1,0 +1,82 @@
+//! What can go wrong for an application.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::wire::body::{Refusal, RefusalCode};
+
+/// Why something was not done. Cheap to clone: one lost connection may be the
+/// answer to many.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No relay can be reached at the address. Nothing was done.
+    #[error("no relay can be reached at `{address}`: {source}")]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// What the operating system says.
+        source: Arc<io::Error>,
+    },
+    /// The relay says no, and why. Nothing was done.
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    /// The session ended, by the relay, by the network or by this side. What
+    /// was asked and has no answer may have been done.
+    #[error("the session ended: {reason}")]
+    Closed {
+        /// Why.
+        reason: String,
+    },
+    /// There was no answer in time. What was asked may still be done.
+    #[error("no answer in time")]
+    Deadline,
+    /// The other side does not keep to the protocol; the connection is given up.
+    #[error("the relay does not keep to the protocol: {0}")]
+    Protocol(String),
+}
+
+impl ClientError {
+    pub(super) fn unreachable(address: &str, source: io::Error) -> Self {
+        Self::Unreachable { address: address.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(super) fn closed(reason: impl Into<String>) -> Self {
+        Self::Closed { reason: reason.into() }
+    }
+
+    pub(super) fn protocol(what: impl std::fmt::Display) -> Self {
+        Self::Protocol(what.to_string())
+    }
+
+    pub(super) fn invalid(what: impl Into<String>) -> Self {
+        Self::Refused(Refusal::new(RefusalCode::Invalid, what))
+    }
+
+    /// Whether a new connection may bring another answer: the client itself
+    /// tries again then, where a publisher or a subscriber is concerned.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Closed { .. } | Self::Deadline | Self::Protocol(_) => true,
+            Self::Refused(refusal) => is_passing(refusal.code),
+        }
+    }
+}
+
+/// Whether a relay says so only for the moment, of itself and not of the request.
+pub(super) fn is_passing(code: RefusalCode) -> bool {
+    match code {
+        RefusalCode::NotReady | RefusalCode::Stopping => true,
+        RefusalCode::NotFound
+        | RefusalCode::Exists
+        | RefusalCode::Invalid
+        | RefusalCode::TooLarge
+        | RefusalCode::Quota
+        | RefusalCode::NoRoom
+        | RefusalCode::Limit
+        | RefusalCode::ProducerForgotten
+        | RefusalCode::Removed
+        | RefusalCode::NotPermitted => false,
+    }
+}

@@ -1,0 +1,287 @@
+//! The client library: what an application in Rust speaks to a relay with.
+//!
+//! A [`Client`] is one connection, made again when it is lost. It gives out
+//! [`Publisher`]s, which put messages into a group, and [`Subscriber`]s, which
+//! receive from a durable subscription or a queue; both survive the loss of the
+//! connection. A retry never inserts a message twice, and what was received
+//! and not acked comes again.
+//!
+//! It speaks [`crate::wire`] and knows nothing else of a relay.
+//!
+//! ```text
+//! Publisher ──► outbox ─┐                  ┌─► relay
+//! Client::request ──────┼─► writer ─ socket┤
+//! Subscriber ◄─ inbox ◄─┴── reader         └─◄
+//! ```
+//!
+//! Handles work on plain data under short locks (`outbox`, `inbox`) and leave
+//! a word for the writer; one task per client reads, writes and connects anew.
+//! Memory is bounded by the windows of publishers and subscribers.
+//!
+//! Lost with the connection, and how it is told:
+//! - a request without an answer: [`ClientError::Closed`]; it may have been done;
+//! - a put without an answer: nothing is lost, it is sent again;
+//! - a delivery that was not acked: comes again, with a higher attempt;
+//! - an ack that was not sent: kept and sent on the next connection.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), treecast::client::ClientError> {
+//! use treecast::client::Client;
+//!
+//! let client = Client::connect("127.0.0.1:7411").await?;
+//! let group = "news".parse().expect("a constant that is a name");
+//! let receipt = client.put(&group, "hello").await?;
+//! println!("{}", receipt.id.expect("it is no repeat"));
+//! # Ok(())
+//! # }
+//! ```
+
+mod acks;
+mod batch;
+mod connection;
+mod delivery;
+mod error;
+mod inbox;
+mod incoming;
+mod kept;
+mod message;
+mod outbox;
+mod publisher;
+mod random;
+mod session;
+mod shared;
+mod subscriber;
+mod ticket;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::id::{GroupName, SubscriptionName};
+use crate::limits;
+use crate::wire::body::{RelayHello, Reply, Request};
+
+pub use self::delivery::{Batch, BatchMessage, Delivery, Gap, Received};
+pub use self::error::ClientError;
+pub use self::message::{Message, MessageId, MessageIdError, PutReceipt};
+pub use self::outbox::PutFailure;
+pub use self::publisher::{Publisher, PublisherOptions};
+pub use self::subscriber::{AckMode, Subscriber, SubscriberOptions};
+pub use self::ticket::PutTicket;
+
+use self::kept::Kept;
+use self::publisher::PublisherShared;
+use self::shared::{Lifeline, Shared};
+use self::subscriber::SubscriberShared;
+
+/// How long to wait between two attempts to connect. Each wait is drawn between
+/// half of the delay and all of it, so that many clients do not come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first delay; [`limits::CLIENT_BACKOFF_MS_MIN`] by default. Doubled each time.
+    pub first: Duration,
+    /// The longest; [`limits::CLIENT_BACKOFF_MS_MAX`] by default.
+    pub max: Duration,
+    /// After so long without a session everything fails for good; `None`, the default: never.
+    pub give_up: Option<Duration>,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(limits::CLIENT_BACKOFF_MS_MIN),
+            max: Duration::from_millis(limits::CLIENT_BACKOFF_MS_MAX),
+            give_up: None,
+        }
+    }
+}
+
+/// How a [`Client`] connects.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// Where the relay listens: `host:port`.
+    pub address: String,
+    /// What the client calls itself, for the operator's lists; `client` by default.
+    pub name: String,
+    /// Time for one attempt to connect, the relay's hello included;
+    /// [`limits::CLIENT_CONNECT_MS`] by default.
+    pub connect_deadline: Duration,
+    /// Time for a request to be answered, over a new connection if it must be;
+    /// [`limits::CLIENT_REQUEST_MS`] by default.
+    pub request_deadline: Duration,
+    /// How to connect again when the connection is lost.
+    pub reconnect: Backoff,
+    /// Time between two pings: [`limits::CLIENT_PING_MS`] by default. After
+    /// [`limits::CLIENT_PINGS_UNHEARD_MAX`] of them without a sign the
+    /// connection counts as lost.
+    pub ping_interval: Duration,
+}
+
+impl ClientOptions {
+    /// The defaults, for a relay's address.
+    #[must_use]
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            name: "client".to_owned(),
+            connect_deadline: Duration::from_millis(limits::CLIENT_CONNECT_MS),
+            request_deadline: Duration::from_millis(limits::CLIENT_REQUEST_MS),
+            reconnect: Backoff::default(),
+            ping_interval: Duration::from_millis(limits::CLIENT_PING_MS),
+        }
+    }
+}
+
+/// One connection to a relay, made again when it is lost. Cheap to clone: all
+/// clones are the same connection.
+///
+/// The connection ends, with a goodbye, when the last clone and the last
+/// publisher and subscriber are dropped. It needs a tokio runtime with I/O and time.
+#[derive(Clone, Debug)]
+pub struct Client {
+    lifeline: Arc<Lifeline>,
+    kept: Arc<Kept>,
+}
+
+impl Client {
+    /// Connects to the relay at `host:port`.
+    ///
+    /// # Errors
+    /// When there is no relay, or it does not speak this protocol.
+    ///
+    /// # Cancel safety
+    /// There is no connection when it is dropped before it is ready.
+    pub async fn connect(address: &str) -> Result<Self, ClientError> {
+        Self::connect_with(ClientOptions::new(address)).await
+    }
+
+    /// Connects with options of one's own. One attempt: the back-off is for
+    /// connections that were there once.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    ///
+    /// # Cancel safety
+    /// As [`Client::connect`].
+    pub async fn connect_with(options: ClientOptions) -> Result<Self, ClientError> {
+        let greeted = session::connect(&options).await?;
+        let shared = Arc::new(Shared::new(options, greeted.hello.clone()));
+        tokio::spawn(connection::run(Arc::clone(&shared), greeted));
+        Ok(Self { lifeline: Arc::new(Lifeline::new(shared)), kept: Arc::default() })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.lifeline.shared()
+    }
+
+    /// What the relay said of itself when the connection was made (last).
+    #[must_use]
+    pub fn hello(&self) -> RelayHello {
+        self.shared().hello()
+    }
+
+    /// Why there is no connection at the moment; `None`: there is one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<ClientError> {
+        self.shared().trouble()
+    }
+
+    /// Asks the relay something, or tells it to do something.
+    ///
+    /// # Errors
+    /// When the relay refuses or does not answer in time. After
+    /// [`ClientError::Closed`] and [`ClientError::Deadline`] it may have been
+    /// done. Requests that only mean something to a [`Subscriber`] are refused.
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, the request may be done all the same.
+    pub async fn request(&self, request: Request) -> Result<Reply, ClientError> {
+        if let Request::Attach { .. } | Request::Detach { .. } | Request::Poll { .. } = request {
+            return Err(ClientError::invalid("this request is made by a subscriber: see Client::subscriber"));
+        }
+        self.shared().ask(request).await
+    }
+
+    /// A publisher for a group or queue. A group that does not exist is made.
+    ///
+    /// # Errors
+    /// When the relay refuses or does not answer in time.
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, the group may have been made.
+    pub async fn publisher(
+        &self,
+        group: GroupName,
+        options: PublisherOptions,
+    ) -> Result<Publisher, ClientError> {
+        let shared = Arc::new(PublisherShared::new(self.shared().next_member(), group, &options));
+        self.shared().add_publisher(&shared)?;
+        let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&self.lifeline));
+        self.in_time(shared.opened()).await?;
+        Ok(publisher)
+    }
+
+    /// A subscriber to a subscription; `None`: to a queue.
+    ///
+    /// # Errors
+    /// When the relay refuses or does not answer in time.
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, the subscription may have been made.
+    pub async fn subscriber(
+        &self,
+        group: GroupName,
+        name: Option<SubscriptionName>,
+        options: SubscriberOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let shared = SubscriberShared::new(Arc::clone(self.shared()), (group, name), &options);
+        let shared = Arc::new(shared);
+        self.shared().add_subscriber(&shared)?;
+        let subscriber = Subscriber::new(Arc::clone(&shared), Arc::clone(&self.lifeline), &options);
+        self.in_time(shared.attached()).await?;
+        Ok(subscriber)
+    }
+
+    /// A subscriber to a queue, competing with the queue's other receivers.
+    ///
+    /// # Errors
+    /// As [`Client::subscriber`].
+    ///
+    /// # Cancel safety
+    /// As [`Client::subscriber`].
+    pub async fn queue(
+        &self,
+        queue: GroupName,
+        options: SubscriberOptions,
+    ) -> Result<Subscriber, ClientError> {
+        self.subscriber(queue, None, options).await
+    }
+
+    async fn in_time<T>(&self, wait: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+        let deadline = self.shared().options.request_deadline;
+        match tokio::time::timeout(deadline, wait).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.trouble().unwrap_or(ClientError::Deadline)),
+        }
+    }
+
+    /// Says goodbye to the relay and waits until the connection is closed.
+    /// Publishers and subscribers that are left fail: close them before.
+    ///
+    /// # Cancel safety
+    /// The connection is closed in any case.
+    pub async fn close(self) {
+        self.kept.clear();
+        self.shared().stop();
+        self.shared().over().await;
+    }
+}
+
+/// What is inside is whole between any two statements: a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

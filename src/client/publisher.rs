@@ -1,0 +1,437 @@
+//! Putting many messages: batched, windowed, retried until the relay has them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use super::error::ClientError;
+use super::lock;
+use super::message::{Message, MessageStream, check};
+use super::outbox::{Outbox, OutboxOptions, Pushed, PutFailure, Taken};
+use super::shared::Lifeline;
+use super::ticket::PutTicket;
+use crate::id::{GroupName, ProducerId, ProducerSequence};
+use crate::limits;
+use crate::wire::body::Refusal;
+use crate::wire::frame::{AckLevel, PutDone};
+use crate::wire::run::Record;
+
+/// How a [`Publisher`] works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PublisherOptions {
+    /// Who puts. `None`: a random id that is forgotten soon after the last
+    /// session; retries within the life of the publisher insert once. An id of
+    /// one's own makes retries by a later process insert once too, if that
+    /// process counts on with [`PublisherOptions::first`].
+    pub producer: Option<ProducerId>,
+    /// Number of the first message at this producer; 1 by default.
+    pub first: ProducerSequence,
+    /// When a put counts as done; on the relay's disk by default.
+    pub level: AckLevel,
+    /// Messages without an answer, at most: then puts wait.
+    /// [`limits::CLIENT_WINDOW_MESSAGES`] by default.
+    pub window_messages: usize,
+    /// Bytes without an answer, at most; a larger message goes alone.
+    /// [`limits::CLIENT_WINDOW_BYTES`] by default.
+    pub window_bytes: usize,
+    /// Bytes gathered into one run; a larger message is a run of its own.
+    /// [`limits::RUN_BYTES_TARGET`] by default.
+    pub max_run_bytes: usize,
+}
+
+impl Default for PublisherOptions {
+    fn default() -> Self {
+        Self {
+            producer: None,
+            first: ProducerSequence(1),
+            level: AckLevel::Accepted,
+            window_messages: limits::CLIENT_WINDOW_MESSAGES,
+            window_bytes: limits::CLIENT_WINDOW_BYTES,
+            max_run_bytes: limits::RUN_BYTES_TARGET,
+        }
+    }
+}
+
+/// What publisher and connection share.
+#[derive(Debug)]
+pub(super) struct PublisherShared {
+    /// Its place in the client's table.
+    pub(super) member: u64,
+    pub(super) group: GroupName,
+    outbox: std::sync::Mutex<Outbox>,
+    /// The lowest sequence without an answer.
+    unanswered: AtomicU64,
+    /// Notified when answers have come, the group was opened, or all is over.
+    changed: Notify,
+}
+
+impl PublisherShared {
+    pub(super) fn new(member: u64, group: GroupName, options: &PublisherOptions) -> Self {
+        let first = options.first.0.max(1);
+        let outbox = Outbox::new(OutboxOptions {
+            producer: options.producer.unwrap_or_else(super::random::producer),
+            transient: options.producer.is_none(),
+            first,
+            level: options.level,
+            window_messages: options.window_messages.max(1),
+            window_bytes: options.window_bytes,
+            run_bytes: options.max_run_bytes.clamp(1, limits::RUN_BYTES_MAX),
+        });
+        let unanswered = AtomicU64::new(first);
+        Self { member, group, outbox: outbox.into(), unanswered, changed: Notify::new() }
+    }
+
+    /// The session has a handle for the group. True when there is something to send.
+    pub(super) fn on_open(&self, handle: u32, message_bytes_max: u64, stream: Arc<MessageStream>) -> bool {
+        let mut outbox = lock(&self.outbox);
+        outbox.on_open(handle, message_bytes_max, stream);
+        let wants_wake = outbox.wants_look();
+        drop(outbox);
+        self.changed.notify_waiters();
+        wants_wake
+    }
+
+    pub(super) fn on_lost(&self) {
+        lock(&self.outbox).on_lost();
+    }
+
+    pub(super) fn take(&self, now: std::time::Instant, put: u64, room: usize) -> Taken {
+        lock(&self.outbox).take(now, put, room)
+    }
+
+    /// Whether there is something to send that the writer is not about to look for.
+    pub(super) fn wants_look(&self) -> bool {
+        lock(&self.outbox).wants_look()
+    }
+
+    /// True when the writer has something more to do for this publisher.
+    pub(super) fn on_done(&self, first: u64, done: PutDone) -> bool {
+        self.with_answers(|outbox| {
+            outbox.on_done(first, done);
+            outbox.wants_look()
+        })
+    }
+
+    /// True when the relay refuses only for the moment.
+    pub(super) fn on_refused(&self, first: u64, refusal: &Refusal) -> bool {
+        self.with_answers(|outbox| outbox.on_refused(first, refusal))
+    }
+
+    pub(super) fn fail(&self, error: &ClientError) {
+        self.with_answers(|outbox| outbox.fail(error));
+    }
+
+    /// Whether the publisher was dropped and everything has its answer.
+    pub(super) fn is_done(&self) -> bool {
+        lock(&self.outbox).is_done()
+    }
+
+    fn with_answers<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = lock(&self.outbox);
+        let result = change(&mut outbox);
+        self.unanswered.store(outbox.lowest_unanswered(), Ordering::Release);
+        drop(outbox);
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Waits until `look` gives something; it looks again after every change.
+    async fn wait<T>(&self, mut look: impl FnMut(&mut Outbox) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(found) = look(&mut lock(&self.outbox)) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until a session has opened the group for the first time.
+    pub(super) async fn opened(&self) -> Result<(), ClientError> {
+        self.wait(|outbox| match outbox.error() {
+            Some(error) => Some(Err(error.clone())),
+            None => outbox.is_open().then_some(Ok(())),
+        })
+        .await
+    }
+}
+
+/// Puts messages into one group, in order, each of them once.
+///
+/// Messages are gathered into runs while earlier ones are on their way, and
+/// retried over new connections until the relay has answered. When the
+/// publisher is dropped, what it has taken is still sent while the [`Client`]
+/// or another publisher or subscriber of it lives; [`Publisher::close`] waits for it.
+///
+/// [`Client`]: super::Client
+///
+/// ```no_run
+/// # async fn example() -> Result<(), treecast::client::ClientError> {
+/// use treecast::client::{Client, PublisherOptions};
+///
+/// let client = Client::connect("127.0.0.1:7411").await?;
+/// let group = "metrics/cpu".parse().expect("a constant that is a name");
+/// let publisher = client.publisher(group, PublisherOptions::default()).await?;
+/// for value in 0..1000 {
+///     publisher.put_unacked(value.to_string()).await?;
+/// }
+/// publisher.close().await?; // all 1000 are on the relay's disk
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Publisher {
+    shared: Arc<PublisherShared>,
+    lifeline: Arc<Lifeline>,
+}
+
+impl Publisher {
+    pub(super) fn new(shared: Arc<PublisherShared>, lifeline: Arc<Lifeline>) -> Self {
+        Self { shared, lifeline }
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &GroupName {
+        &self.shared.group
+    }
+
+    /// Puts a message; waits only while the window is full. The ticket is a
+    /// future of the receipt: awaiting one before the next put makes every put
+    /// wait for the disk, so keep some.
+    ///
+    /// # Errors
+    /// When the message is over a bound, or the publisher has failed for good.
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, the message was not put.
+    pub async fn put(&self, message: impl Into<Message>) -> Result<PutTicket, ClientError> {
+        let message = message.into();
+        let pushed = self.push_waiting(&message, true).await?;
+        Ok(pushed.ticket.expect("a ticket was asked for"))
+    }
+
+    /// Puts a message without waiting; `None` when the window is full.
+    ///
+    /// # Errors
+    /// As [`Publisher::put`].
+    pub fn put_nowait(&self, message: impl Into<Message>) -> Result<Option<PutTicket>, ClientError> {
+        Ok(self.push(&message.into(), true)?.and_then(|pushed| pushed.ticket))
+    }
+
+    /// Puts a message without a ticket: the cheapest way. Gives its producer
+    /// sequence, for [`Publisher::wait_acked`]; a refusal is found in
+    /// [`Publisher::failures`].
+    ///
+    /// # Errors
+    /// As [`Publisher::put`].
+    ///
+    /// # Cancel safety
+    /// As [`Publisher::put`].
+    pub async fn put_unacked(&self, message: impl Into<Message>) -> Result<u64, ClientError> {
+        let message = message.into();
+        Ok(self.push_waiting(&message, false).await?.sequence)
+    }
+
+    /// As [`Publisher::put_unacked`], without waiting; `None` when the window
+    /// is full. The message stays with the caller.
+    ///
+    /// # Errors
+    /// As [`Publisher::put`].
+    pub fn try_put(&self, message: &Message) -> Result<Option<u64>, ClientError> {
+        Ok(self.push(message, false)?.map(|pushed| pushed.sequence))
+    }
+
+    /// Puts payloads without anything else, many for the cost of one call.
+    /// Gives the sequence of the last one; 0 when there was none.
+    ///
+    /// # Errors
+    /// As [`Publisher::put`]: those before the faulty one have been put.
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, some have been put and the rest has not.
+    pub async fn put_bulk<T: AsRef<[u8]>>(
+        &self,
+        payloads: impl IntoIterator<Item = T>,
+    ) -> Result<u64, ClientError> {
+        let mut payloads = payloads.into_iter();
+        let mut last = 0;
+        loop {
+            let mut waiting = None;
+            let pushed = self.push_some(&mut payloads, &mut waiting)?;
+            last = pushed.unwrap_or(last);
+            if let Some(payload) = waiting {
+                last = self.when_free(|outbox| push_payload(outbox, payload.as_ref())).await?.sequence;
+            } else if pushed.is_none() {
+                return Ok(last);
+            } else {
+                tokio::task::coop::consume_budget().await;
+            }
+        }
+    }
+
+    /// Puts some payloads under one lock, and gives the sequence of the last
+    /// one; the one for which the window has no room waits.
+    fn push_some<T: AsRef<[u8]>>(
+        &self,
+        payloads: &mut impl Iterator<Item = T>,
+        waiting: &mut Option<T>,
+    ) -> Result<Option<u64>, ClientError> {
+        const TURN: usize = 256;
+        let mut outbox = lock(&self.shared.outbox);
+        let mut last = Ok(None);
+        for payload in payloads.take(TURN) {
+            match push_payload(&mut outbox, payload.as_ref()) {
+                Ok(Some(pushed)) => last = Ok(Some(pushed.sequence)),
+                Ok(None) => {
+                    *waiting = Some(payload);
+                    break;
+                }
+                Err(error) => {
+                    last = Err(error);
+                    break;
+                }
+            }
+        }
+        let wants_wake = outbox.wants_look();
+        drop(outbox);
+        self.wake_if(wants_wake);
+        last
+    }
+
+    fn push(&self, message: &Message, wants_ticket: bool) -> Result<Option<Pushed>, ClientError> {
+        self.push_now(|outbox| push_message(outbox, message, wants_ticket))
+    }
+
+    async fn push_waiting(&self, message: &Message, wants_ticket: bool) -> Result<Pushed, ClientError> {
+        self.when_free(|outbox| push_message(outbox, message, wants_ticket)).await
+    }
+
+    fn push_now(&self, push: impl FnOnce(&mut Outbox) -> TryPush) -> TryPush {
+        let mut outbox = lock(&self.shared.outbox);
+        let pushed = push(&mut outbox);
+        let wants_wake = matches!(pushed, Ok(Some(_))) && outbox.wants_wake();
+        drop(outbox);
+        self.wake_if(wants_wake);
+        pushed
+    }
+
+    async fn when_free(&self, mut push: impl FnMut(&mut Outbox) -> TryPush) -> Result<Pushed, ClientError> {
+        // A task that only puts would keep its thread from the connection's task for ever.
+        tokio::task::coop::consume_budget().await;
+        if let Some(pushed) = self.push_now(&mut push)? {
+            return Ok(pushed);
+        }
+        let (pushed, wants_wake) = self
+            .shared
+            .wait(|outbox| {
+                let pushed = push(outbox).transpose()?;
+                let wants_wake = pushed.is_ok() && outbox.wants_wake();
+                Some((pushed, wants_wake))
+            })
+            .await;
+        self.wake_if(wants_wake);
+        pushed
+    }
+
+    fn wake_if(&self, wants_wake: bool) {
+        if wants_wake {
+            self.lifeline.shared().ready_publisher(Arc::clone(&self.shared));
+        }
+    }
+
+    /// Every message up to and including this producer sequence has its
+    /// answer; 0, or the sequence before the first, when none has. Refusals
+    /// are answers: see [`Publisher::failures`].
+    #[must_use]
+    pub fn acked(&self) -> u64 {
+        self.shared.unanswered.load(Ordering::Acquire) - 1
+    }
+
+    /// Waits until every message up to and including `sequence` has its answer.
+    ///
+    /// # Errors
+    /// When one of them was put without a ticket and not taken, until
+    /// [`Publisher::failures`] has taken the reason.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn wait_acked(&self, sequence: u64) -> Result<(), ClientError> {
+        self.shared
+            .wait(|outbox| {
+                if outbox.lowest_unanswered() <= sequence.min(outbox.next() - 1) {
+                    return None;
+                }
+                let failure = outbox.failure_through(sequence);
+                Some(failure.map_or(Ok(()), |error| Err(error.clone())))
+            })
+            .await
+    }
+
+    /// Waits until everything that was put before has its answer.
+    ///
+    /// # Errors
+    /// As [`Publisher::wait_acked`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn flush(&self) -> Result<(), ClientError> {
+        let last = lock(&self.shared.outbox).next() - 1;
+        self.wait_acked(last).await
+    }
+
+    /// Takes the refusals of messages that were put without a ticket, oldest
+    /// first; the first [`limits::CLIENT_FAILURES_MAX`] since the last call.
+    #[must_use]
+    pub fn failures(&self) -> Vec<PutFailure> {
+        lock(&self.shared.outbox).take_failures()
+    }
+
+    /// How many messages that were put without a ticket have been refused
+    /// since [`Publisher::failures`] was called last.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        lock(&self.shared.outbox).failed()
+    }
+
+    /// Flushes and ends the publisher.
+    ///
+    /// # Errors
+    /// As [`Publisher::flush`].
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, the publisher is dropped: what it
+    /// has taken is still sent while the client lives.
+    pub async fn close(self) -> Result<(), ClientError> {
+        self.flush().await
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if lock(&self.shared.outbox).close() {
+            self.lifeline.shared().remove_publisher(self.shared.member);
+        }
+    }
+}
+
+type TryPush = Result<Option<Pushed>, ClientError>;
+
+fn push_message(outbox: &mut Outbox, message: &Message, wants_ticket: bool) -> TryPush {
+    if let Some(error) = outbox.error() {
+        return Err(error.clone());
+    }
+    let max = outbox.message_bytes_max();
+    Ok(message.with_record(max, |record| outbox.push(&record, wants_ticket))?.ok())
+}
+
+fn push_payload(outbox: &mut Outbox, payload: &[u8]) -> TryPush {
+    if let Some(error) = outbox.error() {
+        return Err(error.clone());
+    }
+    check("payload", payload.len(), outbox.message_bytes_max())?;
+    Ok(outbox.push(&Record { payload, ..Record::default() }, false).ok())
+}

@@ -1,0 +1,585 @@
+//! Receiving from a durable subscription or a queue.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::delivery::{Batch, Delivery, RunPart};
+use super::error::ClientError;
+use super::inbox::{Attached, DeliveredRun, Gap, Inbox, Item, Urgency};
+use super::lock;
+use super::shared::{AnswerSender, Lifeline, Pending, Shared};
+use crate::id::{GroupName, Index, SubscriptionName};
+use crate::limits;
+use crate::wire::body::{Reply, Request, SubscriptionSpec};
+use crate::wire::frame::AckKind;
+
+/// Who acks messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AckMode {
+    /// The application, each one: [`super::Received::ack`] or [`Batch::ack_all`].
+    #[default]
+    Manual,
+    /// The subscriber: what it gave out is acked when the application asks for
+    /// what comes next. After a crash, what was being worked on comes again.
+    Auto,
+}
+
+/// How a [`Subscriber`] works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SubscriberOptions {
+    /// How to make the subscription when it does not exist; `None`, the
+    /// default: it must exist. Once attached, a subscription that an operator
+    /// removes is not made again, since its backlog is gone.
+    pub create: Option<SubscriptionSpec>,
+    /// Messages fetched in advance, at most: those that the application has
+    /// and has not come back from included. 1: no further one before the
+    /// application asks for it, which spreads work evenly over competing
+    /// receivers. 0: only what [`Subscriber::poll`] and [`Subscriber::get`]
+    /// ask for. [`limits::WINDOW_DEFAULT`] by default.
+    pub window: u32,
+    /// Who acks.
+    pub ack_mode: AckMode,
+}
+
+impl Default for SubscriberOptions {
+    fn default() -> Self {
+        Self { create: None, window: limits::WINDOW_DEFAULT, ack_mode: AckMode::Manual }
+    }
+}
+
+/// What subscriber and connection share.
+#[derive(Debug)]
+pub(super) struct SubscriberShared {
+    /// Its place in the client's table.
+    pub(super) member: u64,
+    pub(super) group: GroupName,
+    name: Option<SubscriptionName>,
+    create: Option<SubscriptionSpec>,
+    inbox: Mutex<Inbox>,
+    /// The inbox's, to be looked at for every message.
+    generation: AtomicU64,
+    /// Notified when it is attached, or has failed.
+    changed: Notify,
+    shared: Arc<Shared>,
+}
+
+impl SubscriberShared {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        (group, name): (GroupName, Option<SubscriptionName>),
+        options: &SubscriberOptions,
+    ) -> Self {
+        let member = shared.next_member();
+        let inbox = Mutex::new(Inbox::new(u64::from(options.window)));
+        let (generation, changed) = (AtomicU64::new(0), Notify::new());
+        Self { member, group, name, create: options.create.clone(), inbox, generation, changed, shared }
+    }
+
+    /// Asks for a handle: the subscription is made the first time at most.
+    pub(super) fn attach_request(&self) -> Request {
+        let inbox = lock(&self.inbox);
+        let is_new = inbox.name().is_none();
+        let name = inbox.name().cloned().or_else(|| self.name.clone());
+        Request::Attach { group: self.group.clone(), name, create: self.create.clone().filter(|_| is_new) }
+    }
+
+    /// False when the subscriber was dropped meanwhile.
+    pub(super) fn on_attached(self: &Arc<Self>, attached: Attached) -> bool {
+        let is_wanted = self.change(|inbox| {
+            inbox.on_attached(attached);
+            self.generation.store(inbox.generation(), Ordering::Release);
+            (!inbox.is_closed(), true)
+        });
+        self.changed.notify_waiters();
+        is_wanted
+    }
+
+    pub(super) fn on_lost(&self) {
+        let mut inbox = lock(&self.inbox);
+        inbox.on_lost();
+        self.generation.store(inbox.generation(), Ordering::Release);
+    }
+
+    pub(super) fn fail(&self, error: &ClientError) {
+        let mut inbox = lock(&self.inbox);
+        inbox.fail(error);
+        let waker = inbox.take_waker();
+        drop(inbox);
+        self.changed.notify_waiters();
+        waker.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn on_deliver(self: &Arc<Self>, run: DeliveredRun) {
+        self.receive(|inbox| inbox.on_deliver(run));
+    }
+
+    pub(super) fn on_gap(self: &Arc<Self>, gap: Gap) {
+        self.receive(|inbox| inbox.on_gap(gap));
+    }
+
+    fn receive(self: &Arc<Self>, take: impl FnOnce(&mut Inbox)) {
+        let waker = self.change(|inbox| {
+            take(inbox);
+            (inbox.take_waker(), false)
+        });
+        waker.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    pub(super) fn say(
+        self: &Arc<Self>,
+        kind: AckKind,
+        range: (Index, Index),
+        delay_ms: u64,
+        generation: u64,
+    ) {
+        self.change(|inbox| (inbox.say(kind, range, delay_ms, generation), false));
+    }
+
+    /// Changes the inbox and tells the writer if it has to look. The change
+    /// says whether somebody waits for what the relay does then.
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Inbox) -> (T, bool)) -> T {
+        let mut inbox = lock(&self.inbox);
+        let (result, is_waiting) = change(&mut inbox);
+        let urgency = inbox.call(is_waiting);
+        drop(inbox);
+        match urgency {
+            Urgency::None => {}
+            Urgency::Soon => self.shared.soon_subscriber(Arc::clone(self)),
+            Urgency::Now => self.shared.ready_subscriber(Arc::clone(self)),
+        }
+        result
+    }
+
+    pub(super) fn drain(&self, acks: &mut bytes::BytesMut, credits: &mut bytes::BytesMut) {
+        lock(&self.inbox).drain(acks, credits);
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        lock(&self.inbox).handle().is_some()
+    }
+
+    /// Waits until the relay has answered something that was sent behind all statements so far.
+    async fn flush(self: &Arc<Self>) -> Result<(), ClientError> {
+        loop {
+            let Some(said) = lock(&self.inbox).unconfirmed() else { return Ok(()) };
+            self.attached().await?;
+            let Some(name) = lock(&self.inbox).name().cloned() else { return Ok(()) };
+            self.shared.ready_subscriber(Arc::clone(self));
+            match self.shared.ask(Request::SubscriptionShow { group: self.group.clone(), name }).await {
+                Ok(_) | Err(ClientError::Refused(_)) => lock(&self.inbox).confirm(said),
+                Err(ClientError::Closed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until it is attached.
+    pub(super) async fn attached(&self) -> Result<u32, ClientError> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let inbox = lock(&self.inbox);
+                if let Some(error) = inbox.error() {
+                    return Err(error.clone());
+                }
+                if let Some(handle) = inbox.handle() {
+                    return Ok(handle);
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+/// Messages that were given out, until they are reported as done with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Handed {
+    generation: u64,
+    messages: u64,
+    /// More than so many are reported.
+    report_at: u64,
+}
+
+/// Receives the messages of one subscription, in order; a stream of them.
+///
+/// It survives the loss of the connection: it attaches again by name, and what
+/// was not acked comes again. It ends for good, with an error, when another
+/// receiver takes an exclusive subscription over, when the subscription is
+/// removed, or when the client is closed.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), treecast::client::ClientError> {
+/// use treecast::client::{Client, Delivery, SubscriberOptions};
+///
+/// let client = Client::connect("127.0.0.1:7411").await?;
+/// let mut options = SubscriberOptions::default();
+/// options.create = Some(Default::default());
+/// let group = "metrics/cpu".parse().expect("a constant that is a name");
+/// let name = "dashboard".parse().expect("a constant that is a name");
+/// let mut subscriber = client.subscriber(group, Some(name), options).await?;
+/// while let Some(delivery) = subscriber.next().await {
+///     match delivery? {
+///         Delivery::Message(message) => {
+///             println!("{}: {:?}", message.id, message.payload);
+///             message.ack();
+///         }
+///         Delivery::Gap { from, to, cause } => println!("missing {from}..{to}: {cause:?}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Subscriber {
+    shared: Arc<SubscriberShared>,
+    _lifeline: Arc<Lifeline>,
+    ack_mode: AckMode,
+    /// What is being given out, message by message.
+    current: Option<RunPart>,
+    handed: Handed,
+    is_manual: bool,
+    /// What is acked when the application comes back.
+    on_return: Vec<(Index, Index, u64)>,
+    is_over: bool,
+}
+
+impl Subscriber {
+    pub(super) fn new(
+        shared: Arc<SubscriberShared>,
+        lifeline: Arc<Lifeline>,
+        options: &SubscriberOptions,
+    ) -> Self {
+        Self {
+            shared,
+            _lifeline: lifeline,
+            ack_mode: options.ack_mode,
+            is_manual: options.window == 0,
+            current: None,
+            handed: Handed::default(),
+            on_return: Vec::new(),
+            is_over: false,
+        }
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &GroupName {
+        &self.shared.group
+    }
+
+    /// The subscription's name; a queue has one too.
+    #[must_use]
+    pub fn name(&self) -> Option<SubscriptionName> {
+        lock(&self.shared.inbox).name().cloned()
+    }
+
+    /// The next message or gap; waits for it. `None` after the error that ends
+    /// the subscriber for good.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Delivery, ClientError>> {
+        std::future::poll_fn(|context| self.poll_next_delivery(context)).await
+    }
+
+    /// The next message or gap if it is here already.
+    pub fn try_next(&mut self) -> Option<Result<Delivery, ClientError>> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        match self.poll_next_delivery(&mut context) {
+            Poll::Ready(next) => next,
+            Poll::Pending => None,
+        }
+    }
+
+    /// All messages that are here, at most `max`; waits for the first. There is
+    /// no cost per message but that of reading them. `None` after the error
+    /// that ends the subscriber for good.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next_batch(&mut self, max: usize) -> Option<Result<Batch, ClientError>> {
+        std::future::poll_fn(|context| self.poll_next_batch(max.max(1), context)).await
+    }
+
+    fn poll_next_delivery(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Delivery, ClientError>>> {
+        self.come_back();
+        loop {
+            if let Some(current) = &mut self.current {
+                match current.next() {
+                    Some(received) => {
+                        let range = (received.index, received.index.after(1));
+                        let generation = current.generation();
+                        self.give(1, range, generation);
+                        return Poll::Ready(Some(Ok(Delivery::Message(received))));
+                    }
+                    None => self.end_current(),
+                }
+            }
+            match std::task::ready!(self.poll_item(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(Item::Run(run))) => self.current = Some(RunPart::new(run)),
+                Some(Ok(Item::Gap(gap))) => {
+                    self.on_return.push((gap.from, gap.to, 0));
+                    return Poll::Ready(Some(Ok(gap.into())));
+                }
+            }
+        }
+    }
+
+    fn poll_next_batch(
+        &mut self,
+        max: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Batch, ClientError>>> {
+        self.come_back();
+        let mut batch = Batch::default();
+        while self.current.is_none() && batch.gap.is_none() {
+            match std::task::ready!(self.poll_item(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(Item::Run(run))) => self.current = Some(RunPart::new(run)),
+                Some(Ok(Item::Gap(gap))) => {
+                    self.on_return.push((gap.from, gap.to, 0));
+                    batch.gap = Some(gap);
+                }
+            }
+            self.fill(&mut batch, max);
+            if batch.messages > 0 {
+                break;
+            }
+        }
+        self.fill(&mut batch, max);
+        Poll::Ready(Some(Ok(batch)))
+    }
+
+    /// Moves what is here into the batch, as far as messages come next.
+    fn fill(&mut self, batch: &mut Batch, max: usize) {
+        while batch.messages < max {
+            let Some(current) = &mut self.current else {
+                let Some(run) = lock(&self.shared.inbox).pop_run() else { return };
+                self.current = Some(RunPart::new(run));
+                continue;
+            };
+            match current.split(max - batch.messages) {
+                Some(part) => {
+                    self.give(part.len() as u64, part.range(), part.generation());
+                    batch.messages += part.len();
+                    batch.parts.push(part);
+                }
+                None => self.end_current(),
+            }
+        }
+    }
+
+    /// There is nothing more in it, or nothing that is a record.
+    fn end_current(&mut self) {
+        if self.current.take().is_some_and(|part| !part.is_empty()) {
+            let fault = "the records of a delivery are not what its head announces";
+            self.shared.shared.break_session(ClientError::protocol(fault));
+        }
+    }
+
+    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, ClientError>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        self.report_handed();
+        let item = self.shared.change(|inbox| {
+            let item = inbox.pop();
+            let error = inbox.error().cloned();
+            let is_waiting = item.is_none() && error.is_none();
+            if is_waiting {
+                inbox.wait(context.waker());
+            }
+            (item.map(Ok).or(error.map(Err)), is_waiting)
+        });
+        self.is_over = matches!(item, Some(Err(_)));
+        item.map_or(Poll::Pending, |item| Poll::Ready(Some(item)))
+    }
+
+    /// The application has come back: it is done with what it was given last.
+    /// What was here of a connection that is lost comes again.
+    fn come_back(&mut self) {
+        for (from, to, generation) in self.on_return.drain(..) {
+            self.shared.say(AckKind::Ack, (from, to), 0, generation);
+        }
+        let generation = self.shared.generation();
+        if self.current.as_ref().is_some_and(|part| part.is_empty() || part.generation() != generation) {
+            self.current = None;
+        }
+        if self.handed.messages > self.handed.report_at {
+            self.report_handed();
+        }
+    }
+
+    fn give(&mut self, messages: u64, (from, to): (Index, Index), generation: u64) {
+        if self.handed.generation != generation {
+            self.handed = Handed { generation, ..Handed::default() };
+        }
+        self.handed.messages += messages;
+        if self.ack_mode == AckMode::Auto {
+            self.on_return.push((from, to, generation));
+        }
+    }
+
+    fn report_handed(&mut self) {
+        let Handed { generation, messages, .. } = self.handed;
+        if messages == 0 {
+            return;
+        }
+        self.handed.messages = 0;
+        self.handed.report_at = self.shared.change(|inbox| {
+            if inbox.generation() == generation {
+                inbox.hand(messages);
+            }
+            (inbox.allowed() / 4, false)
+        });
+    }
+
+    /// Asks for what is there now, at most `max` messages, without waiting for
+    /// more. Gives how many came; take them with [`Subscriber::try_next`] or
+    /// [`Subscriber::next_batch`].
+    ///
+    /// # Errors
+    /// When the relay does not answer, or the subscriber has ended.
+    ///
+    /// # Cancel safety
+    /// Messages that have come are not lost: [`Subscriber::next`] gives them.
+    pub async fn poll(&mut self, max: u64) -> Result<u64, ClientError> {
+        self.report_handed();
+        let deadline = self.shared.shared.options.request_deadline;
+        let handle = match tokio::time::timeout(deadline, self.shared.attached()).await {
+            Ok(handle) => handle?,
+            Err(_) => return Err(self.shared.shared.trouble().unwrap_or(ClientError::Deadline)),
+        };
+        let reply = self.shared.shared.ask(Request::Poll { handle, messages: max }).await?;
+        self.shared.change(|inbox| (inbox.on_polled(), false));
+        match reply {
+            Reply::Polled { messages } => Ok(messages),
+            other => Err(ClientError::protocol(format!("a poll was answered with {other:?}"))),
+        }
+    }
+
+    /// The next message or gap; waits for it, at most so long if a time is
+    /// given. With a window of 0 exactly this one is asked for. `None` when
+    /// nothing came in time.
+    ///
+    /// # Errors
+    /// When the subscriber has ended, now or before.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what comes later is given by the next call.
+    pub async fn get(&mut self, wait: Option<Duration>) -> Result<Option<Delivery>, ClientError> {
+        if let Some(next) = self.try_next() {
+            return next.map(Some);
+        }
+        self.report_handed();
+        self.shared.change(|inbox| (inbox.want(1), true));
+        let next = match wait {
+            Some(wait) => tokio::time::timeout(wait, self.next()).await,
+            None => Ok(self.next().await),
+        };
+        self.shared.change(|inbox| (inbox.want(0), false));
+        match next {
+            Ok(Some(next)) => next.map(Some),
+            Ok(None) => Err(self.ended()),
+            Err(_) if self.is_manual && self.shared.is_attached() => {
+                // What was asked for is taken back, or it would come when nobody waits for it.
+                self.poll(0).await?;
+                self.try_next().transpose()
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn ended(&self) -> ClientError {
+        let error = lock(&self.shared.inbox).error().cloned();
+        error.unwrap_or_else(|| ClientError::closed("the subscriber was closed"))
+    }
+
+    /// Waits until the relay has taken everything that was said of messages so far.
+    ///
+    /// # Errors
+    /// When the relay does not answer in time, or the subscriber has ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: it is sent all the same.
+    pub async fn flush_acks(&mut self) -> Result<(), ClientError> {
+        let deadline = self.shared.shared.options.request_deadline;
+        match tokio::time::timeout(deadline, self.shared.flush()).await {
+            Ok(flushed) => flushed,
+            Err(_) => Err(self.shared.shared.trouble().unwrap_or(ClientError::Deadline)),
+        }
+    }
+
+    /// Flushes the acks and ends receiving: what was not acked goes back to the
+    /// relay at once. When it is dropped instead, the same happens without waiting.
+    ///
+    /// # Errors
+    /// As [`Subscriber::flush_acks`].
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, the subscriber is dropped.
+    pub async fn close(mut self) -> Result<(), ClientError> {
+        self.come_back();
+        self.flush_acks().await?;
+        let (sender, receiver) = oneshot::channel();
+        let Some(handle) = self.detach(Some(sender)) else { return Ok(()) };
+        let deadline = self.shared.shared.options.request_deadline;
+        match tokio::time::timeout(deadline, receiver).await {
+            Ok(Ok(Ok(_))) => Ok(()),
+            // The session is over, and with it the handle.
+            Ok(_) => Ok(()),
+            Err(_) => {
+                tracing::debug!(handle, "a subscriber was not detached in time");
+                Err(ClientError::Deadline)
+            }
+        }
+    }
+
+    /// Ends receiving; gives the handle that is detached, if there is one.
+    fn detach(&mut self, answer: Option<AnswerSender>) -> Option<u32> {
+        let shared = &self.shared.shared;
+        let mut inbox = lock(&self.shared.inbox);
+        if inbox.is_closed() {
+            return None;
+        }
+        let handle = inbox.close();
+        drop(inbox);
+        shared.remove_subscriber(self.shared.member);
+        let handle = handle?;
+        shared.ready_subscriber(Arc::clone(&self.shared));
+        shared.queue(Request::Detach { handle }, Pending::Detach(handle, answer)).ok()?;
+        Some(handle)
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        // What the application has not come back from was not acked by it, and comes again.
+        self.detach(None);
+    }
+}
+
+impl futures_core::Stream for Subscriber {
+    type Item = Result<Delivery, ClientError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_next_delivery(context)
+    }
+}
