@@ -32,7 +32,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut greeted: Greeted) {
         }
         tokio::select! {
             again = connect_again(&shared, &mut delays) => match again {
-                Ok(again) => greeted = again,
+                Ok(again) => {
+                    shared.on_up(again.hello.clone());
+                    greeted = again;
+                }
                 Err(error) => break error,
             },
             () = shared.stopping() => break error,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::message::{MessageId, MessageStream};
-use super::subscriber::SubscriberShared;
+use super::subscribing::SubscriberShared;
 use crate::id::{GroupName, Index, Sequence, WallTime};
 use crate::wire::body::GapCause;
 use crate::wire::frame::{AckKind, DeliverHead};

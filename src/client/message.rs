@@ -23,7 +23,6 @@ use crate::wire::run::Record;
 /// assert_eq!(message.subject.as_deref(), Some("berlin/roof"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Message {
     /// What is to arrive: any bytes, up to what the group takes (16 MiB unless told otherwise).
     pub payload: Bytes,

@@ -41,16 +41,19 @@ mod batch;
 mod connection;
 mod delivery;
 mod error;
+mod failures;
 mod inbox;
 mod incoming;
 mod kept;
 mod message;
 mod outbox;
 mod publisher;
+mod publishing;
 mod random;
 mod session;
 mod shared;
 mod subscriber;
+mod subscribing;
 mod ticket;
 mod writer;
 
@@ -66,16 +69,16 @@ use crate::wire::body::{RelayHello, Reply, Request};
 
 pub use self::delivery::{Batch, BatchMessage, Delivery, Gap, Received};
 pub use self::error::ClientError;
+pub use self::failures::PutFailure;
 pub use self::message::{Message, MessageId, MessageIdError, PutReceipt};
-pub use self::outbox::PutFailure;
 pub use self::publisher::{Publisher, PublisherOptions};
 pub use self::subscriber::{AckMode, Subscriber, SubscriberOptions};
 pub use self::ticket::PutTicket;
 
 use self::kept::Kept;
-use self::publisher::PublisherShared;
+use self::publishing::PublisherShared;
 use self::shared::{Lifeline, Shared};
-use self::subscriber::SubscriberShared;
+use self::subscribing::SubscriberShared;
 
 /// How long to wait between two attempts to connect. Each wait is drawn between
 /// half of the delay and all of it, so that many clients do not come at once.

@@ -23,6 +23,7 @@ use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{ClientError, is_passing};
+use super::failures::{Failures, PutFailure};
 use super::message::MessageStream;
 use super::ticket::{PutTicket, RunAnswer, RunCell};
 use crate::id::{ProducerId, ProducerSequence};
@@ -32,17 +33,6 @@ use crate::wire::frame::{AckLevel, PUT_HEAD_BYTES, PutDone, PutHead};
 use crate::wire::run::Record;
 
 const HOLD: Duration = Duration::from_millis(limits::CLIENT_HOLD_MS);
-
-/// Messages that were put without a ticket and were refused.
-#[derive(Clone, Debug)]
-pub struct PutFailure {
-    /// Producer sequence of the first of them.
-    pub first: u64,
-    /// How many there are.
-    pub count: u32,
-    /// Why.
-    pub error: ClientError,
-}
 
 /// What a publisher sends, and how much at a time.
 #[derive(Clone, Copy, Debug)]
@@ -138,8 +128,7 @@ pub(super) struct Outbox {
     /// Bytes of the last full run: what the next one makes room for.
     usual_bytes: usize,
     wake: Wake,
-    failures: VecDeque<PutFailure>,
-    failed: u64,
+    pub(super) failures: Failures,
     error: Option<ClientError>,
     /// The publisher was dropped: the last answer ends this.
     is_closing: bool,
@@ -161,8 +150,7 @@ impl Outbox {
             bytes: 0,
             usual_bytes: 0,
             wake: Wake::Any,
-            failures: VecDeque::new(),
-            failed: 0,
+            failures: Failures::default(),
             error: None,
             is_closing: false,
         }
@@ -356,11 +344,7 @@ impl Outbox {
         self.bytes -= run.records.len();
         run.records = Bytes::new();
         if let (Err(error), false) = (&result, run.is_ticketed) {
-            let failure = PutFailure { first, count: run.count, error: error.clone() };
-            self.failed += u64::from(run.count);
-            if self.failures.len() < limits::CLIENT_FAILURES_MAX {
-                self.failures.push_back(failure);
-            }
+            self.failures.add(PutFailure { first, count: run.count, error: error.clone() });
         }
         if let Some(cell) = run.cell.take() {
             cell.fill(result);
@@ -385,22 +369,6 @@ impl Outbox {
         for first in firsts {
             self.answer(first, |_| Err(error.clone()));
         }
-    }
-
-    /// Refusals of messages without a ticket, oldest first.
-    pub(super) fn take_failures(&mut self) -> Vec<PutFailure> {
-        self.failed = 0;
-        self.failures.drain(..).collect()
-    }
-
-    /// Messages without a ticket that were refused since the last [`Self::take_failures`].
-    pub(super) fn failed(&self) -> u64 {
-        self.failed
-    }
-
-    /// The oldest refusal that was not taken, of messages up to and including `through`.
-    pub(super) fn failure_through(&self, through: u64) -> Option<&ClientError> {
-        self.failures.front().filter(|failure| failure.first <= through).map(|failure| &failure.error)
     }
 
     /// The publisher is gone; true when nothing waits for an answer.

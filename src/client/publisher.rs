@@ -1,25 +1,21 @@
 //! Putting many messages: batched, windowed, retried until the relay has them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio::sync::Notify;
 
 use super::error::ClientError;
-use super::lock;
-use super::message::{Message, MessageStream, check};
-use super::outbox::{Outbox, OutboxOptions, Pushed, PutFailure, Taken};
+use super::failures::PutFailure;
+use super::message::{Message, check};
+use super::outbox::{Outbox, Pushed};
+use super::publishing::PublisherShared;
 use super::shared::Lifeline;
 use super::ticket::PutTicket;
 use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::limits;
-use crate::wire::body::Refusal;
-use crate::wire::frame::{AckLevel, PutDone};
+use crate::wire::frame::AckLevel;
 use crate::wire::run::Record;
 
 /// How a [`Publisher`] works.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct PublisherOptions {
     /// Who puts. `None`: a random id that is forgotten soon after the last
     /// session; retries within the life of the publisher insert once. An id of
@@ -51,111 +47,6 @@ impl Default for PublisherOptions {
             window_bytes: limits::CLIENT_WINDOW_BYTES,
             max_run_bytes: limits::RUN_BYTES_TARGET,
         }
-    }
-}
-
-/// What publisher and connection share.
-#[derive(Debug)]
-pub(super) struct PublisherShared {
-    /// Its place in the client's table.
-    pub(super) member: u64,
-    pub(super) group: GroupName,
-    outbox: std::sync::Mutex<Outbox>,
-    /// The lowest sequence without an answer.
-    unanswered: AtomicU64,
-    /// Notified when answers have come, the group was opened, or all is over.
-    changed: Notify,
-}
-
-impl PublisherShared {
-    pub(super) fn new(member: u64, group: GroupName, options: &PublisherOptions) -> Self {
-        let first = options.first.0.max(1);
-        let outbox = Outbox::new(OutboxOptions {
-            producer: options.producer.unwrap_or_else(super::random::producer),
-            transient: options.producer.is_none(),
-            first,
-            level: options.level,
-            window_messages: options.window_messages.max(1),
-            window_bytes: options.window_bytes,
-            run_bytes: options.max_run_bytes.clamp(1, limits::RUN_BYTES_MAX),
-        });
-        let unanswered = AtomicU64::new(first);
-        Self { member, group, outbox: outbox.into(), unanswered, changed: Notify::new() }
-    }
-
-    /// The session has a handle for the group. True when there is something to send.
-    pub(super) fn on_open(&self, handle: u32, message_bytes_max: u64, stream: Arc<MessageStream>) -> bool {
-        let mut outbox = lock(&self.outbox);
-        outbox.on_open(handle, message_bytes_max, stream);
-        let wants_wake = outbox.wants_look();
-        drop(outbox);
-        self.changed.notify_waiters();
-        wants_wake
-    }
-
-    pub(super) fn on_lost(&self) {
-        lock(&self.outbox).on_lost();
-    }
-
-    pub(super) fn take(&self, now: std::time::Instant, put: u64, room: usize) -> Taken {
-        lock(&self.outbox).take(now, put, room)
-    }
-
-    /// Whether there is something to send that the writer is not about to look for.
-    pub(super) fn wants_look(&self) -> bool {
-        lock(&self.outbox).wants_look()
-    }
-
-    /// True when the writer has something more to do for this publisher.
-    pub(super) fn on_done(&self, first: u64, done: PutDone) -> bool {
-        self.with_answers(|outbox| {
-            outbox.on_done(first, done);
-            outbox.wants_look()
-        })
-    }
-
-    /// True when the relay refuses only for the moment.
-    pub(super) fn on_refused(&self, first: u64, refusal: &Refusal) -> bool {
-        self.with_answers(|outbox| outbox.on_refused(first, refusal))
-    }
-
-    pub(super) fn fail(&self, error: &ClientError) {
-        self.with_answers(|outbox| outbox.fail(error));
-    }
-
-    /// Whether the publisher was dropped and everything has its answer.
-    pub(super) fn is_done(&self) -> bool {
-        lock(&self.outbox).is_done()
-    }
-
-    fn with_answers<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
-        let mut outbox = lock(&self.outbox);
-        let result = change(&mut outbox);
-        self.unanswered.store(outbox.lowest_unanswered(), Ordering::Release);
-        drop(outbox);
-        self.changed.notify_waiters();
-        result
-    }
-
-    /// Waits until `look` gives something; it looks again after every change.
-    async fn wait<T>(&self, mut look: impl FnMut(&mut Outbox) -> Option<T>) -> T {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if let Some(found) = look(&mut lock(&self.outbox)) {
-                return found;
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits until a session has opened the group for the first time.
-    pub(super) async fn opened(&self) -> Result<(), ClientError> {
-        self.wait(|outbox| match outbox.error() {
-            Some(error) => Some(Err(error.clone())),
-            None => outbox.is_open().then_some(Ok(())),
-        })
-        .await
     }
 }
 
@@ -281,7 +172,7 @@ impl Publisher {
         waiting: &mut Option<T>,
     ) -> Result<Option<u64>, ClientError> {
         const TURN: usize = 256;
-        let mut outbox = lock(&self.shared.outbox);
+        let mut outbox = self.shared.lock();
         let mut last = Ok(None);
         for payload in payloads.take(TURN) {
             match push_payload(&mut outbox, payload.as_ref()) {
@@ -311,7 +202,7 @@ impl Publisher {
     }
 
     fn push_now(&self, push: impl FnOnce(&mut Outbox) -> TryPush) -> TryPush {
-        let mut outbox = lock(&self.shared.outbox);
+        let mut outbox = self.shared.lock();
         let pushed = push(&mut outbox);
         let wants_wake = matches!(pushed, Ok(Some(_))) && outbox.wants_wake();
         drop(outbox);
@@ -348,7 +239,7 @@ impl Publisher {
     /// are answers: see [`Publisher::failures`].
     #[must_use]
     pub fn acked(&self) -> u64 {
-        self.shared.unanswered.load(Ordering::Acquire) - 1
+        self.shared.unanswered() - 1
     }
 
     /// Waits until every message up to and including `sequence` has its answer.
@@ -365,7 +256,7 @@ impl Publisher {
                 if outbox.lowest_unanswered() <= sequence.min(outbox.next() - 1) {
                     return None;
                 }
-                let failure = outbox.failure_through(sequence);
+                let failure = outbox.failures.oldest_through(sequence);
                 Some(failure.map_or(Ok(()), |error| Err(error.clone())))
             })
             .await
@@ -379,7 +270,7 @@ impl Publisher {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn flush(&self) -> Result<(), ClientError> {
-        let last = lock(&self.shared.outbox).next() - 1;
+        let last = self.shared.lock().next() - 1;
         self.wait_acked(last).await
     }
 
@@ -387,14 +278,14 @@ impl Publisher {
     /// first; the first [`limits::CLIENT_FAILURES_MAX`] since the last call.
     #[must_use]
     pub fn failures(&self) -> Vec<PutFailure> {
-        lock(&self.shared.outbox).take_failures()
+        self.shared.lock().failures.take()
     }
 
     /// How many messages that were put without a ticket have been refused
     /// since [`Publisher::failures`] was called last.
     #[must_use]
     pub fn failed(&self) -> u64 {
-        lock(&self.shared.outbox).failed()
+        self.shared.lock().failures.messages()
     }
 
     /// Flushes and ends the publisher.
@@ -412,7 +303,7 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        if lock(&self.shared.outbox).close() {
+        if self.shared.lock().close() {
             self.lifeline.shared().remove_publisher(self.shared.member);
         }
     }

@@ -58,10 +58,11 @@ async fn greet(options: &ClientOptions) -> Result<Greeted, ClientError> {
     writer.write_all(&out).await.map_err(unreachable)?;
     let mut reader = FrameReader::new(reader);
     let frame = reader.next().await?;
-    match frame.kind {
-        FrameKind::Hello => {}
-        FrameKind::Close => return Err(closed(&frame.body)),
-        kind => return Err(ClientError::protocol(format!("the first frame is {kind:?}, not a hello"))),
+    if frame.kind == FrameKind::Close {
+        return Err(closed(&frame.body));
+    }
+    if frame.kind != FrameKind::Hello {
+        return Err(ClientError::protocol(format!("the first frame is {:?}, not a hello", frame.kind)));
     }
     let hello: RelayHello = body::decode(&frame.body).map_err(ClientError::protocol)?;
     if hello.magic != PROTOCOL_MAGIC {
@@ -149,7 +150,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 /// A run that was sent, by its publisher and its first sequence.
 #[derive(Debug)]
 pub(super) struct SentPut {
-    pub(super) publisher: std::sync::Arc<super::publisher::PublisherShared>,
+    pub(super) publisher: std::sync::Arc<super::publishing::PublisherShared>,
     pub(super) first: u64,
     pub(super) bytes: usize,
 }
@@ -211,14 +212,13 @@ pub(super) async fn run(shared: &Shared, greeted: Greeted) -> ClientError {
     let Greeted { hello, reader, writer } = greeted;
     let session = Session {
         shared,
-        hello: hello.clone(),
+        hello,
         asked: Mutex::default(),
         puts: Mutex::new(Puts { base: 1, ..Puts::default() }),
         work: Mutex::default(),
         heard: AtomicU64::new(0),
         pings: AtomicU64::new(0),
     };
-    shared.on_up(hello);
     let error = tokio::select! {
         error = session.read(reader) => error,
         error = writer::write(&session, writer) => error,
@@ -261,10 +261,8 @@ impl Session<'_> {
 
     /// Tells everybody who waits for an answer of this session that none comes.
     fn end(self, error: ClientError) -> ClientError {
-        let reason = match &error {
-            ClientError::Closed { .. } => error.clone(),
-            other => ClientError::closed(other.to_string()),
-        };
+        let is_closed = matches!(error, ClientError::Closed { .. });
+        let reason = if is_closed { error.clone() } else { ClientError::closed(error.to_string()) };
         for pending in into_inner(self.asked).into_values() {
             match pending {
                 Pending::Reply(sender) | Pending::Detach(_, Some(sender)) => {

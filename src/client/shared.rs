@@ -12,8 +12,8 @@ use tokio::sync::{Notify, oneshot};
 use super::ClientOptions;
 use super::error::ClientError;
 use super::lock;
-use super::publisher::PublisherShared;
-use super::subscriber::SubscriberShared;
+use super::publishing::PublisherShared;
+use super::subscribing::SubscriberShared;
 use crate::wire::body::{RelayHello, Reply, Request};
 
 pub(super) type AnswerSender = oneshot::Sender<Result<Reply, ClientError>>;

@@ -1,18 +1,17 @@
 //! Receiving from a durable subscription or a queue.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::delivery::{Batch, Delivery, RunPart};
 use super::error::ClientError;
-use super::inbox::{Attached, DeliveredRun, Gap, Inbox, Item, Urgency};
-use super::lock;
-use super::shared::{AnswerSender, Lifeline, Pending, Shared};
+use super::inbox::Item;
+use super::shared::{AnswerSender, Lifeline, Pending};
+use super::subscribing::SubscriberShared;
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::limits;
 use crate::wire::body::{Reply, Request, SubscriptionSpec};
@@ -31,7 +30,6 @@ pub enum AckMode {
 
 /// How a [`Subscriber`] works.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct SubscriberOptions {
     /// How to make the subscription when it does not exist; `None`, the
     /// default: it must exist. Once attached, a subscription that an operator
@@ -50,155 +48,6 @@ pub struct SubscriberOptions {
 impl Default for SubscriberOptions {
     fn default() -> Self {
         Self { create: None, window: limits::WINDOW_DEFAULT, ack_mode: AckMode::Manual }
-    }
-}
-
-/// What subscriber and connection share.
-#[derive(Debug)]
-pub(super) struct SubscriberShared {
-    /// Its place in the client's table.
-    pub(super) member: u64,
-    pub(super) group: GroupName,
-    name: Option<SubscriptionName>,
-    create: Option<SubscriptionSpec>,
-    inbox: Mutex<Inbox>,
-    /// The inbox's, to be looked at for every message.
-    generation: AtomicU64,
-    /// Notified when it is attached, or has failed.
-    changed: Notify,
-    shared: Arc<Shared>,
-}
-
-impl SubscriberShared {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        (group, name): (GroupName, Option<SubscriptionName>),
-        options: &SubscriberOptions,
-    ) -> Self {
-        let member = shared.next_member();
-        let inbox = Mutex::new(Inbox::new(u64::from(options.window)));
-        let (generation, changed) = (AtomicU64::new(0), Notify::new());
-        Self { member, group, name, create: options.create.clone(), inbox, generation, changed, shared }
-    }
-
-    /// Asks for a handle: the subscription is made the first time at most.
-    pub(super) fn attach_request(&self) -> Request {
-        let inbox = lock(&self.inbox);
-        let is_new = inbox.name().is_none();
-        let name = inbox.name().cloned().or_else(|| self.name.clone());
-        Request::Attach { group: self.group.clone(), name, create: self.create.clone().filter(|_| is_new) }
-    }
-
-    /// False when the subscriber was dropped meanwhile.
-    pub(super) fn on_attached(self: &Arc<Self>, attached: Attached) -> bool {
-        let is_wanted = self.change(|inbox| {
-            inbox.on_attached(attached);
-            self.generation.store(inbox.generation(), Ordering::Release);
-            (!inbox.is_closed(), true)
-        });
-        self.changed.notify_waiters();
-        is_wanted
-    }
-
-    pub(super) fn on_lost(&self) {
-        let mut inbox = lock(&self.inbox);
-        inbox.on_lost();
-        self.generation.store(inbox.generation(), Ordering::Release);
-    }
-
-    pub(super) fn fail(&self, error: &ClientError) {
-        let mut inbox = lock(&self.inbox);
-        inbox.fail(error);
-        let waker = inbox.take_waker();
-        drop(inbox);
-        self.changed.notify_waiters();
-        waker.into_iter().for_each(std::task::Waker::wake);
-    }
-
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    pub(super) fn on_deliver(self: &Arc<Self>, run: DeliveredRun) {
-        self.receive(|inbox| inbox.on_deliver(run));
-    }
-
-    pub(super) fn on_gap(self: &Arc<Self>, gap: Gap) {
-        self.receive(|inbox| inbox.on_gap(gap));
-    }
-
-    fn receive(self: &Arc<Self>, take: impl FnOnce(&mut Inbox)) {
-        let waker = self.change(|inbox| {
-            take(inbox);
-            (inbox.take_waker(), false)
-        });
-        waker.into_iter().for_each(std::task::Waker::wake);
-    }
-
-    pub(super) fn say(
-        self: &Arc<Self>,
-        kind: AckKind,
-        range: (Index, Index),
-        delay_ms: u64,
-        generation: u64,
-    ) {
-        self.change(|inbox| (inbox.say(kind, range, delay_ms, generation), false));
-    }
-
-    /// Changes the inbox and tells the writer if it has to look. The change
-    /// says whether somebody waits for what the relay does then.
-    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Inbox) -> (T, bool)) -> T {
-        let mut inbox = lock(&self.inbox);
-        let (result, is_waiting) = change(&mut inbox);
-        let urgency = inbox.call(is_waiting);
-        drop(inbox);
-        match urgency {
-            Urgency::None => {}
-            Urgency::Soon => self.shared.soon_subscriber(Arc::clone(self)),
-            Urgency::Now => self.shared.ready_subscriber(Arc::clone(self)),
-        }
-        result
-    }
-
-    pub(super) fn drain(&self, acks: &mut bytes::BytesMut, credits: &mut bytes::BytesMut) {
-        lock(&self.inbox).drain(acks, credits);
-    }
-
-    pub(super) fn is_attached(&self) -> bool {
-        lock(&self.inbox).handle().is_some()
-    }
-
-    /// Waits until the relay has answered something that was sent behind all statements so far.
-    async fn flush(self: &Arc<Self>) -> Result<(), ClientError> {
-        loop {
-            let Some(said) = lock(&self.inbox).unconfirmed() else { return Ok(()) };
-            self.attached().await?;
-            let Some(name) = lock(&self.inbox).name().cloned() else { return Ok(()) };
-            self.shared.ready_subscriber(Arc::clone(self));
-            match self.shared.ask(Request::SubscriptionShow { group: self.group.clone(), name }).await {
-                Ok(_) | Err(ClientError::Refused(_)) => lock(&self.inbox).confirm(said),
-                Err(ClientError::Closed { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Waits until it is attached.
-    pub(super) async fn attached(&self) -> Result<u32, ClientError> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            {
-                let inbox = lock(&self.inbox);
-                if let Some(error) = inbox.error() {
-                    return Err(error.clone());
-                }
-                if let Some(handle) = inbox.handle() {
-                    return Ok(handle);
-                }
-            }
-            changed.await;
-        }
     }
 }
 
@@ -223,8 +72,7 @@ struct Handed {
 /// use treecast::client::{Client, Delivery, SubscriberOptions};
 ///
 /// let client = Client::connect("127.0.0.1:7411").await?;
-/// let mut options = SubscriberOptions::default();
-/// options.create = Some(Default::default());
+/// let options = SubscriberOptions { create: Some(Default::default()), ..Default::default() };
 /// let group = "metrics/cpu".parse().expect("a constant that is a name");
 /// let name = "dashboard".parse().expect("a constant that is a name");
 /// let mut subscriber = client.subscriber(group, Some(name), options).await?;
@@ -281,7 +129,7 @@ impl Subscriber {
     /// The subscription's name; a queue has one too.
     #[must_use]
     pub fn name(&self) -> Option<SubscriptionName> {
-        lock(&self.shared.inbox).name().cloned()
+        self.shared.lock().name().cloned()
     }
 
     /// The next message or gap; waits for it. `None` after the error that ends
@@ -371,7 +219,7 @@ impl Subscriber {
     fn fill(&mut self, batch: &mut Batch, max: usize) {
         while batch.messages < max {
             let Some(current) = &mut self.current else {
-                let Some(run) = lock(&self.shared.inbox).pop_run() else { return };
+                let Some(run) = self.shared.lock().pop_run() else { return };
                 self.current = Some(RunPart::new(run));
                 continue;
             };
@@ -390,7 +238,7 @@ impl Subscriber {
     fn end_current(&mut self) {
         if self.current.take().is_some_and(|part| !part.is_empty()) {
             let fault = "the records of a delivery are not what its head announces";
-            self.shared.shared.break_session(ClientError::protocol(fault));
+            self.shared.shared().break_session(ClientError::protocol(fault));
         }
     }
 
@@ -462,17 +310,17 @@ impl Subscriber {
     /// Messages that have come are not lost: [`Subscriber::next`] gives them.
     pub async fn poll(&mut self, max: u64) -> Result<u64, ClientError> {
         self.report_handed();
-        let deadline = self.shared.shared.options.request_deadline;
+        let deadline = self.shared.shared().options.request_deadline;
         let handle = match tokio::time::timeout(deadline, self.shared.attached()).await {
             Ok(handle) => handle?,
-            Err(_) => return Err(self.shared.shared.trouble().unwrap_or(ClientError::Deadline)),
+            Err(_) => return Err(self.shared.shared().trouble().unwrap_or(ClientError::Deadline)),
         };
-        let reply = self.shared.shared.ask(Request::Poll { handle, messages: max }).await?;
+        let reply = self.shared.shared().ask(Request::Poll { handle, messages: max }).await?;
         self.shared.change(|inbox| (inbox.on_polled(), false));
-        match reply {
-            Reply::Polled { messages } => Ok(messages),
-            other => Err(ClientError::protocol(format!("a poll was answered with {other:?}"))),
-        }
+        let Reply::Polled { messages } = reply else {
+            return Err(ClientError::protocol(format!("a poll was answered with {reply:?}")));
+        };
+        Ok(messages)
     }
 
     /// The next message or gap; waits for it, at most so long if a time is
@@ -508,7 +356,7 @@ impl Subscriber {
     }
 
     fn ended(&self) -> ClientError {
-        let error = lock(&self.shared.inbox).error().cloned();
+        let error = self.shared.lock().error().cloned();
         error.unwrap_or_else(|| ClientError::closed("the subscriber was closed"))
     }
 
@@ -520,10 +368,10 @@ impl Subscriber {
     /// # Cancel safety
     /// Nothing is lost: it is sent all the same.
     pub async fn flush_acks(&mut self) -> Result<(), ClientError> {
-        let deadline = self.shared.shared.options.request_deadline;
+        let deadline = self.shared.shared().options.request_deadline;
         match tokio::time::timeout(deadline, self.shared.flush()).await {
             Ok(flushed) => flushed,
-            Err(_) => Err(self.shared.shared.trouble().unwrap_or(ClientError::Deadline)),
+            Err(_) => Err(self.shared.shared().trouble().unwrap_or(ClientError::Deadline)),
         }
     }
 
@@ -540,7 +388,7 @@ impl Subscriber {
         self.flush_acks().await?;
         let (sender, receiver) = oneshot::channel();
         let Some(handle) = self.detach(Some(sender)) else { return Ok(()) };
-        let deadline = self.shared.shared.options.request_deadline;
+        let deadline = self.shared.shared().options.request_deadline;
         match tokio::time::timeout(deadline, receiver).await {
             Ok(Ok(Ok(_))) => Ok(()),
             // The session is over, and with it the handle.
@@ -554,8 +402,8 @@ impl Subscriber {
 
     /// Ends receiving; gives the handle that is detached, if there is one.
     fn detach(&mut self, answer: Option<AnswerSender>) -> Option<u32> {
-        let shared = &self.shared.shared;
-        let mut inbox = lock(&self.shared.inbox);
+        let shared = self.shared.shared();
+        let mut inbox = self.shared.lock();
         if inbox.is_closed() {
             return None;
         }
