@@ -19,6 +19,7 @@ use crate::limits;
 
 /// Runs until the client is closed or has given up.
 pub(super) async fn run(shared: Arc<Shared>, mut greeted: Greeted) {
+    let over = Over(Arc::clone(&shared));
     let mut delays = Delays::new(shared.options.reconnect);
     let error = loop {
         let began = Instant::now();
@@ -42,6 +43,16 @@ pub(super) async fn run(shared: Arc<Shared>, mut greeted: Greeted) {
         }
     };
     shared.on_over(&error);
+    drop(over);
+}
+
+/// However the task ends, with its runtime or by a panic, nobody waits for it for ever.
+struct Over(Arc<Shared>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.on_over(&ClientError::closed("the client's connection task has ended"));
+    }
 }
 
 async fn connect_again(shared: &Shared, delays: &mut Delays) -> Result<Greeted, ClientError> {

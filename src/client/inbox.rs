@@ -83,6 +83,8 @@ pub(super) struct Inbox {
     received: u64,
     handed: u64,
     credited: u64,
+    /// Messages that the relay may deliver in all, as far as it was ever told.
+    granted: u64,
     acks: AckBuffer,
     /// Statements so far, and how many of them an answer of the relay stands behind.
     said: u64,
@@ -107,6 +109,7 @@ impl Inbox {
             received: 0,
             handed: 0,
             credited: 0,
+            granted: 0,
             acks: AckBuffer::default(),
             said: 0,
             confirmed: 0,
@@ -154,7 +157,7 @@ impl Inbox {
         self.attached = None;
         self.generation += 1;
         self.queue.clear();
-        (self.received, self.handed, self.credited) = (0, 0, 0);
+        (self.received, self.handed, self.credited, self.granted) = (0, 0, 0, 0);
         self.acks.on_lost();
         self.urgency = Urgency::None;
     }
@@ -171,16 +174,18 @@ impl Inbox {
         self.handle()
     }
 
-    pub(super) fn on_deliver(&mut self, run: DeliveredRun) {
-        if self.is_closed {
-            return;
-        }
+    /// False when the relay delivers more than it was asked for.
+    pub(super) fn on_deliver(&mut self, run: DeliveredRun) -> bool {
         let count = u64::from(run.head.count);
+        if self.is_closed || self.received + count > self.granted {
+            return self.is_closed;
+        }
         let bytes = run.records.len() as u64 / count.max(1) + 1;
         self.average_bytes =
             if self.average_bytes == 0 { bytes } else { (self.average_bytes * 7 + bytes).div_ceil(8) };
         self.received += count;
         self.queue.push_back(Item::Run(run));
+        true
     }
 
     pub(super) fn on_gap(&mut self, gap: Gap) {
@@ -224,6 +229,11 @@ impl Inbox {
     /// Without a window: how many messages may come in advance of being asked for.
     pub(super) fn want(&mut self, messages: u64) {
         self.wanted = messages;
+    }
+
+    /// So many more are asked for at once, besides the credit.
+    pub(super) fn poll(&mut self, messages: u64) {
+        self.granted = self.granted.saturating_add(messages);
     }
 
     /// The relay has set the credit to what it has delivered.
@@ -288,6 +298,7 @@ impl Inbox {
         let total = self.total();
         if total > self.credited && !self.is_closed {
             self.credited = total;
+            self.granted = self.granted.max(total);
             Credit { handle, total }.encode(credits);
         }
     }

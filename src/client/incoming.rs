@@ -114,8 +114,10 @@ impl<'a> Incoming<'a> {
         });
         let (stream, generation) = (Arc::clone(stream), subscriber.generation());
         let context = Arc::new(RunContext { stream, subscriber: Arc::clone(&subscriber), generation });
-        subscriber.on_deliver(DeliveredRun { context, head, records });
-        Ok(())
+        if subscriber.on_deliver(DeliveredRun { context, head, records }) {
+            return Ok(());
+        }
+        Err(ClientError::protocol("the relay delivers more messages than it was asked for"))
     }
 
     fn subscriber(&self, handle: u64) -> Result<Arc<SubscriberShared>, ClientError> {

@@ -223,8 +223,16 @@ pub(super) async fn run(shared: &Shared, greeted: Greeted) -> ClientError {
         error = session.read(reader) => error,
         error = writer::write(&session, writer) => error,
         error = session.ping() => error,
+        error = stuck_goodbye(shared) => error,
     };
     session.end(error)
+}
+
+/// A socket that takes nothing any more must not keep a client from ending.
+async fn stuck_goodbye(shared: &Shared) -> ClientError {
+    shared.stopping().await;
+    tokio::time::sleep(Duration::from_millis(limits::CLIENT_GOODBYE_MS)).await;
+    ClientError::closed("the client is done")
 }
 
 impl Session<'_> {

@@ -237,6 +237,9 @@ impl Shared {
     /// Nothing will come any more: everybody who waits is told why.
     pub(super) fn on_over(&self, error: &ClientError) {
         let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Over(_)) {
+            return;
+        }
         state.phase = Phase::Over(error.clone());
         let publishers = std::mem::take(&mut state.publishers);
         let subscribers = std::mem::take(&mut state.subscribers);

@@ -315,6 +315,7 @@ impl Subscriber {
             Ok(handle) => handle?,
             Err(_) => return Err(self.shared.shared().trouble().unwrap_or(ClientError::Deadline)),
         };
+        self.shared.lock().poll(max);
         let reply = self.shared.shared().ask(Request::Poll { handle, messages: max }).await?;
         self.shared.change(|inbox| (inbox.on_polled(), false));
         let Reply::Polled { messages } = reply else {

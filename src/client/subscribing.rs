@@ -89,20 +89,22 @@ impl SubscriberShared {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(super) fn on_deliver(self: &Arc<Self>, run: DeliveredRun) {
-        self.receive(|inbox| inbox.on_deliver(run));
+    /// False when the relay delivers more than it was asked for.
+    pub(super) fn on_deliver(self: &Arc<Self>, run: DeliveredRun) -> bool {
+        self.receive(|inbox| inbox.on_deliver(run))
     }
 
     pub(super) fn on_gap(self: &Arc<Self>, gap: Gap) {
         self.receive(|inbox| inbox.on_gap(gap));
     }
 
-    fn receive(self: &Arc<Self>, take: impl FnOnce(&mut Inbox)) {
-        let waker = self.change(|inbox| {
-            take(inbox);
-            (inbox.take_waker(), false)
+    fn receive<T>(self: &Arc<Self>, take: impl FnOnce(&mut Inbox) -> T) -> T {
+        let (result, waker) = self.change(|inbox| {
+            let result = take(inbox);
+            ((result, inbox.take_waker()), false)
         });
         waker.into_iter().for_each(std::task::Waker::wake);
+        result
     }
 
     pub(super) fn say(

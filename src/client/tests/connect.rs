@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::relay::{ScriptedRelay, hello, soon};
-use crate::client::{Backoff, Client, ClientError, ClientOptions};
+use crate::client::{Backoff, Client, ClientError, ClientOptions, PublisherOptions};
 use crate::wire::body::{self, Close, Refusal, RefusalCode, RelayHello, Reply, Request};
 use crate::wire::frame::FrameKind;
 
@@ -19,12 +19,12 @@ async fn where_nobody_listens_no_relay_can_be_reached() {
 async fn connect_to(kind: FrameKind, body: Bytes) -> ClientError {
     let relay = ScriptedRelay::start().await;
     let play = async {
-        let mut peer = relay.take().await;
-        peer.next().await;
-        peer.send(kind, 0, &body).await;
-        peer
+        let mut remote = relay.take().await;
+        remote.next().await;
+        remote.send(kind, 0, &body).await;
+        remote
     };
-    let (client, _peer) = tokio::join!(Client::connect(&relay.address), play);
+    let (client, _remote) = tokio::join!(Client::connect(&relay.address), play);
     client.unwrap_err()
 }
 
@@ -54,15 +54,15 @@ async fn a_relay_that_says_nothing_is_not_waited_for() {
 #[tokio::test]
 async fn requests_get_their_own_answers() {
     let relay = ScriptedRelay::start().await;
-    let (client, mut peer) = relay.client().await;
+    let (client, mut remote) = relay.client().await;
     assert_eq!(client.hello(), hello());
     let ask = |name: &str| client.request(Request::GroupRemove { group: name.parse().unwrap() });
     let play = async {
-        let (first, request) = peer.request().await;
+        let (first, request) = remote.request().await;
         assert_eq!(request, Request::GroupRemove { group: "a".parse().unwrap() });
-        let (second, _) = peer.request().await;
-        peer.answer(second, Err(Refusal::new(RefusalCode::NotFound, "no `b`"))).await;
-        peer.answer(first, Ok(Reply::Done)).await;
+        let (second, _) = remote.request().await;
+        remote.answer(second, Err(Refusal::new(RefusalCode::NotFound, "no `b`"))).await;
+        remote.answer(first, Ok(Reply::Done)).await;
     };
     let (a, b, ()) = tokio::join!(ask("a"), ask("b"), play);
     assert_eq!(a.unwrap(), Reply::Done);
@@ -74,20 +74,20 @@ async fn requests_get_their_own_answers() {
 #[tokio::test]
 async fn a_request_whose_answer_was_lost_is_not_made_again() {
     let relay = ScriptedRelay::start().await;
-    let (client, mut peer) = relay.client().await;
+    let (client, mut remote) = relay.client().await;
     let play = async {
-        peer.request().await;
+        remote.request().await;
         let close = Close { reason: "stopping".to_owned() };
-        peer.send(FrameKind::Close, 0, &body::encode(&close)).await;
+        remote.send(FrameKind::Close, 0, &body::encode(&close)).await;
         let mut next = relay.accept().await;
         assert!(next.is_quiet(Duration::from_millis(30)).await);
         next
     };
-    let (answer, mut peer) = tokio::join!(client.request(Request::Status), play);
+    let (answer, mut remote) = tokio::join!(client.request(Request::Status), play);
     assert!(matches!(answer, Err(ClientError::Closed { reason }) if reason == "stopping"));
     let play = async {
-        let (tag, _) = peer.request().await;
-        peer.answer(tag, Ok(Reply::Done)).await;
+        let (tag, _) = remote.request().await;
+        remote.answer(tag, Ok(Reply::Done)).await;
     };
     let (answer, ()) = tokio::join!(client.request(Request::Status), play);
     answer.unwrap();
@@ -97,9 +97,9 @@ async fn a_request_whose_answer_was_lost_is_not_made_again() {
 async fn a_request_without_an_answer_ends_at_its_deadline() {
     let relay = ScriptedRelay::start().await;
     let options = ClientOptions { request_deadline: Duration::from_millis(20), ..relay.options() };
-    let (client, peer) = relay.client_with(options).await;
+    let (client, remote) = relay.client_with(options).await;
     assert!(matches!(client.request(Request::Status).await, Err(ClientError::Deadline)));
-    drop((peer, relay));
+    drop((remote, relay));
     while client.trouble().is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -123,8 +123,8 @@ async fn a_client_that_has_given_up_says_so_at_once() {
     let reconnect =
         Backoff { first: Duration::from_millis(1), give_up: Some(Duration::ZERO), ..Backoff::default() };
     let options = ClientOptions { reconnect, ..relay.options() };
-    let (client, peer) = relay.client_with(options).await;
-    drop((relay, peer));
+    let (client, remote) = relay.client_with(options).await;
+    drop((relay, remote));
     soon(client.shared().over()).await;
     assert!(matches!(client.request(Request::Status).await, Err(ClientError::Unreachable { .. })));
 }
@@ -132,15 +132,32 @@ async fn a_client_that_has_given_up_says_so_at_once() {
 #[tokio::test]
 async fn the_last_handle_says_goodbye() {
     let relay = ScriptedRelay::start().await;
-    let (client, mut peer) = relay.client().await;
+    let (client, mut remote) = relay.client().await;
     let clone = client.clone();
     drop(client);
-    assert!(peer.is_quiet(Duration::from_millis(20)).await);
+    assert!(remote.is_quiet(Duration::from_millis(20)).await);
     drop(clone);
-    assert_eq!(peer.next().await.kind, FrameKind::Close);
-    assert!(soon(peer.next_if_any()).await.is_none());
+    assert_eq!(remote.next().await.kind, FrameKind::Close);
+    assert!(soon(remote.next_if_any()).await.is_none());
 
-    let (client, mut peer) = relay.client().await;
-    let (_, frame) = tokio::join!(soon(client.close()), peer.next());
+    let (client, mut remote) = relay.client().await;
+    let (_, frame) = tokio::join!(soon(client.close()), remote.next());
     assert_eq!(frame.kind, FrameKind::Close);
+}
+
+#[tokio::test]
+async fn a_relay_that_takes_nothing_any_more_does_not_keep_a_client_from_closing() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let group = "g".parse().unwrap();
+    let (publisher, ()) =
+        tokio::join!(client.publisher(group, PublisherOptions::default()), remote.open_group(1));
+    let publisher = publisher.unwrap();
+    for _ in 0..7 {
+        soon(publisher.put_unacked(vec![0; 1 << 20])).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    soon(client.close()).await;
+    assert!(matches!(soon(publisher.flush()).await, Err(ClientError::Closed { .. })));
+    assert!(matches!(soon(publisher.put("x")).await, Err(ClientError::Closed { .. })));
 }

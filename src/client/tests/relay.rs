@@ -39,7 +39,7 @@ pub(super) struct ScriptedRelay {
 }
 
 /// One connection of a client, seen from the relay.
-pub(super) struct Peer {
+pub(super) struct Remote {
     stream: TcpStream,
     buffer: BytesMut,
 }
@@ -79,36 +79,36 @@ impl ScriptedRelay {
     }
 
     /// Takes a connection without a word.
-    pub(super) async fn take(&self) -> Peer {
+    pub(super) async fn take(&self) -> Remote {
         let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
         let (stream, _) = accepted.expect("the client connects in time").unwrap();
         stream.set_nodelay(true).unwrap();
-        Peer { stream, buffer: BytesMut::new() }
+        Remote { stream, buffer: BytesMut::new() }
     }
 
     /// Takes a connection and exchanges hellos.
-    pub(super) async fn accept(&self) -> Peer {
-        let mut peer = self.take().await;
-        let frame = peer.next().await;
+    pub(super) async fn accept(&self) -> Remote {
+        let mut remote = self.take().await;
+        let frame = remote.next().await;
         assert_eq!(frame.kind, FrameKind::Hello);
         let said: ClientHello = body::decode(&frame.body).unwrap();
         assert_eq!(said.magic, PROTOCOL_MAGIC);
-        peer.send(FrameKind::Hello, 0, &body::encode(&hello())).await;
-        peer
+        remote.send(FrameKind::Hello, 0, &body::encode(&hello())).await;
+        remote
     }
 
     /// A client and its connection.
-    pub(super) async fn client_with(&self, options: ClientOptions) -> (Client, Peer) {
-        let (client, peer) = tokio::join!(Client::connect_with(options), self.accept());
-        (client.unwrap(), peer)
+    pub(super) async fn client_with(&self, options: ClientOptions) -> (Client, Remote) {
+        let (client, remote) = tokio::join!(Client::connect_with(options), self.accept());
+        (client.unwrap(), remote)
     }
 
-    pub(super) async fn client(&self) -> (Client, Peer) {
+    pub(super) async fn client(&self) -> (Client, Remote) {
         self.client_with(self.options()).await
     }
 }
 
-impl Peer {
+impl Remote {
     /// The next frame that is not a ping; pings are answered.
     pub(super) async fn next(&mut self) -> Frame {
         let next = tokio::time::timeout(PATIENCE, self.next_if_any()).await;

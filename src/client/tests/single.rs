@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::relay::{Peer, ScriptedRelay, soon};
+use super::relay::{Remote, ScriptedRelay, soon};
 use crate::client::Delivery;
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::wire::body::{Reply, Request};
@@ -9,13 +9,13 @@ fn names() -> (GroupName, SubscriptionName) {
     ("g".parse().unwrap(), "sub".parse().unwrap())
 }
 
-async fn answer_poll(peer: &mut Peer, max: u64, found: &[&str]) {
-    let (_, tag, request) = peer.request_behind_acks().await;
+async fn answer_poll(remote: &mut Remote, max: u64, found: &[&str]) {
+    let (_, tag, request) = remote.request_behind_acks().await;
     assert_eq!(request, Request::Poll { handle: 2, messages: max });
     if !found.is_empty() {
-        peer.deliver(2, 1, found).await;
+        remote.deliver(2, 1, found).await;
     }
-    peer.answer(tag, Ok(Reply::Polled { messages: found.len() as u64 })).await;
+    remote.answer(tag, Ok(Reply::Polled { messages: found.len() as u64 })).await;
 }
 
 fn index(delivery: Option<Delivery>) -> Option<Index> {
@@ -25,12 +25,12 @@ fn index(delivery: Option<Delivery>) -> Option<Index> {
 #[tokio::test]
 async fn single_puts_share_a_publisher() {
     let relay = ScriptedRelay::start().await;
-    let (client, mut peer) = relay.client().await;
+    let (client, mut remote) = relay.client().await;
     let (group, _) = names();
     let play = async {
-        peer.open_group(1).await;
-        peer.take_messages(1).await;
-        peer.take_messages(1).await
+        remote.open_group(1).await;
+        remote.take_messages(1).await;
+        remote.take_messages(1).await
     };
     let puts = async {
         client.put(&group, "a").await.unwrap();
@@ -44,12 +44,12 @@ async fn single_puts_share_a_publisher() {
 #[tokio::test]
 async fn a_poll_gives_what_is_there_and_does_not_wait() {
     let relay = ScriptedRelay::start().await;
-    let (client, mut peer) = relay.client().await;
+    let (client, mut remote) = relay.client().await;
     let (group, name) = names();
     let play = async {
-        peer.attach(2).await;
-        answer_poll(&mut peer, 1, &[]).await;
-        answer_poll(&mut peer, 1, &["a"]).await;
+        remote.attach(2).await;
+        answer_poll(&mut remote, 1, &[]).await;
+        answer_poll(&mut remote, 1, &["a"]).await;
     };
     let polls = async {
         let first = client.poll(&group, Some(&name)).await.unwrap();
@@ -62,14 +62,14 @@ async fn a_poll_gives_what_is_there_and_does_not_wait() {
 #[tokio::test]
 async fn a_get_asks_for_one_message_and_waits_for_it() {
     let relay = ScriptedRelay::start().await;
-    let (client, mut peer) = relay.client().await;
+    let (client, mut remote) = relay.client().await;
     let (group, name) = names();
     let play = async {
-        peer.attach(2).await;
-        assert_eq!(peer.credit().await[0].total, 1);
-        peer.deliver(2, 1, &["a"]).await;
-        assert_eq!(peer.credit().await[0].total, 2, "the second get asks for the second");
-        peer.deliver(2, 2, &["b"]).await;
+        remote.attach(2).await;
+        assert_eq!(remote.credit().await[0].total, 1);
+        remote.deliver(2, 1, &["a"]).await;
+        assert_eq!(remote.credit().await[0].total, 2, "the second get asks for the second");
+        remote.deliver(2, 2, &["b"]).await;
     };
     let gets = async {
         let one = index(client.get(&group, Some(&name), None).await.unwrap());
@@ -82,14 +82,14 @@ async fn a_get_asks_for_one_message_and_waits_for_it() {
 #[tokio::test]
 async fn a_get_that_has_waited_long_enough_takes_its_wish_back() {
     let relay = ScriptedRelay::start().await;
-    let (client, mut peer) = relay.client().await;
+    let (client, mut remote) = relay.client().await;
     let (group, name) = names();
     let play = async {
-        peer.attach(2).await;
-        assert_eq!(peer.credit().await[0].total, 1);
-        answer_poll(&mut peer, 0, &[]).await;
-        assert_eq!(peer.credit().await[0].total, 1, "asked for again");
-        answer_poll(&mut peer, 0, &["just now"]).await;
+        remote.attach(2).await;
+        assert_eq!(remote.credit().await[0].total, 1);
+        answer_poll(&mut remote, 0, &[]).await;
+        assert_eq!(remote.credit().await[0].total, 1, "asked for again");
+        answer_poll(&mut remote, 0, &["just now"]).await;
     };
     let wait = Some(Duration::from_millis(20));
     let gets = async {
