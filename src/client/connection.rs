@@ -10,8 +10,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Backoff;
 use super::error::ClientError;
+use super::options::Backoff;
 use super::random::jitter;
 use super::session::{self, Greeted};
 use super::shared::{Shared, Work};

@@ -46,6 +46,7 @@ mod inbox;
 mod incoming;
 mod kept;
 mod message;
+mod options;
 mod outbox;
 mod publisher;
 mod publishing;
@@ -61,83 +62,23 @@ mod writer;
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use crate::id::{GroupName, SubscriptionName};
-use crate::limits;
 use crate::wire::body::{RelayHello, Reply, Request};
 
 pub use self::delivery::{Batch, BatchMessage, Delivery, Gap, Received};
 pub use self::error::ClientError;
 pub use self::failures::PutFailure;
 pub use self::message::{Message, MessageId, MessageIdError, PutReceipt};
-pub use self::publisher::{Publisher, PublisherOptions};
-pub use self::subscriber::{AckMode, Subscriber, SubscriberOptions};
+pub use self::options::{AckMode, Backoff, ClientOptions, PublisherOptions, SubscriberOptions};
+pub use self::publisher::Publisher;
+pub use self::subscriber::Subscriber;
 pub use self::ticket::PutTicket;
 
 use self::kept::Kept;
 use self::publishing::PublisherShared;
 use self::shared::{Lifeline, Shared};
 use self::subscribing::SubscriberShared;
-
-/// How long to wait between two attempts to connect. Each wait is drawn between
-/// half of the delay and all of it, so that many clients do not come at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// The first delay; [`limits::CLIENT_BACKOFF_MS_MIN`] by default. Doubled each time.
-    pub first: Duration,
-    /// The longest; [`limits::CLIENT_BACKOFF_MS_MAX`] by default.
-    pub max: Duration,
-    /// After so long without a session everything fails for good; `None`, the default: never.
-    pub give_up: Option<Duration>,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            first: Duration::from_millis(limits::CLIENT_BACKOFF_MS_MIN),
-            max: Duration::from_millis(limits::CLIENT_BACKOFF_MS_MAX),
-            give_up: None,
-        }
-    }
-}
-
-/// How a [`Client`] connects.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ClientOptions {
-    /// Where the relay listens: `host:port`.
-    pub address: String,
-    /// What the client calls itself, for the operator's lists; `client` by default.
-    pub name: String,
-    /// Time for one attempt to connect, the relay's hello included;
-    /// [`limits::CLIENT_CONNECT_MS`] by default.
-    pub connect_deadline: Duration,
-    /// Time for a request to be answered, over a new connection if it must be;
-    /// [`limits::CLIENT_REQUEST_MS`] by default.
-    pub request_deadline: Duration,
-    /// How to connect again when the connection is lost.
-    pub reconnect: Backoff,
-    /// Time between two pings: [`limits::CLIENT_PING_MS`] by default. After
-    /// [`limits::CLIENT_PINGS_UNHEARD_MAX`] of them without a sign the
-    /// connection counts as lost.
-    pub ping_interval: Duration,
-}
-
-impl ClientOptions {
-    /// The defaults, for a relay's address.
-    #[must_use]
-    pub fn new(address: impl Into<String>) -> Self {
-        Self {
-            address: address.into(),
-            name: "client".to_owned(),
-            connect_deadline: Duration::from_millis(limits::CLIENT_CONNECT_MS),
-            request_deadline: Duration::from_millis(limits::CLIENT_REQUEST_MS),
-            reconnect: Backoff::default(),
-            ping_interval: Duration::from_millis(limits::CLIENT_PING_MS),
-        }
-    }
-}
 
 /// One connection to a relay, made again when it is lost. Cheap to clone: all
 /// clones are the same connection.

@@ -9,46 +9,8 @@ use super::outbox::{Outbox, Pushed};
 use super::publishing::PublisherShared;
 use super::shared::Lifeline;
 use super::ticket::PutTicket;
-use crate::id::{GroupName, ProducerId, ProducerSequence};
-use crate::limits;
-use crate::wire::frame::AckLevel;
+use crate::id::GroupName;
 use crate::wire::run::Record;
-
-/// How a [`Publisher`] works.
-#[derive(Clone, Debug)]
-pub struct PublisherOptions {
-    /// Who puts. `None`: a random id that is forgotten soon after the last
-    /// session; retries within the life of the publisher insert once. An id of
-    /// one's own makes retries by a later process insert once too, if that
-    /// process counts on with [`PublisherOptions::first`].
-    pub producer: Option<ProducerId>,
-    /// Number of the first message at this producer; 1 by default.
-    pub first: ProducerSequence,
-    /// When a put counts as done; on the relay's disk by default.
-    pub level: AckLevel,
-    /// Messages without an answer, at most: then puts wait.
-    /// [`limits::CLIENT_WINDOW_MESSAGES`] by default.
-    pub window_messages: usize,
-    /// Bytes without an answer, at most; a larger message goes alone.
-    /// [`limits::CLIENT_WINDOW_BYTES`] by default.
-    pub window_bytes: usize,
-    /// Bytes gathered into one run; a larger message is a run of its own.
-    /// [`limits::RUN_BYTES_TARGET`] by default.
-    pub max_run_bytes: usize,
-}
-
-impl Default for PublisherOptions {
-    fn default() -> Self {
-        Self {
-            producer: None,
-            first: ProducerSequence(1),
-            level: AckLevel::Accepted,
-            window_messages: limits::CLIENT_WINDOW_MESSAGES,
-            window_bytes: limits::CLIENT_WINDOW_BYTES,
-            max_run_bytes: limits::RUN_BYTES_TARGET,
-        }
-    }
-}
 
 /// Puts messages into one group, in order, each of them once.
 ///
@@ -275,7 +237,7 @@ impl Publisher {
     }
 
     /// Takes the refusals of messages that were put without a ticket, oldest
-    /// first; the first [`limits::CLIENT_FAILURES_MAX`] since the last call.
+    /// first; the first [`crate::limits::CLIENT_FAILURES_MAX`] since the last call.
     #[must_use]
     pub fn failures(&self) -> Vec<PutFailure> {
         self.shared.lock().failures.take()

@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::ClientOptions;
 use super::error::ClientError;
 use super::incoming::Incoming;
 use super::lock;
+use super::options::ClientOptions;
 use super::shared::{Pending, Shared, Work};
 use super::writer;
 use crate::limits;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::ClientOptions;
 use super::error::ClientError;
 use super::lock;
+use super::options::ClientOptions;
 use super::publishing::PublisherShared;
 use super::subscribing::SubscriberShared;
 use crate::wire::body::{RelayHello, Reply, Request};

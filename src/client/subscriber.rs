@@ -10,46 +10,12 @@ use tokio::sync::oneshot;
 use super::delivery::{Batch, Delivery, RunPart};
 use super::error::ClientError;
 use super::inbox::Item;
+use super::options::{AckMode, SubscriberOptions};
 use super::shared::{AnswerSender, Lifeline, Pending};
 use super::subscribing::SubscriberShared;
 use crate::id::{GroupName, Index, SubscriptionName};
-use crate::limits;
-use crate::wire::body::{Reply, Request, SubscriptionSpec};
+use crate::wire::body::{Reply, Request};
 use crate::wire::frame::AckKind;
-
-/// Who acks messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AckMode {
-    /// The application, each one: [`super::Received::ack`] or [`Batch::ack_all`].
-    #[default]
-    Manual,
-    /// The subscriber: what it gave out is acked when the application asks for
-    /// what comes next. After a crash, what was being worked on comes again.
-    Auto,
-}
-
-/// How a [`Subscriber`] works.
-#[derive(Clone, Debug)]
-pub struct SubscriberOptions {
-    /// How to make the subscription when it does not exist; `None`, the
-    /// default: it must exist. Once attached, a subscription that an operator
-    /// removes is not made again, since its backlog is gone.
-    pub create: Option<SubscriptionSpec>,
-    /// Messages fetched in advance, at most: those that the application has
-    /// and has not come back from included. 1: no further one before the
-    /// application asks for it, which spreads work evenly over competing
-    /// receivers. 0: only what [`Subscriber::poll`] and [`Subscriber::get`]
-    /// ask for. [`limits::WINDOW_DEFAULT`] by default.
-    pub window: u32,
-    /// Who acks.
-    pub ack_mode: AckMode,
-}
-
-impl Default for SubscriberOptions {
-    fn default() -> Self {
-        Self { create: None, window: limits::WINDOW_DEFAULT, ack_mode: AckMode::Manual }
-    }
-}
 
 /// Messages that were given out, until they are reported as done with.
 #[derive(Clone, Copy, Debug, Default)]
