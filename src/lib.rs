@@ -12,4 +12,6 @@ pub mod topology;
 
 pub mod log;
 pub mod relay;
+
+pub mod client;
 pub mod wire;

@@ -217,7 +217,7 @@ impl Relay {
         let Some(place) = group.find(key.number) else { return };
         let subscription = &mut group.subscriptions[place];
         let was_dirty = subscription.dirty;
-        let to = ack.to.min(subscription.next);
+        let to = ack.to.min(subscription.ackable);
         let delay_ms = (ack.delay_ms > 0).then_some(ack.delay_ms);
         let failure =
             Failure { settings: &group.settings, now: now.time, delay_ms, rejected: false, counted: true };

@@ -504,6 +504,8 @@ pub(super) fn subscription_from(
         not_before,
         cursor: super::cursor::Cursor::new(start),
         next: start,
+        ackable: start,
+        delivered: start,
         out: Outcomes::default(),
         gaps: Vec::new(),
         dirty: false,

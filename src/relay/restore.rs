@@ -102,6 +102,9 @@ impl Restore {
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
             group.durable = group.next;
+            for subscription in &mut group.subscriptions {
+                subscription.ackable = group.next;
+            }
             let release = group.owed().min(group.history(now.wall)).max(group.low);
             keeping::let_go(group, release);
             releases.push((group.number, release));

@@ -143,6 +143,7 @@ pub(super) struct CursorRecord {
 impl CursorRecord {
     pub(super) fn apply(self, subscription: &mut Subscription) {
         subscription.next = self.cursor.floor();
+        subscription.delivered = self.cursor.floor();
         subscription.cursor = self.cursor;
         subscription.start = self.start;
         subscription.replayed = self.replayed;
@@ -472,6 +473,8 @@ impl SavedSubscription {
             not_before: WallTime(0),
             cursor: Cursor::default(),
             next: Index(1),
+            ackable: Index(1),
+            delivered: Index(1),
             out: Outcomes::default(),
             gaps: Vec::new(),
             dirty: false,

@@ -60,6 +60,10 @@ pub(super) struct Subscription {
     pub(super) cursor: Cursor,
     /// The first index never delivered since the relay was started.
     pub(super) next: Index,
+    /// Everything below may have been delivered before, so it may be acked.
+    pub(super) ackable: Index,
+    /// Everything below was delivered before by this process, or is done.
+    pub(super) delivered: Index,
     pub(super) out: Outcomes,
     /// Gaps that it has not acked yet, in order.
     pub(super) gaps: Vec<Gap>,
@@ -245,7 +249,7 @@ impl Subscription {
                 active.gaps_told -= gaps - self.gaps.len();
             }
         }
-        self.out.acked += self.finish(from, to.min(self.next));
+        self.out.acked += self.finish(from, to.min(self.ackable));
         self.forget_tries(from, to);
         if let Some(active) = &mut self.active {
             while active.flights.front().is_some_and(|f| self.cursor.next_open(f.from, f.to).is_none()) {
@@ -289,6 +293,9 @@ impl Subscription {
         }
         let limit = self.cursor.floor().after(u64::from(self.window)).min(end);
         let (from, to) = self.cursor.next_open(self.next, limit)?;
+        if from < self.delivered {
+            return Some(Due { from, to: to.min(self.delivered), attempt: 2, dead: None, again: false });
+        }
         Some(Due { from, to, attempt: 1, dead: None, again: false })
     }
 
@@ -313,6 +320,8 @@ impl Subscription {
     pub(super) fn used(&mut self, due: &Due, to: Index) {
         if !due.again {
             self.next = self.next.max(to);
+            self.delivered = self.delivered.max(to);
+            self.ackable = self.ackable.max(to);
             return;
         }
         if let Some(active) = &mut self.active
@@ -420,6 +429,7 @@ impl Subscription {
         }
         self.cursor = Cursor::new(to);
         self.next = to;
+        (self.delivered, self.ackable) = (to, to);
         self.not_before = not_before;
         self.dirty = true;
         if let Some(active) = &mut self.active {
