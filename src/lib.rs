@@ -13,3 +13,7 @@ pub mod topology;
 pub mod log;
 pub mod relay;
 pub mod wire;
+
+pub mod metrics;
+pub mod net;
+pub mod server;
