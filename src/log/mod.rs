@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, StreamNumber, WallTime};
 use crate::wire::run::{Run, StoredRun};
 
+pub mod disk;
 pub mod storage;
 
 /// The number of an entry: 1, 2, 3, … over the whole life of a log. 0 stands
