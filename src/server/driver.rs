@@ -138,7 +138,6 @@ impl Driver {
     /// # Errors
     /// When the log has failed: nothing more will become durable.
     pub(crate) async fn run(mut self) -> Result<(), ServerError> {
-        self.relay.start(self.clock.now());
         let timer = tokio::time::sleep(std::time::Duration::ZERO);
         tokio::pin!(timer);
         let mut first = None;
