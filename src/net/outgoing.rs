@@ -215,7 +215,8 @@ impl OutQueue {
         let mut state = lock(&self.state);
         let answers = staged.items.iter().filter(|item| matches!(item, Outgoing::Answer { .. })).count();
         if answers > 0 {
-            self.unanswered.fetch_sub(answers.min(self.unanswered.load(Ordering::Relaxed)), Ordering::Relaxed);
+            self.unanswered
+                .fetch_sub(answers.min(self.unanswered.load(Ordering::Relaxed)), Ordering::Relaxed);
         }
         if state.is_over || state.close.is_some() {
             staged.dones.clear();

@@ -208,7 +208,12 @@ impl SessionSender {
         self.hand_over(puts, bytes, Some(permit)).await
     }
 
-    async fn hand_over(&self, inputs: Vec<Input>, put_bytes: usize, permit: Option<PutPermit>) -> Result<(), Stopped> {
+    async fn hand_over(
+        &self,
+        inputs: Vec<Input>,
+        put_bytes: usize,
+        permit: Option<PutPermit>,
+    ) -> Result<(), Stopped> {
         let batch = Batch { session: self.session, inputs, put_bytes, permit };
         self.shared.driver.send(Message::Batch(batch)).await.map_err(|_| Stopped)
     }

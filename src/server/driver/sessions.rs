@@ -108,3 +108,10 @@ impl Table {
         }
     }
 }
+
+impl Drop for Table {
+    /// The driver is gone, however it went: nobody else would tell the sessions.
+    fn drop(&mut self) {
+        self.close_all("the relay has stopped");
+    }
+}
