@@ -15,3 +15,7 @@ pub mod relay;
 
 pub mod client;
 pub mod wire;
+
+pub mod metrics;
+pub mod net;
+pub mod server;
