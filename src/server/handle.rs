@@ -84,6 +84,9 @@ impl Sessions {
     /// # Cancel safety
     /// No session is open when it is dropped before it is ready.
     pub async fn open(&self) -> Result<SessionHandle, Stopped> {
+        if self.shared.signals.is_stopping() {
+            return Err(Stopped);
+        }
         let place = self.shared.driver.reserve().await.map_err(|_| Stopped)?;
         let session = SessionId(self.shared.next.fetch_add(1, Ordering::Relaxed));
         let (queue, receiver) = OutQueue::new(session, Arc::clone(&self.shared.signals.progress));

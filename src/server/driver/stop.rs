@@ -16,8 +16,10 @@ use crate::server::fault::ServerError;
 
 impl Driver {
     pub(super) async fn stop(mut self) -> Result<(), ServerError> {
-        self.messages.close();
-        while self.turn(None)? {}
+        // Sessions read nothing more by now: what they have handed over is all there is.
+        for _ in 0..=limits::DRIVER_MESSAGES_MAX / limits::TURN_MESSAGES_MAX {
+            self.turn(None)?;
+        }
         let now = self.clock.now();
         self.handle(now, Input::Stop);
         self.carry_out(now);
@@ -28,7 +30,6 @@ impl Driver {
         self.sessions.close_all("the relay is stopping");
         self.turns_until(limits::STOP_SNAPSHOT_MS_MAX, |driver| driver.snapshots.is_resting()).await?;
         self.snapshots.begin();
-        while self.turn(None)? {}
         self.turns_until(limits::STOP_SNAPSHOT_MS_MAX, |driver| driver.snapshots.is_resting()).await?;
         self.end().await
     }
