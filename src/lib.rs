@@ -8,5 +8,14 @@
 pub mod id;
 pub mod limits;
 
+pub mod topology;
+
 pub mod log;
+pub mod relay;
+
+pub mod client;
 pub mod wire;
+
+pub mod metrics;
+pub mod net;
+pub mod server;

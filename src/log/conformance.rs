@@ -194,7 +194,8 @@ fn released_indexes_are_said_to_be(bench: &Bench) {
     let (group, other) = (GroupNumber(1), GroupNumber(2));
     bench.log.release(group, Index(6));
     bench.log.release(group, Index(3));
-    let missing = |from, to| Piece::Missing { from: Index(from), to: Index(to), cause: MissingCause::Released };
+    let missing =
+        |from, to| Piece::Missing { from: Index(from), to: Index(to), cause: MissingCause::Released };
     let read = |from| bench.log.read(group, Index(from), usize::MAX).expect("a healthy log can be read");
     assert_eq!(read(2), [missing(2, 6), piece(&runs[1])]);
     assert_eq!(read(6), [piece(&runs[1])]);

@@ -413,7 +413,10 @@ impl Log for DiskLog {
         let shared = &self.shared;
         shared.queue.drain();
         if shared.keeper.is_stepped() {
-            while shared.durable.get() < shared.queue.last() && !shared.keeper.is_stuck() && shared.commit_once() {}
+            while shared.durable.get() < shared.queue.last()
+                && !shared.keeper.is_stuck()
+                && shared.commit_once()
+            {}
         } else {
             shared.durable.wait(shared.queue.last(), || shared.is_poisoned() || shared.keeper.is_stuck());
         }

@@ -92,7 +92,9 @@ fn walk(
     let found = recover::find_segments(storage, ident.epoch.storage, &names)?;
     report.spare_segments = found.spares.len();
     report.problems.extend(found.ignored.iter().cloned());
-    match snapshot::read_newest(storage, ident.epoch.storage, &|snapshot| found.has_after(snapshot::covers(snapshot))) {
+    match snapshot::read_newest(storage, ident.epoch.storage, &|snapshot| {
+        found.has_after(snapshot::covers(snapshot))
+    }) {
         Ok(snapshot) => {
             report.snapshot_covers = snapshot::covers(&snapshot.snapshot);
             let unusable = snapshot.unusable.into_iter();
@@ -118,7 +120,12 @@ fn walk_segments(
             Some(trailer) => Proof { lsn: trailer.end.lsn, entry: trailer.end.entry },
             None => recover::proof(&ident.known, &header, bases.get(at).copied()),
         };
-        let scan = scan_into(header, Arc::clone(&file), proof, f).map_err(|e| file_error("read", &name, e))?;
+        let mut scan =
+            scan_into(header, Arc::clone(&file), proof, f).map_err(|e| file_error("read", &name, e))?;
+        if trailer.is_some() {
+            // What stands behind the end is the footer.
+            scan.torn_bytes = 0;
+        }
         if !has_footer && at < bases.len() {
             report.problems.push(format!("{name}: it has no whole footer; the next start makes it again"));
         }
@@ -143,9 +150,9 @@ fn note_problems(name: &str, scan: &Scan, report: &mut Report) {
         damaged.map(|(group, from, to)| format!("{name}: group {group} is damaged from {from} to {to}")),
     );
     let lost = scan.lost.iter();
-    report.problems.extend(
-        lost.map(|lost| format!("{name}: entries from {} to {} are lost", lost.start, lost.end)),
-    );
+    report
+        .problems
+        .extend(lost.map(|lost| format!("{name}: entries from {} to {} are lost", lost.start, lost.end)));
     if scan.torn_bytes > 0 {
         report.problems.push(format!("{name}: {} bytes behind the end are no block", scan.torn_bytes));
     }

@@ -29,11 +29,14 @@ mod codec;
 mod committer;
 #[cfg(any(test, feature = "sim"))]
 pub mod conformance;
+pub mod disk;
 mod engine;
 mod footer;
 mod ident;
 pub mod inspect;
 mod keeper;
+#[cfg(any(test, feature = "sim"))]
+pub mod memory;
 #[cfg(any(test, feature = "sim"))]
 mod memory_log;
 mod postings;

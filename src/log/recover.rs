@@ -234,7 +234,11 @@ impl FoundSegments {
     }
 }
 
-pub(crate) fn find_segments(storage: &dyn Storage, id: StorageId, names: &[String]) -> Result<FoundSegments, LogError> {
+pub(crate) fn find_segments(
+    storage: &dyn Storage,
+    id: StorageId,
+    names: &[String],
+) -> Result<FoundSegments, LogError> {
     let mut found = FoundSegments::default();
     for name in names {
         let Some(number) = segment_number(name) else { continue };

@@ -69,6 +69,7 @@ pub trait Storage: Send + Sync + 'static {
 }
 
 /// One open file.
+#[expect(clippy::len_without_is_empty, reason = "a file, not a collection")]
 pub trait StorageFile: Send + Sync {
     /// Reads exactly `buf.len()` bytes at `position`.
     ///

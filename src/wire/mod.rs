@@ -1,3 +1,5 @@
 //! What travels between relays and between a relay and its applications.
 
+pub mod body;
+pub mod frame;
 pub mod run;

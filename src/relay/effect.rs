@@ -1,0 +1,96 @@
+//! Everything that a relay can cause.
+
+use bytes::Bytes;
+
+use crate::id::{GroupNumber, Index, SessionId};
+use crate::log::{Entry, EntryNumber, Urgency};
+use crate::wire::body::{Answer, Notice};
+use crate::wire::frame::{DELIVER_HEAD_BYTES, DeliverHead, FRAME_HEADER_BYTES, PutDone};
+
+/// One thing that the shell is to do, in the order in which they come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Append to the log. The core counts the entries itself: the first of a
+    /// new relay is 1, after a restart they go on behind the last.
+    Append {
+        /// What to remember.
+        entry: Entry,
+        /// Whether somebody waits for it.
+        urgency: Urgency,
+    },
+    /// Answer a request.
+    Answer {
+        /// The session.
+        session: SessionId,
+        /// The request's number.
+        request: u64,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// A put has reached its level.
+    PutDone {
+        /// The session.
+        session: SessionId,
+        /// What became of it.
+        done: PutDone,
+    },
+    /// Say something unasked.
+    Notice {
+        /// The session.
+        session: SessionId,
+        /// What.
+        notice: Notice,
+    },
+    /// Deliver messages to a subscription. Counts [`Effect::deliver_bytes`] towards
+    /// [`super::Input::Written`].
+    Deliver {
+        /// The session.
+        session: SessionId,
+        /// The subscription, by the session's handle.
+        handle: u32,
+        /// The fixed part.
+        head: DeliverHead,
+        /// The records.
+        records: Bytes,
+    },
+    /// Read a group's backlog; answered by [`super::Input::Fetched`] with the same `group` and `from`.
+    Fetch {
+        /// The group.
+        group: GroupNumber,
+        /// The first index wanted.
+        from: Index,
+        /// About how many bytes.
+        bytes_max: usize,
+    },
+    /// Nobody needs the group below this index any more.
+    Release {
+        /// The group.
+        group: GroupNumber,
+        /// The first index still needed.
+        below: Index,
+    },
+    /// A part of the state, as [`super::Input::Snapshot`] asked.
+    Shard {
+        /// Which part.
+        shard: u32,
+        /// The last entry that it includes.
+        through: EntryNumber,
+        /// The state.
+        bytes: Bytes,
+    },
+    /// End a session.
+    Close {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Effect {
+    /// Bytes that a delivery of `records` counts: the whole frame.
+    #[must_use]
+    pub fn deliver_bytes(records: &Bytes) -> u64 {
+        (FRAME_HEADER_BYTES + DELIVER_HEAD_BYTES + records.len()) as u64
+    }
+}

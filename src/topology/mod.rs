@@ -1,0 +1,3 @@
+//! What the operator writes about the network.
+
+pub mod settings;
