@@ -333,7 +333,8 @@ impl Committer {
             Entry::State(_) => None,
         });
         shared.tail.push(runs);
-        let active_free = active.header.capacity.saturating_sub(self.end.position);
+        let footer = footer::bytes(active.read().groups_in_memory(), self.runs) + 2 * PAGE_BYTES;
+        let active_free = active.header.capacity.saturating_sub(self.end.position + footer);
         shared.counters.committed(self.builder.written_bytes(), active_free);
         self.builder.clear();
         shared.durable.set(self.end.entry);

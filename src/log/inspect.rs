@@ -120,8 +120,12 @@ fn walk_segments(
             Some(trailer) => Proof { lsn: trailer.end.lsn, entry: trailer.end.entry },
             None => recover::proof(&ident.known, &header, bases.get(at).copied()),
         };
-        let scan =
+        let mut scan =
             scan_into(header, Arc::clone(&file), proof, f).map_err(|e| file_error("read", &name, e))?;
+        if trailer.is_some() {
+            // What stands behind the end is the footer.
+            scan.torn_bytes = 0;
+        }
         if !has_footer && at < bases.len() {
             report.problems.push(format!("{name}: it has no whole footer; the next start makes it again"));
         }

@@ -36,6 +36,8 @@ mod ident;
 pub mod inspect;
 mod keeper;
 #[cfg(any(test, feature = "sim"))]
+pub mod memory;
+#[cfg(any(test, feature = "sim"))]
 mod memory_log;
 mod postings;
 mod reader;

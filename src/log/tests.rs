@@ -1,6 +1,7 @@
 //! Tests of the engine as a whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -8,17 +9,17 @@ use super::conformance::{conformance, test_run};
 use super::*;
 
 mod faults;
+mod model;
 mod powercut;
-mod sim;
 
+use memory::MemoryStorage;
 use powercut::read_all;
-use sim::Sim;
 
 fn options() -> LogOptions {
     LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 1024 }
 }
 
-fn open(sim: &Sim) -> (DiskLog, Opened, Vec<(EntryNumber, Replayed)>) {
+fn open(sim: &MemoryStorage) -> (DiskLog, Opened, Vec<(EntryNumber, Replayed)>) {
     let mut replayed = Vec::new();
     let (log, opened) =
         DiskLog::open(sim.storage(), options(), Box::new(|_| ()), &mut |n, entry| replayed.push((n, entry)))
@@ -28,7 +29,7 @@ fn open(sim: &Sim) -> (DiskLog, Opened, Vec<(EntryNumber, Replayed)>) {
 
 #[test]
 fn what_was_appended_is_read_back_after_a_restart_and_after_a_crash() {
-    let storage = Sim::default();
+    let storage = MemoryStorage::default();
     let (mut log, _, _) = open(&storage);
     let mut expected = Vec::new();
     let mut number = 0;
@@ -74,7 +75,21 @@ fn the_log_in_memory_conforms() {
 #[test]
 fn the_engine_conforms() {
     conformance(&mut |on_event| {
-        let (log, _) = DiskLog::open(Sim::default().storage(), options(), on_event, &mut |_, _| ()).unwrap();
+        let (log, _) =
+            DiskLog::open(MemoryStorage::default().storage(), options(), on_event, &mut |_, _| ()).unwrap();
+        Box::new(log)
+    });
+}
+
+#[test]
+fn the_engine_conforms_on_a_real_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut number = 0;
+    conformance(&mut |on_event| {
+        number += 1;
+        let path = directory.path().join(number.to_string());
+        let storage = Arc::new(disk::DiskStorage::open(&path).unwrap());
+        let (log, _) = DiskLog::open(storage, options(), on_event, &mut |_, _| ()).unwrap();
         Box::new(log)
     });
 }

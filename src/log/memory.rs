@@ -1,18 +1,25 @@
-//! A simulated directory for the engine's own tests: it knows what a power cut
-//! may leave behind, and does what it is told to do wrong.
+//! A directory in memory: it knows what a power cut may leave behind, and does
+//! wrong what it is told to do wrong.
+//!
+//! The model is the contract of [`super::storage`] and no more: every sector
+//! of 512 bytes that was written and not synced is there after a power cut or
+//! not, each by itself; so is every name that was made, renamed or removed and
+//! whose directory was not synced. A sync that failed leaves pages that look
+//! written and never will be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::log::storage::{SECTOR_BYTES, Storage, StorageFile};
+use super::storage::{SECTOR_BYTES, Storage, StorageFile};
 
-/// A small generator of numbers, the same ones for the same seed.
-#[derive(Clone)]
-pub(crate) struct Random(pub(crate) u64);
+/// A small generator of numbers, the same ones for the same seed (SplitMix64).
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,8 +27,9 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.number() % bound.max(1)
     }
 }
 
@@ -49,9 +57,9 @@ impl Node {
     }
 }
 
-/// What goes wrong.
+/// What goes wrong, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The next sync fails; what was written stays visible and is lost at a power cut.
     Sync,
     /// The next write fails.
@@ -95,65 +103,87 @@ impl Inner {
     }
 }
 
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A position or length in memory.
+fn narrow(number: u64) -> usize {
+    usize::try_from(number).expect("files in memory are small")
+}
+
 fn cut() -> io::Error {
     io::Error::other("the power is cut")
 }
 
-/// The directory.
+/// The directory. Clones are handles of the same one.
 #[derive(Clone, Default)]
-pub(crate) struct Sim(Arc<Mutex<Inner>>);
+pub struct MemoryStorage(Arc<Mutex<Inner>>);
 
-struct SimFile(Arc<Mutex<Inner>>, usize);
+struct MemoryFile(Arc<Mutex<Inner>>, usize);
 
-struct SimLock(Arc<Mutex<Inner>>);
+struct MemoryLock(Arc<Mutex<Inner>>);
 
-impl Drop for SimLock {
+impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.0.lock().unwrap().locked = false;
+        lock(&self.0).locked = false;
     }
 }
 
-impl Sim {
+impl MemoryStorage {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap()
+        lock(&self.0)
     }
 
-    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+    /// The directory as a log takes it.
+    #[must_use]
+    pub fn storage(&self) -> Arc<dyn Storage> {
         Arc::new(self.clone())
     }
 
     /// Operations so far that changed something.
-    pub(crate) fn ops(&self) -> u64 {
+    #[must_use]
+    pub fn ops(&self) -> u64 {
         self.inner().ops
     }
 
     /// From the operation after the next `ops` on, everything fails.
-    pub(crate) fn cut_after(&self, ops: u64) {
+    pub fn cut_after(&self, ops: u64) {
         let mut inner = self.inner();
         inner.cut_at = Some(inner.ops + ops);
     }
 
-    pub(crate) fn is_cut(&self) -> bool {
+    /// Whether the power is cut.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
         let inner = self.inner();
         inner.cut_at.is_some_and(|cut| inner.ops >= cut)
     }
 
-    pub(crate) fn fault(&self, fault: Fault) {
+    /// Has something go wrong with the next operation of its kind.
+    pub fn fault(&self, fault: Fault) {
         self.inner().fault = Some(fault);
     }
 
-    pub(crate) fn set_room(&self, bytes: Option<u64>) {
+    /// Bytes that all files together may have; `None` for no bound.
+    pub fn set_room(&self, bytes: Option<u64>) {
         self.inner().room = bytes;
     }
 
-    pub(crate) fn set_unreadable(&self, name: &str, range: std::ops::Range<u64>) {
+    /// Has every read of a part of a file fail.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn set_unreadable(&self, name: &str, range: std::ops::Range<u64>) -> io::Result<()> {
         let mut inner = self.inner();
-        let node = inner.node(name).unwrap();
+        let node = inner.node(name)?;
         inner.unreadable = Some((node, range));
+        Ok(())
     }
 
     /// A copy that shares nothing, as the processes see it now.
-    pub(crate) fn copy(&self) -> Self {
+    #[must_use]
+    pub fn copy(&self) -> Self {
         let mut inner = self.inner().clone();
         (inner.locked, inner.cut_at, inner.fault) = (false, None, None);
         Self(Arc::new(Mutex::new(inner)))
@@ -161,7 +191,8 @@ impl Sim {
 
     /// What may be left after a power cut now: every sector that was not
     /// synced is there or not, and so is every name.
-    pub(crate) fn crash(&self, random: &mut Random) -> Self {
+    #[must_use]
+    pub fn crash(&self, random: &mut Random) -> Self {
         let mode = random.below(4);
         let mut chance = move || match mode {
             0 => false,
@@ -193,18 +224,25 @@ impl Sim {
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
+    /// The names of all files, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
         self.inner().names.keys().cloned().collect()
     }
 
-    pub(crate) fn content(&self, name: &str) -> Vec<u8> {
+    /// What a file holds.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    #[must_use]
+    pub fn content(&self, name: &str) -> Vec<u8> {
         let mut inner = self.inner();
-        let node = inner.node(name).unwrap();
+        let node = inner.node(name).expect("the file is there");
         inner.nodes[node].now.clone()
     }
 
     /// Puts a file there, durably.
-    pub(crate) fn put(&self, name: &str, content: Vec<u8>) {
+    pub fn put(&self, name: &str, content: Vec<u8>) {
         let mut inner = self.inner();
         let node = inner.nodes.len();
         inner.nodes.push(Node { now: content.clone(), durable: content, dirty: BTreeSet::new() });
@@ -212,20 +250,25 @@ impl Sim {
         inner.names_durable.insert(name.to_owned(), node);
     }
 
-    pub(crate) fn delete(&self, name: &str) {
+    /// Removes a file, durably.
+    pub fn delete(&self, name: &str) {
         let mut inner = self.inner();
         inner.names.remove(name);
         inner.names_durable.remove(name);
     }
 
-    pub(crate) fn flip(&self, name: &str, bit: usize) {
+    /// Turns one bit of a file over.
+    ///
+    /// # Panics
+    /// When there is no such file or bit.
+    pub fn flip(&self, name: &str, bit: usize) {
         let mut content = self.content(name);
         content[bit / 8] ^= 1 << (bit % 8);
         self.put(name, content);
     }
 }
 
-impl Storage for Sim {
+impl Storage for MemoryStorage {
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let mut inner = self.inner();
         if inner.names.contains_key(name) {
@@ -235,12 +278,12 @@ impl Storage for Sim {
         let node = inner.nodes.len();
         inner.nodes.push(Node::default());
         inner.names.insert(name.to_owned(), node);
-        Ok(Arc::new(SimFile(Arc::clone(&self.0), node)))
+        Ok(Arc::new(MemoryFile(Arc::clone(&self.0), node)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let node = self.inner().node(name)?;
-        Ok(Arc::new(SimFile(Arc::clone(&self.0), node)))
+        Ok(Arc::new(MemoryFile(Arc::clone(&self.0), node)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -277,7 +320,7 @@ impl Storage for Sim {
         if std::mem::replace(&mut self.inner().locked, true) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(SimLock(Arc::clone(&self.0))))
+        Ok(Box::new(MemoryLock(Arc::clone(&self.0))))
     }
 
     fn holder(&self) -> Option<String> {
@@ -290,9 +333,9 @@ impl Storage for Sim {
     }
 }
 
-impl StorageFile for SimFile {
+impl StorageFile for MemoryFile {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
-        let inner = self.0.lock().unwrap();
+        let inner = lock(&self.0);
         let end = position + buf.len() as u64;
         if let Some((node, range)) = &inner.unreadable
             && *node == self.1
@@ -302,16 +345,16 @@ impl StorageFile for SimFile {
             return Err(io::Error::other("bad sector"));
         }
         let content = &inner.nodes[self.1].now;
-        let range = usize::try_from(position).unwrap()..usize::try_from(end).unwrap();
+        let range = narrow(position)..narrow(end);
         buf.copy_from_slice(content.get(range).ok_or(ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()> {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = lock(&self.0);
         let is_last = inner.op()?;
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        let mut start = usize::try_from(position).unwrap();
+        let mut start = narrow(position);
         match inner.fault {
             Some(Fault::Write) => {
                 inner.fault = None;
@@ -323,7 +366,7 @@ impl StorageFile for SimFile {
             }
             Some(Fault::Misdirect(by)) => {
                 inner.fault = None;
-                start += usize::try_from(by).unwrap();
+                start += narrow(by);
             }
             Some(Fault::Sync) | None => {}
         }
@@ -342,7 +385,7 @@ impl StorageFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = lock(&self.0);
         if inner.op()? {
             return Err(cut());
         }
@@ -357,13 +400,13 @@ impl StorageFile for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().nodes[self.1].now.len() as u64)
+        Ok(lock(&self.0).nodes[self.1].now.len() as u64)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = lock(&self.0);
         inner.op()?;
-        inner.nodes[self.1].now.resize(usize::try_from(length).unwrap(), 0);
+        inner.nodes[self.1].now.resize(narrow(length), 0);
         Ok(())
     }
 }
