@@ -2,7 +2,7 @@
 //!
 //! A segment file has its full length and is filled with zeros before it is
 //! used, so that a commit changes no metadata of the file system. Its name is
-//! `segment-XXXXXXXX.log` whether it is in use or spare: the header says which,
+//! `segment-00000001.log` whether it is in use or spare: the header says which,
 //! so that taking a spare into use is one write together with the first block.
 //! A file that is still being filled ends in `.tmp`.
 //!
