@@ -1,6 +1,8 @@
 //! A scripted remote that sends frames by hand to a whole server, wrong ones
 //! too. Each wrong one is answered by a close with a reason, and by nothing worse.
 
+#![expect(clippy::unwrap_used, reason = "in a test a step that fails is a failed test")]
+
 mod scripted {
     pub(crate) mod remote;
 }
