@@ -1,6 +1,8 @@
 //! A scripted remote that sends frames by hand to a whole server, wrong ones
 //! too. Each wrong one is answered by a close with a reason, and by nothing worse.
 
+#![expect(clippy::unwrap_used, reason = "in a test a step that fails is a failed test")]
+
 mod scripted {
     pub(crate) mod remote;
 }
@@ -243,12 +245,9 @@ async fn unknown_handles_are_refused_or_mean_nothing() {
     let mut remote = server.connect().await;
     remote.send(&put_frame(77, 5, &records(&[b"one"]))).await;
     let notice = remote.expect(FrameKind::Notice).await;
-    match body::decode(&notice.body).unwrap() {
-        Notice::PutRefused { put, refusal } => {
-            assert_eq!((put, refusal.code), (5, RefusalCode::NotFound));
-        }
-        other => panic!("not a refusal: {other:?}"),
-    }
+    let notice: Notice = body::decode(&notice.body).unwrap();
+    let Notice::PutRefused { put, refusal } = notice else { panic!("not a refusal: {notice:?}") };
+    assert_eq!((put, refusal.code), (5, RefusalCode::NotFound));
     let ack = Ack { handle: 77, kind: AckKind::Ack, from: Index(1), to: Index(u64::MAX), delay_ms: 0 };
     let mut acks = BytesMut::new();
     ack.encode(&mut acks);

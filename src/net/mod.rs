@@ -9,6 +9,7 @@
 //! checking records, one message to the driver. Cost per write of up to 1 MiB:
 //! one `writev`. A payload is never copied, unless it is small.
 
+pub mod fault;
 pub mod link_writer;
 pub mod listener;
 pub mod outgoing;

@@ -19,8 +19,9 @@ use super::handle::{SessionHandle, SessionSender, Sessions};
 use super::tasks::Tasks;
 use crate::limits;
 use crate::metrics;
+use crate::net::fault::{SessionEnd, SessionFault};
 use crate::net::link_writer;
-use crate::net::session::{FrameReader, Incoming, SessionEnd, SessionFault};
+use crate::net::session::{FrameReader, Incoming};
 use crate::wire::body::{self, PROTOCOL_MAGIC, RelayHello};
 use crate::wire::frame::FrameKind;
 

@@ -66,9 +66,9 @@ async fn frames_of_all_sizes_come_through() {
     let found: Vec<_> = incoming
         .inputs
         .iter()
-        .map(|input| match input {
-            Input::Put { handle: 3, summary, .. } => summary.payload_bytes_max,
-            other => panic!("not a put: {other:?}"),
+        .map(|input| {
+            let Input::Put { handle: 3, summary, .. } = input else { panic!("not a put: {input:?}") };
+            summary.payload_bytes_max
         })
         .collect();
     assert_eq!(found, sizes);
