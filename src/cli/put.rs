@@ -2,15 +2,15 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::client::{Client, Message, Publisher, PublisherOptions};
+use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
 use crate::id::GroupName;
 use crate::wire::frame::AckLevel;
 
@@ -84,6 +84,19 @@ impl Ack {
 }
 
 impl PutArgs {
+    /// The input of `--lines`.
+    fn lines_from(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new("-"))
+    }
+
+    fn whole_payload(&self) -> Result<Bytes, Failure> {
+        match (&self.text, &self.file) {
+            (Some(text), _) => Ok(text.clone().into_vec().into()),
+            (None, Some(file)) => input::whole(file),
+            (None, None) => Err(Failure::Usage("no message: write TEXT, --file or --lines".to_owned())),
+        }
+    }
+
     fn message(&self, payload: Bytes) -> Message {
         let mut message = Message::new(payload);
         message.ttl = self.ttl.map(Millis::duration);
@@ -97,5 +110,107 @@ impl PutArgs {
     }
 }
 
-/// STUB
-pub async fn run(args: PutArgs, context: &mut Context) -> Result<(), Failure> { let _ = args.message(Bytes::new()); let _ = args.ack.level(); let _ = context; Ok(()) }
+/// Puts.
+///
+/// # Errors
+/// When the input cannot be read, the relay refuses or is not there, or the deadline passes.
+pub async fn run(args: PutArgs, context: &mut Context) -> Result<(), Failure> {
+    if args.lines { put_lines(&args, context).await } else { put_one(&args, context).await }
+}
+
+async fn publisher(args: &PutArgs, context: &Context) -> Result<Publisher, Failure> {
+    let client = Client::connect(&context.global.relay).await?;
+    let options = PublisherOptions {
+        producer: args.producer.clone().zip(args.sequence),
+        level: args.ack.level(),
+        ..PublisherOptions::default()
+    };
+    Ok(client.publisher(&args.group, options).await?)
+}
+
+async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
+    // Read first: a bad file is told without a relay, too.
+    let payload = args.whole_payload()?;
+    let mut publisher = publisher(args, context).await?;
+    let put = async { publisher.put(args.message(payload)).await?.await };
+    let receipt = within(args.deadline, put).await?;
+    if context.is_text() {
+        context.out.line(&receipt.id)?;
+        if receipt.repeat {
+            context.notes.note("a repeat: it had been taken before, and was not inserted again");
+        }
+    } else {
+        let value = json!({
+            "id": receipt.id.to_string(),
+            "group": args.group,
+            "repeat": receipt.repeat,
+        });
+        context.out.json(&value)?;
+    }
+    Ok(publisher.close().await?)
+}
+
+async fn within<T>(
+    deadline: Millis,
+    put: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(deadline.duration(), put).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Failure::Deadline("the relay has not confirmed it; it may still come to be")),
+    }
+}
+
+async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
+    let mut lines = Lines::open(args.lines_from())?;
+    let mut publisher = publisher(args, context).await?;
+    let progress = progress_bar(input::size(args.lines_from()), context);
+    let begun = Instant::now();
+    let (mut messages, mut bytes, mut last) = (0, 0, 0);
+    while let Some(batch) = lines.next().await {
+        for line in batch? {
+            messages += 1;
+            bytes += line.len() as u64;
+            last = within(args.deadline, publisher.put_unacked(args.message(line))).await?;
+        }
+        progress.set_position(if progress.length().is_some() { bytes + messages } else { messages });
+    }
+    // In steps, so that the deadline counts from the last progress.
+    while publisher.acked() < last {
+        let step = (publisher.acked() + ACKED_STEP).min(last);
+        within(args.deadline, publisher.wait_acked(step)).await?;
+    }
+    within(args.deadline, publisher.close()).await?;
+    progress.finish_and_clear();
+    let took = begun.elapsed();
+    if !context.is_text() {
+        let value = json!({ "group": args.group, "messages": messages, "bytes": bytes });
+        return Ok(context.out.json(&value)?);
+    }
+    let rate = messages as f64 / took.as_secs_f64().max(1e-9);
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    context.notes.note(format_args!(
+        "{} messages, {}, in {}: {} a second",
+        human::count(messages),
+        human::bytes(bytes),
+        human::millis(millis),
+        human::count(rate.round() as u64),
+    ));
+    Ok(())
+}
+
+/// Messages between two looks at the deadline while the last ones are being confirmed.
+const ACKED_STEP: u64 = 1000;
+
+/// On standard error, and only when somebody looks: with its end when the input has one.
+fn progress_bar(size: Option<u64>, context: &Context) -> ProgressBar {
+    if !context.notes.is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match size {
+        Some(size) => (ProgressBar::new(size), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
+        None => (ProgressBar::no_length(), "{spinner} {human_pos} messages {per_sec}"),
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    bar.with_style(style)
+}

@@ -3,10 +3,12 @@
 //! A message is acked only when whoever reads our output has it: what is
 //! printed is flushed first, and a command must have ended well.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::Instant;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::client::{Client, Delivery, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
@@ -22,6 +24,9 @@ use super::values::{self, Millis};
 /// a write and an ack vanishes.
 const BATCH: usize = 256;
 
+/// How often the relay is told that a command is still at work: well within any sensible wait for an ack.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
 /// From where messages are taken.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
@@ -33,12 +38,12 @@ pub struct SourceArgs {
     /// Do not make the subscription: it must exist
     #[arg(long)]
     pub existing: bool,
-    /// How it is made.
+    /// How payloads are written.
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// How it is made. Last, since its heading holds for all that follows.
     #[command(flatten, next_help_heading = "When the subscription is made")]
     pub spec: SpecArgs,
-    /// How payloads are written.
-    #[command(flatten, next_help_heading = "Options")]
-    pub format: FormatArgs,
 }
 
 /// Arguments of `get`.
@@ -47,15 +52,15 @@ pub struct SourceArgs {
     treecast get jobs --output json\n\n\
     Each message is acked after it was written. Exit code 124: --wait was over first.")]
 pub struct GetArgs {
-    /// From where.
-    #[command(flatten)]
-    pub source: SourceArgs,
     /// How many messages
     #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
     pub count: u64,
     /// Wait at most so long for all of them [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = values::millis)]
     pub wait: Option<Millis>,
+    /// From where.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Arguments of `poll`.
@@ -64,12 +69,12 @@ pub struct GetArgs {
     treecast poll jobs -n 100 --output json\n\n\
     Each message is acked after it was written. Exit code 3: nothing was there.")]
 pub struct PollArgs {
-    /// From where.
-    #[command(flatten)]
-    pub source: SourceArgs,
     /// At most so many messages
     #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
     pub count: u64,
+    /// From where.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Arguments of `notify`.
@@ -80,19 +85,208 @@ pub struct PollArgs {
     TREECAST_ID, TREECAST_GROUP, TREECAST_SUBJECT, TREECAST_ATTEMPT and TREECAST_ACCEPTED in its\n\
     environment. A message is acked when CMD exits with 0, else delivered again later.")]
 pub struct NotifyArgs {
-    /// From where.
-    #[command(flatten)]
-    pub source: SourceArgs,
     /// Run a shell command for each message instead of writing it
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,
     /// End after so many messages [default: never]
     #[arg(short = 'n', long, value_name = "N", value_parser = values::positive)]
     pub count: Option<u64>,
+    /// From where.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
-/// STUB
-pub async fn get(_args: GetArgs, _context: &mut Context) -> Result<(), Failure> { Ok(()) }
-/// STUB
-pub async fn poll(_args: PollArgs, _context: &mut Context) -> Result<(), Failure> { Ok(()) }
-/// STUB
-pub async fn notify(_args: NotifyArgs, _context: &mut Context) -> Result<(), Failure> { Ok(()) }
+
+/// Takes messages, waiting for them.
+///
+/// # Errors
+/// When the relay refuses or is gone, output cannot be written, or the wait is over.
+pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
+    let source = &args.source;
+    let mut subscriber = attach(source, Some(args.count), context).await?;
+    let deadline = args.wait.map(|wait| Instant::now() + wait.duration());
+    let mut left = args.count;
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
+        let batch = match deadline {
+            None => subscriber.next_batch(wanted).await?,
+            Some(deadline) => match timeout_at(deadline, subscriber.next_batch(wanted)).await {
+                Ok(batch) => batch?,
+                Err(_) => {
+                    subscriber.close().await?;
+                    return Err(Failure::Deadline("there were fewer messages than asked for"));
+                }
+            },
+        };
+        left -= write_and_ack(batch, source, context)?.min(left);
+    }
+    Ok(subscriber.close().await?)
+}
+
+/// Takes what is there.
+///
+/// # Errors
+/// When nothing is there, the relay refuses or is gone, or output cannot be written.
+pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
+    let source = &args.source;
+    let mut subscriber = attach(source, Some(args.count), context).await?;
+    let mut left = args.count;
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
+        let batch = subscriber.poll(wanted).await?;
+        if batch.is_empty() {
+            break;
+        }
+        left -= write_and_ack(batch, source, context)?.min(left);
+    }
+    subscriber.close().await?;
+    if left == args.count { Err(Failure::Nothing) } else { Ok(()) }
+}
+
+/// Takes messages as they come.
+///
+/// # Errors
+/// When the relay refuses or is gone, output cannot be written, or no command can be started.
+pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failure> {
+    let source = &args.source;
+    let mut stop = Stop::new()?;
+    let mut subscriber = attach(source, args.count, context).await?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let most = if args.exec.is_some() { 1 } else { BATCH };
+        let wanted = usize::try_from(left).unwrap_or(most).min(most);
+        let batch = tokio::select! {
+            batch = subscriber.next_batch(wanted) => batch?,
+            () = stop.asked() => break,
+        };
+        left -= match &args.exec {
+            None => write_and_ack(batch, source, context)?,
+            Some(command) => tokio::select! {
+                done = exec_all(command, batch, source, context) => done?,
+                // What is at work is not acked: it is delivered again, to the next receiver.
+                () = stop.asked() => break,
+            },
+        }
+        .min(left);
+    }
+    Ok(subscriber.close().await?)
+}
+
+/// A subscriber that is given no more than `count` messages: what it would
+/// leave unacked would count as an attempt.
+async fn attach(source: &SourceArgs, count: Option<u64>, context: &Context) -> Result<Subscriber, Failure> {
+    let client = Client::connect(&context.global.relay).await?;
+    let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
+    let options = SubscriberOptions { create, messages: count, ..SubscriberOptions::default() };
+    Ok(client.subscriber(&source.group, source.name.clone(), options).await?)
+}
+
+/// Writes messages and gaps, and acks them when the reader of our output has
+/// them. Tells how many messages there were.
+fn write_and_ack(
+    batch: Vec<Delivery>,
+    source: &SourceArgs,
+    context: &mut Context,
+) -> Result<u64, Failure> {
+    let mut messages = 0;
+    for delivery in &batch {
+        match delivery {
+            Delivery::Message(received) => {
+                messages += 1;
+                shown(received, source).write(source.format, context)?;
+            }
+            Delivery::Gap { from, to, cause } => message::write_gap(*from, *to, *cause, context)?,
+        }
+    }
+    context.out.flush()?;
+    for delivery in batch {
+        match delivery {
+            Delivery::Message(received) => received.ack(),
+            Delivery::Gap { .. } => {}
+        }
+    }
+    Ok(messages)
+}
+
+async fn exec_all(
+    command: &str,
+    batch: Vec<Delivery>,
+    source: &SourceArgs,
+    context: &mut Context,
+) -> Result<u64, Failure> {
+    let mut messages = 0;
+    for delivery in batch {
+        match delivery {
+            Delivery::Message(received) => {
+                messages += 1;
+                exec_one(command, received, source, context).await?;
+            }
+            Delivery::Gap { from, to, cause } => message::write_gap(from, to, cause, context)?,
+        }
+    }
+    Ok(messages)
+}
+
+async fn exec_one(
+    command: &str,
+    received: Received,
+    source: &SourceArgs,
+    context: &Context,
+) -> Result<(), Failure> {
+    let failure = |source| Failure::Machine { what: "run the command", source };
+    let shown = shown(&received, source);
+    let child = exec::start(command, &shown).map_err(failure)?;
+    let mut end = pin!(exec::finish(child, shown.payload));
+    let status = loop {
+        tokio::select! {
+            status = &mut end => break status.map_err(failure)?,
+            () = sleep(PROGRESS_EVERY) => received.progress(),
+        }
+    };
+    if status.success() {
+        received.ack();
+        return Ok(());
+    }
+    let wait = exec::retry_wait(shown.attempt);
+    context.notes.warning(format_args!(
+        "message {}, attempt {}: the command failed ({status}); again in {} s at the earliest",
+        shown.id,
+        shown.attempt,
+        wait.as_secs()
+    ));
+    received.nack(wait);
+    Ok(())
+}
+
+fn shown<'a>(received: &'a Received, source: &'a SourceArgs) -> Shown<'a> {
+    Shown {
+        group: &source.group,
+        id: received.id().to_string(),
+        index: received.index(),
+        subject: received.subject(),
+        headers: received.headers().collect(),
+        attempt: received.attempt(),
+        accepted: received.accepted(),
+        payload: received.payload(),
+    }
+}
+
+/// Ctrl-C, or a service manager that says stop.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|source| Failure::Machine { what: "wait for signals", source });
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -25,7 +25,8 @@ impl Millis {
 /// # Errors
 /// Says what is wrong with it.
 pub fn millis(text: &str) -> Result<Millis, String> {
-    crate::units::parse_duration_ms(text).map(Millis).map_err(|e| e.to_string())
+    let duration = crate::units::parse_duration(text).map_err(|error| error.to_string())?;
+    u64::try_from(duration.as_millis()).map(Millis).map_err(|error| error.to_string())
 }
 
 /// Reads a size in bytes.
@@ -33,7 +34,7 @@ pub fn millis(text: &str) -> Result<Millis, String> {
 /// # Errors
 /// Says what is wrong with it.
 pub fn bytes(text: &str) -> Result<u64, String> {
-    crate::units::parse_bytes(text).map_err(|e| e.to_string())
+    crate::units::parse_size(text).map_err(|e| e.to_string())
 }
 
 /// Reads a list of durations, `1s,5s,30s`.
