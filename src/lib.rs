@@ -12,4 +12,10 @@ pub mod topology;
 
 pub mod log;
 pub mod relay;
+
+pub mod client;
 pub mod wire;
+
+pub mod metrics;
+pub mod net;
+pub mod server;

@@ -1,0 +1,7 @@
+//! Behaviour of one relay, through its two doors, with a made-up clock and a log in a vector.
+
+mod deliver;
+mod harness;
+mod keep;
+mod put;
+mod restart;
