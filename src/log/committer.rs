@@ -191,6 +191,17 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// Puts back what was taken and could not be written for want of room.
+    fn put_back(&self, mut batches: VecDeque<Batch>) {
+        let mut waiting = self.lock();
+        waiting.bytes += batches.iter().map(|batch| batch.bytes).sum::<u64>();
+        waiting.urgent = true;
+        batches.append(&mut waiting.batches);
+        waiting.batches = batches;
+    }
+}
+
 fn take_some(batches: &mut VecDeque<Batch>, bytes_max: u64) -> VecDeque<Batch> {
     let mut taken = VecDeque::new();
     let mut bytes = 0;
@@ -261,7 +272,14 @@ impl Committer {
         let bytes: u64 = batches.iter().map(|batch| batch.bytes).sum();
         let entries = batches.iter().flat_map(|batch| &batch.entries);
         let runs = entries.clone().filter(|entry| matches!(entry, Entry::Run(_))).count();
-        let fresh = self.make_room(shared, bytes, runs)?;
+        let fresh = match self.make_room(shared, bytes, runs) {
+            Ok(fresh) => fresh,
+            Err(LogError::Full { .. }) => {
+                shared.queue.put_back(batches);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
         let active = Arc::clone(self.active.as_ref().expect("make_room leaves an active segment"));
         let lead = if fresh { active.header.encode() } else { Vec::new() };
         self.builder.begin(active.header.epoch, self.end.position, &lead);
@@ -357,7 +375,7 @@ impl Committer {
 /// The committing thread.
 pub(crate) fn run(shared: &Shared) {
     while shared.queue.wait() {
-        if !shared.commit_once() {
+        if !shared.commit_once() || shared.keeper.is_ending() {
             return;
         }
     }

@@ -93,6 +93,7 @@ impl Mark {
 pub(crate) struct Counters {
     commits: AtomicU64,
     committed_bytes: AtomicU64,
+    has_priority: AtomicBool,
     /// Bytes that the segment being filled can still take.
     pub(crate) active_free: AtomicU64,
 }
@@ -220,7 +221,8 @@ impl Shared {
 
     /// Waits until `entry` is durable; does the work itself when there is no thread.
     pub(crate) fn wait_durable(&self, entry: EntryNumber) -> bool {
-        while self.keeper.is_stepped() && self.durable.get() < entry && self.queue.bytes() > 0 {
+        let waits = || self.durable.get() < entry && self.queue.bytes() > 0 && !self.keeper.is_stuck();
+        while self.keeper.is_stepped() && waits() {
             if !self.commit_once() {
                 return false;
             }
@@ -298,7 +300,7 @@ impl DiskLog {
         let log = Self { shared, threads: Mutex::default(), _lock: lock };
         if !stepped {
             log.spawn("log-commit", |shared| {
-                raise_priority();
+                shared.counters.has_priority.store(raise_priority(), Ordering::Relaxed);
                 committer::run(shared);
             })?;
             log.spawn("log-keep", keeper::run)?;
@@ -401,6 +403,7 @@ impl Log for DiskLog {
             free_bytes: self.shared.storage.free_bytes().unwrap_or(0) + spare_bytes,
             segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
             spare_segments: u32::try_from(spares).unwrap_or(u32::MAX),
+            has_priority: self.shared.counters.has_priority.load(Ordering::Relaxed),
             commits: self.shared.counters.commits.load(Ordering::Relaxed),
             committed_bytes: self.shared.counters.committed_bytes.load(Ordering::Relaxed),
         }
@@ -410,7 +413,7 @@ impl Log for DiskLog {
         let shared = &self.shared;
         shared.queue.drain();
         if shared.keeper.is_stepped() {
-            while shared.durable.get() < shared.queue.last() && shared.commit_once() {}
+            while shared.durable.get() < shared.queue.last() && !shared.keeper.is_stuck() && shared.commit_once() {}
         } else {
             shared.durable.wait(shared.queue.last(), || shared.is_poisoned() || shared.keeper.is_stuck());
         }

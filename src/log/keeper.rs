@@ -15,9 +15,10 @@ use super::block::PAGE_BYTES;
 use super::codec::round_up;
 use super::engine::Shared;
 use super::footer::{self, Footer};
-use super::segment::{Segment, SegmentIndex, Spare, Witness};
+use super::segment::{Segment, SegmentIndex, Spare, Witness, segment_name};
+use super::storage::Storage;
 use super::{LogError, LogEvent, file_error};
-use crate::id::{GroupNumber, Index};
+use crate::id::GroupNumber;
 
 /// Spares that are kept ready: one to go on with, one as the reserve.
 const SPARES: usize = 2;
@@ -25,6 +26,8 @@ const SPARES: usize = 2;
 const SPARES_MAX: usize = 8;
 /// Milliseconds between looks at the room that is left.
 const ROUND_MS: u64 = 500;
+/// Milliseconds between rounds at the least, unless a spare is needed.
+const ROUND_MS_MIN: u64 = 20;
 
 struct State {
     spares: Vec<Spare>,
@@ -33,6 +36,8 @@ struct State {
     is_short: bool,
     has_room: bool,
     woken: bool,
+    /// Somebody waits for a spare, or soon will.
+    urgent: bool,
     ending: bool,
     /// Taken out of use, and perhaps still being read.
     leaving: Vec<Arc<Segment>>,
@@ -55,6 +60,7 @@ impl Keeper {
             is_short: false,
             has_room: true,
             woken: true,
+            urgent: true,
             ending: false,
             leaving: Vec::new(),
         };
@@ -84,6 +90,11 @@ impl Keeper {
         (state.spares.len(), state.is_short)
     }
 
+    /// Whether the end has come.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.lock().ending
+    }
+
     /// Whether there are no threads.
     pub(crate) fn is_stepped(&self) -> bool {
         self.stepped
@@ -100,7 +111,7 @@ impl Keeper {
         let mut state = self.lock();
         loop {
             if let Some(spare) = state.spares.pop() {
-                state.woken = true;
+                state.urgent = true;
                 self.wake.notify_one();
                 return Ok(spare);
             }
@@ -112,7 +123,7 @@ impl Keeper {
                 self.make_spares(shared);
                 state = self.lock();
             } else {
-                state.woken = true;
+                state.urgent = true;
                 self.wake.notify_one();
                 state = self.spare_ready.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
@@ -213,14 +224,25 @@ impl Keeper {
         }
     }
 
-    /// Waits for work; false when the end has come.
+    /// Waits for work; false when the end has come. Releases come thick and
+    /// fast and are looked at together, after a pause; a spare is made at once.
     fn wait(&self) -> bool {
-        let state = self.lock();
-        let round = Duration::from_millis(ROUND_MS);
-        let woken = self.wake.wait_timeout_while(state, round, |state| !state.woken && !state.ending);
-        let mut state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        state.woken = false;
+        let pause = |state, ms, until: fn(&State) -> bool| {
+            let pause = Duration::from_millis(ms);
+            let waited = self.wake.wait_timeout_while(state, pause, |state| !until(state) && !state.ending);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        };
+        let state = pause(self.lock(), ROUND_MS_MIN, |state| state.urgent);
+        let mut state = pause(state, ROUND_MS, |state| state.urgent || state.woken);
+        (state.woken, state.urgent) = (false, false);
         !state.ending
+    }
+
+    /// Gives a spare back to the file system, so that a snapshot can be
+    /// written which then frees segments; false if there is none.
+    pub(crate) fn give_up_spare(&self, storage: &dyn Storage) -> bool {
+        let Some(spare) = self.lock().spares.pop() else { return false };
+        storage.remove(&segment_name(spare.number)).and_then(|()| storage.sync_dir()).is_ok()
     }
 }
 
@@ -236,8 +258,8 @@ pub(crate) fn run(shared: &Shared) {
 
 /// Whether some group still needs something in the segment.
 fn is_held(shared: &Shared, segment: &Segment) -> bool {
-    let released = shared.released.lock();
-    let below = |group: GroupNumber| released.get(&group).copied().unwrap_or(Index(0));
+    // Locked for each group alone: the driver releases while this reads from disk.
+    let below = |group: GroupNumber| shared.released.below(group);
     let before = segment.read().witness;
     if before.is_some_and(|witness| witness.end_index > below(witness.group).0) {
         return true;

@@ -27,11 +27,16 @@ use crate::wire::run::{Run, StoredRun};
 mod block;
 mod codec;
 mod committer;
+#[cfg(any(test, feature = "sim"))]
+pub mod conformance;
 pub mod disk;
 mod engine;
 mod footer;
 mod ident;
+pub mod inspect;
 mod keeper;
+#[cfg(any(test, feature = "sim"))]
+mod memory_log;
 mod postings;
 mod reader;
 mod recover;
@@ -42,6 +47,8 @@ pub mod storage;
 mod tail;
 
 pub use engine::{DiskLog, LogOptions, OnEvent};
+#[cfg(any(test, feature = "sim"))]
+pub use memory_log::MemoryLog;
 pub use recover::{Recovery, system_random};
 
 /// The number of an entry: 1, 2, 3, … over the whole life of a log. 0 stands
@@ -291,6 +298,9 @@ pub struct Space {
     pub segments: u32,
     /// Segment files that wait to be used again.
     pub spare_segments: u32,
+    /// Whether the committing thread runs before others. Where it does not,
+    /// busy processors delay commits by milliseconds.
+    pub has_priority: bool,
     /// Commits since the start, each one sync.
     pub commits: u64,
     /// Bytes written by commits since the start.

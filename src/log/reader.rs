@@ -98,13 +98,12 @@ impl Read<'_> {
             let Some(segment) = self.shared.segments.from(base) else { return };
             let found = self.find(&segment);
             self.knows_before |= found.before.is_some();
-            self.take(&segment, &found.postings);
-            if self.bytes_left > 0 {
-                self.saw_gap |= segment.read().gap.is_some();
-                base = Lsn(segment.header.base.0 + 1);
-            } else {
+            if !found.postings.is_empty() {
+                self.take(&segment, &found.postings);
                 self.shared.hints.set(self.group, self.at, segment.header.base);
             }
+            self.saw_gap |= segment.read().gap.is_some();
+            base = Lsn(segment.header.base.0 + 1);
         }
     }
 

@@ -73,7 +73,8 @@ impl Recovery {
         };
         let found = find_segments(&*storage, ident.epoch.storage, &names)?;
         let fits = |snapshot: &super::Snapshot| found.has_after(snapshot::covers(snapshot));
-        let snapshot = snapshot::read(&*storage, ident.epoch.storage, &fits)?;
+        remove_if_there(&*storage, snapshot::TEMPORARY)?;
+        let snapshot = snapshot::read_newest(&*storage, ident.epoch.storage, &fits)?;
         let mut reading = Reading::new(&snapshot, &ident, found);
         reading.read_all()?;
         let (recovery, opened) = reading.finish(storage, options, snapshot, ident, random, lock)?;
@@ -211,20 +212,20 @@ fn new_ident(names: &[String], random: &mut dyn FnMut(&mut [u8])) -> Result<Iden
 
 /// The segment files of a directory.
 #[derive(Default)]
-struct FoundSegments {
-    /// In use, by lsn.
-    used: Vec<(SegmentHeader, Arc<dyn StorageFile>)>,
-    spares: Vec<Spare>,
+pub(crate) struct FoundSegments {
+    /// In use, by lsn; true for one whose header has another number than its name.
+    pub(crate) used: Vec<(bool, SegmentHeader, Arc<dyn StorageFile>)>,
+    pub(crate) spares: Vec<Spare>,
     next_number: u32,
     /// Files left alone, with the reason.
-    ignored: Vec<String>,
+    pub(crate) ignored: Vec<String>,
 }
 
 impl FoundSegments {
     /// Whether the entries behind `covered` are there, as far as headers tell.
-    fn has_after(&self, covered: EntryNumber) -> Result<(), String> {
+    pub(crate) fn has_after(&self, covered: EntryNumber) -> Result<(), String> {
         match self.used.first() {
-            Some((first, _)) if first.base_entry > covered.next() => Err(format!(
+            Some((_, first, _)) if first.base_entry > covered.next() => Err(format!(
                 "it ends with entry {covered}, and the log begins with entry {}",
                 first.base_entry
             )),
@@ -233,22 +234,25 @@ impl FoundSegments {
     }
 }
 
-fn find_segments(storage: &dyn Storage, id: StorageId, names: &[String]) -> Result<FoundSegments, LogError> {
+pub(crate) fn find_segments(storage: &dyn Storage, id: StorageId, names: &[String]) -> Result<FoundSegments, LogError> {
     let mut found = FoundSegments::default();
     for name in names {
         let Some(number) = segment_number(name) else { continue };
         found.next_number = found.next_number.max(number.saturating_add(1));
         let file = storage.open(name).map_err(|error| file_error("open", name, error))?;
         match classify(&*file, id, number) {
-            Ok(header) if header.in_use => found.used.push((header, file)),
+            Ok(header) if header.in_use => {
+                let is_copy = header.number != number;
+                found.used.push((is_copy, SegmentHeader { number, ..header }, file));
+            }
             Ok(header) => found.spares.push(Spare { number, capacity: header.capacity, file }),
             Err(reason) => found.ignored.push(format!("{name}: {reason}")),
         }
     }
-    found.used.sort_by_key(|(header, _)| (header.base, header.number));
+    found.used.sort_by_key(|(is_copy, header, _)| (header.base, *is_copy, header.number));
     let mut before: Option<SegmentHeader> = None;
     let FoundSegments { used, ignored, .. } = &mut found;
-    used.retain(|(header, _)| {
+    used.retain(|(_, header, _)| {
         let is_copy = before.is_some_and(|before| before.base == header.base);
         if is_copy {
             ignored.push(format!("{}: it begins where another one begins", segment_name(header.number)));
@@ -265,7 +269,7 @@ fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<Segmen
     let length = file.len().map_err(|error| error.to_string())?;
     let mut sectors = [0; 2 * SECTOR_BYTES];
     file.read_at(&mut sectors, 0).map_err(|_| format!("it has only {length} bytes"))?;
-    let header = SegmentHeader::decode(&sectors).or_else(|| from_first_block(&sectors, id, length));
+    let header = SegmentHeader::decode(&sectors).or_else(|| from_first_block(&sectors, id, number, length));
     let header = header.ok_or("neither its header nor its first block is whole")?;
     if header.storage != id {
         return Err(format!("it belongs to storage {}", header.storage));
@@ -273,10 +277,10 @@ fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<Segmen
     if !header.in_use && header.capacity != length {
         return Err(format!("it is a spare of {} bytes and has {length}", header.capacity));
     }
-    Ok(SegmentHeader { number, ..header })
+    Ok(header)
 }
 
-fn from_first_block(sectors: &[u8], id: StorageId, length: u64) -> Option<SegmentHeader> {
+fn from_first_block(sectors: &[u8], id: StorageId, number: u32, length: u64) -> Option<SegmentHeader> {
     let position = SECTOR_BYTES as u64;
     let block = sectors.get(SECTOR_BYTES..)?;
     let epoch = super::block::BlockHeader::claimed_epoch(block, position)?;
@@ -284,13 +288,23 @@ fn from_first_block(sectors: &[u8], id: StorageId, length: u64) -> Option<Segmen
     Some(SegmentHeader {
         in_use: true,
         storage: id,
-        number: 0,
+        number,
         capacity: length,
         epoch,
         base: first.lsn,
         base_entry: first.first,
         previous: first.previous,
     })
+}
+
+/// Up to where the blocks of a segment without a footer must be there.
+pub(crate) fn proof(known: &Known, header: &SegmentHeader, next: Option<SegmentHeader>) -> Proof {
+    let before = |number: u64| number.saturating_sub(1);
+    match next {
+        Some(next) => Proof { lsn: Lsn(before(next.base.0)), entry: EntryNumber(before(next.base_entry.0)) },
+        None if known.lsn >= header.base => Proof { lsn: known.lsn, entry: known.entry },
+        None => Proof { lsn: Lsn(0), entry: EntryNumber(0) },
+    }
 }
 
 /// Reads the segments of a log that is being opened.
@@ -321,9 +335,9 @@ impl Reading {
 
     fn read_all(&mut self) -> Result<(), LogError> {
         let used = std::mem::take(&mut self.found.used);
-        let next = used.iter().skip(1).map(|(header, _)| Some(*header)).chain([None]);
+        let next = used.iter().skip(1).map(|(_, header, _)| Some(*header)).chain([None]);
         let next: Vec<_> = next.collect();
-        for ((header, file), next) in used.into_iter().zip(next) {
+        for ((_, header, file), next) in used.into_iter().zip(next) {
             self.read_one(header, file, next)
                 .map_err(|error| file_error("read", &segment_name(header.number), error))?;
         }
@@ -349,7 +363,7 @@ impl Reading {
                 (Inner::sealed(index, trailer.end, scan.gap.or(trailer.gap)), false)
             }
             None => {
-                let scan = self.scan(header, &file, self.proof(&header, next))?;
+                let scan = self.scan(header, &file, proof(&self.known, &header, next))?;
                 self.settle(&header, &file, next, &scan)?;
                 (Inner::sealed(SegmentIndex::Memory(scan.postings), scan.end, scan.gap), true)
             }
@@ -376,18 +390,6 @@ impl Reading {
         Ok(scan)
     }
 
-    /// Up to where the blocks of a segment without a footer must be there.
-    fn proof(&self, header: &SegmentHeader, next: Option<SegmentHeader>) -> Proof {
-        let before = |number: u64| number.saturating_sub(1);
-        match next {
-            Some(next) => {
-                Proof { lsn: Lsn(before(next.base.0)), entry: EntryNumber(before(next.base_entry.0)) }
-            }
-            None if self.known.lsn >= header.base => Proof { lsn: self.known.lsn, entry: self.known.entry },
-            None => Proof { lsn: Lsn(0), entry: EntryNumber(0) },
-        }
-    }
-
     /// Makes the end of the last segment durable: what was read may have been
     /// the system's memory only.
     fn settle(
@@ -412,11 +414,9 @@ impl Reading {
 
     /// A segment that was taken into use and holds no block is a spare again.
     fn take_back(&mut self, header: SegmentHeader, file: Arc<dyn StorageFile>) -> std::io::Result<()> {
-        let spare = Spare { number: header.number, capacity: header.capacity, file };
-        if spare.file.len()? == header.capacity {
-            spare.mark(header.storage)?;
-            self.found.spares.push(spare);
-        }
+        let spare = Spare { number: header.number, capacity: file.len()?, file };
+        spare.mark(header.storage)?;
+        self.found.spares.push(spare);
         Ok(())
     }
 
@@ -469,7 +469,9 @@ impl Reading {
         let SegmentEnd { lsn, entry, hash, .. } = self.end;
         let mut notes = self.found.ignored;
         notes.extend(snapshot.unusable.iter().map(|(name, reason)| format!("{name}: {reason}")));
-        self.found.spares.retain(|spare| spare.capacity == options.segment_bytes);
+        let (spares, others): (Vec<_>, Vec<_>) =
+            self.found.spares.into_iter().partition(|spare| spare.capacity == options.segment_bytes);
+        others.iter().try_for_each(|spare| remove_if_there(&*storage, &segment_name(spare.number)))?;
         let opened = Opened {
             epoch,
             clean: ident.clean && self.lost.is_empty() && self.torn_bytes == 0,
@@ -486,7 +488,7 @@ impl Reading {
             ident: Ident { epoch, clean: false, known: Known { lsn, entry, hash }, ..ident },
             end: self.end,
             segments: self.segments,
-            spares: self.found.spares,
+            spares,
             next_number: self.found.next_number,
             snapshot_covers: self.covers,
             covered: snapshot.covered,
@@ -496,7 +498,7 @@ impl Reading {
     }
 }
 
-fn replayed(entry: &Walked, block: &[u8]) -> Replayed {
+pub(crate) fn replayed(entry: &Walked, block: &[u8]) -> Replayed {
     let body = block.get(entry.body.clone()).unwrap_or_default();
     match &entry.run {
         None => Replayed::State(Bytes::copy_from_slice(body)),

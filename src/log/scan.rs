@@ -17,6 +17,7 @@ use super::postings::{Posting, Postings};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader};
 use super::storage::{SECTOR_BYTES, StorageFile};
 use crate::id::{GroupNumber, Index, Lsn};
+use crate::wire::run::RunKind;
 
 /// Bytes read at a time.
 const WINDOW_BYTES: usize = 1024 * 1024;
@@ -188,6 +189,7 @@ impl Scanner<'_, '_> {
         let mut count = 0;
         for entry in Walk::new(block, *header) {
             count += 1;
+            let needs_body = entry.run.is_none_or(|run| run.header.kind != RunKind::Data);
             if let Some(run) = &entry.run {
                 let place = header.position + entry.start as u64;
                 let posting = Posting {
@@ -200,7 +202,8 @@ impl Scanner<'_, '_> {
                 if !entry.intact {
                     self.scan.damaged.push((run.group, run.first_index, run.end_index()));
                 }
-            } else if !entry.intact {
+            }
+            if needs_body && !entry.intact {
                 self.scan.lost.push(entry.number.0..entry.number.0 + 1);
                 continue;
             }

@@ -20,7 +20,7 @@
 //! | … | 8 | XXH3-64 of everything before |
 //! | … | … | the parts |
 
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -36,7 +36,7 @@ const MAGIC: [u8; 4] = *b"TCSN";
 const VERSION: u32 = 1;
 const FIXED_BYTES: usize = 32;
 const PART_BYTES: usize = 24;
-const TEMPORARY: &str = "snapshot.tmp";
+pub(crate) const TEMPORARY: &str = "snapshot.tmp";
 /// Snapshots kept: the one in force and the one before.
 const KEPT: usize = 2;
 
@@ -103,10 +103,15 @@ pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError
     let storage = &*shared.storage;
     let head = encode_head(shared.epoch.storage, snapshot);
     let name = name(covers(snapshot));
-    let written = write_file(storage, &head, snapshot).and_then(|()| {
+    let write = || {
+        write_file(storage, &head, snapshot)?;
         storage.rename(TEMPORARY, &name).map_err(|error| file_error("rename", TEMPORARY, error))?;
         storage.sync_dir().map_err(|error| file_error("sync the directory of", &name, error))
-    });
+    };
+    let mut written = write();
+    if written.as_ref().is_err_and(is_full) && shared.keeper.give_up_spare(storage) {
+        written = write();
+    }
     if let Err(error) = written {
         let _ = remove_if_there(storage, TEMPORARY);
         return Err(error);
@@ -114,6 +119,11 @@ pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError
     shared.covered.set(remove_old(storage)?);
     shared.keeper.wake();
     Ok(())
+}
+
+fn is_full(error: &LogError) -> bool {
+    let kind = if let LogError::File { source, .. } = error { source.kind() } else { return false };
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn write_file(storage: &dyn Storage, head: &[u8], snapshot: &Snapshot) -> Result<(), LogError> {
@@ -148,12 +158,11 @@ pub(crate) struct FoundSnapshot {
 ///
 /// # Errors
 /// When the storage refuses, or there are snapshots and none is usable.
-pub(crate) fn read(
+pub(crate) fn read_newest(
     storage: &dyn Storage,
     id: StorageId,
     fits: &dyn Fn(&Snapshot) -> Result<(), String>,
 ) -> Result<FoundSnapshot, LogError> {
-    remove_if_there(storage, TEMPORARY)?;
     let names = list(storage)?;
     let oldest = names.last().and_then(|name| number(name)).unwrap_or(0);
     let mut found =

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use bytes::{Bytes, BytesMut};
-use xxhash_rust::xxh3::xxh3_64;
+use bytes::Bytes;
 
+use super::conformance::{conformance, test_run};
 use super::storage::{Storage, StorageFile};
 use super::*;
-use crate::id::{LinkId, Sequence};
-use crate::wire::run::{Record, RunHeader, RunKind};
 
 /// A directory that forgets nothing.
 #[derive(Default)]
@@ -93,36 +91,6 @@ impl StorageFile for SimpleFile {
     }
 }
 
-fn run(group: u32, first: u64, count: u32, size: usize) -> RunEntry {
-    let mut body = BytesMut::new();
-    for at in 0..u64::from(count) {
-        let payload = vec![u8::try_from((first + at) % 251).unwrap(); size];
-        Record { payload: &payload, ..Record::default() }.encode(&mut body);
-    }
-    let body = body.freeze();
-    let header = RunHeader {
-        kind: RunKind::Data,
-        has_ttl: false,
-        has_subject: false,
-        count,
-        body_bytes: u32::try_from(body.len()).unwrap(),
-        first: Sequence(first),
-        body_hash: xxh3_64(&body),
-        chain: 0,
-        accepted: WallTime(1),
-        producer: None,
-    };
-    RunEntry {
-        group: GroupNumber(group),
-        stream: StreamNumber(1),
-        first_index: Index(first),
-        arrived: WallTime(2),
-        age_ms: 3,
-        link: LinkId(4),
-        run: Run { header, body },
-    }
-}
-
 fn options() -> LogOptions {
     LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 1024 }
 }
@@ -161,7 +129,7 @@ fn what_was_appended_is_read_back_after_a_restart_and_after_a_crash() {
         for at in 0..50_u32 {
             let group = 1 + at % 3;
             let first = next.entry(group).or_insert(1);
-            let entry = run(group, *first, 2, 300);
+            let entry = test_run(group, *first, 2, 300);
             *first += 2;
             expected.push(entry.clone());
             let state = Entry::State(Bytes::from(format!("state {number}")));
@@ -188,4 +156,18 @@ fn what_was_appended_is_read_back_after_a_restart_and_after_a_crash() {
         assert_eq!(numbers, (1..=number).collect::<Vec<_>>());
         log = again;
     }
+}
+
+#[test]
+fn the_log_in_memory_conforms() {
+    conformance(&mut |on_event| Box::new(MemoryLog::new(on_event)));
+}
+
+#[test]
+fn the_engine_conforms() {
+    conformance(&mut |on_event| {
+        let (log, _) =
+            DiskLog::open(Arc::new(Simple::default()), options(), on_event, &mut |_, _| ()).unwrap();
+        Box::new(log)
+    });
 }
