@@ -32,10 +32,8 @@ pub async fn ask(client: &Client, request: Request) -> Result<Reply, Failure> {
 /// # Errors
 /// As [`ask`].
 pub async fn done(client: &Client, request: Request) -> Result<(), Failure> {
-    match ask(client, request).await? {
-        Reply::Done => Ok(()),
-        other => Err(unexpected(&other)),
-    }
+    let Reply::Done = ask(client, request).await? else { return Err(unexpected("that it is done")) };
+    Ok(())
 }
 
 /// All of one group.
@@ -43,10 +41,10 @@ pub async fn done(client: &Client, request: Request) -> Result<(), Failure> {
 /// # Errors
 /// As [`ask`].
 pub async fn group(client: &Client, group: &GroupName) -> Result<GroupInfo, Failure> {
-    match ask(client, Request::GroupShow { group: group.clone() }).await? {
-        Reply::Group(info) => Ok(info),
-        other => Err(unexpected(&other)),
-    }
+    let Reply::Group(info) = ask(client, Request::GroupShow { group: group.clone() }).await? else {
+        return Err(unexpected("a group"));
+    };
+    Ok(info)
 }
 
 /// The page of groups behind one of them; empty behind the last.
@@ -59,10 +57,10 @@ pub async fn groups(
     after: Option<GroupName>,
 ) -> Result<Vec<GroupInfo>, Failure> {
     let request = Request::GroupList { prefix: prefix.to_owned(), after, limit: PAGE };
-    match ask(client, request).await? {
-        Reply::Groups(groups) => Ok(groups),
-        other => Err(unexpected(&other)),
-    }
+    let Reply::Groups(groups) = ask(client, request).await? else {
+        return Err(unexpected("groups"));
+    };
+    Ok(groups)
 }
 
 /// Every group whose name begins with `prefix`.
@@ -89,11 +87,13 @@ pub async fn subscriptions(client: &Client, group: &GroupName) -> Result<Vec<Sub
     loop {
         let after = all.last().map(|last| last.name.clone());
         let request = Request::SubscriptionList { group: group.clone(), after, limit: PAGE };
-        match ask(client, request).await? {
-            Reply::Subscriptions(page) if page.is_empty() => return Ok(all),
-            Reply::Subscriptions(page) => all.extend(page),
-            other => return Err(unexpected(&other)),
+        let Reply::Subscriptions(page) = ask(client, request).await? else {
+            return Err(unexpected("subscriptions"));
+        };
+        if page.is_empty() {
+            return Ok(all);
         }
+        all.extend(page);
     }
 }
 
@@ -107,10 +107,10 @@ pub async fn subscription(
     name: &SubscriptionName,
 ) -> Result<SubscriptionInfo, Failure> {
     let request = Request::SubscriptionShow { group: group.clone(), name: name.clone() };
-    match ask(client, request).await? {
-        Reply::Subscription(info) => Ok(info),
-        other => Err(unexpected(&other)),
-    }
+    let Reply::Subscription(info) = ask(client, request).await? else {
+        return Err(unexpected("a subscription"));
+    };
+    Ok(info)
 }
 
 /// Makes a group or a queue.
@@ -131,10 +131,10 @@ pub async fn create(
 /// # Errors
 /// As [`ask`].
 pub async fn locations(client: &Client, group: GroupName) -> Result<Vec<Location>, Failure> {
-    match ask(client, Request::Locate { group }).await? {
-        Reply::Located(locations) => Ok(locations),
-        other => Err(unexpected(&other)),
-    }
+    let Reply::Located(locations) = ask(client, Request::Locate { group }).await? else {
+        return Err(unexpected("locations"));
+    };
+    Ok(locations)
 }
 
 /// The relay's health.
@@ -142,10 +142,10 @@ pub async fn locations(client: &Client, group: GroupName) -> Result<Vec<Location
 /// # Errors
 /// As [`ask`].
 pub async fn status(client: &Client) -> Result<Status, Failure> {
-    match ask(client, Request::Status).await? {
-        Reply::Status(status) => Ok(*status),
-        other => Err(unexpected(&other)),
-    }
+    let Reply::Status(status) = ask(client, Request::Status).await? else {
+        return Err(unexpected("its status"));
+    };
+    Ok(*status)
 }
 
 /// The accounts of a group, or of all.
@@ -153,25 +153,12 @@ pub async fn status(client: &Client) -> Result<Status, Failure> {
 /// # Errors
 /// As [`ask`].
 pub async fn books(client: &Client, group: Option<GroupName>) -> Result<Books, Failure> {
-    match ask(client, Request::Books { group }).await? {
-        Reply::Books(books) => Ok(*books),
-        other => Err(unexpected(&other)),
-    }
+    let Reply::Books(books) = ask(client, Request::Books { group }).await? else {
+        return Err(unexpected("its books"));
+    };
+    Ok(*books)
 }
 
-fn unexpected(reply: &Reply) -> Failure {
-    let what = match reply {
-        Reply::Done => "done",
-        Reply::GroupHandle { .. } => "a group handle",
-        Reply::SubscriptionHandle { .. } => "a subscription handle",
-        Reply::Groups(_) => "groups",
-        Reply::Group(_) => "a group",
-        Reply::Subscriptions(_) => "subscriptions",
-        Reply::Subscription(_) => "a subscription",
-        Reply::Polled { .. } => "a poll's end",
-        Reply::Located(_) => "locations",
-        Reply::Status(_) => "a status",
-        Reply::Books(_) => "books",
-    };
-    Failure::Client(ClientError::Protocol(format!("the relay answered another question: {what}")))
+fn unexpected(wanted: &str) -> Failure {
+    Failure::Client(ClientError::Protocol(format!("the relay's answer is not {wanted}")))
 }

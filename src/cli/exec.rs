@@ -81,7 +81,10 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_command_sees_the_message() {
         assert!(run("test \"$(cat)\" = hello", b"hello").await);
-        assert!(run("test $TREECAST_ID,$TREECAST_GROUP,$TREECAST_SUBJECT,$TREECAST_ATTEMPT = r/1/2,g,s,3", b"").await);
+        assert!(
+            run("test $TREECAST_ID,$TREECAST_GROUP,$TREECAST_SUBJECT,$TREECAST_ATTEMPT = r/1/2,g,s,3", b"")
+                .await
+        );
         assert!(!run("exit 3", b"").await);
     }
 

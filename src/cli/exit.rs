@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::client::ClientError;
+use crate::server::{ServerError, StartError};
 use crate::wire::body::{Refusal, RefusalCode};
 
 /// What the process ends with. The numbers are those of `sysexits.h` where it
@@ -57,6 +58,12 @@ pub enum Failure {
     /// The time given on the command line is over.
     #[error("the deadline passed: {0}")]
     Deadline(&'static str),
+    /// A relay did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A relay ended by itself.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// A file that the command line names cannot be read or written.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
@@ -94,7 +101,11 @@ impl Failure {
             Self::Client(ClientError::Refused(refusal)) => exit_of_refusal(refusal.code),
             Self::Client(ClientError::Unreachable { .. } | ClientError::Closed { .. }) => Exit::Unreachable,
             Self::Client(ClientError::Deadline) | Self::Deadline(_) => Exit::Deadline,
-            Self::Client(ClientError::Protocol(_)) | Self::Machine { .. } | Self::Check(_) => Exit::Failed,
+            Self::Client(ClientError::Protocol(_))
+            | Self::Start(_)
+            | Self::Server(_)
+            | Self::Machine { .. }
+            | Self::Check(_) => Exit::Failed,
             Self::Nothing | Self::Missing(_) => Exit::NothingThere,
             Self::Usage(_) => Exit::Usage,
             Self::File { .. } | Self::Input(_) => Exit::BadFile,
@@ -114,11 +125,13 @@ impl Failure {
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Client(ClientError::Unreachable { .. }) => {
-                Some("is a relay running? `treecast relay` starts one; `--relay` or TREECAST_RELAY name another")
-            }
+            Self::Client(ClientError::Unreachable { .. }) => Some(
+                "is a relay running? `treecast relay` starts one; `--relay` or TREECAST_RELAY name another",
+            ),
             Self::Client(ClientError::Refused(Refusal { code, .. })) => advice_on_refusal(*code),
             Self::Client(_)
+            | Self::Start(_)
+            | Self::Server(_)
             | Self::Nothing
             | Self::Missing(_)
             | Self::Usage(_)
@@ -151,7 +164,9 @@ pub fn exit_of_refusal(code: RefusalCode) -> Exit {
 
 fn advice_on_refusal(code: RefusalCode) -> Option<&'static str> {
     match code {
-        RefusalCode::Quota => Some("it passes when subscriptions ack or are removed; see `treecast subscription list`"),
+        RefusalCode::Quota => {
+            Some("it passes when subscriptions ack or are removed; see `treecast subscription list`")
+        }
         RefusalCode::NoRoom => Some("get and ack still work; see `treecast status`"),
         RefusalCode::NotFound
         | RefusalCode::Exists

@@ -156,7 +156,8 @@ pub(super) fn facts(info: &GroupInfo) -> Facts {
     facts.add("subscriptions", human::count(info.subscriptions));
     for stream in &info.streams {
         let ended = if stream.sealed { ", ended" } else { "" };
-        let text = format!("from {}, boot {}, last {}{ended}", stream.origin, stream.epoch.counter, stream.last);
+        let text =
+            format!("from {}, boot {}, last {}{ended}", stream.origin, stream.epoch.counter, stream.last);
         facts.add(format!("stream {}", stream.number), text);
     }
     settings::add_facts(&info.settings, &mut facts);

@@ -37,7 +37,8 @@ pub fn bytes(bytes: u64) -> String {
 /// A duration in its two largest units.
 #[must_use]
 pub fn millis(ms: u64) -> String {
-    const UNITS: [(u64, &str); 5] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+    const UNITS: [(u64, &str); 5] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
     let Some(largest) = UNITS.iter().position(|(length, _)| ms >= *length) else {
         return "0s".to_owned();
     };

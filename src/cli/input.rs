@@ -29,7 +29,9 @@ pub fn whole(path: &Path) -> Result<Bytes, Failure> {
     open(path).map_err(failure)?.take(max + 1).read_to_end(&mut payload).map_err(failure)?;
     if payload.len() as u64 > max {
         let path = path.display();
-        return Err(Failure::Input(format!("{path} is larger than {max} bytes, the most a message may have")));
+        return Err(Failure::Input(format!(
+            "{path} is larger than {max} bytes, the most a message may have"
+        )));
     }
     Ok(payload.into())
 }
@@ -78,17 +80,15 @@ impl Lines {
     }
 }
 
-fn read_lines(
-    mut input: impl BufRead,
-    path: PathBuf,
-    send: &mpsc::Sender<Result<Vec<Bytes>, Failure>>,
-) {
+fn read_lines(mut input: impl BufRead, path: PathBuf, send: &mpsc::Sender<Result<Vec<Bytes>, Failure>>) {
     let mut unfinished = Vec::new();
     loop {
         let batch = match next_batch(&mut input, &mut unfinished) {
             Ok(batch) if batch.is_empty() => return,
             Ok(batch) => Ok(batch),
-            Err(source) if source.kind() == io::ErrorKind::FileTooLarge => Err(Failure::Input(source.to_string())),
+            Err(source) if source.kind() == io::ErrorKind::FileTooLarge => {
+                Err(Failure::Input(source.to_string()))
+            }
             Err(source) => Err(Failure::File { what: "read", path: path.clone(), source }),
         };
         let failed = batch.is_err();

@@ -18,12 +18,15 @@ pub mod table;
 pub mod values;
 
 pub mod group;
+pub mod logs;
 pub mod message;
 pub mod pages;
 pub mod put;
 pub mod queue;
 pub mod receive;
+pub mod relay;
 pub mod status;
+pub mod stop;
 pub mod subscription;
 pub mod up;
 
@@ -81,7 +84,14 @@ pub enum Output {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// How data is written to standard output
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
     pub output: Output,
     /// The relay to speak to
     #[arg(long, global = true, env = "TREECAST_RELAY", hide_env_values = true, default_value = RELAY_DEFAULT)]
@@ -92,6 +102,8 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start one relay in this process
+    Relay(relay::RelayArgs),
     /// Put a message into a group or queue
     #[command(visible_alias = "publish")]
     Put(put::PutArgs),
@@ -117,6 +129,9 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Check that in = out + held + expired + evicted + refused
     Books(status::BooksArgs),
+    /// Look into a data directory, without changing it
+    #[command(subcommand)]
+    Log(logs::LogCommand),
     /// Put a relay under load, and verify that nothing is lost, doubled or out of order
     Bench(bench::BenchArgs),
     /// Write a completion script for a shell to standard output
@@ -151,6 +166,7 @@ pub fn main() -> std::process::ExitCode {
 
 fn run(command: Command, context: &mut out::Context) -> Result<(), exit::Failure> {
     match command {
+        Command::Relay(args) => block_on(relay::run(args, context)),
         Command::Put(args) => block_on(put::run(args, context)),
         Command::Get(args) => block_on(receive::get(args, context)),
         Command::Poll(args) => block_on(receive::poll(args, context)),
@@ -161,6 +177,7 @@ fn run(command: Command, context: &mut out::Context) -> Result<(), exit::Failure
         Command::Locate(args) => block_on(status::locate(args, context)),
         Command::Status(args) => block_on(status::status(args, context)),
         Command::Books(args) => block_on(status::books(args, context)),
+        Command::Log(command) => logs::run(command, context),
         Command::Bench(args) => block_on(bench::run(args, context)),
         Command::Completions(args) => pages::completions(&args, context),
         Command::Man(args) => pages::man(&args, context),

@@ -57,7 +57,10 @@ pub struct Out {
 
 impl fmt::Debug for Out {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Out").field("format", &self.format).field("colour", &self.colour).finish_non_exhaustive()
+        f.debug_struct("Out")
+            .field("format", &self.format)
+            .field("colour", &self.colour)
+            .finish_non_exhaustive()
     }
 }
 
@@ -156,6 +159,12 @@ impl Notes {
     #[must_use]
     pub fn is_terminal(self) -> bool {
         self.terminal
+    }
+
+    /// Whether colours are wanted.
+    #[must_use]
+    pub fn has_colour(self) -> bool {
+        self.colour
     }
 
     /// Something worth knowing.

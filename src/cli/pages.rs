@@ -11,8 +11,10 @@ use super::out::Context;
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  treecast completions bash > ~/.local/share/bash-completion/completions/treecast\n  \
-    treecast completions fish > ~/.config/fish/completions/treecast.fish")]
+#[command(
+    after_help = "Examples:\n  treecast completions bash > ~/.local/share/bash-completion/completions/treecast\n  \
+    treecast completions fish > ~/.config/fish/completions/treecast.fish"
+)]
 pub struct CompletionsArgs {
     /// For which shell
     #[arg(value_enum)]

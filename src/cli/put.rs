@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
-use crate::id::GroupName;
+use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::frame::AckLevel;
 
 use super::exit::Failure;
@@ -99,15 +99,20 @@ impl PutArgs {
 
     fn message(&self, payload: Bytes) -> Message {
         let mut message = Message::new(payload);
-        message.ttl = self.ttl.map(Millis::duration);
-        message.subject.clone_from(&self.subject);
-        message.headers = self
-            .header
-            .iter()
-            .map(|HeaderPair { key, value }| (key.clone(), Bytes::copy_from_slice(value.as_bytes())))
-            .collect();
-        message
+        if let Some(subject) = &self.subject {
+            message = message.subject(subject);
+        }
+        if let Some(ttl) = self.ttl {
+            message = message.ttl(ttl.duration());
+        }
+        self.header.iter().fold(message, |message, HeaderPair { key, value }| message.header(key, value))
     }
+}
+
+/// A publisher, and the connection that it lives on.
+struct Sender {
+    publisher: Publisher,
+    _client: Client,
 }
 
 /// Puts.
@@ -118,30 +123,32 @@ pub async fn run(args: PutArgs, context: &mut Context) -> Result<(), Failure> {
     if args.lines { put_lines(&args, context).await } else { put_one(&args, context).await }
 }
 
-async fn publisher(args: &PutArgs, context: &Context) -> Result<Publisher, Failure> {
+async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
     let client = Client::connect(&context.global.relay).await?;
     let options = PublisherOptions {
-        producer: args.producer.clone().zip(args.sequence),
+        producer: args.producer.as_deref().map(ProducerId::from_name),
+        first_sequence: ProducerSequence(args.sequence.unwrap_or(1)),
         level: args.ack.level(),
         ..PublisherOptions::default()
     };
-    Ok(client.publisher(&args.group, options).await?)
+    let publisher = client.publisher(args.group.clone(), options).await?;
+    Ok(Sender { publisher, _client: client })
 }
 
 async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     // Read first: a bad file is told without a relay, too.
     let payload = args.whole_payload()?;
-    let mut publisher = publisher(args, context).await?;
+    let Sender { publisher, _client } = connect(args, context).await?;
     let put = async { publisher.put(args.message(payload)).await?.await };
     let receipt = within(args.deadline, put).await?;
     if context.is_text() {
-        context.out.line(&receipt.id)?;
-        if receipt.repeat {
-            context.notes.note("a repeat: it had been taken before, and was not inserted again");
+        match &receipt.id {
+            Some(id) => context.out.line(id)?,
+            None => context.notes.note("a repeat: it had been taken before, and was not inserted again"),
         }
     } else {
         let value = json!({
-            "id": receipt.id.to_string(),
+            "id": receipt.id.as_ref().map(ToString::to_string),
             "group": args.group,
             "repeat": receipt.repeat,
         });
@@ -162,30 +169,31 @@ async fn within<T>(
 
 async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let mut lines = Lines::open(args.lines_from())?;
-    let mut publisher = publisher(args, context).await?;
+    let Sender { publisher, _client } = connect(args, context).await?;
     let progress = progress_bar(input::size(args.lines_from()), context);
     let begun = Instant::now();
-    let (mut messages, mut bytes, mut last) = (0, 0, 0);
+    let (mut messages, mut bytes, mut last) = (0, 0, ProducerSequence::default());
     while let Some(batch) = lines.next().await {
         for line in batch? {
             messages += 1;
             bytes += line.len() as u64;
             last = within(args.deadline, publisher.put_unacked(args.message(line))).await?;
         }
+        check(&publisher, args, context)?;
         progress.set_position(if progress.length().is_some() { bytes + messages } else { messages });
     }
     // In steps, so that the deadline counts from the last progress.
-    while publisher.acked() < last {
-        let step = (publisher.acked() + ACKED_STEP).min(last);
-        within(args.deadline, publisher.wait_acked(step)).await?;
+    while publisher.answered() <= last {
+        let step = ProducerSequence((publisher.answered().0 + ACKED_STEP).min(last.0));
+        within(args.deadline, publisher.wait_answered(step)).await?;
     }
-    within(args.deadline, publisher.close()).await?;
+    check(&publisher, args, context)?;
     progress.finish_and_clear();
-    let took = begun.elapsed();
     if !context.is_text() {
         let value = json!({ "group": args.group, "messages": messages, "bytes": bytes });
         return Ok(context.out.json(&value)?);
     }
+    let took = begun.elapsed();
     let rate = messages as f64 / took.as_secs_f64().max(1e-9);
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     context.notes.note(format_args!(
@@ -196,6 +204,17 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
         human::count(rate.round() as u64),
     ));
     Ok(())
+}
+
+/// Stops at the first refusal, and tells which line it was.
+fn check(publisher: &Publisher, args: &PutArgs, context: &Context) -> Result<(), Failure> {
+    let Some(failure) = publisher.failures().into_iter().next() else { return Ok(()) };
+    let line = failure.first.0 - args.sequence.unwrap_or(1) + 1;
+    context.notes.note(format_args!(
+        "line {line} was refused, with {} behind it; later ones may have been taken",
+        human::count(u64::from(failure.count) - 1)
+    ));
+    Err(ClientError::Refused(failure.refusal).into())
 }
 
 /// Messages between two looks at the deadline while the last ones are being confirmed.

@@ -17,8 +17,10 @@ use super::{ask, subscription};
 #[derive(Debug, Subcommand)]
 pub enum QueueCommand {
     /// Make a queue; its home is the relay that makes it
-    #[command(after_help = "Examples:\n  treecast queue create jobs --max-deliver 3 --dead-letter jobs/dead\n  \
-        treecast put jobs 'resize 17.png'\n  treecast notify jobs --exec 'sh work.sh'")]
+    #[command(
+        after_help = "Examples:\n  treecast queue create jobs --max-deliver 3 --dead-letter jobs/dead\n  \
+        treecast put jobs 'resize 17.png'\n  treecast notify jobs --exec 'sh work.sh'"
+    )]
     Create(CreateArgs),
     /// List queues
     List {

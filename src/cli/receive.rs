@@ -3,20 +3,24 @@
 //! A message is acked only when whoever reads our output has it: what is
 //! printed is flushed first, and a command must have ended well.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use futures_core::Stream;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::client::{Client, Delivery, Received, Subscriber, SubscriberOptions};
+use crate::client::{Client, ClientError, Delivery, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
+use crate::limits;
 
 use super::exec;
 use super::exit::Failure;
 use super::message::{self, FormatArgs, Shown};
 use super::out::Context;
+use super::stop::Stop;
 use super::subscription::SpecArgs;
 use super::values::{self, Millis};
 
@@ -48,9 +52,11 @@ pub struct SourceArgs {
 
 /// Arguments of `get`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  treecast get news --as me\n  treecast get news --as me -n 10 --wait 30s\n  \
+#[command(
+    after_help = "Examples:\n  treecast get news --as me\n  treecast get news --as me -n 10 --wait 30s\n  \
     treecast get jobs --output json\n\n\
-    Each message is acked after it was written. Exit code 124: --wait was over first.")]
+    Each message is acked after it was written. Exit code 124: --wait was over first."
+)]
 pub struct GetArgs {
     /// How many messages
     #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
@@ -102,24 +108,24 @@ pub struct NotifyArgs {
 /// When the relay refuses or is gone, output cannot be written, or the wait is over.
 pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
     let source = &args.source;
-    let mut subscriber = attach(source, Some(args.count), context).await?;
+    let Receiver { mut subscriber, _client } = attach(source, Flow::AtMost(args.count), context).await?;
     let deadline = args.wait.map(|wait| Instant::now() + wait.duration());
     let mut left = args.count;
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
         let batch = match deadline {
-            None => subscriber.next_batch(wanted).await?,
-            Some(deadline) => match timeout_at(deadline, subscriber.next_batch(wanted)).await {
+            None => next_some(&mut subscriber, wanted).await?,
+            Some(deadline) => match timeout_at(deadline, next_some(&mut subscriber, wanted)).await {
                 Ok(batch) => batch?,
                 Err(_) => {
-                    subscriber.close().await?;
+                    close(subscriber).await?;
                     return Err(Failure::Deadline("there were fewer messages than asked for"));
                 }
             },
         };
         left -= write_and_ack(batch, source, context)?.min(left);
     }
-    Ok(subscriber.close().await?)
+    Ok(close(subscriber).await?)
 }
 
 /// Takes what is there.
@@ -128,17 +134,16 @@ pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
 /// When nothing is there, the relay refuses or is gone, or output cannot be written.
 pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
     let source = &args.source;
-    let mut subscriber = attach(source, Some(args.count), context).await?;
+    let Receiver { mut subscriber, _client } = attach(source, Flow::WhenAsked, context).await?;
     let mut left = args.count;
     while left > 0 {
-        let wanted = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
-        let batch = subscriber.poll(wanted).await?;
+        let batch = subscriber.poll(left.min(BATCH as u64)).await?;
         if batch.is_empty() {
             break;
         }
         left -= write_and_ack(batch, source, context)?.min(left);
     }
-    subscriber.close().await?;
+    close(subscriber).await?;
     if left == args.count { Err(Failure::Nothing) } else { Ok(()) }
 }
 
@@ -149,91 +154,136 @@ pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> 
 pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failure> {
     let source = &args.source;
     let mut stop = Stop::new()?;
-    let mut subscriber = attach(source, args.count, context).await?;
+    let flow = args.count.map_or(Flow::Free, Flow::AtMost);
+    let flow = if args.exec.is_some() { Flow::OneByOne(args.count) } else { flow };
+    let Receiver { mut subscriber, _client } = attach(source, flow, context).await?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         let most = if args.exec.is_some() { 1 } else { BATCH };
         let wanted = usize::try_from(left).unwrap_or(most).min(most);
         let batch = tokio::select! {
-            batch = subscriber.next_batch(wanted) => batch?,
+            batch = next_some(&mut subscriber, wanted) => batch?,
             () = stop.asked() => break,
         };
         left -= match &args.exec {
             None => write_and_ack(batch, source, context)?,
             Some(command) => tokio::select! {
-                done = exec_all(command, batch, source, context) => done?,
+                done = exec_all(command, batch, context) => done?,
                 // What is at work is not acked: it is delivered again, to the next receiver.
                 () = stop.asked() => break,
             },
         }
         .min(left);
     }
+    Ok(close(subscriber).await?)
+}
+
+/// How messages flow from the relay. What comes and is left unacked would
+/// count as an attempt, so no more comes than will be dealt with.
+#[derive(Clone, Copy, Debug)]
+enum Flow {
+    /// As many as there are.
+    Free,
+    /// So many and no more.
+    AtMost(u64),
+    /// Only the next one, so many times: the others may wait long, and others may compete for them.
+    OneByOne(Option<u64>),
+    /// Only what a poll asks for.
+    WhenAsked,
+}
+
+/// A subscriber, and the connection that it lives on.
+struct Receiver {
+    subscriber: Subscriber,
+    _client: Client,
+}
+
+async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Receiver, Failure> {
+    let client = Client::connect(&context.global.relay).await?;
+    let (window, total) = match flow {
+        Flow::Free => (limits::WINDOW_DEFAULT, None),
+        Flow::AtMost(count) => (limits::WINDOW_DEFAULT, Some(count)),
+        Flow::OneByOne(count) => (1, count),
+        Flow::WhenAsked => (0, None),
+    };
+    let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
+    let options = SubscriberOptions { create, window, total };
+    let subscriber = client.subscriber(source.group.clone(), source.name.clone(), options).await?;
+    Ok(Receiver { subscriber, _client: client })
+}
+
+/// Sees to it that the relay has the acks before it hears that we leave.
+async fn close(subscriber: Subscriber) -> Result<(), Failure> {
+    subscriber.flush_acks().await?;
     Ok(subscriber.close().await?)
 }
 
-/// A subscriber that is given no more than `count` messages: what it would
-/// leave unacked would count as an attempt.
-async fn attach(source: &SourceArgs, count: Option<u64>, context: &Context) -> Result<Subscriber, Failure> {
-    let client = Client::connect(&context.global.relay).await?;
-    let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
-    let options = SubscriberOptions { create, messages: count, ..SubscriberOptions::default() };
-    Ok(client.subscriber(&source.group, source.name.clone(), options).await?)
+/// What is here, at most `most`; waits for the first.
+///
+/// # Cancel safety
+/// Dropping the future loses nothing: it takes only when it is ready.
+async fn next_some(subscriber: &mut Subscriber, most: usize) -> Result<Vec<Delivery>, ClientError> {
+    poll_fn(|task| {
+        let mut batch = Vec::new();
+        while batch.len() < most {
+            match Pin::new(&mut *subscriber).poll_next(task) {
+                Poll::Ready(Some(Ok(delivery))) => batch.push(delivery),
+                // An error stays, so it is found again when the batch has been dealt with.
+                Poll::Ready(Some(Err(error))) if batch.is_empty() => return Poll::Ready(Err(error)),
+                Poll::Ready(_) => break,
+                Poll::Pending if batch.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(batch))
+    })
+    .await
 }
 
 /// Writes messages and gaps, and acks them when the reader of our output has
 /// them. Tells how many messages there were.
-fn write_and_ack(
-    batch: Vec<Delivery>,
-    source: &SourceArgs,
-    context: &mut Context,
-) -> Result<u64, Failure> {
+fn write_and_ack(batch: Vec<Delivery>, source: &SourceArgs, context: &mut Context) -> Result<u64, Failure> {
     let mut messages = 0;
     for delivery in &batch {
         match delivery {
             Delivery::Message(received) => {
                 messages += 1;
-                shown(received, source).write(source.format, context)?;
+                shown(received).write(source.format, context)?;
             }
-            Delivery::Gap { from, to, cause } => message::write_gap(*from, *to, *cause, context)?,
+            Delivery::Gap(gap) => message::write_gap(gap.from, gap.to, gap.cause, context)?,
         }
     }
     context.out.flush()?;
     for delivery in batch {
         match delivery {
             Delivery::Message(received) => received.ack(),
-            Delivery::Gap { .. } => {}
+            Delivery::Gap(gap) => gap.ack(),
         }
     }
     Ok(messages)
 }
 
-async fn exec_all(
-    command: &str,
-    batch: Vec<Delivery>,
-    source: &SourceArgs,
-    context: &mut Context,
-) -> Result<u64, Failure> {
+async fn exec_all(command: &str, batch: Vec<Delivery>, context: &mut Context) -> Result<u64, Failure> {
     let mut messages = 0;
     for delivery in batch {
         match delivery {
             Delivery::Message(received) => {
                 messages += 1;
-                exec_one(command, received, source, context).await?;
+                exec_one(command, received, context).await?;
             }
-            Delivery::Gap { from, to, cause } => message::write_gap(from, to, cause, context)?,
+            Delivery::Gap(gap) => {
+                message::write_gap(gap.from, gap.to, gap.cause, context)?;
+                context.out.flush()?;
+                gap.ack();
+            }
         }
     }
     Ok(messages)
 }
 
-async fn exec_one(
-    command: &str,
-    received: Received,
-    source: &SourceArgs,
-    context: &Context,
-) -> Result<(), Failure> {
+async fn exec_one(command: &str, received: Received, context: &Context) -> Result<(), Failure> {
     let failure = |source| Failure::Machine { what: "run the command", source };
-    let shown = shown(&received, source);
+    let shown = shown(&received);
     let child = exec::start(command, &shown).map_err(failure)?;
     let mut end = pin!(exec::finish(child, shown.payload));
     let status = loop {
@@ -257,36 +307,15 @@ async fn exec_one(
     Ok(())
 }
 
-fn shown<'a>(received: &'a Received, source: &'a SourceArgs) -> Shown<'a> {
+fn shown(received: &Received) -> Shown<'_> {
     Shown {
-        group: &source.group,
-        id: received.id().to_string(),
-        index: received.index(),
+        group: &received.id.group,
+        id: received.id.to_string(),
+        index: received.index,
         subject: received.subject(),
-        headers: received.headers().collect(),
-        attempt: received.attempt(),
-        accepted: received.accepted(),
-        payload: received.payload(),
-    }
-}
-
-/// Ctrl-C, or a service manager that says stop.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|source| Failure::Machine { what: "wait for signals", source });
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+        headers: received.headers(),
+        attempt: received.attempt,
+        accepted: received.accepted,
+        payload: &received.payload,
     }
 }

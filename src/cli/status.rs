@@ -55,7 +55,10 @@ pub async fn status(_: StatusArgs, context: &mut Context) -> Result<(), Failure>
     facts.add("groups", human::count(status.groups));
     facts.add("subscriptions", human::count(status.subscriptions));
     facts.add("sessions", human::count(status.sessions));
-    facts.add("log", format!("{} in use, {} free", human::bytes(space.live_bytes), human::bytes(space.free_bytes)));
+    facts.add(
+        "log",
+        format!("{} in use, {} free", human::bytes(space.live_bytes), human::bytes(space.free_bytes)),
+    );
     let segments = format!("{} in use, {} spare", space.segments, space.spare_segments);
     facts.add("segments", format!("{segments}, {} in files", human::bytes(space.file_bytes)));
     let commits = format!("{}, {}", human::count(space.commits), human::bytes(space.committed_bytes));
@@ -129,8 +132,7 @@ fn books_text(books: &Books, group: Option<&GroupName>, context: &mut Context) -
         });
         table.row(cells.collect());
     }
-    let balance =
-        if books.balanced { context.out.good("balanced") } else { context.out.bad("NOT BALANCED") };
+    let balance = if books.balanced { context.out.good("balanced") } else { context.out.bad("NOT BALANCED") };
     let heading = context.out.heading(&heading);
     context.out.line(format!("{heading}: {balance}"))?;
     Ok(table.write(&mut context.out)?)
@@ -161,7 +163,10 @@ pub async fn locate(args: LocateArgs, context: &mut Context) -> Result<(), Failu
     let client = Client::connect(&context.global.relay).await?;
     let locations = ask::locations(&client, args.name.clone()).await?;
     if locations.is_empty() {
-        return Err(Failure::Missing(format!("no subscription or queue of the name {} lives anywhere", args.name)));
+        return Err(Failure::Missing(format!(
+            "no subscription or queue of the name {} lives anywhere",
+            args.name
+        )));
     }
     let mut table = Table::new(&[("GROUP", Side::Left), ("SUBSCRIPTION", Side::Left), ("HOME", Side::Left)]);
     for at in &locations {

@@ -168,11 +168,8 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             show(&ask::subscription(&client, &group, &name).await?, context)
         }
         SubscriptionCommand::Seek(SeekArgs { name: NameArgs { group, name }, start }) => {
-            let request = Request::SubscriptionSeek {
-                group: group.clone(),
-                name: name.clone(),
-                start: start.start(),
-            };
+            let request =
+                Request::SubscriptionSeek { group: group.clone(), name: name.clone(), start: start.start() };
             ask::done(&client, request).await?;
             show(&ask::subscription(&client, &group, &name).await?, context)
         }

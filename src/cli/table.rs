@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let text = captured(|out| {
-            let mut table = Table::new(&[("NAME", Side::Left), ("BACKLOG", Side::Right), ("KIND", Side::Left)]);
+            let mut table =
+                Table::new(&[("NAME", Side::Left), ("BACKLOG", Side::Right), ("KIND", Side::Left)]);
             table.row(vec!["α-long-name".into(), "7".into(), "queue".into()]);
             table.row(vec!["b".into(), "12,345,678".into(), "group".into()]);
             table.write(out)

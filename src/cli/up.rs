@@ -57,11 +57,7 @@ struct Running {
 ///
 /// # Errors
 /// When one cannot be started, does not listen in time, or dies.
-pub(super) async fn run_all(
-    file: &Path,
-    relays: Vec<Planned>,
-    context: &mut Context,
-) -> Result<(), Failure> {
+pub(super) async fn run_all(file: &Path, relays: Vec<Planned>, context: &mut Context) -> Result<(), Failure> {
     let machine = |what| move |source| Failure::Machine { what, source };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(machine("wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(machine("wait for signals"))?;

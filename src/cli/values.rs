@@ -121,9 +121,11 @@ pub fn header(text: &str) -> Result<HeaderPair, String> {
     match text.split_once('=') {
         None => Err("write it as `key=value`".to_owned()),
         Some(("", _)) => Err("there is no key before the `=`".to_owned()),
-        Some((key, value)) if key.len() + value.len() > limits::HEADERS_BYTES_MAX => {
-            Err(format!("it has {} bytes; at most {} are allowed", key.len() + value.len(), limits::HEADERS_BYTES_MAX))
-        }
+        Some((key, value)) if key.len() + value.len() > limits::HEADERS_BYTES_MAX => Err(format!(
+            "it has {} bytes; at most {} are allowed",
+            key.len() + value.len(),
+            limits::HEADERS_BYTES_MAX
+        )),
         Some((key, value)) => Ok(HeaderPair { key: key.to_owned(), value: value.to_owned() }),
     }
 }
@@ -137,7 +139,11 @@ pub fn subject(text: &str) -> Result<String, String> {
         return Err("it is empty; leave the option out for a message without a subject".to_owned());
     }
     if text.len() > limits::SUBJECT_BYTES_MAX {
-        return Err(format!("it has {} bytes; at most {} are allowed", text.len(), limits::SUBJECT_BYTES_MAX));
+        return Err(format!(
+            "it has {} bytes; at most {} are allowed",
+            text.len(),
+            limits::SUBJECT_BYTES_MAX
+        ));
     }
     if text.contains(['+', '#']) {
         return Err("`+` and `#` belong into filters, not into subjects".to_owned());

@@ -1,5 +1,6 @@
 //! Subscriptions and groups that nobody uses: how fast they are made, and what they weigh.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ use super::{Meter, Plan, receive};
 const PIPELINE: usize = 1024;
 
 /// Makes groups, or subscriptions in them.
-pub(super) async fn run(plan: &Plan, client: &Client) -> Result<Report, Failure> {
+pub(super) async fn run(plan: &Plan, client: &Arc<Client>) -> Result<Report, Failure> {
     let groups = plan.all_groups()?;
     let make_groups = groups.iter().map(|group| Request::GroupCreate {
         group: group.clone(),
@@ -49,14 +50,14 @@ pub(super) async fn run(plan: &Plan, client: &Client) -> Result<Report, Failure>
 }
 
 /// Removes what the run has made. What fails stays behind and harms nobody.
-pub(super) async fn remove(plan: &Plan, client: &Client) {
+pub(super) async fn remove(plan: &Plan, client: &Arc<Client>) {
     let groups = plan.all_groups().unwrap_or_default();
     let requests = groups.into_iter().map(|group| Request::GroupRemove { group });
     let _ = pipelined(client, requests).await;
 }
 
 async fn pipelined(
-    client: &Client,
+    client: &Arc<Client>,
     requests: impl Iterator<Item = Request>,
 ) -> Result<(Duration, Latencies), Failure> {
     let start = Instant::now();
@@ -68,7 +69,7 @@ async fn pipelined(
         {
             latencies.record_duration(joined(done)?);
         }
-        let client = client.clone();
+        let client = Arc::clone(client);
         tasks.spawn(async move {
             let asked = Instant::now();
             ask::done(&client, request).await.map(|()| asked.elapsed())

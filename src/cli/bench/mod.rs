@@ -7,6 +7,8 @@
 //! per answer; a receiving connection wakes once per read of its socket and
 //! acks a batch with one range.
 
+use std::sync::Arc;
+
 use clap::{Args, ValueEnum};
 
 use crate::client::Client;
@@ -101,7 +103,10 @@ pub enum BenchMode {
 fn size(text: &str) -> Result<u64, String> {
     let size = values::bytes(text)?;
     if size > limits::MESSAGE_BYTES_MAX {
-        return Err(format!("it is over {}, the most a relay takes", human::bytes(limits::MESSAGE_BYTES_MAX)));
+        return Err(format!(
+            "it is over {}, the most a relay takes",
+            human::bytes(limits::MESSAGE_BYTES_MAX)
+        ));
     }
     Ok(size)
 }
@@ -127,7 +132,9 @@ impl Plan {
         let usage = |text: String| Err(Failure::Usage(text));
         let least = if args.mode == BenchMode::Latency { tally::TIMED_BYTES as u64 } else { 0 };
         if args.size < least {
-            return usage(format!("latency needs a --size of at least {least} B, for the time in each payload"));
+            return usage(format!(
+                "latency needs a --size of at least {least} B, for the time in each payload"
+            ));
         }
         let (subscriptions, count) = match args.mode {
             BenchMode::Put => (0, 100_000),
@@ -193,13 +200,13 @@ fn name(text: &str) -> Result<GroupName, Failure> {
 /// The relay's processor time and memory, from one moment to another.
 #[derive(Debug)]
 struct Meter {
-    client: Client,
+    client: Arc<Client>,
     before: Status,
 }
 
 impl Meter {
-    async fn start(client: &Client) -> Result<Self, Failure> {
-        Ok(Self { client: client.clone(), before: ask::status(client).await? })
+    async fn start(client: &Arc<Client>) -> Result<Self, Failure> {
+        Ok(Self { client: Arc::clone(client), before: ask::status(client).await? })
     }
 
     async fn finish(self, report: &mut Report) -> Result<(), Failure> {
@@ -208,7 +215,6 @@ impl Meter {
         report.relay_resident_bytes = after.resident_bytes;
         Ok(())
     }
-
 }
 
 /// Runs the load, and tells what it found.
@@ -217,7 +223,7 @@ impl Meter {
 /// When the relay refuses or is gone, or something was lost, doubled or out of order.
 pub async fn run(args: BenchArgs, context: &mut Context) -> Result<(), Failure> {
     let plan = Plan::new(&args, &context.global.relay)?;
-    let client = Client::connect(&plan.relay).await?;
+    let client = Arc::new(Client::connect(&plan.relay).await?);
     let measured = match plan.mode {
         BenchMode::Put => run::puts(&plan, &client).await,
         BenchMode::Fanout | BenchMode::Latency => run::fanout(&plan, &client).await,

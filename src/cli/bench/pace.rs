@@ -21,13 +21,23 @@ impl Pace {
     /// Beats so many times a second; the first one is due after one interval.
     pub(super) fn start(per_second: f64) -> io::Result<Self> {
         let interval = Duration::from_secs_f64(1.0 / per_second.max(1e-3)).max(Duration::from_nanos(1));
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         let spec = Timespec {
             tv_sec: i64::try_from(interval.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(interval.subsec_nanos()),
         };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: spec, it_value: spec })?;
-        Ok(Self { timer: AsyncFd::register(timer)?, interval })
+        timerfd_settime(
+            &timer,
+            TimerfdTimerFlags::empty(),
+            &Itimerspec { it_interval: spec, it_value: spec },
+        )?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an owned descriptor stays open as long as it is watched"
+        )]
+        let timer = AsyncFd::new(timer)?;
+        Ok(Self { timer, interval })
     }
 
     /// Nanoseconds between two beats.

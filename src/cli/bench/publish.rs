@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::client::{Client, Message, Publisher, PublisherOptions};
+use crate::id::ProducerSequence;
 
 use super::super::exit::Failure;
 use super::Plan;
@@ -22,6 +23,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Load {
     publisher: Publisher,
+    _client: Client,
     number: u64,
     share: u64,
     size: usize,
@@ -40,7 +42,8 @@ impl Load {
             ..PublisherOptions::default()
         };
         Ok(Self {
-            publisher: client.publisher(&plan.group, options).await?,
+            publisher: client.publisher(plan.group.clone(), options).await?,
+            _client: client,
             number,
             share: plan.share(number),
             size: plan.size,
@@ -63,7 +66,7 @@ impl Load {
     }
 
     async fn as_fast_as_confirmed(&mut self, latencies: &mut Latencies) -> Result<(), Failure> {
-        let mut waiting: VecDeque<(u64, u64)> = VecDeque::new();
+        let mut waiting: VecDeque<(ProducerSequence, u64)> = VecDeque::new();
         for counter in 0..self.share {
             let is_sample = counter % self.sample == 0;
             let sent_ns = is_sample.then(|| latencies.now_ns());
@@ -75,19 +78,19 @@ impl Load {
             }
         }
         while let Some((put, _)) = waiting.front() {
-            self.publisher.wait_acked(*put).await?;
+            self.publisher.wait_answered(*put).await?;
             self.confirm(&mut waiting, latencies);
         }
         Ok(())
     }
 
-    fn confirm(&self, waiting: &mut VecDeque<(u64, u64)>, latencies: &mut Latencies) {
-        let acked = self.publisher.acked();
-        if waiting.front().is_none_or(|(put, _)| *put > acked) {
+    fn confirm(&self, waiting: &mut VecDeque<(ProducerSequence, u64)>, latencies: &mut Latencies) {
+        let answered = self.publisher.answered();
+        if waiting.front().is_none_or(|(put, _)| *put >= answered) {
             return;
         }
         let now_ns = latencies.now_ns();
-        while let Some((_, sent_ns)) = waiting.pop_front_if(|(put, _)| *put <= acked) {
+        while let Some((_, sent_ns)) = waiting.pop_front_if(|(put, _)| *put < answered) {
             latencies.record(sent_ns, now_ns);
         }
     }

@@ -5,17 +5,14 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{Client, Delivery, Subscriber, SubscriberOptions};
+use crate::client::{BatchDelivery, Client, Subscriber, SubscriberOptions};
 use crate::id::SubscriptionName;
 use crate::wire::body::{Request, SubscriptionSpec};
 
-use super::super::exit::Failure;
 use super::super::ask;
+use super::super::exit::Failure;
 use super::Plan;
 use super::tally::{Check, Faults, Latencies, Stamp};
-
-/// Messages taken at a time.
-const BATCH: usize = 1024;
 
 /// A subscription that gets nothing for so long gets nothing any more: the rest is lost.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -51,8 +48,15 @@ pub(super) async fn create(plan: &Plan, client: &Client) -> Result<(), Failure> 
     Ok(())
 }
 
+/// Subscribers, and the connections that they live on.
+#[derive(Debug)]
+pub(super) struct Attached {
+    subscribers: Vec<Subscriber>,
+    _clients: Vec<Client>,
+}
+
 /// Attaches to all of them: what is there begins to flow at once.
-pub(super) async fn attach(plan: &Plan) -> Result<Vec<Subscriber>, Failure> {
+pub(super) async fn attach(plan: &Plan) -> Result<Attached, Failure> {
     let mut clients = Vec::new();
     for _ in 0..plan.connections {
         clients.push(Client::connect(&plan.relay).await?);
@@ -60,29 +64,19 @@ pub(super) async fn attach(plan: &Plan) -> Result<Vec<Subscriber>, Failure> {
     let mut subscribers = Vec::new();
     for (number, client) in (0..plan.subscriptions).zip(clients.iter().cycle()) {
         let options = SubscriberOptions::default();
-        subscribers.push(client.subscriber(&plan.group, Some(subscription(number)), options).await?);
+        subscribers.push(client.subscriber(plan.group.clone(), Some(subscription(number)), options).await?);
     }
-    Ok(subscribers)
+    Ok(Attached { subscribers, _clients: clients })
 }
 
-/// Starts one task for each subscription; each ends when it has got all, or nothing comes any more.
-pub(super) fn spawn(
-    plan: &Plan,
-    subscribers: Vec<Subscriber>,
-    start: Instant,
-) -> JoinSet<Result<Received, Failure>> {
+/// Receives on all of them: a task for each, which ends when it has got all, or nothing
+/// comes any more. Adds up what they got.
+pub(super) async fn receive_all(plan: Plan, attached: Attached, start: Instant) -> Result<Received, Failure> {
+    let Attached { subscribers, _clients } = attached;
     let mut tasks = JoinSet::new();
     for subscriber in subscribers {
         tasks.spawn(receive(plan.clone(), subscriber, start));
     }
-    tasks
-}
-
-/// Waits for all of them, and adds up.
-pub(super) async fn gather(
-    mut tasks: JoinSet<Result<Received, Failure>>,
-    start: Instant,
-) -> Result<Received, Failure> {
     let mut all =
         Received { messages: 0, faults: Faults::default(), latencies: Latencies::new(start), end: start };
     while let Some(one) = tasks.join_next().await {
@@ -100,20 +94,22 @@ async fn receive(plan: Plan, mut subscriber: Subscriber, start: Instant) -> Resu
     let mut latencies = Latencies::new(start);
     let mut end = start;
     while check.received() < plan.count {
-        let Ok(batch) = timeout(SILENCE, subscriber.next_batch(BATCH)).await else { break };
+        let Ok(delivery) = timeout(SILENCE, subscriber.next_batch()).await else { break };
+        // A gap needs no count: what does not come is lost.
+        let BatchDelivery::Batch(batch) = delivery? else { continue };
         let now_ns = latencies.now_ns();
-        for delivery in batch? {
-            // A gap needs no count: what does not come is lost.
-            let Delivery::Message(received) = delivery else { continue };
-            let stamp = Stamp::of(received.payload());
-            if let Some(sent_ns) = stamp.and_then(|stamp| stamp.sent_ns).filter(|_| plan.is_timed()) {
+        for (_, record) in batch.iter() {
+            let stamp = Stamp::of(record.payload).filter(|_| plan.is_stamped());
+            let sent_ns = stamp.and_then(|stamp| stamp.sent_ns).filter(|_| plan.is_timed());
+            if let Some(sent_ns) = sent_ns {
                 latencies.record(sent_ns, now_ns);
             }
-            check.see(stamp.filter(|_| plan.is_stamped()));
-            received.ack();
+            check.see(stamp);
         }
+        batch.ack_all();
         end = Instant::now();
     }
+    subscriber.flush_acks().await?;
     subscriber.close().await?;
     let faults = check.faults(&plan.shares(), plan.is_stamped());
     Ok(Received { messages: check.received(), faults, latencies, end })

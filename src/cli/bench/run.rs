@@ -1,5 +1,6 @@
 //! The modes that move messages.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
@@ -15,7 +16,7 @@ use super::tally::{Faults, Latencies};
 use super::{BenchMode, Meter, Plan, receive};
 
 /// Puts alone.
-pub(super) async fn puts(plan: &Plan, client: &Client) -> Result<Report, Failure> {
+pub(super) async fn puts(plan: &Plan, client: &Arc<Client>) -> Result<Report, Failure> {
     make_group(plan, client).await?;
     let loads = connect(plan).await?;
     let meter = Meter::start(client).await?;
@@ -34,17 +35,18 @@ pub(super) async fn puts(plan: &Plan, client: &Client) -> Result<Report, Failure
 }
 
 /// Puts to subscriptions that are online; in `latency` mode at a fixed rate.
-pub(super) async fn fanout(plan: &Plan, client: &Client) -> Result<Report, Failure> {
+pub(super) async fn fanout(plan: &Plan, client: &Arc<Client>) -> Result<Report, Failure> {
     make_group(plan, client).await?;
     receive::create(plan, client).await?;
     let loads = connect(plan).await?;
     let subscribers = receive::attach(plan).await?;
     let meter = Meter::start(client).await?;
     let start = Instant::now();
-    let tasks = receive::spawn(plan, subscribers, start);
+    let receiving = tokio::spawn(receive::receive_all(plan.clone(), subscribers, start));
     publish(loads, start).await?;
     let put_seconds = start.elapsed().as_secs_f64();
-    let received = receive::gather(tasks, start).await?;
+    let ended = |error| Failure::Check(format!("receiving ended early: {error}"));
+    let received = receiving.await.map_err(ended)??;
     let mut report = delivered(plan, &received, start);
     report.puts_per_second = plan.count as f64 / put_seconds;
     meter.finish(&mut report).await?;
@@ -52,7 +54,7 @@ pub(super) async fn fanout(plan: &Plan, client: &Client) -> Result<Report, Failu
 }
 
 /// A backlog for all subscriptions, taken by all of them at once.
-pub(super) async fn drain(plan: &Plan, client: &Client) -> Result<Report, Failure> {
+pub(super) async fn drain(plan: &Plan, client: &Arc<Client>) -> Result<Report, Failure> {
     make_group(plan, client).await?;
     receive::create(plan, client).await?;
     let filling = Instant::now();
@@ -61,7 +63,7 @@ pub(super) async fn drain(plan: &Plan, client: &Client) -> Result<Report, Failur
     let meter = Meter::start(client).await?;
     let start = Instant::now();
     let subscribers = receive::attach(plan).await?;
-    let received = receive::gather(receive::spawn(plan, subscribers, start), start).await?;
+    let received = receive::receive_all(plan.clone(), subscribers, start).await?;
     let mut report = delivered(plan, &received, start);
     report.puts_per_second = plan.count as f64 / fill_seconds;
     // How long a message lay in the backlog says nothing about the relay.
@@ -83,7 +85,7 @@ fn delivered(plan: &Plan, received: &receive::Received, start: Instant) -> Repor
     report
 }
 
-async fn make_group(plan: &Plan, client: &Client) -> Result<(), Failure> {
+async fn make_group(plan: &Plan, client: &Arc<Client>) -> Result<(), Failure> {
     let request =
         Request::GroupCreate { group: plan.group.clone(), settings: Default::default(), queue: false };
     ask::done(client, request).await
@@ -110,7 +112,7 @@ async fn publish(loads: Vec<Load>, start: Instant) -> Result<Latencies, Failure>
 
 /// Puts that the relay's books do not show as taken: without a subscription
 /// nobody else can tell.
-async fn unaccounted(plan: &Plan, client: &Client) -> Result<u64, Failure> {
+async fn unaccounted(plan: &Plan, client: &Arc<Client>) -> Result<u64, Failure> {
     let books = ask::books(client, Some(plan.group.clone())).await?;
     Ok(plan.count.saturating_sub(books.accepted))
 }

@@ -43,9 +43,7 @@ impl Stamp {
     /// The stamp of a payload, if it is long enough for one.
     #[must_use]
     pub fn of(payload: &[u8]) -> Option<Self> {
-        let number = |at: usize| {
-            payload.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
-        };
+        let number = |at: usize| payload.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
         let sent_ns = number(16).filter(|sent| *sent != u64::MAX);
         Some(Self { publisher: number(0)?, counter: number(8)?, sent_ns })
     }
@@ -169,8 +167,8 @@ impl Latencies {
     /// Never: the bounds are sound.
     #[must_use]
     pub fn new(start: Instant) -> Self {
-        let histogram =
-            Histogram::new_with_bounds(1000, LATENCY_NS_MAX, 3).expect("1 µs to 10 min in three digits is sound");
+        let histogram = Histogram::new_with_bounds(1000, LATENCY_NS_MAX, 3)
+            .expect("1 µs to 10 min in three digits is sound");
         Self { start, histogram }
     }
 
