@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_core::Stream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use crate::client::{Client, ClientError, Delivery, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
@@ -107,25 +107,27 @@ pub struct NotifyArgs {
 /// # Errors
 /// When the relay refuses or is gone, output cannot be written, or the wait is over.
 pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
-    let source = &args.source;
-    let Receiver { mut subscriber, _client } = attach(source, Flow::AtMost(args.count), context).await?;
-    let deadline = args.wait.map(|wait| Instant::now() + wait.duration());
+    let Receiver { mut subscriber, _client } =
+        attach(&args.source, Flow::AtMost(args.count), context).await?;
+    let taken = match args.wait {
+        None => take(&mut subscriber, &args, context).await,
+        Some(wait) => match timeout(wait.duration(), take(&mut subscriber, &args, context)).await {
+            Ok(taken) => taken,
+            Err(_) => Err(Failure::Deadline("there were fewer messages than asked for")),
+        },
+    };
+    close(subscriber, taken).await
+}
+
+/// Dropping the future loses nothing: what was written has been acked in the same step.
+async fn take(subscriber: &mut Subscriber, args: &GetArgs, context: &mut Context) -> Result<(), Failure> {
     let mut left = args.count;
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
-        let batch = match deadline {
-            None => next_some(&mut subscriber, wanted).await?,
-            Some(deadline) => match timeout_at(deadline, next_some(&mut subscriber, wanted)).await {
-                Ok(batch) => batch?,
-                Err(_) => {
-                    close(subscriber).await?;
-                    return Err(Failure::Deadline("there were fewer messages than asked for"));
-                }
-            },
-        };
-        left -= write_and_ack(batch, source, context)?.min(left);
+        let batch = next_some(subscriber, wanted).await?;
+        left -= write_and_ack(batch, &args.source, context)?.min(left);
     }
-    Ok(close(subscriber).await?)
+    Ok(())
 }
 
 /// Takes what is there.
@@ -133,17 +135,24 @@ pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
 /// # Errors
 /// When nothing is there, the relay refuses or is gone, or output cannot be written.
 pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
-    let source = &args.source;
-    let Receiver { mut subscriber, _client } = attach(source, Flow::WhenAsked, context).await?;
+    let Receiver { mut subscriber, _client } = attach(&args.source, Flow::WhenAsked, context).await?;
+    let polled = poll_all(&mut subscriber, &args, context).await;
+    close(subscriber, polled).await
+}
+
+async fn poll_all(
+    subscriber: &mut Subscriber,
+    args: &PollArgs,
+    context: &mut Context,
+) -> Result<(), Failure> {
     let mut left = args.count;
     while left > 0 {
         let batch = subscriber.poll(left.min(BATCH as u64)).await?;
         if batch.is_empty() {
             break;
         }
-        left -= write_and_ack(batch, source, context)?.min(left);
+        left -= write_and_ack(batch, &args.source, context)?.min(left);
     }
-    close(subscriber).await?;
     if left == args.count { Err(Failure::Nothing) } else { Ok(()) }
 }
 
@@ -152,30 +161,36 @@ pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> 
 /// # Errors
 /// When the relay refuses or is gone, output cannot be written, or no command can be started.
 pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failure> {
-    let source = &args.source;
     let mut stop = Stop::new()?;
-    let flow = args.count.map_or(Flow::Free, Flow::AtMost);
-    let flow = if args.exec.is_some() { Flow::OneByOne(args.count) } else { flow };
-    let Receiver { mut subscriber, _client } = attach(source, flow, context).await?;
+    let flow = match &args.exec {
+        Some(_) => Flow::OneByOne(args.count),
+        None => args.count.map_or(Flow::Free, Flow::AtMost),
+    };
+    let Receiver { mut subscriber, _client } = attach(&args.source, flow, context).await?;
+    let notified = tokio::select! {
+        notified = notify_all(&mut subscriber, &args, context) => notified,
+        // What a command is at work on is not acked: it is delivered again, to the next receiver.
+        () = stop.asked() => Ok(()),
+    };
+    close(subscriber, notified).await
+}
+
+async fn notify_all(
+    subscriber: &mut Subscriber,
+    args: &NotifyArgs,
+    context: &mut Context,
+) -> Result<(), Failure> {
     let mut left = args.count.unwrap_or(u64::MAX);
+    let most = if args.exec.is_some() { 1 } else { BATCH };
     while left > 0 {
-        let most = if args.exec.is_some() { 1 } else { BATCH };
-        let wanted = usize::try_from(left).unwrap_or(most).min(most);
-        let batch = tokio::select! {
-            batch = next_some(&mut subscriber, wanted) => batch?,
-            () = stop.asked() => break,
+        let batch = next_some(subscriber, usize::try_from(left).unwrap_or(most).min(most)).await?;
+        let messages = match &args.exec {
+            None => write_and_ack(batch, &args.source, context)?,
+            Some(command) => exec_all(command, batch, context).await?,
         };
-        left -= match &args.exec {
-            None => write_and_ack(batch, source, context)?,
-            Some(command) => tokio::select! {
-                done = exec_all(command, batch, context) => done?,
-                // What is at work is not acked: it is delivered again, to the next receiver.
-                () = stop.asked() => break,
-            },
-        }
-        .min(left);
+        left -= messages.min(left);
     }
-    Ok(close(subscriber).await?)
+    Ok(())
 }
 
 /// How messages flow from the relay. What comes and is left unacked would
@@ -212,10 +227,12 @@ async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Re
     Ok(Receiver { subscriber, _client: client })
 }
 
-/// Sees to it that the relay has the acks before it hears that we leave.
-async fn close(subscriber: Subscriber) -> Result<(), Failure> {
-    subscriber.flush_acks().await?;
-    Ok(subscriber.close().await?)
+/// Sees to it that the relay has the acks before it hears that we leave, also
+/// when something failed: what was written is not to come again.
+async fn close(subscriber: Subscriber, taken: Result<(), Failure>) -> Result<(), Failure> {
+    let flushed = subscriber.flush_acks().await.map_err(Failure::from);
+    let closed = subscriber.close().await.map_err(Failure::from);
+    taken.and(flushed).and(closed)
 }
 
 /// What is here, at most `most`; waits for the first.
