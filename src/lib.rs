@@ -7,6 +7,7 @@
 
 pub mod id;
 pub mod limits;
+pub mod units;
 
 pub mod topology;
 
@@ -19,3 +20,5 @@ pub mod wire;
 pub mod metrics;
 pub mod net;
 pub mod server;
+
+pub mod cli;

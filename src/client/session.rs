@@ -374,11 +374,14 @@ impl Shared {
     fn collect(&self, next_put: &mut u64, out: &mut Vec<Bytes>) {
         self.said.store(false, Ordering::Release);
         let mut state = self.lock();
-        let mut head = std::mem::take(&mut state.control);
+        let control = std::mem::take(&mut state.control);
         let subscribers: Vec<_> = state.by_handle.values().filter_map(Weak::upgrade).collect();
         let publishers: Vec<_> = state.publishers.iter().filter_map(Weak::upgrade).collect();
         drop(state);
+        // Acks go first: behind the request that detaches their subscription they would mean nothing.
+        let mut head = BytesMut::new();
         subscribers.iter().for_each(|s| s.take_said(&mut head));
+        head.extend_from_slice(&control);
         let mut bytes = head.len();
         for publisher in &publishers {
             while out.len() < WRITE_SLICES && bytes < WRITE_BYTES {

@@ -29,11 +29,14 @@ pub struct SubscriberOptions {
     /// Messages that may be on their way or waiting here before the application takes them;
     /// 1,024 by default. With 0 nothing comes by itself: see [`Subscriber::poll`].
     pub window: u32,
+    /// Messages that it is given in all, at most; `None`: no bound, the default. What it would
+    /// be given beyond and leave unacked would count as an attempt.
+    pub total: Option<u64>,
 }
 
 impl Default for SubscriberOptions {
     fn default() -> Self {
-        Self { create: Some(SubscriptionSpec::default()), window: limits::WINDOW_DEFAULT }
+        Self { create: Some(SubscriptionSpec::default()), window: limits::WINDOW_DEFAULT, total: None }
     }
 }
 
@@ -59,6 +62,8 @@ struct State {
     /// Messages granted and taken since the subscription was last attached.
     granted: u64,
     taken: u64,
+    /// Messages that may still be taken since then.
+    left: u64,
     said: Vec<Said>,
     ended: Option<ClientError>,
 }
@@ -90,6 +95,7 @@ impl SubscriberShared {
             queue: VecDeque::new(),
             granted: 0,
             taken: 0,
+            left: options.total.unwrap_or(u64::MAX),
             said: Vec::new(),
             ended: None,
         };
@@ -126,9 +132,10 @@ impl SubscriberShared {
         *self.lock_name() = Some(name);
         let mut state = self.lock();
         state.handle = Some(handle);
-        state.granted = u64::from(self.window);
+        state.left = state.left.saturating_sub(state.taken);
+        state.granted = u64::from(self.window).min(state.left);
         state.taken = 0;
-        (self.window > 0).then_some(Credit { handle, total: state.granted })
+        (state.granted > 0).then_some(Credit { handle, total: state.granted })
     }
 
     /// The connection is gone: what the application has not taken comes again.
@@ -188,8 +195,9 @@ impl SubscriberShared {
             }
         }
         state.said.clear();
-        let wanted = state.taken + u64::from(self.window);
-        if wanted - state.granted.min(wanted) > u64::from(self.window) / 2 {
+        let wanted = state.taken.saturating_add(u64::from(self.window)).min(state.left);
+        let more = wanted.saturating_sub(state.granted);
+        if more > u64::from(self.window) / 2 || (more > 0 && wanted == state.left) {
             state.granted = wanted;
             FrameHeader { kind: FrameKind::Credit, tag: 0, body_bytes: crate::wire::frame::CREDIT_BYTES }
                 .encode(out);
