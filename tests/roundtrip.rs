@@ -1,5 +1,7 @@
 //! A whole server on loopback, and the client library against it.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it expects")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! Rules of this code base that no compiler checks: who may use whom, how long
 //! a function may be, and words that say that something is unfinished.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it expects")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -44,7 +44,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
 #[must_use]
 pub fn size(path: &Path) -> Option<u64> {
     let data = std::fs::metadata(path).ok()?;
-    data.is_file().then(|| data.len())
+    data.is_file().then_some(data.len())
 }
 
 /// Lines as they come.

@@ -28,7 +28,6 @@ pub mod relay;
 pub mod status;
 pub mod stop;
 pub mod subscription;
-pub mod up;
 
 pub mod bench;
 

@@ -15,6 +15,7 @@ use super::{ask, subscription};
 
 /// What to do with queues.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once, from the command line")]
 pub enum QueueCommand {
     /// Make a queue; its home is the relay that makes it
     #[command(

@@ -46,8 +46,8 @@ pub(super) fn captured_context(
     write(&mut context).unwrap();
     context.out.flush().unwrap();
     drop(context);
-    let bytes = shared.0.lock().unwrap().clone();
-    bytes
+    let bytes = shared.0.lock().unwrap();
+    bytes.clone()
 }
 
 #[test]

@@ -68,12 +68,6 @@ impl Tail {
         Some(wanted.cloned().map(Piece::Run).collect())
     }
 
-    /// Bytes held, overhead included.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().expect("no code panics while it holds the tail")
     }

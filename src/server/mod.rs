@@ -9,7 +9,7 @@
 //! | log | threads of the log, and `readers` | one writes, a few read |
 //!
 //! Bytes go session → driver → log → driver → link writer. Along the flow
-//! sends may wait; what runs against it ([`signals`]) is a latest value and a
+//! sends may wait; what runs against it (`signals`) is a latest value and a
 //! notification. Front doors hold [`handle::Sessions`] and nothing else.
 //!
 //! For a batch of puts there are three wake-ups: the session (bytes have come),
