@@ -107,7 +107,7 @@ impl Model {
                 .iter()
                 .filter_map(|entry| match entry {
                     Entry::Run(run) if run.group.0 == group => Some(run.stored()),
-                    _ => None,
+                    Entry::Run(_) | Entry::State(_) => None,
                 })
                 .collect();
             let held: Vec<_> =
