@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::block::{BLOCK_HEADER_BYTES, Builder, PAGE_BYTES, RUN_HEAD_BYTES, STATE_HEAD_BYTES};
+use super::block::{BLOCK_HEADER_BYTES, PAGE_BYTES, RUN_HEAD_BYTES, STATE_HEAD_BYTES};
+use super::builder::Builder;
 use super::codec::round_up;
-use super::engine::Shared;
 use super::footer;
 use super::postings::Posting;
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentEnd, SegmentHeader};
+use super::shared::Shared;
 use super::{Entry, EntryNumber, LogError, LogEvent, Urgency, file_error};
 use crate::id::{GroupNumber, Lsn};
 use crate::limits;

@@ -10,6 +10,7 @@
 //!
 //! It is written by the keeper after the segment is sealed, and nobody waits
 //! for it: one that is missing or damaged is made again out of the blocks.
+//! Encoder, decoder and look-up share one file, since they share its layout.
 //!
 //! | record | bytes | fields |
 //! |---|---|---|

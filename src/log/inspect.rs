@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::engine::DiskLog;
 use super::footer::Footer;
+use super::found::{FoundSegments, find_segments, proof};
 use super::ident::{IDENT, Ident};
-use super::recover::{self, FoundSegments};
+use super::recover;
 use super::scan::{Proof, Scan, scan};
 use super::segment::{SegmentHeader, segment_name};
 use super::snapshot;
@@ -89,7 +90,7 @@ fn walk(
     let ident = Ident::read(storage)?.ok_or_else(missing)?;
     (report.epoch, report.clean) = (ident.epoch, ident.clean);
     let names = storage.list().map_err(|error| file_error("list", "the data directory", error))?;
-    let found = recover::find_segments(storage, ident.epoch.storage, &names)?;
+    let found = find_segments(storage, ident.epoch.storage, &names)?;
     report.spare_segments = found.spares.len();
     report.problems.extend(found.ignored.iter().cloned());
     match snapshot::read_newest(storage, ident.epoch.storage, &|snapshot| {
@@ -116,12 +117,12 @@ fn walk_segments(
         let name = segment_name(header.number);
         let trailer = Footer::open(&*file, header.epoch).unwrap_or(None);
         let has_footer = trailer.as_ref().is_some_and(|trailer| trailer.footer.check(&*file).is_ok());
-        let proof = match &trailer {
+        let until = match &trailer {
             Some(trailer) => Proof { lsn: trailer.end.lsn, entry: trailer.end.entry },
-            None => recover::proof(&ident.known, &header, bases.get(at).copied()),
+            None => proof(&ident.known, &header, bases.get(at).copied()),
         };
         let mut scan =
-            scan_into(header, Arc::clone(&file), proof, f).map_err(|e| file_error("read", &name, e))?;
+            scan_into(header, Arc::clone(&file), until, f).map_err(|e| file_error("read", &name, e))?;
         if trailer.is_some() {
             // What stands behind the end is the footer.
             scan.torn_bytes = 0;

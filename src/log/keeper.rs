@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use super::block::PAGE_BYTES;
 use super::codec::round_up;
-use super::engine::Shared;
 use super::footer::{self, Footer};
 use super::segment::{Segment, SegmentIndex, Spare, Witness, segment_name};
+use super::shared::Shared;
 use super::storage::Storage;
-use super::{LogError, LogEvent, file_error};
+use super::{LogError, LogEvent, file_error, recover};
 use crate::id::GroupNumber;
 
 /// Spares that are kept ready: one to go on with, one as the reserve.
@@ -273,9 +273,11 @@ fn is_held(shared: &Shared, segment: &Segment) -> bool {
         Err(witness) => witness,
         Ok(footer) => match footer.witness(&*segment.file, page, &below) {
             Ok(witness) => witness,
-            // What cannot be known is taken as needed; a reader will have the
-            // footer made again.
-            Err(_) => return true,
+            // What cannot be known is taken as needed; the next round looks again.
+            Err(_) => {
+                recover::rebuild(segment);
+                return true;
+            }
         },
     };
     segment.write().witness = witness;

@@ -25,6 +25,7 @@ use crate::id::{Epoch, GroupNumber, Index, LinkId, StreamNumber, WallTime};
 use crate::wire::run::{Run, StoredRun};
 
 mod block;
+mod builder;
 mod codec;
 mod committer;
 #[cfg(any(test, feature = "sim"))]
@@ -32,6 +33,7 @@ pub mod conformance;
 pub mod disk;
 mod engine;
 mod footer;
+mod found;
 mod ident;
 pub mod inspect;
 mod keeper;
@@ -44,6 +46,7 @@ mod reader;
 mod recover;
 mod scan;
 mod segment;
+mod shared;
 mod snapshot;
 pub mod storage;
 mod tail;

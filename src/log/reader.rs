@@ -15,10 +15,10 @@ use foldhash::HashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::block::{RUN_HEAD_BYTES, RunHead};
-use super::engine::Shared;
 use super::postings::{Found, Posting};
 use super::recover;
 use super::segment::Segment;
+use super::shared::Shared;
 use super::{LogEvent, MissingCause, Piece};
 use crate::id::{GroupNumber, Index, Lsn};
 use crate::limits;
@@ -89,13 +89,16 @@ struct Read<'a> {
 
 impl Read<'_> {
     fn walk(&mut self) {
+        // A segment that appears while this walks is left to the next read: the
+        // one before it may have grown behind the place that was looked at.
+        let newest = self.shared.segments.newest();
         let mut base = Lsn(0);
         if let Some(hint) = self.shared.hints.find(self.group, self.at) {
             base = hint;
             self.knows_before = true;
         }
         while self.bytes_left > 0 {
-            let Some(segment) = self.shared.segments.from(base) else { return };
+            let Some(segment) = self.shared.segments.from(base, newest) else { return };
             let found = self.find(&segment);
             self.knows_before |= found.before.is_some();
             if !found.postings.is_empty() {

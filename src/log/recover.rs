@@ -21,18 +21,20 @@ use bytes::Bytes;
 
 use super::block::Walked;
 use super::codec::round_up;
-use super::engine::{DiskLog, LogOptions, OnEvent, Start};
+use super::engine::{DiskLog, LogOptions, OnEvent};
 use super::footer::Footer;
+use super::found::{FoundSegments, find_segments, proof};
 use super::ident::{IDENT, Ident, Known, remove_if_there};
 use super::keeper::Keeper;
 use super::scan::{Proof, Scan, scan};
 use super::segment::{
     Inner, Segment, SegmentEnd, SegmentHeader, SegmentIndex, Segments, Spare, segment_name, segment_number,
 };
+use super::shared::Start;
 use super::snapshot::{self, FoundSnapshot};
-use super::storage::{SECTOR_BYTES, Storage, StorageFile};
+use super::storage::{Storage, StorageFile};
 use super::{EntryNumber, LogError, Opened, Replayed, file_error};
-use crate::id::{Epoch, GroupNumber, Index, Lsn, StorageId};
+use crate::id::{Epoch, GroupNumber, Index, StorageId};
 use crate::limits;
 use crate::wire::run::RunKind;
 
@@ -208,107 +210,6 @@ fn new_ident(names: &[String], random: &mut dyn FnMut(&mut [u8])) -> Result<Iden
     random(&mut secret);
     let epoch = Epoch { storage: StorageId(id), ..Epoch::default() };
     Ok(Ident { epoch, secret: u64::from_le_bytes(secret), clean: true, known: Known::default() })
-}
-
-/// The segment files of a directory.
-#[derive(Default)]
-pub(crate) struct FoundSegments {
-    /// In use, by lsn; true for one whose header has another number than its name.
-    pub(crate) used: Vec<(bool, SegmentHeader, Arc<dyn StorageFile>)>,
-    pub(crate) spares: Vec<Spare>,
-    next_number: u32,
-    /// Files left alone, with the reason.
-    pub(crate) ignored: Vec<String>,
-}
-
-impl FoundSegments {
-    /// Whether the entries behind `covered` are there, as far as headers tell.
-    pub(crate) fn has_after(&self, covered: EntryNumber) -> Result<(), String> {
-        match self.used.first() {
-            Some((_, first, _)) if first.base_entry > covered.next() => Err(format!(
-                "it ends with entry {covered}, and the log begins with entry {}",
-                first.base_entry
-            )),
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-pub(crate) fn find_segments(
-    storage: &dyn Storage,
-    id: StorageId,
-    names: &[String],
-) -> Result<FoundSegments, LogError> {
-    let mut found = FoundSegments::default();
-    for name in names {
-        let Some(number) = segment_number(name) else { continue };
-        found.next_number = found.next_number.max(number.saturating_add(1));
-        let file = storage.open(name).map_err(|error| file_error("open", name, error))?;
-        match classify(&*file, id, number) {
-            Ok(header) if header.in_use => {
-                let is_copy = header.number != number;
-                found.used.push((is_copy, SegmentHeader { number, ..header }, file));
-            }
-            Ok(header) => found.spares.push(Spare { number, capacity: header.capacity, file }),
-            Err(reason) => found.ignored.push(format!("{name}: {reason}")),
-        }
-    }
-    found.used.sort_by_key(|(is_copy, header, _)| (header.base, *is_copy, header.number));
-    let mut before: Option<SegmentHeader> = None;
-    let FoundSegments { used, ignored, .. } = &mut found;
-    used.retain(|(_, header, _)| {
-        let is_copy = before.is_some_and(|before| before.base == header.base);
-        if is_copy {
-            ignored.push(format!("{}: it begins where another one begins", segment_name(header.number)));
-        }
-        before = Some(*header);
-        !is_copy
-    });
-    Ok(found)
-}
-
-/// The header of a segment file; of one whose header is damaged, as far as its
-/// first block tells.
-fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<SegmentHeader, String> {
-    let length = file.len().map_err(|error| error.to_string())?;
-    let mut sectors = [0; 2 * SECTOR_BYTES];
-    file.read_at(&mut sectors, 0).map_err(|_| format!("it has only {length} bytes"))?;
-    let header = SegmentHeader::decode(&sectors).or_else(|| from_first_block(&sectors, id, number, length));
-    let header = header.ok_or("neither its header nor its first block is whole")?;
-    if header.storage != id {
-        return Err(format!("it belongs to storage {}", header.storage));
-    }
-    if !header.in_use && header.capacity != length {
-        return Err(format!("it is a spare of {} bytes and has {length}", header.capacity));
-    }
-    Ok(header)
-}
-
-fn from_first_block(sectors: &[u8], id: StorageId, number: u32, length: u64) -> Option<SegmentHeader> {
-    let position = SECTOR_BYTES as u64;
-    let block = sectors.get(SECTOR_BYTES..)?;
-    let epoch = super::block::BlockHeader::claimed_epoch(block, position)?;
-    let first = super::block::BlockHeader::decode(block, epoch, position)?;
-    Some(SegmentHeader {
-        in_use: true,
-        storage: id,
-        number,
-        capacity: length,
-        epoch,
-        base: first.lsn,
-        base_entry: first.first,
-        previous: first.previous,
-    })
-}
-
-/// Up to where the blocks of a segment without a footer must be there.
-pub(crate) fn proof(known: &Known, header: &SegmentHeader, next: Option<SegmentHeader>) -> Proof {
-    let before = |number: u64| number.saturating_sub(1);
-    match next {
-        Some(next) => Proof { lsn: Lsn(before(next.base.0)), entry: EntryNumber(before(next.base_entry.0)) },
-        None if known.lsn >= header.base => Proof { lsn: known.lsn, entry: known.entry },
-        None => Proof { lsn: Lsn(0), entry: EntryNumber(0) },
-    }
 }
 
 /// Reads the segments of a log that is being opened.

@@ -326,10 +326,19 @@ impl Segments {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&base)
     }
 
-    /// The segments from the one that begins at `base` or behind it on.
-    pub(crate) fn from(&self, base: Lsn) -> Option<Arc<Segment>> {
+    /// Where the newest segment begins.
+    pub(crate) fn newest(&self) -> Lsn {
         let segments = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        segments.range(base..).next().map(|(_, segment)| Arc::clone(segment))
+        segments.last_key_value().map_or(Lsn(0), |(base, _)| *base)
+    }
+
+    /// The first segment that begins at `base` or behind it, and not behind `newest`.
+    pub(crate) fn from(&self, base: Lsn, newest: Lsn) -> Option<Arc<Segment>> {
+        let segments = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if base > newest {
+            return None;
+        }
+        segments.range(base..=newest).next().map(|(_, segment)| Arc::clone(segment))
     }
 
     /// All of them, in order.

@@ -26,8 +26,8 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::codec::{Input, checked, seal};
-use super::engine::Shared;
 use super::ident::remove_if_there;
+use super::shared::Shared;
 use super::storage::{Storage, StorageFile};
 use super::{EntryNumber, LogError, Snapshot, file_error};
 use crate::id::StorageId;

@@ -68,6 +68,12 @@ impl Tail {
         Some(wanted.cloned().map(Piece::Run).collect())
     }
 
+    /// Bytes held, overhead included.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().expect("no code panics while it holds the tail")
     }
@@ -90,5 +96,31 @@ impl Held {
             self.groups.remove(&group);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::conformance::test_run;
+
+    fn push(tail: &Tail, group: u32, first: u64) {
+        let run = test_run(group, first, 2, 500);
+        tail.push([(run.group, run.into_stored())]);
+    }
+
+    #[test]
+    fn the_oldest_run_leaves_first_and_an_idle_group_costs_nothing() {
+        let tail = Tail::new(10_000);
+        push(&tail, 1, 1);
+        for at in 0..20 {
+            push(&tail, 2, 1 + 2 * at);
+        }
+        assert!(tail.bytes() <= 10_000, "{}", tail.bytes());
+        assert!(tail.read(GroupNumber(1), Index(1), 1).is_none());
+        assert_eq!(tail.lock().groups.len(), 1);
+        assert!(tail.read(GroupNumber(2), Index(1), 1).is_none(), "its first runs left");
+        assert_eq!(tail.read(GroupNumber(2), Index(40), 1).unwrap().len(), 1);
+        assert_eq!(tail.read(GroupNumber(2), Index(41), 1), Some(Vec::new()), "beyond the end");
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 mod faults;
 mod model;
 mod powercut;
+mod threads;
 
 use memory::MemoryStorage;
 use powercut::read_all;

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::active::{Death, Failure, Flight};
+use super::ahead::Ahead;
 use super::effect::Effect;
 use super::group::Group;
 use super::input::Now;
 use super::select::{Fate, Rule, stretch};
-use super::subscription::{Ahead, Death, Due, Failure, Flight, Subscription, SubscriptionKey};
+use super::subscription::{Due, Subscription, SubscriptionKey};
 use super::timer::Timer;
 use super::{Relay, Sessions};
 use crate::id::{GroupNumber, Index, SessionId, Time};

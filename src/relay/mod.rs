@@ -15,6 +15,8 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod active;
+mod ahead;
 mod books;
 mod cursor;
 mod dead_letter;
@@ -28,8 +30,10 @@ mod keeping;
 mod meter;
 mod producer;
 mod put;
+mod receivers;
 mod requests;
 mod restore;
+mod saved;
 mod select;
 mod session;
 mod state;
@@ -47,13 +51,14 @@ pub use input::{Input, Now};
 pub use restore::Restore;
 pub use state::RestoreError;
 
+use self::active::Failure;
 use self::books::Retired;
 use self::delivery::DeadLetter;
 use self::group::GroupBooks;
 use self::journal::{Journal, Waiting, WaitingPut};
+use self::saved::Counters;
 use self::session::Session;
-use self::state::Counters;
-use self::subscription::{Failure, SubscriptionKey, SubscriptionNumber};
+use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
 use crate::id::{Epoch, GroupName, GroupNumber, RelayId, SessionId, SubscriptionName, Time};

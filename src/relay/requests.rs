@@ -5,7 +5,7 @@ use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
 use super::state::Operation;
-use super::subscription::{Failure, Receiver, Subscription, SubscriptionKey, SubscriptionNumber};
+use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber};
 use super::{Effect, Relay};
 use crate::id::{GroupName, GroupNumber, Index, SessionId, SubscriptionName, WallTime};
 use crate::limits;
@@ -26,7 +26,7 @@ pub(super) enum When {
     Later,
 }
 
-type Outcome = Result<(Reply, When), Refusal>;
+pub(super) type Outcome = Result<(Reply, When), Refusal>;
 
 impl Relay {
     pub(super) fn handle_request(&mut self, now: Now, (session, request): (SessionId, u64), body: Request) {
@@ -92,7 +92,7 @@ impl Relay {
         self.groups.number(name).ok_or_else(|| no_group(name))
     }
 
-    fn known_subscription(
+    pub(super) fn known_subscription(
         &self,
         group: &GroupName,
         name: &SubscriptionName,
@@ -118,7 +118,7 @@ impl Relay {
         Ok((Reply::GroupHandle { handle, message_bytes_max }, when))
     }
 
-    fn check_group_room(&self) -> Result<(), Refusal> {
+    pub(super) fn check_group_room(&self) -> Result<(), Refusal> {
         if self.groups.len() >= limits::GROUPS_MAX {
             let message = format!("the relay has {} groups, which is its bound", limits::GROUPS_MAX);
             return Err(Refusal::new(RefusalCode::Limit, message));
@@ -249,7 +249,7 @@ impl Relay {
         Ok((Reply::Done, When::Durable))
     }
 
-    fn make_subscription(
+    pub(super) fn make_subscription(
         &mut self,
         now: Now,
         number: GroupNumber,
@@ -302,121 +302,6 @@ impl Relay {
         self.enqueue(key);
         Ok((Reply::Done, When::Durable))
     }
-
-    fn attach(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        group: &GroupName,
-        name: Option<SubscriptionName>,
-        create: Option<SubscriptionSpec>,
-    ) -> Outcome {
-        let name = self.subscription_meant(group, name)?;
-        let (key, created) = match (self.known_subscription(group, &name), create) {
-            (Ok(key), _) => (key, false),
-            (Err(refusal), None) => return Err(refusal),
-            (Err(_), Some(spec)) => {
-                check_spec(&spec)?;
-                self.check_group_room()?;
-                let number = self.group_or_make(now, group);
-                (self.make_subscription(now, number, name.clone(), &spec)?, true)
-            }
-        };
-        let handle = self.sessions.get_mut(&session).and_then(|s| s.open_subscription(key));
-        let handle = handle.ok_or_else(too_many_handles)?;
-        let shared = self.groups.subscription(key).is_some_and(|s| s.shared);
-        if !shared {
-            let message = format!("another receiver has taken over subscription `{name}` of group `{group}`");
-            self.take_over(now, key, &Refusal::new(RefusalCode::Exists, message));
-        }
-        let group = self.groups.get_mut(key.group).expect("a known subscription has a group");
-        let at = group.find(key.number).expect("a known subscription is in its group");
-        let subscription = &mut group.subscriptions[at];
-        let window = subscription.window;
-        let active = subscription.active.get_or_insert_default();
-        active.receivers.push(Receiver { session, handle, credit: 0, used: 0, poll: None });
-        if !group.attached.contains(&key.number) {
-            group.attached.push(key.number);
-        }
-        let when = if created { When::Durable } else { When::Now };
-        Ok((Reply::SubscriptionHandle { handle, name, created, window }, when))
-    }
-
-    fn subscription_meant(
-        &self,
-        group: &GroupName,
-        name: Option<SubscriptionName>,
-    ) -> Result<SubscriptionName, Refusal> {
-        if let Some(name) = name {
-            return Ok(name);
-        }
-        let number = self.known_group(group)?;
-        if self.groups.get(number).is_some_and(|g| g.queue) {
-            return Ok(SubscriptionName::new(QUEUE_SUBSCRIPTION).expect("a constant that is a name"));
-        }
-        let message = format!("`{group}` is a group, not a queue: say which subscription");
-        Err(Refusal::new(RefusalCode::Invalid, message))
-    }
-
-    /// The receivers of an exclusive subscription make way for a new one.
-    fn take_over(&mut self, now: Now, key: SubscriptionKey, refusal: &Refusal) {
-        let Some(subscription) = self.groups.subscription(key) else { return };
-        let receivers = subscription.active.as_ref().map(|a| a.receivers.clone()).unwrap_or_default();
-        for receiver in receivers {
-            self.detach(now, (receiver.session, receiver.handle));
-            let notice =
-                crate::wire::body::Notice::Detached { handle: receiver.handle, refusal: refusal.clone() };
-            self.effects.push_back(Effect::Notice { session: receiver.session, notice });
-        }
-    }
-
-    fn detach_request(&mut self, now: Now, session: SessionId, handle: u32) -> Outcome {
-        if self.detach(now, (session, handle)) {
-            Ok((Reply::Done, When::Now))
-        } else {
-            Err(no_handle(handle))
-        }
-    }
-
-    /// Ends receiving; what is not acked is delivered again. Whether there was something to end.
-    pub(super) fn detach(&mut self, now: Now, (session, handle): (SessionId, u32)) -> bool {
-        let key = self.sessions.get_mut(&session).and_then(|s| s.close_subscription(handle));
-        let Some(key) = key else { return false };
-        let Some(group) = self.groups.get_mut(key.group) else { return true };
-        let Some(at) = group.find(key.number) else { return true };
-        let failure = Failure {
-            settings: &group.settings,
-            now: now.time,
-            delay_ms: Some(0),
-            rejected: false,
-            counted: false,
-        };
-        let subscription = &mut group.subscriptions[at];
-        subscription.detach((session, handle), failure);
-        let gone = subscription.active.as_ref().is_none_or(|a| a.receivers.is_empty());
-        if gone {
-            group.attached.retain(|n| *n != key.number);
-        }
-        self.enqueue(key);
-        true
-    }
-
-    fn poll(&mut self, (session, request): (SessionId, u64), handle: u32, messages: u64) -> Outcome {
-        let key = self.sessions.get(&session).and_then(|s| s.subscription(handle));
-        let key = key.ok_or_else(|| no_handle(handle))?;
-        let active = self.groups.subscription(key).and_then(|s| s.active.as_mut());
-        let receiver = active
-            .and_then(|a| a.receivers.iter_mut().find(|r| r.session == session && r.handle == handle))
-            .ok_or_else(|| no_handle(handle))?;
-        if receiver.poll.is_some() {
-            let message = format!("a poll of handle {handle} is not answered yet");
-            return Err(Refusal::new(RefusalCode::Invalid, message));
-        }
-        receiver.poll = Some((request, receiver.used));
-        receiver.credit = receiver.used.saturating_add(messages);
-        self.enqueue(key);
-        Ok((Reply::Done, When::Later))
-    }
 }
 
 /// Where a subscription begins that is made or moved now.
@@ -435,7 +320,7 @@ fn is_same(subscription: &Subscription, spec: &SubscriptionSpec) -> bool {
         && spec.window.is_none_or(|w| w == subscription.window)
 }
 
-fn check_spec(spec: &SubscriptionSpec) -> Result<(), Refusal> {
+pub(super) fn check_spec(spec: &SubscriptionSpec) -> Result<(), Refusal> {
     let invalid = |message| Refusal::new(RefusalCode::Invalid, message);
     if let Some(filter) = &spec.filter {
         Filter::new(filter).map_err(invalid)?;
@@ -478,11 +363,11 @@ fn no_subscription(group: &GroupName, name: &SubscriptionName) -> Refusal {
     Refusal::new(RefusalCode::NotFound, format!("group `{group}` has no subscription `{name}`"))
 }
 
-fn no_handle(handle: u32) -> Refusal {
+pub(super) fn no_handle(handle: u32) -> Refusal {
     Refusal::new(RefusalCode::NotFound, format!("the session has no subscription with handle {handle}"))
 }
 
-fn too_many_handles() -> Refusal {
+pub(super) fn too_many_handles() -> Refusal {
     let message = format!("a session may have {} groups and subscriptions open", limits::SESSION_HANDLES_MAX);
     Refusal::new(RefusalCode::Limit, message)
 }

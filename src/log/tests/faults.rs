@@ -300,12 +300,13 @@ fn f26_a_flip_in_the_last_block_is_cut_and_told() {
     }
 }
 
+type Change<'a> = &'a dyn Fn(&MemoryStorage);
+
 #[test]
 fn f27_strange_files_are_answered() {
     let (sim, _) = example(false);
     let (first, second) = (segment(&sim, 0), segment(&sim, 1));
-    type Change<'a> = (&'a str, &'a dyn Fn(&MemoryStorage));
-    let changes: [Change<'_>; 9] = [
+    let changes: [(&str, Change<'_>); 9] = [
         ("truncated", &|sim| sim.put(&first, sim.content(&first)[..20_000].to_vec())),
         ("truncated last", &|sim| sim.put(&second, sim.content(&second)[..20_000].to_vec())),
         ("zero-length", &|sim| sim.put(&first, Vec::new())),
