@@ -112,6 +112,14 @@ impl Shared {
         }
     }
 
+    /// Puts what a subscriber said before whatever is asked next.
+    pub(super) fn send_said(&self, subscriber: &SubscriberShared) {
+        let mut said = BytesMut::new();
+        subscriber.take_said(&mut said);
+        self.lock().control.extend_from_slice(&said);
+        self.wake_writer();
+    }
+
     pub(super) fn hello(&self) -> Option<RelayHello> {
         self.lock().hello.clone()
     }

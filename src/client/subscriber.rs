@@ -360,7 +360,7 @@ impl Subscriber {
         Ok(found)
     }
 
-    /// Sends what was acked so far and waits until it is on its way.
+    /// Sends what was acked so far and waits until it is durable: none of it comes again.
     ///
     /// # Errors
     /// When the connection is lost meanwhile: then it is sent on the next one.
@@ -368,10 +368,8 @@ impl Subscriber {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn flush_acks(&self) -> Result<(), ClientError> {
-        self.session.wake_writer();
-        // Frames of one session are handled in order, so an answer to anything means that the
-        // acks before it were taken.
-        self.session.request(Request::Locate { group: self.shared.group.clone() }).await.map(|_| ())
+        self.session.send_said(&self.shared);
+        self.session.request(Request::Sync).await.map(|_| ())
     }
 
     /// Sends the acks, and ends receiving.
@@ -379,7 +377,7 @@ impl Subscriber {
     /// # Errors
     /// When the connection is lost meanwhile.
     pub async fn close(self) -> Result<(), ClientError> {
-        self.session.wake_writer();
+        self.session.send_said(&self.shared);
         let handle = self.shared.lock().handle;
         if let Some(handle) = handle {
             self.session.request(Request::Detach { handle }).await?;

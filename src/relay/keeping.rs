@@ -45,7 +45,7 @@ impl Relay {
         let old = now.time >= since.after_ms(CURSOR_AGE_MS_MAX);
         let cheap = self.journal.bytes() >= CURSOR_SHARE * CURSOR_BYTES * self.dirty.len() as u64;
         if old || cheap || self.is_consumption_awaited() {
-            self.write_cursors(now);
+            self.write_cursors(now, Urgency::Ride);
         } else {
             self.timers.set_by(Timer::Cursors, now.time.after_ms(CURSOR_TICK_MS));
         }
@@ -60,10 +60,11 @@ impl Relay {
     }
 
     /// Writes all cursors that have moved, and lets go behind them when they are durable.
-    pub(super) fn write_cursors(&mut self, now: Now) {
+    /// Whether they are synced at once is `urgency`, unless a put waits for them.
+    pub(super) fn write_cursors(&mut self, now: Now, urgency: Urgency) {
         self.timers.clear(Timer::Cursors);
         self.dirty_since = None;
-        let urgency = if self.is_consumption_awaited() { Urgency::Sync } else { Urgency::Ride };
+        let urgency = if self.is_consumption_awaited() { Urgency::Sync } else { urgency };
         let mut list = CursorList::new();
         let mut groups: Vec<GroupNumber> = Vec::new();
         for key in std::mem::take(&mut self.dirty) {

@@ -62,6 +62,7 @@ use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
 use crate::id::{Epoch, GroupName, GroupNumber, RelayId, SessionId, SubscriptionName, Time};
+use crate::log::Urgency;
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, PutDone};
 use crate::wire::run::{RUN_HEADER_BYTES, Run};
 
@@ -157,7 +158,7 @@ impl Relay {
             Input::Tick => {}
             Input::Stop => {
                 self.stopping = true;
-                self.write_cursors(now);
+                self.write_cursors(now, Urgency::Sync);
             }
         }
         self.run_timers(now);

@@ -82,6 +82,10 @@ impl Relay {
             Request::Attach { group, name, create } => self.attach(now, session, &group, name, create),
             Request::Detach { handle } => self.detach_request(now, session, handle),
             Request::Poll { handle, messages } => self.poll((session, request), handle, messages),
+            Request::Sync => {
+                self.write_cursors(now, Urgency::Sync);
+                Ok((Reply::Done, When::Durable))
+            }
             Request::Locate { group } => Ok((Reply::Located(self.locate(&group)?), When::Now)),
             Request::Status => Ok((Reply::Status(Box::new(self.status(now))), When::Now)),
             Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
@@ -298,7 +302,7 @@ impl Relay {
         let subscription = &mut group.subscriptions[at];
         subscription.seek(to, not_before);
         self.dirty.push(key);
-        self.write_cursors(now);
+        self.write_cursors(now, Urgency::Sync);
         self.enqueue(key);
         Ok((Reply::Done, When::Durable))
     }

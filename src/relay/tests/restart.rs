@@ -2,7 +2,7 @@ use super::harness::{Harness, body};
 use crate::id::Index;
 use crate::log::{Entry, Snapshot};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::SubscriptionSpec;
+use crate::wire::body::{Reply, Request, SubscriptionSpec};
 use crate::wire::frame::AckLevel;
 use crate::wire::run::RunKind;
 
@@ -112,4 +112,20 @@ fn settings_groups_and_numbers_survive() {
     h.open("i");
     let numbers: Vec<u32> = h.relay.groups.iter().map(|g| g.number.0).collect();
     assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[test]
+fn what_was_acked_before_a_sync_never_comes_again() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["a", "b"]);
+    let first = h.got[0].index;
+    h.ack(s, first, first + 1);
+    assert_eq!(h.request(Request::Sync), Ok(Reply::Done));
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["b"]);
 }
