@@ -62,11 +62,11 @@ struct Arguments {
 const SERVE: &str = "serve";
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1).peekable();
-    let outcome = match words.peek() {
+    let words: Vec<_> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let outcome = match words.first() {
+        None => load::report::hint("ceiling -- put --size 1024"),
         Some(word) if word == SERVE => server::serve(&server::Serve::parse_from(words)),
-        _ if load::report::is_nothing_asked() => load::report::hint("ceiling -- put --size 1024"),
-        _ => measure(Arguments::parse()),
+        Some(_) => measure(Arguments::parse()),
     };
     load::report::exit_code("ceiling", outcome)
 }

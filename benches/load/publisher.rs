@@ -63,10 +63,16 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// When the connection fails, or the server refuses a put or goes silent.
 pub(crate) fn put(link: Link, share: &Share, clock: Clock) -> io::Result<Puts> {
     link.stream.set_read_timeout(Some(SILENCE))?;
-    match share.rate {
+    let puts = match share.rate {
         Some(rate) => put_paced(link, share, rate, clock),
         None => put_windowed(link, share, clock),
-    }
+    };
+    puts.map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return io::Error::new(io::ErrorKind::TimedOut, format!("no ack for {} s", SILENCE.as_secs()));
+        }
+        error
+    })
 }
 
 /// Puts in flight by the time they were sent, in groups sent together.

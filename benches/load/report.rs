@@ -178,11 +178,6 @@ pub(crate) fn exit_code(name: &str, outcome: io::Result<()>) -> ExitCode {
     }
 }
 
-/// Whether there are no arguments but the one that cargo adds.
-pub(crate) fn is_nothing_asked() -> bool {
-    std::env::args_os().skip(1).all(|word| word == "--bench")
-}
-
 /// Says how a benchmark is called; one without a workload, as a plain
 /// `cargo bench` starts it, measures nothing.
 ///
