@@ -227,12 +227,11 @@ async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Re
     Ok(Receiver { subscriber, _client: client })
 }
 
-/// Sees to it that the relay has the acks before it hears that we leave, also
-/// when something failed: what was written is not to come again.
+/// Leaves, and sees to it that the relay has the acks, also when something
+/// failed: what was written is not to come again.
 async fn close(subscriber: Subscriber, taken: Result<(), Failure>) -> Result<(), Failure> {
-    let flushed = subscriber.flush_acks().await.map_err(Failure::from);
     let closed = subscriber.close().await.map_err(Failure::from);
-    taken.and(flushed).and(closed)
+    taken.and(closed)
 }
 
 /// What is here, at most `most`; waits for the first.

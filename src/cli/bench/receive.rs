@@ -109,7 +109,6 @@ async fn receive(plan: Plan, mut subscriber: Subscriber, start: Instant) -> Resu
         batch.ack_all();
         end = Instant::now();
     }
-    subscriber.flush_acks().await?;
     subscriber.close().await?;
     let faults = check.faults(&plan.shares(), plan.is_stamped());
     Ok(Received { messages: check.received(), faults, latencies, end })
