@@ -151,6 +151,11 @@ impl Keeper {
                 state.next_number - 1
             };
             let capacity = shared.options.segment_bytes;
+            if shared.storage.free_bytes().is_ok_and(|free| free < capacity) {
+                // Not tried in vain: filling up a disk twice a second would wear it out.
+                self.lock().is_short = true;
+                return;
+            }
             let made = Spare::fill(&*shared.storage, shared.epoch.storage, number, capacity);
             let mut state = self.lock();
             state.is_short = made.is_err();
