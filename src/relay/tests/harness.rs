@@ -194,7 +194,7 @@ impl Harness {
         records: Bytes,
         producer: Option<(u128, u64)>,
         level: AckLevel,
-    ) {
+    ) -> u64 {
         self.put += 1;
         let producer = producer.map(|(id, first)| (ProducerId(id), ProducerSequence(first)));
         let head = PutHead {
@@ -208,6 +208,7 @@ impl Harness {
         };
         let summary = BodySummary::of(&records).unwrap();
         self.input(Input::Put { session: SESSION, handle, head, summary, records });
+        self.put
     }
 
     pub(super) fn subscribe(&mut self, name: &str, subscription: &str, spec: SubscriptionSpec) {
