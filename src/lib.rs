@@ -4,3 +4,6 @@
 //! at any relay fans out hop by hop along a tree computed for that group, and
 //! every relay keeps a durable backlog per subscription, so a receiver that is
 //! down still gets it later.
+
+pub mod topology;
+pub mod units;

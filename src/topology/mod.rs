@@ -1,0 +1,3 @@
+//! The network as its operator drew it.
+
+pub mod settings;
