@@ -5,5 +5,6 @@
 //! every relay keeps a durable backlog per subscription, so a receiver that is
 //! down still gets it later.
 
+pub mod config;
 pub mod topology;
 pub mod units;
