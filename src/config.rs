@@ -137,11 +137,8 @@ const MESSAGES_PER_SEGMENT_MIN: u64 = 2;
 /// The longest name of a directory on the common file systems.
 const DIR_NAME_BYTES_MAX: usize = 255;
 
-const _: () =
-    assert!(SEGMENT_BYTES_MIN >= MESSAGES_PER_SEGMENT_MIN * crate::topology::settings::MESSAGE_BYTES_DEFAULT);
-const _: () = assert!(
-    SEGMENT_BYTES_DEFAULT >= MESSAGES_PER_SEGMENT_MIN * crate::topology::settings::MESSAGE_BYTES_LIMIT
-);
+const _: () = assert!(SEGMENT_BYTES_MIN >= MESSAGES_PER_SEGMENT_MIN * crate::limits::MESSAGE_BYTES_DEFAULT);
+const _: () = assert!(SEGMENT_BYTES_DEFAULT >= MESSAGES_PER_SEGMENT_MIN * crate::limits::MESSAGE_BYTES_MAX);
 const _: () = assert!(RESERVE_BYTES_MAX >= SEGMENT_BYTES_MAX * RESERVE_SEGMENTS_DEFAULT);
 
 impl RelayConfig {

@@ -13,6 +13,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
+
 /// How the multicast tree of a group is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -103,7 +105,7 @@ pub struct GroupSettings {
     /// The group that takes records delivered `max_deliver` times in vain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<String>,
-    /// The largest message a put may carry, 1..=[`MESSAGE_BYTES_LIMIT`]. See
+    /// The largest message a put may carry, 1..=[`limits::MESSAGE_BYTES_MAX`]. See
     /// [`GroupSettings::message_bytes_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_message_bytes: Option<u64>,
@@ -123,24 +125,24 @@ pub struct GroupSettings {
 
 impl GroupSettings {
     /// The largest message in bytes: what was set, else
-    /// [`MESSAGE_BYTES_DEFAULT`].
+    /// [`limits::MESSAGE_BYTES_DEFAULT`].
     #[must_use]
     pub fn message_bytes_max(&self) -> u64 {
-        self.max_message_bytes.unwrap_or(MESSAGE_BYTES_DEFAULT)
+        self.max_message_bytes.unwrap_or(limits::MESSAGE_BYTES_DEFAULT)
     }
 
     /// The wait for an ack in milliseconds: what was set, else
-    /// [`ACK_WAIT_DEFAULT_MS`].
+    /// [`limits::ACK_WAIT_MS_DEFAULT`].
     #[must_use]
     pub fn ack_wait_ms(&self) -> u64 {
-        self.ack_wait_ms.unwrap_or(ACK_WAIT_DEFAULT_MS)
+        self.ack_wait_ms.unwrap_or(limits::ACK_WAIT_MS_DEFAULT)
     }
 
     /// How long a silent producer is remembered, in milliseconds: what was set,
-    /// else [`PRODUCER_IDLE_MAX_DEFAULT_MS`].
+    /// else [`limits::PRODUCER_IDLE_MS_DEFAULT`].
     #[must_use]
     pub fn producer_idle_max_ms(&self) -> u64 {
-        self.producer_idle_max_ms.unwrap_or(PRODUCER_IDLE_MAX_DEFAULT_MS)
+        self.producer_idle_max_ms.unwrap_or(limits::PRODUCER_IDLE_MS_DEFAULT)
     }
 
     /// Every setting of `group` whose value is outside its range. Empty when
@@ -184,7 +186,7 @@ impl GroupSettings {
             ("subscription_quota_bytes", self.subscription_quota_bytes, 1, any),
             ("ttl_ms", self.ttl_ms, 1, SETTING_MS_MAX),
             ("max_deliver", self.max_deliver.map(u64::from), 1, u64::from(u32::MAX)),
-            ("max_message_bytes", self.max_message_bytes, 1, MESSAGE_BYTES_LIMIT),
+            ("max_message_bytes", self.max_message_bytes, 1, limits::MESSAGE_BYTES_MAX),
             ("ack_wait_ms", self.ack_wait_ms, 1, SETTING_MS_MAX),
             ("producer_idle_max_ms", self.producer_idle_max_ms, 1, SETTING_MS_MAX),
         ]
@@ -231,15 +233,6 @@ impl SettingsFault {
     }
 }
 
-/// The largest message when a group does not say: 16 MiB.
-pub const MESSAGE_BYTES_DEFAULT: u64 = 16 << 20;
-/// The largest message any group may allow: 64 MiB, so that a message and its
-/// directory always fit into one segment of the default size.
-pub const MESSAGE_BYTES_LIMIT: u64 = 64 << 20;
-/// The wait for an ack when a group does not say: 30 s.
-pub const ACK_WAIT_DEFAULT_MS: u64 = 30_000;
-/// How long a silent producer is remembered when a group does not say: 7 days.
-pub const PRODUCER_IDLE_MAX_DEFAULT_MS: u64 = 7 * 24 * 3_600_000;
 /// The longest duration of any setting: 100 years, so that a time plus a
 /// setting never overflows.
 pub const SETTING_MS_MAX: u64 = 100 * 365 * 24 * 3_600_000;
@@ -266,7 +259,7 @@ mod tests {
         let settings = GroupSettings {
             max_age_ms: Some(0),
             max_deliver: Some(0),
-            max_message_bytes: Some(MESSAGE_BYTES_LIMIT + 1),
+            max_message_bytes: Some(limits::MESSAGE_BYTES_MAX + 1),
             ack_wait_ms: Some(SETTING_MS_MAX + 1),
             backoff_ms: vec![SETTING_MS_MAX + 1; BACKOFF_STEPS_MAX + 1],
             dead_letter: Some("a".to_owned()),
@@ -288,7 +281,7 @@ mod tests {
     #[test]
     fn the_limits_themselves_are_allowed() {
         let settings = GroupSettings {
-            max_message_bytes: Some(MESSAGE_BYTES_LIMIT),
+            max_message_bytes: Some(limits::MESSAGE_BYTES_MAX),
             ttl_ms: Some(SETTING_MS_MAX),
             backoff_ms: vec![SETTING_MS_MAX; BACKOFF_STEPS_MAX],
             max_bytes: Some(u64::MAX),
