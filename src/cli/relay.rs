@@ -114,6 +114,9 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
     let mut found = tokio::net::lookup_host(&listen).await.map_err(failure)?;
     let none = || failure(std::io::Error::new(std::io::ErrorKind::AddrNotAvailable, listen.clone()));
     let mut options = ServerOptions::new(relay, config.data_dir.clone(), found.next().ok_or_else(none)?);
+    if config.is_exposed {
+        options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
+    }
     options.log.segment_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;
     Ok(options)

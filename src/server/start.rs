@@ -40,6 +40,8 @@ pub struct ServerOptions {
     /// Bytes appended between two snapshots of the relay's state; one segment
     /// of the log by default. More make a start slower and running cheaper.
     pub snapshot_bytes: u64,
+    /// What the operator should know about how it was set up; its status says it.
+    pub warnings: Vec<String>,
 }
 
 impl ServerOptions {
@@ -53,6 +55,7 @@ impl ServerOptions {
             log: LogOptions::default(),
             socket: SocketOptions::default(),
             snapshot_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            warnings: Vec::new(),
         }
     }
 }
@@ -147,8 +150,10 @@ fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Res
         relay: options.relay.clone(),
         epoch: opened.epoch,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        warnings: warnings(options, &opened),
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
+    restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());
     let mut fault = None;
     recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
         if fault.is_none() {
@@ -163,7 +168,26 @@ fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Res
         Box::new(move |event| signals.log_event(event))
     };
     let log: Arc<dyn Log> = Arc::new(recovery.start(on_event)?);
-    Ok(Restored { relay: restore.start(clock.now()), log, identity, last: opened.last })
+    let relay = restore.start(clock.now());
+    for warning in relay.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Restored { relay, log, identity, last: opened.last })
+}
+
+/// What the operator should know from the start on.
+fn warnings(options: &ServerOptions, opened: &Opened) -> Vec<String> {
+    let mut warnings = options.warnings.clone();
+    warnings.extend(damage_warning(opened.damaged.len() as u64));
+    warnings.extend(opened.notes.iter().map(|note| format!("in the data directory: {note}")));
+    warnings
+}
+
+/// What to say of so many ranges that are damaged.
+pub(super) fn damage_warning(ranges: u64) -> Option<String> {
+    let what = if ranges == 1 { "range of messages is" } else { "ranges of messages are" };
+    let message = format!("{ranges} {what} damaged on disk; subscriptions that are owed them get a GAP");
+    (ranges > 0).then_some(message)
 }
 
 fn report(opened: &Opened) {
@@ -172,6 +196,9 @@ fn report(opened: &Opened) {
     }
     for (group, from, to) in &opened.damaged {
         tracing::error!(%group, %from, %to, "a range is damaged on disk");
+    }
+    for (from, to) in &opened.lost {
+        tracing::error!(%from, %to, "entries of the log are lost");
     }
     tracing::info!(epoch = ?opened.epoch, clean = opened.clean, last = %opened.last, "the log is open");
 }
