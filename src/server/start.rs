@@ -12,13 +12,14 @@ use super::driver::{Driver, Parts};
 use super::fault::Faults;
 use super::handle::{Identity, Sessions};
 use super::readers::Readers;
+use super::scrub::Scrubber;
 use super::signals::Signals;
 use crate::id::RelayId;
 use crate::limits;
 use crate::log::disk::DiskStorage;
 use crate::log::storage::Storage;
 use crate::log::{
-    EntryNumber, Log, LogError, LogOptions, OnEvent, Opened, Recovery, Replayed, system_random,
+    DiskLog, EntryNumber, Log, LogError, LogOptions, OnEvent, Opened, Recovery, Replayed, system_random,
 };
 use crate::net::listener::Listener;
 use crate::net::socket::SocketOptions;
@@ -40,6 +41,9 @@ pub struct ServerOptions {
     /// Bytes appended between two snapshots of the relay's state; one segment
     /// of the log by default. More make a start slower and running cheaper.
     pub snapshot_bytes: u64,
+    /// Bytes per second at which the log is read and checked in the background;
+    /// 0: never. See [`limits::SCRUB_BYTES_PER_SECOND_DEFAULT`].
+    pub scrub_bytes_per_second: u64,
     /// What the operator should know about how it was set up; its status says it.
     pub warnings: Vec<String>,
 }
@@ -55,6 +59,7 @@ impl ServerOptions {
             log: LogOptions::default(),
             socket: SocketOptions::default(),
             snapshot_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            scrub_bytes_per_second: limits::SCRUB_BYTES_PER_SECOND_DEFAULT,
             warnings: Vec::new(),
         }
     }
@@ -116,6 +121,9 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
     let address = listener.address().map_err(bind)?;
     let (sender, messages) = mpsc::channel(limits::DRIVER_MESSAGES_MAX);
     let faults = Arc::new(Faults::default());
+    let scrubber =
+        Scrubber::start(&log, options.scrub_bytes_per_second, &faults).map_err(StartError::Thread)?;
+    let log: Arc<dyn Log> = log;
     let readers = Readers::start(&log, &sender, &faults).map_err(StartError::Thread)?;
     let sessions = Sessions::new(identity, sender, Arc::clone(&signals));
     let driver = Driver::new(Parts {
@@ -124,6 +132,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         signals: Arc::clone(&signals),
         messages,
         readers,
+        scrubber,
         clock,
         last,
         snapshot_bytes: options.snapshot_bytes,
@@ -133,7 +142,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
 
 struct Restored {
     relay: Relay,
-    log: Arc<dyn Log>,
+    log: Arc<DiskLog>,
     identity: Identity,
     last: EntryNumber,
 }
@@ -167,7 +176,7 @@ fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Res
         let signals = Arc::clone(signals);
         Box::new(move |event| signals.log_event(event))
     };
-    let log: Arc<dyn Log> = Arc::new(recovery.start(on_event)?);
+    let log = Arc::new(recovery.start(on_event)?);
     let relay = restore.start(clock.now());
     for warning in relay.warnings() {
         tracing::warn!("{warning}");
