@@ -25,8 +25,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut out = std::io::stdout();
     while let Some(delivery) = worker.next().await {
-        // A gap means jobs that a limit of the queue has deleted.
-        let Delivery::Message(job) = delivery? else { continue };
+        let job = match delivery? {
+            Delivery::Message(job) => job,
+            // Jobs that a limit of the queue has deleted.
+            Delivery::Gap(gap) => {
+                gap.ack();
+                continue;
+            }
+        };
         let text = String::from_utf8_lossy(&job.payload).into_owned();
         let Ok(seconds) = text.trim().parse() else {
             writeln!(out, "`{text}` is not a number of seconds: to the dead letters")?;

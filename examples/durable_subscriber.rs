@@ -37,8 +37,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 // Only now: what was not written before a crash comes again.
                 message.ack();
             }
-            Some(Delivery::Gap { from, to, cause }) => {
-                writeln!(out, "{from} to {to} are missing: {cause:?}")?
+            // Messages that a limit of the group has deleted before they were taken.
+            Some(Delivery::Gap(gap)) => {
+                writeln!(out, "{} to {} are missing: {:?}", gap.from, gap.to, gap.cause)?;
+                gap.ack();
             }
             None => break,
         }

@@ -7,11 +7,19 @@
 
 pub mod id;
 pub mod limits;
+pub mod units;
 
+pub mod config;
 pub mod topology;
 
 pub mod log;
 pub mod relay;
-pub mod wire;
 
 pub mod client;
+pub mod wire;
+
+pub mod metrics;
+pub mod net;
+pub mod server;
+
+pub mod cli;

@@ -117,6 +117,14 @@ pub const CLIENT_ACKS_AT_ONCE: u32 = 256;
 /// are more, further notes of progress are dropped: the relay only delivers again.
 pub const CLIENT_STATEMENTS_MAX: usize = 65_536;
 
+/// Messages that an application was done with since its acks were sent last:
+/// from here on more are worth being waited for, up to [`CLIENT_ACK_MS`].
+pub const CLIENT_BUSY_MESSAGES: u64 = 64;
+
+/// Ranges of acks that a subscriber keeps after they were sent, for the next
+/// connection; when there are more, the lowest is dropped: it is durable most likely.
+pub const CLIENT_SENT_ACKS_MAX: usize = 4096;
+
 /// Messages that a subscriber asks for before it knows how large they are.
 pub const CLIENT_CREDIT_FIRST: u64 = 16;
 
@@ -180,6 +188,84 @@ pub const SESSION_PUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that wait to be written to one session; at more, delivery to it pauses.
 pub const SESSION_OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes that one read of a busy session takes from its socket: the cost of
+/// the call vanishes, and the bytes are still in the cache when they are checked.
+pub const SESSION_READ_BYTES: usize = 256 * 1024;
+
+/// Bytes that the first read of a quiet session makes room for.
+pub const SESSION_READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Bytes of frames longer than [`SESSION_READ_BYTES`] that are on their way in,
+/// of all sessions together; a session that would begin another one waits.
+pub const PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Milliseconds that a frame may take from its first byte to its last, and one
+/// second more for every [`FRAME_BYTES_PER_SECOND_MIN`]; a later one closes the session.
+pub const FRAME_MS_MAX: u64 = 30_000;
+
+/// The slowest sender of large frames that is waited for.
+pub const FRAME_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
+/// Bytes of a client's hello: it comes from somebody not known yet.
+pub const HELLO_BYTES_MAX: usize = 4 * 1024;
+
+/// Milliseconds until a new connection must have said hello; then it is closed.
+pub const HELLO_MS_MAX: u64 = 5_000;
+
+/// Milliseconds that a session which ends has to take what is still to be
+/// written to it; then it is cut off.
+pub const CLOSE_MS_MAX: u64 = 1_000;
+
+/// Bytes of answers, notices and pongs that wait to be written to one session;
+/// at more, nothing is read from it until it has read.
+pub const SESSION_CONTROL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of answers, notices and pongs that wait to be written to one session
+/// at the most, when its requests were already on their way; more close it.
+pub const SESSION_CONTROL_BYTES_LAST: usize = 16 * 1024 * 1024;
+
+/// Bytes that one vectored write hands to a socket.
+pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Slices of one vectored write.
+pub const WRITE_SLICES_MAX: usize = 64;
+
+/// Records of fewer bytes are copied behind their header instead of being a
+/// slice of their own: below it the copy is cheaper than the slice.
+pub const WRITE_COPY_BYTES_MAX: usize = 2 * 1024;
+
+/// Batches of inputs that wait for the driver; a session with another one waits.
+pub const DRIVER_MESSAGES_MAX: usize = 128;
+
+/// Batches that the driver takes in one turn.
+pub const TURN_MESSAGES_MAX: usize = 64;
+
+/// Bytes of puts that the driver takes in one turn.
+pub const TURN_PUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Reads from the log's memory that the driver does in one turn; the others wait for the next.
+pub const TURN_FETCHES_MAX: usize = 1024;
+
+/// Parts of the relay's state that the driver takes into a snapshot in one turn.
+pub const TURN_SHARDS_MAX: u32 = 2;
+
+/// Seconds between two rounds in which the whole log is read and checked, and
+/// before the first one.
+pub const SCRUB_PAUSE_SECONDS: u64 = 3600;
+
+/// Bytes per second that such a round reads, unless the operator says
+/// otherwise: hardly any of a disk's time, and 350 GB in a day.
+pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 * 1024 * 1024;
+
+/// Threads that read from the log's files.
+pub const READER_THREADS: usize = 2;
+
+/// Milliseconds that a relay which stops waits for its last appends to be durable.
+pub const STOP_APPENDS_MS_MAX: u64 = 5_000;
+
+/// Milliseconds that a relay which stops waits for its last snapshot: without it the next start reads more.
+pub const STOP_SNAPSHOT_MS_MAX: u64 = 10_000;
+
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX as usize + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX < RUN_BYTES_MAX);
 const _: () = assert!(RUN_BYTES_TARGET < RUN_BYTES_MAX);
@@ -187,3 +273,10 @@ const _: () = assert!(CONTROL_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!((RUN_BYTES_MAX as u64) < SEGMENT_BYTES_DEFAULT);
 const _: () = assert!(WINDOW_DEFAULT <= WINDOW_MAX);
 const _: () = assert!(COMMIT_BYTES_MAX <= UNSYNCED_BYTES_MAX);
+const _: () = assert!(SESSION_READ_BYTES_MIN <= SESSION_READ_BYTES);
+const _: () = assert!(FRAME_BYTES_MAX <= PARTIAL_BYTES_MAX);
+const _: () = assert!(SESSION_PUT_BYTES_MAX <= UNSYNCED_BYTES_MAX);
+const _: () = assert!(SESSION_CONTROL_BYTES_MAX < SESSION_CONTROL_BYTES_LAST);
+const _: () = assert!(CONTROL_BYTES_MAX <= SESSION_CONTROL_BYTES_LAST);
+const _: () = assert!(WRITE_COPY_BYTES_MAX < WRITE_BYTES_MAX);
+const _: () = assert!(HELLO_BYTES_MAX <= SESSION_READ_BYTES_MIN + SESSION_READ_BYTES);

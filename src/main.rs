@@ -1,3 +1,8 @@
-//! The `treecast` command.
+//! The `treecast` command: all of it is in [`treecast::cli`], so that the
+//! manual and the completions come from the same definition.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    treecast::cli::main()
+}

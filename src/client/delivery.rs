@@ -13,7 +13,6 @@ use crate::wire::frame::{AckKind, DeliverHead};
 use crate::wire::run::{Record, Records};
 
 use super::inbox::DeliveredRun;
-pub use super::inbox::Gap;
 
 /// What the messages of one delivery have in common.
 #[derive(Debug)]
@@ -35,16 +34,8 @@ impl RunContext {
 pub enum Delivery {
     /// A message.
     Message(Received),
-    /// Messages that the subscription does not get, where they would have
-    /// been. Acked by itself when the application asks for what comes next.
-    Gap {
-        /// The first insertion index.
-        from: Index,
-        /// The insertion index after the last.
-        to: Index,
-        /// Why.
-        cause: GapCause,
-    },
+    /// Messages that the subscription does not get, where they would have been.
+    Gap(Gap),
 }
 
 impl Delivery {
@@ -53,14 +44,29 @@ impl Delivery {
     pub fn message(self) -> Option<Received> {
         match self {
             Self::Message(received) => Some(received),
-            Self::Gap { .. } => None,
+            Self::Gap(_) => None,
         }
     }
 }
 
-impl From<Gap> for Delivery {
-    fn from(Gap { from, to, cause }: Gap) -> Self {
-        Self::Gap { from, to, cause }
+/// Messages that a subscription does not get, and why. To be acked like a
+/// message: until then, it is told again with every new connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Gap {
+    /// The first insertion index.
+    pub from: Index,
+    /// The insertion index after the last.
+    pub to: Index,
+    /// Why.
+    pub cause: GapCause,
+    pub(super) subscriber: Arc<SubscriberShared>,
+}
+
+impl Gap {
+    /// The application knows of it: never tell it again.
+    pub fn ack(&self) {
+        self.subscriber.say(AckKind::Ack, (self.from, self.to), 0, 0);
     }
 }
 
@@ -104,8 +110,9 @@ impl Received {
     }
 
     /// Keys and values, in the publisher's order.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.extras().headers()
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&str, &[u8])> {
+        self.extras().headers().collect()
     }
 
     /// After which time it is of no use any more, if the publisher said so.
@@ -225,7 +232,7 @@ impl RunPart {
         let count = u32::try_from(messages).unwrap_or(u32::MAX).min(self.end - self.place);
         let mut records = Records::new(self.rest());
         for _ in 0..count {
-            records.next()?.ok()?;
+            records.pass().ok()?;
         }
         self.offset = self.records.len() - records.rest();
         self.place += count;
@@ -262,11 +269,10 @@ impl Batch {
         self.messages == 0
     }
 
-    /// Messages that the subscription does not get, from before the first of
-    /// these. Acked by itself when the application asks for what comes next.
+    /// Messages that the subscription does not get, from before the first of these.
     #[must_use]
-    pub fn gap(&self) -> Option<Gap> {
-        self.gap
+    pub fn gap(&self) -> Option<&Gap> {
+        self.gap.as_ref()
     }
 
     /// The messages, borrowed.
@@ -294,8 +300,9 @@ impl Batch {
         messages
     }
 
-    /// All of them are done: never deliver them again.
+    /// All of them are done, the gap too: never deliver them again.
     pub fn ack_all(&self) {
+        self.gap.iter().for_each(Gap::ack);
         self.parts.iter().for_each(RunPart::ack);
     }
 }

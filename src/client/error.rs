@@ -11,7 +11,7 @@ use crate::wire::body::{Refusal, RefusalCode};
 #[non_exhaustive]
 pub enum ClientError {
     /// No relay can be reached at the address. Nothing was done.
-    #[error("no relay can be reached at `{address}`: {source}")]
+    #[error("relay {address} cannot be reached: {source}")]
     Unreachable {
         /// Where it was looked for.
         address: String,
@@ -19,20 +19,20 @@ pub enum ClientError {
         source: Arc<io::Error>,
     },
     /// The relay says no, and why. Nothing was done.
-    #[error("refused: {0}")]
+    #[error("{0}")]
     Refused(#[from] Refusal),
     /// The session ended, by the relay, by the network or by this side. What
     /// was asked and has no answer may have been done.
-    #[error("the session ended: {reason}")]
+    #[error("the session is over: {reason}")]
     Closed {
         /// Why.
         reason: String,
     },
     /// There was no answer in time. What was asked may still be done.
-    #[error("no answer in time")]
+    #[error("the deadline passed")]
     Deadline,
     /// The other side does not keep to the protocol; the connection is given up.
-    #[error("the relay does not keep to the protocol: {0}")]
+    #[error("protocol error: {0}")]
     Protocol(String),
 }
 

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use super::error::ClientError;
+use crate::id::ProducerSequence;
 use crate::limits;
 
 /// Messages that were put without a ticket and were refused.
 #[derive(Clone, Debug)]
 pub struct PutFailure {
     /// Producer sequence of the first of them.
-    pub first: u64,
+    pub first: ProducerSequence,
     /// How many there are.
     pub count: u32,
     /// Why.
@@ -43,7 +44,7 @@ impl Failures {
     }
 
     /// The oldest one, if it is of messages up to and including `through`.
-    pub(super) fn oldest_through(&self, through: u64) -> Option<&ClientError> {
+    pub(super) fn oldest_through(&self, through: ProducerSequence) -> Option<&ClientError> {
         self.first.front().filter(|failure| failure.first <= through).map(|failure| &failure.error)
     }
 }

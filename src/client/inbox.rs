@@ -14,11 +14,10 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 
 use super::acks::AckBuffer;
-use super::delivery::RunContext;
+use super::delivery::{Gap, RunContext};
 use super::error::ClientError;
 use crate::id::{Index, StorageId, SubscriptionName};
 use crate::limits;
-use crate::wire::body::GapCause;
 use crate::wire::frame::{AckKind, Credit, DeliverHead};
 
 /// Messages as they were delivered together.
@@ -34,17 +33,6 @@ pub(super) struct DeliveredRun {
 pub(super) enum Item {
     Run(DeliveredRun),
     Gap(Gap),
-}
-
-/// Messages that the subscription does not get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The first insertion index.
-    pub from: Index,
-    /// The insertion index after the last.
-    pub to: Index,
-    /// Why.
-    pub cause: GapCause,
 }
 
 /// When the writer is to look.
@@ -64,6 +52,8 @@ pub(super) struct Attached {
     pub(super) handle: u32,
     pub(super) name: SubscriptionName,
     pub(super) storage: StorageId,
+    /// Messages that the relay lets be without an ack, at most.
+    pub(super) window: u32,
 }
 
 #[derive(Debug)]
@@ -71,6 +61,10 @@ pub(super) struct Inbox {
     /// What was asked for; 0: only what [`Inbox::want`] asks for.
     window: u64,
     wanted: u64,
+    /// Messages that it may be given in this session, and how many it was
+    /// given, when there is a bound.
+    left: u64,
+    taken: u64,
     attached: Option<Attached>,
     /// The subscription and the storage it was attached to last.
     last: Option<Attached>,
@@ -82,6 +76,8 @@ pub(super) struct Inbox {
     /// Messages in this session: received, done with, and the total of the last credit.
     received: u64,
     handed: u64,
+    /// Those done with when something was sent last.
+    handed_before: u64,
     credited: u64,
     /// Messages that the relay may deliver in all, as far as it was ever told.
     granted: u64,
@@ -97,10 +93,12 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(window: u64) -> Self {
+    pub(super) fn new(window: u64, total: Option<u64>) -> Self {
         Self {
             window,
             wanted: 0,
+            left: total.unwrap_or(u64::MAX),
+            taken: 0,
             attached: None,
             last: None,
             generation: 0,
@@ -108,6 +106,7 @@ impl Inbox {
             average_bytes: 0,
             received: 0,
             handed: 0,
+            handed_before: 0,
             credited: 0,
             granted: 0,
             acks: AckBuffer::default(),
@@ -157,7 +156,9 @@ impl Inbox {
         self.attached = None;
         self.generation += 1;
         self.queue.clear();
-        (self.received, self.handed, self.credited, self.granted) = (0, 0, 0, 0);
+        self.left = self.left.saturating_sub(std::mem::take(&mut self.taken));
+        (self.received, self.handed, self.handed_before) = (0, 0, 0);
+        (self.credited, self.granted) = (0, 0);
         self.acks.on_lost();
         self.urgency = Urgency::None;
     }
@@ -177,6 +178,7 @@ impl Inbox {
     /// False when the relay delivers more than it was asked for.
     pub(super) fn on_deliver(&mut self, run: DeliveredRun) -> bool {
         let count = u64::from(run.head.count);
+        self.acks.on_deliver(run.head.first_index, run.head.first_index.after(count));
         if self.is_closed || self.received + count > self.granted {
             return self.is_closed;
         }
@@ -226,6 +228,12 @@ impl Inbox {
         self.handed += messages;
     }
 
+    /// The application was given so many messages, of which it wants no more
+    /// than a number in all.
+    pub(super) fn count_taken(&mut self, messages: u64) {
+        self.taken += messages;
+    }
+
     /// Without a window: how many messages may come in advance of being asked for.
     pub(super) fn want(&mut self, messages: u64) {
         self.wanted = messages;
@@ -250,11 +258,12 @@ impl Inbox {
             0 => limits::CLIENT_CREDIT_FIRST,
             average => (limits::CLIENT_BUFFER_BYTES / average).max(1),
         };
-        self.window.min(by_bytes)
+        let by_relay = self.attached.as_ref().map_or(u64::MAX, |attached| u64::from(attached.window.max(1)));
+        self.window.min(by_bytes).min(by_relay)
     }
 
     fn total(&self) -> u64 {
-        self.handed + self.allowed()
+        (self.handed + self.allowed()).min(self.left)
     }
 
     /// Notes a statement about messages of a generation.
@@ -272,13 +281,17 @@ impl Inbox {
         if self.attached.is_none() {
             return Urgency::None;
         }
-        let more = self.total().saturating_sub(self.credited);
-        let needs_credit = more > 0 && (is_waiting || more * 2 >= self.allowed());
+        let total = self.total();
+        let more = total.saturating_sub(self.credited);
+        // Credit in small parts makes deliveries small: it waits for half of what may be here,
+        // unless nothing can come any more without it.
+        let is_dry = is_waiting && self.credited == self.handed;
+        let needs_credit = more > 0 && (is_dry || more * 2 >= self.allowed() || total == self.left);
         let urgency = if needs_credit || self.acks.count() >= limits::CLIENT_ACKS_AT_ONCE {
             Urgency::Now
         } else if self.acks.is_empty() {
             Urgency::None
-        } else if is_waiting {
+        } else if is_waiting && !self.is_busy() {
             Urgency::Now
         } else {
             Urgency::Soon
@@ -290,9 +303,16 @@ impl Inbox {
         urgency
     }
 
+    /// Whether so much comes that acks are worth gathering, though the application is ready for more:
+    /// every few of them would make the relay send as few again.
+    fn is_busy(&self) -> bool {
+        self.handed - self.handed_before >= limits::CLIENT_BUSY_MESSAGES
+    }
+
     /// Appends everything that is to be sent to the bodies of an ack and a credit frame.
     pub(super) fn drain(&mut self, acks: &mut BytesMut, credits: &mut BytesMut) {
         self.urgency = Urgency::None;
+        self.handed_before = self.handed;
         let Some(handle) = self.handle() else { return };
         self.acks.drain(handle, acks);
         let total = self.total();
@@ -311,5 +331,8 @@ impl Inbox {
     /// The relay has answered what was sent behind so many statements.
     pub(super) fn confirm(&mut self, said: u64) {
         self.confirmed = self.confirmed.max(said);
+        if self.confirmed == self.said {
+            self.acks.confirm();
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::delivery::RunContext;
+use super::delivery::{Gap, RunContext};
 use super::error::{ClientError, is_passing};
-use super::inbox::{Attached, DeliveredRun, Gap};
+use super::inbox::{Attached, DeliveredRun};
 use super::lock;
 use super::message::MessageStream;
 use super::publishing::PublisherShared;
@@ -110,7 +110,7 @@ impl<'a> Incoming<'a> {
         let NamedStream { origin, epoch, stream } = named;
         let stream = stream.get_or_insert_with(|| {
             let (origin, group) = (origin.clone(), subscriber.group.clone());
-            Arc::new(MessageStream { origin, epoch: *epoch, group })
+            Arc::new(MessageStream { origin, boot: epoch.counter, nonce: epoch.nonce, group })
         });
         let (stream, generation) = (Arc::clone(stream), subscriber.generation());
         let context = Arc::new(RunContext { stream, subscriber: Arc::clone(&subscriber), generation });
@@ -135,7 +135,8 @@ impl<'a> Incoming<'a> {
             }
             Notice::PutRefused { put, refusal } => return self.on_refused(put, refusal),
             Notice::Gap { handle, from, to, cause } => {
-                self.subscriber(u64::from(handle))?.on_gap(Gap { from, to, cause });
+                let subscriber = self.subscriber(u64::from(handle))?;
+                subscriber.on_gap(Gap { from, to, cause, subscriber: Arc::clone(&subscriber) });
             }
             Notice::Detached { handle, refusal } => {
                 let Some(subscriber) = self.subscribers.remove(&handle) else { return Ok(()) };
@@ -178,7 +179,9 @@ impl<'a> Incoming<'a> {
         match answer {
             Ok(Reply::GroupHandle { handle, message_bytes_max }) => {
                 let (origin, epoch) = (self.session.hello.relay.clone(), self.session.hello.epoch);
-                let stream = Arc::new(MessageStream { origin, epoch, group: publisher.group.clone() });
+                let (boot, nonce) = (epoch.counter, epoch.nonce);
+                let stream = MessageStream { origin, boot, nonce, group: publisher.group.clone() };
+                let stream = Arc::new(stream);
                 if publisher.on_open(handle, message_bytes_max, stream) {
                     self.session.shared.ready_publisher(Arc::clone(publisher));
                 }
@@ -196,10 +199,10 @@ impl<'a> Incoming<'a> {
 
     fn on_attached(&mut self, subscriber: &Arc<SubscriberShared>, answer: Answer) -> Result<(), ClientError> {
         match answer {
-            Ok(Reply::SubscriptionHandle { handle, name, .. }) => {
+            Ok(Reply::SubscriptionHandle { handle, name, window, .. }) => {
                 self.subscribers.insert(handle, Arc::clone(subscriber));
                 let storage = self.session.hello.epoch.storage;
-                if subscriber.on_attached(Attached { handle, name, storage }) {
+                if subscriber.on_attached(Attached { handle, name, storage, window }) {
                     return Ok(());
                 }
                 self.session.shared.queue(Request::Detach { handle }, Pending::Detach(handle, None))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::error::ClientError;
-use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId};
+use crate::id::{GroupName, RelayId, Sequence};
 use crate::limits;
 use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::run::Record;
@@ -106,27 +106,26 @@ impl<T: Into<Bytes>> From<T> for Message {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct MessageStream {
     pub(super) origin: RelayId,
-    pub(super) epoch: Epoch,
+    pub(super) boot: u64,
+    pub(super) nonce: u64,
     pub(super) group: GroupName,
 }
 
 /// Names a message in the whole network, for ever: the relay where it was put,
-/// that relay's epoch (boot counter, storage, nonce), the group, and its
-/// sequence there. Cheap to clone.
+/// that relay's boot (counter and nonce), the group, and its sequence there.
+/// Cheap to clone.
 ///
-/// As text: `ORIGIN+COUNTER.STORAGE.NONCE+GROUP@SEQUENCE`, with the storage in
-/// 32 and the nonce in 16 hexadecimal digits. No name contains a `+`, so the
-/// text can be taken apart in one way only, and the same message always has
-/// the same text:
+/// As text: `ORIGIN@COUNTER.NONCE:GROUP:SEQUENCE`, with the nonce in 16
+/// hexadecimal digits. The same message always has the same text:
 ///
 /// ```
 /// use treecast::client::MessageId;
 ///
-/// let text = "north+3.0102030405060708090a0b0c0d0e0f10.00f1a2b3c4d5e6f7+orders/eu@1042";
+/// let text = "north@3.00f1a2b3c4d5e6f7:orders/eu:1042";
 /// let id: MessageId = text.parse()?;
 /// assert_eq!(id.origin().as_str(), "north");
+/// assert_eq!((id.boot(), id.nonce()), (3, 0xf1a2b3c4d5e6f7));
 /// assert_eq!(id.group().as_str(), "orders/eu");
-/// assert_eq!(id.epoch().counter, 3);
 /// assert_eq!(id.sequence().0, 1042);
 /// assert_eq!(id.to_string(), text);
 /// # Ok::<(), treecast::client::MessageIdError>(())
@@ -138,10 +137,11 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    /// The id of the message with this sequence in a stream.
+    /// The id of the message with this sequence in the stream of a relay's boot
+    /// (counter and nonce) and a group.
     #[must_use]
-    pub fn new(origin: RelayId, epoch: Epoch, group: GroupName, sequence: Sequence) -> Self {
-        Self::of(Arc::new(MessageStream { origin, epoch, group }), sequence)
+    pub fn new(origin: RelayId, (boot, nonce): (u64, u64), group: GroupName, sequence: Sequence) -> Self {
+        Self::of(Arc::new(MessageStream { origin, boot, nonce, group }), sequence)
     }
 
     pub(super) fn of(stream: Arc<MessageStream>, sequence: Sequence) -> Self {
@@ -154,10 +154,16 @@ impl MessageId {
         &self.stream.origin
     }
 
-    /// The boot of that relay in which it was put.
+    /// How often that relay's storage had been booted.
     #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.stream.epoch
+    pub fn boot(&self) -> u64 {
+        self.stream.boot
+    }
+
+    /// The random number of that boot.
+    #[must_use]
+    pub fn nonce(&self) -> u64 {
+        self.stream.nonce
     }
 
     /// The group that it was put into.
@@ -166,7 +172,7 @@ impl MessageId {
         &self.stream.group
     }
 
-    /// Its number in the stream that origin, epoch and group name.
+    /// Its number in the stream that origin, boot and group name.
     #[must_use]
     pub fn sequence(&self) -> Sequence {
         self.sequence
@@ -175,15 +181,14 @@ impl MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let MessageStream { origin, epoch, group } = &*self.stream;
-        let Epoch { counter, storage, nonce } = epoch;
-        write!(f, "{origin}+{counter}.{storage}.{nonce:016x}+{group}@{}", self.sequence)
+        let MessageStream { origin, boot, nonce, group } = &*self.stream;
+        write!(f, "{origin}@{boot}.{nonce:016x}:{group}:{}", self.sequence)
     }
 }
 
 /// A text that is no message id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is not a message id; one is written ORIGIN+COUNTER.STORAGE.NONCE+GROUP@SEQUENCE")]
+#[error("`{found}` is not a message id; one looks like `north@3.00f1a2b3c4d5e6f7:orders/eu:1042`")]
 pub struct MessageIdError {
     /// The text.
     pub found: String,
@@ -199,18 +204,15 @@ impl FromStr for MessageId {
 }
 
 fn parse_id(text: &str) -> Option<MessageId> {
-    let (origin, rest) = text.split_once('+')?;
-    let (epoch, rest) = rest.split_once('+')?;
-    let (group, sequence) = rest.rsplit_once('@')?;
-    let mut parts = epoch.splitn(3, '.');
-    let (counter, storage, nonce) = (parts.next()?, parts.next()?, parts.next()?);
-    let epoch = Epoch {
-        counter: counter.parse().ok()?,
-        storage: StorageId(u128::from_str_radix(storage, 16).ok()?.to_be_bytes()),
-        nonce: u64::from_str_radix(nonce, 16).ok()?,
-    };
+    let (stream, sequence) = text.rsplit_once(':')?;
     let sequence = Sequence(sequence.parse().ok()?);
-    Some(MessageId::new(origin.parse().ok()?, epoch, group.parse().ok()?, sequence))
+    // A relay's name may have an `@` in it: the right one stands before a boot.
+    stream.match_indices('@').find_map(|(at, _)| {
+        let (boot, group) = stream.get(at + 1..)?.split_once(':')?;
+        let (boot, nonce) = boot.split_once('.').filter(|(_, nonce)| nonce.len() == 16)?;
+        let boot = (boot.parse().ok()?, u64::from_str_radix(nonce, 16).ok()?);
+        Some(MessageId::new(stream.get(..at)?.parse().ok()?, boot, group.parse().ok()?, sequence))
+    })
 }
 
 /// What a relay says of a message that it has.
@@ -229,27 +231,25 @@ mod tests {
     use super::*;
 
     fn id(origin: &str, group: &str) -> MessageId {
-        let epoch = Epoch { counter: 3, storage: StorageId([0xab; 16]), nonce: 0xf1 };
-        MessageId::new(origin.parse().unwrap(), epoch, group.parse().unwrap(), Sequence(42))
+        MessageId::new(origin.parse().unwrap(), (3, 0xf1a2), group.parse().unwrap(), Sequence(42))
     }
 
     #[test]
     fn a_message_id_is_read_as_it_is_written() {
-        for (origin, group) in [("north", "orders/eu"), ("a@b.c/d:1", "g@1.2:3/x-y")] {
+        for (origin, group) in [("north", "orders/eu:x"), ("a@b.c/d:1", "g@1.2:3/x-y")] {
             let id = id(origin, group);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
-        let text = id("north", "g").to_string();
-        assert_eq!(text, "north+3.abababababababababababababababab.00000000000000f1+g@42");
+        assert_eq!(id("north", "orders/eu:x").to_string(), "north@3.000000000000f1a2:orders/eu:x:42");
     }
 
     #[test]
     fn another_text_is_not_a_message_id() {
         let good = id("north", "g").to_string();
-        for bad in ["", "north", "north+3+g@1", "+3.0.0+g@1"] {
+        for bad in ["", "north", "north:orders", "north@3.f1:g:1", "@3.00000000000000f1:g:1"] {
             assert!(bad.parse::<MessageId>().is_err(), "{bad}");
         }
-        for bad in [good.replace("@42", "@042"), good.replace("ab", "AB"), good.replace("+3.", "+x.")] {
+        for bad in [good.replace(":42", ":042"), good.replace("f1a2", "F1A2"), good.replace("@3.", "@x.")] {
             assert!(bad.parse::<MessageId>().is_err(), "{bad}");
         }
     }

@@ -37,6 +37,7 @@
 //! ```
 
 mod acks;
+mod asking;
 mod batch;
 mod connection;
 mod delivery;

@@ -72,10 +72,10 @@ pub struct PublisherOptions {
     /// Who puts. `None`: a random id that is forgotten soon after the last
     /// session; retries within the life of the publisher insert once. An id of
     /// one's own makes retries by a later process insert once too, if that
-    /// process counts on with [`PublisherOptions::first`].
+    /// process counts on with [`PublisherOptions::first_sequence`].
     pub producer: Option<ProducerId>,
     /// Number of the first message at this producer; 1 by default.
-    pub first: ProducerSequence,
+    pub first_sequence: ProducerSequence,
     /// When a put counts as done; on the relay's disk by default.
     pub level: AckLevel,
     /// Messages without an answer, at most: then puts wait.
@@ -86,18 +86,18 @@ pub struct PublisherOptions {
     pub window_bytes: usize,
     /// Bytes gathered into one run; a larger message is a run of its own.
     /// [`limits::RUN_BYTES_TARGET`] by default.
-    pub max_run_bytes: usize,
+    pub run_bytes: usize,
 }
 
 impl Default for PublisherOptions {
     fn default() -> Self {
         Self {
             producer: None,
-            first: ProducerSequence(1),
+            first_sequence: ProducerSequence(1),
             level: AckLevel::Accepted,
             window_messages: limits::CLIENT_WINDOW_MESSAGES,
             window_bytes: limits::CLIENT_WINDOW_BYTES,
-            max_run_bytes: limits::RUN_BYTES_TARGET,
+            run_bytes: limits::RUN_BYTES_TARGET,
         }
     }
 }
@@ -116,9 +116,10 @@ pub enum AckMode {
 /// How a [`super::Subscriber`] works.
 #[derive(Clone, Debug)]
 pub struct SubscriberOptions {
-    /// How to make the subscription when it does not exist; `None`, the
-    /// default: it must exist. Once attached, a subscription that an operator
-    /// removes is not made again, since its backlog is gone.
+    /// How to make the subscription when it does not exist; `None`: it must
+    /// exist. By default it is made, and begins with the next message. A queue
+    /// is never made. Once attached, a subscription that an operator removes is
+    /// not made again, since its backlog is gone.
     pub create: Option<SubscriptionSpec>,
     /// Messages fetched in advance, at most: those that the application has
     /// and has not come back from included. 1: no further one before the
@@ -126,12 +127,21 @@ pub struct SubscriberOptions {
     /// receivers. 0: only what [`super::Subscriber::poll`] and [`super::Subscriber::get`]
     /// ask for. [`limits::WINDOW_DEFAULT`] by default.
     pub window: u32,
+    /// Messages that it is given in all, at most; `None`, the default: no
+    /// bound. What it would be given beyond and leave unacked would count as an
+    /// attempt. Those that [`super::Subscriber::poll`] asks for are not bound by it.
+    pub total: Option<u64>,
     /// Who acks.
     pub ack_mode: AckMode,
 }
 
 impl Default for SubscriberOptions {
     fn default() -> Self {
-        Self { create: None, window: limits::WINDOW_DEFAULT, ack_mode: AckMode::Manual }
+        Self {
+            create: Some(SubscriptionSpec::default()),
+            window: limits::WINDOW_DEFAULT,
+            total: None,
+            ack_mode: AckMode::Manual,
+        }
     }
 }

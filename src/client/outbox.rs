@@ -53,7 +53,7 @@ pub(super) struct Full;
 /// A message that was taken.
 #[derive(Debug)]
 pub(super) struct Pushed {
-    pub(super) sequence: u64,
+    pub(super) sequence: ProducerSequence,
     pub(super) ticket: Option<PutTicket>,
 }
 
@@ -203,7 +203,7 @@ impl Outbox {
         self.open.count += 1;
         self.messages += 1;
         self.bytes += self.open.body.len() - before;
-        let sequence = self.next;
+        let sequence = ProducerSequence(self.next);
         self.next += 1;
         if self.open.count >= limits::RUN_RECORDS_MAX || self.open.body.len() >= self.options.run_bytes {
             self.seal();
@@ -344,7 +344,11 @@ impl Outbox {
         self.bytes -= run.records.len();
         run.records = Bytes::new();
         if let (Err(error), false) = (&result, run.is_ticketed) {
-            self.failures.add(PutFailure { first, count: run.count, error: error.clone() });
+            self.failures.add(PutFailure {
+                first: ProducerSequence(first),
+                count: run.count,
+                error: error.clone(),
+            });
         }
         if let Some(cell) = run.cell.take() {
             cell.fill(result);

@@ -9,7 +9,7 @@ use super::outbox::{Outbox, Pushed};
 use super::publishing::PublisherShared;
 use super::shared::Lifeline;
 use super::ticket::PutTicket;
-use crate::id::GroupName;
+use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::run::Record;
 
 /// Puts messages into one group, in order, each of them once.
@@ -52,6 +52,12 @@ impl Publisher {
         &self.shared.group
     }
 
+    /// Who publishes: the id from the options, or the one that was drawn.
+    #[must_use]
+    pub fn producer(&self) -> ProducerId {
+        self.shared.producer
+    }
+
     /// Puts a message; waits only while the window is full. The ticket is a
     /// future of the receipt: awaiting one before the next put makes every put
     /// wait for the disk, so keep some.
@@ -67,16 +73,17 @@ impl Publisher {
         Ok(pushed.ticket.expect("a ticket was asked for"))
     }
 
-    /// Puts a message without waiting; `None` when the window is full.
+    /// Puts a message without waiting; `None` when the window is full: then
+    /// the message stays with the caller.
     ///
     /// # Errors
     /// As [`Publisher::put`].
-    pub fn put_nowait(&self, message: impl Into<Message>) -> Result<Option<PutTicket>, ClientError> {
-        Ok(self.push(&message.into(), true)?.and_then(|pushed| pushed.ticket))
+    pub fn try_put(&self, message: &Message) -> Result<Option<PutTicket>, ClientError> {
+        Ok(self.push(message, true)?.and_then(|pushed| pushed.ticket))
     }
 
     /// Puts a message without a ticket: the cheapest way. Gives its producer
-    /// sequence, for [`Publisher::wait_acked`]; a refusal is found in
+    /// sequence, for [`Publisher::wait_answered`]; a refusal is found in
     /// [`Publisher::failures`].
     ///
     /// # Errors
@@ -84,22 +91,22 @@ impl Publisher {
     ///
     /// # Cancel safety
     /// As [`Publisher::put`].
-    pub async fn put_unacked(&self, message: impl Into<Message>) -> Result<u64, ClientError> {
+    pub async fn put_unacked(&self, message: impl Into<Message>) -> Result<ProducerSequence, ClientError> {
         let message = message.into();
         Ok(self.push_waiting(&message, false).await?.sequence)
     }
 
     /// As [`Publisher::put_unacked`], without waiting; `None` when the window
-    /// is full. The message stays with the caller.
+    /// is full: then the message stays with the caller.
     ///
     /// # Errors
     /// As [`Publisher::put`].
-    pub fn try_put(&self, message: &Message) -> Result<Option<u64>, ClientError> {
+    pub fn try_put_unacked(&self, message: &Message) -> Result<Option<ProducerSequence>, ClientError> {
         Ok(self.push(message, false)?.map(|pushed| pushed.sequence))
     }
 
     /// Puts payloads without anything else, many for the cost of one call.
-    /// Gives the sequence of the last one; 0 when there was none.
+    /// Gives the producer sequence of the last one; `None` when there was none.
     ///
     /// # Errors
     /// As [`Publisher::put`]: those before the faulty one have been put.
@@ -109,15 +116,16 @@ impl Publisher {
     pub async fn put_bulk<T: AsRef<[u8]>>(
         &self,
         payloads: impl IntoIterator<Item = T>,
-    ) -> Result<u64, ClientError> {
+    ) -> Result<Option<ProducerSequence>, ClientError> {
         let mut payloads = payloads.into_iter();
-        let mut last = 0;
+        let mut last = None;
         loop {
             let mut waiting = None;
             let pushed = self.push_some(&mut payloads, &mut waiting)?;
-            last = pushed.unwrap_or(last);
+            last = pushed.or(last);
             if let Some(payload) = waiting {
-                last = self.when_free(|outbox| push_payload(outbox, payload.as_ref())).await?.sequence;
+                let pushed = self.when_free(|outbox| push_payload(outbox, payload.as_ref())).await?;
+                last = Some(pushed.sequence);
             } else if pushed.is_none() {
                 return Ok(last);
             } else {
@@ -132,7 +140,7 @@ impl Publisher {
         &self,
         payloads: &mut impl Iterator<Item = T>,
         waiting: &mut Option<T>,
-    ) -> Result<Option<u64>, ClientError> {
+    ) -> Result<Option<ProducerSequence>, ClientError> {
         const TURN: usize = 256;
         let mut outbox = self.shared.lock();
         let mut last = Ok(None);
@@ -196,30 +204,32 @@ impl Publisher {
         }
     }
 
-    /// Every message up to and including this producer sequence has its
-    /// answer; 0, or the sequence before the first, when none has. Refusals
+    /// Every message with a lower producer sequence has its answer. Refusals
     /// are answers: see [`Publisher::failures`].
     #[must_use]
-    pub fn acked(&self) -> u64 {
-        self.shared.unanswered() - 1
+    pub fn answered(&self) -> ProducerSequence {
+        ProducerSequence(self.shared.unanswered())
     }
 
-    /// Waits until every message up to and including `sequence` has its answer.
+    /// Waits until every message up to and including `sequence` has its
+    /// answer; of those that are not put yet, for none. Refusals are answers.
     ///
     /// # Errors
-    /// When one of them was put without a ticket and not taken, until
-    /// [`Publisher::failures`] has taken the reason.
+    /// When the publisher has failed for good.
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn wait_acked(&self, sequence: u64) -> Result<(), ClientError> {
+    pub async fn wait_answered(&self, sequence: ProducerSequence) -> Result<(), ClientError> {
+        if self.answered() > sequence {
+            return Ok(());
+        }
         self.shared
             .wait(|outbox| {
-                if outbox.lowest_unanswered() <= sequence.min(outbox.next() - 1) {
-                    return None;
+                let is_answered = outbox.lowest_unanswered() > sequence.0.min(outbox.next() - 1);
+                match outbox.error() {
+                    Some(error) => Some(Err(error.clone())),
+                    None => is_answered.then_some(Ok(())),
                 }
-                let failure = outbox.failures.oldest_through(sequence);
-                Some(failure.map_or(Ok(()), |error| Err(error.clone())))
             })
             .await
     }
@@ -227,13 +237,17 @@ impl Publisher {
     /// Waits until everything that was put before has its answer.
     ///
     /// # Errors
-    /// As [`Publisher::wait_acked`].
+    /// When one of them was put without a ticket and refused, until
+    /// [`Publisher::failures`] has taken the reason; or when the publisher has
+    /// failed for good.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn flush(&self) -> Result<(), ClientError> {
-        let last = self.shared.lock().next() - 1;
-        self.wait_acked(last).await
+        let last = ProducerSequence(self.shared.lock().next() - 1);
+        let answered = self.wait_answered(last).await;
+        let refused = self.shared.lock().failures.oldest_through(last).cloned();
+        refused.map_or(answered, Err)
     }
 
     /// Takes the refusals of messages that were put without a ticket, oldest

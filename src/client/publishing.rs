@@ -11,7 +11,7 @@ use super::lock;
 use super::message::MessageStream;
 use super::options::PublisherOptions;
 use super::outbox::{Outbox, OutboxOptions, Taken};
-use crate::id::GroupName;
+use crate::id::{GroupName, ProducerId};
 use crate::limits;
 use crate::wire::body::Refusal;
 use crate::wire::frame::PutDone;
@@ -22,6 +22,7 @@ pub(super) struct PublisherShared {
     /// Its place in the client's table.
     pub(super) member: u64,
     pub(super) group: GroupName,
+    pub(super) producer: ProducerId,
     outbox: Mutex<Outbox>,
     /// The lowest sequence without an answer.
     unanswered: AtomicU64,
@@ -31,18 +32,19 @@ pub(super) struct PublisherShared {
 
 impl PublisherShared {
     pub(super) fn new(member: u64, group: GroupName, options: &PublisherOptions) -> Self {
-        let first = options.first.0.max(1);
+        let first = options.first_sequence.0.max(1);
+        let producer = options.producer.unwrap_or_else(super::random::producer);
         let outbox = Outbox::new(OutboxOptions {
-            producer: options.producer.unwrap_or_else(super::random::producer),
+            producer,
             transient: options.producer.is_none(),
             first,
             level: options.level,
             window_messages: options.window_messages.max(1),
             window_bytes: options.window_bytes,
-            run_bytes: options.max_run_bytes.clamp(1, limits::RUN_BYTES_MAX),
+            run_bytes: options.run_bytes.clamp(1, limits::RUN_BYTES_MAX),
         });
         let unanswered = AtomicU64::new(first);
-        Self { member, group, outbox: outbox.into(), unanswered, changed: Notify::new() }
+        Self { member, group, producer, outbox: outbox.into(), unanswered, changed: Notify::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Outbox> {

@@ -3,18 +3,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use super::delivery::{Batch, Delivery, RunPart};
+use super::delivery::{Batch, Delivery, Gap, RunPart};
 use super::error::ClientError;
 use super::inbox::Item;
 use super::options::{AckMode, SubscriberOptions};
-use super::shared::{AnswerSender, Lifeline, Pending};
+use super::shared::Lifeline;
 use super::subscribing::SubscriberShared;
 use crate::id::{GroupName, Index, SubscriptionName};
-use crate::wire::body::{Reply, Request};
 use crate::wire::frame::AckKind;
 
 /// Messages that were given out, until they are reported as done with.
@@ -38,17 +34,19 @@ struct Handed {
 /// use treecast::client::{Client, Delivery, SubscriberOptions};
 ///
 /// let client = Client::connect("127.0.0.1:7411").await?;
-/// let options = SubscriberOptions { create: Some(Default::default()), ..Default::default() };
 /// let group = "metrics/cpu".parse().expect("a constant that is a name");
 /// let name = "dashboard".parse().expect("a constant that is a name");
-/// let mut subscriber = client.subscriber(group, Some(name), options).await?;
+/// let mut subscriber = client.subscriber(group, Some(name), SubscriberOptions::default()).await?;
 /// while let Some(delivery) = subscriber.next().await {
 ///     match delivery? {
 ///         Delivery::Message(message) => {
 ///             println!("{}: {:?}", message.id, message.payload);
 ///             message.ack();
 ///         }
-///         Delivery::Gap { from, to, cause } => println!("missing {from}..{to}: {cause:?}"),
+///         Delivery::Gap(gap) => {
+///             println!("missing {}..{}: {:?}", gap.from, gap.to, gap.cause);
+///             gap.ack();
+///         }
 ///     }
 /// }
 /// # Ok(())
@@ -56,13 +54,15 @@ struct Handed {
 /// ```
 #[derive(Debug)]
 pub struct Subscriber {
-    shared: Arc<SubscriberShared>,
+    pub(super) shared: Arc<SubscriberShared>,
     _lifeline: Arc<Lifeline>,
     ack_mode: AckMode,
+    /// Whether there is a bound to what it is given.
+    is_bounded: bool,
     /// What is being given out, message by message.
     current: Option<RunPart>,
     handed: Handed,
-    is_manual: bool,
+    pub(super) is_manual: bool,
     /// What is acked when the application comes back.
     on_return: Vec<(Index, Index, u64)>,
     is_over: bool,
@@ -78,6 +78,7 @@ impl Subscriber {
             shared,
             _lifeline: lifeline,
             ack_mode: options.ack_mode,
+            is_bounded: options.total.is_some(),
             is_manual: options.window == 0,
             current: None,
             handed: Handed::default(),
@@ -92,10 +93,13 @@ impl Subscriber {
         &self.shared.group
     }
 
-    /// The subscription's name; a queue has one too.
+    /// The subscription's name, as the relay has said it; a queue has one too.
+    ///
+    /// # Panics
+    /// Never: a subscriber is only given out when it is attached.
     #[must_use]
-    pub fn name(&self) -> Option<SubscriptionName> {
-        self.shared.lock().name().cloned()
+    pub fn name(&self) -> SubscriptionName {
+        self.shared.lock().name().cloned().expect("a subscriber that was attached knows its name")
     }
 
     /// The next message or gap; waits for it. `None` after the error that ends
@@ -116,14 +120,26 @@ impl Subscriber {
         }
     }
 
-    /// All messages that are here, at most `max`; waits for the first. There is
-    /// no cost per message but that of reading them. `None` after the error
-    /// that ends the subscriber for good.
+    /// All messages that are here, at most `max`; waits for the first message
+    /// or gap. The fastest way: there is no cost per message but that of reading it.
+    ///
+    /// # Errors
+    /// When the subscriber has ended for good, now or before.
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn next_batch(&mut self, max: usize) -> Option<Result<Batch, ClientError>> {
-        std::future::poll_fn(|context| self.poll_next_batch(max.max(1), context)).await
+    pub async fn next_batch(&mut self, max: usize) -> Result<Batch, ClientError> {
+        let next = std::future::poll_fn(|context| self.poll_next_batch(max.max(1), context)).await;
+        next.unwrap_or_else(|| Err(self.ended()))
+    }
+
+    /// All messages that are here already, at most `max`, or a gap.
+    pub fn try_next_batch(&mut self, max: usize) -> Option<Result<Batch, ClientError>> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        match self.poll_next_batch(max.max(1), &mut context) {
+            Poll::Ready(next) => next,
+            Poll::Pending => None,
+        }
     }
 
     fn poll_next_delivery(
@@ -148,8 +164,8 @@ impl Subscriber {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(Item::Run(run))) => self.current = Some(RunPart::new(run)),
                 Some(Ok(Item::Gap(gap))) => {
-                    self.on_return.push((gap.from, gap.to, 0));
-                    return Poll::Ready(Some(Ok(gap.into())));
+                    self.give_gap(&gap);
+                    return Poll::Ready(Some(Ok(Delivery::Gap(gap))));
                 }
             }
         }
@@ -168,7 +184,7 @@ impl Subscriber {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(Item::Run(run))) => self.current = Some(RunPart::new(run)),
                 Some(Ok(Item::Gap(gap))) => {
-                    self.on_return.push((gap.from, gap.to, 0));
+                    self.give_gap(&gap);
                     batch.gap = Some(gap);
                 }
             }
@@ -228,7 +244,7 @@ impl Subscriber {
 
     /// The application has come back: it is done with what it was given last.
     /// What was here of a connection that is lost comes again.
-    fn come_back(&mut self) {
+    pub(super) fn come_back(&mut self) {
         for (from, to, generation) in self.on_return.drain(..) {
             self.shared.say(AckKind::Ack, (from, to), 0, generation);
         }
@@ -246,12 +262,21 @@ impl Subscriber {
             self.handed = Handed { generation, ..Handed::default() };
         }
         self.handed.messages += messages;
+        if self.is_bounded {
+            self.shared.count_taken(messages);
+        }
         if self.ack_mode == AckMode::Auto {
             self.on_return.push((from, to, generation));
         }
     }
 
-    fn report_handed(&mut self) {
+    fn give_gap(&mut self, gap: &Gap) {
+        if self.ack_mode == AckMode::Auto {
+            self.on_return.push((gap.from, gap.to, 0));
+        }
+    }
+
+    pub(super) fn report_handed(&mut self) {
         let Handed { generation, messages, .. } = self.handed;
         if messages == 0 {
             return;
@@ -263,124 +288,6 @@ impl Subscriber {
             }
             (inbox.allowed() / 4, false)
         });
-    }
-
-    /// Asks for what is there now, at most `max` messages, without waiting for
-    /// more. Gives how many came; take them with [`Subscriber::try_next`] or
-    /// [`Subscriber::next_batch`].
-    ///
-    /// # Errors
-    /// When the relay does not answer, or the subscriber has ended.
-    ///
-    /// # Cancel safety
-    /// Messages that have come are not lost: [`Subscriber::next`] gives them.
-    pub async fn poll(&mut self, max: u64) -> Result<u64, ClientError> {
-        self.report_handed();
-        let deadline = self.shared.shared().options.request_deadline;
-        let handle = match tokio::time::timeout(deadline, self.shared.attached()).await {
-            Ok(handle) => handle?,
-            Err(_) => return Err(self.shared.shared().trouble().unwrap_or(ClientError::Deadline)),
-        };
-        self.shared.lock().poll(max);
-        let reply = self.shared.shared().ask(Request::Poll { handle, messages: max }).await?;
-        self.shared.change(|inbox| (inbox.on_polled(), false));
-        let Reply::Polled { messages } = reply else {
-            return Err(ClientError::protocol(format!("a poll was answered with {reply:?}")));
-        };
-        Ok(messages)
-    }
-
-    /// The next message or gap; waits for it, at most so long if a time is
-    /// given. With a window of 0 exactly this one is asked for. `None` when
-    /// nothing came in time.
-    ///
-    /// # Errors
-    /// When the subscriber has ended, now or before.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost: what comes later is given by the next call.
-    pub async fn get(&mut self, wait: Option<Duration>) -> Result<Option<Delivery>, ClientError> {
-        if let Some(next) = self.try_next() {
-            return next.map(Some);
-        }
-        self.report_handed();
-        self.shared.change(|inbox| (inbox.want(1), true));
-        let next = match wait {
-            Some(wait) => tokio::time::timeout(wait, self.next()).await,
-            None => Ok(self.next().await),
-        };
-        self.shared.change(|inbox| (inbox.want(0), false));
-        match next {
-            Ok(Some(next)) => next.map(Some),
-            Ok(None) => Err(self.ended()),
-            Err(_) if self.is_manual && self.shared.is_attached() => {
-                // What was asked for is taken back, or it would come when nobody waits for it.
-                self.poll(0).await?;
-                self.try_next().transpose()
-            }
-            Err(_) => Ok(None),
-        }
-    }
-
-    fn ended(&self) -> ClientError {
-        let error = self.shared.lock().error().cloned();
-        error.unwrap_or_else(|| ClientError::closed("the subscriber was closed"))
-    }
-
-    /// Waits until the relay has taken everything that was said of messages so far.
-    ///
-    /// # Errors
-    /// When the relay does not answer in time, or the subscriber has ended.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost: it is sent all the same.
-    pub async fn flush_acks(&mut self) -> Result<(), ClientError> {
-        let deadline = self.shared.shared().options.request_deadline;
-        match tokio::time::timeout(deadline, self.shared.flush()).await {
-            Ok(flushed) => flushed,
-            Err(_) => Err(self.shared.shared().trouble().unwrap_or(ClientError::Deadline)),
-        }
-    }
-
-    /// Flushes the acks and ends receiving: what was not acked goes back to the
-    /// relay at once. When it is dropped instead, the same happens without waiting.
-    ///
-    /// # Errors
-    /// As [`Subscriber::flush_acks`].
-    ///
-    /// # Cancel safety
-    /// When it is dropped before it is ready, the subscriber is dropped.
-    pub async fn close(mut self) -> Result<(), ClientError> {
-        self.come_back();
-        self.flush_acks().await?;
-        let (sender, receiver) = oneshot::channel();
-        let Some(handle) = self.detach(Some(sender)) else { return Ok(()) };
-        let deadline = self.shared.shared().options.request_deadline;
-        match tokio::time::timeout(deadline, receiver).await {
-            Ok(Ok(Ok(_))) => Ok(()),
-            // The session is over, and with it the handle.
-            Ok(_) => Ok(()),
-            Err(_) => {
-                tracing::debug!(handle, "a subscriber was not detached in time");
-                Err(ClientError::Deadline)
-            }
-        }
-    }
-
-    /// Ends receiving; gives the handle that is detached, if there is one.
-    fn detach(&mut self, answer: Option<AnswerSender>) -> Option<u32> {
-        let shared = self.shared.shared();
-        let mut inbox = self.shared.lock();
-        if inbox.is_closed() {
-            return None;
-        }
-        let handle = inbox.close();
-        drop(inbox);
-        shared.remove_subscriber(self.shared.member);
-        let handle = handle?;
-        shared.ready_subscriber(Arc::clone(&self.shared));
-        shared.queue(Request::Detach { handle }, Pending::Detach(handle, answer)).ok()?;
-        Some(handle)
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
+use super::delivery::Gap;
 use super::error::ClientError;
-use super::inbox::{Attached, DeliveredRun, Gap, Inbox, Urgency};
+use super::inbox::{Attached, DeliveredRun, Inbox, Urgency};
 use super::lock;
 use super::options::SubscriberOptions;
 use super::shared::Shared;
@@ -38,7 +39,7 @@ impl SubscriberShared {
         options: &SubscriberOptions,
     ) -> Self {
         let member = shared.next_member();
-        let inbox = Mutex::new(Inbox::new(u64::from(options.window)));
+        let inbox = Mutex::new(Inbox::new(u64::from(options.window), options.total));
         let (generation, changed) = (AtomicU64::new(0), Notify::new());
         Self { member, group, name, create: options.create.clone(), inbox, generation, changed, shared }
     }
@@ -54,9 +55,10 @@ impl SubscriberShared {
     /// Asks for a handle: the subscription is made the first time at most.
     pub(super) fn attach_request(&self) -> Request {
         let inbox = self.lock();
-        let is_new = inbox.name().is_none();
+        // Who names no subscription means a queue, and that is never made.
+        let is_made = inbox.name().is_none() && self.name.is_some();
         let name = inbox.name().cloned().or_else(|| self.name.clone());
-        Request::Attach { group: self.group.clone(), name, create: self.create.clone().filter(|_| is_new) }
+        Request::Attach { group: self.group.clone(), name, create: self.create.clone().filter(|_| is_made) }
     }
 
     /// False when the subscriber was dropped meanwhile.
@@ -132,6 +134,10 @@ impl SubscriberShared {
         result
     }
 
+    pub(super) fn count_taken(&self, messages: u64) {
+        self.lock().count_taken(messages);
+    }
+
     pub(super) fn drain(&self, acks: &mut BytesMut, credits: &mut BytesMut) {
         self.lock().drain(acks, credits);
     }
@@ -140,16 +146,17 @@ impl SubscriberShared {
         self.lock().handle().is_some()
     }
 
-    /// Waits until the relay has answered something that was sent behind all statements so far.
+    /// Waits until all statements so far are durable at the relay.
     pub(super) async fn flush(self: &Arc<Self>) -> Result<(), ClientError> {
         loop {
             let Some(said) = self.lock().unconfirmed() else { return Ok(()) };
             self.attached().await?;
-            let Some(name) = self.lock().name().cloned() else { return Ok(()) };
+            let generation = self.generation();
             self.shared.ready_subscriber(Arc::clone(self));
-            match self.shared.ask(Request::SubscriptionShow { group: self.group.clone(), name }).await {
-                Ok(_) | Err(ClientError::Refused(_)) => self.lock().confirm(said),
-                Err(ClientError::Closed { .. }) => {}
+            match self.shared.ask(Request::Sync).await {
+                // An answer of another session does not speak of what was said in a lost one.
+                Ok(_) if generation == self.generation() => self.lock().confirm(said),
+                Ok(_) | Err(ClientError::Closed { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -24,7 +24,37 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, StreamNumber, WallTime};
 use crate::wire::run::{Run, StoredRun};
 
+mod block;
+mod builder;
+mod codec;
+mod committer;
+#[cfg(any(test, feature = "sim"))]
+pub mod conformance;
+pub mod disk;
+mod engine;
+mod footer;
+mod found;
+mod ident;
+pub mod inspect;
+mod keeper;
+#[cfg(any(test, feature = "sim"))]
+pub mod memory;
+#[cfg(any(test, feature = "sim"))]
+mod memory_log;
+mod postings;
+mod reader;
+mod recover;
+mod scan;
+mod segment;
+mod shared;
+mod snapshot;
 pub mod storage;
+mod tail;
+
+pub use engine::{DiskLog, LogOptions, OnEvent};
+#[cfg(any(test, feature = "sim"))]
+pub use memory_log::MemoryLog;
+pub use recover::{Recovery, system_random};
 
 /// The number of an entry: 1, 2, 3, … over the whole life of a log. 0 stands
 /// for "before the first".
@@ -86,6 +116,19 @@ impl RunEntry {
             age_ms: self.age_ms,
             link: self.link,
             run: self.run.clone(),
+        }
+    }
+
+    /// The run as a reader will get it.
+    #[must_use]
+    pub fn into_stored(self) -> StoredRun {
+        StoredRun {
+            stream: self.stream,
+            first_index: self.first_index,
+            arrived: self.arrived,
+            age_ms: self.age_ms,
+            link: self.link,
+            run: self.run,
         }
     }
 }
@@ -190,6 +233,11 @@ pub enum LogError {
     },
 }
 
+/// Wraps what the operating system said about a file.
+pub(crate) fn file_error(action: &'static str, file: &str, source: std::io::Error) -> LogError {
+    LogError::File { action, file: file.to_owned(), source: std::sync::Arc::new(source) }
+}
+
 /// A relay's state as of a moment, in parts that were taken one after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -235,6 +283,11 @@ pub struct Opened {
     pub torn_bytes: u64,
     /// Ranges found damaged while opening.
     pub damaged: Vec<(GroupNumber, Index, Index)>,
+    /// Entries behind the snapshot that were durable and are lost: half-open
+    /// ranges. Their groups are not known; their numbers are not used again.
+    pub lost: Vec<(EntryNumber, EntryNumber)>,
+    /// Files that were left alone, each with the reason, for people to read.
+    pub notes: Vec<String>,
 }
 
 /// How much a log holds.
@@ -250,6 +303,9 @@ pub struct Space {
     pub segments: u32,
     /// Segment files that wait to be used again.
     pub spare_segments: u32,
+    /// Whether the committing thread runs before others. Where it does not,
+    /// busy processors delay commits by milliseconds.
+    pub has_priority: bool,
     /// Commits since the start, each one sync.
     pub commits: u64,
     /// Bytes written by commits since the start.
@@ -262,8 +318,10 @@ pub trait Log: Send + Sync {
     /// Never waits for the disk.
     ///
     /// # Errors
-    /// [`LogError::Poisoned`] after a failed write. Room is not asked for here:
-    /// the log says [`LogEvent::Room`] early enough that what is on its way fits.
+    /// [`LogError::Poisoned`] after a failed write. [`LogError::Full`] when even
+    /// the reserve is used up: the log says [`LogEvent::Room`] early enough that
+    /// what is on its way fits, so only a sender that goes on gets this; and for
+    /// an entry that is longer than a segment.
     fn append(&self, entries: Vec<Entry>, urgency: Urgency) -> Result<EntryNumber, LogError>;
 
     /// Reads from memory: the durable pieces of `group` from `from` on, at
@@ -300,3 +358,6 @@ pub trait Log: Send + Sync {
     /// When the last sync failed: the next start recovers as after a crash.
     fn stop(&self) -> Result<(), LogError>;
 }
+
+#[cfg(test)]
+mod tests;

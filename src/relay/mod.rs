@@ -2,15 +2,313 @@
 //!
 //! One door in, [`Relay::handle`]; one door out, [`Relay::next_effect`]. The
 //! core is told the time and reads no clock; payloads pass through it as
-//! opaque bytes.
+//! opaque bytes. Nothing can happen to a relay that is not an [`Input`], and it
+//! can cause nothing that is not an [`Effect`], so every run can be replayed.
+//!
+//! Behaviour lives with its table: `put` takes messages into streams,
+//! `delivery` gives them to receivers, `keeping` writes cursors and lets go,
+//! `requests` answers people, `state` is what is on disk. This file holds the
+//! tables and dispatches.
+//!
+//! Cost per 1,000 records of one put with N live subscriptions: one entry, one
+//! fetch, N deliveries and N acks; nothing per record.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod active;
+mod ahead;
+mod books;
+mod cursor;
+mod dead_letter;
+mod delivery;
 mod effect;
+mod filter;
+mod group;
 mod input;
+mod journal;
+mod keeping;
+mod meter;
+mod producer;
+mod put;
+mod receivers;
+mod requests;
+mod restore;
+mod salvage;
+mod saved;
+mod select;
+mod session;
+mod state;
+mod stream;
+mod subscription;
+mod table;
+#[cfg(test)]
+mod tests;
+mod timer;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 pub use effect::Effect;
 pub use input::{Input, Now};
+pub use restore::Restore;
+pub use state::RestoreError;
+
+use self::active::Failure;
+use self::books::Retired;
+use self::delivery::DeadLetter;
+use self::group::GroupBooks;
+use self::journal::{Journal, Waiting, WaitingPut};
+use self::saved::Counters;
+use self::session::Session;
+use self::subscription::{SubscriptionKey, SubscriptionNumber};
+use self::table::Groups;
+use self::timer::{Timer, Timers};
+use crate::id::{Epoch, GroupName, GroupNumber, RelayId, SessionId, SubscriptionName, Time};
+use crate::log::Urgency;
+use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, PutDone};
+use crate::wire::run::{RUN_HEADER_BYTES, Run};
 
 /// How many parts a relay's state is cut into for snapshots.
 pub const SHARDS: u32 = 64;
+
+type Sessions = BTreeMap<SessionId, Session>;
+type Names = HashMap<(GroupNumber, SubscriptionName), SubscriptionNumber, foldhash::fast::FixedState>;
+
+/// Who a relay is.
+#[derive(Clone, Debug)]
+pub struct RelayOptions {
+    /// Its name.
+    pub relay: RelayId,
+    /// Its storage and boot.
+    pub epoch: Epoch,
+    /// The version of the program, for its status.
+    pub version: String,
+    /// Things the operator should know, for its status.
+    pub warnings: Vec<String>,
+}
+
+/// One relay, without sockets, files, threads and clock.
+#[derive(Debug)]
+pub struct Relay {
+    options: RelayOptions,
+    groups: Groups,
+    /// Subscriptions by group and name. Looked up, never walked.
+    names: Names,
+    /// Removed groups: the number and incarnation they had.
+    removed: BTreeMap<GroupName, (GroupNumber, u32)>,
+    counters: Counters,
+    sessions: Sessions,
+    journal: Journal,
+    effects: VecDeque<Effect>,
+    timers: Timers,
+    /// Subscriptions that may have something to do.
+    ready: VecDeque<SubscriptionKey>,
+    /// Messages on their way to a dead-letter group.
+    dead: Vec<DeadLetter>,
+    /// Subscriptions whose cursor moved since it was written.
+    dirty: Vec<SubscriptionKey>,
+    dirty_since: Option<Time>,
+    /// Groups that housekeeping should look at.
+    touched: BTreeSet<GroupNumber>,
+    /// Puts that belong to no group.
+    books: GroupBooks,
+    retired: Retired,
+    room: bool,
+    stopping: bool,
+}
+
+/// Bytes that a run takes in a backlog.
+fn body_bytes(run: &Run) -> u64 {
+    (RUN_HEADER_BYTES + run.body.len()) as u64
+}
+
+impl Relay {
+    /// Something happens. What is to be done about it comes out of [`Relay::next_effect`].
+    ///
+    /// # Panics
+    /// When an invariant is broken: that is a fault of this program, never of an input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::SessionOpened { session } => {
+                self.sessions.insert(session, Session::default());
+            }
+            Input::SessionClosed { session } => self.close_session(now, session),
+            Input::Request { session, request, body } => {
+                if self.sessions.contains_key(&session) {
+                    self.handle_request(now, (session, request), *body);
+                }
+            }
+            Input::Put { session, handle, head, summary, records } => {
+                self.handle_put(now, (session, handle), head, summary, records);
+            }
+            Input::Ack { session, acks } => {
+                for ack in acks {
+                    self.handle_ack(now, session, ack);
+                }
+            }
+            Input::Credit { session, credits } => {
+                for credit in credits {
+                    self.handle_credit(session, credit);
+                }
+            }
+            Input::Written { session, total } => self.handle_written(session, total),
+            Input::Fetched { group, from, pieces } => self.handle_fetched(group, from, pieces),
+            Input::Durable { through } => {
+                self.journal.on_durable(through);
+                self.settle_durable(now);
+            }
+            Input::Room { free } => self.room = free,
+            Input::Snapshot { shard } => self.save_shard(shard),
+            Input::Tick => {}
+            Input::Stop => {
+                self.stopping = true;
+                self.write_cursors(now, Urgency::Sync);
+            }
+        }
+        self.run_timers(now);
+        self.pump(now);
+    }
+
+    /// What the operator should know, as its status says it.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.options.warnings
+    }
+
+    /// The next thing the shell is to do.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due, if nothing else happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next_deadline()
+    }
+
+    fn run_timers(&mut self, now: Now) {
+        while let Some(timer) = self.timers.take_due(now.time) {
+            match timer {
+                Timer::Cursors => self.on_cursors_time(now),
+                Timer::Housekeeping => self.on_housekeeping_time(now),
+                Timer::Subscription(key) => self.on_subscription_time(now, key),
+            }
+        }
+    }
+
+    fn close_session(&mut self, now: Now, session: SessionId) {
+        let open = self.sessions.get(&session).map(Session::subscriptions).unwrap_or_default();
+        for (handle, _) in open {
+            self.detach(now, (session, handle));
+        }
+        self.sessions.remove(&session);
+    }
+
+    fn handle_written(&mut self, session: SessionId, total: u64) {
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        state.on_written(total);
+        if state.is_writable() {
+            for key in std::mem::take(&mut state.blocked) {
+                self.enqueue(key);
+            }
+        }
+    }
+
+    fn handle_credit(&mut self, session: SessionId, credit: Credit) {
+        let Some(key) = self.sessions.get(&session).and_then(|s| s.subscription(credit.handle)) else {
+            return;
+        };
+        let Some(active) = self.groups.subscription(key).and_then(|s| s.active.as_mut()) else { return };
+        let mine = active.receivers.iter_mut().find(|r| r.session == session && r.handle == credit.handle);
+        if let Some(receiver) = mine {
+            receiver.credit = receiver.credit.max(credit.total);
+        }
+        self.enqueue(key);
+    }
+
+    /// Acks of what a session was never given, or of an old handle, mean nothing and do nothing.
+    fn handle_ack(&mut self, now: Now, session: SessionId, ack: Ack) {
+        let Some(key) = self.sessions.get(&session).and_then(|s| s.subscription(ack.handle)) else { return };
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let subscription = &mut group.subscriptions[place];
+        let was_dirty = subscription.dirty;
+        let to = ack.to.min(subscription.ackable);
+        let delay_ms = (ack.delay_ms > 0).then_some(ack.delay_ms);
+        let failure =
+            Failure { settings: &group.settings, now: now.time, delay_ms, rejected: false, counted: true };
+        match ack.kind {
+            AckKind::Ack => subscription.ack(ack.from, ack.to),
+            AckKind::Nack => subscription.fail(ack.from, to, failure),
+            AckKind::Reject => subscription.fail(ack.from, to, Failure { rejected: true, ..failure }),
+            AckKind::Progress => {
+                let due = now.time.after_ms(group.settings.ack_wait_ms());
+                subscription.progress(ack.from, to, due);
+            }
+        }
+        let next_time = subscription.next_time();
+        let moved = subscription.dirty && !was_dirty;
+        if moved {
+            self.mark_dirty(now, key);
+        }
+        if let Some(at) = next_time {
+            self.timers.set_by(Timer::Subscription(key), at);
+        }
+        self.enqueue(key);
+    }
+
+    /// Does what waited for entries that are durable by now.
+    fn settle_durable(&mut self, now: Now) {
+        while let Some(waiting) = self.journal.next_done() {
+            match waiting {
+                Waiting::Run { group, end, count, put } => self.on_run_durable(group, end, count, put),
+                Waiting::Repeat(put) => self.finish_put(None, put),
+                Waiting::Answer { session, request, answer } => {
+                    self.effects.push_back(Effect::Answer { session, request, answer });
+                }
+                Waiting::Floor { group, consumed, release } => {
+                    if self.groups.get(group).is_some() {
+                        self.on_floor(group, consumed, release);
+                    } else {
+                        self.effects.push_back(Effect::Release { group, below: release });
+                    }
+                }
+            }
+        }
+        if !self.timers.is_set(Timer::Housekeeping) {
+            self.timers.set(Timer::Housekeeping, keeping::first_housekeeping(now.time));
+        }
+    }
+
+    fn on_run_durable(
+        &mut self,
+        number: GroupNumber,
+        end: crate::id::Index,
+        count: u32,
+        put: Option<WaitingPut>,
+    ) {
+        if let Some(group) = self.groups.get_mut(number) {
+            group.durable = end;
+            let books = &mut group.traffic().books;
+            books.unsynced -= u64::from(count);
+            books.accepted += u64::from(count);
+            self.enqueue_group(number);
+        }
+        if let Some(put) = put {
+            self.finish_put(Some((number, end)), put);
+        }
+    }
+
+    /// Answers a put, or lets it wait until its messages are consumed.
+    fn finish_put(&mut self, place: Option<(GroupNumber, crate::id::Index)>, put: WaitingPut) {
+        let WaitingPut { session, done, level } = put;
+        if level == AckLevel::Consumed
+            && let Some((number, end)) = place
+            && let Some(group) = self.groups.get_mut(number)
+            && group.owed() < end
+        {
+            group.traffic().consumed.push((end, session, done));
+            return;
+        }
+        self.effects.push_back(Effect::PutDone { session, done: PutDone { level, ..done } });
+    }
+}

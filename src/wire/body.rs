@@ -190,6 +190,9 @@ pub enum Request {
         /// At most so many.
         messages: u64,
     },
+    /// Answers when all that this session said of deliveries before is durable, so that
+    /// nothing of it comes again.
+    Sync,
     /// Where a subscription or queue lives.
     Locate {
         /// A group's or queue's name.

@@ -482,7 +482,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     /// When it is cut off.
-    pub fn skip(&mut self) -> Result<(), RunError> {
+    pub fn pass(&mut self) -> Result<(), RunError> {
         self.raw().map(|_| ())
     }
 

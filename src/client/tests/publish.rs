@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::relay::{Remote, ScriptedRelay, TakenPut, epoch, hello, soon};
+use super::relay::{Remote, ScriptedRelay, TakenPut, hello, soon};
 use crate::client::{Client, ClientError, Message, MessageId, Publisher, PublisherOptions};
 use crate::id::{ProducerId, ProducerSequence, RelayId, Sequence};
 use crate::wire::body::{self, Notice, Refusal, RefusalCode, RelayHello};
@@ -32,7 +32,7 @@ async fn a_put_gets_the_id_that_the_relay_gave_it() {
     assert!(put.head.transient);
     remote.done(&put, 42).await;
     let receipt = soon(ticket).await.unwrap();
-    let id = MessageId::new(RelayId::new("north").unwrap(), epoch(), "g".parse().unwrap(), Sequence(42));
+    let id = MessageId::new(RelayId::new("north").unwrap(), (3, 9), "g".parse().unwrap(), Sequence(42));
     assert_eq!((receipt.id, receipt.repeat), (Some(id), false));
 }
 
@@ -65,7 +65,7 @@ async fn a_put_without_an_answer_is_sent_again_byte_for_byte() {
         let receipt = soon(ticket).await.unwrap();
         assert!(receipt.repeat && receipt.id.is_none());
     }
-    assert_eq!(publisher.acked(), 3);
+    assert_eq!(publisher.answered(), ProducerSequence(4));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn what_is_put_while_there_is_no_connection_goes_with_the_next_one() {
     remote.open_group(4).await;
     let puts = remote.take_messages(3).await;
     assert_eq!(puts[0].first(), 1);
-    soon(publisher.wait_acked(last)).await.unwrap();
+    soon(publisher.wait_answered(last.unwrap())).await.unwrap();
     soon(publisher.close()).await.unwrap();
 }
 
@@ -102,14 +102,14 @@ async fn messages_behind_one_that_is_on_its_way_go_together_and_in_order() {
         next += put.count();
     }
     soon(publisher.flush()).await.unwrap();
-    assert_eq!(publisher.acked(), 5000);
+    assert_eq!(publisher.answered(), ProducerSequence(5001));
 }
 
 #[tokio::test]
 async fn a_run_is_not_larger_than_its_target_and_a_large_message_goes_alone() {
     let relay = ScriptedRelay::start().await;
     let (client, mut remote) = relay.client().await;
-    let options = PublisherOptions { max_run_bytes: 1000, ..PublisherOptions::default() };
+    let options = PublisherOptions { run_bytes: 1000, ..PublisherOptions::default() };
     let publisher = publisher_with(&client, &mut remote, options).await;
     let sizes = [600, 600, 5000, 10, 10];
     for size in sizes {
@@ -138,10 +138,11 @@ async fn a_refusal_is_told_to_the_ticket_or_kept() {
     let sequence = publisher.put_unacked("b").await.unwrap();
     let put = remote.put().await;
     refuse(&mut remote, put.head.put, RefusalCode::NoRoom).await;
-    soon(publisher.wait_acked(sequence)).await.unwrap_err();
-    assert_eq!((publisher.acked(), publisher.failed()), (2, 1));
+    soon(publisher.wait_answered(sequence)).await.unwrap();
+    soon(publisher.flush()).await.unwrap_err();
+    assert_eq!((publisher.answered(), publisher.failed()), (ProducerSequence(3), 1));
     let failures = publisher.failures();
-    assert_eq!((failures.len(), failures[0].first, failures[0].count), (1, 2, 1));
+    assert_eq!((failures.len(), failures[0].first.0, failures[0].count), (1, 2, 1));
     soon(publisher.flush()).await.unwrap();
 
     publisher.put_unacked("c").await.unwrap();
@@ -172,13 +173,13 @@ async fn a_full_window_waits_for_an_answer() {
     let options = PublisherOptions { window_messages: 2, ..PublisherOptions::default() };
     let publisher = publisher_with(&client, &mut remote, options).await;
     let message = Message::new("x");
-    assert_eq!(publisher.try_put(&message).unwrap(), Some(1));
-    assert_eq!(publisher.try_put(&message).unwrap(), Some(2));
-    assert_eq!(publisher.try_put(&message).unwrap(), None);
-    assert!(publisher.put_nowait("x").unwrap().is_none());
+    assert_eq!(publisher.try_put_unacked(&message).unwrap(), Some(ProducerSequence(1)));
+    assert!(publisher.try_put(&message).unwrap().is_some());
+    assert_eq!(publisher.try_put_unacked(&message).unwrap(), None);
+    assert!(publisher.try_put(&message).unwrap().is_none());
     let waiting = publisher.put_unacked("x");
     let (sequence, _) = tokio::join!(soon(waiting), remote.take_messages(3));
-    assert_eq!(sequence.unwrap(), 3);
+    assert_eq!(sequence.unwrap(), ProducerSequence(3));
 }
 
 #[tokio::test]
@@ -193,7 +194,7 @@ async fn the_session_has_no_more_bytes_without_an_answer_than_the_relay_allows()
     };
     let (client, mut remote) = tokio::join!(Client::connect_with(relay.options()), play);
     let client = client.unwrap();
-    let options = PublisherOptions { max_run_bytes: 1, ..PublisherOptions::default() };
+    let options = PublisherOptions { run_bytes: 1, ..PublisherOptions::default() };
     let publisher = publisher_with(&client, &mut remote, options).await;
     for _ in 0..3 {
         publisher.put_unacked(vec![0; 1300]).await.unwrap();
@@ -211,13 +212,13 @@ async fn options_go_into_the_head() {
     let (client, mut remote) = relay.client().await;
     let options = PublisherOptions {
         producer: Some(ProducerId(5)),
-        first: ProducerSequence(1042),
+        first_sequence: ProducerSequence(1042),
         level: AckLevel::Inserted,
         ..PublisherOptions::default()
     };
     let publisher = publisher_with(&client, &mut remote, options).await;
-    assert_eq!(publisher.acked(), 1041);
-    assert_eq!(publisher.put_unacked("a").await.unwrap(), 1042);
+    assert_eq!((publisher.answered(), publisher.producer()), (ProducerSequence(1042), ProducerId(5)));
+    assert_eq!(publisher.put_unacked("a").await.unwrap(), ProducerSequence(1042));
     let head = remote.put().await.head;
     assert_eq!(head.producer, Some((ProducerId(5), ProducerSequence(1042))));
     assert_eq!(head.lowest_unanswered, ProducerSequence(1042));

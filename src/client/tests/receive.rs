@@ -88,7 +88,7 @@ async fn credit_grows_to_the_window_once_messages_are_known_to_be_small() {
 }
 
 #[tokio::test]
-async fn a_gap_comes_in_its_place_and_is_acked_when_the_application_comes_back() {
+async fn a_gap_comes_in_its_place_and_is_acked_like_a_message() {
     let relay = ScriptedRelay::start().await;
     let (client, mut remote) = relay.client().await;
     let mut subscriber = subscriber(&client, &mut remote).await;
@@ -98,9 +98,13 @@ async fn a_gap_comes_in_its_place_and_is_acked_when_the_application_comes_back()
     remote.deliver(2, 5, &["b"]).await;
     assert_eq!(message(&mut subscriber).await.index, Index(1));
     let gap = soon(subscriber.next()).await.unwrap().unwrap();
-    assert!(matches!(gap, Delivery::Gap { from: Index(2), to: Index(5), cause: GapCause::Retention }));
-    assert_eq!(message(&mut subscriber).await.index, Index(5));
-    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 2, 5)]);
+    let Delivery::Gap(gap) = gap else { panic!("a gap comes next") };
+    assert_eq!((gap.from, gap.to, gap.cause), (from, to, cause));
+    let behind = message(&mut subscriber).await;
+    assert_eq!(behind.index, Index(5));
+    gap.ack();
+    behind.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 2, 6)]);
 }
 
 #[tokio::test]
@@ -207,21 +211,21 @@ async fn a_batch_takes_what_is_here_up_to_a_gap() {
     remote.notice(Notice::Gap { handle: 2, from, to, cause }).await;
     remote.deliver(2, 8, &["f"]).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let two = soon(subscriber.next_batch(2)).await.unwrap().unwrap();
-    let rest = soon(subscriber.next_batch(100)).await.unwrap().unwrap();
-    let behind = soon(subscriber.next_batch(100)).await.unwrap().unwrap();
+    let two = soon(subscriber.next_batch(2)).await.unwrap();
+    let rest = soon(subscriber.next_batch(100)).await.unwrap();
+    let behind = soon(subscriber.next_batch(100)).await.unwrap();
     let payloads = |batch: &crate::client::Batch| {
         batch.iter().map(|m| String::from_utf8(m.payload().to_vec()).unwrap()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!((payloads(&two), two.len()), ("a b".to_owned(), 2));
-    assert_eq!((payloads(&rest), rest.gap()), ("c d s:e".to_owned(), None));
+    assert_eq!((payloads(&rest), rest.gap().is_none()), ("c d s:e".to_owned(), true));
     assert_eq!((payloads(&behind), behind.gap().unwrap().from), ("f".to_owned(), Index(6)));
     let last = rest.iter().last().unwrap();
     assert_eq!((last.index(), last.subject(), last.id().sequence().0), (Index(5), Some("a/b"), 105));
     for batch in [&behind, &rest, &two] {
         batch.ack_all();
     }
-    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 6), (AckKind::Ack, 8, 9)]);
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 9)], "the gap too");
     assert_eq!(behind.into_messages()[0].index, Index(8));
 }
 
@@ -250,7 +254,7 @@ async fn close_sends_the_acks_waits_for_the_relay_and_detaches() {
     let play = async {
         let (acks, tag, request) = remote.request_behind_acks().await;
         assert_eq!(ranges(&acks), [(AckKind::Ack, 1, 2)]);
-        assert!(matches!(request, Request::SubscriptionShow { .. }));
+        assert_eq!(request, Request::Sync);
         remote.answer(tag, Ok(Reply::Done)).await;
         let (_, tag, request) = remote.request_behind_acks().await;
         assert_eq!(request, Request::Detach { handle: 2 });
@@ -300,10 +304,10 @@ async fn two_subscribers_of_one_client_get_their_own_messages() {
     let queue = client.queue("q".parse().unwrap(), SubscriberOptions::default());
     let play = async {
         let (_, tag, request) = remote.request_behind_acks().await;
-        assert!(matches!(request, Request::Attach { name: None, .. }));
+        assert!(matches!(request, Request::Attach { name: None, create: None, .. }));
         let name = "queue".parse().unwrap();
         remote
-            .answer(tag, Ok(Reply::SubscriptionHandle { handle: 3, name, created: false, window: 1 }))
+            .answer(tag, Ok(Reply::SubscriptionHandle { handle: 3, name, created: false, window: 1024 }))
             .await;
         assert_eq!(remote.credit().await[0].total, 16);
         remote.deliver(2, 1, &["one"]).await;
@@ -311,7 +315,78 @@ async fn two_subscribers_of_one_client_get_their_own_messages() {
     };
     let (two, ()) = tokio::join!(queue, play);
     let mut two = two.unwrap();
-    assert_eq!(two.name().unwrap().as_str(), "queue");
+    assert_eq!(two.name().as_str(), "queue");
     assert_eq!(&message(&mut two).await.payload[..], b"two");
     assert_eq!(&message(&mut one).await.payload[..], b"one");
+}
+
+#[tokio::test]
+async fn acks_that_were_sent_go_again_with_the_next_connection_until_they_are_durable() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a", "b", "c"]).await;
+    message(&mut subscriber).await.ack();
+    message(&mut subscriber).await.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 3)]);
+    message(&mut subscriber).await.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 3, 4)]);
+    drop(remote);
+    let mut remote = relay.accept().await;
+    remote.attach(5).await;
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 4)]);
+    let play = async {
+        let (_, tag, request) = remote.request_behind_acks().await;
+        assert_eq!(request, Request::Sync);
+        remote.answer(tag, Ok(Reply::Done)).await;
+    };
+    let (flushed, ()) = tokio::join!(soon(subscriber.flush_acks()), play);
+    flushed.unwrap();
+    drop(remote);
+    let mut remote = relay.accept().await;
+    remote.attach(5).await;
+    assert_eq!(remote.credit().await[0].total, 1024, "no acks come before it");
+}
+
+#[tokio::test]
+async fn a_flush_whose_answer_was_lost_begins_again_with_the_acks() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a"]).await;
+    message(&mut subscriber).await.ack();
+    let play = async {
+        let (acks, _, request) = remote.request_behind_acks().await;
+        assert_eq!((ranges(&acks), request), (vec![(AckKind::Ack, 1, 2)], Request::Sync));
+        drop(remote);
+        let mut remote = relay.accept().await;
+        remote.attach(2).await;
+        let (acks, tag, request) = remote.request_behind_acks().await;
+        assert_eq!((ranges(&acks), request), (vec![(AckKind::Ack, 1, 2)], Request::Sync));
+        remote.answer(tag, Ok(Reply::Done)).await;
+        remote
+    };
+    let (flushed, _remote) = tokio::join!(soon(subscriber.flush_acks()), play);
+    flushed.unwrap();
+}
+
+#[tokio::test]
+async fn no_more_comes_than_the_application_wants_in_all() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options = SubscriberOptions { total: Some(3), ..SubscriberOptions::default() };
+    let mut subscriber = subscriber_with(&client, &mut remote, options).await;
+    assert_eq!(remote.credit().await[0].total, 3);
+    remote.deliver(2, 1, &["a", "b"]).await;
+    message(&mut subscriber).await.ack();
+    drop(remote);
+    let mut remote = relay.accept().await;
+    remote.attach(2).await;
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 2)]);
+    assert_eq!(remote.credit().await[0].total, 2, "one of three was given");
+    remote.deliver(2, 2, &["b", "c"]).await;
+    message(&mut subscriber).await;
+    message(&mut subscriber).await;
+    assert!(subscriber.try_next().is_none());
+    assert!(remote.is_quiet(Duration::from_millis(30)).await, "nothing more is asked for");
 }

@@ -1,0 +1,178 @@
+//! Questions to the relay, and only the answer that fits.
+
+use std::time::Duration;
+
+use crate::client::{Backoff, Client, ClientError, ClientOptions};
+use crate::id::{GroupName, SubscriptionName};
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Books, GroupInfo, Location, Reply, Request, Status, SubscriptionInfo};
+
+use super::exit::Failure;
+
+/// How long an answer may take. A relay answers within one sync of its disk;
+/// one that takes this long hangs, and the user should know.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
+/// Names asked for at a time. An answer must fit into one control frame.
+const PAGE: u32 = 500;
+
+/// How long a lost connection is tried to be made again: a restart of the relay is
+/// waited for, and a script is not kept for ever.
+const RECONNECT_FOR: Duration = Duration::from_secs(60);
+
+/// Connects to the relay at `host:port`.
+///
+/// # Errors
+/// When nothing listens there, or something that is not a relay.
+pub async fn connect(address: &str) -> Result<Client, Failure> {
+    let reconnect = Backoff { give_up: Some(RECONNECT_FOR), ..Backoff::default() };
+    let name = "treecast".to_owned();
+    Ok(Client::connect_with(ClientOptions { name, reconnect, ..ClientOptions::new(address) }).await?)
+}
+
+/// Asks.
+///
+/// # Errors
+/// When the relay refuses, is gone, or does not answer within half a minute.
+pub async fn ask(client: &Client, request: Request) -> Result<Reply, Failure> {
+    match tokio::time::timeout(ANSWER_WAIT, client.request(request)).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Failure::Deadline("the relay did not answer within 30 s")),
+    }
+}
+
+/// Asks for something to be done.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn done(client: &Client, request: Request) -> Result<(), Failure> {
+    let Reply::Done = ask(client, request).await? else { return Err(unexpected("that it is done")) };
+    Ok(())
+}
+
+/// All of one group.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn group(client: &Client, group: &GroupName) -> Result<GroupInfo, Failure> {
+    let Reply::Group(info) = ask(client, Request::GroupShow { group: group.clone() }).await? else {
+        return Err(unexpected("a group"));
+    };
+    Ok(info)
+}
+
+/// The page of groups behind one of them; empty behind the last.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn groups(
+    client: &Client,
+    prefix: &str,
+    after: Option<GroupName>,
+) -> Result<Vec<GroupInfo>, Failure> {
+    let request = Request::GroupList { prefix: prefix.to_owned(), after, limit: PAGE };
+    let Reply::Groups(groups) = ask(client, request).await? else {
+        return Err(unexpected("groups"));
+    };
+    Ok(groups)
+}
+
+/// Every group whose name begins with `prefix`.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn all_groups(client: &Client, prefix: &str) -> Result<Vec<GroupInfo>, Failure> {
+    let mut all: Vec<GroupInfo> = Vec::new();
+    loop {
+        let page = groups(client, prefix, all.last().map(|last| last.name.clone())).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// Every subscription of a group.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn subscriptions(client: &Client, group: &GroupName) -> Result<Vec<SubscriptionInfo>, Failure> {
+    let mut all: Vec<SubscriptionInfo> = Vec::new();
+    loop {
+        let after = all.last().map(|last| last.name.clone());
+        let request = Request::SubscriptionList { group: group.clone(), after, limit: PAGE };
+        let Reply::Subscriptions(page) = ask(client, request).await? else {
+            return Err(unexpected("subscriptions"));
+        };
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// All of one subscription.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn subscription(
+    client: &Client,
+    group: &GroupName,
+    name: &SubscriptionName,
+) -> Result<SubscriptionInfo, Failure> {
+    let request = Request::SubscriptionShow { group: group.clone(), name: name.clone() };
+    let Reply::Subscription(info) = ask(client, request).await? else {
+        return Err(unexpected("a subscription"));
+    };
+    Ok(info)
+}
+
+/// Makes a group or a queue.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn create(
+    client: &Client,
+    group: GroupName,
+    settings: GroupSettings,
+    queue: bool,
+) -> Result<(), Failure> {
+    done(client, Request::GroupCreate { group, settings, queue }).await
+}
+
+/// Where a name lives.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn locations(client: &Client, group: GroupName) -> Result<Vec<Location>, Failure> {
+    let Reply::Located(locations) = ask(client, Request::Locate { group }).await? else {
+        return Err(unexpected("locations"));
+    };
+    Ok(locations)
+}
+
+/// The relay's health.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn status(client: &Client) -> Result<Status, Failure> {
+    let Reply::Status(status) = ask(client, Request::Status).await? else {
+        return Err(unexpected("its status"));
+    };
+    Ok(*status)
+}
+
+/// The accounts of a group, or of all.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn books(client: &Client, group: Option<GroupName>) -> Result<Books, Failure> {
+    let Reply::Books(books) = ask(client, Request::Books { group }).await? else {
+        return Err(unexpected("its books"));
+    };
+    Ok(*books)
+}
+
+fn unexpected(wanted: &str) -> Failure {
+    Failure::Client(ClientError::Protocol(format!("the relay's answer is not {wanted}")))
+}

@@ -1,0 +1,80 @@
+//! A beat at a fixed rate, exact to some microseconds: the runtime's own timer
+//! counts in milliseconds, which is longer than what is measured here.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+
+/// Beats since it was started.
+#[derive(Debug)]
+pub(super) struct Pace {
+    timer: AsyncFd<OwnedFd>,
+    interval: Duration,
+}
+
+impl Pace {
+    /// Beats so many times a second; the first one is due after one interval.
+    pub(super) fn start(per_second: f64) -> io::Result<Self> {
+        let interval = Duration::from_secs_f64(1.0 / per_second.max(1e-3)).max(Duration::from_nanos(1));
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let spec = Timespec {
+            tv_sec: i64::try_from(interval.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(interval.subsec_nanos()),
+        };
+        timerfd_settime(
+            &timer,
+            TimerfdTimerFlags::empty(),
+            &Itimerspec { it_interval: spec, it_value: spec },
+        )?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an owned descriptor stays open as long as it is watched"
+        )]
+        let timer = AsyncFd::new(timer)?;
+        Ok(Self { timer, interval })
+    }
+
+    /// Nanoseconds between two beats.
+    pub(super) fn interval_ns(&self) -> u64 {
+        u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// How many beats were due since the last call: at least one. A caller
+    /// that was away for a while is told of all that it missed.
+    pub(super) async fn beats(&self) -> io::Result<u64> {
+        loop {
+            let mut guard = self.timer.readable().await?;
+            let mut count = [0; 8];
+            match guard.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut count)?)) {
+                Ok(read) => {
+                    read?;
+                    return Ok(u64::from_ne_bytes(count));
+                }
+                Err(_not_yet) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn missed_beats_are_made_up_for() {
+        let pace = Pace::start(1000.0).unwrap();
+        assert_eq!(pace.interval_ns(), 1_000_000);
+        let mut beats = 0;
+        while beats < 10 {
+            beats += pace.beats().await.unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(pace.beats().await.unwrap() >= 4);
+    }
+}

@@ -1,0 +1,198 @@
+//! `treecast group`: groups and their settings.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::id::GroupName;
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{GroupInfo, Request};
+
+use super::ask;
+use super::exit::Failure;
+use super::human;
+use super::out::Context;
+use super::settings::{self, Field, SettingsArgs};
+use super::table::{Facts, Side, Table};
+
+/// What to do with groups.
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Make a group; one that is only put to is made by the first put
+    #[command(after_help = "Examples:\n  treecast group create orders --history-age 7d\n  \
+        treecast group create alarms --ttl 1h --max-deliver 5 --backoff 1s,10s,1m --dead-letter alarms/dead")]
+    Create(CreateArgs),
+    /// Change some settings of a group; the others stay
+    #[command(after_help = "Examples:\n  treecast group set orders --max-bytes 10GiB\n  \
+        treecast group set orders --unset max-bytes")]
+    Set(SetArgs),
+    /// List groups and queues
+    List {
+        /// Only those whose name begins so
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+    /// Tell all of one group
+    Show {
+        /// The group
+        group: GroupName,
+    },
+    /// Remove a group with its subscriptions and backlogs
+    Remove {
+        /// The group
+        group: GroupName,
+    },
+}
+
+/// Arguments of `group create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// The group
+    pub group: GroupName,
+    /// Its settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Arguments of `group set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// The group or queue
+    pub group: GroupName,
+    /// Take a setting back to its default; may be repeated
+    #[arg(long, value_enum, value_name = "SETTING", hide_possible_values = true)]
+    pub unset: Vec<Field>,
+    /// Settings to change.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When the relay refuses or is not there.
+pub async fn run(command: GroupCommand, context: &mut Context) -> Result<(), Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    match command {
+        GroupCommand::Create(CreateArgs { group, settings }) => {
+            let mut wanted = GroupSettings::default();
+            settings.apply(&mut wanted);
+            ask::create(&client, group.clone(), wanted, false).await?;
+            show(&ask::group(&client, &group).await?, context)
+        }
+        GroupCommand::Set(args) => set(&client, args, context).await,
+        GroupCommand::List { prefix } => {
+            let all = ask::all_groups(&client, &prefix).await?;
+            list(&all, context)
+        }
+        GroupCommand::Show { group } => show(&ask::group(&client, &group).await?, context),
+        GroupCommand::Remove { group } => remove(&client, group, context).await,
+    }
+}
+
+/// Two operators who change different settings at the same moment may undo
+/// each other: the relay is told all settings at once, and the later one wins.
+async fn set(client: &Client, args: SetArgs, context: &mut Context) -> Result<(), Failure> {
+    let SetArgs { group, unset, settings } = args;
+    let mut wanted = ask::group(client, &group).await?.settings;
+    unset.iter().for_each(|field| field.unset(&mut wanted));
+    settings.apply(&mut wanted);
+    ask::done(client, Request::GroupSet { group: group.clone(), settings: wanted }).await?;
+    show(&ask::group(client, &group).await?, context)
+}
+
+/// Removes a group or a queue.
+pub(super) async fn remove(client: &Client, group: GroupName, context: &mut Context) -> Result<(), Failure> {
+    let removed = json!({ "removed": { "group": group } });
+    ask::done(client, Request::GroupRemove { group: group.clone() }).await?;
+    if context.is_text() {
+        context.notes.note(format_args!("{group} is removed with its subscriptions and backlogs"));
+        return Ok(());
+    }
+    Ok(context.out.json(&removed)?)
+}
+
+/// A table of groups and queues.
+pub(super) fn list(all: &[GroupInfo], context: &mut Context) -> Result<(), Failure> {
+    if !context.is_text() {
+        return Ok(all.iter().try_for_each(|info| context.out.json(&to_json(info)))?);
+    }
+    if all.is_empty() {
+        context.notes.note("there are none");
+    }
+    let mut table = Table::new(&[
+        ("NAME", Side::Left),
+        ("KIND", Side::Left),
+        ("KEPT", Side::Right),
+        ("SIZE", Side::Right),
+        ("SUBSCRIPTIONS", Side::Right),
+    ]);
+    for info in all {
+        table.row(vec![
+            info.name.to_string(),
+            kind(info).to_owned(),
+            human::count(kept(info)),
+            human::bytes(info.bytes),
+            human::count(info.subscriptions),
+        ]);
+    }
+    Ok(table.write(&mut context.out)?)
+}
+
+fn show(info: &GroupInfo, context: &mut Context) -> Result<(), Failure> {
+    if !context.is_text() {
+        return Ok(context.out.json(&to_json(info))?);
+    }
+    let facts = facts(info);
+    Ok(facts.write(&mut context.out)?)
+}
+
+/// All of a group, for people.
+pub(super) fn facts(info: &GroupInfo) -> Facts {
+    let mut facts = Facts::default();
+    facts.add(kind(info), info.name.as_str());
+    facts.add("kept", format!("{} messages, {}", human::count(kept(info)), human::bytes(info.bytes)));
+    facts.add("positions", format!("{} to before {}", info.low, info.next));
+    facts.add("subscriptions", human::count(info.subscriptions));
+    for stream in &info.streams {
+        let ended = if stream.sealed { ", ended" } else { "" };
+        let text =
+            format!("from {}, boot {}, last {}{ended}", stream.origin, stream.epoch.counter, stream.last);
+        facts.add(format!("stream {}", stream.number), text);
+    }
+    settings::add_facts(&info.settings, &mut facts);
+    facts
+}
+
+fn kind(info: &GroupInfo) -> &'static str {
+    if info.queue { "queue" } else { "group" }
+}
+
+fn kept(info: &GroupInfo) -> u64 {
+    info.next.0.saturating_sub(info.low.0)
+}
+
+/// All of a group, for programs.
+pub(super) fn to_json(info: &GroupInfo) -> Value {
+    let streams = info.streams.iter().map(|stream| {
+        json!({
+            "number": stream.number,
+            "origin": stream.origin,
+            "boot": stream.epoch.counter,
+            "storage": stream.epoch.storage.to_string(),
+            "last": stream.last,
+            "sealed": stream.sealed,
+        })
+    });
+    json!({
+        "name": info.name,
+        "kind": kind(info),
+        "low": info.low,
+        "next": info.next,
+        "kept": kept(info),
+        "bytes": info.bytes,
+        "subscriptions": info.subscriptions,
+        "streams": streams.collect::<Vec<_>>(),
+        "settings": info.settings,
+    })
+}

@@ -1,0 +1,271 @@
+//! `treecast log`: looks into a data directory, without changing it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::id::GroupNumber;
+use crate::log::disk::DiskStorage;
+use crate::log::inspect::{self, Report, SegmentReport};
+use crate::log::storage::Storage;
+use crate::log::{EntryNumber, LogError, Replayed};
+use crate::wire::run::RunKind;
+
+use super::exit::Failure;
+use super::human;
+use super::out::Context;
+use super::table::{Side, Table};
+use super::values;
+
+/// What to do with a data directory.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Read all of a log, and check every hash
+    #[command(after_help = "Only reads, also while a relay uses the directory.\n\
+        The exit code is 1 when something is damaged, 65 when there is no log.")]
+    Check(DirArgs),
+    /// Read all of a log slowly, beside other work, and check every hash
+    #[command(
+        after_help = "Only reads, also while a relay uses the directory; a running relay does the same\n\
+        once an hour by itself. The exit code is 1 when something is damaged, 65 when there is no log."
+    )]
+    Scrub(ScrubArgs),
+    /// Write the entries of a log, in order: what they are, not what messages say
+    #[command(after_help = "Only reads, also while a relay uses the directory.")]
+    Dump(DumpArgs),
+}
+
+/// A data directory.
+#[derive(Debug, Args)]
+pub struct DirArgs {
+    /// The data directory of a relay
+    pub dir: PathBuf,
+}
+
+/// Arguments of `log scrub`.
+#[derive(Debug, Args)]
+pub struct ScrubArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub dir: DirArgs,
+    /// How much is read in a second at the most
+    #[arg(long, value_name = "RATE", default_value = "16MiB/s", value_parser = rate)]
+    pub rate: u64,
+}
+
+/// Arguments of `log dump`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub dir: DirArgs,
+    /// Only entries from this number on
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub from: u64,
+    /// Only runs of the group with this number
+    #[arg(long, value_name = "N")]
+    pub group: Option<u32>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When the directory cannot be read, or something in it is damaged.
+pub fn run(command: LogCommand, context: &mut Context) -> Result<(), Failure> {
+    match command {
+        LogCommand::Check(args) => check(&args.dir, &mut |_| {}, context),
+        LogCommand::Scrub(args) => scrub(&args, context),
+        LogCommand::Dump(args) => dump(&args, context),
+    }
+}
+
+fn open(dir: &Path, context: &Context) -> Result<DiskStorage, Failure> {
+    let failure = |source| Failure::File { what: "open", path: dir.to_owned(), source };
+    let storage = DiskStorage::open_read_only(dir).map_err(failure)?;
+    if let Some(holder) = storage.holder() {
+        context.notes.note(format_args!(
+            "process {holder} uses the directory: its newest entries may be missing here"
+        ));
+    }
+    Ok(storage)
+}
+
+fn unreadable(error: LogError) -> Failure {
+    Failure::Input(error.to_string())
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    match values::rate(text)? {
+        0 => Err("it is 0, must be 1B/s or more".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
+fn scrub(args: &ScrubArgs, context: &mut Context) -> Result<(), Failure> {
+    let (begun, mut bytes) = (Instant::now(), 0);
+    let mut pace = |read: u64| {
+        bytes += read;
+        let due = Duration::from_secs_f64(bytes as f64 / args.rate as f64);
+        let ahead = due.saturating_sub(begun.elapsed());
+        if ahead >= Duration::from_millis(10) {
+            std::thread::sleep(ahead);
+        }
+    };
+    check(&args.dir.dir, &mut pace, context)
+}
+
+fn check(dir: &Path, pace: &mut dyn FnMut(u64), context: &mut Context) -> Result<(), Failure> {
+    let storage = open(dir, context)?;
+    let report = inspect::scrub(&storage, pace).map_err(unreadable)?;
+    if context.is_text() {
+        check_text(&report, context)?;
+    } else {
+        context.out.json(&check_json(&report))?;
+    }
+    if is_damaged(&report) { Err(Failure::Check("the log is damaged".to_owned())) } else { Ok(()) }
+}
+
+/// A torn end and a missing footer are what a crash leaves; damage is something else.
+fn is_damaged(report: &Report) -> bool {
+    report.segments.iter().any(|segment| !segment.damaged.is_empty() || !segment.lost.is_empty())
+}
+
+fn check_text(report: &Report, context: &mut Context) -> Result<(), Failure> {
+    let mut table = Table::new(&[
+        ("SEGMENT", Side::Left),
+        ("ENTRIES", Side::Left),
+        ("SIZE", Side::Right),
+        ("RUNS", Side::Right),
+        ("GROUPS", Side::Right),
+        ("STATE", Side::Left),
+    ]);
+    for segment in &report.segments {
+        table.row(vec![
+            segment.name.clone(),
+            format!("{} to {}", segment.entries.0, segment.entries.1),
+            human::bytes(segment.bytes),
+            human::count(segment.runs as u64),
+            human::count(segment.groups as u64),
+            state(segment).to_owned(),
+        ]);
+    }
+    table.write(&mut context.out)?;
+    let stopped = if report.clean { "stopped cleanly" } else { "not stopped cleanly" };
+    context.out.line(format_args!(
+        "storage {}, boot {}, {stopped}; snapshot up to entry {}; {} spare segments",
+        report.epoch.storage, report.epoch.counter, report.snapshot_covers, report.spare_segments
+    ))?;
+    report.problems.iter().for_each(|problem| context.notes.warning(problem));
+    Ok(())
+}
+
+fn state(segment: &SegmentReport) -> &'static str {
+    match (segment.damaged.is_empty() && segment.lost.is_empty(), segment.has_footer) {
+        (false, _) => "DAMAGED",
+        (true, true) => "whole",
+        (true, false) if segment.torn_bytes > 0 => "open, torn end",
+        (true, false) => "open",
+    }
+}
+
+fn check_json(report: &Report) -> Value {
+    let segments = report.segments.iter().map(|segment| {
+        let damaged = segment.damaged.iter();
+        json!({
+            "name": segment.name,
+            "blocks": [segment.blocks.0, segment.blocks.1],
+            "entries": [segment.entries.0, segment.entries.1],
+            "bytes": segment.bytes,
+            "runs": segment.runs,
+            "groups": segment.groups,
+            "footer": segment.has_footer,
+            "damaged": damaged
+                .map(|(group, from, to)| json!({ "group": group, "from": from, "to": to }))
+                .collect::<Vec<_>>(),
+            "lost": segment.lost,
+            "torn_bytes": segment.torn_bytes,
+        })
+    });
+    json!({
+        "storage": report.epoch.storage.to_string(),
+        "boot": report.epoch.counter,
+        "clean": report.clean,
+        "damaged": is_damaged(report),
+        "snapshot_covers": report.snapshot_covers,
+        "spare_segments": report.spare_segments,
+        "segments": segments.collect::<Vec<_>>(),
+        "problems": report.problems,
+    })
+}
+
+fn dump(args: &DumpArgs, context: &mut Context) -> Result<(), Failure> {
+    let storage = open(&args.dir.dir, context)?;
+    let mut written = Ok(());
+    let report = inspect::dump(&storage, &mut |number, entry| {
+        if written.is_ok() && number.0 >= args.from && is_wanted(&entry, args.group) {
+            written = write_entry(number, &entry, context);
+        }
+    });
+    written?;
+    let report = report.map_err(unreadable)?;
+    report.problems.iter().for_each(|problem| context.notes.warning(problem));
+    Ok(())
+}
+
+fn is_wanted(entry: &Replayed, wanted: Option<u32>) -> bool {
+    match (entry, wanted) {
+        (_, None) => true,
+        (Replayed::Run { group, .. }, Some(wanted)) => *group == GroupNumber(wanted),
+        (Replayed::State(_), Some(_)) => false,
+    }
+}
+
+fn write_entry(number: EntryNumber, entry: &Replayed, context: &mut Context) -> std::io::Result<()> {
+    match entry {
+        Replayed::State(bytes) => {
+            let value = json!({ "entry": number, "kind": "state", "bytes": bytes.len() });
+            if context.is_text() {
+                context.out.line(format_args!("{number}  state  {} B", bytes.len()))
+            } else {
+                context.out.json(&value)
+            }
+        }
+        Replayed::Run { group, stream, first_index, arrived, header, .. } => {
+            let kind = kind_word(header.kind);
+            if context.is_text() {
+                return context.out.line(format_args!(
+                    "{number}  {kind}  group {group}, stream {stream}, {} records from sequence {} at index \
+                     {first_index}, {} B, {}",
+                    header.count,
+                    header.first,
+                    header.body_bytes,
+                    human::timestamp(*arrived),
+                ));
+            }
+            context.out.json(&json!({
+                "entry": number,
+                "kind": kind,
+                "group": group,
+                "stream": stream,
+                "first_index": first_index,
+                "first_sequence": header.first,
+                "records": header.count,
+                "bytes": header.body_bytes,
+                "arrived": human::timestamp(*arrived),
+                "accepted": human::timestamp(header.accepted),
+            }))
+        }
+    }
+}
+
+fn kind_word(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Data => "data",
+        RunKind::Mark => "mark",
+        RunKind::Genesis => "genesis",
+        RunKind::Seal => "seal",
+        RunKind::Loss => "loss",
+    }
+}

@@ -1,0 +1,238 @@
+//! `treecast put`: messages into a group or queue.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
+use crate::id::{GroupName, ProducerId, ProducerSequence};
+use crate::wire::frame::AckLevel;
+
+use super::ask;
+use super::exit::Failure;
+use super::human;
+use super::input::{self, Lines};
+use super::out::Context;
+use super::values::{self, HeaderPair, Millis};
+
+/// Arguments of `put`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  treecast put news 'hello'\n  \
+    treecast put photos --file cat.jpg --subject eu/de --header type=image/jpeg\n  \
+    tail -f app.log | treecast put logs --lines\n  \
+    treecast put orders --file order.json --producer shop-7 --sequence 1042\n\n\
+    Prints the message's id. A group that does not exist is made.")]
+pub struct PutArgs {
+    /// The group or queue
+    pub group: GroupName,
+    /// The message
+    #[arg(required_unless_present_any = ["file", "lines"])]
+    pub text: Option<OsString>,
+    /// Take the message from a file; `-` is standard input
+    #[arg(long, short, value_name = "FILE", conflicts_with = "text")]
+    pub file: Option<PathBuf>,
+    /// One message a line, from standard input or from --file
+    #[arg(long, conflicts_with = "text")]
+    pub lines: bool,
+    /// When the put counts as done
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "accepted")]
+    pub ack: Ack,
+    /// How long to wait for that; with --lines: how long without any progress
+    #[arg(long, value_name = "DURATION", value_parser = values::millis, default_value = "30s")]
+    pub deadline: Millis,
+    /// After this time the message is of no use any more
+    #[arg(long, value_name = "DURATION", value_parser = values::millis)]
+    pub ttl: Option<Millis>,
+    /// The key inside the group that filters look at, like `eu/de/berlin`
+    #[arg(long, value_parser = values::subject)]
+    pub subject: Option<String>,
+    /// A header; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::header)]
+    pub header: Vec<HeaderPair>,
+    /// Makes a retry safe: the same producer and sequence are inserted once
+    #[arg(long, value_name = "NAME", requires = "sequence")]
+    pub producer: Option<String>,
+    /// The message's number at the producer, counted up from 1; with --lines: that of the first line
+    #[arg(long, value_name = "N", requires = "producer", value_parser = values::positive)]
+    pub sequence: Option<u64>,
+}
+
+/// When a put counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ack {
+    /// It is on the relay's disk
+    Accepted,
+    /// It is in the backlog of every relay that has subscriptions
+    Inserted,
+    /// Every subscription has acked it
+    Consumed,
+}
+
+impl Ack {
+    fn level(self) -> AckLevel {
+        match self {
+            Self::Accepted => AckLevel::Accepted,
+            Self::Inserted => AckLevel::Inserted,
+            Self::Consumed => AckLevel::Consumed,
+        }
+    }
+}
+
+impl PutArgs {
+    /// The input of `--lines`.
+    fn lines_from(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new("-"))
+    }
+
+    fn whole_payload(&self) -> Result<Bytes, Failure> {
+        match (&self.text, &self.file) {
+            (Some(text), _) => Ok(text.clone().into_vec().into()),
+            (None, Some(file)) => input::whole(file),
+            (None, None) => Err(Failure::Usage("no message: write TEXT, --file or --lines".to_owned())),
+        }
+    }
+
+    fn message(&self, payload: Bytes) -> Message {
+        let mut message = Message::new(payload);
+        if let Some(subject) = &self.subject {
+            message = message.subject(subject);
+        }
+        if let Some(ttl) = self.ttl {
+            message = message.ttl(ttl.duration());
+        }
+        self.header
+            .iter()
+            .fold(message, |message, HeaderPair { key, value }| message.header(key, value.clone()))
+    }
+}
+
+/// A publisher, and the connection that it lives on.
+struct Sender {
+    publisher: Publisher,
+    _client: Client,
+}
+
+/// Puts.
+///
+/// # Errors
+/// When the input cannot be read, the relay refuses or is not there, or the deadline passes.
+pub async fn run(args: PutArgs, context: &mut Context) -> Result<(), Failure> {
+    if args.lines { put_lines(&args, context).await } else { put_one(&args, context).await }
+}
+
+async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    let options = PublisherOptions {
+        producer: args.producer.as_deref().map(ProducerId::from_name),
+        first_sequence: ProducerSequence(args.sequence.unwrap_or(1)),
+        level: args.ack.level(),
+        ..PublisherOptions::default()
+    };
+    let publisher = client.publisher(args.group.clone(), options).await?;
+    Ok(Sender { publisher, _client: client })
+}
+
+async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
+    // Read first: a bad file is told without a relay, too.
+    let payload = args.whole_payload()?;
+    let Sender { publisher, _client } = connect(args, context).await?;
+    let put = async { publisher.put(args.message(payload)).await?.await };
+    let receipt = within(args.deadline, put).await?;
+    if context.is_text() {
+        match &receipt.id {
+            Some(id) => context.out.line(id)?,
+            None => context.notes.note("a repeat: it had been taken before, and was not inserted again"),
+        }
+    } else {
+        let value = json!({
+            "id": receipt.id.as_ref().map(ToString::to_string),
+            "group": args.group,
+            "repeat": receipt.repeat,
+        });
+        context.out.json(&value)?;
+    }
+    Ok(publisher.close().await?)
+}
+
+async fn within<T>(
+    deadline: Millis,
+    put: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(deadline.duration(), put).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Failure::Deadline("the relay has not confirmed it; it may still come to be")),
+    }
+}
+
+async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
+    let mut lines = Lines::open(args.lines_from())?;
+    let Sender { publisher, _client } = connect(args, context).await?;
+    let progress = progress_bar(input::size(args.lines_from()), context);
+    let begun = Instant::now();
+    let (mut messages, mut bytes, mut last) = (0, 0, ProducerSequence::default());
+    while let Some(batch) = lines.next().await {
+        for line in batch? {
+            messages += 1;
+            bytes += line.len() as u64;
+            last = within(args.deadline, publisher.put_unacked(args.message(line))).await?;
+        }
+        check(&publisher, args, context)?;
+        progress.set_position(if progress.length().is_some() { bytes + messages } else { messages });
+    }
+    // In steps, so that the deadline counts from the last progress.
+    while publisher.answered() <= last {
+        let step = ProducerSequence((publisher.answered().0 + ACKED_STEP).min(last.0));
+        within(args.deadline, publisher.wait_answered(step)).await?;
+    }
+    check(&publisher, args, context)?;
+    progress.finish_and_clear();
+    if !context.is_text() {
+        let value = json!({ "group": args.group, "messages": messages, "bytes": bytes });
+        return Ok(context.out.json(&value)?);
+    }
+    let took = begun.elapsed();
+    let rate = messages as f64 / took.as_secs_f64().max(1e-9);
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    context.notes.note(format_args!(
+        "{} messages, {}, in {}: {} a second",
+        human::count(messages),
+        human::bytes(bytes),
+        human::millis(millis),
+        human::count(rate.round() as u64),
+    ));
+    Ok(())
+}
+
+/// Stops at the first refusal, and tells which line it was.
+fn check(publisher: &Publisher, args: &PutArgs, context: &Context) -> Result<(), Failure> {
+    let Some(failure) = publisher.failures().into_iter().next() else { return Ok(()) };
+    let line = failure.first.0 - args.sequence.unwrap_or(1) + 1;
+    context.notes.note(format_args!(
+        "line {line} was refused, with {} behind it; later ones may have been taken",
+        human::count(u64::from(failure.count) - 1)
+    ));
+    Err(failure.error.into())
+}
+
+/// Messages between two looks at the deadline while the last ones are being confirmed.
+const ACKED_STEP: u64 = 1000;
+
+/// On standard error, and only when somebody looks: with its end when the input has one.
+fn progress_bar(size: Option<u64>, context: &Context) -> ProgressBar {
+    if !context.notes.is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match size {
+        Some(size) => (ProgressBar::new(size), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
+        None => (ProgressBar::no_length(), "{spinner} {human_pos} messages {per_sec}"),
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    bar.with_style(style)
+}

@@ -1,0 +1,95 @@
+//! `treecast queue`: point-to-point queues, each a group with one shared backlog.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::client::Client;
+use crate::id::GroupName;
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::GroupInfo;
+
+use super::exit::Failure;
+use super::group::{self, CreateArgs};
+use super::out::Context;
+use super::{ask, subscription};
+
+/// What to do with queues.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once, from the command line")]
+pub enum QueueCommand {
+    /// Make a queue; its home is the relay that makes it
+    #[command(
+        after_help = "Examples:\n  treecast queue create jobs --max-deliver 3 --dead-letter jobs/dead\n  \
+        treecast put jobs 'resize 17.png'\n  treecast notify jobs --exec 'sh work.sh'"
+    )]
+    Create(CreateArgs),
+    /// List queues
+    List {
+        /// Only those whose name begins so
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+    /// Tell all of one queue
+    Show {
+        /// The queue
+        queue: GroupName,
+    },
+    /// Remove a queue with its backlog
+    Remove {
+        /// The queue
+        queue: GroupName,
+    },
+}
+
+/// Does it.
+///
+/// # Errors
+/// When the relay refuses or is not there.
+pub async fn run(command: QueueCommand, context: &mut Context) -> Result<(), Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    match command {
+        QueueCommand::Create(CreateArgs { group, settings }) => {
+            let mut wanted = GroupSettings::default();
+            settings.apply(&mut wanted);
+            ask::create(&client, group.clone(), wanted, true).await?;
+            show(&client, &queue(&client, &group).await?, context).await
+        }
+        QueueCommand::List { prefix } => {
+            let mut all = ask::all_groups(&client, &prefix).await?;
+            all.retain(|info| info.queue);
+            group::list(&all, context)
+        }
+        QueueCommand::Show { queue: name } => show(&client, &queue(&client, &name).await?, context).await,
+        QueueCommand::Remove { queue: name } => {
+            // A group of that name is not removed by mistake.
+            queue(&client, &name).await?;
+            group::remove(&client, name, context).await
+        }
+    }
+}
+
+async fn queue(client: &Client, name: &GroupName) -> Result<GroupInfo, Failure> {
+    let info = ask::group(client, name).await?;
+    if info.queue {
+        return Ok(info);
+    }
+    Err(Failure::Missing(format!("{name} is a group, not a queue; `treecast group` is for groups")))
+}
+
+async fn show(client: &Client, info: &GroupInfo, context: &mut Context) -> Result<(), Failure> {
+    let subscriptions = ask::subscriptions(client, &info.name).await?;
+    if !context.is_text() {
+        let mut value = group::to_json(info);
+        if let (Some(fields), Some(one)) = (value.as_object_mut(), subscriptions.first()) {
+            fields.insert("home".to_owned(), json!(one.home));
+            fields.insert("backlog".to_owned(), subscription::to_json(one));
+        }
+        return Ok(context.out.json(&value)?);
+    }
+    group::facts(info).write(&mut context.out)?;
+    for one in &subscriptions {
+        context.out.line("")?;
+        subscription::facts(one).write(&mut context.out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! `treecast get`, `poll` and `notify`: messages out of a subscription or queue.
+//!
+//! A message is acked only when whoever reads our output has it: what is
+//! printed is flushed first, and a command must have ended well.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::{sleep, timeout};
+
+use crate::client::{Batch, Client, Gap, Received, Subscriber, SubscriberOptions};
+use crate::id::{GroupName, SubscriptionName};
+use crate::limits;
+
+use super::ask;
+use super::exec;
+use super::exit::Failure;
+use super::message::{self, FormatArgs, Shown};
+use super::out::Context;
+use super::stop::Stop;
+use super::subscription::SpecArgs;
+use super::values::{self, Millis};
+
+/// Messages taken at a time where no number is given: enough that the cost of
+/// a write and an ack vanishes.
+const BATCH: usize = 256;
+
+/// How often the relay is told that a command is still at work: well within any sensible wait for an ack.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// From where messages are taken.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// The group or queue
+    pub group: GroupName,
+    /// The durable subscription; made when it does not exist. A queue needs none
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<SubscriptionName>,
+    /// Do not make the subscription: it must exist
+    #[arg(long)]
+    pub existing: bool,
+    /// How payloads are written.
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// How it is made. Last, since its heading holds for all that follows.
+    #[command(flatten, next_help_heading = "When the subscription is made")]
+    pub spec: SpecArgs,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  treecast get news --as me\n  treecast get news --as me -n 10 --wait 30s\n  \
+    treecast get jobs --output json\n\n\
+    Each message is acked after it was written. Exit code 124: --wait was over first."
+)]
+pub struct GetArgs {
+    /// How many messages
+    #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
+    pub count: u64,
+    /// Wait at most so long for all of them [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = values::millis)]
+    pub wait: Option<Millis>,
+    /// From where.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// Arguments of `poll`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  treecast poll news --as me || echo 'nothing new'\n  \
+    treecast poll jobs -n 100 --output json\n\n\
+    Each message is acked after it was written. Exit code 3: nothing was there.")]
+pub struct PollArgs {
+    /// At most so many messages
+    #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
+    pub count: u64,
+    /// From where.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// Arguments of `notify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  treecast notify news --as me\n  \
+    treecast notify jobs --exec 'convert - out/$TREECAST_ID.png'\n\n\
+    CMD is run by `sh -c` for one message at a time, with the payload on its standard input and\n\
+    TREECAST_ID, TREECAST_GROUP, TREECAST_SUBJECT, TREECAST_ATTEMPT and TREECAST_ACCEPTED in its\n\
+    environment. A message is acked when CMD exits with 0, else delivered again later.")]
+pub struct NotifyArgs {
+    /// Run a shell command for each message instead of writing it
+    #[arg(long, value_name = "CMD")]
+    pub exec: Option<String>,
+    /// End after so many messages [default: never]
+    #[arg(short = 'n', long, value_name = "N", value_parser = values::positive)]
+    pub count: Option<u64>,
+    /// From where.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// Takes messages, waiting for them.
+///
+/// # Errors
+/// When the relay refuses or is gone, output cannot be written, or the wait is over.
+pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
+    let Receiver { mut subscriber, _client } =
+        attach(&args.source, Flow::AtMost(args.count), context).await?;
+    let taken = match args.wait {
+        None => take(&mut subscriber, &args, context).await,
+        Some(wait) => match timeout(wait.duration(), take(&mut subscriber, &args, context)).await {
+            Ok(taken) => taken,
+            Err(_) => Err(Failure::Deadline("there were fewer messages than asked for")),
+        },
+    };
+    close(subscriber, taken).await
+}
+
+/// Dropping the future loses nothing: what was written has been acked in the same step.
+async fn take(subscriber: &mut Subscriber, args: &GetArgs, context: &mut Context) -> Result<(), Failure> {
+    let mut left = args.count;
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
+        let batch = subscriber.next_batch(wanted).await?;
+        left -= write_and_ack(batch, &args.source, context)?.min(left);
+    }
+    Ok(())
+}
+
+/// Takes what is there.
+///
+/// # Errors
+/// When nothing is there, the relay refuses or is gone, or output cannot be written.
+pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
+    let Receiver { mut subscriber, _client } = attach(&args.source, Flow::WhenAsked, context).await?;
+    let polled = poll_all(&mut subscriber, &args, context).await;
+    close(subscriber, polled).await
+}
+
+async fn poll_all(
+    subscriber: &mut Subscriber,
+    args: &PollArgs,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let mut left = args.count;
+    while left > 0 {
+        let wanted = left.min(BATCH as u64);
+        let here = subscriber.poll(wanted).await?;
+        // What was deleted before they could be taken is told, too.
+        while let Some(batch) = subscriber.try_next_batch(BATCH) {
+            left -= write_and_ack(batch?, &args.source, context)?.min(left);
+        }
+        if here == 0 {
+            break;
+        }
+    }
+    if left == args.count { Err(Failure::Nothing) } else { Ok(()) }
+}
+
+/// Takes messages as they come.
+///
+/// # Errors
+/// When the relay refuses or is gone, output cannot be written, or no command can be started.
+pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    let flow = match &args.exec {
+        Some(_) => Flow::OneByOne(args.count),
+        None => args.count.map_or(Flow::Free, Flow::AtMost),
+    };
+    let Receiver { mut subscriber, _client } = attach(&args.source, flow, context).await?;
+    let notified = tokio::select! {
+        notified = notify_all(&mut subscriber, &args, context) => notified,
+        // What a command is at work on is not acked: it is delivered again, to the next receiver.
+        () = stop.asked() => Ok(()),
+    };
+    close(subscriber, notified).await
+}
+
+async fn notify_all(
+    subscriber: &mut Subscriber,
+    args: &NotifyArgs,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let most = if args.exec.is_some() { 1 } else { BATCH };
+    while left > 0 {
+        let batch = subscriber.next_batch(usize::try_from(left).unwrap_or(most).min(most)).await?;
+        let messages = match &args.exec {
+            None => write_and_ack(batch, &args.source, context)?,
+            Some(command) => exec_all(command, batch, context).await?,
+        };
+        left -= messages.min(left);
+    }
+    Ok(())
+}
+
+/// How messages flow from the relay. What comes and is left unacked would
+/// count as an attempt, so no more comes than will be dealt with.
+#[derive(Clone, Copy, Debug)]
+enum Flow {
+    /// As many as there are.
+    Free,
+    /// So many and no more.
+    AtMost(u64),
+    /// Only the next one, so many times: the others may wait long, and others may compete for them.
+    OneByOne(Option<u64>),
+    /// Only what a poll asks for.
+    WhenAsked,
+}
+
+/// A subscriber, and the connection that it lives on.
+struct Receiver {
+    subscriber: Subscriber,
+    _client: Client,
+}
+
+async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Receiver, Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    let (window, total) = match flow {
+        Flow::Free => (limits::WINDOW_DEFAULT, None),
+        Flow::AtMost(count) => (limits::WINDOW_DEFAULT, Some(count)),
+        Flow::OneByOne(count) => (1, count),
+        Flow::WhenAsked => (0, None),
+    };
+    let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
+    let options = SubscriberOptions { create, window, total, ..SubscriberOptions::default() };
+    let subscriber = client.subscriber(source.group.clone(), source.name.clone(), options).await?;
+    Ok(Receiver { subscriber, _client: client })
+}
+
+/// Leaves, and sees to it that the relay has the acks, also when something
+/// failed: what was written is not to come again.
+async fn close(subscriber: Subscriber, taken: Result<(), Failure>) -> Result<(), Failure> {
+    let closed = subscriber.close().await.map_err(Failure::from);
+    taken.and(closed)
+}
+
+/// Writes the gap and the messages, and acks them when the reader of our output
+/// has them. Tells how many messages there were.
+fn write_and_ack(batch: Batch, source: &SourceArgs, context: &mut Context) -> Result<u64, Failure> {
+    if let Some(gap) = batch.gap() {
+        write_gap(gap, context)?;
+    }
+    let ack = batch.clone();
+    let mut messages = 0;
+    for received in batch.into_messages() {
+        messages += 1;
+        shown(&received).write(source.format, context)?;
+    }
+    context.out.flush()?;
+    ack.ack_all();
+    Ok(messages)
+}
+
+fn write_gap(gap: &Gap, context: &mut Context) -> Result<(), Failure> {
+    Ok(message::write_gap(gap.from, gap.to, gap.cause, context)?)
+}
+
+async fn exec_all(command: &str, batch: Batch, context: &mut Context) -> Result<u64, Failure> {
+    if let Some(gap) = batch.gap() {
+        write_gap(gap, context)?;
+        context.out.flush()?;
+        gap.ack();
+    }
+    let mut messages = 0;
+    for received in batch.into_messages() {
+        messages += 1;
+        exec_one(command, received, context).await?;
+    }
+    Ok(messages)
+}
+
+async fn exec_one(command: &str, received: Received, context: &Context) -> Result<(), Failure> {
+    let failure = |source| Failure::Machine { what: "run the command", source };
+    let shown = shown(&received);
+    let child = exec::start(command, &shown).map_err(failure)?;
+    let mut end = pin!(exec::finish(child, shown.payload));
+    let status = loop {
+        tokio::select! {
+            status = &mut end => break status.map_err(failure)?,
+            () = sleep(PROGRESS_EVERY) => received.progress(),
+        }
+    };
+    if status.success() {
+        received.ack();
+        return Ok(());
+    }
+    let wait = exec::retry_wait(shown.attempt);
+    context.notes.warning(format_args!(
+        "message {}, attempt {}: the command failed ({status}); again in {} s at the earliest",
+        shown.id,
+        shown.attempt,
+        wait.as_secs()
+    ));
+    received.nack(wait);
+    Ok(())
+}
+
+fn shown(received: &Received) -> Shown<'_> {
+    Shown {
+        group: received.id.group(),
+        id: received.id.to_string(),
+        index: received.index,
+        subject: received.subject(),
+        headers: received.headers(),
+        attempt: received.attempt,
+        accepted: received.accepted,
+        payload: &received.payload,
+    }
+}

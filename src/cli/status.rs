@@ -1,0 +1,181 @@
+//! `treecast status`, `books` and `locate`: what an operator asks a relay.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::id::GroupName;
+use crate::wire::body::{Books, Status};
+
+use super::exit::{Failure, refusal_word};
+use super::out::Context;
+use super::table::{Facts, Side, Table};
+use super::{ask, human, subscription};
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {}
+
+/// Arguments of `books`.
+#[derive(Debug, Args)]
+#[command(after_help = "The exit code is 1 when the sums are wrong.")]
+pub struct BooksArgs {
+    /// Only this group; otherwise all of them added up
+    pub group: Option<GroupName>,
+}
+
+/// Arguments of `locate`.
+#[derive(Debug, Args)]
+pub struct LocateArgs {
+    /// The group or queue
+    pub name: GroupName,
+}
+
+/// Tells how the relay is.
+///
+/// # Errors
+/// When the relay is not there.
+pub async fn status(_: StatusArgs, context: &mut Context) -> Result<(), Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    let status = ask::status(&client).await?;
+    if !context.is_text() {
+        return Ok(context.out.json(&status_json(&status))?);
+    }
+    let mut facts = Facts::default();
+    let space = &status.space;
+    facts.add("relay", status.relay.as_str());
+    let accepting = match &status.accepting {
+        Ok(()) => context.out.good("takes puts"),
+        Err(why) => context.out.bad(&format!("refuses puts: {why}")),
+    };
+    facts.add("state", accepting);
+    facts.add("version", status.version.as_str());
+    facts.add("up", human::millis(status.uptime_ms));
+    facts.add("storage", format!("{}, boot {}", status.storage, status.boot));
+    facts.add("groups", human::count(status.groups));
+    facts.add("subscriptions", human::count(status.subscriptions));
+    facts.add("sessions", human::count(status.sessions));
+    facts.add(
+        "log",
+        format!("{} in use, {} free", human::bytes(space.live_bytes), human::bytes(space.free_bytes)),
+    );
+    let segments = format!("{} in use, {} spare", space.segments, space.spare_segments);
+    facts.add("segments", format!("{segments}, {} in files", human::bytes(space.file_bytes)));
+    let commits = format!("{}, {}", human::count(space.commits), human::bytes(space.committed_bytes));
+    facts.add("commits", commits);
+    facts.add("memory", human::bytes(status.resident_bytes));
+    facts.add("processor", human::millis(status.cpu_us / 1000));
+    facts.write(&mut context.out)?;
+    status.warnings.iter().for_each(|warning| context.notes.warning(warning));
+    Ok(())
+}
+
+fn status_json(status: &Status) -> Value {
+    json!({
+        "relay": status.relay,
+        "version": status.version,
+        "storage": status.storage.to_string(),
+        "boot": status.boot,
+        "uptime_ms": status.uptime_ms,
+        "accepting": status.accepting.is_ok(),
+        "refusing_because": status.accepting.as_ref().err(),
+        "warnings": status.warnings,
+        "groups": status.groups,
+        "subscriptions": status.subscriptions,
+        "sessions": status.sessions,
+        "space": {
+            "file_bytes": status.space.file_bytes,
+            "live_bytes": status.space.live_bytes,
+            "free_bytes": status.space.free_bytes,
+            "segments": status.space.segments,
+            "spare_segments": status.space.spare_segments,
+            "commits": status.space.commits,
+            "committed_bytes": status.space.committed_bytes,
+        },
+        "resident_bytes": status.resident_bytes,
+        "cpu_us": status.cpu_us,
+    })
+}
+
+/// Tells the accounts, and whether they balance.
+///
+/// # Errors
+/// When they do not, or the relay is not there.
+pub async fn books(args: BooksArgs, context: &mut Context) -> Result<(), Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    let books = ask::books(&client, args.group.clone()).await?;
+    if context.is_text() {
+        books_text(&books, args.group.as_ref(), context)?;
+    } else {
+        context.out.json(&books_json(&books, args.group.as_ref()))?;
+    }
+    if books.balanced { Ok(()) } else { Err(Failure::Check("the books do not balance".to_owned())) }
+}
+
+fn books_text(books: &Books, group: Option<&GroupName>, context: &mut Context) -> Result<(), Failure> {
+    let heading = group.map_or_else(|| "all groups".to_owned(), ToString::to_string);
+    let mut table =
+        Table::new(&[("PUTS", Side::Left), ("", Side::Right), ("BACKLOGS", Side::Left), ("", Side::Right)]);
+    let mut left = vec![
+        ("put".to_owned(), books.put),
+        ("= accepted".to_owned(), books.accepted),
+        ("+ repeats".to_owned(), books.repeats),
+        ("+ on their way".to_owned(), books.unsynced),
+    ];
+    left.extend(books.refused.iter().map(|(code, n)| (format!("+ refused, {}", refusal_word(*code)), *n)));
+    let mut right = vec![("inserted".to_owned(), books.inserted), ("= held".to_owned(), books.held)];
+    right.extend(subscription::outcomes(&books.out).map(|(name, n)| (format!("+ {name}"), n)));
+    for line in 0..left.len().max(right.len()) {
+        let cells = [left.get(line), right.get(line)].into_iter().flat_map(|entry| match entry {
+            Some((name, number)) => [name.clone(), human::count(*number)],
+            None => [String::new(), String::new()],
+        });
+        table.row(cells.collect());
+    }
+    let balance = if books.balanced { context.out.good("balanced") } else { context.out.bad("NOT BALANCED") };
+    let heading = context.out.heading(&heading);
+    context.out.line(format!("{heading}: {balance}"))?;
+    Ok(table.write(&mut context.out)?)
+}
+
+fn books_json(books: &Books, group: Option<&GroupName>) -> Value {
+    let refused: Map<String, Value> =
+        books.refused.iter().map(|(code, number)| (refusal_word(*code).to_owned(), json!(number))).collect();
+    json!({
+        "group": group,
+        "balanced": books.balanced,
+        "put": books.put,
+        "accepted": books.accepted,
+        "repeats": books.repeats,
+        "unsynced": books.unsynced,
+        "refused": refused,
+        "inserted": books.inserted,
+        "held": books.held,
+        "out": subscription::outcomes_json(&books.out),
+    })
+}
+
+/// Tells where a name lives.
+///
+/// # Errors
+/// When it lives nowhere, or the relay is not there.
+pub async fn locate(args: LocateArgs, context: &mut Context) -> Result<(), Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    let locations = ask::locations(&client, args.name.clone()).await?;
+    if locations.is_empty() {
+        return Err(Failure::Missing(format!(
+            "no subscription or queue of the name {} lives anywhere",
+            args.name
+        )));
+    }
+    let mut table = Table::new(&[("GROUP", Side::Left), ("SUBSCRIPTION", Side::Left), ("HOME", Side::Left)]);
+    for at in &locations {
+        if context.is_text() {
+            let name = at.subscription.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+            table.row(vec![at.group.to_string(), name, at.home.to_string()]);
+        } else {
+            let value = json!({ "group": at.group, "subscription": at.subscription, "home": at.home });
+            context.out.json(&value)?;
+        }
+    }
+    Ok(table.write(&mut context.out)?)
+}

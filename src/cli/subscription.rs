@@ -1,0 +1,293 @@
+//! `treecast subscription`: durable subscriptions by name.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::id::{GroupName, Index, SubscriptionName};
+use crate::limits;
+use crate::wire::body::{Request, Start, SubscriptionInfo, SubscriptionSpec};
+
+use super::ask;
+use super::exit::Failure;
+use super::human;
+use super::out::Context;
+use super::table::{Facts, Side, Table};
+use super::values::{self, Since};
+
+/// What to do with subscriptions.
+#[derive(Debug, Subcommand)]
+pub enum SubscriptionCommand {
+    /// Make a durable subscription; from now on its backlog is kept
+    #[command(after_help = "Examples:\n  treecast subscription create orders billing\n  \
+        treecast subscription create orders audit --from beginning\n  \
+        treecast subscription create orders workers --shared --filter 'eu/+/paid/#'")]
+    Create(CreateArgs),
+    /// List the subscriptions of a group
+    List {
+        /// The group
+        group: GroupName,
+    },
+    /// Tell all of one subscription
+    Show(NameArgs),
+    /// Move a subscription to another place in what is kept
+    #[command(after_help = "Examples:\n  treecast subscription seek orders audit --from beginning\n  \
+        treecast subscription seek orders audit --since 2h30m")]
+    Seek(SeekArgs),
+    /// Remove a subscription with its backlog
+    Remove(NameArgs),
+}
+
+/// A subscription by name.
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// The group
+    pub group: GroupName,
+    /// The subscription
+    pub name: SubscriptionName,
+}
+
+/// Arguments of `subscription create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// How it works.
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}
+
+/// Arguments of `subscription seek`.
+#[derive(Debug, Args)]
+pub struct SeekArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Where to.
+    #[command(flatten)]
+    pub start: StartArgs,
+}
+
+/// How a subscription is made.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SpecArgs {
+    /// Where it begins.
+    #[command(flatten)]
+    pub start: StartArgs,
+    /// Several receivers compete for one backlog; what one leaves unacked, the others get
+    #[arg(long)]
+    pub shared: bool,
+    /// Only subjects that match: `+` stands for one level, a last `#` for the rest
+    #[arg(long, value_name = "PATTERN")]
+    pub filter: Option<String>,
+    /// Messages delivered and not yet acked, at most [default: 1024, at most 65536]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::WINDOW_MAX)))]
+    pub window: Option<u32>,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Debug, Default, Args)]
+#[group(multiple = false)]
+pub struct StartArgs {
+    /// Where to begin: with the next message, or with the oldest that is kept [default: now]
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub from: Option<From>,
+    /// Begin with the first message accepted since: `2h30m` ago, or an RFC 3339 time
+    #[arg(long, value_name = "TIME", value_parser = values::since)]
+    pub since: Option<Since>,
+    /// Begin at this position of the group, as `show` tells it
+    #[arg(long, value_name = "N")]
+    pub from_index: Option<u64>,
+}
+
+/// The two ends of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum From {
+    /// With the next message that is accepted
+    Now,
+    /// With the oldest message that is kept
+    Beginning,
+}
+
+impl StartArgs {
+    /// As the relay is told.
+    #[must_use]
+    pub fn start(&self) -> Start {
+        match (self.from, self.since, self.from_index) {
+            (_, Some(since), _) => Start::Time(since.time(values::now())),
+            (_, _, Some(index)) => Start::Index(Index(index)),
+            (Some(From::Beginning), ..) => Start::Beginning,
+            (Some(From::Now) | None, ..) => Start::Now,
+        }
+    }
+
+    /// Whether one was named.
+    fn is_given(&self) -> bool {
+        self.from.is_some() || self.since.is_some() || self.from_index.is_some()
+    }
+}
+
+impl SpecArgs {
+    /// As the relay is told.
+    #[must_use]
+    pub fn spec(&self) -> SubscriptionSpec {
+        SubscriptionSpec {
+            start: self.start.start(),
+            shared: self.shared,
+            filter: self.filter.clone(),
+            window: self.window,
+        }
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// When the relay refuses or is not there.
+pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<(), Failure> {
+    if let SubscriptionCommand::Seek(args) = &command
+        && !args.start.is_given()
+    {
+        return Err(Failure::Usage(
+            "seek needs a place: --from now, --from beginning, --since TIME or --from-index N".to_owned(),
+        ));
+    }
+    let client = ask::connect(&context.global.relay).await?;
+    match command {
+        SubscriptionCommand::Create(CreateArgs { name: NameArgs { group, name }, spec }) => {
+            let request =
+                Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec: spec.spec() };
+            ask::done(&client, request).await?;
+            show(&ask::subscription(&client, &group, &name).await?, context)
+        }
+        SubscriptionCommand::List { group } => {
+            list(&ask::subscriptions(&client, &group).await?, &group, context)
+        }
+        SubscriptionCommand::Show(NameArgs { group, name }) => {
+            show(&ask::subscription(&client, &group, &name).await?, context)
+        }
+        SubscriptionCommand::Seek(SeekArgs { name: NameArgs { group, name }, start }) => {
+            let request =
+                Request::SubscriptionSeek { group: group.clone(), name: name.clone(), start: start.start() };
+            ask::done(&client, request).await?;
+            show(&ask::subscription(&client, &group, &name).await?, context)
+        }
+        SubscriptionCommand::Remove(NameArgs { group, name }) => {
+            let removed = json!({ "removed": { "group": group, "subscription": name } });
+            ask::done(&client, Request::SubscriptionRemove { group, name: name.clone() }).await?;
+            if context.is_text() {
+                context.notes.note(format_args!("subscription {name} is removed with its backlog"));
+                return Ok(());
+            }
+            Ok(context.out.json(&removed)?)
+        }
+    }
+}
+
+fn list(all: &[SubscriptionInfo], group: &GroupName, context: &mut Context) -> Result<(), Failure> {
+    if !context.is_text() {
+        return Ok(all.iter().try_for_each(|info| context.out.json(&to_json(info)))?);
+    }
+    if all.is_empty() {
+        context.notes.note(format_args!("{group} has no subscription"));
+    }
+    let mut table = Table::new(&[
+        ("SUBSCRIPTION", Side::Left),
+        ("BACKLOG", Side::Right),
+        ("IN FLIGHT", Side::Right),
+        ("PARKED", Side::Right),
+        ("RECEIVERS", Side::Right),
+        ("ACKED", Side::Right),
+        ("FILTER", Side::Left),
+        ("HOME", Side::Left),
+    ]);
+    for info in all {
+        table.row(vec![
+            format!("{}{}", info.name, if info.shared { " (shared)" } else { "" }),
+            human::count(info.backlog),
+            human::count(info.in_flight),
+            human::count(info.parked),
+            human::count(u64::from(info.receivers)),
+            human::count(info.out.acked),
+            info.filter.clone().unwrap_or_else(|| "-".to_owned()),
+            info.home.to_string(),
+        ]);
+    }
+    Ok(table.write(&mut context.out)?)
+}
+
+fn show(info: &SubscriptionInfo, context: &mut Context) -> Result<(), Failure> {
+    if !context.is_text() {
+        return Ok(context.out.json(&to_json(info))?);
+    }
+    Ok(facts(info).write(&mut context.out)?)
+}
+
+/// All of a subscription, for people.
+pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
+    let out = &info.out;
+    let mut facts = Facts::default();
+    facts.add("subscription", info.name.as_str());
+    facts.add("group", info.group.as_str());
+    facts.add("home", info.home.as_str());
+    facts.add("kind", if info.shared { "shared: receivers compete" } else { "one receiver at a time" });
+    facts.add("filter", info.filter.as_deref().unwrap_or("none: every message"));
+    facts.add("backlog", format!("{} messages", human::count(info.backlog)));
+    facts.add("in flight", format!("{} of at most {}", human::count(info.in_flight), info.window));
+    facts.add("parked", format!("{} wait to be delivered again", human::count(info.parked)));
+    facts.add("receivers", info.receivers.to_string());
+    facts.add("position", format!("done below {}, next {}", info.floor, info.next));
+    facts.add("inserted", human::count(info.inserted));
+    for (name, number) in outcomes(out) {
+        if number > 0 || name == "acked" {
+            facts.add(name, human::count(number));
+        }
+    }
+    facts
+}
+
+/// What became of messages, by name.
+pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64); 7] {
+    [
+        ("acked", out.acked),
+        ("filtered", out.filtered),
+        ("expired", out.expired),
+        ("evicted", out.evicted),
+        ("dead-lettered", out.dead_lettered),
+        ("skipped", out.skipped),
+        ("lost", out.lost),
+    ]
+}
+
+/// All of a subscription, for programs.
+pub(super) fn to_json(info: &SubscriptionInfo) -> Value {
+    json!({
+        "group": info.group,
+        "subscription": info.name,
+        "home": info.home,
+        "shared": info.shared,
+        "filter": info.filter,
+        "window": info.window,
+        "floor": info.floor,
+        "next": info.next,
+        "backlog": info.backlog,
+        "in_flight": info.in_flight,
+        "parked": info.parked,
+        "receivers": info.receivers,
+        "inserted": info.inserted,
+        "out": outcomes_json(&info.out),
+    })
+}
+
+/// What became of messages, for programs.
+pub(super) fn outcomes_json(out: &crate::wire::body::Outcomes) -> Value {
+    json!({
+        "acked": out.acked,
+        "filtered": out.filtered,
+        "expired": out.expired,
+        "evicted": out.evicted,
+        "dead_lettered": out.dead_lettered,
+        "skipped": out.skipped,
+        "lost": out.lost,
+    })
+}

@@ -1,0 +1,116 @@
+//! Which segment files there are, and what each of them is.
+//!
+//! A file is known by its header, and by its first block if the header is
+//! damaged; its name says nothing but the number. One that is neither in use
+//! nor a spare of this storage is left alone, and the reason is told.
+
+use std::sync::Arc;
+
+use super::block::BlockHeader;
+use super::ident::Known;
+use super::scan::Proof;
+use super::segment::{SegmentHeader, Spare, segment_name, segment_number};
+use super::storage::{SECTOR_BYTES, Storage, StorageFile};
+use super::{EntryNumber, LogError, file_error};
+use crate::id::{Lsn, StorageId};
+
+/// The segment files of a directory.
+#[derive(Default)]
+pub(crate) struct FoundSegments {
+    /// In use, by lsn; true for one whose header has another number than its name.
+    pub(crate) used: Vec<(bool, SegmentHeader, Arc<dyn StorageFile>)>,
+    pub(crate) spares: Vec<Spare>,
+    pub(crate) next_number: u32,
+    /// Files left alone, with the reason.
+    pub(crate) ignored: Vec<String>,
+}
+
+impl FoundSegments {
+    /// Whether the entries behind `covered` are there, as far as headers tell.
+    pub(crate) fn has_after(&self, covered: EntryNumber) -> Result<(), String> {
+        match self.used.first() {
+            Some((_, first, _)) if first.base_entry > covered.next() => Err(format!(
+                "it ends with entry {covered}, and the log begins with entry {}",
+                first.base_entry
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn find_segments(
+    storage: &dyn Storage,
+    id: StorageId,
+    names: &[String],
+) -> Result<FoundSegments, LogError> {
+    let mut found = FoundSegments::default();
+    for name in names {
+        let Some(number) = segment_number(name) else { continue };
+        found.next_number = found.next_number.max(number.saturating_add(1));
+        let file = storage.open(name).map_err(|error| file_error("open", name, error))?;
+        match classify(&*file, id, number) {
+            Ok(header) if header.in_use => {
+                let is_copy = header.number != number;
+                found.used.push((is_copy, SegmentHeader { number, ..header }, file));
+            }
+            Ok(header) => found.spares.push(Spare { number, capacity: header.capacity, file }),
+            Err(reason) => found.ignored.push(format!("{name}: {reason}")),
+        }
+    }
+    found.used.sort_by_key(|(is_copy, header, _)| (header.base, *is_copy, header.number));
+    let mut before: Option<SegmentHeader> = None;
+    let FoundSegments { used, ignored, .. } = &mut found;
+    used.retain(|(_, header, _)| {
+        let is_copy = before.is_some_and(|before| before.base == header.base);
+        if is_copy {
+            ignored.push(format!("{}: it begins where another one begins", segment_name(header.number)));
+        }
+        before = Some(*header);
+        !is_copy
+    });
+    Ok(found)
+}
+
+/// The header of a segment file; of one whose header is damaged, as far as its
+/// first block tells.
+fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<SegmentHeader, String> {
+    let length = file.len().map_err(|error| error.to_string())?;
+    let mut sectors = [0; 2 * SECTOR_BYTES];
+    file.read_at(&mut sectors, 0).map_err(|_| format!("it has only {length} bytes"))?;
+    let header = SegmentHeader::decode(&sectors).or_else(|| from_first_block(&sectors, id, number, length));
+    let header = header.ok_or("neither its header nor its first block is whole")?;
+    if header.storage != id {
+        return Err(format!("it belongs to storage {}", header.storage));
+    }
+    if !header.in_use && header.capacity != length {
+        return Err(format!("it is a spare of {} bytes and has {length}", header.capacity));
+    }
+    Ok(header)
+}
+
+fn from_first_block(sectors: &[u8], id: StorageId, number: u32, length: u64) -> Option<SegmentHeader> {
+    let position = SECTOR_BYTES as u64;
+    let block = sectors.get(SECTOR_BYTES..)?;
+    let epoch = BlockHeader::claimed_epoch(block, position)?;
+    let first = BlockHeader::decode(block, epoch, position)?;
+    Some(SegmentHeader {
+        in_use: true,
+        storage: id,
+        number,
+        capacity: length,
+        epoch,
+        base: first.lsn,
+        base_entry: first.first,
+        previous: first.previous,
+    })
+}
+
+/// Up to where the blocks of a segment without a footer must be there.
+pub(crate) fn proof(known: &Known, header: &SegmentHeader, next: Option<SegmentHeader>) -> Proof {
+    let before = |number: u64| number.saturating_sub(1);
+    match next {
+        Some(next) => Proof { lsn: Lsn(before(next.base.0)), entry: EntryNumber(before(next.base_entry.0)) },
+        None if known.lsn >= header.base => Proof { lsn: known.lsn, entry: known.entry },
+        None => Proof { lsn: Lsn(0), entry: EntryNumber(0) },
+    }
+}

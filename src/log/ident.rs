@@ -1,0 +1,146 @@
+//! `IDENT`: which storage this is, how often it was booted, and up to where
+//! the log was known to be whole.
+//!
+//! Written whole to a temporary file, synced, renamed, and the directory
+//! synced: at each boot before anything else is written, and at a clean stop.
+//! The same record stands at 0 and at 512, so that one bad sector is survived.
+//!
+//! Record, 128 bytes, integers little-endian:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `TREECAST` |
+//! | 8 | 4 | version of the log's format, 1 |
+//! | 12 | 4 | 1 if the log was stopped cleanly |
+//! | 16 | 16 | storage id |
+//! | 32 | 8 | boot counter |
+//! | 40 | 8 | nonce of this boot |
+//! | 48 | 8 | lsn up to which everything was durable when this was written |
+//! | 56 | 8 | number of the last entry up to there |
+//! | 64 | 8 | hash of that block |
+//! | 72 | 8 | secret, drawn once: nobody outside can foretell a segment epoch |
+//! | 80 | 40 | reserved, 0 |
+//! | 120 | 8 | XXH3-64 of bytes 0 to 120 |
+
+use std::io::IoSlice;
+
+use super::codec::{Input, checked, seal};
+use super::storage::{SECTOR_BYTES, Storage};
+use super::{EntryNumber, LogError, file_error};
+use crate::id::{Epoch, Lsn, StorageId};
+
+/// The file's name.
+pub(crate) const IDENT: &str = "IDENT";
+const IDENT_TEMPORARY: &str = "IDENT.tmp";
+const MAGIC: [u8; 8] = *b"TREECAST";
+const VERSION: u32 = 1;
+const RECORD_BYTES: usize = 128;
+
+/// A place in the chain of blocks up to which everything is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) lsn: Lsn,
+    pub(crate) entry: EntryNumber,
+    pub(crate) hash: u64,
+}
+
+/// The content of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ident {
+    pub(crate) epoch: Epoch,
+    pub(crate) secret: u64,
+    pub(crate) clean: bool,
+    pub(crate) known: Known,
+}
+
+impl Ident {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(RECORD_BYTES);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&u32::from(self.clean).to_le_bytes());
+        out.extend_from_slice(&self.epoch.storage.0);
+        for field in [
+            self.epoch.counter,
+            self.epoch.nonce,
+            self.known.lsn.0,
+            self.known.entry.0,
+            self.known.hash,
+            self.secret,
+        ] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        out.resize(RECORD_BYTES - 8, 0);
+        seal(&mut out, 0, 0);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let damaged = || "its content is damaged".to_owned();
+        if !bytes.starts_with(&MAGIC) {
+            return Err("it does not begin like one of ours".to_owned());
+        }
+        let covered = bytes.get(..RECORD_BYTES).and_then(|bytes| checked(bytes, 0)).ok_or_else(damaged)?;
+        let mut input = Input(covered.get(8..).unwrap_or_default());
+        let version = input.u32().ok_or_else(damaged)?;
+        if version != VERSION {
+            return Err(format!("it has format version {version}; this program reads version {VERSION}"));
+        }
+        let mut fields = || {
+            let clean = input.u32()? == 1;
+            let storage = StorageId(input.array()?);
+            let epoch = Epoch { storage, counter: input.u64()?, nonce: input.u64()? };
+            let known =
+                Known { lsn: Lsn(input.u64()?), entry: EntryNumber(input.u64()?), hash: input.u64()? };
+            Some(Self { epoch, secret: input.u64()?, clean, known })
+        };
+        fields().ok_or_else(damaged)
+    }
+
+    /// Reads the file; nothing if there is none.
+    ///
+    /// # Errors
+    /// When neither copy is whole, or the version is not known.
+    pub(crate) fn read(storage: &dyn Storage) -> Result<Option<Self>, LogError> {
+        let file = match storage.open(IDENT) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(file_error("open", IDENT, error)),
+        };
+        let copy = |position| {
+            let mut bytes = [0; RECORD_BYTES];
+            file.read_at(&mut bytes, position).map_err(|error| error.to_string())?;
+            Self::decode(&bytes)
+        };
+        match copy(0).or_else(|first| copy(SECTOR_BYTES as u64).map_err(|_| first)) {
+            Ok(ident) => Ok(Some(ident)),
+            Err(reason) => Err(LogError::Format { file: IDENT.to_owned(), reason }),
+        }
+    }
+
+    /// Makes this the durable content of the file.
+    ///
+    /// # Errors
+    /// When the storage refuses; the content before stays.
+    pub(crate) fn write(&self, storage: &dyn Storage) -> Result<(), LogError> {
+        remove_if_there(storage, IDENT_TEMPORARY)?;
+        let file = storage.create(IDENT_TEMPORARY).map_err(|e| file_error("create", IDENT_TEMPORARY, e))?;
+        let record = self.encode();
+        let mut bytes = record.clone();
+        bytes.resize(SECTOR_BYTES, 0);
+        bytes.extend_from_slice(&record);
+        let written = file.write_at(&[IoSlice::new(&bytes)], 0).and_then(|()| file.sync());
+        written.map_err(|e| file_error("write", IDENT_TEMPORARY, e))?;
+        storage.rename(IDENT_TEMPORARY, IDENT).map_err(|e| file_error("rename", IDENT_TEMPORARY, e))?;
+        storage.sync_dir().map_err(|e| file_error("sync the directory of", IDENT, e))
+    }
+}
+
+/// Removes a file that an interrupted run may have left behind.
+pub(crate) fn remove_if_there(storage: &dyn Storage, name: &str) -> Result<(), LogError> {
+    match storage.remove(name) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(file_error("remove", name, error)),
+    }
+}

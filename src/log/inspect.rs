@@ -1,0 +1,223 @@
+//! Looking into a log: for the command line over a log that is not running,
+//! and for the slow check of a running one. Nothing here writes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::engine::DiskLog;
+use super::footer::Footer;
+use super::found::{FoundSegments, find_segments, proof};
+use super::ident::{IDENT, Ident};
+use super::recover;
+use super::scan::{Proof, Scan, scan};
+use super::segment::{SegmentHeader, segment_name};
+use super::snapshot;
+use super::storage::{Storage, StorageFile};
+use super::{EntryNumber, LogError, LogEvent, Replayed, file_error};
+use crate::id::{Epoch, GroupNumber, Index, Lsn};
+use crate::wire::run::RUN_HEADER_BYTES;
+
+/// What [`check`] found.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// The last boot.
+    pub epoch: Epoch,
+    /// Whether the log was stopped cleanly.
+    pub clean: bool,
+    /// Segments in use, in order.
+    pub segments: Vec<SegmentReport>,
+    /// Segments that wait to be used.
+    pub spare_segments: usize,
+    /// The last entry of which the newest whole snapshot includes everything before.
+    pub snapshot_covers: EntryNumber,
+    /// Everything that is not as it should be, for people to read.
+    pub problems: Vec<String>,
+}
+
+/// One segment in a [`Report`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SegmentReport {
+    /// The file's name.
+    pub name: String,
+    /// The first block and the last one.
+    pub blocks: (Lsn, Lsn),
+    /// The first entry and the last one.
+    pub entries: (EntryNumber, EntryNumber),
+    /// Bytes of blocks.
+    pub bytes: u64,
+    /// How many runs there are.
+    pub runs: usize,
+    /// How many groups they belong to.
+    pub groups: usize,
+    /// Whether the footer is there and whole.
+    pub has_footer: bool,
+    /// Ranges of groups that are damaged.
+    pub damaged: Vec<(GroupNumber, Index, Index)>,
+    /// Entries that are lost, half-open.
+    pub lost: Vec<(EntryNumber, EntryNumber)>,
+    /// Bytes behind the end that belong to no block.
+    pub torn_bytes: u64,
+}
+
+/// Reads and checks everything in a log's directory. Blocks, and takes as long
+/// as it takes to read the whole log.
+///
+/// # Errors
+/// When there is no log, or the storage refuses. Damage is in the report.
+pub fn check(storage: &dyn Storage) -> Result<Report, LogError> {
+    scrub(storage, &mut |_| {})
+}
+
+/// Does what [`check`] does, slowly: `pace` is called with the bytes read since
+/// the call before and may sleep. Blocks.
+///
+/// # Errors
+/// As [`check`].
+pub fn scrub(storage: &dyn Storage, pace: &mut dyn FnMut(u64)) -> Result<Report, LogError> {
+    let mut report = Report::default();
+    walk(storage, &mut report, &mut |_, entry| {
+        pace(match entry {
+            Replayed::Run { header, .. } => RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes),
+            Replayed::State(bytes) => bytes.len() as u64,
+        });
+    })?;
+    Ok(report)
+}
+
+/// Hands out all entries that are whole, in order. Blocks.
+///
+/// # Errors
+/// When there is no log, or the storage refuses.
+pub fn dump(storage: &dyn Storage, f: &mut dyn FnMut(EntryNumber, Replayed)) -> Result<Report, LogError> {
+    let mut report = Report::default();
+    walk(storage, &mut report, f)?;
+    Ok(report)
+}
+
+fn walk(
+    storage: &dyn Storage,
+    report: &mut Report,
+    f: &mut dyn FnMut(EntryNumber, Replayed),
+) -> Result<(), LogError> {
+    let missing = || LogError::Format { file: IDENT.to_owned(), reason: "there is none".to_owned() };
+    let ident = Ident::read(storage)?.ok_or_else(missing)?;
+    (report.epoch, report.clean) = (ident.epoch, ident.clean);
+    let names = storage.list().map_err(|error| file_error("list", "the data directory", error))?;
+    let found = find_segments(storage, ident.epoch.storage, &names)?;
+    report.spare_segments = found.spares.len();
+    report.problems.extend(found.ignored.iter().cloned());
+    match snapshot::read_newest(storage, ident.epoch.storage, &|snapshot| {
+        found.has_after(snapshot::covers(snapshot))
+    }) {
+        Ok(snapshot) => {
+            report.snapshot_covers = snapshot::covers(&snapshot.snapshot);
+            let unusable = snapshot.unusable.into_iter();
+            report.problems.extend(unusable.map(|(name, reason)| format!("{name}: {reason}")));
+        }
+        Err(error) => report.problems.push(error.to_string()),
+    }
+    walk_segments(&ident, found, report, f)
+}
+
+fn walk_segments(
+    ident: &Ident,
+    found: FoundSegments,
+    report: &mut Report,
+    f: &mut dyn FnMut(EntryNumber, Replayed),
+) -> Result<(), LogError> {
+    let bases: Vec<_> = found.used.iter().map(|(_, header, _)| *header).collect();
+    for ((_, header, file), at) in found.used.into_iter().zip(1..) {
+        let name = segment_name(header.number);
+        let trailer = Footer::open(&*file, header.epoch).unwrap_or(None);
+        let has_footer = trailer.as_ref().is_some_and(|trailer| trailer.footer.check(&*file).is_ok());
+        let until = match &trailer {
+            Some(trailer) => Proof { lsn: trailer.end.lsn, entry: trailer.end.entry },
+            None => proof(&ident.known, &header, bases.get(at).copied()),
+        };
+        let mut scan =
+            scan_into(header, Arc::clone(&file), until, f).map_err(|e| file_error("read", &name, e))?;
+        if trailer.is_some() {
+            // What stands behind the end is the footer.
+            scan.torn_bytes = 0;
+        }
+        if !has_footer && at < bases.len() {
+            report.problems.push(format!("{name}: it has no whole footer; the next start makes it again"));
+        }
+        note_problems(&name, &scan, report);
+        report.segments.push(segment_report(name, &header, has_footer, scan));
+    }
+    Ok(())
+}
+
+fn scan_into(
+    header: SegmentHeader,
+    file: Arc<dyn StorageFile>,
+    proof: Proof,
+    f: &mut dyn FnMut(EntryNumber, Replayed),
+) -> std::io::Result<Scan> {
+    scan(header, file, proof, &mut |entry, block| f(entry.number, recover::replayed(entry, block)))
+}
+
+fn note_problems(name: &str, scan: &Scan, report: &mut Report) {
+    let damaged = scan.damaged.iter();
+    report.problems.extend(
+        damaged.map(|(group, from, to)| format!("{name}: group {group} is damaged from {from} to {to}")),
+    );
+    let lost = scan.lost.iter();
+    report
+        .problems
+        .extend(lost.map(|lost| format!("{name}: entries from {} to {} are lost", lost.start, lost.end)));
+    if scan.torn_bytes > 0 {
+        report.problems.push(format!("{name}: {} bytes behind the end are no block", scan.torn_bytes));
+    }
+}
+
+fn segment_report(name: String, header: &SegmentHeader, has_footer: bool, scan: Scan) -> SegmentReport {
+    let range = |lost: &Range<u64>| (EntryNumber(lost.start), EntryNumber(lost.end));
+    SegmentReport {
+        name,
+        blocks: (header.base, scan.end.lsn),
+        entries: (header.base_entry, scan.end.entry),
+        bytes: scan.end.position,
+        runs: scan.postings.len(),
+        groups: scan.postings.groups(),
+        has_footer,
+        damaged: scan.damaged,
+        lost: scan.lost.iter().map(range).collect(),
+        torn_bytes: scan.torn_bytes,
+    }
+}
+
+impl DiskLog {
+    /// Reads and checks one sealed segment of the running log, the first one
+    /// that begins behind `after`; answers where it began, or nothing when
+    /// there is none. What is damaged is quarantined and told as
+    /// [`LogEvent::Damaged`]. `pace` is called with the bytes read since the
+    /// call before and may sleep, so that a check of everything in a day takes
+    /// hardly any of the disk's time. Blocks.
+    pub fn scrub(&self, after: Lsn, pace: &mut dyn FnMut(u64)) -> Option<Lsn> {
+        let segments = self.shared.segments.all();
+        let mut sealed = segments.into_iter().filter(|segment| segment.read().sealed);
+        let segment = sealed.find(|segment| segment.header.base > after)?;
+        let end = segment.read().end;
+        let proof = Proof { lsn: end.lsn, entry: end.entry };
+        let mut on_entry = |entry: &super::block::Walked, _: &[u8]| {
+            pace((entry.body.end - entry.start) as u64);
+        };
+        let scanned = scan(segment.header, Arc::clone(&segment.file), proof, &mut on_entry);
+        if let Ok(scan) = scanned {
+            for (group, from, to) in scan.damaged {
+                let found = scan.postings.find(group, from, 1).postings;
+                let position = found.first().map_or(0, |posting| posting.position);
+                if segment.write().quarantined.insert(position) {
+                    self.shared.tell(LogEvent::Damaged { group, from, to });
+                }
+            }
+            let mut inner = segment.write();
+            inner.gap = scan.gap.or(inner.gap);
+        }
+        Some(segment.header.base)
+    }
+}

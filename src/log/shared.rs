@@ -1,0 +1,251 @@
+//! What the threads of a log share. Every field has its own lock, held for
+//! memory only; the committer's alone is held while the disk works, and nobody
+//! else takes it while the log runs.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use foldhash::HashMap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::committer::{Committer, Queue, entry_bytes, entry_bytes_max};
+use super::engine::{LogOptions, OnEvent};
+use super::keeper::Keeper;
+use super::segment::{SegmentEnd, Segments};
+use super::storage::Storage;
+use super::tail::Tail;
+use super::{Entry, EntryNumber, LogError, LogEvent, reader};
+use crate::id::{Epoch, GroupNumber, Index};
+
+/// A number that one thread raises and others read or wait for.
+pub(crate) struct Mark {
+    number: Mutex<EntryNumber>,
+    raised: Condvar,
+}
+
+impl Mark {
+    pub(crate) fn new(number: EntryNumber) -> Self {
+        Self { number: Mutex::new(number), raised: Condvar::new() }
+    }
+
+    pub(crate) fn get(&self) -> EntryNumber {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, EntryNumber> {
+        self.number.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, number: EntryNumber) {
+        *self.lock() = number;
+        self.raised.notify_all();
+    }
+
+    /// Waits until the mark has reached `number`, or `stop` says to give up.
+    pub(crate) fn wait(&self, number: EntryNumber, stop: impl Fn() -> bool) -> bool {
+        let mut now = self.lock();
+        while *now < number {
+            if stop() {
+                return false;
+            }
+            let pause = std::time::Duration::from_millis(50);
+            now = self.raised.wait_timeout(now, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+/// What was counted since the start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) committed_bytes: AtomicU64,
+    commit_bytes_mean: AtomicU64,
+    /// Whether the committing thread asked to run before others in vain.
+    pub(crate) lacks_priority: AtomicBool,
+    /// Bytes that the segment being filled can still take.
+    pub(crate) active_free: AtomicU64,
+}
+
+impl Counters {
+    /// Bytes of all commits.
+    pub(crate) fn committed_bytes(&self) -> u64 {
+        self.committed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// About how long the last commits were.
+    pub(crate) fn commit_bytes_mean(&self) -> u64 {
+        self.commit_bytes_mean.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn committed(&self, bytes: u64, active_free: u64) {
+        // Only the committer writes it. A mean over the last 16, about.
+        let mean = self.commit_bytes_mean.load(Ordering::Relaxed);
+        self.commit_bytes_mean.store(mean - mean / 16 + bytes / 16, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.committed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.active_free.store(active_free, Ordering::Relaxed);
+    }
+}
+
+/// Up to where each group was released.
+#[derive(Default)]
+pub(crate) struct Released(Mutex<HashMap<GroupNumber, Index>>);
+
+impl Released {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<GroupNumber, Index>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn below(&self, group: GroupNumber) -> Index {
+        self.lock().get(&group).copied().unwrap_or(Index(0))
+    }
+
+    /// True if that is news.
+    pub(crate) fn raise(&self, group: GroupNumber, below: Index) -> bool {
+        let mut released = self.lock();
+        let now = released.entry(group).or_default();
+        let raised = below > *now;
+        *now = below.max(*now);
+        raised
+    }
+}
+
+/// What the threads of a log share.
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) options: LogOptions,
+    pub(crate) epoch: Epoch,
+    pub(crate) secret: u64,
+    pub(crate) queue: Queue,
+    pub(crate) committer: Mutex<Committer>,
+    pub(crate) keeper: Keeper,
+    pub(crate) segments: Segments,
+    pub(crate) tail: Tail,
+    pub(crate) released: Released,
+    pub(crate) hints: reader::Hints,
+    /// The last entry that is durable.
+    pub(crate) durable: Mark,
+    /// The last entry that every kept snapshot includes.
+    pub(crate) covered: Mark,
+    pub(crate) counters: Counters,
+    snapshotting: Mutex<()>,
+    poisoned: AtomicBool,
+    serial: AtomicU32,
+    on_event: OnEvent,
+}
+
+/// What recovery hands over.
+pub(crate) struct Start {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) options: LogOptions,
+    pub(crate) epoch: Epoch,
+    pub(crate) secret: u64,
+    pub(crate) end: SegmentEnd,
+    pub(crate) segments: Segments,
+    pub(crate) keeper: Keeper,
+    pub(crate) covered: EntryNumber,
+}
+
+impl Shared {
+    pub(crate) fn new(start: Start, on_event: OnEvent) -> Self {
+        Self {
+            tail: Tail::new(start.options.tail_bytes),
+            storage: start.storage,
+            options: start.options,
+            epoch: start.epoch,
+            secret: start.secret,
+            queue: Queue::new(start.end.entry),
+            committer: Mutex::new(Committer::new(start.end)),
+            keeper: start.keeper,
+            segments: start.segments,
+            released: Released::default(),
+            hints: reader::Hints::default(),
+            durable: Mark::new(start.end.entry),
+            covered: Mark::new(start.covered),
+            counters: Counters::default(),
+            snapshotting: Mutex::new(()),
+            poisoned: AtomicBool::new(false),
+            serial: AtomicU32::new(0),
+            on_event,
+        }
+    }
+
+    /// An epoch that no segment of this storage ever had, and that no
+    /// publisher can foretell: a payload cannot be made to look like a block.
+    pub(crate) fn next_segment_epoch(&self) -> u64 {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let place = [self.epoch.counter.to_le_bytes(), u64::from(serial).to_le_bytes()];
+        xxh3_64_with_seed(place.as_flattened(), self.secret)
+    }
+
+    pub(crate) fn tell(&self, event: LogEvent) {
+        (self.on_event)(event);
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Stops the log for good: nothing is tried again after a failed write.
+    pub(crate) fn fail(&self, error: LogError) {
+        if !self.poisoned.swap(true, Ordering::AcqRel) {
+            self.keeper.end();
+            self.queue.abandon();
+            self.tell(LogEvent::Failed(error));
+        }
+    }
+
+    /// Held while a snapshot is written.
+    pub(crate) fn snapshotting(&self) -> MutexGuard<'_, ()> {
+        self.snapshotting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `entry` is durable; does the work itself when there is no thread.
+    pub(crate) fn wait_durable(&self, entry: EntryNumber) -> bool {
+        let waits = || self.durable.get() < entry && self.queue.bytes() > 0 && !self.keeper.is_stuck();
+        while self.keeper.is_stepped() && waits() {
+            if !self.commit_once() {
+                return false;
+            }
+        }
+        let stop = || self.is_poisoned() || self.queue.is_ending() || self.keeper.is_stepped();
+        self.durable.wait(entry, stop)
+    }
+
+    pub(crate) fn committer(&self) -> MutexGuard<'_, Committer> {
+        self.committer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One commit; false when the log has failed.
+    pub(crate) fn commit_once(&self) -> bool {
+        let committed = self.committer().commit(self);
+        if let Err(error) = committed {
+            self.fail(error);
+        }
+        !self.is_poisoned()
+    }
+
+    /// Refuses what would not fit even into the reserve.
+    pub(crate) fn check_room(&self, entries: &[Entry], bytes: u64) -> Result<(), LogError> {
+        let longest = entries.iter().map(entry_bytes).max().unwrap_or(0);
+        let longest_max = entry_bytes_max(self.options.segment_bytes);
+        if longest > longest_max {
+            return Err(LogError::Full { needed: longest, free: longest_max });
+        }
+        let (spares, is_short) = self.keeper.spares();
+        if !is_short {
+            return Ok(());
+        }
+        let is_data = |entry: &Entry| match entry {
+            Entry::Run(run) => run.run.header.kind == crate::wire::run::RunKind::Data,
+            Entry::State(_) => false,
+        };
+        let reserved = usize::from(entries.iter().any(is_data));
+        // Half of a segment is what surely fits into it, whatever is cut where.
+        let spare_bytes = spares.saturating_sub(reserved) as u64 * (self.options.segment_bytes / 2);
+        let active = self.counters.active_free.load(Ordering::Relaxed);
+        let free = (active / 2 + spare_bytes).saturating_sub(self.queue.bytes());
+        if bytes > free { Err(LogError::Full { needed: bytes, free }) } else { Ok(()) }
+    }
+}

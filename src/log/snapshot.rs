@@ -1,0 +1,234 @@
+//! Snapshots: the relay's own state as of an entry, so that a restart replays
+//! only what came later.
+//!
+//! A snapshot is written to a temporary file, synced, renamed to
+//! `snapshot-<number>.tcs`, and the directory synced; it waits until every
+//! entry that it includes is durable. Two are kept: if the newer one turns out
+//! damaged, the older one is used, and for that no segment is recycled whose
+//! entries the older one does not include.
+//!
+//! File, integers little-endian:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `TCSN` |
+//! | 4 | 4 | version, 1 |
+//! | 8 | 16 | storage id |
+//! | 24 | 4 | count of parts |
+//! | 28 | 4 | reserved, 0 |
+//! | 32 | 24 × n | per part: number of the last entry in it 8, length 8, XXH3-64 8 |
+//! | … | 8 | XXH3-64 of everything before |
+//! | … | … | the parts |
+
+use std::io::{ErrorKind, IoSlice};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::codec::{Input, checked, seal};
+use super::ident::remove_if_there;
+use super::shared::Shared;
+use super::storage::{Storage, StorageFile};
+use super::{EntryNumber, LogError, Snapshot, file_error};
+use crate::id::StorageId;
+
+const MAGIC: [u8; 4] = *b"TCSN";
+const VERSION: u32 = 1;
+const FIXED_BYTES: usize = 32;
+const PART_BYTES: usize = 24;
+pub(crate) const TEMPORARY: &str = "snapshot.tmp";
+/// Snapshots kept: the one in force and the one before.
+const KEPT: usize = 2;
+
+/// The number up to which a snapshot includes everything.
+pub(crate) fn covers(snapshot: &Snapshot) -> EntryNumber {
+    snapshot.shards.iter().map(|(number, _)| *number).min().unwrap_or_default()
+}
+
+/// The last entry of which a snapshot includes anything.
+pub(crate) fn reaches(snapshot: &Snapshot) -> EntryNumber {
+    snapshot.shards.iter().map(|(number, _)| *number).max().unwrap_or_default()
+}
+
+fn name(covers: EntryNumber) -> String {
+    format!("snapshot-{:016x}.tcs", covers.0)
+}
+
+fn number(name: &str) -> Option<u64> {
+    let hex = name.strip_prefix("snapshot-")?.strip_suffix(".tcs")?;
+    (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok()).flatten()
+}
+
+/// The names of all snapshots, the newest first.
+fn list(storage: &dyn Storage) -> Result<Vec<String>, LogError> {
+    let names = storage.list().map_err(|error| file_error("list", "the data directory", error))?;
+    let mut found: Vec<_> = names.into_iter().filter(|name| number(name).is_some()).collect();
+    found.sort_unstable_by_key(|name| std::cmp::Reverse(number(name)));
+    Ok(found)
+}
+
+fn encode_head(id: StorageId, snapshot: &Snapshot) -> Vec<u8> {
+    let mut out = Vec::with_capacity(FIXED_BYTES + snapshot.shards.len() * PART_BYTES + 8);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&id.0);
+    let count = u32::try_from(snapshot.shards.len()).expect("a state is cut into few parts");
+    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    for (entry, bytes) in &snapshot.shards {
+        for field in [entry.0, bytes.len() as u64, xxh3_64(bytes)] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+    }
+    seal(&mut out, 0, 0);
+    out
+}
+
+/// Makes `snapshot` durable; see [`super::Log::snapshot`].
+///
+/// # Errors
+/// When it cannot be written; the one before stays in force then.
+pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError> {
+    let needed = reaches(snapshot);
+    if shared.durable.get() < needed {
+        shared.queue.hurry();
+        if !shared.wait_durable(needed) {
+            return Err(LogError::Poisoned);
+        }
+    }
+    if shared.is_poisoned() {
+        return Err(LogError::Poisoned);
+    }
+    let _one_at_a_time = shared.snapshotting();
+    let storage = &*shared.storage;
+    let head = encode_head(shared.epoch.storage, snapshot);
+    let name = name(covers(snapshot));
+    let write = || {
+        write_file(storage, &head, snapshot)?;
+        storage.rename(TEMPORARY, &name).map_err(|error| file_error("rename", TEMPORARY, error))?;
+        storage.sync_dir().map_err(|error| file_error("sync the directory of", &name, error))
+    };
+    let mut written = write();
+    if written.as_ref().is_err_and(is_full) && shared.keeper.give_up_spare(storage) {
+        written = write();
+    }
+    if let Err(error) = written {
+        let _ = remove_if_there(storage, TEMPORARY);
+        return Err(error);
+    }
+    shared.covered.set(remove_old(storage)?);
+    shared.keeper.wake();
+    Ok(())
+}
+
+fn is_full(error: &LogError) -> bool {
+    let kind = if let LogError::File { source, .. } = error { source.kind() } else { return false };
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+fn write_file(storage: &dyn Storage, head: &[u8], snapshot: &Snapshot) -> Result<(), LogError> {
+    remove_if_there(storage, TEMPORARY)?;
+    let file = storage.create(TEMPORARY).map_err(|error| file_error("create", TEMPORARY, error))?;
+    let parts = snapshot.shards.iter().map(|(_, bytes)| IoSlice::new(bytes));
+    let pieces: Vec<_> = std::iter::once(IoSlice::new(head)).chain(parts).collect();
+    let written = file.write_at(&pieces, 0).and_then(|()| file.sync());
+    written.map_err(|error| file_error("write", TEMPORARY, error))
+}
+
+/// Removes all snapshots but the newest two; answers what both include.
+fn remove_old(storage: &dyn Storage) -> Result<EntryNumber, LogError> {
+    let names = list(storage)?;
+    for old in names.iter().skip(KEPT) {
+        storage.remove(old).map_err(|error| file_error("remove", old, error))?;
+    }
+    let oldest = names.iter().take(KEPT).next_back();
+    Ok(EntryNumber(oldest.and_then(|name| number(name)).unwrap_or(0)))
+}
+
+/// A snapshot as found on disk.
+pub(crate) struct FoundSnapshot {
+    pub(crate) snapshot: Snapshot,
+    /// What every snapshot that is kept includes.
+    pub(crate) covered: EntryNumber,
+    /// Names of snapshots that are not usable, with the reason.
+    pub(crate) unusable: Vec<(String, String)>,
+}
+
+/// Reads the newest snapshot that is whole and accepted by `fits`.
+///
+/// # Errors
+/// When the storage refuses, or there are snapshots and none is usable.
+pub(crate) fn read_newest(
+    storage: &dyn Storage,
+    id: StorageId,
+    fits: &dyn Fn(&Snapshot) -> Result<(), String>,
+) -> Result<FoundSnapshot, LogError> {
+    let names = list(storage)?;
+    let oldest = names.last().and_then(|name| number(name)).unwrap_or(0);
+    let mut found =
+        FoundSnapshot { snapshot: Snapshot::default(), covered: EntryNumber(oldest), unusable: Vec::new() };
+    for name in names {
+        let file = storage.open(&name).map_err(|error| file_error("open", &name, error))?;
+        let read = read_file(&*file, id).and_then(|snapshot| fits(&snapshot).map(|()| snapshot));
+        match read {
+            Ok(snapshot) => {
+                found.snapshot = snapshot;
+                return Ok(found);
+            }
+            Err(reason) => found.unusable.push((name, reason)),
+        }
+    }
+    let without = fits(&Snapshot::default());
+    match (found.unusable.first().cloned(), without) {
+        (None, Ok(())) => Ok(found),
+        (None, Err(reason)) => Err(LogError::Format { file: "the newest snapshot".to_owned(), reason }),
+        (Some((file, reason)), _) => Err(LogError::Format { file, reason }),
+    }
+}
+
+fn read_file(file: &dyn StorageFile, id: StorageId) -> Result<Snapshot, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let length = file.len().map_err(text)?;
+    let mut fixed = [0; FIXED_BYTES];
+    file.read_at(&mut fixed, 0).map_err(text)?;
+    let count = count_of(&fixed, id)?;
+    let head_bytes = FIXED_BYTES as u64 + u64::from(count) * PART_BYTES as u64 + 8;
+    if head_bytes > length {
+        return Err(format!("it has {length} bytes; its head alone needs {head_bytes}"));
+    }
+    let mut head = vec![0; usize::try_from(head_bytes).map_err(|error| error.to_string())?];
+    file.read_at(&mut head, 0).map_err(text)?;
+    let covered = checked(&head, 0).ok_or("its head is damaged")?;
+    let (parts, _) = covered.get(FIXED_BYTES..).unwrap_or_default().as_chunks::<PART_BYTES>();
+    let mut position = head_bytes;
+    let mut snapshot = Snapshot::default();
+    for part in parts {
+        let mut input = Input(part);
+        let (Some(entry), Some(bytes), Some(hash)) = (input.u64(), input.u64(), input.u64()) else { break };
+        if position.checked_add(bytes).is_none_or(|end| end > length) {
+            return Err(format!("it ends after {length} bytes, inside a part"));
+        }
+        let mut body = vec![0; usize::try_from(bytes).map_err(|error| error.to_string())?];
+        file.read_at(&mut body, position).map_err(text)?;
+        if xxh3_64(&body) != hash {
+            return Err("a part is damaged".to_owned());
+        }
+        position += bytes;
+        snapshot.shards.push((EntryNumber(entry), Bytes::from(body)));
+    }
+    Ok(snapshot)
+}
+
+fn count_of(fixed: &[u8], id: StorageId) -> Result<u32, String> {
+    let mut input = Input(fixed);
+    let magic = input.array::<4>();
+    let (version, storage, count) = (input.u32(), input.array().map(StorageId), input.u32());
+    if magic != Some(MAGIC) {
+        return Err("it does not begin like a snapshot".to_owned());
+    }
+    match (version, storage) {
+        (Some(VERSION), Some(found)) if found == id => count.ok_or_else(|| "it is too short".to_owned()),
+        (Some(VERSION), Some(found)) => Err(format!("it belongs to storage {found}, not {id}")),
+        (version, _) => Err(format!("it has format version {version:?}; this program reads {VERSION}")),
+    }
+}

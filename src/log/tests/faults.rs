@@ -1,0 +1,440 @@
+//! What a disk may do wrong, by the numbers of the list of faults.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::powercut::read_all;
+use crate::id::{GroupNumber, Index};
+use crate::log::conformance::test_run;
+use crate::log::memory::{Fault, MemoryStorage, Random};
+use crate::log::*;
+
+type Events = Arc<Mutex<Vec<String>>>;
+
+fn options() -> LogOptions {
+    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0 }
+}
+
+fn open(sim: &MemoryStorage) -> Result<(DiskLog, Opened, Events), LogError> {
+    let events = Events::default();
+    let told = Arc::clone(&events);
+    let (recovery, opened) = Recovery::open(sim.storage(), options(), &mut |bytes| bytes.fill(9))?;
+    recovery.replay(&mut |_, _| ())?;
+    let log =
+        recovery.start_stepped(Box::new(move |event| told.lock().unwrap().push(format!("{event:?}"))))?;
+    Ok((log, opened, events))
+}
+
+/// Appends runs `from..to` of one record each, one commit per run.
+fn fill(log: &DiskLog, group: u32, from: u64, to: u64) {
+    for at in from..to {
+        log.append(vec![Entry::Run(test_run(group, at, 1, 900))], Urgency::Sync).unwrap();
+        log.step();
+    }
+}
+
+/// Indexes that can be read, and those that are said to be missing.
+fn sorted(log: &DiskLog, group: u32) -> (Vec<u64>, Vec<(u64, u64, MissingCause)>) {
+    let mut there = Vec::new();
+    let mut missing = Vec::new();
+    for piece in read_all(log, group, 1) {
+        match piece {
+            Piece::Run(run) => {
+                let first = run.first_index.0;
+                assert_eq!(run, test_run(group, first, 1, 900).stored(), "never other bytes");
+                there.push(first);
+            }
+            Piece::Missing { from, to, cause } => missing.push((from.0, to.0, cause)),
+        }
+    }
+    (there, missing)
+}
+
+fn segment(sim: &MemoryStorage, at: usize) -> String {
+    let names = sim.names();
+    let mut used: Vec<_> = names
+        .iter()
+        .filter(|name| name.ends_with(".log"))
+        .filter_map(|name| {
+            let header = super::super::segment::SegmentHeader::decode(&sim.content(name))?;
+            header.in_use.then(|| (header.base, name.clone()))
+        })
+        .collect();
+    used.sort();
+    used[at].1.clone()
+}
+
+/// Where the bytes of a run start in a file.
+fn find(sim: &MemoryStorage, name: &str, group: u32, index: u64) -> usize {
+    let content = sim.content(name);
+    let body = test_run(group, index, 1, 900).run.body;
+    content.windows(body.len()).position(|window| window == body).expect("the run is in the file")
+}
+
+fn has_event(events: &Events, what: &str) -> bool {
+    events.lock().unwrap().iter().any(|event| event.starts_with(what))
+}
+
+#[test]
+fn f14_a_missing_or_damaged_footer_is_made_again() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 120);
+    drop(log);
+    let name = segment(&sim, 0);
+    let length = sim.content(&name).len();
+    for damage in [length - 100, length - 4096 - 100, length - 2 * 4096 - 100, length - 3 * 4096 - 100] {
+        for before in [true, false] {
+            let sim = sim.copy();
+            if before {
+                sim.flip(&name, damage * 8);
+            }
+            let (log, opened, _) = open(&sim).unwrap();
+            assert!(opened.lost.is_empty() && opened.damaged.is_empty());
+            if !before {
+                // The file behind the running log is the same one.
+                let content = sim.content(&name);
+                let file = sim.storage().open(&name).unwrap();
+                file.write_at(&[std::io::IoSlice::new(&[content[damage] ^ 1])], damage as u64).unwrap();
+            }
+            assert_eq!(sorted(&log, 1), ((1..120).collect(), vec![]), "damage at {damage}");
+        }
+    }
+}
+
+#[test]
+fn f15_a_failed_sync_poisons_the_log() {
+    for fault in [Fault::Sync, Fault::Write] {
+        let sim = MemoryStorage::default();
+        let (log, _, events) = open(&sim).unwrap();
+        fill(&log, 1, 1, 3);
+        sim.fault(fault);
+        log.append(vec![Entry::Run(test_run(1, 3, 1, 900))], Urgency::Sync).unwrap();
+        log.step();
+        assert!(has_event(&events, "Failed"));
+        assert!(!has_event(&events, "Durable(EntryNumber(3))"));
+        let again = log.append(vec![Entry::Run(test_run(1, 4, 1, 900))], Urgency::Sync);
+        assert!(matches!(again, Err(LogError::Poisoned)));
+        assert!(log.stop().is_err());
+        assert!(matches!(log.snapshot(Snapshot::default()), Err(LogError::Poisoned)));
+    }
+}
+
+#[test]
+fn f16_the_tail_is_written_again_after_a_failed_sync() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 3);
+    sim.fault(Fault::Sync);
+    log.append(vec![Entry::Run(test_run(1, 3, 1, 900))], Urgency::Sync).unwrap();
+    log.step();
+    drop(log);
+    // The process starts again and reads what only the system's memory has.
+    let (log, opened, _) = open(&sim).unwrap();
+    assert_eq!(opened.last, EntryNumber(3));
+    drop(log);
+    // F4: then the power is cut.
+    let (log, opened, _) = open(&sim.crash(&mut Random(0))).unwrap();
+    assert_eq!(opened.last, EntryNumber(3));
+    assert_eq!(sorted(&log, 1).0, [1, 2, 3]);
+}
+
+#[test]
+fn f18_a_bad_sector_costs_only_its_run() {
+    let sim = MemoryStorage::default();
+    let (log, _, events) = open(&sim).unwrap();
+    fill(&log, 1, 1, 20);
+    let name = segment(&sim, 0);
+    let at = find(&sim, &name, 1, 5) as u64;
+    sim.set_unreadable(&name, at + 10..at + 11).unwrap();
+    let (there, missing) = sorted(&log, 1);
+    assert_eq!(there, (1..5).chain(6..20).collect::<Vec<_>>());
+    assert_eq!(missing, [(5, 6, MissingCause::Unreadable)]);
+    assert!(has_event(&events, "Damaged"));
+}
+
+#[test]
+fn f20_a_full_disk_refuses_messages_and_still_takes_state() {
+    let sim = MemoryStorage::default();
+    let (log, _, events) = open(&sim).unwrap();
+    fill(&log, 1, 1, 3);
+    sim.set_room(Some(1));
+    let mut next = 3;
+    let refused = loop {
+        match log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync) {
+            Ok(_) => next += 1,
+            Err(error) => break error,
+        }
+        log.step();
+        assert!(next < 1000, "the disk is full");
+    };
+    assert!(matches!(refused, LogError::Full { .. }));
+    assert!(has_event(&events, "Room(false)"));
+    for _ in 0..10 {
+        let number = log.append(vec![Entry::State(Bytes::from_static(&[1; 500]))], Urgency::Sync).unwrap();
+        log.step();
+        assert_eq!(log.durable(), number, "state still fits");
+    }
+    // Cursors move on, a snapshot is taken in the room of a spare, and room comes back.
+    sim.set_room(Some(256 * 1024 + 8000));
+    let number = log.durable();
+    for _ in 0..2 {
+        log.release(GroupNumber(1), Index(next));
+        log.snapshot(Snapshot { shards: vec![(number, Bytes::from_static(&[2; 900]))] }).unwrap();
+        log.step();
+    }
+    sim.set_room(None);
+    log.step();
+    log.step();
+    assert!(has_event(&events, "Room(true)"));
+    fill(&log, 1, next, next + 5);
+    assert_eq!(log.durable().0, number.0 + 5);
+}
+
+/// A log with three sealed segments and a snapshot, stopped or not.
+fn example(clean: bool) -> (MemoryStorage, u64) {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 60);
+    fill(&log, 2, 1, 60);
+    log.append(vec![Entry::State(Bytes::from_static(b"state"))], Urgency::Sync).unwrap();
+    log.step();
+    log.snapshot(Snapshot { shards: vec![(EntryNumber(30), Bytes::from_static(b"shard"))] }).unwrap();
+    if clean {
+        log.stop().unwrap();
+    }
+    (sim, 119)
+}
+
+/// Whatever was done to the files: opening answers, and nothing wrong is read.
+fn open_and_read(sim: &MemoryStorage, what: &str) {
+    match open(sim) {
+        Ok((log, opened, _)) => {
+            for group in 1..3 {
+                let (there, missing) = sorted(&log, group);
+                let silent = (1..60).find(|at| {
+                    !there.contains(at) && !missing.iter().any(|(from, to, _)| from <= at && at < to)
+                });
+                let is_told = opened.torn_bytes > 0 || !opened.lost.is_empty() || !opened.notes.is_empty();
+                assert!(silent.is_none() || is_told, "{what}: index {silent:?} of {group} is gone silently");
+            }
+            fill(&log, 3, 1, 3);
+            assert_eq!(sorted(&log, 3).0, [1, 2], "{what}: the log goes on");
+        }
+        Err(LogError::Format { .. } | LogError::File { .. }) => {}
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+#[test]
+fn f24_flipped_bits_are_found_wherever_they_are() {
+    for clean in [false, true] {
+        let (sim, _) = example(clean);
+        let mut random = Random(24);
+        for name in sim.names() {
+            let bits = sim.content(&name).len() as u64 * 8;
+            let heads = (0..4096.min(bits)).step_by(61);
+            let anywhere = (0..60).map(|_| random.below(bits)).collect::<Vec<_>>();
+            for bit in heads.chain(anywhere) {
+                let sim = sim.copy();
+                sim.flip(&name, usize::try_from(bit).unwrap());
+                open_and_read(&sim, &format!("{name} bit {bit} clean {clean}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn f25_damage_in_the_middle_is_quarantined_and_not_cut() {
+    let (sim, last) = example(false);
+    let name = segment(&sim, 0);
+    let at = find(&sim, &name, 1, 10);
+    sim.flip(&name, (at + 20) * 8);
+    let (log, opened, events) = open(&sim).unwrap();
+    assert_eq!(opened.last.0, last);
+    assert_eq!(opened.torn_bytes, 0);
+    let (there, missing) = sorted(&log, 1);
+    assert_eq!(there.len(), 58);
+    assert_eq!(missing, [(10, 11, MissingCause::Damaged)]);
+    assert!(has_event(&events, "Damaged"));
+}
+
+#[test]
+fn f25_a_damaged_block_header_in_the_last_segment_is_proven_by_the_block_behind() {
+    let (sim, last) = example(false);
+    let body = test_run(2, 58, 1, 900).run.body;
+    let holds = |name: &String| sim.content(name).windows(body.len()).any(|window| window == body);
+    let name = sim.names().into_iter().find(holds).unwrap();
+    let at = find(&sim, &name, 2, 58) - 128 - 96;
+    sim.flip(&name, at * 8);
+    let (log, opened, _) = open(&sim).unwrap();
+    assert_eq!((opened.last.0, opened.torn_bytes), (last, 0));
+    assert_eq!(sorted(&log, 2), ((1..60).collect(), vec![]), "heads tell what the header does not");
+}
+
+#[test]
+fn f26_a_flip_in_the_last_block_is_cut_and_told() {
+    for clean in [false, true] {
+        let sim = MemoryStorage::default();
+        let (log, ..) = open(&sim).unwrap();
+        fill(&log, 1, 1, 6);
+        if clean {
+            log.stop().unwrap();
+        }
+        drop(log);
+        let name = segment(&sim, 0);
+        let at = find(&sim, &name, 1, 5);
+        sim.flip(&name, (at + 20) * 8);
+        let (log, opened, _) = open(&sim).unwrap();
+        let (there, missing) = sorted(&log, 1);
+        assert_eq!(there, [1, 2, 3, 4]);
+        assert!(!opened.clean || clean);
+        if clean {
+            assert_eq!((opened.last.0, opened.torn_bytes), (5, 0), "the mark proves it");
+            assert_eq!(missing, [(5, 6, MissingCause::Damaged)]);
+        } else {
+            assert_eq!(opened.last.0, 4);
+            assert!(opened.torn_bytes > 0, "it is told");
+        }
+    }
+}
+
+type Change<'a> = &'a dyn Fn(&MemoryStorage);
+
+#[test]
+fn f27_strange_files_are_answered() {
+    let (sim, _) = example(false);
+    let (first, second) = (segment(&sim, 0), segment(&sim, 1));
+    let changes: [(&str, Change<'_>); 9] = [
+        ("truncated", &|sim| sim.put(&first, sim.content(&first)[..20_000].to_vec())),
+        ("truncated last", &|sim| sim.put(&second, sim.content(&second)[..20_000].to_vec())),
+        ("zero-length", &|sim| sim.put(&first, Vec::new())),
+        ("garbage behind", &|sim| sim.put(&second, [sim.content(&second), vec![7; 5000]].concat())),
+        ("hole", &|sim| {
+            let mut content = sim.content(&first);
+            content[8192..16384].fill(0);
+            sim.put(&first, content);
+        }),
+        ("garbage file", &|sim| sim.put("segment-000000aa.log", vec![0xAB; 70_000])),
+        ("duplicate", &|sim| sim.put("segment-000000ab.log", sim.content(&first))),
+        ("unknown", &|sim| sim.put("holiday.jpg", vec![1; 100])),
+        ("foreign", &|sim| {
+            let other = MemoryStorage::default();
+            let open = Recovery::open(other.storage(), options(), &mut |bytes| bytes.fill(1));
+            let log = open.unwrap().0.start_stepped(Box::new(|_| ())).unwrap();
+            fill(&log, 1, 1, 5);
+            sim.put("segment-000000ac.log", other.content(&segment(&other, 0)));
+        }),
+    ];
+    for (what, change) in changes {
+        let sim = sim.copy();
+        change(&sim);
+        open_and_read(&sim, what);
+    }
+    let swapped = sim.copy();
+    let (one, two) = (sim.content(&first), sim.content(&second));
+    swapped.put(&first, two);
+    swapped.put(&second, one);
+    let (log, opened, _) = open(&swapped).unwrap();
+    assert!(opened.lost.is_empty());
+    assert_eq!(sorted(&log, 1), ((1..60).collect(), vec![]), "names do not matter");
+}
+
+#[test]
+fn f28_a_misdirected_write_is_not_taken_for_a_block() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 5);
+    sim.fault(Fault::Misdirect(1024));
+    fill(&log, 1, 5, 7);
+    let (there, missing) = sorted(&log, 1);
+    assert_eq!((there, missing), (vec![1, 2, 3, 4, 6], vec![(5, 6, MissingCause::Damaged)]));
+    drop(log);
+    open_and_read(&sim, "misdirected");
+}
+
+#[test]
+fn f29_a_lost_write_is_found_by_the_chain() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 5);
+    sim.fault(Fault::LoseWrite);
+    fill(&log, 1, 5, 8);
+    drop(log);
+    let (log, opened, _) = open(&sim).unwrap();
+    assert_eq!(opened.lost, [(EntryNumber(5), EntryNumber(6))]);
+    assert_eq!(opened.last, EntryNumber(7));
+    assert_eq!(sorted(&log, 1), (vec![1, 2, 3, 4, 6, 7], vec![(5, 6, MissingCause::Damaged)]));
+}
+
+#[test]
+fn f30_an_old_or_missing_snapshot_is_refused_when_entries_are_gone() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    let mut old = None;
+    for round in 0..4 {
+        fill(&log, 1, 1 + round * 60, 61 + round * 60);
+        log.release(GroupNumber(1), Index(61 + round * 60));
+        log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"s"))] }).unwrap();
+        let names = sim.names();
+        let newest = names.iter().rfind(|name| name.ends_with(".tcs")).unwrap().clone();
+        old.get_or_insert_with(|| (newest.clone(), sim.content(&newest)));
+        log.step();
+    }
+    assert!(log.space().segments < 4, "segments were recycled: {:?}", log.space());
+    drop(log);
+    let snapshots = |sim: &MemoryStorage| {
+        sim.names().into_iter().filter(|name| name.ends_with(".tcs")).collect::<Vec<_>>()
+    };
+    assert_eq!(snapshots(&sim).len(), 2);
+    // The older of the two is as good.
+    let one = sim.copy();
+    one.flip(&snapshots(&sim)[1], 300);
+    let (_, opened, _) = open(&one).unwrap();
+    assert_eq!(opened.notes.len(), 1);
+    // Without any, and with one from a backup: refused.
+    for restored in [None, old] {
+        let sim = sim.copy();
+        for name in snapshots(&sim) {
+            sim.delete(&name);
+        }
+        if let Some((name, content)) = restored {
+            sim.put(&name, content);
+        }
+        assert!(matches!(open(&sim), Err(LogError::Format { .. })));
+    }
+}
+
+#[test]
+fn f31_a_directory_in_use_is_refused() {
+    let sim = MemoryStorage::default();
+    let (_log, ..) = open(&sim).unwrap();
+    assert!(matches!(open(&sim), Err(LogError::Locked { holder }) if holder == "4711"));
+}
+
+#[test]
+fn f52_another_format_version_is_refused() {
+    let sim = MemoryStorage::default();
+    drop(open(&sim).unwrap());
+    let mut content = sim.content("IDENT");
+    for start in [0, 512] {
+        content[start + 8] = 2;
+        let hash = xxhash_rust::xxh3::xxh3_64(&content[start..start + 120]).to_le_bytes();
+        content[start + 120..start + 128].copy_from_slice(&hash);
+    }
+    sim.put("IDENT", content);
+    let error = open(&sim).err().unwrap().to_string();
+    assert!(error.contains("version 2"), "{error}");
+}
+
+#[test]
+fn f55_a_clean_stop_is_known() {
+    let (sim, last) = example(true);
+    let (log, opened, _) = open(&sim).unwrap();
+    assert!(opened.clean);
+    assert_eq!(opened.last.0, last);
+    let report = inspect::check(&*sim.storage()).unwrap();
+    assert_eq!(report.problems, Vec::<String>::new());
+    drop(log);
+}

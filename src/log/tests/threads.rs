@@ -1,0 +1,97 @@
+//! The engine with all its threads at once: F54, and R17's pins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::id::{GroupNumber, Index};
+use crate::log::conformance::test_run;
+use crate::log::memory::MemoryStorage;
+use crate::log::*;
+
+const GROUPS: u32 = 3;
+
+/// Reads along, and checks every byte against what was appended.
+fn read_along(log: &DiskLog, group: u32, durable: &AtomicU64, done: &AtomicBool) -> u64 {
+    let mut at = 1;
+    let mut misses = 0;
+    loop {
+        let is_done = done.load(Ordering::SeqCst);
+        let end = durable.load(Ordering::SeqCst);
+        let tail = log.tail(GroupNumber(group), Index(at), 20_000);
+        let pieces = match tail {
+            Some(pieces) => pieces,
+            None => log.read(GroupNumber(group), Index(at), 20_000).unwrap(),
+        };
+        for piece in &pieces {
+            let Piece::Run(run) = piece else { panic!("nothing is missing: {piece:?} at {at}") };
+            assert_eq!(run.first_index.0, at);
+            assert_eq!(run, &test_run(group, at, 2, 700).stored());
+            at = run.end_index().0;
+        }
+        assert!(!pieces.is_empty() || at > end, "what is durable can be read: {at} of {end}");
+        if pieces.is_empty() {
+            if is_done {
+                return at;
+            }
+            misses += 1;
+            std::thread::yield_now();
+        }
+        if misses % 3 == 0 {
+            log.release(GroupNumber(group), Index(at));
+        }
+    }
+}
+
+#[test]
+fn readers_never_see_a_recycled_segment() {
+    let storage = MemoryStorage::default();
+    let options = LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 3000 };
+    let (recovery, _) = Recovery::open(storage.storage(), options, &mut |bytes| bytes.fill(3)).unwrap();
+    let entries_durable = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&entries_durable);
+    let log = recovery.start(Box::new(move |event| {
+        assert!(matches!(event, LogEvent::Durable(_) | LogEvent::Room(_)), "{event:?}");
+        if let LogEvent::Durable(number) = event {
+            told.store(number.0, Ordering::SeqCst);
+        }
+    }));
+    let log = log.unwrap();
+    let (durable, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut next = 1;
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..GROUPS)
+            .map(|group| {
+                scope.spawn({
+                    let (log, durable, done) = (&log, &durable, &done);
+                    move || read_along(log, group, durable, done)
+                })
+            })
+            .collect();
+        let until = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < until && readers.iter().all(|reader| !reader.is_finished()) {
+            let entries = (0..GROUPS).map(|group| Entry::Run(test_run(group, next, 2, 700))).collect();
+            let last = log.append(entries, Urgency::Sync).unwrap();
+            if next % 7 == 0 {
+                assert!(log.wait_durable(last));
+                durable.store(next, Ordering::SeqCst);
+                let shards = vec![(log.durable(), Bytes::from_static(b"state"))];
+                log.snapshot(Snapshot { shards }).unwrap();
+            }
+            next += 2;
+        }
+        assert!(log.wait_durable(EntryNumber((next - 1) / 2 * u64::from(GROUPS))));
+        done.store(true, Ordering::SeqCst);
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), next);
+        }
+    });
+    let space = log.space();
+    assert!(next > 1000, "{next} records is no test");
+    let filled = space.committed_bytes / (64 * 1024);
+    assert!(u64::from(space.segments) < filled, "no segment was recycled: {space:?}");
+    log.stop().unwrap();
+    assert_eq!(entries_durable.load(Ordering::SeqCst), (next - 1) / 2 * u64::from(GROUPS));
+}

@@ -1,0 +1,227 @@
+//! Turns what waits for a session into bytes, with one vectored write per batch.
+//!
+//! Headers and small records are copied into one buffer, large records are
+//! slices of their own, shared with the log and with every other session that
+//! gets them. Put-answers of a batch become one frame. A frame that was begun
+//! is finished before anything else is sent; a batch is at most about
+//! [`limits::WRITE_BYTES_MAX`] bytes, so that is how long a pong can wait.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::pin::Pin;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::limits;
+use crate::net::outgoing::{OutBatch, OutReceiver, Outgoing};
+use crate::wire::body::{self, Answer, Close, Refusal, RefusalCode};
+use crate::wire::frame::{DELIVER_HEAD_BYTES, FrameHeader, FrameKind, PUT_DONE_BYTES};
+
+/// Put-answers in one frame.
+const DONES_MAX: usize = limits::CONTROL_BYTES_MAX / PUT_DONE_BYTES;
+
+#[derive(Debug)]
+enum Part {
+    Copied(Range<usize>),
+    Shared(Bytes),
+}
+
+/// Frames as bytes, ready to be written.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    copied: BytesMut,
+    parts: Vec<Part>,
+    /// Where in `copied` the part begins that is not in `parts` yet.
+    begun: usize,
+}
+
+impl Encoder {
+    /// Encodes a batch behind what is there.
+    pub fn batch(&mut self, batch: &OutBatch) {
+        for &tag in &batch.pongs {
+            FrameHeader { kind: FrameKind::Pong, tag, body_bytes: 0 }.encode(&mut self.copied);
+        }
+        for dones in batch.dones.chunks(DONES_MAX) {
+            let body_bytes = dones.len() * PUT_DONE_BYTES;
+            FrameHeader { kind: FrameKind::PutAnswer, tag: 0, body_bytes }.encode(&mut self.copied);
+            dones.iter().for_each(|done| done.encode(&mut self.copied));
+        }
+        for item in &batch.items {
+            self.item(item);
+        }
+        if let Some(reason) = &batch.close {
+            self.frame(FrameKind::Close, 0, &body::encode(&Close { reason: reason.clone() }));
+        }
+    }
+
+    fn item(&mut self, item: &Outgoing) {
+        match item {
+            Outgoing::Answer { request, answer } => {
+                let body = body::encode(&**answer);
+                let body = if body.len() > limits::CONTROL_BYTES_MAX { too_long(body.len()) } else { body };
+                self.frame(FrameKind::Answer, *request, &body);
+            }
+            Outgoing::Notice(notice) => self.frame(FrameKind::Notice, 0, &body::encode(&**notice)),
+            Outgoing::Deliver { handle, head, records } => {
+                let body_bytes = DELIVER_HEAD_BYTES + records.len();
+                FrameHeader { kind: FrameKind::Deliver, tag: u64::from(*handle), body_bytes }
+                    .encode(&mut self.copied);
+                head.encode(&mut self.copied);
+                if records.len() < limits::WRITE_COPY_BYTES_MAX {
+                    self.copied.extend_from_slice(records);
+                } else {
+                    self.cut();
+                    self.parts.push(Part::Shared(records.clone()));
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, kind: FrameKind, tag: u64, body: &[u8]) {
+        FrameHeader { kind, tag, body_bytes: body.len() }.encode(&mut self.copied);
+        self.copied.extend_from_slice(body);
+    }
+
+    fn cut(&mut self) {
+        if self.begun < self.copied.len() {
+            self.parts.push(Part::Copied(self.begun..self.copied.len()));
+            self.begun = self.copied.len();
+        }
+    }
+
+    /// Writes everything.
+    ///
+    /// # Errors
+    /// What the socket says; the session cannot go on.
+    ///
+    /// # Cancel safety
+    /// None: a frame may be half written.
+    pub async fn write<W: AsyncWrite + Unpin>(&mut self, stream: &mut W) -> io::Result<()> {
+        self.cut();
+        let mut first = 0;
+        while first < self.parts.len() {
+            let mut written = poll_fn(|context| {
+                let mut slices = [IoSlice::new(&[]); limits::WRITE_SLICES_MAX];
+                let count = self.slices(first, &mut slices);
+                Pin::new(&mut *stream).poll_write_vectored(context, &slices[..count])
+            })
+            .await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            while written > 0 {
+                let Some(part) = self.parts.get_mut(first) else { break };
+                written -= part.advance(written);
+                first += usize::from(part.len() == 0);
+            }
+        }
+        self.clear();
+        stream.flush().await
+    }
+
+    fn slices<'a>(&'a self, first: usize, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slice, part) in slices.iter_mut().zip(self.parts.iter().skip(first)) {
+            *slice = IoSlice::new(match part {
+                Part::Copied(range) => &self.copied[range.clone()],
+                Part::Shared(bytes) => bytes,
+            });
+            count += 1;
+        }
+        count
+    }
+
+    fn clear(&mut self) {
+        self.parts.clear();
+        self.copied.clear();
+        self.begun = 0;
+    }
+
+    /// Gives memory back; called when there is nothing to write.
+    fn rest(&mut self) {
+        if self.copied.capacity() > limits::SESSION_READ_BYTES_MIN {
+            *self = Self::default();
+        }
+    }
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Self::Copied(range) => range.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    /// Takes at most `bytes` off the beginning and says how many.
+    fn advance(&mut self, bytes: usize) -> usize {
+        let taken = bytes.min(self.len());
+        match self {
+            Self::Copied(range) => range.start += taken,
+            Self::Shared(shared) => shared.advance(taken),
+        }
+        taken
+    }
+}
+
+fn too_long(found: usize) -> Bytes {
+    let max = limits::CONTROL_BYTES_MAX;
+    let message = format!("the answer has {found} bytes, at most {max} fit; ask for fewer at a time");
+    body::encode(&Answer::Err(Refusal::new(RefusalCode::Limit, message)))
+}
+
+/// Writes all that comes until the session's last batch, and ends the stream's
+/// sending side after it.
+///
+/// # Errors
+/// What the socket says.
+///
+/// # Cancel safety
+/// None: a frame may be half written.
+pub async fn run<W: AsyncWrite + Unpin>(stream: &mut W, receiver: &mut OutReceiver) -> io::Result<()> {
+    let mut encoder = Encoder::default();
+    let mut batch = OutBatch::default();
+    loop {
+        if !receiver.try_receive(&mut batch) {
+            encoder.rest();
+            batch = OutBatch::default();
+            receiver.receive(&mut batch).await;
+        }
+        encoder.batch(&batch);
+        encoder.write(stream).await?;
+        receiver.wrote(&batch);
+        if batch.close.is_some() {
+            return stream.shutdown().await;
+        }
+    }
+}
+
+/// Writes a last frame with a reason and nothing else, and ends the stream's sending side.
+///
+/// # Errors
+/// What the socket says.
+pub async fn write_close<W: AsyncWrite + Unpin>(stream: &mut W, reason: String) -> io::Result<()> {
+    let mut encoder = Encoder::default();
+    encoder.batch(&OutBatch { close: Some(reason), ..OutBatch::default() });
+    encoder.write(stream).await?;
+    stream.shutdown().await
+}
+
+/// Writes one control frame.
+///
+/// # Errors
+/// What the socket says.
+pub async fn write_control<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    kind: FrameKind,
+    body: &[u8],
+) -> io::Result<()> {
+    let mut encoder = Encoder::default();
+    encoder.frame(kind, 0, body);
+    encoder.write(stream).await
+}
+
+#[cfg(test)]
+mod tests;

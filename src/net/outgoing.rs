@@ -1,0 +1,388 @@
+//! What waits to be sent to one session: filled by the driver, emptied by the
+//! session's writer or by a front door.
+//!
+//! The driver never waits here: the queue takes everything, and is bounded by
+//! what others keep to. The core stops delivering when
+//! [`limits::SESSION_OUT_BYTES_MAX`] bytes are not written; a session is not
+//! read from while [`limits::SESSION_CONTROL_BYTES_MAX`] bytes of answers wait;
+//! past [`limits::SESSION_CONTROL_BYTES_LAST`] it is closed.
+//!
+//! Pongs and put-answers overtake; answers, notices and deliveries keep their
+//! order among themselves. How much was written runs against the flow: a
+//! number that only grows, and the name of the session on the [`Progress`] board.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::id::SessionId;
+use crate::limits;
+use crate::relay::Effect;
+use crate::wire::body::{Answer, Notice, Reply};
+use crate::wire::frame::{DeliverHead, PutDone};
+
+/// One thing on its way to a session, in order with the others.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    /// The answer to a request.
+    Answer {
+        /// The request's number.
+        request: u64,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// Something said unasked.
+    Notice(Box<Notice>),
+    /// Messages for a subscription.
+    Deliver {
+        /// The subscription, by the session's handle.
+        handle: u32,
+        /// The fixed part.
+        head: DeliverHead,
+        /// The records.
+        records: Bytes,
+    },
+}
+
+impl Outgoing {
+    /// About how many bytes of memory it holds, deliveries not counted.
+    fn control_bytes(&self) -> usize {
+        const ITEM: usize = 512;
+        match self {
+            Self::Deliver { .. } => 0,
+            Self::Notice(_) => ITEM,
+            Self::Answer { answer, .. } => match &**answer {
+                Ok(Reply::Groups(groups)) => ITEM * (1 + groups.len()),
+                Ok(Reply::Subscriptions(subscriptions)) => ITEM * (1 + subscriptions.len()),
+                Ok(Reply::Located(locations)) => ITEM * (1 + locations.len()),
+                Ok(Reply::Group(group)) => ITEM + 64 * group.streams.len(),
+                Ok(
+                    Reply::Done
+                    | Reply::GroupHandle { .. }
+                    | Reply::SubscriptionHandle { .. }
+                    | Reply::Subscription(_)
+                    | Reply::Polled { .. }
+                    | Reply::Status(_)
+                    | Reply::Books(_),
+                )
+                | Err(_) => ITEM,
+            },
+        }
+    }
+
+    /// Bytes as [`Effect::deliver_bytes`] counts them.
+    fn deliver_bytes(&self) -> u64 {
+        match self {
+            Self::Deliver { records, .. } => Effect::deliver_bytes(records),
+            Self::Answer { .. } | Self::Notice(_) => 0,
+        }
+    }
+}
+
+/// What the driver has for one session at the end of a turn.
+#[derive(Debug, Default)]
+pub struct Staged {
+    /// Puts that are done.
+    pub dones: Vec<PutDone>,
+    /// Everything else, in order.
+    pub items: Vec<Outgoing>,
+    /// Why the session is to end, if it is.
+    pub close: Option<String>,
+}
+
+impl Staged {
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.dones.is_empty() && self.items.is_empty() && self.close.is_none()
+    }
+}
+
+/// What a session's writer takes at a time.
+#[derive(Debug, Default)]
+pub struct OutBatch {
+    /// Tags of pings to be answered.
+    pub pongs: Vec<u64>,
+    /// Puts that are done.
+    pub dones: Vec<PutDone>,
+    /// Everything else, in order.
+    pub items: Vec<Outgoing>,
+    /// Bytes of the deliveries among them; to be given to [`OutReceiver::wrote`].
+    pub deliver_bytes: u64,
+    /// Why the session ends, if this is the last batch.
+    pub close: Option<String>,
+}
+
+impl OutBatch {
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.pongs.clear();
+        self.dones.clear();
+        self.items.clear();
+        self.deliver_bytes = 0;
+        self.close = None;
+    }
+}
+
+/// Where sessions say that they have written something, for the driver to look at its next turn.
+#[derive(Debug)]
+pub struct Progress {
+    changed: Mutex<Vec<SessionId>>,
+    driver: Arc<Notify>,
+}
+
+impl Progress {
+    /// An empty board; `driver` is notified when the driver should look at once.
+    #[must_use]
+    pub fn new(driver: Arc<Notify>) -> Self {
+        Self { changed: Mutex::default(), driver }
+    }
+
+    /// Moves the sessions that have written since the last time into `sessions`.
+    pub fn take(&self, sessions: &mut Vec<SessionId>) {
+        sessions.append(&mut lock(&self.changed));
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pongs: Vec<u64>,
+    dones: Vec<PutDone>,
+    items: VecDeque<Outgoing>,
+    control_bytes: usize,
+    /// Bytes of deliveries that were pushed, in all.
+    pushed: u64,
+    /// The core may have paused: it is to be told when half is written.
+    tell_at_half: bool,
+    close: Option<String>,
+    /// Nothing will be taken any more.
+    is_over: bool,
+}
+
+/// The queue of one session.
+#[derive(Debug)]
+pub struct OutQueue {
+    session: SessionId,
+    state: Mutex<State>,
+    /// Notified when there is something to take.
+    filled: Notify,
+    /// Notified when answers were taken.
+    drained: Notify,
+    /// Bytes of deliveries written, in all.
+    written: AtomicU64,
+    /// Whether the session stands on the board.
+    is_posted: AtomicBool,
+    /// Requests without an answer.
+    unanswered: AtomicUsize,
+    progress: Arc<Progress>,
+}
+
+/// Half of what may wait: below it the core is told that it can go on.
+const HALF: u64 = limits::SESSION_OUT_BYTES_MAX as u64 / 2;
+
+/// Slices are two per large delivery.
+const LARGE_ITEMS_MAX: usize = limits::WRITE_SLICES_MAX / 2 - 1;
+
+impl OutQueue {
+    /// An empty queue, and the one who empties it.
+    #[must_use]
+    pub fn new(session: SessionId, progress: Arc<Progress>) -> (Arc<Self>, OutReceiver) {
+        let queue = Arc::new(Self {
+            session,
+            state: Mutex::default(),
+            filled: Notify::new(),
+            drained: Notify::new(),
+            written: AtomicU64::new(0),
+            is_posted: AtomicBool::new(false),
+            unanswered: AtomicUsize::new(0),
+            progress,
+        });
+        (Arc::clone(&queue), OutReceiver { queue })
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Takes over all of `staged`, and wakes the writer once. Never waits.
+    /// `known_written` is the total that the core was told last.
+    pub fn push(&self, staged: &mut Staged, known_written: u64) {
+        let mut state = lock(&self.state);
+        let answers = staged.items.iter().filter(|item| matches!(item, Outgoing::Answer { .. })).count();
+        if answers > 0 {
+            self.unanswered
+                .fetch_sub(answers.min(self.unanswered.load(Ordering::Relaxed)), Ordering::Relaxed);
+        }
+        if state.is_over || state.close.is_some() {
+            staged.dones.clear();
+            staged.items.clear();
+            staged.close = None;
+            return;
+        }
+        state.control_bytes += staged.items.iter().map(Outgoing::control_bytes).sum::<usize>();
+        state.pushed += staged.items.iter().map(Outgoing::deliver_bytes).sum::<u64>();
+        state.tell_at_half = state.pushed.saturating_sub(known_written) >= HALF;
+        state.dones.append(&mut staged.dones);
+        state.items.extend(staged.items.drain(..));
+        state.close = staged.close.take();
+        if state.control_bytes > limits::SESSION_CONTROL_BYTES_LAST && state.close.is_none() {
+            state.items.clear();
+            state.control_bytes = 0;
+            state.close = Some(format!(
+                "more than {} bytes of answers were not read",
+                limits::SESSION_CONTROL_BYTES_LAST
+            ));
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Answers pings, ahead of everything that waits.
+    pub fn pong(&self, tags: &[u64]) {
+        let mut state = lock(&self.state);
+        if !state.is_over {
+            state.pongs.extend_from_slice(tags);
+            state.control_bytes += size_of_val(tags);
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Ends the session after what waits; the first reason stays.
+    pub fn close(&self, reason: String) {
+        lock(&self.state).close.get_or_insert(reason);
+        self.filled.notify_one();
+    }
+
+    /// Counts requests that will be answered, and says how many there are now.
+    pub fn expect_answers(&self, requests: usize) -> usize {
+        self.unanswered.fetch_add(requests, Ordering::Relaxed) + requests
+    }
+
+    /// Waits until few enough answers wait that more may be asked for.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost. Only one task may wait at a time.
+    pub async fn has_room(&self) {
+        while self.is_crowded() {
+            self.drained.notified().await;
+        }
+    }
+
+    fn is_crowded(&self) -> bool {
+        let state = lock(&self.state);
+        state.control_bytes > limits::SESSION_CONTROL_BYTES_MAX && !state.is_over
+    }
+
+    /// Bytes of deliveries written, in all; takes the session off the board.
+    #[must_use]
+    pub fn take_written(&self) -> u64 {
+        self.is_posted.store(false, Ordering::SeqCst);
+        self.written.load(Ordering::SeqCst)
+    }
+
+    fn wrote(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let written = self.written.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        if !self.is_posted.swap(true, Ordering::SeqCst) {
+            lock(&self.progress.changed).push(self.session);
+        }
+        let mut state = lock(&self.state);
+        if state.tell_at_half && state.pushed.saturating_sub(written) < HALF {
+            state.tell_at_half = false;
+            drop(state);
+            self.progress.driver.notify_one();
+        }
+    }
+
+    /// Moves the next batch over; false when there is nothing to take.
+    fn take(&self, batch: &mut OutBatch) -> bool {
+        batch.clear();
+        let mut state = lock(&self.state);
+        std::mem::swap(&mut batch.pongs, &mut state.pongs);
+        std::mem::swap(&mut batch.dones, &mut state.dones);
+        state.control_bytes -= size_of_val(&batch.pongs[..]).min(state.control_bytes);
+        let (mut bytes, mut large) = (0, 0);
+        while bytes < limits::WRITE_BYTES_MAX && large < LARGE_ITEMS_MAX {
+            let Some(item) = state.items.pop_front() else { break };
+            if let Outgoing::Deliver { records, .. } = &item {
+                large += usize::from(records.len() >= limits::WRITE_COPY_BYTES_MAX);
+                batch.deliver_bytes += item.deliver_bytes();
+                bytes += records.len();
+            } else {
+                let control = item.control_bytes();
+                state.control_bytes -= control.min(state.control_bytes);
+                bytes += control;
+            }
+            batch.items.push(item);
+        }
+        if state.items.is_empty() {
+            if state.items.capacity() > 64 {
+                state.items = VecDeque::new();
+            }
+            batch.close = state.close.take();
+            state.is_over |= batch.close.is_some();
+        }
+        let is_filled = !(batch.pongs.is_empty() && batch.dones.is_empty() && batch.items.is_empty());
+        drop(state);
+        self.drained.notify_one();
+        is_filled || batch.close.is_some()
+    }
+
+    fn end(&self) {
+        let mut state = lock(&self.state);
+        *state = State { is_over: true, ..State::default() };
+        drop(state);
+        self.drained.notify_one();
+    }
+}
+
+/// The one who empties a session's queue. Dropping it makes the queue swallow what comes.
+#[derive(Debug)]
+pub struct OutReceiver {
+    queue: Arc<OutQueue>,
+}
+
+impl OutReceiver {
+    /// Waits until there is something and moves it into `batch`, at most about
+    /// [`limits::WRITE_BYTES_MAX`] bytes. After a batch with a close there are no more.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn receive(&mut self, batch: &mut OutBatch) {
+        while !self.queue.take(batch) {
+            self.queue.filled.notified().await;
+        }
+    }
+
+    /// As [`Self::receive`], but never waits; false when there is nothing.
+    pub fn try_receive(&mut self, batch: &mut OutBatch) -> bool {
+        self.queue.take(batch)
+    }
+
+    /// Says that a batch has been passed on, so that more may be delivered.
+    pub fn wrote(&mut self, batch: &OutBatch) {
+        self.queue.wrote(batch.deliver_bytes);
+    }
+}
+
+impl Drop for OutReceiver {
+    fn drop(&mut self) {
+        self.queue.end();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is inside is whole between any two statements: a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

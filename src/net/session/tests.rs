@@ -1,0 +1,139 @@
+use bytes::BufMut;
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+use crate::id::ProducerSequence;
+use crate::wire::frame::AckLevel;
+use crate::wire::run::Record;
+
+fn reader(bytes: usize) -> (tokio::io::DuplexStream, FrameReader<tokio::io::DuplexStream>) {
+    let (remote, stream) = tokio::io::duplex(bytes);
+    (remote, FrameReader::new(stream, Arc::new(Semaphore::new(limits::PARTIAL_BYTES_MAX))))
+}
+
+fn put(payload_bytes: usize) -> BytesMut {
+    let mut records = BytesMut::new();
+    Record { payload: &vec![7; payload_bytes], ..Record::default() }.encode(&mut records);
+    let head = PutHead {
+        put: 1,
+        producer: None,
+        lowest_unanswered: ProducerSequence(0),
+        body_hash: xxh3_64(&records),
+        level: AckLevel::Accepted,
+        transient: false,
+        age_seconds: 0,
+    };
+    let mut body = BytesMut::new();
+    head.encode(&mut body);
+    body.put_slice(&records);
+    let mut frame = BytesMut::new();
+    FrameHeader { kind: FrameKind::Put, tag: 3, body_bytes: body.len() }.encode(&mut frame);
+    frame.put_slice(&body);
+    frame
+}
+
+async fn read_inputs<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>, count: usize) -> Incoming {
+    let mut incoming = Incoming::default();
+    while incoming.inputs.len() < count && incoming.end.is_none() {
+        reader.fill().await.unwrap();
+        reader.take(SessionId(1), &mut incoming);
+    }
+    incoming
+}
+
+#[tokio::test]
+async fn a_quiet_session_holds_no_memory() {
+    let (mut remote, mut reader) = reader(1 << 20);
+    remote.write_all(&put(100_000)).await.unwrap();
+    read_inputs(&mut reader, 1).await;
+    let waited = tokio::time::timeout(Duration::from_millis(10), reader.fill()).await;
+    assert!(waited.is_err());
+    assert_eq!(reader.buffer.capacity(), 0);
+}
+
+#[tokio::test]
+async fn frames_of_all_sizes_come_through() {
+    let (mut remote, mut reader) = reader(64 * 1024);
+    let sizes = [0, 1, 100, 4000, 5000, 300_000, 7, 2_000_000];
+    let writing = tokio::spawn(async move {
+        for size in sizes {
+            remote.write_all(&put(size)).await.unwrap();
+        }
+        remote
+    });
+    let incoming = read_inputs(&mut reader, sizes.len()).await;
+    assert!(incoming.end.is_none());
+    let found: Vec<_> = incoming
+        .inputs
+        .iter()
+        .map(|input| {
+            let Input::Put { handle: 3, summary, .. } = input else { panic!("not a put: {input:?}") };
+            summary.payload_bytes_max
+        })
+        .collect();
+    assert_eq!(found, sizes);
+    drop(writing.await.unwrap());
+    assert!(matches!(reader.fill().await, Err(SessionEnd::Left(None))));
+}
+
+#[tokio::test]
+async fn reads_grow_with_the_load_and_shrink_after_it() {
+    let (mut remote, mut reader) = reader(1 << 20);
+    let burst = put(2000).repeat(400);
+    remote.write_all(&burst).await.unwrap();
+    read_inputs(&mut reader, 400).await;
+    assert_eq!(reader.want, limits::SESSION_READ_BYTES);
+    for _ in 0..10 {
+        remote.write_all(&put(10)).await.unwrap();
+        read_inputs(&mut reader, 1).await;
+    }
+    assert_eq!(reader.want, limits::SESSION_READ_BYTES_MIN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_never_ends_is_given_up() {
+    let (mut remote, mut reader) = reader(1 << 20);
+    remote.write_all(&put(100)[..50]).await.unwrap();
+    reader.fill().await.unwrap();
+    let end = reader.fill().await.unwrap_err();
+    assert!(matches!(end, SessionEnd::Fault(SessionFault::Stalled { .. })), "{end:?}");
+}
+
+#[tokio::test]
+async fn large_frames_share_what_may_be_on_its_way_in() {
+    let partial = Arc::new(Semaphore::new(limits::FRAME_BYTES_MAX + FRAME_HEADER_BYTES));
+    let mut remotes = Vec::new();
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        let (mut remote, stream) = tokio::io::duplex(1 << 20);
+        let mut header = BytesMut::new();
+        FrameHeader { kind: FrameKind::Put, tag: 0, body_bytes: limits::FRAME_BYTES_MAX }.encode(&mut header);
+        remote.write_all(&header).await.unwrap();
+        let mut reader = FrameReader::new(stream, Arc::clone(&partial));
+        reader.fill().await.unwrap();
+        remotes.push(remote);
+        readers.push(reader);
+    }
+    for reader in &mut readers {
+        let waited = tokio::time::timeout(Duration::from_millis(10), reader.fill()).await;
+        assert!(waited.is_err());
+    }
+    assert!(readers[0].large.is_some() && readers[1].large.is_none());
+    readers.remove(0);
+    let _ = tokio::time::timeout(Duration::from_millis(10), readers[0].fill()).await;
+    assert!(readers[0].large.is_some());
+}
+
+#[tokio::test]
+async fn small_records_do_not_keep_a_large_read_in_memory() {
+    let (mut remote, mut reader) = reader(1 << 20);
+    let mut bytes = put(10);
+    for tag in 0..200 {
+        FrameHeader { kind: FrameKind::Ping, tag, body_bytes: 0 }.encode(&mut bytes);
+    }
+    remote.write_all(&bytes).await.unwrap();
+    let incoming = read_inputs(&mut reader, 1).await;
+    let Some(Input::Put { records, .. }) = incoming.inputs.first() else { panic!("no put") };
+    assert!(records.is_unique(), "copied out of the buffer");
+    assert!(incoming.put_bytes * 4 < reader.allocated);
+}

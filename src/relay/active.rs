@@ -1,0 +1,169 @@
+//! What only matters while somebody receives from a subscription, or a message
+//! waits for its next try: receivers, flights, tries.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::ahead::Ahead;
+use crate::id::{Index, SessionId, Time};
+use crate::limits;
+use crate::topology::settings::GroupSettings;
+
+/// Who receives, and who has what.
+#[derive(Debug, Default)]
+pub(super) struct Active {
+    pub(super) receivers: Vec<Receiver>,
+    /// The receiver whose turn it is.
+    pub(super) turn: usize,
+    /// Delivered and perhaps not acked, in order of their deadlines.
+    pub(super) flights: VecDeque<Flight>,
+    /// To deliver again: half-open, sorted, apart from one another.
+    pub(super) again: Vec<(Index, Index)>,
+    /// Messages that failed, with the number of deliveries so far.
+    pub(super) tries: BTreeMap<Index, Try>,
+    pub(super) ahead: Option<Ahead>,
+    /// What the shell was asked to read.
+    pub(super) fetching: Option<Index>,
+    /// Whether it stands in the queue of those that may have something to do.
+    pub(super) queued: bool,
+    /// How many of the gaps the receiver has been told of.
+    pub(super) gaps_told: usize,
+}
+
+/// One session that receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Receiver {
+    pub(super) session: SessionId,
+    pub(super) handle: u32,
+    /// Messages it may have been given in all.
+    pub(super) credit: u64,
+    /// Messages it was given.
+    pub(super) used: u64,
+    /// A poll that waits for its answer: the request, and `used` when it began.
+    pub(super) poll: Option<(u64, u64)>,
+}
+
+/// Messages on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flight {
+    pub(super) from: Index,
+    pub(super) to: Index,
+    pub(super) receiver: (SessionId, u32),
+    pub(super) due: Time,
+}
+
+/// A message that failed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Try {
+    /// Deliveries so far.
+    pub(super) attempts: u32,
+    /// When it is to be delivered again; `None` while it is delivered or due.
+    pub(super) due: Option<Time>,
+    /// Why it is not delivered any more.
+    pub(super) dead: Option<Death>,
+}
+
+/// Why a message goes to the dead-letter group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Death {
+    /// Delivered `max_deliver` times without an ack.
+    MaxDeliver,
+    /// The receiver said that it will never be done.
+    Rejected,
+}
+
+impl Death {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxDeliver => "max-deliver",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// How failed messages are treated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failure<'a> {
+    pub(super) settings: &'a GroupSettings,
+    pub(super) now: Time,
+    /// The receiver's wish, or `None` for the group's back-off list.
+    pub(super) delay_ms: Option<u64>,
+    pub(super) rejected: bool,
+    /// Whether the number of deliveries is to be remembered even if nothing depends on it.
+    pub(super) counted: bool,
+}
+
+impl Active {
+    pub(super) fn fail_open(&mut self, from: Index, to: Index, failure: &Failure<'_>) {
+        self.cut_flights(from, to);
+        let delayed = failure.delay_ms.map_or(!failure.settings.backoff_ms.is_empty(), |ms| ms > 0);
+        let plain =
+            failure.settings.max_deliver.is_none() && !delayed && !failure.counted && !failure.rejected;
+        if plain && self.tries.is_empty() {
+            self.add_again(from, to);
+            return;
+        }
+        for index in from.0..to.0 {
+            let known = self.tries.contains_key(&Index(index));
+            if !known && (plain || self.tries.len() >= limits::PARKED_MAX) {
+                self.add_again(Index(index), Index(index + 1));
+            } else {
+                self.fail_one(Index(index), failure);
+            }
+        }
+    }
+
+    fn fail_one(&mut self, index: Index, failure: &Failure<'_>) {
+        let tried = self.tries.entry(index).or_insert(Try { attempts: 0, due: None, dead: None });
+        tried.attempts = tried.attempts.saturating_add(1);
+        tried.dead = if failure.rejected {
+            Some(Death::Rejected)
+        } else {
+            let over = failure.settings.max_deliver.is_some_and(|max| tried.attempts >= max);
+            over.then_some(Death::MaxDeliver)
+        };
+        let backoff = &failure.settings.backoff_ms;
+        let step = (tried.attempts as usize - 1).min(backoff.len().saturating_sub(1));
+        let delay_ms = failure.delay_ms.or_else(|| backoff.get(step).copied()).unwrap_or(0);
+        if delay_ms == 0 || tried.dead.is_some() {
+            tried.due = None;
+            self.add_again(index, index.after(1));
+        } else {
+            tried.due = Some(failure.now.after_ms(delay_ms));
+        }
+    }
+
+    pub(super) fn add_again(&mut self, from: Index, to: Index) {
+        let place = self.again.partition_point(|(f, _)| *f <= from);
+        if let Some(before) = place.checked_sub(1).and_then(|p| self.again.get_mut(p))
+            && before.1 >= from
+        {
+            before.1 = before.1.max(to);
+            return;
+        }
+        self.again.insert(place, (from, to));
+    }
+
+    /// Takes `from..to` out of the flights; gives what was taken out.
+    pub(super) fn cut_flights(&mut self, from: Index, to: Index) -> Vec<Flight> {
+        let mut taken = Vec::new();
+        if !self.flights.iter().any(|f| f.from < to && from < f.to) {
+            return taken;
+        }
+        let mut rest = VecDeque::with_capacity(self.flights.len() + 1);
+        for flight in self.flights.drain(..) {
+            if flight.to <= from || to <= flight.from {
+                rest.push_back(flight);
+                continue;
+            }
+            if flight.from < from {
+                rest.push_back(Flight { to: from, ..flight });
+            }
+            if to < flight.to {
+                rest.push_back(Flight { from: to, ..flight });
+            }
+            taken.push(Flight { from: flight.from.max(from), to: flight.to.min(to), ..flight });
+        }
+        self.flights = rest;
+        taken
+    }
+}

@@ -1,0 +1,198 @@
+//! What the relay tells of itself: groups, subscriptions, health, and the accounts.
+
+use super::Relay;
+use super::group::{Group, GroupBooks};
+use super::input::Now;
+use super::subscription::{Subscription, SubscriptionKey};
+use crate::id::{GroupName, GroupNumber, Index, SubscriptionName};
+use crate::limits;
+use crate::log::Space;
+use crate::wire::body::{
+    Books, GroupInfo, Location, Outcomes, Refusal, Status, StreamInfo, SubscriptionInfo,
+};
+
+/// Subscriptions or groups in one answer at the most: it then fits into a frame.
+const LIST_MAX: u32 = 1000;
+
+/// Accounts of subscriptions that are gone, so that the books still balance.
+#[derive(Debug, Default)]
+pub(super) struct Retired {
+    inserted: u64,
+    out: Outcomes,
+}
+
+impl Retired {
+    /// A subscription is removed: what it still held is skipped.
+    pub(super) fn add(&mut self, subscription: &Subscription, end: Index) {
+        self.inserted += subscription.inserted(end);
+        add(&mut self.out, &subscription.out);
+        self.out.skipped += subscription.held(end);
+    }
+}
+
+fn add(sum: &mut Outcomes, more: &Outcomes) {
+    sum.acked += more.acked;
+    sum.filtered += more.filtered;
+    sum.expired += more.expired;
+    sum.evicted += more.evicted;
+    sum.dead_lettered += more.dead_lettered;
+    sum.skipped += more.skipped;
+    sum.lost += more.lost;
+}
+
+impl Relay {
+    /// # Panics
+    /// When there is no such group: the caller has found it.
+    pub(super) fn group_info(&self, number: GroupNumber) -> GroupInfo {
+        let group = self.groups.get(number).expect("the caller has found the group");
+        GroupInfo {
+            name: group.name.clone(),
+            queue: group.queue,
+            settings: (*group.settings).clone(),
+            low: group.low,
+            next: group.next,
+            bytes: group.meter.bytes_from(group.low),
+            subscriptions: group.subscriptions.len() as u64,
+            streams: group
+                .streams
+                .iter()
+                .map(|s| StreamInfo {
+                    number: s.number,
+                    origin: s.origin.clone(),
+                    epoch: s.epoch,
+                    last: s.last,
+                    sealed: s.sealed,
+                })
+                .collect(),
+        }
+    }
+
+    pub(super) fn subscription_infos(
+        &self,
+        number: GroupNumber,
+        after: Option<&SubscriptionName>,
+        limit: u32,
+    ) -> Vec<SubscriptionInfo> {
+        let Some(group) = self.groups.get(number) else { return Vec::new() };
+        let mut found: Vec<&Subscription> =
+            group.subscriptions.iter().map(|s| &**s).filter(|s| after.is_none_or(|a| s.name > *a)).collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found.truncate(limit.min(LIST_MAX) as usize);
+        found.into_iter().map(|s| self.info(group, s)).collect()
+    }
+
+    pub(super) fn subscription_info(&self, key: SubscriptionKey) -> Option<SubscriptionInfo> {
+        let group = self.groups.get(key.group)?;
+        let place = group.find(key.number)?;
+        Some(self.info(group, &group.subscriptions[place]))
+    }
+
+    fn info(&self, group: &Group, subscription: &Subscription) -> SubscriptionInfo {
+        let active = subscription.active.as_ref();
+        SubscriptionInfo {
+            group: group.name.clone(),
+            name: subscription.name.clone(),
+            home: self.options.relay.clone(),
+            shared: subscription.shared,
+            filter: subscription.filter.as_ref().map(|f| f.as_str().to_owned()),
+            floor: subscription.cursor.floor(),
+            next: subscription.next,
+            backlog: subscription.held(group.durable),
+            in_flight: subscription.in_flight(),
+            parked: active.map_or(0, |a| a.tries.values().filter(|t| t.due.is_some()).count() as u64),
+            receivers: active.map_or(0, |a| a.receivers.len() as u32),
+            window: subscription.window,
+            inserted: subscription.inserted(group.durable),
+            out: subscription.out,
+        }
+    }
+
+    pub(super) fn locate(&self, name: &GroupName) -> Result<Vec<Location>, Refusal> {
+        let number = self.known_group(name)?;
+        let home = self.options.relay.clone();
+        let Some(group) = self.groups.get(number) else { return Ok(Vec::new()) };
+        if group.queue {
+            return Ok(vec![Location { group: name.clone(), subscription: None, home }]);
+        }
+        let locations = group.subscriptions.iter().take(LIST_MAX as usize).map(|s| Location {
+            group: name.clone(),
+            subscription: Some(s.name.clone()),
+            home: home.clone(),
+        });
+        Ok(locations.collect())
+    }
+
+    /// The health, as far as the core knows it; the shell fills in memory, time and space.
+    pub(super) fn status(&self, now: Now) -> Status {
+        let accepting = if self.stopping {
+            Err("the relay is stopping".to_owned())
+        } else if self.room {
+            Ok(())
+        } else {
+            Err("the disk is full: puts are refused, gets and acks go on".to_owned())
+        };
+        Status {
+            relay: self.options.relay.clone(),
+            version: self.options.version.clone(),
+            storage: self.options.epoch.storage,
+            boot: self.options.epoch.counter,
+            uptime_ms: now.time.0 / 1_000_000,
+            accepting,
+            warnings: self.options.warnings.clone(),
+            groups: self.groups.len() as u64,
+            subscriptions: self.names.len() as u64,
+            sessions: self.sessions.len() as u64,
+            space: Space::default(),
+            resident_bytes: 0,
+            cpu_us: 0,
+        }
+    }
+
+    pub(super) fn books_of(&self, group: Option<GroupName>) -> Result<Books, Refusal> {
+        let mut books = Books::default();
+        match group {
+            Some(name) => {
+                let number = self.known_group(&name)?;
+                if let Some(group) = self.groups.get(number) {
+                    add_group(&mut books, group);
+                }
+            }
+            None => {
+                add_puts(&mut books, &self.books);
+                books.inserted += self.retired.inserted;
+                add(&mut books.out, &self.retired.out);
+                self.groups.iter().for_each(|group| add_group(&mut books, group));
+            }
+        }
+        let refused: u64 = books.refused.iter().map(|(_, n)| n).sum();
+        books.balanced = books.put == books.accepted + books.repeats + books.unsynced + refused
+            && books.inserted == books.held + books.out.total();
+        Ok(books)
+    }
+}
+
+fn add_puts(books: &mut Books, more: &GroupBooks) {
+    books.put += more.put;
+    books.accepted += more.accepted;
+    books.repeats += more.repeats;
+    books.unsynced += more.unsynced;
+    for (code, count) in &more.refused {
+        match books.refused.iter_mut().find(|(c, _)| c == code) {
+            Some((_, n)) => *n += count,
+            None => books.refused.push((*code, *count)),
+        }
+    }
+}
+
+fn add_group(books: &mut Books, group: &Group) {
+    if let Some(traffic) = &group.traffic {
+        add_puts(books, &traffic.books);
+    }
+    for subscription in &group.subscriptions {
+        books.inserted += subscription.inserted(group.durable);
+        books.held += subscription.held(group.durable);
+        add(&mut books.out, &subscription.out);
+    }
+}
+
+const _: () = assert!(LIST_MAX as usize * (2 * limits::NAME_BYTES_MAX + 400) < limits::CONTROL_BYTES_MAX);

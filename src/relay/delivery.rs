@@ -1,0 +1,419 @@
+//! Deliveries: from a group's backlog to whoever receives from a subscription.
+//!
+//! A subscription that may have something to do stands in a queue, once. Its
+//! turn ends when it has nothing, may send nothing (credit, window, a session
+//! whose writer is behind), or must first be given pieces of the backlog. What
+//! is read for one is given to all that stand at the same place, so a group
+//! with many live subscriptions costs one look-up per batch.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::active::{Death, Failure, Flight};
+use super::ahead::Ahead;
+use super::effect::Effect;
+use super::group::Group;
+use super::input::Now;
+use super::select::{Fate, Rule, stretch};
+use super::subscription::{Due, Subscription, SubscriptionKey};
+use super::timer::Timer;
+use super::{Relay, Sessions};
+use crate::id::{GroupNumber, Index, SessionId, Time};
+use crate::limits;
+use crate::log::{MissingCause, Piece};
+use crate::wire::body::{GapCause, Notice, Reply};
+use crate::wire::frame::DeliverHead;
+use crate::wire::run::StoredRun;
+
+/// Slices that one subscription may send in one turn: then it is the next one's turn.
+const TURN_SLICES: usize = 64;
+
+/// Messages that one of several competing receivers gets at a time.
+const SHARED_SLICE: u64 = 64;
+
+/// Why a turn ended.
+enum End {
+    /// There is nothing that could be delivered now.
+    Nothing,
+    /// Nobody may be given anything: no receiver, no credit.
+    NoCredit,
+    /// A receiver's writer is behind.
+    Blocked(SessionId),
+    /// The backlog must be read from here.
+    Read(Index),
+    /// It goes on, after the others had their turn.
+    Again,
+}
+
+/// A message that goes to the dead-letter group.
+#[derive(Debug)]
+pub(super) struct DeadLetter {
+    pub(super) key: SubscriptionKey,
+    pub(super) index: Index,
+    pub(super) attempts: u32,
+    pub(super) death: Death,
+    pub(super) run: StoredRun,
+    pub(super) record: Bytes,
+}
+
+/// What a turn works on besides its subscription.
+struct Turn<'a> {
+    now: Now,
+    group: &'a mut GroupSide<'a>,
+    sessions: &'a mut Sessions,
+    effects: &'a mut std::collections::VecDeque<Effect>,
+    dead: &'a mut Vec<DeadLetter>,
+    key: SubscriptionKey,
+}
+
+/// What a turn needs of its group.
+struct GroupSide<'a> {
+    durable: Index,
+    settings: &'a crate::topology::settings::GroupSettings,
+    streams: &'a [super::stream::Stream],
+}
+
+impl Relay {
+    /// Puts a subscription into the queue, once.
+    pub(super) fn enqueue(&mut self, key: SubscriptionKey) {
+        let subscription = self.groups.subscription(key);
+        if let Some(active) = subscription.and_then(|s| s.active.as_mut())
+            && !active.queued
+        {
+            active.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Puts all subscriptions that somebody receives from into the queue.
+    pub(super) fn enqueue_group(&mut self, number: GroupNumber) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        for i in 0..group.attached.len() {
+            let number = group.attached[i];
+            let Some(place) = group.find(number) else { continue };
+            if let Some(active) = &mut group.subscriptions[place].active
+                && !active.queued
+                && active.fetching.is_none()
+            {
+                active.queued = true;
+                self.ready.push_back(SubscriptionKey { group: group.number, number });
+            }
+        }
+    }
+
+    /// Gives every subscription in the queue its turn.
+    pub(super) fn pump(&mut self, now: Now) {
+        while let Some(key) = self.ready.pop_front() {
+            self.pump_one(now, key);
+            while let Some(dead) = self.dead.pop() {
+                self.bury(now, dead);
+            }
+        }
+    }
+
+    fn pump_one(&mut self, now: Now, key: SubscriptionKey) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let Group { durable, settings, streams, subscriptions, .. } = group;
+        let subscription = &mut subscriptions[place];
+        let Some(active) = &mut subscription.active else { return };
+        active.queued = false;
+        if active.fetching.is_some() {
+            return;
+        }
+        let was_dirty = subscription.dirty;
+        let mut side = GroupSide { durable: *durable, settings, streams };
+        let mut turn = Turn {
+            now,
+            group: &mut side,
+            sessions: &mut self.sessions,
+            effects: &mut self.effects,
+            dead: &mut self.dead,
+            key,
+        };
+        let end = turn.run(subscription);
+        let next_time = subscription.next_time();
+        if !was_dirty && subscription.dirty {
+            self.dirty.push(key);
+            self.timers.set_by(Timer::Cursors, now.time.after_ms(super::keeping::CURSOR_TICK_MS));
+        }
+        if let Some(at) = next_time {
+            self.timers.set_by(Timer::Subscription(key), at);
+        }
+        self.end_turn(key, end);
+    }
+
+    fn end_turn(&mut self, key: SubscriptionKey, end: End) {
+        match end {
+            End::Nothing | End::NoCredit => self.answer_polls(key),
+            End::Blocked(session) => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.blocked.insert(key);
+                }
+            }
+            End::Read(from) => self.fetch(key, from),
+            End::Again => self.enqueue(key),
+        }
+    }
+
+    fn answer_polls(&mut self, key: SubscriptionKey) {
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let Some(active) = &mut subscription.active else { return };
+        for receiver in &mut active.receivers {
+            if let Some((request, before)) = receiver.poll.take() {
+                receiver.credit = receiver.used;
+                let messages = receiver.used - before;
+                let answer = Box::new(Ok(Reply::Polled { messages }));
+                self.effects.push_back(Effect::Answer { session: receiver.session, request, answer });
+            }
+        }
+    }
+
+    fn fetch(&mut self, key: SubscriptionKey, from: Index) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        if let Some(place) = group.find(key.number)
+            && let Some(active) = &mut group.subscriptions[place].active
+        {
+            active.fetching = Some(from);
+            active.ahead = None;
+        }
+        let fetches = &mut group.traffic().fetches;
+        match fetches.iter_mut().find(|(at, _)| *at == from) {
+            Some((_, waiting)) => waiting.push(key.number),
+            None => {
+                fetches.push((from, vec![key.number]));
+                self.effects.push_back(Effect::Fetch {
+                    group: key.group,
+                    from,
+                    bytes_max: limits::READ_BYTES,
+                });
+            }
+        }
+    }
+
+    /// The shell has read what [`Effect::Fetch`] asked for.
+    pub(super) fn handle_fetched(&mut self, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let fetches = &mut group.traffic().fetches;
+        let Some(place) = fetches.iter().position(|(at, _)| *at == from) else { return };
+        let (_, waiting) = fetches.swap_remove(place);
+        let pieces: Arc<[Piece]> = pieces.into();
+        let mut nothing = Vec::new();
+        for waiter in waiting {
+            let Some(place) = group.find(waiter) else { continue };
+            let Some(active) = &mut group.subscriptions[place].active else { continue };
+            if active.fetching != Some(from) {
+                continue;
+            }
+            active.fetching = None;
+            let key = SubscriptionKey { group: number, number: waiter };
+            if pieces.is_empty() {
+                nothing.push(key);
+                continue;
+            }
+            active.ahead = Some(Ahead::new(Arc::clone(&pieces)));
+            if !active.queued {
+                active.queued = true;
+                self.ready.push_back(key);
+            }
+        }
+        for key in nothing {
+            self.answer_polls(key);
+        }
+    }
+
+    /// An ack is overdue, or a nacked message is due again.
+    pub(super) fn on_subscription_time(&mut self, now: Now, key: SubscriptionKey) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let failure = Failure {
+            settings: &group.settings,
+            now: now.time,
+            delay_ms: None,
+            rejected: false,
+            counted: false,
+        };
+        let next = group.subscriptions[place].on_time(now.time, failure);
+        if let Some(at) = next {
+            self.timers.set(Timer::Subscription(key), at);
+        }
+        self.enqueue(key);
+    }
+}
+
+impl Turn<'_> {
+    fn run(&mut self, subscription: &mut Subscription) -> End {
+        if let Some(end) = self.tell_gaps(subscription) {
+            return end;
+        }
+        for _ in 0..TURN_SLICES {
+            let Some(due) = subscription.next_due(self.group.durable) else { return End::Nothing };
+            let receiver = match self.choose(subscription) {
+                Ok(receiver) => Some(receiver),
+                Err(End::NoCredit) if due.dead.is_some() => None,
+                Err(end) => return end,
+            };
+            if let Some(end) = self.one(subscription, &due, receiver) {
+                return end;
+            }
+            if let Some(end) = self.tell_gaps(subscription) {
+                return end;
+            }
+        }
+        End::Again
+    }
+
+    /// The receiver whose turn it is, among those that have credit.
+    fn choose(&self, subscription: &mut Subscription) -> Result<usize, End> {
+        let Some(active) = &mut subscription.active else { return Err(End::NoCredit) };
+        let count = active.receivers.len();
+        let mut blocked = None;
+        for step in 0..count {
+            let place = (active.turn + step) % count;
+            let receiver = &active.receivers[place];
+            if receiver.used >= receiver.credit {
+                continue;
+            }
+            match self.sessions.get(&receiver.session) {
+                Some(session) if session.is_writable() => {
+                    active.turn = place;
+                    return Ok(place);
+                }
+                Some(_) => blocked = Some(receiver.session),
+                None => {}
+            }
+        }
+        Err(blocked.map_or(End::NoCredit, End::Blocked))
+    }
+
+    fn tell_gaps(&mut self, subscription: &mut Subscription) -> Option<End> {
+        let Subscription { gaps, active, .. } = subscription;
+        let active = active.as_mut()?;
+        let receiver = active.receivers.first()?;
+        while let Some(gap) = gaps.get(active.gaps_told) {
+            active.gaps_told += 1;
+            let notice =
+                Notice::Gap { handle: receiver.handle, from: gap.from, to: gap.to, cause: gap.cause };
+            self.effects.push_back(Effect::Notice { session: receiver.session, notice });
+        }
+        None
+    }
+
+    /// Uses up the next stretch of what is due. Gives an end, or nothing when the turn goes on.
+    fn one(&mut self, subscription: &mut Subscription, due: &Due, receiver: Option<usize>) -> Option<End> {
+        let Some(active) = &mut subscription.active else { return Some(End::NoCredit) };
+        let credit = receiver.map_or(1, |r| active.receivers[r].credit - active.receivers[r].used);
+        let fair = if active.receivers.len() > 1 { SHARED_SLICE } else { u64::MAX };
+        let wanted = (due.to.0 - due.from.0).min(credit).min(fair).min(u64::from(limits::RUN_RECORDS_MAX));
+        let Some(ahead) = &mut active.ahead else { return Some(End::Read(due.from)) };
+        let Some((piece, (record, offset))) = ahead.seek(due.from) else { return Some(End::Read(due.from)) };
+        let run = match piece {
+            Piece::Run(run) => run.clone(),
+            Piece::Missing { to, cause, .. } => {
+                let (to, cause) = (*to, *cause);
+                self.miss(subscription, due, to, cause);
+                return None;
+            }
+        };
+        let rule = Rule {
+            filter: subscription.filter.as_ref(),
+            not_before: subscription.not_before,
+            ttl_ms: self.group.settings.ttl_ms,
+            now: self.now.wall,
+        };
+        let found = stretch(&run, (record, offset), wanted as u32, &rule);
+        ahead.advance(found.count, found.bytes);
+        if ahead.is_used_up() {
+            active.ahead = None;
+        }
+        let to = due.from.after(u64::from(found.count));
+        let records = run.run.body.slice(offset..(offset + found.bytes).min(run.run.body.len()));
+        match found.fate {
+            Fate::Deliver if due.dead.is_some() => self.die(subscription, due, run, records),
+            Fate::Deliver => {
+                self.deliver(subscription, due, receiver?, (run, found.count, records));
+                subscription.used(due, to);
+            }
+            Fate::Filtered => {
+                subscription.out.filtered += subscription.finish(due.from, to);
+                subscription.used(due, to);
+            }
+            Fate::Expired => {
+                subscription.out.expired += subscription.finish(due.from, to);
+                subscription.used(due, to);
+            }
+            Fate::Damaged => self.miss(subscription, due, to, MissingCause::Damaged),
+        }
+        None
+    }
+
+    fn miss(&mut self, subscription: &mut Subscription, due: &Due, to: Index, cause: MissingCause) {
+        match cause {
+            MissingCause::Damaged | MissingCause::Unreadable => {
+                subscription.out.lost += subscription.skip(due.from, to, GapCause::Damaged);
+            }
+            MissingCause::Released => {
+                subscription.out.evicted += subscription.skip(due.from, to, GapCause::Retention);
+            }
+        }
+        subscription.used(due, to);
+    }
+
+    fn deliver(
+        &mut self,
+        subscription: &mut Subscription,
+        due: &Due,
+        receiver: usize,
+        (run, count, records): (StoredRun, u32, Bytes),
+    ) {
+        let Some(active) = &mut subscription.active else { return };
+        let Some(receiver) = active.receivers.get_mut(receiver) else { return };
+        receiver.used += u64::from(count);
+        let (session, handle) = (receiver.session, receiver.handle);
+        if active.receivers.len() > 1 {
+            active.turn += 1;
+        }
+        let ack_by: Time = self.now.time.after_ms(self.group.settings.ack_wait_ms());
+        let to = due.from.after(u64::from(count));
+        active.flights.push_back(Flight { from: due.from, to, receiver: (session, handle), due: ack_by });
+        let header = &run.run.header;
+        let whole = records.len() == run.run.body.len();
+        let head = DeliverHead {
+            first_index: due.from,
+            first: crate::id::Sequence(header.first.0 + (due.from.0 - run.first_index.0)),
+            count,
+            stream: run.stream,
+            accepted: header.accepted,
+            records_hash: if whole { header.body_hash } else { xxhash_rust::xxh3::xxh3_64(&records) },
+            attempt: due.attempt,
+        };
+        if let Some(session_state) = self.sessions.get_mut(&session) {
+            session_state.send(Effect::deliver_bytes(&records));
+            if session_state.meets_stream(run.stream)
+                && let Some(stream) = self.group.streams.iter().find(|s| s.number == run.stream)
+            {
+                let notice = Notice::Stream {
+                    number: stream.number,
+                    origin: stream.origin.clone(),
+                    epoch: stream.epoch,
+                };
+                self.effects.push_back(Effect::Notice { session, notice });
+            }
+        }
+        self.effects.push_back(Effect::Deliver { session, handle, head, records });
+    }
+
+    fn die(&mut self, subscription: &mut Subscription, due: &Due, run: StoredRun, records: Bytes) {
+        let Some(death) = due.dead else { return };
+        // A message with tries is due alone, so `records` is this one.
+        let to = due.from.after(1);
+        let attempts = due.attempt - 1;
+        self.dead.push(DeadLetter { key: self.key, index: due.from, attempts, death, run, record: records });
+        subscription.out.dead_lettered += subscription.finish(due.from, to);
+        subscription.used(due, to);
+        if let Some(active) = &mut subscription.active {
+            active.tries.remove(&due.from);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What was appended to the log, and what waits for it to be durable.
+
+use std::collections::VecDeque;
+
+use super::effect::Effect;
+use crate::id::{GroupNumber, Index, SessionId};
+use crate::log::{Entry, EntryNumber, Urgency};
+use crate::wire::body::Answer;
+use crate::wire::frame::{AckLevel, PutDone};
+
+/// What is to be done when an entry is durable.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// Records of a group may be delivered, and a put is done.
+    Run { group: GroupNumber, end: Index, count: u32, put: Option<WaitingPut> },
+    /// A put whose records were all repeats.
+    Repeat(WaitingPut),
+    /// A request can be answered.
+    Answer { session: SessionId, request: u64, answer: Box<Answer> },
+    /// Written cursors let something go: nobody needs less than this.
+    Floor { group: GroupNumber, consumed: Index, release: Index },
+}
+
+/// A put without an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WaitingPut {
+    pub(super) session: SessionId,
+    pub(super) done: PutDone,
+    pub(super) level: AckLevel,
+}
+
+/// Counts entries and remembers who waits for which.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    last: EntryNumber,
+    durable: EntryNumber,
+    waiting: VecDeque<(EntryNumber, Waiting)>,
+    /// Bytes of runs appended since [`Journal::take_bytes`].
+    bytes: u64,
+}
+
+impl Journal {
+    /// A journal that goes on behind `last`, which is durable.
+    pub(super) fn after(last: EntryNumber) -> Self {
+        Self { last, durable: last, ..Self::default() }
+    }
+
+    /// The last entry appended.
+    pub(super) fn last(&self) -> EntryNumber {
+        self.last
+    }
+
+    /// Appends an entry.
+    pub(super) fn append(&mut self, effects: &mut VecDeque<Effect>, entry: Entry, urgency: Urgency) {
+        self.last = self.last.next();
+        if let Entry::Run(run) = &entry {
+            self.bytes += run.run.body.len() as u64;
+        }
+        effects.push_back(Effect::Append { entry, urgency });
+    }
+
+    /// Remembers what waits for everything appended so far.
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        self.waiting.push_back((self.last, waiting));
+    }
+
+    /// Everything up to `through` is durable.
+    ///
+    /// # Panics
+    /// When the log says so of an entry that was never appended.
+    pub(super) fn on_durable(&mut self, through: EntryNumber) {
+        assert!(through <= self.last, "the log made {through} durable, the last entry is {}", self.last);
+        self.durable = self.durable.max(through);
+    }
+
+    /// Whether everything appended so far is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable == self.last
+    }
+
+    /// Takes the next thing that waited for something durable by now.
+    pub(super) fn next_done(&mut self) -> Option<Waiting> {
+        if self.waiting.front()?.0 > self.durable {
+            return None;
+        }
+        self.waiting.pop_front().map(|(_, waiting)| waiting)
+    }
+
+    /// Bytes of runs appended since this was last called.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn clear_bytes(&mut self) {
+        self.bytes = 0;
+    }
+}

@@ -1,0 +1,253 @@
+//! What is kept and what is let go: cursors written to the log, quotas, retention, release.
+
+use super::group::Group;
+use super::input::Now;
+use super::journal::Waiting;
+use super::state::{CURSOR_BYTES, CursorList, Operation};
+use super::subscription::SubscriptionKey;
+use super::timer::Timer;
+use super::{Effect, Relay};
+use crate::id::{GroupNumber, Index, Time};
+use crate::log::{Entry, Urgency};
+use crate::topology::settings::SubscriptionPolicy;
+use crate::wire::body::{GapCause, Notice, Refusal, RefusalCode};
+use crate::wire::frame::{AckLevel, PutDone};
+
+/// How often it is weighed whether moved cursors are worth writing.
+pub(super) const CURSOR_TICK_MS: u64 = 50;
+
+/// A moved cursor is written at the latest after so long.
+const CURSOR_AGE_MS_MAX: u64 = 1000;
+
+/// Cursors are written early when they are at most this part of what was appended since.
+const CURSOR_SHARE: u64 = 12;
+
+/// How often retention and idle producers are looked at.
+const HOUSEKEEPING_MS: u64 = 1000;
+
+impl Relay {
+    /// Remembers that a group changed, so that housekeeping looks at it.
+    pub(super) fn mark_dirty_group(&mut self, number: GroupNumber) {
+        self.touched.insert(number);
+    }
+
+    /// Remembers that a cursor moved.
+    pub(super) fn mark_dirty(&mut self, now: Now, key: SubscriptionKey) {
+        self.dirty.push(key);
+        self.timers.set_by(Timer::Cursors, now.time.after_ms(CURSOR_TICK_MS));
+    }
+
+    pub(super) fn on_cursors_time(&mut self, now: Now) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let since = *self.dirty_since.get_or_insert(now.time);
+        let old = now.time >= since.after_ms(CURSOR_AGE_MS_MAX);
+        let cheap = self.journal.bytes() >= CURSOR_SHARE * CURSOR_BYTES * self.dirty.len() as u64;
+        if old || cheap || self.is_consumption_awaited() {
+            self.write_cursors(now, Urgency::Ride);
+        } else {
+            self.timers.set_by(Timer::Cursors, now.time.after_ms(CURSOR_TICK_MS));
+        }
+    }
+
+    fn is_consumption_awaited(&mut self) -> bool {
+        let groups = &self.groups;
+        let awaited = |key: &SubscriptionKey| {
+            groups.get(key.group).is_some_and(|g| g.traffic.as_ref().is_some_and(|t| !t.consumed.is_empty()))
+        };
+        self.dirty.iter().any(awaited)
+    }
+
+    /// Writes all cursors that have moved, and lets go behind them when they are durable.
+    /// Whether they are synced at once is `urgency`, unless a put waits for them.
+    pub(super) fn write_cursors(&mut self, now: Now, urgency: Urgency) {
+        self.timers.clear(Timer::Cursors);
+        self.dirty_since = None;
+        let urgency = if self.is_consumption_awaited() { Urgency::Sync } else { urgency };
+        let mut list = CursorList::new();
+        let mut groups: Vec<GroupNumber> = Vec::new();
+        for key in std::mem::take(&mut self.dirty) {
+            let Some(subscription) = self.groups.subscription(key) else { continue };
+            if std::mem::take(&mut subscription.dirty) {
+                list.push(key.group, subscription);
+                groups.push(key.group);
+            }
+        }
+        if groups.is_empty() {
+            return;
+        }
+        self.journal.append(&mut self.effects, Entry::State(list.finish()), urgency);
+        self.journal.clear_bytes();
+        groups.sort_unstable();
+        groups.dedup();
+        for number in groups {
+            self.wait_for_floor(now, number);
+        }
+    }
+
+    /// When everything appended so far is durable, what lies below the floors of now may go.
+    pub(super) fn wait_for_floor(&mut self, now: Now, number: GroupNumber) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let consumed = group.owed();
+        let release = consumed.min(group.history(now.wall)).min(group.next);
+        if consumed > group.low || group.traffic.as_ref().is_some_and(|t| !t.consumed.is_empty()) {
+            self.journal.wait(Waiting::Floor { group: number, consumed, release });
+        }
+    }
+
+    /// Written floors are durable: answers puts that waited for them, and lets go.
+    pub(super) fn on_floor(&mut self, number: GroupNumber, consumed: Index, release: Index) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        if let Some(traffic) = &mut group.traffic {
+            let done = traffic.consumed.partition_point(|(end, _, _)| *end <= consumed);
+            for (_, session, done) in traffic.consumed.drain(..done) {
+                let done = PutDone { level: AckLevel::Consumed, ..done };
+                self.effects.push_back(Effect::PutDone { session, done });
+            }
+        }
+        let release = release.min(group.durable);
+        if release > group.low {
+            let_go(group, release);
+            self.effects.push_back(Effect::Release { group: number, below: release });
+        }
+    }
+
+    pub(super) fn on_housekeeping_time(&mut self, now: Now) {
+        self.timers.set(Timer::Housekeeping, now.time.after_ms(HOUSEKEEPING_MS));
+        let mut again = Vec::new();
+        for number in std::mem::take(&mut self.touched) {
+            self.enforce(now, number);
+            let Some(group) = self.groups.get_mut(number) else { continue };
+            if let Some(traffic) = &mut group.traffic {
+                traffic.producers.expire(now.wall, group.settings.producer_idle_max_ms());
+            }
+            let producers = group.traffic.as_ref().is_some_and(|t| !t.producers.is_empty());
+            if group.low < group.next || producers {
+                again.push(number);
+            }
+        }
+        self.touched.extend(again);
+    }
+
+    /// Applies the limits of a group: retention, quotas of its subscriptions, history.
+    pub(super) fn enforce(&mut self, now: Now, number: GroupNumber) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let limit = group.limit(now.wall);
+        let mut moved = Vec::new();
+        let mut evicted = Vec::new();
+        for place in 0..group.subscriptions.len() {
+            let (quota, policy) = quota_floor(group, place);
+            let subscription = &mut group.subscriptions[place];
+            let was_dirty = subscription.dirty;
+            let key = SubscriptionKey { group: number, number: subscription.number };
+            let floor = subscription.cursor.floor();
+            if floor < limit {
+                subscription.out.evicted += subscription.skip(floor, limit, GapCause::Retention);
+            }
+            if subscription.cursor.floor() < quota {
+                if policy == SubscriptionPolicy::Evict {
+                    evicted.push(key);
+                } else {
+                    let floor = subscription.cursor.floor();
+                    subscription.out.evicted += subscription.skip(floor, quota, GapCause::SubscriptionQuota);
+                }
+            }
+            if subscription.dirty && !was_dirty {
+                moved.push(key);
+            }
+        }
+        for key in moved {
+            self.mark_dirty(now, key);
+            self.enqueue(key);
+        }
+        for key in evicted {
+            self.evict(now, key);
+        }
+        self.release_if_unowed(now, number);
+    }
+
+    /// Lets go what no subscription is owed and no history keeps: nothing needs to be written for it.
+    fn release_if_unowed(&mut self, now: Now, number: GroupNumber) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        if self.journal.is_durable() && !group.subscriptions.iter().any(|s| s.dirty) {
+            let consumed = group.owed();
+            let release = consumed.min(group.history(now.wall));
+            self.on_floor(number, consumed, release);
+        }
+    }
+
+    fn evict(&mut self, now: Now, key: SubscriptionKey) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let name = group.find(key.number).map(|place| group.subscriptions[place].name.clone());
+        let Some(name) = name else { return };
+        let message = format!(
+            "subscription `{name}` of group `{}` was over its quota and was removed, as the group's policy says",
+            group.name
+        );
+        self.remove_subscription(now, key, Refusal::new(RefusalCode::Removed, message));
+    }
+
+    /// Tells all receivers of a subscription that it is gone.
+    pub(super) fn dismiss_receivers(&mut self, key: SubscriptionKey, refusal: &Refusal) {
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let receivers = subscription.active.take().map(|a| a.receivers).unwrap_or_default();
+        for receiver in receivers {
+            if let Some(session) = self.sessions.get_mut(&receiver.session) {
+                session.close_subscription(receiver.handle);
+            }
+            let notice = Notice::Detached { handle: receiver.handle, refusal: refusal.clone() };
+            self.effects.push_back(Effect::Notice { session: receiver.session, notice });
+        }
+        if let Some(group) = self.groups.get_mut(key.group) {
+            group.attached.retain(|n| *n != key.number);
+        }
+    }
+
+    /// Removes a subscription, durably in time.
+    pub(super) fn remove_subscription(&mut self, now: Now, key: SubscriptionKey, refusal: Refusal) {
+        self.dismiss_receivers(key, &refusal);
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let removed = group.subscriptions.remove(place);
+        let last = group.subscriptions.is_empty();
+        self.retired.add(&removed, group.durable);
+        self.names.remove(&(key.group, removed.name.clone()));
+        let operation = Operation::SubscriptionRemoved { group: key.group, subscription: key.number };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        if last {
+            self.mark_membership(now, key.group, false);
+        }
+        self.wait_for_floor(now, key.group);
+        self.mark_dirty_group(key.group);
+    }
+}
+
+/// Forgets what lies below `release`: streams that have ended there, and samples.
+pub(super) fn let_go(group: &mut Group, release: Index) {
+    group.low = release;
+    group.meter.release(release);
+    group.streams.retain(|s| !(s.sealed && s.end <= release));
+}
+
+/// The lowest floor that the quota lets a subscription have, and what happens below it.
+fn quota_floor(group: &Group, place: usize) -> (Index, SubscriptionPolicy) {
+    let settings = &group.settings;
+    let policy = settings.subscription_policy;
+    if policy == SubscriptionPolicy::Refuse {
+        return (Index(0), policy);
+    }
+    let subscription = &group.subscriptions[place];
+    let end = group.durable;
+    let by_count = settings
+        .subscription_quota_count
+        .filter(|max| subscription.held(end) > *max)
+        .map(|max| Index(end.0.saturating_sub(max).max(1)));
+    let by_bytes = settings.subscription_quota_bytes.map(|max| group.meter.index_of_last_bytes(max).min(end));
+    (by_count.into_iter().chain(by_bytes).max().unwrap_or(Index(0)), policy)
+}
+
+/// The first moment at which the housekeeping of a started relay is due.
+pub(super) fn first_housekeeping(now: Time) -> Time {
+    now.after_ms(HOUSEKEEPING_MS)
+}

@@ -1,0 +1,226 @@
+//! Who has put what already: a retry that was taken before is dropped (ruling R1).
+//!
+//! Per producer a floor and a bounded set of received ranges. Only a sequence
+//! below the floor or inside a range is a repeat; a gap is never refused, since
+//! density is the producer's duty. Each put tells the lowest sequence that the
+//! producer has no answer for; nothing below it will be sent again, so the
+//! floor rises to it and the set stays small.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ProducerId, ProducerSequence, WallTime};
+use crate::limits;
+
+/// How long a producer that ends with its session is remembered: 10 minutes, for
+/// a retry on its next connection.
+const TRANSIENT_IDLE_US: u64 = 600 * 1_000_000;
+
+/// One producer of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Producer {
+    floor: u64,
+    /// Received at or above the floor: half-open, sorted, apart from one another.
+    ranges: Vec<(u64, u64)>,
+    last_put: WallTime,
+    transient: bool,
+}
+
+impl Producer {
+    fn is_repeat(&self, sequence: u64) -> bool {
+        sequence < self.floor || self.ranges.iter().any(|(from, to)| (*from..*to).contains(&sequence))
+    }
+
+    fn insert(&mut self, from: u64, to: u64) {
+        let (mut from, mut to) = (from.max(self.floor), to);
+        if from >= to {
+            return;
+        }
+        self.ranges.retain(|(f, t)| {
+            let apart = *t < from || to < *f;
+            if !apart {
+                (from, to) = (from.min(*f), to.max(*t));
+            }
+            apart
+        });
+        let place = self.ranges.partition_point(|(f, _)| *f < from);
+        self.ranges.insert(place, (from, to));
+        self.settle();
+    }
+
+    fn raise(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+        self.settle();
+    }
+
+    /// Moves the floor over ranges that touch it, and over the oldest gap when there are too many.
+    fn settle(&mut self) {
+        while let Some((from, to)) = self.ranges.first().copied() {
+            if from > self.floor && self.ranges.len() <= limits::PRODUCER_RANGES_MAX {
+                break;
+            }
+            self.floor = self.floor.max(to);
+            self.ranges.remove(0);
+        }
+        if self.ranges.is_empty() {
+            self.ranges = Vec::new();
+        }
+    }
+}
+
+/// What a put's records are to the producer's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Novelty {
+    /// All were taken before.
+    Repeat,
+    /// None was taken before.
+    New,
+    /// Some were taken before; these were not: half-open, counted from 0.
+    Part(Vec<(u32, u32)>),
+}
+
+/// All producers of one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Producers {
+    table: BTreeMap<ProducerId, Producer>,
+}
+
+impl Producers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub(super) fn is_known(&self, producer: ProducerId) -> bool {
+        self.table.contains_key(&producer)
+    }
+
+    /// What the records `first..first + count` are.
+    pub(super) fn novelty(&self, producer: ProducerId, first: ProducerSequence, count: u32) -> Novelty {
+        let Some(known) = self.table.get(&producer) else { return Novelty::New };
+        let new = |i: &u32| !known.is_repeat(first.0 + u64::from(*i));
+        if known.ranges.is_empty() && first.0 >= known.floor {
+            return Novelty::New;
+        }
+        let mut stretches = Vec::new();
+        let mut rest = 0;
+        while let Some(from) = (rest..count).find(new) {
+            rest = (from..count).find(|i| !new(i)).unwrap_or(count);
+            stretches.push((from, rest));
+        }
+        match stretches.first() {
+            None => Novelty::Repeat,
+            Some(&(0, to)) if to == count => Novelty::New,
+            Some(_) => Novelty::Part(stretches),
+        }
+    }
+
+    /// Remembers that `first..first + count` was taken.
+    pub(super) fn insert(
+        &mut self,
+        producer: (ProducerId, ProducerSequence),
+        count: u32,
+        now: WallTime,
+        transient: bool,
+    ) {
+        let (id, first) = producer;
+        if !self.table.contains_key(&id) && self.table.len() >= limits::PRODUCERS_MAX {
+            self.forget_oldest();
+        }
+        let known = self.table.entry(id).or_default();
+        known.last_put = known.last_put.max(now);
+        known.transient = transient;
+        known.insert(first.0, first.0 + u64::from(count));
+    }
+
+    /// The producer has answers for everything below `lowest`.
+    pub(super) fn raise(&mut self, producer: ProducerId, lowest: ProducerSequence) {
+        if let Some(known) = self.table.get_mut(&producer) {
+            known.raise(lowest.0);
+        }
+    }
+
+    /// Forgets who has been idle for longer than `idle_max_ms`, or a few minutes if transient.
+    pub(super) fn expire(&mut self, now: WallTime, idle_max_ms: u64) {
+        let idle_max_us = idle_max_ms.saturating_mul(1000);
+        self.table.retain(|_, known| {
+            let max = if known.transient { TRANSIENT_IDLE_US.min(idle_max_us) } else { idle_max_us };
+            now.0.saturating_sub(known.last_put.0) <= max
+        });
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.table.iter().min_by_key(|(_, p)| (!p.transient, p.last_put)).map(|(id, _)| *id);
+        if let Some(id) = oldest {
+            self.table.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: ProducerId = ProducerId(7);
+
+    fn insert(producers: &mut Producers, first: u64, count: u32) {
+        producers.insert((ID, ProducerSequence(first)), count, WallTime(0), false);
+    }
+
+    #[test]
+    fn a_retry_is_a_repeat_and_a_gap_is_not() {
+        let mut producers = Producers::default();
+        insert(&mut producers, 1, 10);
+        insert(&mut producers, 21, 10);
+        assert_eq!(producers.novelty(ID, ProducerSequence(1), 10), Novelty::Repeat);
+        assert_eq!(producers.novelty(ID, ProducerSequence(11), 10), Novelty::New);
+        assert_eq!(producers.novelty(ID, ProducerSequence(5), 10), Novelty::Part(vec![(6, 10)]));
+        assert_eq!(producers.novelty(ID, ProducerSequence(9), 14), Novelty::Part(vec![(2, 12)]));
+        assert_eq!(producers.novelty(ID, ProducerSequence(25), 10), Novelty::Part(vec![(6, 10)]));
+        assert_eq!(producers.novelty(ProducerId(8), ProducerSequence(1), 10), Novelty::New);
+    }
+
+    #[test]
+    fn idle_producers_are_forgotten_in_time() {
+        let mut producers = Producers::default();
+        producers.insert((ID, ProducerSequence(1)), 1, WallTime(0), false);
+        producers.insert((ProducerId(8), ProducerSequence(1)), 1, WallTime(0), true);
+        producers.expire(WallTime(TRANSIENT_IDLE_US + 1), limits::PRODUCER_IDLE_MS_DEFAULT);
+        assert!(producers.is_known(ID) && !producers.is_known(ProducerId(8)));
+        producers
+            .expire(WallTime(limits::PRODUCER_IDLE_MS_DEFAULT * 1000 + 1), limits::PRODUCER_IDLE_MS_DEFAULT);
+        assert!(producers.is_empty());
+    }
+
+    #[test]
+    fn at_the_bound_a_transient_or_the_longest_idle_one_is_forgotten() {
+        let mut producers = Producers::default();
+        for id in 1..=limits::PRODUCERS_MAX as u128 + 1 {
+            producers.insert((ProducerId(id), ProducerSequence(1)), 1, WallTime(id as u64), false);
+        }
+        assert!(!producers.is_known(ProducerId(1)));
+        assert!(producers.is_known(ProducerId(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn f42_ranges_say_what_a_set_would_say(
+            puts in prop::collection::vec((1u64..400, 1u32..20), 1..60),
+            asked in prop::collection::vec(1u64..450, 1..20),
+        ) {
+            let mut producers = Producers::default();
+            let mut model = std::collections::BTreeSet::new();
+            for (first, count) in puts {
+                insert(&mut producers, first, count);
+                model.extend(first..first + u64::from(count));
+            }
+            for sequence in asked {
+                let novelty = producers.novelty(ID, ProducerSequence(sequence), 1);
+                let expected = if model.contains(&sequence) { Novelty::Repeat } else { Novelty::New };
+                prop_assert_eq!(novelty, expected);
+            }
+        }
+    }
+}

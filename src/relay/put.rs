@@ -1,0 +1,339 @@
+//! Puts: from a session into this relay's own stream of the group.
+
+use bytes::Bytes;
+
+use super::effect::Effect;
+use super::group::Group;
+use super::input::Now;
+use super::journal::{Waiting, WaitingPut};
+use super::producer::Novelty;
+use super::state::Operation;
+use super::stream::{Draft, Genesis, Mark, Seal, Stream};
+use super::{Relay, body_bytes};
+use crate::id::{GroupNumber, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
+use crate::log::{Entry, RunEntry, Urgency};
+use crate::wire::body::{Notice, Refusal, RefusalCode};
+use crate::wire::frame::{AckLevel, PutDone, PutHead};
+use crate::wire::run::{BodySummary, Records, RunKind};
+
+impl Relay {
+    pub(super) fn handle_put(
+        &mut self,
+        now: Now,
+        (session, handle): (SessionId, u32),
+        head: PutHead,
+        summary: BodySummary,
+        records: Bytes,
+    ) {
+        let group = self.sessions.get(&session).and_then(|s| s.group(handle));
+        let group = group.filter(|number| self.groups.get(*number).is_some());
+        let Some(number) = group else {
+            let refusal = Refusal::new(
+                RefusalCode::NotFound,
+                format!("the session has no group with handle {handle}, or it was removed"),
+            );
+            self.refuse_put(session, None, (head.put, summary.count), refusal);
+            return;
+        };
+        if let Err(refusal) = self.check_put(now, number, &head, &summary) {
+            self.refuse_put(session, Some(number), (head.put, summary.count), refusal);
+            return;
+        }
+        self.take_put(now, (session, number), head, summary, records);
+    }
+
+    fn refuse_put(
+        &mut self,
+        session: SessionId,
+        group: Option<GroupNumber>,
+        (put, count): (u64, u32),
+        refusal: Refusal,
+    ) {
+        let group = group.and_then(|number| self.groups.get_mut(number));
+        let books = group.map_or(&mut self.books, |group| &mut group.traffic().books);
+        books.put += u64::from(count);
+        books.refuse(refusal.code, u64::from(count));
+        self.effects.push_back(Effect::Notice { session, notice: Notice::PutRefused { put, refusal } });
+    }
+
+    /// Whether a put may be taken; repeats of messages taken before always may.
+    fn check_put(
+        &mut self,
+        now: Now,
+        number: GroupNumber,
+        head: &PutHead,
+        summary: &BodySummary,
+    ) -> Result<(), Refusal> {
+        let (room, stopping) = (self.room, self.stopping);
+        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        let max = group.settings.message_bytes_max();
+        if summary.payload_bytes_max as u64 > max {
+            return Err(Refusal::new(
+                RefusalCode::TooLarge,
+                format!(
+                    "a message has {} bytes; group `{}` takes at most {max}",
+                    summary.payload_bytes_max, group.name
+                ),
+            ));
+        }
+        let idle_max_ms = group.settings.producer_idle_max_ms();
+        if let Some((producer, first)) = head.producer {
+            let producers = &group.traffic().producers;
+            if producers.novelty(producer, first, summary.count) == Novelty::Repeat {
+                return Ok(());
+            }
+            let too_old = u64::from(head.age_seconds).saturating_mul(1000) > idle_max_ms;
+            if too_old && !producers.is_known(producer) {
+                return Err(Refusal::new(
+                    RefusalCode::ProducerForgotten,
+                    format!(
+                        "the put was first tried {} s ago; a producer is remembered for {} s, so it cannot be \
+                         told whether it was taken then",
+                        head.age_seconds,
+                        idle_max_ms / 1000
+                    ),
+                ));
+            }
+        }
+        if stopping {
+            return Err(Refusal::new(
+                RefusalCode::Stopping,
+                "the relay is stopping; put at another one or later",
+            ));
+        }
+        if !room {
+            return Err(Refusal::new(
+                RefusalCode::NoRoom,
+                "the relay's disk is full; messages are taken again when acks or an operator have made room",
+            ));
+        }
+        check_quota(now, group, summary.count)
+    }
+
+    fn take_put(
+        &mut self,
+        now: Now,
+        (session, number): (SessionId, GroupNumber),
+        head: PutHead,
+        summary: BodySummary,
+        records: Bytes,
+    ) {
+        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        let books = &mut group.traffic().books;
+        books.put += u64::from(summary.count);
+        let draft = Draft {
+            kind: RunKind::Data,
+            count: summary.count,
+            has_ttl: summary.has_ttl,
+            has_subject: summary.has_subject,
+            body_hash: head.body_hash,
+            producer: head.producer,
+            body: records,
+        };
+        let novelty = head.producer.map_or(Novelty::New, |(producer, first)| {
+            let producers = &mut group.traffic().producers;
+            let novelty = producers.novelty(producer, first, summary.count);
+            producers.raise(producer, head.lowest_unanswered);
+            novelty
+        });
+        let drafts = cut_repeats(draft, novelty);
+        let new: u32 = drafts.iter().map(|d| d.count).sum();
+        let repeats = summary.count - new;
+        group.traffic().books.repeats += u64::from(repeats);
+        let done = PutDone { put: head.put, first: Sequence(0), repeats, level: AckLevel::Accepted };
+        let put = WaitingPut { session, done, level: head.level };
+        if new == 0 {
+            self.journal.wait(Waiting::Repeat(put));
+        }
+        let last = drafts.len();
+        for (i, draft) in drafts.into_iter().enumerate() {
+            self.append_data(now, number, draft, (i + 1 == last).then_some(put), head.transient);
+        }
+        self.settle_durable(now);
+    }
+
+    /// Appends messages to this relay's own stream of a group.
+    pub(super) fn append_data(
+        &mut self,
+        now: Now,
+        number: GroupNumber,
+        draft: Draft,
+        put: Option<WaitingPut>,
+        transient: bool,
+    ) {
+        let own = self.own_stream(now, number);
+        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        let stream = group.stream(own).expect("the own stream is among the streams");
+        let first = stream.last.next();
+        let (count, producer) = (draft.count, draft.producer);
+        let run = stream.append(draft, now.wall);
+        if let Some(producer) = producer {
+            group.traffic().producers.insert(producer, count, now.wall, transient);
+        }
+        group.traffic().books.unsynced += u64::from(count);
+        let put = put.map(|put| WaitingPut { done: PutDone { first, ..put.done }, ..put });
+        let end = self.append_run(now, number, own, run);
+        self.journal.wait(Waiting::Run { group: number, end, count, put });
+    }
+
+    /// Gives a run its place in the group and appends it to the log; says where the group ends then.
+    fn append_run(
+        &mut self,
+        now: Now,
+        number: GroupNumber,
+        stream: StreamNumber,
+        run: crate::wire::run::Run,
+    ) -> crate::id::Index {
+        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        let first_index = group.next;
+        let end = first_index.after(u64::from(run.header.count));
+        group.next = end;
+        if let Some(stream) = group.stream(stream) {
+            stream.end = end;
+        }
+        group.meter.insert(first_index, end, body_bytes(&run), now.wall);
+        let entry = RunEntry {
+            group: number,
+            stream,
+            first_index,
+            arrived: now.wall,
+            age_ms: 0,
+            link: LinkId(0),
+            run,
+        };
+        self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);
+        self.mark_dirty_group(number);
+        end
+    }
+
+    /// This relay's stream of this epoch: opened when the first record needs it, after
+    /// the streams of its epochs before are sealed.
+    fn own_stream(&mut self, now: Now, number: GroupNumber) -> StreamNumber {
+        let (relay, epoch) = (self.options.relay.clone(), self.options.epoch);
+        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        if let Some(own) = group.own {
+            return own;
+        }
+        let unsealed: Vec<StreamNumber> =
+            group.streams.iter().filter(|s| s.origin == relay && !s.sealed).map(|s| s.number).collect();
+        let seal = crate::wire::body::encode(&Seal { by: epoch });
+        for old in unsealed {
+            self.append_control(now, number, old, Draft::control(RunKind::Seal, seal.clone()));
+        }
+        let own = StreamNumber(self.counters.streams + 1);
+        self.counters.streams += 1;
+        let opened = Operation::StreamOpened { group: number, stream: own, origin: relay.clone(), epoch };
+        self.journal.append(&mut self.effects, Entry::State(opened.encode()), Urgency::Sync);
+        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        let id = (&group.name, group.incarnation);
+        group.streams.push(Stream::new(own, id, relay.clone(), epoch, group.next));
+        group.own = Some(own);
+        let members = if group.subscriptions.is_empty() { vec![] } else { vec![(relay, group.membership)] };
+        let genesis = crate::wire::body::encode(&Genesis { members });
+        self.append_control(now, number, own, Draft::control(RunKind::Genesis, genesis));
+        own
+    }
+
+    fn append_control(&mut self, now: Now, number: GroupNumber, stream: StreamNumber, draft: Draft) {
+        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        let stream_state = group.stream(stream).expect("the caller has found the stream");
+        let run = stream_state.append(draft, now.wall);
+        let end = self.append_run(now, number, stream, run);
+        self.journal.wait(Waiting::Run { group: number, end, count: 0, put: None });
+    }
+
+    /// Notes in the own stream, if there is one, that this relay is (no longer) a member.
+    pub(super) fn mark_membership(&mut self, now: Now, number: GroupNumber, member: bool) {
+        let relay = self.options.relay.clone();
+        let Some(group) = self.groups.get_mut(number) else { return };
+        group.membership += 1;
+        let mark = Mark { relay, member, version: group.membership };
+        if let Some(own) = group.own {
+            let body = crate::wire::body::encode(&mark);
+            self.append_control(now, number, own, Draft::control(RunKind::Mark, body));
+        }
+    }
+}
+
+/// What of a draft is new: usually all of it, else each stretch as a run of its own.
+fn cut_repeats(draft: Draft, novelty: Novelty) -> Vec<Draft> {
+    let stretches = match novelty {
+        Novelty::New => return vec![draft],
+        Novelty::Repeat => return Vec::new(),
+        Novelty::Part(stretches) => stretches,
+    };
+    let mut records = Records::new(&draft.body);
+    let mut at = 0;
+    let mut position = |record: u32| {
+        while at < record && records.pass().is_ok() {
+            at += 1;
+        }
+        draft.body.len() - records.rest()
+    };
+    let ranges: Vec<_> = stretches.iter().map(|(from, to)| position(*from)..position(*to)).collect();
+    let part = |(&(from, to), range): (&(u32, u32), std::ops::Range<usize>)| {
+        let body = draft.body.slice(range);
+        Draft {
+            count: to - from,
+            body_hash: xxhash_rust::xxh3::xxh3_64(&body),
+            producer: draft.producer.map(|(id, first)| (id, ProducerSequence(first.0 + u64::from(from)))),
+            body,
+            ..draft
+        }
+    };
+    stretches.iter().zip(ranges).map(part).collect()
+}
+
+fn check_quota(now: Now, group: &mut Group, count: u32) -> Result<(), Refusal> {
+    let settings = &group.settings;
+    if settings.quota_count.is_none() && settings.quota_bytes.is_none() && !has_refusing_quota(group) {
+        return Ok(());
+    }
+    let owed = group.owed().max(group.limit(now.wall));
+    let held = group.next.0 - owed.0.min(group.next.0);
+    let bytes = group.meter.bytes_from(owed);
+    let name = &group.name;
+    if let Some(max) = settings.quota_count.filter(|max| held + u64::from(count) > *max) {
+        let message =
+            format!("group `{name}` holds {held} messages of its quota of {max}; {}", slowest(group));
+        return Err(Refusal::new(RefusalCode::Quota, message));
+    }
+    if let Some(max) = settings.quota_bytes.filter(|max| bytes >= *max) {
+        let message = format!("group `{name}` holds {bytes} bytes of its quota of {max}; {}", slowest(group));
+        return Err(Refusal::new(RefusalCode::Quota, message));
+    }
+    over_own_quota(group).map_or(Ok(()), |message| Err(Refusal::new(RefusalCode::Quota, message)))
+}
+
+fn has_refusing_quota(group: &Group) -> bool {
+    let settings = &group.settings;
+    settings.subscription_policy == crate::topology::settings::SubscriptionPolicy::Refuse
+        && (settings.subscription_quota_count.is_some() || settings.subscription_quota_bytes.is_some())
+}
+
+/// Names the subscription that holds back most.
+fn slowest(group: &Group) -> String {
+    let slowest = group.subscriptions.iter().min_by_key(|s| s.cursor.floor());
+    slowest.map_or_else(
+        || "no subscription holds it back".to_owned(),
+        |s| format!("subscription `{}` holds back {} of them", s.name, s.held(group.next)),
+    )
+}
+
+fn over_own_quota(group: &Group) -> Option<String> {
+    if !has_refusing_quota(group) {
+        return None;
+    }
+    let settings = &group.settings;
+    group.subscriptions.iter().find_map(|s| {
+        let (held, bytes) = (s.held(group.next), group.meter.bytes_from(s.cursor.floor()));
+        let over_count = settings.subscription_quota_count.is_some_and(|max| held >= max);
+        let over_bytes = settings.subscription_quota_bytes.is_some_and(|max| bytes >= max);
+        (over_count || over_bytes).then(|| {
+            format!(
+                "subscription `{}` of group `{}` is over its quota: {held} messages, {bytes} bytes",
+                s.name, group.name
+            )
+        })
+    })
+}

@@ -1,0 +1,131 @@
+//! Who receives from a subscription: attach, take over, detach, poll.
+
+use super::active::{Failure, Receiver};
+use super::input::Now;
+use super::requests::{Outcome, QUEUE_SUBSCRIPTION, When, check_spec, no_handle, too_many_handles};
+use super::subscription::SubscriptionKey;
+use super::{Effect, Relay};
+use crate::id::{GroupName, SessionId, SubscriptionName};
+use crate::wire::body::{Refusal, RefusalCode, Reply, SubscriptionSpec};
+
+impl Relay {
+    pub(super) fn attach(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        group: &GroupName,
+        name: Option<SubscriptionName>,
+        create: Option<SubscriptionSpec>,
+    ) -> Outcome {
+        let name = self.subscription_meant(group, name)?;
+        let (key, created) = match (self.known_subscription(group, &name), create) {
+            (Ok(key), _) => (key, false),
+            (Err(refusal), None) => return Err(refusal),
+            (Err(_), Some(spec)) => {
+                check_spec(&spec)?;
+                self.check_group_room()?;
+                let number = self.group_or_make(now, group);
+                (self.make_subscription(now, number, name.clone(), &spec)?, true)
+            }
+        };
+        let handle = self.sessions.get_mut(&session).and_then(|s| s.open_subscription(key));
+        let handle = handle.ok_or_else(too_many_handles)?;
+        let shared = self.groups.subscription(key).is_some_and(|s| s.shared);
+        if !shared {
+            let message = format!("another receiver has taken over subscription `{name}` of group `{group}`");
+            self.take_over(now, key, &Refusal::new(RefusalCode::Exists, message));
+        }
+        let group = self.groups.get_mut(key.group).expect("a known subscription has a group");
+        let at = group.find(key.number).expect("a known subscription is in its group");
+        let subscription = &mut group.subscriptions[at];
+        let window = subscription.window;
+        let active = subscription.active.get_or_insert_default();
+        active.receivers.push(Receiver { session, handle, credit: 0, used: 0, poll: None });
+        if !group.attached.contains(&key.number) {
+            group.attached.push(key.number);
+        }
+        let when = if created { When::Durable } else { When::Now };
+        Ok((Reply::SubscriptionHandle { handle, name, created, window }, when))
+    }
+
+    fn subscription_meant(
+        &self,
+        group: &GroupName,
+        name: Option<SubscriptionName>,
+    ) -> Result<SubscriptionName, Refusal> {
+        if let Some(name) = name {
+            return Ok(name);
+        }
+        let number = self.known_group(group)?;
+        if self.groups.get(number).is_some_and(|g| g.queue) {
+            return Ok(SubscriptionName::new(QUEUE_SUBSCRIPTION).expect("a constant that is a name"));
+        }
+        let message = format!("`{group}` is a group, not a queue: say which subscription");
+        Err(Refusal::new(RefusalCode::Invalid, message))
+    }
+
+    /// The receivers of an exclusive subscription make way for a new one.
+    fn take_over(&mut self, now: Now, key: SubscriptionKey, refusal: &Refusal) {
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let receivers = subscription.active.as_ref().map(|a| a.receivers.clone()).unwrap_or_default();
+        for receiver in receivers {
+            self.detach(now, (receiver.session, receiver.handle));
+            let notice =
+                crate::wire::body::Notice::Detached { handle: receiver.handle, refusal: refusal.clone() };
+            self.effects.push_back(Effect::Notice { session: receiver.session, notice });
+        }
+    }
+
+    pub(super) fn detach_request(&mut self, now: Now, session: SessionId, handle: u32) -> Outcome {
+        if self.detach(now, (session, handle)) {
+            Ok((Reply::Done, When::Now))
+        } else {
+            Err(no_handle(handle))
+        }
+    }
+
+    /// Ends receiving; what is not acked is delivered again. Whether there was something to end.
+    pub(super) fn detach(&mut self, now: Now, (session, handle): (SessionId, u32)) -> bool {
+        let key = self.sessions.get_mut(&session).and_then(|s| s.close_subscription(handle));
+        let Some(key) = key else { return false };
+        let Some(group) = self.groups.get_mut(key.group) else { return true };
+        let Some(at) = group.find(key.number) else { return true };
+        let failure = Failure {
+            settings: &group.settings,
+            now: now.time,
+            delay_ms: Some(0),
+            rejected: false,
+            counted: false,
+        };
+        let subscription = &mut group.subscriptions[at];
+        subscription.detach((session, handle), failure);
+        let gone = subscription.active.as_ref().is_none_or(|a| a.receivers.is_empty());
+        if gone {
+            group.attached.retain(|n| *n != key.number);
+        }
+        self.enqueue(key);
+        true
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        (session, request): (SessionId, u64),
+        handle: u32,
+        messages: u64,
+    ) -> Outcome {
+        let key = self.sessions.get(&session).and_then(|s| s.subscription(handle));
+        let key = key.ok_or_else(|| no_handle(handle))?;
+        let active = self.groups.subscription(key).and_then(|s| s.active.as_mut());
+        let receiver = active
+            .and_then(|a| a.receivers.iter_mut().find(|r| r.session == session && r.handle == handle))
+            .ok_or_else(|| no_handle(handle))?;
+        if receiver.poll.is_some() {
+            let message = format!("a poll of handle {handle} is not answered yet");
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        receiver.poll = Some((request, receiver.used));
+        receiver.credit = receiver.used.saturating_add(messages);
+        self.enqueue(key);
+        Ok((Reply::Done, When::Later))
+    }
+}

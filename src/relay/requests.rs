@@ -1,0 +1,394 @@
+//! What applications and operators ask: groups, queues, subscriptions, receivers.
+
+use super::filter::Filter;
+use super::group::Group;
+use super::input::Now;
+use super::journal::Waiting;
+use super::state::Operation;
+use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber};
+use super::{Effect, Relay};
+use crate::id::{GroupName, GroupNumber, Index, SessionId, SubscriptionName, WallTime};
+use crate::limits;
+use crate::log::{Entry, Urgency};
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Answer, Outcomes, Refusal, RefusalCode, Reply, Request, Start, SubscriptionSpec};
+
+/// The one subscription of a queue.
+pub(super) const QUEUE_SUBSCRIPTION: &str = "queue";
+
+/// When a request's answer may be sent.
+pub(super) enum When {
+    /// At once: it changed nothing.
+    Now,
+    /// When what it changed is durable.
+    Durable,
+    /// The answer comes by itself.
+    Later,
+}
+
+pub(super) type Outcome = Result<(Reply, When), Refusal>;
+
+impl Relay {
+    pub(super) fn handle_request(&mut self, now: Now, (session, request): (SessionId, u64), body: Request) {
+        let outcome = self.dispatch_request(now, (session, request), body);
+        let (answer, when): (Answer, When) = match outcome {
+            Ok((reply, when)) => (Ok(reply), when),
+            Err(refusal) => (Err(refusal), When::Now),
+        };
+        let answer = Box::new(answer);
+        match when {
+            When::Now => self.effects.push_back(Effect::Answer { session, request, answer }),
+            When::Durable => {
+                self.journal.wait(Waiting::Answer { session, request, answer });
+                self.settle_durable(now);
+            }
+            When::Later => {}
+        }
+    }
+
+    fn dispatch_request(&mut self, now: Now, (session, request): (SessionId, u64), body: Request) -> Outcome {
+        match body {
+            Request::GroupOpen { group } => self.open_group(now, session, &group),
+            Request::GroupCreate { group, settings, queue } => self.create_group(now, group, settings, queue),
+            Request::GroupSet { group, settings } => self.set_group(now, &group, settings),
+            Request::GroupList { prefix, after, limit } => {
+                Ok(self.list_groups(&prefix, after.as_ref(), limit))
+            }
+            Request::GroupShow { group } => {
+                let number = self.known_group(&group)?;
+                Ok((Reply::Group(self.group_info(number)), When::Now))
+            }
+            Request::GroupRemove { group } => self.remove_group(&group),
+            Request::SubscriptionCreate { group, name, spec } => {
+                self.create_subscription(now, &group, name, &spec)
+            }
+            Request::SubscriptionList { group, after, limit } => {
+                let number = self.known_group(&group)?;
+                Ok((Reply::Subscriptions(self.subscription_infos(number, after.as_ref(), limit)), When::Now))
+            }
+            Request::SubscriptionShow { group, name } => {
+                let key = self.known_subscription(&group, &name)?;
+                self.subscription_info(key)
+                    .map(|info| (Reply::Subscription(info), When::Now))
+                    .ok_or_else(|| no_subscription(&group, &name))
+            }
+            Request::SubscriptionSeek { group, name, start } => self.seek(now, &group, &name, &start),
+            Request::SubscriptionRemove { group, name } => {
+                let key = self.known_subscription(&group, &name)?;
+                let message = format!("subscription `{name}` of group `{group}` was removed");
+                self.remove_subscription(now, key, Refusal::new(RefusalCode::Removed, message));
+                Ok((Reply::Done, When::Durable))
+            }
+            Request::Attach { group, name, create } => self.attach(now, session, &group, name, create),
+            Request::Detach { handle } => self.detach_request(now, session, handle),
+            Request::Poll { handle, messages } => self.poll((session, request), handle, messages),
+            Request::Sync => {
+                self.write_cursors(now, Urgency::Sync);
+                Ok((Reply::Done, When::Durable))
+            }
+            Request::Locate { group } => Ok((Reply::Located(self.locate(&group)?), When::Now)),
+            Request::Status => Ok((Reply::Status(Box::new(self.status(now))), When::Now)),
+            Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
+        }
+    }
+
+    pub(super) fn known_group(&self, name: &GroupName) -> Result<GroupNumber, Refusal> {
+        self.groups.number(name).ok_or_else(|| no_group(name))
+    }
+
+    pub(super) fn known_subscription(
+        &self,
+        group: &GroupName,
+        name: &SubscriptionName,
+    ) -> Result<SubscriptionKey, Refusal> {
+        let number = self.known_group(group)?;
+        let found = self.names.get(&(number, name.clone()));
+        found
+            .map(|n| SubscriptionKey { group: number, number: *n })
+            .ok_or_else(|| no_subscription(group, name))
+    }
+
+    fn open_group(&mut self, now: Now, session: SessionId, name: &GroupName) -> Outcome {
+        let known = self.groups.number(name);
+        if known.is_none() {
+            self.check_group_room()?;
+        }
+        let number = self.group_or_make(now, name);
+        let message_bytes_max =
+            self.groups.get(number).map_or(limits::MESSAGE_BYTES_DEFAULT, |g| g.settings.message_bytes_max());
+        let handle = self.sessions.get_mut(&session).and_then(|s| s.open_group(number));
+        let handle = handle.ok_or_else(too_many_handles)?;
+        let when = if known.is_some() { When::Now } else { When::Durable };
+        Ok((Reply::GroupHandle { handle, message_bytes_max }, when))
+    }
+
+    pub(super) fn check_group_room(&self) -> Result<(), Refusal> {
+        if self.groups.len() >= limits::GROUPS_MAX {
+            let message = format!("the relay has {} groups, which is its bound", limits::GROUPS_MAX);
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        Ok(())
+    }
+
+    /// The group of this name; it is made when there is none.
+    pub(super) fn group_or_make(&mut self, now: Now, name: &GroupName) -> GroupNumber {
+        match self.groups.number(name) {
+            Some(number) => number,
+            None => self.make_group(now, name.clone(), GroupSettings::default(), false),
+        }
+    }
+
+    fn make_group(&mut self, now: Now, name: GroupName, settings: GroupSettings, queue: bool) -> GroupNumber {
+        self.counters.groups += 1;
+        let number = GroupNumber(self.counters.groups);
+        let incarnation = self.removed.get(&name).map_or(0, |(_, incarnation)| incarnation + 1);
+        let settings = Box::new(settings);
+        let operation = Operation::GroupCreated {
+            group: number,
+            name: name.clone(),
+            incarnation,
+            queue,
+            settings: settings.clone(),
+            at: now.wall,
+        };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        let mut group = Group::new(number, name, incarnation, now.wall);
+        group.queue = queue;
+        group.settings = settings;
+        self.groups.insert(group);
+        if queue {
+            let spec =
+                SubscriptionSpec { start: Start::Beginning, shared: true, ..SubscriptionSpec::default() };
+            let name = SubscriptionName::new(QUEUE_SUBSCRIPTION).expect("a constant that is a name");
+            self.make_subscription(now, number, name, &spec)
+                .expect("a new queue has room for its subscription");
+        }
+        number
+    }
+
+    fn create_group(&mut self, now: Now, name: GroupName, settings: GroupSettings, queue: bool) -> Outcome {
+        check_settings(&name, &settings)?;
+        if let Some(number) = self.groups.number(&name) {
+            let group = self.groups.get(number);
+            let same = group.is_some_and(|g| g.queue == queue && *g.settings == settings);
+            let what = if group.is_some_and(|g| g.queue) { "a queue" } else { "a group" };
+            return if same {
+                Ok((Reply::Done, When::Durable))
+            } else {
+                let message = format!("`{name}` exists already, as {what} with other settings");
+                Err(Refusal::new(RefusalCode::Exists, message))
+            };
+        }
+        self.check_group_room()?;
+        self.make_group(now, name, settings, queue);
+        Ok((Reply::Done, When::Durable))
+    }
+
+    fn set_group(&mut self, now: Now, name: &GroupName, settings: GroupSettings) -> Outcome {
+        check_settings(name, &settings)?;
+        let number = self.known_group(name)?;
+        let settings = Box::new(settings);
+        let operation = Operation::GroupSet { group: number, settings: settings.clone() };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        if let Some(group) = self.groups.get_mut(number) {
+            group.settings = settings;
+        }
+        self.enforce(now, number);
+        self.mark_dirty_group(number);
+        Ok((Reply::Done, When::Durable))
+    }
+
+    fn list_groups(&self, prefix: &str, after: Option<&GroupName>, limit: u32) -> (Reply, When) {
+        let numbers = self.groups.list(prefix, after, limit);
+        (Reply::Groups(numbers.into_iter().map(|n| self.group_info(n)).collect()), When::Now)
+    }
+
+    fn remove_group(&mut self, name: &GroupName) -> Outcome {
+        let number = self.known_group(name)?;
+        let refusal = Refusal::new(RefusalCode::Removed, format!("group `{name}` was removed"));
+        let keys: Vec<SubscriptionKey> = self.groups.get(number).map_or_else(Vec::new, |g| {
+            g.subscriptions.iter().map(|s| SubscriptionKey { group: number, number: s.number }).collect()
+        });
+        for key in &keys {
+            self.dismiss_receivers(*key, &refusal);
+        }
+        self.forget_group(number);
+        let operation = Operation::GroupRemoved { group: number };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        self.journal.wait(Waiting::Floor {
+            group: number,
+            consumed: Index(u64::MAX),
+            release: Index(u64::MAX),
+        });
+        Ok((Reply::Done, When::Durable))
+    }
+
+    fn create_subscription(
+        &mut self,
+        now: Now,
+        group: &GroupName,
+        name: SubscriptionName,
+        spec: &SubscriptionSpec,
+    ) -> Outcome {
+        let known =
+            self.groups.number(group).and_then(|g| self.names.get(&(g, name.clone())).map(|n| (g, *n)));
+        if let Some((group_number, number)) = known {
+            let key = SubscriptionKey { group: group_number, number };
+            let same = self.groups.subscription(key).is_some_and(|s| is_same(s, spec));
+            return if same {
+                Ok((Reply::Done, When::Durable))
+            } else {
+                let message = format!(
+                    "subscription `{name}` of group `{group}` exists already, with another mode, filter or window"
+                );
+                Err(Refusal::new(RefusalCode::Exists, message))
+            };
+        }
+        check_spec(spec)?;
+        if self.groups.number(group).is_none() {
+            self.check_group_room()?;
+        }
+        let number = self.group_or_make(now, group);
+        self.make_subscription(now, number, name, spec)?;
+        Ok((Reply::Done, When::Durable))
+    }
+
+    pub(super) fn make_subscription(
+        &mut self,
+        now: Now,
+        number: GroupNumber,
+        name: SubscriptionName,
+        spec: &SubscriptionSpec,
+    ) -> Result<SubscriptionKey, Refusal> {
+        check_spec(spec)?;
+        if self.names.len() >= limits::SUBSCRIPTIONS_MAX {
+            let message =
+                format!("the relay has {} subscriptions, which is its bound", limits::SUBSCRIPTIONS_MAX);
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        if group.queue && !group.subscriptions.is_empty() {
+            let message = format!("`{}` is a queue: it has one subscription, shared by all", group.name);
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        self.counters.subscriptions += 1;
+        let key = SubscriptionKey { group: number, number: SubscriptionNumber(self.counters.subscriptions) };
+        let (start, not_before) = place(group, &spec.start);
+        let first = group.subscriptions.is_empty();
+        let window = spec.window.unwrap_or(limits::WINDOW_DEFAULT);
+        let operation = Operation::SubscriptionCreated {
+            group: number,
+            subscription: key.number,
+            name: name.clone(),
+            shared: spec.shared,
+            filter: spec.filter.clone(),
+            window,
+            start,
+            not_before,
+        };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        self.apply(operation, false).expect("an operation that was checked applies");
+        if first {
+            self.mark_membership(now, number, true);
+        }
+        Ok(key)
+    }
+
+    fn seek(&mut self, now: Now, group: &GroupName, name: &SubscriptionName, start: &Start) -> Outcome {
+        let key = self.known_subscription(group, name)?;
+        let group = self.groups.get_mut(key.group).expect("a known subscription has a group");
+        let (to, not_before) = place(group, start);
+        let at = group.find(key.number).expect("a known subscription is in its group");
+        let subscription = &mut group.subscriptions[at];
+        subscription.seek(to, not_before);
+        self.dirty.push(key);
+        self.write_cursors(now, Urgency::Sync);
+        self.enqueue(key);
+        Ok((Reply::Done, When::Durable))
+    }
+}
+
+/// Where a subscription begins that is made or moved now.
+fn place(group: &Group, start: &Start) -> (Index, WallTime) {
+    match start {
+        Start::Now => (group.next, WallTime(0)),
+        Start::Beginning => (group.low, WallTime(0)),
+        Start::Time(time) => (group.meter.index_at(*time).max(group.low).min(group.next), *time),
+        Start::Index(index) => ((*index).max(group.low).min(group.next), WallTime(0)),
+    }
+}
+
+fn is_same(subscription: &Subscription, spec: &SubscriptionSpec) -> bool {
+    subscription.shared == spec.shared
+        && subscription.filter.as_ref().map(Filter::as_str) == spec.filter.as_deref()
+        && spec.window.is_none_or(|w| w == subscription.window)
+}
+
+pub(super) fn check_spec(spec: &SubscriptionSpec) -> Result<(), Refusal> {
+    let invalid = |message| Refusal::new(RefusalCode::Invalid, message);
+    if let Some(filter) = &spec.filter {
+        Filter::new(filter).map_err(invalid)?;
+    }
+    if let Some(window) = spec.window
+        && !(1..=limits::WINDOW_MAX).contains(&window)
+    {
+        return Err(invalid(format!("a window of {window}; 1 to {} are possible", limits::WINDOW_MAX)));
+    }
+    Ok(())
+}
+
+fn check_settings(name: &GroupName, settings: &GroupSettings) -> Result<(), Refusal> {
+    let invalid = |message| Err(Refusal::new(RefusalCode::Invalid, message));
+    if let Some(fault) = settings.check(name.as_str()).first() {
+        return invalid(fault.to_string());
+    }
+    if let Some(dead_letter) = &settings.dead_letter
+        && let Err(error) = GroupName::new(dead_letter)
+    {
+        return invalid(format!("dead_letter: {error}"));
+    }
+    Ok(())
+}
+
+fn no_group(name: &GroupName) -> Refusal {
+    Refusal::new(RefusalCode::NotFound, format!("there is no group or queue `{name}`"))
+}
+
+fn no_subscription(group: &GroupName, name: &SubscriptionName) -> Refusal {
+    Refusal::new(RefusalCode::NotFound, format!("group `{group}` has no subscription `{name}`"))
+}
+
+pub(super) fn no_handle(handle: u32) -> Refusal {
+    Refusal::new(RefusalCode::NotFound, format!("the session has no subscription with handle {handle}"))
+}
+
+pub(super) fn too_many_handles() -> Refusal {
+    let message = format!("a session may have {} groups and subscriptions open", limits::SESSION_HANDLES_MAX);
+    Refusal::new(RefusalCode::Limit, message)
+}
+
+/// A subscription as an operation says it.
+pub(super) fn subscription_from(
+    (number, name): (SubscriptionNumber, SubscriptionName),
+    (shared, filter, window): (bool, Option<Filter>, u32),
+    (start, not_before): (Index, WallTime),
+) -> Subscription {
+    Subscription {
+        number,
+        name,
+        shared,
+        window,
+        filter,
+        start,
+        replayed: 0,
+        not_before,
+        cursor: super::cursor::Cursor::new(start),
+        next: start,
+        ackable: start,
+        delivered: start,
+        out: Outcomes::default(),
+        gaps: Vec::new(),
+        dirty: false,
+        active: None,
+    }
+}

@@ -1,0 +1,295 @@
+//! From the disk back to a running relay, and the snapshots that make it short.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::books::Retired;
+use super::filter::Filter;
+use super::group::{Group, GroupBooks};
+use super::input::Now;
+use super::journal::Journal;
+use super::requests::subscription_from;
+use super::salvage::Salvage;
+use super::saved::{Counters, SavedGroup, Shard};
+use super::state::{Operation, RestoreError, State, shard_of};
+use super::stream::Stream;
+use super::subscription::SubscriptionKey;
+use super::table::Groups;
+use super::timer::{Timer, Timers};
+use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
+use crate::id::{GroupNumber, Index, WallTime};
+use crate::log::{EntryNumber, Replayed, Snapshot};
+use crate::wire::run::{RUN_HEADER_BYTES, RunHeader};
+
+/// How far each part of the snapshot reaches; only needed during a replay.
+#[derive(Debug)]
+pub struct Restore {
+    relay: Relay,
+    through: Vec<EntryNumber>,
+    salvage: Option<Salvage>,
+}
+
+impl Restore {
+    /// Begins with a snapshot, empty for a new relay. `last` is the last entry of the log.
+    ///
+    /// # Errors
+    /// When the snapshot is not one that this code wrote.
+    pub fn new(options: RelayOptions, last: EntryNumber, snapshot: &Snapshot) -> Result<Self, RestoreError> {
+        let mut relay = Relay {
+            options,
+            groups: Groups::default(),
+            names: HashMap::default(),
+            removed: BTreeMap::new(),
+            counters: Counters::default(),
+            sessions: BTreeMap::new(),
+            journal: Journal::after(last),
+            effects: VecDeque::new(),
+            timers: Timers::default(),
+            ready: VecDeque::new(),
+            dead: Vec::new(),
+            dirty: Vec::new(),
+            dirty_since: None,
+            touched: BTreeSet::new(),
+            books: GroupBooks::default(),
+            retired: Retired::default(),
+            room: true,
+            stopping: false,
+        };
+        let mut through = vec![EntryNumber(0); SHARDS as usize];
+        if !snapshot.shards.is_empty() && snapshot.shards.len() != SHARDS as usize {
+            let found = snapshot.shards.len();
+            return Err(RestoreError::Format(format!("a snapshot of {found} parts, not {SHARDS}")));
+        }
+        for ((number, bytes), place) in snapshot.shards.iter().zip(&mut through) {
+            *place = *number;
+            relay.load_shard(bytes)?;
+        }
+        Ok(Self { relay, through, salvage: None })
+    }
+
+    /// The log has lost `entries` that were durable: what the rest of it says
+    /// about them is believed, instead of being a contradiction. Call it before
+    /// the replay. Without it, an entry that does not fit is an error.
+    pub fn tolerate_loss(&mut self, entries: u64) {
+        if entries > 0 {
+            self.salvage = Some(Salvage::new(entries, &self.relay));
+        }
+    }
+
+    /// Takes in an entry of the log, in order. What the snapshot includes already is passed over.
+    ///
+    /// # Errors
+    /// When the entry contradicts what came before it, and nothing was lost.
+    pub fn replay(&mut self, number: EntryNumber, replayed: Replayed) -> Result<(), RestoreError> {
+        let through = &self.through;
+        let known = |group: GroupNumber| through.get(shard_of(group) as usize).is_some_and(|t| number <= *t);
+        match replayed {
+            Replayed::Run { group, stream, first_index, arrived, header, .. } => {
+                if known(group) {
+                    return Ok(());
+                }
+                if let Some(salvage) = &mut self.salvage {
+                    salvage.make_room(&mut self.relay, (group, stream), first_index, &header);
+                }
+                self.relay.replay_run((group, stream), first_index, arrived, &header)
+            }
+            Replayed::State(bytes) => match State::decode(bytes)? {
+                State::Operation(operation) if known(operation.group()) => Ok(()),
+                State::Operation(operation) => {
+                    if let Some(salvage) = &mut self.salvage {
+                        salvage.before(&mut self.relay, &operation);
+                    }
+                    self.relay.apply(*operation, true)
+                }
+                State::Cursors(cursors) => {
+                    for cursor in cursors.into_iter().filter(|c| !known(c.group)) {
+                        let key = SubscriptionKey { group: cursor.group, number: cursor.subscription };
+                        let counters = &mut self.relay.counters;
+                        counters.subscriptions = counters.subscriptions.max(key.number.0);
+                        if let Some(subscription) = self.relay.groups.subscription(key) {
+                            cursor.apply(subscription);
+                        }
+                    }
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// The replay is over: gives the running relay, with effects that tell the log what may go.
+    #[must_use]
+    pub fn start(self, now: Now) -> Relay {
+        let mut relay = self.relay;
+        if let Some(salvage) = self.salvage {
+            salvage.finish(&mut relay);
+        }
+        let mut releases = Vec::new();
+        for group in relay.groups.iter_mut() {
+            group.durable = group.next;
+            for subscription in &mut group.subscriptions {
+                subscription.ackable = group.next;
+            }
+            let release = group.owed().min(group.history(now.wall)).max(group.low);
+            keeping::let_go(group, release);
+            releases.push((group.number, release));
+        }
+        for (group, below) in releases {
+            if below > Index(1) {
+                relay.effects.push_back(Effect::Release { group, below });
+            }
+            relay.touched.insert(group);
+        }
+        let gone: Vec<GroupNumber> = (1..=relay.counters.groups)
+            .map(GroupNumber)
+            .filter(|number| relay.groups.get(*number).is_none())
+            .collect();
+        for group in gone {
+            relay.effects.push_back(Effect::Release { group, below: Index(u64::MAX) });
+        }
+        relay.timers.set(Timer::Housekeeping, keeping::first_housekeeping(now.time));
+        relay
+    }
+}
+
+impl Relay {
+    fn load_shard(&mut self, bytes: &Bytes) -> Result<(), RestoreError> {
+        let shard = Shard::decode(bytes)?;
+        self.counters = self.counters.max(shard.counters);
+        for (name, number, incarnation) in shard.removed {
+            self.removed.insert(name, (number, incarnation));
+        }
+        for saved in shard.groups {
+            let group = saved.restore()?;
+            for subscription in &group.subscriptions {
+                self.names.insert((group.number, subscription.name.clone()), subscription.number);
+            }
+            self.groups.insert(group);
+        }
+        Ok(())
+    }
+
+    /// Gives a part of the state to the shell.
+    pub(super) fn save_shard(&mut self, shard: u32) {
+        let saved = Shard {
+            counters: self.counters,
+            groups: self.groups.iter().filter(|g| shard_of(g.number) == shard).map(SavedGroup::of).collect(),
+            removed: self
+                .removed
+                .iter()
+                .filter(|(_, (number, _))| shard_of(*number) == shard)
+                .map(|(name, (number, incarnation))| (name.clone(), *number, *incarnation))
+                .collect(),
+        };
+        let (through, bytes) = (self.journal.last(), saved.encode());
+        self.effects.push_back(Effect::Shard { shard, through, bytes });
+    }
+
+    fn replay_run(
+        &mut self,
+        (number, stream): (GroupNumber, crate::id::StreamNumber),
+        first_index: Index,
+        arrived: WallTime,
+        header: &RunHeader,
+    ) -> Result<(), RestoreError> {
+        let contradiction = |what: String| Err(RestoreError::Contradiction(what));
+        let Some(group) = self.groups.get_mut(number) else { return Ok(()) };
+        if first_index != group.next {
+            let message =
+                format!("group `{}` ends at {}, a run begins at {first_index}", group.name, group.next);
+            return contradiction(message);
+        }
+        let name = group.name.clone();
+        let end = first_index.after(u64::from(header.count));
+        group.next = end;
+        let bytes = RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes);
+        group.meter.insert(first_index, end, bytes, arrived);
+        if let Some((id, first)) = header.producer {
+            group.traffic().producers.insert((id, first), header.count, header.accepted, false);
+        }
+        let Some(stream) = group.stream(stream) else {
+            return contradiction(format!("a run of stream {stream}, which group `{name}` does not have"));
+        };
+        if header.first != stream.last.next() || header.chain != stream.chain {
+            let message = format!(
+                "stream {} of group `{name}` ends at {}, a run begins at {}",
+                stream.number, stream.last, header.first
+            );
+            return contradiction(message);
+        }
+        stream.note(header);
+        stream.end = end;
+        Ok(())
+    }
+
+    /// Applies an operation: one that was just decided, or one that is read again.
+    pub(super) fn apply(&mut self, operation: Operation, replay: bool) -> Result<(), RestoreError> {
+        match operation {
+            Operation::GroupCreated { group, name, incarnation, queue, settings, at } => {
+                self.counters.groups = self.counters.groups.max(group.0);
+                let mut made = Group::new(group, name, incarnation, at);
+                made.queue = queue;
+                made.settings = settings;
+                self.groups.insert(made);
+            }
+            Operation::GroupSet { group, settings } => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.settings = settings;
+                }
+            }
+            Operation::GroupRemoved { group } => self.forget_group(group),
+            Operation::StreamOpened { group, stream, origin, epoch } => {
+                self.counters.streams = self.counters.streams.max(stream.0);
+                if let Some(group) = self.groups.get_mut(group) {
+                    let id = (&group.name, group.incarnation);
+                    group.streams.push(Stream::new(stream, id, origin, epoch, group.next));
+                }
+            }
+            Operation::SubscriptionCreated {
+                group,
+                subscription,
+                name,
+                shared,
+                filter,
+                window,
+                start,
+                not_before,
+            } => {
+                self.counters.subscriptions = self.counters.subscriptions.max(subscription.0);
+                let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
+                let made = subscription_from(
+                    (subscription, name.clone()),
+                    (shared, filter, window),
+                    (start, not_before),
+                );
+                if let Some(group) = self.groups.get_mut(group) {
+                    if replay && group.subscriptions.is_empty() {
+                        group.membership += 1;
+                    }
+                    group.subscriptions.push(Box::new(made));
+                    self.names.insert((group.number, name), subscription);
+                }
+            }
+            Operation::SubscriptionRemoved { group, subscription } => {
+                if let Some(group) = self.groups.get_mut(group)
+                    && let Some(place) = group.find(subscription)
+                {
+                    let removed = group.subscriptions.remove(place);
+                    self.names.remove(&(group.number, removed.name));
+                    group.membership += u64::from(group.subscriptions.is_empty());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a group out of all tables; its incarnation is kept, so that a new one is told apart.
+    pub(super) fn forget_group(&mut self, number: GroupNumber) {
+        let Some(group) = self.groups.remove(number) else { return };
+        for subscription in group.subscriptions {
+            self.retired.add(&subscription, group.durable);
+            self.names.remove(&(number, subscription.name));
+        }
+        self.removed.insert(group.name, (number, group.incarnation));
+    }
+}

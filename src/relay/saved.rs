@@ -1,0 +1,219 @@
+//! Snapshots: the state of groups and subscriptions as it is saved, in parts.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::cursor::Cursor;
+use super::filter::Filter;
+use super::group::Group;
+use super::meter::Meter;
+use super::producer::Producers;
+use super::state::{CursorList, RestoreError, State, from_cbor};
+use super::stream::Stream;
+use super::subscription::Subscription;
+use crate::id::{GroupName, GroupNumber, Index, SubscriptionName, WallTime};
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::Outcomes;
+
+/// Numbers that are never given twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counters {
+    pub(super) groups: u32,
+    pub(super) streams: u32,
+    pub(super) subscriptions: u32,
+}
+
+impl Counters {
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            groups: self.groups.max(other.groups),
+            streams: self.streams.max(other.streams),
+            subscriptions: self.subscriptions.max(other.subscriptions),
+        }
+    }
+}
+
+/// One part of a snapshot.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Shard {
+    pub(super) counters: Counters,
+    pub(super) groups: Vec<SavedGroup>,
+    /// Names of removed groups, with their number and incarnation.
+    pub(super) removed: Vec<(GroupName, GroupNumber, u32)>,
+}
+
+impl Shard {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(self, &mut bytes).expect("snapshots can be encoded into memory");
+        bytes.into()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RestoreError> {
+        from_cbor(bytes)
+    }
+}
+
+/// A group as it is saved. Field names are short: there may be a million of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedGroup {
+    #[serde(rename = "g")]
+    number: GroupNumber,
+    #[serde(rename = "n")]
+    name: GroupName,
+    #[serde(rename = "v")]
+    incarnation: u32,
+    #[serde(rename = "q", default)]
+    queue: bool,
+    #[serde(rename = "t")]
+    made: WallTime,
+    #[serde(rename = "c", skip_serializing_if = "Option::is_none", default)]
+    settings: Option<Box<GroupSettings>>,
+    #[serde(rename = "i")]
+    next: Index,
+    #[serde(rename = "l")]
+    low: Index,
+    #[serde(rename = "s", skip_serializing_if = "Vec::is_empty", default)]
+    streams: Vec<Stream>,
+    #[serde(rename = "m")]
+    membership: u64,
+    #[serde(rename = "d")]
+    meter: Meter,
+    #[serde(rename = "p", skip_serializing_if = "Producers::is_empty", default)]
+    producers: Producers,
+    #[serde(rename = "u", skip_serializing_if = "Vec::is_empty", default)]
+    subscriptions: Vec<SavedSubscription>,
+}
+
+/// A subscription as it is saved: what never changes, and its cursor as in the log.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedSubscription {
+    #[serde(rename = "n")]
+    name: SubscriptionName,
+    #[serde(rename = "s", default)]
+    shared: bool,
+    #[serde(rename = "f", skip_serializing_if = "Option::is_none", default)]
+    filter: Option<String>,
+    #[serde(rename = "w")]
+    window: u32,
+    #[serde(rename = "c", with = "serde_bytes_compat")]
+    cursor: Vec<u8>,
+}
+
+/// Byte strings, since a list of small numbers takes twice the room.
+mod serde_bytes_compat {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    struct BytesVisitor;
+
+    impl Visitor<'_> for BytesVisitor {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a byte string")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        deserializer.deserialize_bytes(BytesVisitor)
+    }
+}
+
+impl SavedGroup {
+    pub(super) fn of(group: &Group) -> Self {
+        let settings = &group.settings;
+        Self {
+            number: group.number,
+            name: group.name.clone(),
+            incarnation: group.incarnation,
+            queue: group.queue,
+            made: group.made,
+            settings: (**settings != GroupSettings::default()).then(|| settings.clone()),
+            next: group.next,
+            low: group.low,
+            streams: group.streams.clone(),
+            membership: group.membership,
+            meter: group.meter.clone(),
+            producers: group.traffic.as_ref().map(|t| t.producers.clone()).unwrap_or_default(),
+            subscriptions: group
+                .subscriptions
+                .iter()
+                .map(|s| SavedSubscription::of(group.number, s))
+                .collect(),
+        }
+    }
+
+    pub(super) fn restore(self) -> Result<Group, RestoreError> {
+        let mut group = Group::new(self.number, self.name, self.incarnation, self.made);
+        group.queue = self.queue;
+        group.settings = self.settings.unwrap_or_default();
+        group.next = self.next;
+        group.low = self.low;
+        group.streams = self.streams;
+        group.membership = self.membership;
+        group.meter = self.meter;
+        if !self.producers.is_empty() {
+            group.traffic().producers = self.producers;
+        }
+        for saved in self.subscriptions {
+            group.subscriptions.push(Box::new(saved.restore()?));
+        }
+        group.subscriptions.sort_by_key(|s| s.number);
+        Ok(group)
+    }
+}
+
+impl SavedSubscription {
+    fn of(group: GroupNumber, subscription: &Subscription) -> Self {
+        let mut list = CursorList::new();
+        list.push(group, subscription);
+        Self {
+            name: subscription.name.clone(),
+            shared: subscription.shared,
+            filter: subscription.filter.as_ref().map(|f| f.as_str().to_owned()),
+            window: subscription.window,
+            cursor: list.finish().to_vec(),
+        }
+    }
+
+    fn restore(self) -> Result<Subscription, RestoreError> {
+        let State::Cursors(mut cursors) = State::decode(self.cursor.into())? else {
+            return Err(RestoreError::Format("a subscription without a cursor".to_owned()));
+        };
+        let record = cursors
+            .pop()
+            .ok_or_else(|| RestoreError::Format("a subscription without a cursor".to_owned()))?;
+        let filter = self.filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
+        let mut subscription = Subscription {
+            number: record.subscription,
+            name: self.name,
+            shared: self.shared,
+            window: self.window,
+            filter,
+            start: record.start,
+            replayed: 0,
+            not_before: WallTime(0),
+            cursor: Cursor::default(),
+            next: Index(1),
+            ackable: Index(1),
+            delivered: Index(1),
+            out: Outcomes::default(),
+            gaps: Vec::new(),
+            dirty: false,
+            active: None,
+        };
+        record.apply(&mut subscription);
+        Ok(subscription)
+    }
+}

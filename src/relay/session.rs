@@ -1,0 +1,88 @@
+//! What the core knows of a connection: its handles and how much is on its way to it.
+
+use std::collections::BTreeSet;
+
+use super::subscription::SubscriptionKey;
+use crate::id::{GroupNumber, StreamNumber};
+use crate::limits;
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    groups: Vec<GroupNumber>,
+    subscriptions: Vec<Option<SubscriptionKey>>,
+    /// Streams whose names the session has been told.
+    streams: BTreeSet<StreamNumber>,
+    /// Bytes of deliveries given to the writer.
+    sent: u64,
+    /// Bytes of deliveries the writer has handed to the socket.
+    written: u64,
+    /// Subscriptions that wait until more was written.
+    pub(super) blocked: BTreeSet<SubscriptionKey>,
+}
+
+impl Session {
+    /// A handle for a group: the same one for the same group. `None`: too many.
+    pub(super) fn open_group(&mut self, group: GroupNumber) -> Option<u32> {
+        let place = self.groups.iter().position(|g| *g == group).unwrap_or(self.groups.len());
+        if place >= limits::SESSION_HANDLES_MAX {
+            return None;
+        }
+        if place == self.groups.len() {
+            self.groups.push(group);
+        }
+        u32::try_from(place).ok()
+    }
+
+    pub(super) fn group(&self, handle: u32) -> Option<GroupNumber> {
+        self.groups.get(handle as usize).copied()
+    }
+
+    /// A handle for a subscription. `None`: too many.
+    pub(super) fn open_subscription(&mut self, key: SubscriptionKey) -> Option<u32> {
+        let free = self.subscriptions.iter().position(Option::is_none);
+        let place = free.unwrap_or(self.subscriptions.len());
+        if place >= limits::SESSION_HANDLES_MAX {
+            return None;
+        }
+        if place == self.subscriptions.len() {
+            self.subscriptions.push(None);
+        }
+        self.subscriptions[place] = Some(key);
+        u32::try_from(place).ok()
+    }
+
+    pub(super) fn subscription(&self, handle: u32) -> Option<SubscriptionKey> {
+        self.subscriptions.get(handle as usize).copied().flatten()
+    }
+
+    pub(super) fn close_subscription(&mut self, handle: u32) -> Option<SubscriptionKey> {
+        self.subscriptions.get_mut(handle as usize)?.take()
+    }
+
+    /// All subscriptions that are open, with their handles.
+    pub(super) fn subscriptions(&self) -> Vec<(u32, SubscriptionKey)> {
+        let open = |(i, key): (usize, &Option<SubscriptionKey>)| key.map(|key| (i as u32, key));
+        self.subscriptions.iter().enumerate().filter_map(open).collect()
+    }
+
+    /// Whether the session is told of this stream for the first time.
+    pub(super) fn meets_stream(&mut self, stream: StreamNumber) -> bool {
+        !self.streams.contains(&stream) && self.streams.insert(stream)
+    }
+
+    /// Counts bytes on their way.
+    pub(super) fn send(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// The writer has written so much in all.
+    pub(super) fn on_written(&mut self, total: u64) {
+        self.written = self.written.max(total).min(self.sent);
+    }
+
+    /// Whether more may be put on its way.
+    pub(super) fn is_writable(&self) -> bool {
+        self.sent - self.written < limits::SESSION_OUT_BYTES_MAX as u64
+    }
+}

@@ -1,0 +1,278 @@
+//! The relay's state on disk: operations in the log, and snapshots of what they add up to.
+//!
+//! An operation begins with a byte: 1 for CBOR ([`Operation`]), 2 for a list of
+//! cursors in varints (LEB128), since those are many. Every operation belongs
+//! to one group, and every group to one part of a snapshot ([`shard_of`]); an
+//! operation that a part includes already is not applied to it again.
+//!
+//! Cursor, all varints but the words: group, subscription, floor, start,
+//! replayed, not_before, seven outcomes, count of words, words (8 bytes each,
+//! little-endian), count of gaps, gaps (from, to, cause).
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use super::SHARDS;
+use super::cursor::Cursor;
+use super::subscription::{Gap, Subscription, SubscriptionNumber};
+use crate::id::{Epoch, GroupName, GroupNumber, Index, RelayId, StreamNumber, SubscriptionName, WallTime};
+use crate::limits;
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{GapCause, Outcomes};
+
+/// Why a relay's state cannot be restored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// Bytes that are not a state that this code wrote.
+    #[error("the relay's state cannot be understood: {0}")]
+    Format(String),
+    /// Entries that contradict one another.
+    #[error("the relay's log contradicts itself: {0}")]
+    Contradiction(String),
+}
+
+const TAG_OPERATION: u8 = 1;
+const TAG_CURSORS: u8 = 2;
+
+/// The part of a snapshot that a group belongs to.
+pub(super) fn shard_of(group: GroupNumber) -> u32 {
+    group.0 % SHARDS
+}
+
+/// A change that is rare enough for CBOR.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Operation {
+    GroupCreated {
+        group: GroupNumber,
+        name: GroupName,
+        incarnation: u32,
+        queue: bool,
+        settings: Box<GroupSettings>,
+        at: WallTime,
+    },
+    GroupSet {
+        group: GroupNumber,
+        settings: Box<GroupSettings>,
+    },
+    GroupRemoved {
+        group: GroupNumber,
+    },
+    StreamOpened {
+        group: GroupNumber,
+        stream: StreamNumber,
+        origin: RelayId,
+        epoch: Epoch,
+    },
+    SubscriptionCreated {
+        group: GroupNumber,
+        subscription: SubscriptionNumber,
+        name: SubscriptionName,
+        shared: bool,
+        filter: Option<String>,
+        window: u32,
+        start: Index,
+        not_before: WallTime,
+    },
+    SubscriptionRemoved {
+        group: GroupNumber,
+        subscription: SubscriptionNumber,
+    },
+}
+
+impl Operation {
+    pub(super) fn group(&self) -> GroupNumber {
+        match self {
+            Self::GroupCreated { group, .. }
+            | Self::GroupSet { group, .. }
+            | Self::GroupRemoved { group }
+            | Self::StreamOpened { group, .. }
+            | Self::SubscriptionCreated { group, .. }
+            | Self::SubscriptionRemoved { group, .. } => *group,
+        }
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        let mut bytes = vec![TAG_OPERATION];
+        ciborium::into_writer(self, &mut bytes).expect("operations can be encoded into memory");
+        bytes.into()
+    }
+}
+
+/// What a state entry says.
+pub(super) enum State {
+    Operation(Box<Operation>),
+    Cursors(Vec<CursorRecord>),
+}
+
+impl State {
+    pub(super) fn decode(mut bytes: Bytes) -> Result<Self, RestoreError> {
+        if bytes.is_empty() {
+            return Err(RestoreError::Format("an empty operation".to_owned()));
+        }
+        match bytes.get_u8() {
+            TAG_OPERATION => Ok(Self::Operation(Box::new(from_cbor(&bytes)?))),
+            TAG_CURSORS => decode_cursors(bytes).map(Self::Cursors),
+            tag => Err(RestoreError::Format(format!("operation tag {tag}"))),
+        }
+    }
+}
+
+pub(super) fn from_cbor<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, RestoreError> {
+    ciborium::from_reader(bytes).map_err(|e| RestoreError::Format(e.to_string()))
+}
+
+/// A cursor as it is written: everything that may have moved.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CursorRecord {
+    pub(super) group: GroupNumber,
+    pub(super) subscription: SubscriptionNumber,
+    pub(super) cursor: Cursor,
+    pub(super) start: Index,
+    pub(super) replayed: u64,
+    pub(super) not_before: WallTime,
+    pub(super) out: Outcomes,
+    pub(super) gaps: Vec<Gap>,
+}
+
+impl CursorRecord {
+    pub(super) fn apply(self, subscription: &mut Subscription) {
+        subscription.next = self.cursor.floor();
+        subscription.delivered = self.cursor.floor();
+        subscription.cursor = self.cursor;
+        subscription.start = self.start;
+        subscription.replayed = self.replayed;
+        subscription.not_before = self.not_before;
+        subscription.out = self.out;
+        subscription.gaps = self.gaps;
+    }
+}
+
+/// Bytes that a cursor takes in the log, about: what a flush is weighed by.
+pub(super) const CURSOR_BYTES: u64 = 40;
+
+/// Encodes cursors of subscriptions as one state entry.
+#[derive(Debug)]
+pub(super) struct CursorList(BytesMut);
+
+impl CursorList {
+    pub(super) fn new() -> Self {
+        let mut bytes = BytesMut::new();
+        bytes.put_u8(TAG_CURSORS);
+        Self(bytes)
+    }
+
+    pub(super) fn push(&mut self, group: GroupNumber, s: &Subscription) {
+        let out = &mut self.0;
+        put_varint(out, u64::from(group.0));
+        put_varint(out, u64::from(s.number.0));
+        put_varint(out, s.cursor.floor().0);
+        put_varint(out, s.start.0);
+        put_varint(out, s.replayed);
+        put_varint(out, s.not_before.0);
+        for count in outcome_fields(&s.out) {
+            put_varint(out, count);
+        }
+        put_varint(out, s.cursor.words().count() as u64);
+        for word in s.cursor.words() {
+            out.put_u64_le(word);
+        }
+        put_varint(out, s.gaps.len() as u64);
+        for gap in &s.gaps {
+            put_varint(out, gap.from.0);
+            put_varint(out, gap.to.0);
+            out.put_u8(cause_to_byte(gap.cause));
+        }
+    }
+
+    pub(super) fn finish(self) -> Bytes {
+        self.0.freeze()
+    }
+}
+
+fn outcome_fields(out: &Outcomes) -> [u64; 7] {
+    [out.acked, out.filtered, out.expired, out.evicted, out.dead_lettered, out.skipped, out.lost]
+}
+
+fn cause_to_byte(cause: GapCause) -> u8 {
+    match cause {
+        GapCause::SubscriptionQuota => 0,
+        GapCause::Retention => 1,
+        GapCause::Damaged => 2,
+        GapCause::Expired => 3,
+    }
+}
+
+fn cause_from_byte(byte: u8) -> Option<GapCause> {
+    [GapCause::SubscriptionQuota, GapCause::Retention, GapCause::Damaged, GapCause::Expired]
+        .into_iter()
+        .find(|cause| cause_to_byte(*cause) == byte)
+}
+
+fn decode_cursors(mut bytes: Bytes) -> Result<Vec<CursorRecord>, RestoreError> {
+    let mut cursors = Vec::new();
+    while !bytes.is_empty() {
+        let cursor = decode_cursor(&mut bytes);
+        cursors.push(cursor.ok_or_else(|| RestoreError::Format("a cursor that is not whole".to_owned()))?);
+    }
+    Ok(cursors)
+}
+
+/// Words of a cursor's window: what was delivered, and one run behind it that a filter passed over.
+const WORDS_MAX: usize = (limits::WINDOW_MAX as usize + limits::RUN_RECORDS_MAX as usize) / 64 + 2;
+
+fn decode_cursor(bytes: &mut Bytes) -> Option<CursorRecord> {
+    let group = GroupNumber(u32::try_from(take_varint(bytes)?).ok()?);
+    let subscription = SubscriptionNumber(u32::try_from(take_varint(bytes)?).ok()?);
+    let floor = Index(take_varint(bytes)?);
+    let start = Index(take_varint(bytes)?);
+    let replayed = take_varint(bytes)?;
+    let not_before = WallTime(take_varint(bytes)?);
+    let mut fields = [0; 7];
+    for field in &mut fields {
+        *field = take_varint(bytes)?;
+    }
+    let [acked, filtered, expired, evicted, dead_lettered, skipped, lost] = fields;
+    let words = usize::try_from(take_varint(bytes)?).ok()?;
+    if words > bytes.remaining() / 8 || words > WORDS_MAX {
+        return None;
+    }
+    let words: Vec<u64> = (0..words).map(|_| bytes.get_u64_le()).collect();
+    let gaps = take_varint(bytes)?;
+    let mut found = Vec::new();
+    for _ in 0..gaps {
+        let (from, to) = (Index(take_varint(bytes)?), Index(take_varint(bytes)?));
+        let cause = cause_from_byte(bytes.try_get_u8().ok()?)?;
+        found.push(Gap { from, to, cause });
+    }
+    Some(CursorRecord {
+        group,
+        subscription,
+        cursor: Cursor::from_words(floor, words),
+        start,
+        replayed,
+        not_before,
+        out: Outcomes { acked, filtered, expired, evicted, dead_lettered, skipped, lost },
+        gaps: found,
+    })
+}
+
+fn put_varint(out: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        out.put_u8((value as u8 & 0x7f) | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}
+
+fn take_varint(bytes: &mut Bytes) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = bytes.try_get_u8().ok()?;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}

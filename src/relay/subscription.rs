@@ -1,0 +1,310 @@
+//! One durable subscription: a cursor over its group, and while somebody
+//! receives, who has what.
+//!
+//! A message of a subscription is in exactly one of these places:
+//!
+//! ```text
+//!   beyond `next` ──deliver──▶ in flight ──ack──────────────▶ done (cursor)
+//!                                 │  ▲
+//!        nack, overdue, detached  ▼  │ deliver
+//!                              again / tries ──too often──▶ dead letter ▶ done
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::active::{Active, Death, Failure, Flight};
+use super::cursor::Cursor;
+use super::filter::Filter;
+use crate::id::{GroupNumber, Index, SessionId, SubscriptionName, Time, WallTime};
+use crate::wire::body::{GapCause, Outcomes};
+
+/// A subscription inside one relay: given once, never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct SubscriptionNumber(pub(super) u32);
+
+/// Where a subscription is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SubscriptionKey {
+    pub(super) group: GroupNumber,
+    pub(super) number: SubscriptionNumber,
+}
+
+/// Messages that the subscription does not get: half-open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Gap {
+    pub(super) from: Index,
+    pub(super) to: Index,
+    pub(super) cause: GapCause,
+}
+
+/// A durable subscription.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) number: SubscriptionNumber,
+    pub(super) name: SubscriptionName,
+    pub(super) shared: bool,
+    pub(super) window: u32,
+    pub(super) filter: Option<Filter>,
+    /// The first index that it was ever owed.
+    pub(super) start: Index,
+    /// Indexes that a seek made it owed once more.
+    pub(super) replayed: u64,
+    /// Runs that arrived before are not wanted.
+    pub(super) not_before: WallTime,
+    pub(super) cursor: Cursor,
+    /// The first index never delivered since the relay was started.
+    pub(super) next: Index,
+    /// Everything below may have been delivered before, so it may be acked.
+    pub(super) ackable: Index,
+    /// Everything below was delivered before by this process, or is done.
+    pub(super) delivered: Index,
+    pub(super) out: Outcomes,
+    /// Gaps that it has not acked yet, in order.
+    pub(super) gaps: Vec<Gap>,
+    /// Whether the cursor moved since it was last written.
+    pub(super) dirty: bool,
+    /// What only matters while somebody receives, or a message waits for its next try.
+    pub(super) active: Option<Box<Active>>,
+}
+
+/// The next thing to deliver: half-open, with one number of attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) from: Index,
+    pub(super) to: Index,
+    pub(super) attempt: u32,
+    pub(super) dead: Option<Death>,
+    /// Whether it was delivered before.
+    pub(super) again: bool,
+}
+
+impl Subscription {
+    /// Records that were ever inserted into its backlog, up to the durable end of the group.
+    pub(super) fn inserted(&self, end: Index) -> u64 {
+        end.0.saturating_sub(self.start.0) + self.replayed
+    }
+
+    /// Records in its backlog.
+    pub(super) fn held(&self, end: Index) -> u64 {
+        end.0.saturating_sub(self.cursor.floor().0).saturating_sub(self.cursor.above())
+    }
+
+    /// Marks a range as done in any way; says how many were open.
+    pub(super) fn finish(&mut self, from: Index, to: Index) -> u64 {
+        let count = self.cursor.ack(from, to);
+        if count > 0 {
+            self.dirty = true;
+            self.next = self.next.max(self.cursor.floor());
+        }
+        count
+    }
+
+    /// The application acks `from..to`: what was never delivered is not counted.
+    pub(super) fn ack(&mut self, from: Index, to: Index) {
+        let gaps = self.gaps.len();
+        self.gaps.retain(|gap| !(from <= gap.from && gap.to <= to));
+        if self.gaps.len() != gaps {
+            self.dirty = true;
+            if let Some(active) = &mut self.active {
+                active.gaps_told -= gaps - self.gaps.len();
+            }
+        }
+        self.out.acked += self.finish(from, to.min(self.ackable));
+        self.forget_tries(from, to);
+        if let Some(active) = &mut self.active {
+            while active.flights.front().is_some_and(|f| self.cursor.next_open(f.from, f.to).is_none()) {
+                active.flights.pop_front();
+            }
+        }
+    }
+
+    fn forget_tries(&mut self, from: Index, to: Index) {
+        if let Some(active) = &mut self.active
+            && !active.tries.is_empty()
+            && from < to
+        {
+            let done: Vec<Index> = active.tries.range(from..to).map(|(index, _)| *index).collect();
+            for index in done {
+                active.tries.remove(&index);
+            }
+        }
+    }
+
+    /// Tells the subscription that it does not get the open part of `from..to`; says how many those are.
+    pub(super) fn skip(&mut self, from: Index, to: Index, cause: GapCause) -> u64 {
+        let from = from.max(self.cursor.floor());
+        let Some((first, _)) = self.cursor.next_open(from, to) else { return 0 };
+        let count = self.finish(from, to);
+        let untold = self.gaps.len() > self.active.as_ref().map_or(0, |a| a.gaps_told);
+        match self.gaps.last_mut() {
+            Some(last) if untold && last.cause == cause && last.to == first => last.to = to,
+            _ => self.gaps.push(Gap { from: first, to, cause }),
+        }
+        self.dirty = true;
+        self.next = self.next.max(self.cursor.floor());
+        self.forget_tries(from, to);
+        count
+    }
+
+    /// What is to be delivered next, without regard to receivers.
+    pub(super) fn next_due(&mut self, end: Index) -> Option<Due> {
+        if let Some(due) = self.next_again() {
+            return Some(due);
+        }
+        let limit = self.cursor.floor().after(u64::from(self.window)).min(end);
+        let (from, to) = self.cursor.next_open(self.next, limit)?;
+        if from < self.delivered {
+            return Some(Due { from, to: to.min(self.delivered), attempt: 2, dead: None, again: false });
+        }
+        Some(Due { from, to, attempt: 1, dead: None, again: false })
+    }
+
+    fn next_again(&mut self) -> Option<Due> {
+        let active = self.active.as_mut()?;
+        while let Some((from, to)) = active.again.first().copied() {
+            let Some((open, open_end)) = self.cursor.next_open(from, to) else {
+                active.again.remove(0);
+                continue;
+            };
+            active.again[0].0 = open;
+            let first = active.tries.get(&open).copied();
+            let next_try = active.tries.range(open.after(1)..).next().map_or(open_end, |(i, _)| *i);
+            let to = if first.is_some() { open.after(1) } else { open_end.min(next_try) };
+            let attempt = first.map_or(2, |t| t.attempts + 1);
+            return Some(Due { from: open, to, attempt, dead: first.and_then(|t| t.dead), again: true });
+        }
+        None
+    }
+
+    /// Notes that `due` was delivered or otherwise used up to `to`.
+    pub(super) fn used(&mut self, due: &Due, to: Index) {
+        if !due.again {
+            self.next = self.next.max(to);
+            self.delivered = self.delivered.max(to);
+            self.ackable = self.ackable.max(to);
+            return;
+        }
+        if let Some(active) = &mut self.active
+            && let Some(first) = active.again.first_mut()
+        {
+            first.0 = to;
+            if first.0 >= first.1 {
+                active.again.remove(0);
+            }
+        }
+    }
+
+    /// The open part of `from..to` failed: it is delivered again after `delay_ms`, or is dead.
+    pub(super) fn fail(&mut self, from: Index, to: Index, failure: Failure<'_>) {
+        let Some(active) = &mut self.active else { return };
+        let mut rest = from;
+        while let Some((open, end)) = self.cursor.next_open(rest, to) {
+            active.fail_open(open, end, &failure);
+            rest = end;
+        }
+    }
+
+    /// Takes away everything that `receiver` has, to deliver it again.
+    pub(super) fn detach(&mut self, receiver: (SessionId, u32), failure: Failure<'_>) {
+        let Some(active) = &mut self.active else { return };
+        active.receivers.retain(|r| (r.session, r.handle) != receiver);
+        let mut lost = Vec::new();
+        active.flights.retain(|flight| {
+            let mine = flight.receiver == receiver;
+            if mine {
+                lost.push((flight.from, flight.to));
+            }
+            !mine
+        });
+        active.gaps_told = 0;
+        for (from, to) in lost {
+            self.fail(from, to, failure);
+        }
+        self.rest_if_idle();
+    }
+
+    /// Without receivers, what is to be delivered again is simply not delivered yet; only tries stay.
+    fn rest_if_idle(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        if !active.receivers.is_empty() || !active.tries.is_empty() {
+            return;
+        }
+        if let Some((first, _)) = active.again.first() {
+            self.next = self.next.min(*first);
+        }
+        self.next = self.next.max(self.cursor.floor());
+        self.active = None;
+    }
+
+    /// Moves what is overdue or due again; gives the next moment at which something will be.
+    pub(super) fn on_time(&mut self, now: Time, failure: Failure<'_>) -> Option<Time> {
+        while let Some(flight) = self.active.as_ref().and_then(|a| a.flights.front()).copied() {
+            let open = self.cursor.next_open(flight.from, flight.to).is_some();
+            if open && flight.due > now {
+                break;
+            }
+            if let Some(active) = &mut self.active {
+                active.flights.pop_front();
+            }
+            if open {
+                self.fail(flight.from, flight.to, failure);
+            }
+        }
+        let active = self.active.as_mut()?;
+        let due: Vec<Index> =
+            active.tries.iter().filter(|(_, t)| t.due.is_some_and(|d| d <= now)).map(|(i, _)| *i).collect();
+        for index in due {
+            if let Some(tried) = active.tries.get_mut(&index) {
+                tried.due = None;
+            }
+            active.add_again(index, index.after(1));
+        }
+        self.next_time()
+    }
+
+    /// The next moment at which an ack is overdue or a message is due again.
+    pub(super) fn next_time(&self) -> Option<Time> {
+        let active = self.active.as_ref()?;
+        let flight = active.flights.front().map(|f| f.due);
+        let tried = active.tries.values().filter_map(|t| t.due).min();
+        flight.into_iter().chain(tried).min()
+    }
+
+    /// The receiver is still at work on `from..to`: the wait for its ack begins anew.
+    pub(super) fn progress(&mut self, from: Index, to: Index, due: Time) {
+        let Some(active) = &mut self.active else { return };
+        for cut in active.cut_flights(from, to) {
+            active.flights.push_back(Flight { due, ..cut });
+        }
+    }
+
+    /// Goes to another place: everything at or behind `to` is owed (again), nothing before.
+    pub(super) fn seek(&mut self, to: Index, not_before: WallTime) {
+        let floor = self.cursor.floor();
+        if to < floor {
+            self.replayed += floor.0 - to.0 + self.cursor.above();
+        } else {
+            self.out.skipped += self.cursor.count_open(floor, to);
+            self.replayed += self.cursor.above() - (to.0 - floor.0 - self.cursor.count_open(floor, to));
+        }
+        self.cursor = Cursor::new(to);
+        self.next = to;
+        (self.delivered, self.ackable) = (to, to);
+        self.not_before = not_before;
+        self.dirty = true;
+        if let Some(active) = &mut self.active {
+            active.flights.clear();
+            active.again.clear();
+            active.tries.clear();
+            active.ahead = None;
+        }
+    }
+
+    /// Messages delivered and not acked.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.active
+            .as_ref()
+            .map_or(0, |a| a.flights.iter().map(|f| self.cursor.count_open(f.from, f.to)).sum())
+    }
+}

@@ -1,0 +1,9 @@
+//! Behaviour of one relay, through its two doors, with a made-up clock and a log in a vector.
+
+mod deliver;
+mod fuzz;
+mod harness;
+mod keep;
+mod put;
+mod restart;
+mod salvage;

@@ -1,0 +1,312 @@
+use super::harness::{Got, Harness, SESSION, group, sub};
+use crate::id::SessionId;
+use crate::relay::Input;
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::frame::{AckKind, AckLevel};
+use crate::wire::run::Record;
+
+fn live(h: &mut Harness, credit: u64) -> (u32, u32) {
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, credit);
+    (g, s)
+}
+
+#[test]
+fn messages_come_in_order_and_once() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 100);
+    for i in 0..10 {
+        h.put(g, &[&format!("{i}a"), &format!("{i}b")]);
+    }
+    let last = h.got.last().unwrap().index;
+    let expected: Vec<String> = (0..10).flat_map(|i| [format!("{i}a"), format!("{i}b")]).collect();
+    assert_eq!(h.payloads(), expected);
+    h.ack(s, 1, last + 1);
+    assert_eq!(h.info("g", "s").backlog, 0);
+    h.pass_ms(60_000);
+    assert!(h.got.is_empty());
+}
+
+#[test]
+fn credit_is_exact_even_inside_a_run() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 2);
+    h.put(g, &["a", "b", "c", "d"]);
+    assert_eq!(h.payloads(), ["a", "b"]);
+    h.credit(s, 3);
+    assert_eq!(h.payloads(), ["c"]);
+    h.credit(s, 3);
+    assert_eq!(h.payloads(), Vec::<String>::new());
+}
+
+#[test]
+fn f44_a_full_window_pauses_delivery_until_the_floor_moves() {
+    let mut h = Harness::new();
+    let spec = SubscriptionSpec { window: Some(3), ..SubscriptionSpec::default() };
+    h.subscribe("g", "s", spec);
+    let (g, s) = live(&mut h, 100);
+    h.put(g, &["a", "b", "c", "d", "e"]);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    let first = h.heads[0].first_index.0;
+    h.ack(s, first + 1, first + 2);
+    assert_eq!(h.payloads(), Vec::<String>::new());
+    h.ack(s, first, first + 1);
+    assert_eq!(h.payloads(), ["d", "e"]);
+    let all = h.info("g", "s");
+    assert_eq!(all.inserted, all.backlog + all.out.total());
+}
+
+#[test]
+fn f43_acks_twice_unknown_and_of_the_future_change_nothing() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 1);
+    h.put(g, &["a", "b"]);
+    h.ack(s, 1, u64::MAX);
+    h.ack(s, 1, 5);
+    h.ack(77, 1, 5);
+    assert_eq!(h.info("g", "s").backlog, 1);
+    h.credit(s, 2);
+    assert_eq!(h.payloads(), ["a", "b"]);
+}
+
+#[test]
+fn an_overdue_ack_means_another_delivery() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 100);
+    h.put(g, &["a"]);
+    h.pass_ms(29_000);
+    assert_eq!(h.got.len(), 1);
+    h.pass_ms(2_000);
+    assert_eq!(h.got.iter().map(|g| g.attempt).collect::<Vec<_>>(), [1, 2]);
+    let index = h.got[0].index;
+    h.ack(s, index, index + 1);
+    h.pass_ms(60_000);
+    assert_eq!(h.got.len(), 2);
+}
+
+#[test]
+fn progress_begins_the_wait_anew() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 100);
+    h.put(g, &["a"]);
+    let index = h.got[0].index;
+    for _ in 0..5 {
+        h.pass_ms(20_000);
+        h.say(s, AckKind::Progress, index, index + 1, 0);
+    }
+    assert_eq!(h.got.len(), 1);
+    h.pass_ms(31_000);
+    assert_eq!(h.got.len(), 2);
+}
+
+#[test]
+fn a_nack_is_delivered_again_after_its_delay_and_others_do_not_wait() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 100);
+    h.put(g, &["a", "b"]);
+    let index = h.got[0].index;
+    h.say(s, AckKind::Nack, index, index + 1, 5_000);
+    h.put(g, &["c"]);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert_eq!(h.info("g", "s").parked, 1);
+    h.pass_ms(6_000);
+    assert_eq!(h.got, [Got { handle: s, index, attempt: 2, payload: "a".into() }]);
+    h.say(s, AckKind::Nack, index, index + 1, 0);
+    assert_eq!(h.got.last().unwrap().attempt, 3);
+}
+
+#[test]
+fn after_too_many_deliveries_a_message_goes_to_the_dead_letter_group_with_the_reason() {
+    let mut h = Harness::new();
+    let settings = GroupSettings {
+        max_deliver: Some(2),
+        backoff_ms: vec![10, 20],
+        dead_letter: Some("dead".into()),
+        ..GroupSettings::default()
+    };
+    h.set("g", settings);
+    let (g, s) = live(&mut h, 100);
+    let d = h.attach("dead", "d");
+    h.credit(d, 10);
+    h.put(g, &["bad", "good"]);
+    let index = h.got[0].index;
+    h.say(s, AckKind::Nack, index, index + 1, 0);
+    h.pass_ms(15);
+    h.say(s, AckKind::Nack, index, index + 1, 0);
+    let dead: Vec<_> = h.got.iter().filter(|g| g.handle == d).collect();
+    assert_eq!(dead.len(), 1, "{:?}", h.got);
+    assert_eq!(dead[0].payload, "bad");
+    assert_eq!(h.got.iter().filter(|g| g.handle == s && g.payload == "bad").count(), 2);
+    assert_eq!(h.info("g", "s").out.dead_lettered, 1);
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn a_rejected_message_is_dead_at_once() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { dead_letter: Some("dead".into()), ..GroupSettings::default() });
+    let (g, s) = live(&mut h, 100);
+    h.put(g, &["bad"]);
+    let index = h.got[0].index;
+    h.say(s, AckKind::Reject, index, index + 1, 0);
+    assert_eq!(h.info("g", "s").out.dead_lettered, 1);
+    assert_eq!(h.info("g", "s").backlog, 0);
+}
+
+#[test]
+fn what_a_lost_session_had_comes_again() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 100);
+    h.put(g, &["a", "b", "c"]);
+    let first = h.got[0].index;
+    h.ack(s, first + 1, first + 2);
+    h.input(Input::SessionClosed { session: SESSION });
+    h.input(Input::SessionOpened { session: SESSION });
+    h.got.clear();
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    assert_eq!(h.payloads(), ["a", "c"]);
+}
+
+#[test]
+fn competing_receivers_share_one_backlog_and_inherit_from_the_dead() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec { shared: true, ..SubscriptionSpec::default() });
+    let g = h.open("g");
+    let (one, two) = (h.attach("g", "s"), h.attach("g", "s"));
+    h.credit(one, 5);
+    h.credit(two, 5);
+    for i in 0..8 {
+        h.put(g, &[&format!("{i}")]);
+    }
+    let mut all: Vec<String> = h.got.iter().map(|g| g.payload.clone()).collect();
+    all.sort();
+    assert_eq!(all, (0..8).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert!(h.got.iter().any(|g| g.handle == one) && h.got.iter().any(|g| g.handle == two));
+    let orphaned: Vec<String> = h.got.iter().filter(|g| g.handle == one).map(|g| g.payload.clone()).collect();
+    h.got.clear();
+    assert_eq!(h.request(Request::Detach { handle: one }), Ok(Reply::Done));
+    h.credit(two, 100);
+    assert_eq!(h.payloads(), orphaned);
+}
+
+#[test]
+fn an_exclusive_subscription_goes_to_the_newest_receiver() {
+    let mut h = Harness::new();
+    let (g, _) = live(&mut h, 100);
+    let other = SessionId(2);
+    h.input(Input::SessionOpened { session: other });
+    let attach = Request::Attach { group: group("g"), name: Some(sub("s")), create: None };
+    h.input(Input::Request { session: other, request: 900, body: Box::new(attach) });
+    let told = h
+        .notices
+        .iter()
+        .any(|n| matches!(n, Notice::Detached { refusal, .. } if refusal.code == RefusalCode::Exists));
+    assert!(told);
+    h.put(g, &["a"]);
+    assert!(h.got.is_empty());
+}
+
+#[test]
+fn a_poll_is_answered_at_once_with_what_is_there() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    assert_eq!(h.request(Request::Poll { handle: s, messages: 5 }), Ok(Reply::Polled { messages: 0 }));
+    h.put(g, &["a", "b", "c"]);
+    assert_eq!(h.request(Request::Poll { handle: s, messages: 2 }), Ok(Reply::Polled { messages: 2 }));
+    assert_eq!(h.request(Request::Poll { handle: s, messages: 2 }), Ok(Reply::Polled { messages: 1 }));
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_filter_passes_over_what_is_not_wanted() {
+    let mut h = Harness::new();
+    let spec = SubscriptionSpec { filter: Some("a/+".into()), ..SubscriptionSpec::default() };
+    h.subscribe("g", "s", spec);
+    let (g, s) = live(&mut h, 100);
+    let mut records = bytes::BytesMut::new();
+    for subject in ["a/1", "b/1", "a/2", "a/2/3", "a/3"] {
+        Record { subject: Some(subject), payload: subject.as_bytes(), ..Record::default() }
+            .encode(&mut records);
+    }
+    h.put_with(g, records.freeze(), None, AckLevel::Accepted);
+    assert_eq!(h.payloads(), ["a/1", "a/2", "a/3"]);
+    h.ack(s, 1, 100);
+    let info = h.info("g", "s");
+    assert_eq!((info.backlog, info.out.acked, info.out.filtered), (0, 3, 3));
+}
+
+#[test]
+fn r14_what_is_past_its_time_to_live_is_not_delivered() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let g = h.open("g");
+    let mut records = bytes::BytesMut::new();
+    Record { ttl_ms: Some(1_000), payload: b"short", ..Record::default() }.encode(&mut records);
+    Record { ttl_ms: Some(9_000), payload: b"long", ..Record::default() }.encode(&mut records);
+    h.put_with(g, records.freeze(), None, AckLevel::Accepted);
+    h.pass_ms(2_000);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["long"]);
+    assert_eq!(h.info("g", "s").out.expired, 1);
+}
+
+#[test]
+fn s44_a_clock_that_goes_back_expires_nothing() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { ttl_ms: Some(1_000), ..GroupSettings::default() });
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let g = h.open("g");
+    h.put(g, &["a"]);
+    h.now.wall.0 -= 900_000_000;
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a"]);
+}
+
+#[test]
+fn a_subscription_starts_where_it_was_told() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { history_count: Some(100), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.put(g, &["a"]);
+    h.pass_ms(10_000);
+    let middle = h.now.wall;
+    h.put(g, &["b"]);
+    let spec = |start| SubscriptionSpec { start, ..SubscriptionSpec::default() };
+    h.subscribe("g", "beginning", spec(Start::Beginning));
+    h.subscribe("g", "time", spec(Start::Time(middle)));
+    h.subscribe("g", "now", spec(Start::Now));
+    h.put(g, &["c"]);
+    for (name, expected) in [("beginning", vec!["a", "b", "c"]), ("time", vec!["b", "c"]), ("now", vec!["c"])]
+    {
+        let s = h.attach("g", name);
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), expected, "{name}");
+    }
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn a_seek_goes_back_and_forth_and_the_books_still_balance() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { history_count: Some(100), ..GroupSettings::default() });
+    let (g, s) = live(&mut h, 100);
+    h.put(g, &["a", "b", "c", "d"]);
+    let first = h.got[0].index;
+    h.ack(s, first, first + 1);
+    h.ack(s, first + 2, first + 3);
+    h.payloads();
+    let seek = |start| Request::SubscriptionSeek { group: group("g"), name: sub("s"), start };
+    assert_eq!(h.request(seek(Start::Beginning)), Ok(Reply::Done));
+    assert_eq!(h.payloads(), ["a", "b", "c", "d"]);
+    assert!(h.books().balanced, "{:?}", h.books());
+    assert_eq!(h.request(seek(Start::Now)), Ok(Reply::Done));
+    assert_eq!(h.info("g", "s").backlog, 0);
+    assert!(h.books().balanced, "{:?}", h.books());
+}

@@ -1,0 +1,327 @@
+//! A relay with a log in memory that syncs when the test says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::*;
+use crate::id::{Epoch, GroupName, Index, ProducerId, ProducerSequence, SessionId, StorageId, WallTime};
+use crate::log::{Entry, EntryNumber, MissingCause, Piece, Replayed, Snapshot};
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Answer, Books, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec};
+use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, DeliverHead, PutDone, PutHead};
+use crate::wire::run::{BodySummary, Record, Records};
+
+pub(super) const SESSION: SessionId = SessionId(1);
+
+/// A message as a receiver got it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Got {
+    pub(super) handle: u32,
+    pub(super) index: u64,
+    pub(super) attempt: u32,
+    pub(super) payload: String,
+}
+
+pub(super) struct Harness {
+    pub(super) relay: Relay,
+    pub(super) now: Now,
+    pub(super) log: Vec<Entry>,
+    pub(super) durable: usize,
+    /// Entries that damage took away: places in `log`.
+    pub(super) lost: BTreeSet<usize>,
+    pub(super) auto_sync: bool,
+    pub(super) got: Vec<Got>,
+    pub(super) heads: Vec<DeliverHead>,
+    pub(super) done: Vec<PutDone>,
+    pub(super) answers: BTreeMap<u64, Answer>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) released: BTreeMap<u32, u64>,
+    shards: Vec<(EntryNumber, Bytes)>,
+    request: u64,
+    put: u64,
+    boot: u64,
+}
+
+fn options(boot: u64) -> RelayOptions {
+    RelayOptions {
+        relay: RelayId::new("r").unwrap(),
+        epoch: Epoch { counter: boot, storage: StorageId([1; 16]), nonce: boot },
+        version: "test".to_owned(),
+        warnings: Vec::new(),
+    }
+}
+
+pub(super) fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+pub(super) fn sub(name: &str) -> SubscriptionName {
+    SubscriptionName::new(name).unwrap()
+}
+
+/// A body of plain messages.
+pub(super) fn body(payloads: &[&str]) -> Bytes {
+    let mut body = BytesMut::new();
+    for payload in payloads {
+        Record { payload: payload.as_bytes(), ..Record::default() }.encode(&mut body);
+    }
+    body.freeze()
+}
+
+impl Harness {
+    pub(super) fn new() -> Self {
+        let now = Now { time: Time(0), wall: WallTime(1_000_000_000) };
+        let restore = Restore::new(options(1), EntryNumber(0), &Snapshot::default()).unwrap();
+        let mut harness = Self {
+            relay: restore.start(now),
+            now,
+            log: Vec::new(),
+            durable: 0,
+            lost: BTreeSet::new(),
+            auto_sync: true,
+            got: Vec::new(),
+            heads: Vec::new(),
+            done: Vec::new(),
+            answers: BTreeMap::new(),
+            notices: Vec::new(),
+            released: BTreeMap::new(),
+            shards: Vec::new(),
+            request: 0,
+            put: 0,
+            boot: 1,
+        };
+        harness.input(Input::SessionOpened { session: SESSION });
+        harness
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        self.relay.handle(self.now, input);
+        self.settle();
+    }
+
+    /// Runs effects until there are none and, with `auto_sync`, nothing waits for the disk.
+    fn settle(&mut self) {
+        loop {
+            while let Some(effect) = self.relay.next_effect() {
+                self.effect(effect);
+            }
+            if !self.auto_sync || self.durable == self.log.len() {
+                return;
+            }
+            self.durable = self.log.len();
+            let through = EntryNumber(self.durable as u64);
+            self.relay.handle(self.now, Input::Durable { through });
+        }
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.durable = self.log.len();
+        let through = EntryNumber(self.durable as u64);
+        self.input(Input::Durable { through });
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Append { entry, .. } => self.log.push(entry),
+            Effect::Answer { request, answer, .. } => {
+                self.answers.insert(request, *answer);
+            }
+            Effect::PutDone { done, .. } => self.done.push(done),
+            Effect::Notice { notice, .. } => self.notices.push(notice),
+            Effect::Deliver { session, handle, head, records } => {
+                self.take_delivery(handle, head, &records);
+                let total = u64::MAX;
+                self.relay.handle(self.now, Input::Written { session, total });
+            }
+            Effect::Fetch { group, from, .. } => {
+                let pieces = self.read(group, from);
+                self.relay.handle(self.now, Input::Fetched { group, from, pieces });
+            }
+            Effect::Release { group, below } => {
+                let before = self.released.insert(group.0, below.0);
+                assert!(before.is_none_or(|b| b <= below.0), "a release went back");
+            }
+            Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
+            Effect::Close { .. } => {}
+        }
+    }
+
+    fn take_delivery(&mut self, handle: u32, head: DeliverHead, records: &[u8]) {
+        assert_eq!(head.records_hash, xxhash_rust::xxh3::xxh3_64(records));
+        let before = self.got.len();
+        for (i, record) in Records::new(records).enumerate() {
+            let payload = String::from_utf8(record.unwrap().payload.to_vec()).unwrap();
+            let index = head.first_index.0 + i as u64;
+            self.got.push(Got { handle, index, attempt: head.attempt, payload });
+        }
+        assert_eq!(self.got.len() - before, head.count as usize);
+        self.heads.push(head);
+    }
+
+    fn read(&self, group: GroupNumber, from: Index) -> Vec<Piece> {
+        let whole = (0..self.durable).filter(|place| !self.lost.contains(place));
+        let runs = whole.filter_map(|place| match &self.log[place] {
+            Entry::Run(run) if run.group == group && run.stored().end_index() > from => Some(run.stored()),
+            Entry::Run(_) | Entry::State(_) => None,
+        });
+        let (mut pieces, mut reached) = (Vec::new(), from);
+        for run in runs.take(2) {
+            if run.first_index > reached {
+                let cause = MissingCause::Damaged;
+                pieces.push(Piece::Missing { from: reached, to: run.first_index, cause });
+            }
+            reached = run.end_index();
+            pieces.push(Piece::Run(run));
+        }
+        pieces
+    }
+
+    pub(super) fn request(&mut self, body: Request) -> Answer {
+        self.request += 1;
+        let request = self.request;
+        self.input(Input::Request { session: SESSION, request, body: Box::new(body) });
+        self.answers.remove(&request).expect("an answer")
+    }
+
+    pub(super) fn open(&mut self, name: &str) -> u32 {
+        match self.request(Request::GroupOpen { group: group(name) }) {
+            Ok(Reply::GroupHandle { handle, .. }) => handle,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn set(&mut self, name: &str, settings: GroupSettings) {
+        self.open(name);
+        assert_eq!(self.request(Request::GroupSet { group: group(name), settings }), Ok(Reply::Done));
+    }
+
+    pub(super) fn put(&mut self, handle: u32, payloads: &[&str]) {
+        self.put_with(handle, body(payloads), None, AckLevel::Accepted);
+    }
+
+    pub(super) fn put_with(
+        &mut self,
+        handle: u32,
+        records: Bytes,
+        producer: Option<(u128, u64)>,
+        level: AckLevel,
+    ) -> u64 {
+        self.put += 1;
+        let producer = producer.map(|(id, first)| (ProducerId(id), ProducerSequence(first)));
+        let head = PutHead {
+            put: self.put,
+            producer,
+            lowest_unanswered: ProducerSequence(0),
+            body_hash: xxhash_rust::xxh3::xxh3_64(&records),
+            level,
+            transient: false,
+            age_seconds: 0,
+        };
+        let summary = BodySummary::of(&records).unwrap();
+        self.input(Input::Put { session: SESSION, handle, head, summary, records });
+        self.put
+    }
+
+    pub(super) fn subscribe(&mut self, name: &str, subscription: &str, spec: SubscriptionSpec) {
+        let request = Request::SubscriptionCreate { group: group(name), name: sub(subscription), spec };
+        assert_eq!(self.request(request), Ok(Reply::Done));
+    }
+
+    pub(super) fn attach(&mut self, name: &str, subscription: &str) -> u32 {
+        let create = Some(SubscriptionSpec { start: Start::Now, ..SubscriptionSpec::default() });
+        let request = Request::Attach { group: group(name), name: Some(sub(subscription)), create };
+        match self.request(request) {
+            Ok(Reply::SubscriptionHandle { handle, .. }) => handle,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn credit(&mut self, handle: u32, total: u64) {
+        self.input(Input::Credit { session: SESSION, credits: vec![Credit { handle, total }] });
+    }
+
+    pub(super) fn say(&mut self, handle: u32, kind: AckKind, from: u64, to: u64, delay_ms: u64) {
+        let ack = Ack { handle, kind, from: Index(from), to: Index(to), delay_ms };
+        self.input(Input::Ack { session: SESSION, acks: vec![ack] });
+    }
+
+    pub(super) fn ack(&mut self, handle: u32, from: u64, to: u64) {
+        self.say(handle, AckKind::Ack, from, to, 0);
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub(super) fn pass_ms(&mut self, ms: u64) {
+        let end = self.now.time.after_ms(ms);
+        while let Some(at) = self.relay.next_deadline().filter(|at| *at <= end) {
+            self.now.wall.0 += (at.0.saturating_sub(self.now.time.0)) / 1000;
+            self.now.time = self.now.time.max(at);
+            self.input(Input::Tick);
+        }
+        self.now.wall.0 += (end.0 - self.now.time.0) / 1000;
+        self.now.time = end;
+        self.input(Input::Tick);
+    }
+
+    pub(super) fn payloads(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.got).into_iter().map(|g| g.payload).collect()
+    }
+
+    pub(super) fn info(&mut self, name: &str, subscription: &str) -> SubscriptionInfo {
+        let request = Request::SubscriptionShow { group: group(name), name: sub(subscription) };
+        match self.request(request) {
+            Ok(Reply::Subscription(info)) => info,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn books(&mut self) -> Books {
+        match self.request(Request::Books { group: None }) {
+            Ok(Reply::Books(books)) => *books,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        self.shards.clear();
+        for shard in 0..SHARDS {
+            self.input(Input::Snapshot { shard });
+        }
+        Snapshot { shards: std::mem::take(&mut self.shards) }
+    }
+
+    /// A crash: what was not synced is gone; the relay starts from `snapshot` and the rest of the log.
+    pub(super) fn crash(&mut self, snapshot: &Snapshot) {
+        self.log.truncate(self.durable);
+        self.boot += 1;
+        let last = EntryNumber(self.durable as u64);
+        let mut restore = Restore::new(options(self.boot), last, snapshot).unwrap();
+        restore.tolerate_loss(self.lost.len() as u64);
+        let begin = snapshot.shards.iter().map(|(n, _)| n.0).min().unwrap_or(0);
+        for (i, entry) in self.log.iter().enumerate().skip(begin as usize) {
+            if !self.lost.contains(&i) {
+                restore.replay(EntryNumber(i as u64 + 1), replayed(entry)).unwrap();
+            }
+        }
+        self.now.time = Time(0);
+        self.relay = restore.start(self.now);
+        self.released.clear();
+        self.got.clear();
+        self.answers.clear();
+        self.input(Input::SessionOpened { session: SESSION });
+    }
+}
+
+fn replayed(entry: &Entry) -> Replayed {
+    match entry {
+        Entry::Run(run) => Replayed::Run {
+            group: run.group,
+            stream: run.stream,
+            first_index: run.first_index,
+            arrived: run.arrived,
+            header: run.run.header,
+            body: Bytes::new(),
+        },
+        Entry::State(bytes) => Replayed::State(bytes.clone()),
+    }
+}

@@ -1,0 +1,152 @@
+use super::harness::{Harness, group, sub};
+use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
+use crate::wire::body::{GapCause, Notice, Reply, Request, SubscriptionSpec};
+
+fn gaps(h: &Harness) -> Vec<(u64, u64, GapCause)> {
+    let gap = |n: &Notice| match n {
+        Notice::Gap { from, to, cause, .. } => Some((from.0, to.0, *cause)),
+        Notice::Stream { .. } | Notice::PutRefused { .. } | Notice::Detached { .. } => None,
+    };
+    h.notices.iter().filter_map(gap).collect()
+}
+
+#[test]
+fn the_log_is_let_go_behind_durable_cursors_only() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["a", "b"]);
+    h.auto_sync = false;
+    h.ack(s, 1, 100);
+    h.pass_ms(2_000);
+    assert!(h.released.is_empty(), "{:?}", h.released);
+    h.sync();
+    assert_eq!(h.released.values().copied().collect::<Vec<_>>(), [4]);
+}
+
+#[test]
+fn one_slow_subscription_keeps_the_log() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.subscribe("g", "slow", SubscriptionSpec::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["a", "b"]);
+    h.ack(s, 1, 100);
+    h.pass_ms(5_000);
+    assert!(h.released.values().all(|below| *below <= 2), "{:?}", h.released);
+    let slow = h.attach("g", "slow");
+    h.got.clear();
+    h.credit(slow, 10);
+    assert_eq!(h.payloads(), ["a", "b"]);
+}
+
+#[test]
+fn f46_drop_oldest_leaves_a_gap_in_order() {
+    let mut h = Harness::new();
+    let settings = GroupSettings {
+        subscription_quota_count: Some(2),
+        subscription_policy: SubscriptionPolicy::DropOldest,
+        ..GroupSettings::default()
+    };
+    h.set("g", settings);
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    for i in 0..6 {
+        h.put(g, &[&format!("{i}")]);
+    }
+    h.pass_ms(2_000);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["4", "5"]);
+    assert_eq!(gaps(&h), [(1, 6, GapCause::SubscriptionQuota)]);
+    assert_eq!(h.info("g", "s").out.evicted, 5);
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn a_gap_is_told_again_until_it_is_acked_even_after_a_crash() {
+    let mut h = Harness::new();
+    let settings = GroupSettings { max_count: Some(1), ..GroupSettings::default() };
+    h.set("g", settings);
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.put(g, &["a"]);
+    h.put(g, &["b"]);
+    h.pass_ms(3_000);
+    let snapshot = h.snapshot();
+    h.crash(&snapshot);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(gaps(&h), [(1, 3, GapCause::Retention)]);
+    h.ack(s, 1, 3);
+    h.pass_ms(3_000);
+    h.notices.clear();
+    h.request(Request::Detach { handle: s }).unwrap();
+    h.attach("g", "s");
+    assert_eq!(gaps(&h), []);
+}
+
+#[test]
+fn evict_removes_the_subscription_and_tells_its_receiver() {
+    let mut h = Harness::new();
+    let settings = GroupSettings {
+        subscription_quota_count: Some(2),
+        subscription_policy: SubscriptionPolicy::Evict,
+        ..GroupSettings::default()
+    };
+    h.set("g", settings);
+    let g = h.open("g");
+    h.attach("g", "s");
+    for i in 0..6 {
+        h.put(g, &[&format!("{i}")]);
+    }
+    h.pass_ms(2_000);
+    assert!(h.notices.iter().any(|n| matches!(n, Notice::Detached { .. })));
+    assert!(h.request(Request::SubscriptionShow { group: group("g"), name: sub("s") }).is_err());
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn history_is_kept_for_those_who_come_later() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { history_count: Some(3), ..GroupSettings::default() });
+    let g = h.open("g");
+    for i in 0..10 {
+        h.put(g, &[&format!("{i}")]);
+    }
+    h.pass_ms(5_000);
+    assert_eq!(h.released.values().copied().collect::<Vec<_>>(), [9]);
+}
+
+#[test]
+fn old_messages_go_when_the_group_says_so() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { max_age_ms: Some(60_000), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.put(g, &["old"]);
+    h.pass_ms(50_000);
+    h.put(g, &["young"]);
+    h.pass_ms(30_000);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["young"]);
+    assert_eq!(gaps(&h).len(), 1);
+}
+
+#[test]
+fn f49_a_removed_subscription_keeps_nothing_and_a_new_one_starts_now() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.put(g, &["old"]);
+    let remove = Request::SubscriptionRemove { group: group("g"), name: sub("s") };
+    assert_eq!(h.request(remove), Ok(Reply::Done));
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["new"]);
+    assert_eq!(h.payloads(), ["new"]);
+    assert!(h.books().balanced);
+}

@@ -1,0 +1,224 @@
+use super::harness::{Harness, SESSION, body, group};
+use crate::id::SessionId;
+use crate::log::Entry;
+use crate::relay::Input;
+use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
+use crate::wire::body::{Notice, RefusalCode, Reply, Request, SubscriptionSpec};
+use crate::wire::frame::AckLevel;
+use crate::wire::run::RunKind;
+
+fn refusals(harness: &Harness) -> Vec<RefusalCode> {
+    let code = |n: &Notice| match n {
+        Notice::PutRefused { refusal, .. } => Some(refusal.code),
+        Notice::Stream { .. } | Notice::Gap { .. } | Notice::Detached { .. } => None,
+    };
+    harness.notices.iter().filter_map(code).collect()
+}
+
+#[test]
+fn p1_a_put_is_answered_when_it_is_durable_and_not_before() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.auto_sync = false;
+    h.put(g, &["a", "b"]);
+    assert!(h.done.is_empty());
+    h.sync();
+    assert_eq!(h.done.len(), 1);
+    assert_eq!(h.done[0].level, AckLevel::Accepted);
+}
+
+#[test]
+fn nothing_is_delivered_before_it_is_durable() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.auto_sync = false;
+    h.put(g, &["a"]);
+    assert!(h.got.is_empty());
+    h.sync();
+    assert_eq!(h.payloads(), ["a"]);
+}
+
+#[test]
+fn a_stream_begins_with_genesis_and_sequences_are_dense() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put(g, &["a", "b"]);
+    h.put(g, &["c"]);
+    let runs: Vec<_> = h
+        .log
+        .iter()
+        .filter_map(|e| match e {
+            Entry::Run(run) => Some((run.run.header.kind, run.run.header.first.0, run.run.header.count)),
+            Entry::State(_) => None,
+        })
+        .collect();
+    assert_eq!(runs, [(RunKind::Genesis, 1, 1), (RunKind::Data, 2, 2), (RunKind::Data, 4, 1)]);
+}
+
+#[test]
+fn f42_a_retry_inserts_once() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    h.put_with(g, body(&["a", "b"]), Some((7, 1)), AckLevel::Accepted);
+    h.put_with(g, body(&["a", "b"]), Some((7, 1)), AckLevel::Accepted);
+    h.put_with(g, body(&["b", "c"]), Some((7, 2)), AckLevel::Accepted);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert_eq!(h.done.iter().map(|d| d.repeats).collect::<Vec<_>>(), [0, 2, 1]);
+}
+
+#[test]
+fn a_put_with_repeats_in_its_middle_keeps_both_ends() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    h.put_with(g, body(&["c", "d"]), Some((7, 3)), AckLevel::Accepted);
+    h.put_with(g, body(&["a", "b", "c", "d", "e", "f"]), Some((7, 1)), AckLevel::Accepted);
+    assert_eq!(h.payloads(), ["c", "d", "a", "b", "e", "f"]);
+    assert_eq!(h.done.last().unwrap().repeats, 2);
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn a_repeat_is_not_answered_before_the_first_copy_is_durable() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.auto_sync = false;
+    h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+    h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+    assert!(h.done.is_empty());
+    h.sync();
+    assert_eq!(h.done.len(), 2);
+}
+
+#[test]
+fn a_message_over_the_groups_size_is_refused_with_a_reason() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { max_message_bytes: Some(3), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.put(g, &["1234"]);
+    h.put(g, &["123"]);
+    assert_eq!(refusals(&h), [RefusalCode::TooLarge]);
+    assert_eq!(h.done.len(), 1);
+}
+
+#[test]
+fn a_put_on_a_handle_that_does_not_exist_is_refused() {
+    let mut h = Harness::new();
+    h.put(9, &["a"]);
+    assert_eq!(refusals(&h), [RefusalCode::NotFound]);
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn a_full_disk_refuses_puts_while_acks_go_on() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["a"]);
+    h.input(Input::Room { free: false });
+    h.put(g, &["b"]);
+    assert_eq!(refusals(&h), [RefusalCode::NoRoom]);
+    h.ack(s, 1, 100);
+    assert_eq!(h.info("g", "s").backlog, 0);
+    h.input(Input::Room { free: true });
+    h.put(g, &["c"]);
+    assert_eq!(h.payloads(), ["a", "c"]);
+}
+
+#[test]
+fn r7_the_group_quota_refuses_and_names_the_slowest_subscription() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { quota_count: Some(3), ..GroupSettings::default() });
+    let g = h.open("g");
+    let s = h.attach("g", "slow");
+    h.put(g, &["a"]);
+    h.put(g, &["b", "c"]);
+    h.put(g, &["d"]);
+    assert_eq!(refusals(&h), [RefusalCode::Quota]);
+    let said = h.notices.iter().any(|n| format!("{n:?}").contains("slow"));
+    assert!(said, "{:?}", h.notices);
+    h.credit(s, 10);
+    h.ack(s, 1, 100);
+    h.put(g, &["d"]);
+    assert_eq!(h.done.len(), 3);
+}
+
+#[test]
+fn s34_a_quota_that_refuses_in_one_group_does_not_hold_up_another() {
+    let mut h = Harness::new();
+    let settings = GroupSettings {
+        subscription_quota_count: Some(1),
+        subscription_policy: SubscriptionPolicy::Refuse,
+        ..GroupSettings::default()
+    };
+    h.set("full", settings);
+    h.subscribe("full", "s", SubscriptionSpec::default());
+    let (full, free) = (h.open("full"), h.open("free"));
+    for _ in 0..5 {
+        h.put(full, &["a"]);
+        h.put(free, &["b"]);
+    }
+    assert!(h.done.len() >= 6, "{:?}", h.done);
+    assert!(refusals(&h).len() >= 3);
+}
+
+#[test]
+fn a_consumed_put_is_answered_when_every_subscription_has_acked_durably() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let (a, b) = (h.attach("g", "a"), h.attach("g", "b"));
+    h.credit(a, 10);
+    h.credit(b, 10);
+    h.put_with(g, body(&["x"]), None, AckLevel::Consumed);
+    h.ack(a, 1, 100);
+    h.pass_ms(2000);
+    assert!(h.done.is_empty());
+    h.ack(b, 1, 100);
+    h.pass_ms(2000);
+    assert_eq!(h.done.iter().map(|d| d.level).collect::<Vec<_>>(), [AckLevel::Consumed]);
+}
+
+#[test]
+fn s42_a_put_to_a_group_without_subscriptions_is_accepted_and_let_go() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put_with(g, body(&["x"]), None, AckLevel::Consumed);
+    assert_eq!(h.done.len(), 1);
+    h.pass_ms(3000);
+    assert_eq!(h.released.values().copied().collect::<Vec<_>>(), [3]);
+}
+
+#[test]
+fn a_session_that_is_gone_leaves_no_trace() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.input(Input::SessionClosed { session: SESSION });
+    h.input(Input::SessionOpened { session: SESSION });
+    h.put(g, &["a"]);
+    assert_eq!(refusals(&h), [RefusalCode::NotFound]);
+    h.input(Input::SessionClosed { session: SessionId(77) });
+}
+
+#[test]
+fn removing_a_group_lets_everything_go_and_a_new_one_is_empty() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.put(g, &["old"]);
+    assert_eq!(h.request(Request::GroupRemove { group: group("g") }), Ok(Reply::Done));
+    assert_eq!(h.released.get(&1), Some(&u64::MAX));
+    h.put(g, &["late"]);
+    assert_eq!(refusals(&h), [RefusalCode::NotFound]);
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["new"]);
+    assert_eq!(h.payloads(), ["new"]);
+    assert!(h.books().balanced);
+}

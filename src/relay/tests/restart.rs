@@ -1,0 +1,131 @@
+use super::harness::{Harness, body};
+use crate::id::Index;
+use crate::log::{Entry, Snapshot};
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Reply, Request, SubscriptionSpec};
+use crate::wire::frame::AckLevel;
+use crate::wire::run::RunKind;
+
+#[test]
+fn after_a_crash_everything_durable_is_there_and_acks_that_were_written_hold() {
+    for with_snapshot in [false, true] {
+        let mut h = Harness::new();
+        let g = h.open("g");
+        let s = h.attach("g", "s");
+        h.credit(s, 2);
+        h.put(g, &["a", "b", "c"]);
+        h.ack(s, 1, 3);
+        h.pass_ms(2_000);
+        let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
+        h.put(g, &["d"]);
+        h.auto_sync = false;
+        h.put(g, &["lost"]);
+        h.crash(&snapshot);
+        h.auto_sync = true;
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), ["b", "c", "d"], "with snapshot: {with_snapshot}");
+        let g = h.open("g");
+        h.put(g, &["e"]);
+        assert_eq!(h.payloads(), ["e"]);
+        assert!(h.books().balanced);
+    }
+}
+
+#[test]
+fn f45_an_ack_that_was_not_written_is_a_redelivery() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["a"]);
+    h.ack(s, 1, 100);
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a"]);
+}
+
+#[test]
+fn every_boot_is_a_new_epoch_and_the_old_stream_is_sealed_first() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put(g, &["a"]);
+    h.crash(&Snapshot::default());
+    let g = h.open("g");
+    h.put(g, &["b"]);
+    let kinds: Vec<(u32, RunKind)> = h
+        .log
+        .iter()
+        .filter_map(|e| match e {
+            Entry::Run(run) => Some((run.stream.0, run.run.header.kind)),
+            Entry::State(_) => None,
+        })
+        .collect();
+    use RunKind::{Data, Genesis, Seal};
+    assert_eq!(kinds, [(1, Genesis), (1, Data), (1, Seal), (2, Genesis), (2, Data)]);
+}
+
+#[test]
+fn f17_a_retry_after_a_crash_inserts_once() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.attach("g", "s");
+    h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+    h.crash(&Snapshot::default());
+    let g = h.open("g");
+    h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+    h.put_with(g, body(&["b"]), Some((7, 2)), AckLevel::Accepted);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "b"]);
+}
+
+#[test]
+fn acks_out_of_order_survive_a_crash() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    h.put(g, &["a", "b", "c", "d"]);
+    let first = h.got[0].index;
+    h.ack(s, first + 1, first + 2);
+    h.ack(s, first + 3, first + 4);
+    h.pass_ms(2_000);
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    assert_eq!(h.payloads(), ["a", "c"]);
+}
+
+#[test]
+fn settings_groups_and_numbers_survive() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { quota_count: Some(5), ..GroupSettings::default() });
+    h.subscribe("g", "s", SubscriptionSpec { filter: Some("x/#".into()), ..SubscriptionSpec::default() });
+    let snapshot = h.snapshot();
+    h.open("h");
+    h.crash(&snapshot);
+    let info = h.info("g", "s");
+    assert_eq!(info.filter.as_deref(), Some("x/#"));
+    assert_eq!(info.floor, Index(1));
+    h.open("i");
+    let numbers: Vec<u32> = h.relay.groups.iter().map(|g| g.number.0).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[test]
+fn what_was_acked_before_a_sync_never_comes_again() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["a", "b"]);
+    let first = h.got[0].index;
+    h.ack(s, first, first + 1);
+    assert_eq!(h.request(Request::Sync), Ok(Reply::Done));
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["b"]);
+}

@@ -1,0 +1,119 @@
+//! Snapshots: the core's state, asked for part by part so that no turn is long.
+
+use bytes::Bytes;
+
+use super::Driver;
+use crate::limits;
+use crate::log::{Entry, EntryNumber, Snapshot};
+use crate::relay::{Input, Now, SHARDS};
+use crate::server::readers::Job;
+
+/// Where a snapshot is.
+#[derive(Debug)]
+enum Stage {
+    /// Not enough was appended since the last one.
+    Resting,
+    /// Parts are asked for.
+    Asking { next: u32, shards: Vec<(EntryNumber, Bytes)> },
+    /// All parts are there; they must not be on disk before the entries that they include.
+    Waiting { shards: Vec<(EntryNumber, Bytes)>, through: EntryNumber },
+    /// A thread writes it.
+    Writing,
+}
+
+/// The state of snapshots. Resting → Asking → Waiting → Writing → Resting.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    stage: Stage,
+    every_bytes: u64,
+    bytes: u64,
+}
+
+impl Snapshots {
+    pub(super) fn new(every_bytes: u64) -> Self {
+        Self { stage: Stage::Resting, every_bytes, bytes: 0 }
+    }
+
+    /// Counts what is appended, and begins when it is enough.
+    pub(super) fn appended(&mut self, entries: &[Entry]) {
+        let bytes = |entry: &Entry| match entry {
+            Entry::Run(run) => run.run.body.len(),
+            Entry::State(state) => state.len(),
+        };
+        self.bytes += entries.iter().map(bytes).sum::<usize>() as u64;
+        if self.bytes >= self.every_bytes {
+            self.begin();
+        }
+    }
+
+    /// Begins now, unless one is being made.
+    pub(super) fn begin(&mut self) {
+        if matches!(self.stage, Stage::Resting) {
+            self.bytes = 0;
+            self.stage = Stage::Asking { next: 0, shards: Vec::new() };
+        }
+    }
+
+    /// Whether parts are to be asked for.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.stage, Stage::Asking { .. })
+    }
+
+    /// Whether none is being made.
+    pub(super) fn is_resting(&self) -> bool {
+        matches!(self.stage, Stage::Resting)
+    }
+
+    /// Takes a part from the core.
+    ///
+    /// # Panics
+    /// When the core gives another part than it was asked for.
+    pub(super) fn shard(&mut self, shard: u32, through: EntryNumber, bytes: Bytes) {
+        let Stage::Asking { next, shards } = &mut self.stage else { return };
+        assert_eq!(shard, shards.len() as u32, "the core gives the parts of its state in order");
+        shards.push((through, bytes));
+        *next = shard + 1;
+        if *next == SHARDS {
+            let shards = std::mem::take(shards);
+            let through = shards.iter().map(|(through, _)| *through).max().unwrap_or_default();
+            self.stage = Stage::Waiting { shards, through };
+        }
+    }
+
+    /// The whole snapshot, once all its entries are durable.
+    pub(super) fn take_ready(&mut self, durable: EntryNumber) -> Option<Snapshot> {
+        let Stage::Waiting { shards, through } = &mut self.stage else { return None };
+        if *through > durable {
+            return None;
+        }
+        let shards = std::mem::take(shards);
+        self.stage = Stage::Writing;
+        Some(Snapshot { shards })
+    }
+
+    /// It is on disk, or given up.
+    pub(super) fn written(&mut self) {
+        self.stage = Stage::Resting;
+    }
+
+    fn next_shard(&self) -> Option<u32> {
+        match &self.stage {
+            Stage::Asking { next, .. } => Some(*next),
+            Stage::Resting | Stage::Waiting { .. } | Stage::Writing => None,
+        }
+    }
+}
+
+impl Driver {
+    /// Asks for a few parts, and gives a whole snapshot to a thread.
+    pub(super) fn ask_for_shards(&mut self, now: Now) {
+        for _ in 0..limits::TURN_SHARDS_MAX {
+            let Some(shard) = self.snapshots.next_shard() else { break };
+            self.handle(now, Input::Snapshot { shard });
+            self.carry_out(now);
+        }
+        if let Some(snapshot) = self.snapshots.take_ready(self.durable) {
+            self.readers.give(Job::Snapshot(snapshot));
+        }
+    }
+}

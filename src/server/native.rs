@@ -1,0 +1,194 @@
+//! The native protocol's front door: a socket joined to a session handle.
+//!
+//! Two tasks per connection: one reads and owns the session, one writes. They
+//! end each other: when the writer is done the reader stops, and when the
+//! reader stops it gives the writer a reason to write as the last frame.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use super::handle::{SessionHandle, SessionSender, Sessions};
+use super::tasks::Tasks;
+use crate::limits;
+use crate::metrics;
+use crate::net::fault::{SessionEnd, SessionFault};
+use crate::net::link_writer;
+use crate::net::session::{FrameReader, Incoming};
+use crate::wire::body::{self, PROTOCOL_MAGIC, RelayHello};
+use crate::wire::frame::FrameKind;
+
+type Reader = FrameReader<OwnedReadHalf>;
+
+const CLOSE: Duration = Duration::from_millis(limits::CLOSE_MS_MAX);
+
+/// How long the driver may take to answer what is on its way when the relay stops.
+const STOP: Duration = Duration::from_millis(limits::STOP_APPENDS_MS_MAX + limits::CLOSE_MS_MAX);
+
+/// What connections of the native protocol have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Native {
+    pub(crate) sessions: Sessions,
+    pub(crate) tasks: Tasks,
+    /// Cancelled when nothing more is to be read.
+    pub(crate) stop: CancellationToken,
+    /// Bytes of large frames that may be on their way in.
+    pub(crate) partial_bytes: Arc<Semaphore>,
+}
+
+impl Native {
+    /// Serves one connection until it ends.
+    pub(crate) async fn serve(self, stream: TcpStream) {
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
+        match self.greet(&mut reader, &mut writer).await {
+            Ok(handle) => {
+                metrics::session_opened();
+                let end = self.run(handle, &mut reader, writer).await;
+                count_fault(&end);
+                metrics::session_closed(end.label());
+                tracing::debug!(?end, "a session has ended");
+            }
+            Err(end) => {
+                count_fault(&end);
+                metrics::session_refused(end.label());
+                if let Some(reason) = last_words(&end) {
+                    // When the remote does not take its reason in time, it does without.
+                    let _ = timeout(CLOSE, link_writer::write_close(&mut writer, reason)).await;
+                    drop(writer);
+                    let _ = timeout(CLOSE, reader.drain()).await;
+                }
+            }
+        }
+    }
+
+    async fn greet(
+        &self,
+        reader: &mut Reader,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<SessionHandle, SessionEnd> {
+        let deadline = Duration::from_millis(limits::HELLO_MS_MAX);
+        let hello = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(SessionEnd::Stopping),
+            hello = timeout(deadline, reader.hello()) => hello,
+        };
+        let (client, version) = hello.map_err(|_| SessionFault::Silent)??;
+        let handle = self.sessions.open().await.map_err(|_| SessionEnd::Stopping)?;
+        tracing::debug!(session = %handle.sender.session(), name = client.name, "a session was opened");
+        let hello = self.hello(version);
+        match timeout(deadline, link_writer::write_control(writer, FrameKind::Hello, &hello)).await {
+            Ok(result) => result.map_err(SessionEnd::Broken)?,
+            Err(_) => return Err(SessionFault::Silent.into()),
+        }
+        Ok(handle)
+    }
+
+    fn hello(&self, version: u32) -> Bytes {
+        let identity = self.sessions.identity();
+        body::encode(&RelayHello {
+            magic: PROTOCOL_MAGIC.to_owned(),
+            version,
+            relay: identity.relay.clone(),
+            epoch: identity.epoch,
+            put_bytes_max: limits::SESSION_PUT_BYTES_MAX as u64,
+            now: clock::wall(),
+        })
+    }
+
+    async fn run(
+        &self,
+        handle: SessionHandle,
+        reader: &mut Reader,
+        mut writer: OwnedWriteHalf,
+    ) -> SessionEnd {
+        let SessionHandle { sender, mut receiver } = handle;
+        let queue = Arc::clone(sender.queue());
+        let written = CancellationToken::new();
+        let guard = written.clone().drop_guard();
+        let mut writing = self.tasks.spawn("session writer", async move {
+            let _guard = guard;
+            // A connection that breaks is seen by the reader too.
+            let _ = link_writer::run(&mut writer, &mut receiver).await;
+        });
+        let end = tokio::select! {
+            biased;
+            () = written.cancelled() => SessionEnd::Closed,
+            () = self.stop.cancelled() => SessionEnd::Stopping,
+            end = read(reader, &sender) => end,
+        };
+        match (&end, last_words(&end)) {
+            // The driver answers what is on its way, and closes the queue.
+            (SessionEnd::Stopping, _) => {
+                let _ = timeout(STOP, written.cancelled()).await;
+            }
+            (_, Some(reason)) => {
+                queue.close(reason);
+                let _ = timeout(CLOSE, written.cancelled()).await;
+            }
+            (_, None) => {}
+        }
+        sender.close().await;
+        queue.close(String::new());
+        if timeout(CLOSE, &mut writing).await.is_err() {
+            writing.abort();
+        } else if !matches!(end, SessionEnd::Left(_) | SessionEnd::Broken(_)) {
+            let _ = timeout(CLOSE, reader.drain()).await;
+        }
+        end
+    }
+}
+
+/// Reads until the session ends from the remote's side.
+///
+/// # Cancel safety
+/// Inputs that wait to be handed over are lost.
+async fn read(reader: &mut Reader, sender: &SessionSender) -> SessionEnd {
+    loop {
+        let mut incoming = Incoming::default();
+        reader.take(sender.session(), &mut incoming);
+        if !incoming.pings.is_empty() {
+            sender.queue().pong(&incoming.pings);
+        }
+        let mut end = incoming.end;
+        if incoming.requests > 0 {
+            let (found, max) =
+                (sender.queue().expect_answers(incoming.requests), limits::SESSION_REQUESTS_MAX);
+            if found > max {
+                end.get_or_insert(SessionFault::Requests { found, max }.into());
+            }
+        }
+        if sender.send(incoming.inputs).await.is_err() {
+            return SessionEnd::Stopping;
+        }
+        if let Some(end) = end {
+            return end;
+        }
+        sender.queue().has_room().await;
+        if let Err(end) = reader.fill().await {
+            return end;
+        }
+    }
+}
+
+fn count_fault(end: &SessionEnd) {
+    if let SessionEnd::Fault(fault) = end {
+        metrics::frame_refused(fault.label());
+    }
+}
+
+/// What the last frame says, when there is one to be sent.
+fn last_words(end: &SessionEnd) -> Option<String> {
+    match end {
+        SessionEnd::Fault(fault) => Some(fault.to_string()),
+        SessionEnd::Stopping => Some("the relay is stopping".to_owned()),
+        SessionEnd::Left(_) | SessionEnd::Broken(_) | SessionEnd::Closed => None,
+    }
+}

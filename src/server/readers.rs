@@ -1,0 +1,119 @@
+//! The threads that touch files for the driver: a few, so that a disk is kept
+//! busy and no more. They wait for work, then for the driver to take what they
+//! found; the driver waits for neither.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::driver::Message;
+use super::fault::Faults;
+use super::process;
+use crate::id::{GroupNumber, Index, SessionId};
+use crate::limits;
+use crate::log::{Log, Piece, Snapshot};
+use crate::wire::body::Status;
+
+/// Something to be done with files.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Read a part of a backlog.
+    Read { group: GroupNumber, from: Index, bytes_max: usize },
+    /// Fill in what the shell knows of the relay's health.
+    Status { session: SessionId, request: u64, status: Box<Status> },
+    /// Write a snapshot.
+    Snapshot(Snapshot),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum JobDone {
+    /// A part of a backlog.
+    Read { group: GroupNumber, from: Index, pieces: Vec<Piece> },
+    /// The relay's health.
+    Status { session: SessionId, request: u64, status: Box<Status> },
+    /// The snapshot is on disk, or the one before stays.
+    Snapshot,
+}
+
+/// The threads.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Readers {
+    /// Starts the threads.
+    pub(crate) fn start(
+        log: &Arc<dyn Log>,
+        driver: &tokio::sync::mpsc::Sender<Message>,
+        faults: &Arc<Faults>,
+    ) -> io::Result<Self> {
+        let (jobs, waiting) = mpsc::channel();
+        let waiting = Arc::new(Mutex::new(waiting));
+        let mut threads = Vec::new();
+        for number in 0..limits::READER_THREADS {
+            let (waiting, log, driver) = (Arc::clone(&waiting), Arc::clone(log), driver.clone());
+            let faults = Arc::clone(faults);
+            let thread = std::thread::Builder::new().name(format!("read-{number}")).spawn(move || {
+                let _guard = faults.guard("reader");
+                while let Some(job) = next(&waiting) {
+                    let Some(done) = run(&*log, job) else { break };
+                    if driver.blocking_send(Message::Done(done)).is_err() {
+                        break;
+                    }
+                }
+            })?;
+            threads.push(thread);
+        }
+        Ok(Self { jobs: Some(jobs), threads })
+    }
+
+    /// Gives the threads something to do. Never waits.
+    pub(crate) fn give(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // When the threads are gone the log is poisoned, and the driver will be told so.
+            let _ = jobs.send(job);
+        }
+    }
+
+    /// Lets the threads end when they have nothing to do.
+    pub(crate) fn end(&mut self) -> Vec<JoinHandle<()>> {
+        self.jobs = None;
+        std::mem::take(&mut self.threads)
+    }
+}
+
+fn next(waiting: &Mutex<Receiver<Job>>) -> Option<Job> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// `None` when the log is poisoned, which it says by itself.
+fn run(log: &dyn Log, job: Job) -> Option<JobDone> {
+    match job {
+        Job::Read { group, from, bytes_max } => {
+            let pieces = log.read(group, from, bytes_max).ok()?;
+            Some(JobDone::Read { group, from, pieces })
+        }
+        Job::Status { session, request, mut status } => {
+            status.space = log.space();
+            if !status.space.has_priority {
+                let message = "the committing thread has no priority: on busy processors commits wait";
+                status.warnings.push(message.to_owned());
+            }
+            status.resident_bytes = process::resident_bytes();
+            status.cpu_us = process::cpu_us();
+            Some(JobDone::Status { session, request, status })
+        }
+        Job::Snapshot(snapshot) => {
+            let written = log.snapshot(snapshot);
+            crate::metrics::snapshot_ended(written.is_ok());
+            if let Err(error) = written {
+                tracing::warn!(%error, "no snapshot was written; the one before stays in force");
+            }
+            Some(JobDone::Snapshot)
+        }
+    }
+}

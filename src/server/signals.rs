@@ -1,0 +1,118 @@
+//! What reaches the driver against the flow: latest values and one notification, never a wait.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::id::SessionId;
+use crate::log::{EntryNumber, LogError, LogEvent};
+use crate::metrics::{self, Commits};
+use crate::net::outgoing::Progress;
+
+const ROOM_UNCHANGED: u8 = 0;
+const ROOM_FREE: u8 = 1;
+const ROOM_NONE: u8 = 2;
+
+/// The board that everybody writes on and the driver reads.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    /// Notified when the driver should make a turn.
+    pub(crate) wake: Arc<Notify>,
+    /// What sessions have written.
+    pub(crate) progress: Arc<Progress>,
+    durable: AtomicU64,
+    room: AtomicU8,
+    failed: OnceLock<LogError>,
+    /// Ranges that reading found damaged since the start.
+    damaged: AtomicU64,
+    stop: AtomicBool,
+    abandoned: Mutex<Vec<SessionId>>,
+    commits: Commits,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Arc<Self> {
+        let wake = Arc::new(Notify::new());
+        Arc::new(Self {
+            progress: Arc::new(Progress::new(Arc::clone(&wake))),
+            wake,
+            durable: AtomicU64::new(0),
+            room: AtomicU8::new(ROOM_UNCHANGED),
+            failed: OnceLock::new(),
+            damaged: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            abandoned: Mutex::default(),
+            commits: Commits::new(),
+        })
+    }
+
+    /// The log says something, from one of its threads. Does not block.
+    pub(crate) fn log_event(&self, event: LogEvent) {
+        match event {
+            LogEvent::Durable(number) => {
+                self.commits.committed();
+                self.durable.fetch_max(number.0, Ordering::Release);
+            }
+            LogEvent::Room(true) => self.room.store(ROOM_FREE, Ordering::Release),
+            LogEvent::Room(false) => self.room.store(ROOM_NONE, Ordering::Release),
+            LogEvent::Damaged { group, from, to } => {
+                metrics::log_damaged();
+                self.damaged.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%group, %from, %to, "a range is damaged on disk");
+                return;
+            }
+            LogEvent::Failed(error) => {
+                // A second failure adds nothing to the first.
+                let _ = self.failed.set(error);
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Ranges that reading found damaged since the start.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// The last entry that is durable.
+    pub(crate) fn durable(&self) -> EntryNumber {
+        EntryNumber(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Whether there is room, when that has changed since the last call.
+    pub(crate) fn take_room(&self) -> Option<bool> {
+        match self.room.swap(ROOM_UNCHANGED, Ordering::AcqRel) {
+            ROOM_FREE => Some(true),
+            ROOM_NONE => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Why the log has failed, if it has.
+    pub(crate) fn failed(&self) -> Option<&LogError> {
+        self.failed.get()
+    }
+
+    /// Asks the driver to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether the driver was asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// A session ended without saying so.
+    pub(crate) fn abandon(&self, session: SessionId) {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        self.wake.notify_one();
+    }
+
+    /// Sessions that ended without saying so.
+    pub(crate) fn take_abandoned(&self) -> Vec<SessionId> {
+        std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,213 @@
+//! From options to the parts of a server. Nothing is bound before the log is open and the relay restored.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::clock::Clock;
+use super::driver::{Driver, Parts};
+use super::fault::Faults;
+use super::handle::{Identity, Sessions};
+use super::readers::Readers;
+use super::scrub::Scrubber;
+use super::signals::Signals;
+use crate::id::RelayId;
+use crate::limits;
+use crate::log::disk::DiskStorage;
+use crate::log::storage::Storage;
+use crate::log::{
+    DiskLog, EntryNumber, Log, LogError, LogOptions, OnEvent, Opened, Recovery, Replayed, system_random,
+};
+use crate::net::listener::Listener;
+use crate::net::socket::SocketOptions;
+use crate::relay::{Relay, RelayOptions, Restore, RestoreError};
+
+/// How a server is to run.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The relay's name.
+    pub relay: RelayId,
+    /// The data directory; made when it is missing.
+    pub data: PathBuf,
+    /// The address to listen at; port 0: the system chooses one.
+    pub listen: SocketAddr,
+    /// How the log is to behave.
+    pub log: LogOptions,
+    /// How sockets are set up.
+    pub socket: SocketOptions,
+    /// Bytes appended between two snapshots of the relay's state; one segment
+    /// of the log by default. More make a start slower and running cheaper.
+    pub snapshot_bytes: u64,
+    /// Bytes per second at which the log is read and checked in the background;
+    /// 0: never. See [`limits::SCRUB_BYTES_PER_SECOND_DEFAULT`].
+    pub scrub_bytes_per_second: u64,
+    /// What the operator should know about how it was set up; its status says it.
+    pub warnings: Vec<String>,
+}
+
+impl ServerOptions {
+    /// Options with all defaults.
+    #[must_use]
+    pub fn new(relay: RelayId, data: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            relay,
+            data,
+            listen,
+            log: LogOptions::default(),
+            socket: SocketOptions::default(),
+            snapshot_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            scrub_bytes_per_second: limits::SCRUB_BYTES_PER_SECOND_DEFAULT,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be made or opened.
+    #[error("cannot open the data directory {}: {source}", path.display())]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The relay's state cannot be restored from the log.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// The thread that opened the log panicked.
+    #[error("opening the log panicked")]
+    Panicked,
+}
+
+/// What a server is made of, ready to run.
+pub(super) struct Started {
+    pub(super) driver: Driver,
+    pub(super) listener: Listener,
+    pub(super) address: SocketAddr,
+    pub(super) sessions: Sessions,
+    pub(super) signals: Arc<Signals>,
+    pub(super) faults: Arc<Faults>,
+}
+
+pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError> {
+    let (clock, signals) = (Clock::start(), Signals::new());
+    let restored = {
+        let (options, signals) = (options.clone(), Arc::clone(&signals));
+        tokio::task::spawn_blocking(move || restore(&options, clock, &signals))
+    };
+    let Restored { relay, log, identity, last } = restored.await.map_err(|_| StartError::Panicked)??;
+    let bind = |source| StartError::Bind { address: options.listen, source };
+    let listener = Listener::bind(options.listen, options.socket).map_err(bind)?;
+    let address = listener.address().map_err(bind)?;
+    let (sender, messages) = mpsc::channel(limits::DRIVER_MESSAGES_MAX);
+    let faults = Arc::new(Faults::default());
+    let scrubber =
+        Scrubber::start(&log, options.scrub_bytes_per_second, &faults).map_err(StartError::Thread)?;
+    let log: Arc<dyn Log> = log;
+    let readers = Readers::start(&log, &sender, &faults).map_err(StartError::Thread)?;
+    let sessions = Sessions::new(identity, sender, Arc::clone(&signals));
+    let driver = Driver::new(Parts {
+        relay,
+        log,
+        signals: Arc::clone(&signals),
+        messages,
+        readers,
+        scrubber,
+        clock,
+        last,
+        snapshot_bytes: options.snapshot_bytes,
+    });
+    Ok(Started { driver, listener, address, sessions, signals, faults })
+}
+
+struct Restored {
+    relay: Relay,
+    log: Arc<DiskLog>,
+    identity: Identity,
+    last: EntryNumber,
+}
+
+/// Opens the log and brings the relay back to where it was. Blocks.
+fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Result<Restored, StartError> {
+    let storage = DiskStorage::open(&options.data)
+        .map_err(|source| StartError::Data { path: options.data.clone(), source })?;
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let (recovery, opened) = Recovery::open(storage, options.log.clone(), &mut system_random)?;
+    report(&opened);
+    let identity = Identity { relay: options.relay.clone(), epoch: opened.epoch };
+    let relay = RelayOptions {
+        relay: options.relay.clone(),
+        epoch: opened.epoch,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        warnings: warnings(options, &opened),
+    };
+    let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
+    restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());
+    let mut fault = None;
+    recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
+        if fault.is_none() {
+            fault = restore.replay(number, replayed).err();
+        }
+    })?;
+    if let Some(fault) = fault {
+        return Err(fault.into());
+    }
+    let on_event: OnEvent = {
+        let signals = Arc::clone(signals);
+        Box::new(move |event| signals.log_event(event))
+    };
+    let log = Arc::new(recovery.start(on_event)?);
+    let relay = restore.start(clock.now());
+    for warning in relay.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Restored { relay, log, identity, last: opened.last })
+}
+
+/// What the operator should know from the start on.
+fn warnings(options: &ServerOptions, opened: &Opened) -> Vec<String> {
+    let mut warnings = options.warnings.clone();
+    warnings.extend(damage_warning(opened.damaged.len() as u64));
+    warnings.extend(opened.notes.iter().map(|note| format!("in the data directory: {note}")));
+    warnings
+}
+
+/// What to say of so many ranges that are damaged.
+pub(super) fn damage_warning(ranges: u64) -> Option<String> {
+    let what = if ranges == 1 { "range of messages is" } else { "ranges of messages are" };
+    let message = format!("{ranges} {what} damaged on disk; subscriptions that are owed them get a GAP");
+    (ranges > 0).then_some(message)
+}
+
+fn report(opened: &Opened) {
+    if opened.torn_bytes > 0 {
+        tracing::info!(bytes = opened.torn_bytes, "the end of the log was not whole and was cut");
+    }
+    for (group, from, to) in &opened.damaged {
+        tracing::error!(%group, %from, %to, "a range is damaged on disk");
+    }
+    for (from, to) in &opened.lost {
+        tracing::error!(%from, %to, "entries of the log are lost");
+    }
+    tracing::info!(epoch = ?opened.epoch, clean = opened.clean, last = %opened.last, "the log is open");
+}

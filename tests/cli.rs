@@ -1,0 +1,273 @@
+//! The command line against a relay in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A relay that ends with the test.
+struct Relay {
+    child: Child,
+    address: String,
+    _data: tempfile::TempDir,
+}
+
+impl Relay {
+    fn start() -> Self {
+        let data = tempfile::tempdir().expect("a directory for a test");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(["relay", "--listen", "127.0.0.1:0", "--until-input-ends", "--output", "json", "--data"])
+            .arg(data.path().join("data"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the relay starts");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("output was asked for");
+        BufReader::new(output).read_line(&mut line).expect("the relay says where it listens");
+        let said: Value = serde_json::from_str(&line).expect("one object");
+        let address = said["address"].as_str().expect("an address").to_owned();
+        Self { child, address, _data: data }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
+        command.args(words).args(["--relay", &self.address]).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("the command runs")
+    }
+
+    /// What the command wrote; it must end with `exit`.
+    fn text(&self, exit: i32, words: &[&str]) -> String {
+        let output = self.run(words);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{words:?} said {said}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        let words: Vec<&str> = words.iter().copied().chain(["--output", "json"]).collect();
+        serde_json::from_str(&self.text(0, &words)).expect("one object")
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_is_put_is_got_once() {
+    let relay = Relay::start();
+    relay.text(0, &["subscription", "create", "news", "me"]);
+    let id = relay.text(0, &["put", "news", "hello", "--subject", "a/b", "--header", "k=v"]);
+    let message = relay.json(&["get", "news", "--as", "me"]);
+    assert_eq!(message["id"], id.trim_end());
+    assert_eq!(message["payload"], "hello");
+    assert_eq!(message["subject"], "a/b");
+    assert_eq!(message["headers"]["k"], "v");
+    assert_eq!(message["attempt"], 1);
+    assert_eq!(relay.text(3, &["poll", "news", "--as", "me"]), "");
+}
+
+#[test]
+fn a_get_takes_no_more_than_it_was_told_to() {
+    let relay = Relay::start();
+    relay.text(0, &["queue", "create", "jobs"]);
+    for job in ["1", "2", "3"] {
+        relay.text(0, &["put", "jobs", job]);
+    }
+    assert_eq!(relay.text(0, &["get", "jobs"]), "1\n");
+    let rest = relay.text(0, &["poll", "jobs", "-n", "5", "--output", "json"]);
+    let rest: Vec<Value> = rest.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let found: Vec<_> = rest.iter().map(|m| (m["payload"].as_str(), m["attempt"].as_u64())).collect();
+    assert_eq!(found, [(Some("2"), Some(1)), (Some("3"), Some(1))], "the first get took them, too");
+}
+
+#[test]
+fn lines_go_in_and_come_out_in_order() {
+    let relay = Relay::start();
+    relay.text(0, &["subscription", "create", "g", "s"]);
+    let lines: String = (0..5000).map(|number| format!("{number}\n")).collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &lines).expect("written");
+    let path = file.path().to_str().expect("a path that is text");
+    assert_eq!(relay.json(&["put", "g", "--lines", "--file", path])["messages"], 5000);
+    assert_eq!(relay.text(0, &["get", "g", "--as", "s", "-n", "5000"]), lines);
+    assert_eq!(relay.json(&["books", "g"])["balanced"], true);
+}
+
+#[test]
+fn a_repeat_of_a_named_producer_is_inserted_once() {
+    let relay = Relay::start();
+    relay.text(0, &["queue", "create", "q"]);
+    let put = ["put", "q", "x", "--producer", "p", "--sequence", "7"];
+    assert_eq!(relay.json(&put)["repeat"], false);
+    assert_eq!(relay.json(&put)["repeat"], true);
+    assert_eq!(relay.text(0, &["poll", "q", "-n", "9"]), "x\n");
+}
+
+#[test]
+fn a_command_that_fails_gets_its_message_again() {
+    let relay = Relay::start();
+    relay.text(0, &["queue", "create", "q"]);
+    relay.text(0, &["put", "q", "work"]);
+    let exec = "echo $TREECAST_ATTEMPT $(cat); test $TREECAST_ATTEMPT = 2";
+    assert_eq!(relay.text(0, &["notify", "q", "-n", "2", "--exec", exec]), "1 work\n2 work\n");
+    relay.text(3, &["poll", "q"]);
+}
+
+#[test]
+fn exit_codes_tell_what_went_wrong() {
+    let relay = Relay::start();
+    relay.text(0, &["subscription", "create", "g", "s"]);
+    relay.text(0, &["group", "create", "small", "--max-message-bytes", "3"]);
+    relay.text(3, &["group", "show", "absent"]);
+    relay.text(3, &["queue", "show", "g"]);
+    relay.text(3, &["get", "g", "--as", "absent", "--existing"]);
+    relay.text(124, &["get", "g", "--as", "s", "--wait", "50ms"]);
+    relay.text(65, &["put", "small", "four"]);
+    relay.text(65, &["put", "g", "--file", "/nonexistent/file"]);
+    relay.text(2, &["put", "g"]);
+    relay.text(2, &["subscription", "seek", "g", "s"]);
+    let nobody = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["status", "--relay", "127.0.0.1:1"])
+        .output()
+        .expect("the command runs");
+    assert_eq!(nobody.status.code(), Some(69));
+    assert!(nobody.stdout.is_empty());
+}
+
+#[test]
+fn settings_are_set_and_unset_one_by_one() {
+    let relay = Relay::start();
+    relay.text(0, &["group", "create", "g", "--history-count", "10", "--backoff", "1s,5s"]);
+    relay.text(0, &["group", "set", "g", "--ttl", "5m"]);
+    let shown = relay.json(&["group", "set", "g", "--unset", "history-count"]);
+    assert_eq!(shown["settings"]["ttl_ms"], 300_000);
+    assert_eq!(shown["settings"]["backoff_ms"], serde_json::json!([1000, 5000]));
+    assert!(shown["settings"]["history_count"].is_null());
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let relay = Relay::start();
+    relay.text(0, &["queue", "create", "q"]);
+    let lines = "x\n".repeat(20_000);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), lines).expect("written");
+    relay.text(0, &["put", "q", "--lines", "--file", file.path().to_str().expect("text")]);
+    let mut command = relay.command(&["notify", "q"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("asked for")).read_line(&mut line).expect("a line");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((line.as_str(), output.status.code()), ("x\n", Some(0)));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn benches_verify_what_they_move() {
+    let relay = Relay::start();
+    let modes: [&[&str]; 5] = [
+        &["put", "--count", "2000", "--publishers", "2"],
+        &["fanout", "--count", "500", "--subscriptions", "5"],
+        &["drain", "--count", "500", "--subscriptions", "3"],
+        &["latency", "--count", "50", "--rate", "500", "--size", "64B"],
+        &["idle", "--subscriptions", "200", "--groups", "3"],
+    ];
+    for mode in modes {
+        let words: Vec<&str> = ["bench"].iter().chain(mode).copied().collect();
+        let found = relay.json(&words);
+        for key in ["lost", "duplicated", "misordered"] {
+            assert_eq!(found[key], 0, "{mode:?}: {found}");
+        }
+        assert!(found["puts_per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{mode:?}: {found}");
+        assert_eq!(found.as_object().map(serde_json::Map::len), Some(12));
+    }
+    assert_eq!(relay.text(0, &["group", "list"]), "", "the benches left groups behind");
+}
+
+#[test]
+fn a_relay_is_bound_to_this_machine_unless_told_otherwise() {
+    let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["relay", "--listen", "0.0.0.0:0", "--data", "/nonexistent/data"])
+        .output()
+        .expect("the command runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--insecure"));
+}
+
+#[test]
+fn a_relay_stops_on_a_signal_and_its_log_is_whole() {
+    let mut relay = Relay::start();
+    relay.text(0, &["put", "g", "x"]);
+    let pid = relay.child.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid]).status().expect("kill runs");
+    assert!(killed.success());
+    let begun = Instant::now();
+    let status = relay.child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let data = relay._data.path().join("data");
+    let checked = relay.json(&["log", "check", data.to_str().expect("text")]);
+    assert_eq!((&checked["clean"], &checked["damaged"]), (&Value::Bool(true), &Value::Bool(false)));
+}
+
+#[test]
+fn up_starts_the_relays_of_a_file_and_stops_them() {
+    let directory = tempfile::tempdir().expect("a directory for a test");
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let file = directory.path().join("one.toml");
+    let text = format!(
+        "version = 1\n[relay.north]\naddress = \"127.0.0.1:{port}\"\ndata = \"north\"\n\
+         [group.g]\nttl = \"5m\"\n[queue.jobs]\nhome = \"north\"\n"
+    );
+    std::fs::write(&file, text).expect("written");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["up", "--output", "json"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("asked for")).read_line(&mut line).expect("a line");
+    let said: Value = serde_json::from_str(&line).expect("one object");
+    let address = said["address"].as_str().expect("an address").to_owned();
+    let relay = said["process"].as_u64().expect("a process");
+    let shown = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["group", "list", "--output", "json", "--relay", &address])
+        .output()
+        .expect("it runs");
+    let shown = String::from_utf8(shown.stdout).expect("text");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(!std::path::Path::new(&format!("/proc/{relay}")).exists(), "the relay is still there");
+    assert!(shown.contains("\"ttl_ms\":300000") && shown.contains("\"kind\":\"queue\""), "{shown}");
+}
+
+#[test]
+fn a_topology_file_with_faults_is_a_bad_file() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "version = 1\n[relay.a]\nadress = \"127.0.0.1:7411\"\n").expect("written");
+    for verb in [&["topology", "check"][..], &["up"], &["relay", "--topology"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(verb)
+            .arg(file.path())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{verb:?} said {said}");
+        assert!(said.contains("address"), "{verb:?} said {said}");
+    }
+}
