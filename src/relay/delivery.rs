@@ -149,7 +149,7 @@ impl Relay {
             End::Nothing | End::NoCredit => self.answer_polls(key),
             End::Blocked(session) => {
                 if let Some(session) = self.sessions.get_mut(&session) {
-                    session.blocked.insert(key);
+                    session.block(key);
                 }
             }
             End::Read(from) => self.fetch(key, from),

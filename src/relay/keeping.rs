@@ -20,7 +20,7 @@ pub(super) const CURSOR_TICK_MS: u64 = 50;
 const CURSOR_AGE_MS_MAX: u64 = 1000;
 
 /// Cursors are written early when they are at most this part of what was appended since.
-const CURSOR_SHARE: u64 = 12;
+const CURSOR_SHARE: u64 = 16;
 
 /// How often retention and idle producers are looked at.
 const HOUSEKEEPING_MS: u64 = 1000;

@@ -207,7 +207,7 @@ impl Relay {
         let Some(state) = self.sessions.get_mut(&session) else { return };
         state.on_written(total);
         if state.is_writable() {
-            for key in std::mem::take(&mut state.blocked) {
+            for key in state.take_blocked() {
                 self.enqueue(key);
             }
         }

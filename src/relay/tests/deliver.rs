@@ -310,3 +310,37 @@ fn a_seek_goes_back_and_forth_and_the_books_still_balance() {
     assert_eq!(h.info("g", "s").backlog, 0);
     assert!(h.books().balanced, "{:?}", h.books());
 }
+
+#[test]
+fn subscriptions_on_one_slow_connection_take_turns() {
+    const SUBSCRIPTIONS: usize = 12;
+    const MESSAGES: usize = 600;
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.runs_per_read = MESSAGES;
+    let handles: Vec<u32> = (0..SUBSCRIPTIONS).map(|i| h.attach("g", &format!("s{i}"))).collect();
+    let payload = "x".repeat(64 * 1024);
+    for _ in 0..MESSAGES {
+        h.put(g, &[&payload]);
+    }
+    h.auto_write = false;
+    for handle in &handles {
+        h.credit(*handle, MESSAGES as u64);
+    }
+    // What fits into the connection is written, and written, and what comes is acked at once.
+    let mut rounds = 0;
+    let mut counts = vec![0_usize; SUBSCRIPTIONS];
+    while counts.iter().sum::<usize>() < SUBSCRIPTIONS * MESSAGES {
+        for got in std::mem::take(&mut h.got) {
+            let place = handles.iter().position(|handle| *handle == got.handle).unwrap();
+            counts[place] += 1;
+            h.ack(got.handle, got.index, got.index + 1);
+        }
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        // A turn of 64 fills the connection. At first one has read ahead of the others, then all alternate.
+        assert!(most - least <= 6 * 64, "after {rounds} rounds: {counts:?}");
+        h.input(Input::Written { session: SESSION, total: u64::MAX });
+        rounds += 1;
+        assert!(rounds < 10_000, "{counts:?}");
+    }
+}
