@@ -12,6 +12,7 @@ mod faults;
 mod model;
 mod powercut;
 mod threads;
+mod versions;
 
 use memory::MemoryStorage;
 use powercut::read_all;
