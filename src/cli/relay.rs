@@ -49,6 +49,9 @@ pub struct RelayArgs {
     /// The disk space kept free, so that acks always fit [default: two such files]
     #[arg(long, value_name = "SIZE")]
     pub reserve_bytes: Option<String>,
+    /// How much of the log is read per second to find damage early; 0B/s: nothing
+    #[arg(long, value_name = "RATE", default_value = "4MiB/s", value_parser = super::values::rate)]
+    pub scrub_rate: u64,
     /// Stop when standard input ends: whoever started this relay is gone then
     #[arg(long, hide = true)]
     pub until_input_ends: bool,
@@ -60,7 +63,8 @@ pub struct RelayArgs {
 /// When it cannot start, or ends by itself.
 pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
     let config = configure(&args, context)?;
-    let options = options(&config).await?;
+    let mut options = options(&config).await?;
+    options.scrub_bytes_per_second = args.scrub_rate;
     start_logging(context);
     let mut stop = Stop::new()?;
     let input_ended = args.until_input_ends.then(watch_input);
@@ -114,6 +118,9 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
     let mut found = tokio::net::lookup_host(&listen).await.map_err(failure)?;
     let none = || failure(std::io::Error::new(std::io::ErrorKind::AddrNotAvailable, listen.clone()));
     let mut options = ServerOptions::new(relay, config.data_dir.clone(), found.next().ok_or_else(none)?);
+    if config.is_exposed {
+        options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
+    }
     options.log.segment_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;
     Ok(options)

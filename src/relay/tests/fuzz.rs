@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::harness::{Got, Harness, body, group, sub};
-use crate::log::Snapshot;
+use crate::log::{Entry, Snapshot};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
+use crate::wire::run::{Records, RunKind};
 
 const GROUPS: [&str; 2] = ["g", "h"];
 const SUBSCRIPTIONS: [&str; 3] = ["a", "b", "c"];
@@ -269,6 +270,9 @@ impl World {
         let unsynced = (self.h.log.len() - self.h.durable) as u64;
         self.h.durable += self.dice.below(unsynced + 1) as usize;
         self.take_deliveries();
+        if self.dice.below(4) == 0 {
+            self.damage();
+        }
         let snapshot = self.snapshot.clone();
         self.h.crash(&snapshot);
         for reader in self.readers.values_mut() {
@@ -281,6 +285,24 @@ impl World {
         self.h.sync();
         self.h.done.clear();
         self.retry();
+    }
+
+    /// A durable run is lost. Nobody is owed its messages any more; a retry may bring them again.
+    fn damage(&mut self) {
+        let place = self.dice.below(self.h.durable.max(1) as u64) as usize;
+        let Some(Entry::Run(run)) = self.h.log.get(place) else { return };
+        if run.run.header.kind != RunKind::Data || !self.h.lost.insert(place) {
+            return;
+        }
+        let records = Records::new(&run.run.body);
+        let gone: Vec<_> = records.map(|r| String::from_utf8(r.unwrap().payload.to_vec()).unwrap()).collect();
+        for payload in gone {
+            self.places.retain(|(_, known), _| *known != payload);
+            for reader in self.readers.values_mut() {
+                reader.owed.remove(&payload);
+                reader.settled.remove(&payload);
+            }
+        }
     }
 
     fn take_deliveries(&mut self) {
