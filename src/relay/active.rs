@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ahead::Ahead;
+use super::effect::Effect;
 use crate::id::{Index, SessionId, Time};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
+use crate::wire::body::Reply;
 
 /// Who receives, and who has what.
 #[derive(Debug, Default)]
@@ -40,6 +42,16 @@ pub(super) struct Receiver {
     pub(super) used: u64,
     /// A poll that waits for its answer: the request, and `used` when it began.
     pub(super) poll: Option<(u64, u64)>,
+}
+
+impl Receiver {
+    /// The answer to its poll, if it waits for one: nothing more is sent for it.
+    pub(super) fn end_poll(&mut self) -> Option<Effect> {
+        let (request, before) = self.poll.take()?;
+        self.credit = self.used;
+        let answer = Box::new(Ok(Reply::Polled { messages: self.used - before }));
+        Some(Effect::Answer { session: self.session, request, answer })
+    }
 }
 
 /// Messages on their way.

@@ -223,6 +223,31 @@ fn a_poll_is_answered_at_once_with_what_is_there() {
 }
 
 #[test]
+fn a_poll_is_answered_though_its_receiver_goes_while_the_disk_works() {
+    let poll = |h: &mut Harness, request, handle| {
+        let body = Box::new(Request::Poll { handle, messages: 5 });
+        h.input(Input::Request { session: SESSION, request, body });
+        assert!(!h.answers.contains_key(&request), "the backlog was not read yet");
+    };
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.put(g, &["a"]);
+    h.hold_fetches = true;
+    poll(&mut h, 901, s);
+    assert_eq!(h.request(Request::Detach { handle: s }), Ok(Reply::Done));
+    let s = h.attach("g", "s");
+    poll(&mut h, 902, s);
+    let s = h.attach("g", "s");
+    poll(&mut h, 903, s);
+    let remove = Request::SubscriptionRemove { group: group("g"), name: sub("s") };
+    assert_eq!(h.request(remove), Ok(Reply::Done));
+    for request in 901..=903 {
+        assert_eq!(h.answers.get(&request), Some(&Ok(Reply::Polled { messages: 0 })), "{request}");
+    }
+}
+
+#[test]
 fn a_filter_passes_over_what_is_not_wanted() {
     let mut h = Harness::new();
     let spec = SubscriptionSpec { filter: Some("a/+".into()), ..SubscriptionSpec::default() };

@@ -31,6 +31,8 @@ pub(super) struct Harness {
     /// Entries that damage took away: places in `log`.
     pub(super) lost: BTreeSet<usize>,
     pub(super) auto_sync: bool,
+    /// Reads are asked for and not answered.
+    pub(super) hold_fetches: bool,
     pub(super) got: Vec<Got>,
     pub(super) heads: Vec<DeliverHead>,
     pub(super) done: Vec<PutDone>,
@@ -80,6 +82,7 @@ impl Harness {
             durable: 0,
             lost: BTreeSet::new(),
             auto_sync: true,
+            hold_fetches: false,
             got: Vec::new(),
             heads: Vec::new(),
             done: Vec::new(),
@@ -134,6 +137,7 @@ impl Harness {
                 let total = u64::MAX;
                 self.relay.handle(self.now, Input::Written { session, total });
             }
+            Effect::Fetch { .. } if self.hold_fetches => {}
             Effect::Fetch { group, from, .. } => {
                 let pieces = self.read(group, from);
                 self.relay.handle(self.now, Input::Fetched { group, from, pieces });
