@@ -24,6 +24,10 @@ use crate::id::GroupNumber;
 const SPARES: usize = 2;
 /// Spares above which a segment that is not needed any more is removed.
 const SPARES_MAX: usize = 8;
+/// Commits of so many bytes make it cheaper to write a segment once into space
+/// that was only allocated than to fill it with zeros before: on ext4 over a
+/// fast disk at 1 MiB a commit 0.10 s for 128 MiB instead of 0.16 s.
+const BULK_COMMIT_BYTES: u64 = 512 * 1024;
 /// Milliseconds between looks at the room that is left.
 const ROUND_MS: u64 = 500;
 /// Milliseconds between rounds at the least, unless a spare is needed.
@@ -141,6 +145,7 @@ impl Keeper {
     }
 
     fn make_spares(&self, shared: &Shared) {
+        let is_bulk = shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES;
         loop {
             let number = {
                 let mut state = self.lock();
@@ -156,7 +161,7 @@ impl Keeper {
                 self.lock().is_short = true;
                 return;
             }
-            let made = Spare::fill(&*shared.storage, shared.epoch.storage, number, capacity);
+            let made = Spare::fill(&*shared.storage, shared.epoch.storage, number, capacity, is_bulk);
             let mut state = self.lock();
             state.is_short = made.is_err();
             match made {

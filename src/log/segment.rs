@@ -126,6 +126,11 @@ pub(crate) struct Spare {
 impl Spare {
     /// Makes and fills a new file; it has its final name when this returns.
     ///
+    /// Zeros are written, so that later commits find the file laid out and
+    /// need one write each, not two: with commits of 4 KiB twice as many a
+    /// second. To `is_bulk`, for large commits, this does not matter and every
+    /// byte is written once: the file is only allocated.
+    ///
     /// # Errors
     /// When the storage refuses; nothing is left behind then.
     pub(crate) fn fill(
@@ -133,6 +138,7 @@ impl Spare {
         id: StorageId,
         number: u32,
         capacity: u64,
+        is_bulk: bool,
     ) -> Result<Self, LogError> {
         let name = segment_name(number);
         let temporary = format!("{name}.tmp");
@@ -140,7 +146,7 @@ impl Spare {
         let file = storage.create(&temporary).map_err(|e| file_error("create", &temporary, e))?;
         let spare = Self { number, capacity, file };
         let made = spare
-            .write_zeros(id)
+            .lay_out(id, is_bulk)
             .and_then(|()| storage.rename(&temporary, &name))
             .and_then(|()| storage.sync_dir());
         made.map(|()| spare).map_err(|error| {
@@ -163,7 +169,15 @@ impl Spare {
         }
     }
 
-    fn write_zeros(&self, id: StorageId) -> std::io::Result<()> {
+    fn lay_out(&self, id: StorageId, is_bulk: bool) -> std::io::Result<()> {
+        if !is_bulk || !self.file.allocate(self.capacity)? {
+            self.write_zeros()?;
+        }
+        self.file.write_at(&[IoSlice::new(&self.header(id).encode())], 0)?;
+        self.file.sync()
+    }
+
+    fn write_zeros(&self) -> std::io::Result<()> {
         let zeros = vec![0; FILL_BYTES];
         let mut position = 0;
         while position < self.capacity {
@@ -171,8 +185,7 @@ impl Spare {
             self.file.write_at(&[IoSlice::new(zeros.get(..length).unwrap_or(&zeros))], position)?;
             position += length as u64;
         }
-        self.file.write_at(&[IoSlice::new(&self.header(id).encode())], 0)?;
-        self.file.sync()
+        Ok(())
     }
 
     /// Makes a file that was in use a spare again.
