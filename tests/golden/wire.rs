@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use treecast::id::{Index, ProducerId, ProducerSequence, Sequence, StreamNumber, WallTime};
+use treecast::topology::settings::GroupSettings;
 use treecast::wire::body::{self, ClientHello, Close, Notice, PROTOCOL_MAGIC, RelayHello, Reply, Request};
 use treecast::wire::frame::{
     Ack, AckKind, AckLevel, Credit, DeliverHead, FrameHeader, FrameKind, PutDone, PutHead, take_frame,
@@ -250,6 +251,31 @@ fn runs_are_as_ever() {
     let mut one = BytesMut::new();
     Record { payload: b"two", ..Record::default() }.encode(&mut one);
     assert!(body.ends_with(&one));
+}
+
+#[test]
+fn unknown_keys_are_ignored_and_missing_ones_are_absent_but_unknown_variants_are_refused() {
+    use ciborium::cbor;
+    let encode = |value| body::encode::<ciborium::Value>(&value);
+    let newer =
+        cbor!({ "magic" => "treecast", "version" => 9, "name" => "n", "colour" => ["red", 7] }).unwrap();
+    let hello: ClientHello = body::decode(&encode(newer)).unwrap();
+    assert_eq!((hello.version, hello.name.as_str()), (9, "n"));
+    let attach = cbor!({ "Attach" => { "group" => "jobs", "priority" => 3 } }).unwrap();
+    let expected = Request::Attach { group: values::group("jobs"), name: None, create: None };
+    assert_eq!(body::decode::<Request>(&encode(attach)).unwrap(), expected);
+    let set = cbor!({ "GroupSet" => { "group" => "jobs", "settings" => {} } }).unwrap();
+    let expected = Request::GroupSet { group: values::group("jobs"), settings: GroupSettings::default() };
+    assert_eq!(body::decode::<Request>(&encode(set)).unwrap(), expected);
+    for wrong in [
+        cbor!("Sing").unwrap(),
+        cbor!({ "Sing" => {} }).unwrap(),
+        cbor!({ "GroupShow" => {} }).unwrap(),
+        cbor!({ "GroupShow" => { "group" => 7 } }).unwrap(),
+        cbor!({ "GroupShow" => { "group" => "a//b" } }).unwrap(),
+    ] {
+        assert!(body::decode::<Request>(&encode(wrong.clone())).is_err(), "{wrong:?}");
+    }
 }
 
 #[test]
