@@ -64,7 +64,7 @@ pub const WINDOW_DEFAULT: u32 = 1024;
 pub const WINDOW_MAX: u32 = 65_536;
 
 /// Messages whose failed deliveries are counted, per subscription; of more the
-/// failures are not counted and no delay is kept: they are delivered again at once.
+/// failures are not counted, only delayed.
 pub const PARKED_MAX: usize = 1024;
 
 /// Ranges of producer sequences kept beside the floor, per producer and group;
