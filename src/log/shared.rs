@@ -68,6 +68,11 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Bytes of all commits.
+    pub(crate) fn committed_bytes(&self) -> u64 {
+        self.committed_bytes.load(Ordering::Relaxed)
+    }
+
     /// About how long the last commits were.
     pub(crate) fn commit_bytes_mean(&self) -> u64 {
         self.commit_bytes_mean.load(Ordering::Relaxed)
