@@ -192,7 +192,8 @@ impl Relay {
     pub(super) fn dismiss_receivers(&mut self, key: SubscriptionKey, refusal: &Refusal) {
         let Some(subscription) = self.groups.subscription(key) else { return };
         let receivers = subscription.active.take().map(|a| a.receivers).unwrap_or_default();
-        for receiver in receivers {
+        for mut receiver in receivers {
+            self.effects.extend(receiver.end_poll());
             if let Some(session) = self.sessions.get_mut(&receiver.session) {
                 session.close_subscription(receiver.handle);
             }

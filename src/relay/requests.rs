@@ -212,6 +212,10 @@ impl Relay {
         for key in &keys {
             self.dismiss_receivers(*key, &refusal);
         }
+        let traffic = self.groups.get_mut(number).and_then(|group| group.traffic.take());
+        for (_, session, done) in traffic.map(|traffic| traffic.consumed).unwrap_or_default() {
+            self.refuse_removed(session, done);
+        }
         self.forget_group(number);
         let operation = Operation::GroupRemoved { group: number };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);

@@ -118,6 +118,28 @@ fn a_nack_is_delivered_again_after_its_delay_and_others_do_not_wait() {
 }
 
 #[test]
+fn a_nack_of_more_messages_than_are_counted_is_delayed_all_the_same() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let window = Some(5000);
+    h.subscribe("g", "s", SubscriptionSpec { window, ..SubscriptionSpec::default() });
+    let s = h.attach("g", "s");
+    h.credit(s, 1_000_000);
+    h.put(g, &vec!["x"; 2000]);
+    assert_eq!(h.payloads().len(), 2000);
+    let first = h.info("g", "s").floor.0;
+    h.say(s, AckKind::Nack, 1, 5000, 10_000);
+    h.pass_ms(9_000);
+    assert_eq!(h.payloads().len(), 0, "the delay has not passed");
+    assert_eq!(h.info("g", "s").parked, 2000);
+    h.ack(s, first + 1500, first + 1600);
+    h.pass_ms(2_000);
+    assert_eq!(h.payloads().len(), 1900, "all but those that were acked after all");
+    h.ack(s, 1, 5000);
+    assert_eq!((h.info("g", "s").backlog, h.info("g", "s").parked), (0, 0));
+}
+
+#[test]
 fn after_too_many_deliveries_a_message_goes_to_the_dead_letter_group_with_the_reason() {
     let mut h = Harness::new();
     let settings = GroupSettings {
@@ -220,6 +242,31 @@ fn a_poll_is_answered_at_once_with_what_is_there() {
     assert_eq!(h.request(Request::Poll { handle: s, messages: 2 }), Ok(Reply::Polled { messages: 2 }));
     assert_eq!(h.request(Request::Poll { handle: s, messages: 2 }), Ok(Reply::Polled { messages: 1 }));
     assert_eq!(h.payloads(), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_poll_is_answered_though_its_receiver_goes_while_the_disk_works() {
+    let poll = |h: &mut Harness, request, handle| {
+        let body = Box::new(Request::Poll { handle, messages: 5 });
+        h.input(Input::Request { session: SESSION, request, body });
+        assert!(!h.answers.contains_key(&request), "the backlog was not read yet");
+    };
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.put(g, &["a"]);
+    h.hold_fetches = true;
+    poll(&mut h, 901, s);
+    assert_eq!(h.request(Request::Detach { handle: s }), Ok(Reply::Done));
+    let s = h.attach("g", "s");
+    poll(&mut h, 902, s);
+    let s = h.attach("g", "s");
+    poll(&mut h, 903, s);
+    let remove = Request::SubscriptionRemove { group: group("g"), name: sub("s") };
+    assert_eq!(h.request(remove), Ok(Reply::Done));
+    for request in 901..=903 {
+        assert_eq!(h.answers.get(&request), Some(&Ok(Reply::Polled { messages: 0 })), "{request}");
+    }
 }
 
 #[test]

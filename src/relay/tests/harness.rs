@@ -34,6 +34,8 @@ pub(super) struct Harness {
     /// Whether what is delivered counts as written at once.
     pub(super) auto_write: bool,
     pub(super) runs_per_read: usize,
+    /// Reads are asked for and not answered.
+    pub(super) hold_fetches: bool,
     pub(super) got: Vec<Got>,
     pub(super) heads: Vec<DeliverHead>,
     pub(super) done: Vec<PutDone>,
@@ -85,6 +87,7 @@ impl Harness {
             auto_sync: true,
             auto_write: true,
             runs_per_read: 2,
+            hold_fetches: false,
             got: Vec::new(),
             heads: Vec::new(),
             done: Vec::new(),
@@ -141,6 +144,7 @@ impl Harness {
                     self.relay.handle(self.now, Input::Written { session, total });
                 }
             }
+            Effect::Fetch { .. } if self.hold_fetches => {}
             Effect::Fetch { group, from, .. } => {
                 let pieces = self.read(group, from);
                 self.relay.handle(self.now, Input::Fetched { group, from, pieces });
