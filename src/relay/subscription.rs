@@ -311,3 +311,29 @@ impl Subscription {
             .map_or(0, |a| a.flights.iter().map(|f| self.cursor.count_open(f.from, f.to)).sum())
     }
 }
+
+/// A subscription as an operation says it.
+pub(super) fn subscription_from(
+    (number, name): (SubscriptionNumber, SubscriptionName),
+    (shared, filter, window): (bool, Option<Filter>, u32),
+    (start, not_before): (Index, WallTime),
+) -> Subscription {
+    Subscription {
+        number,
+        name,
+        shared,
+        window,
+        filter,
+        start,
+        replayed: 0,
+        not_before,
+        cursor: Cursor::new(start),
+        next: start,
+        ackable: start,
+        delivered: start,
+        out: Outcomes::default(),
+        gaps: Vec::new(),
+        dirty: false,
+        active: None,
+    }
+}
