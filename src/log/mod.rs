@@ -37,13 +37,14 @@ mod found;
 mod ident;
 pub mod inspect;
 mod keeper;
-#[cfg(any(test, feature = "sim"))]
 pub mod memory;
 #[cfg(any(test, feature = "sim"))]
 mod memory_log;
 mod postings;
+pub mod powercut;
 mod reader;
 mod recover;
+pub mod sample;
 mod scan;
 mod segment;
 mod shared;

@@ -121,7 +121,6 @@ impl Recovery {
     ///
     /// # Errors
     /// None at present.
-    #[cfg(any(test, feature = "sim"))]
     pub fn start_stepped(self, on_event: OnEvent) -> Result<DiskLog, LogError> {
         self.start_with(on_event, true)
     }
