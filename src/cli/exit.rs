@@ -110,7 +110,7 @@ impl Failure {
             Self::Client(ClientError::Refused(refusal)) => exit_of_refusal(refusal.code),
             Self::Client(ClientError::Unreachable { .. } | ClientError::Closed { .. }) => Exit::Unreachable,
             Self::Client(ClientError::Deadline) | Self::Deadline(_) => Exit::Deadline,
-            Self::Client(ClientError::Protocol(_))
+            Self::Client(ClientError::Protocol(_) | ClientError::Version { .. })
             | Self::Start(_)
             | Self::Server(_)
             | Self::Machine { .. }

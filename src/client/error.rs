@@ -31,6 +31,14 @@ pub enum ClientError {
     /// There was no answer in time. What was asked may still be done.
     #[error("the deadline passed")]
     Deadline,
+    /// The relay wants to speak a version that this library does not speak.
+    #[error("the relay speaks protocol version {found}; this library speaks 1 to {known}")]
+    Version {
+        /// The version in the relay's hello.
+        found: u32,
+        /// The highest version that this library speaks, which is what it had said.
+        known: u32,
+    },
     /// The other side does not keep to the protocol; the connection is given up.
     #[error("protocol error: {0}")]
     Protocol(String),
@@ -60,6 +68,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Closed { .. } | Self::Deadline | Self::Protocol(_) => true,
             Self::Refused(refusal) => is_passing(refusal.code),
+            Self::Version { .. } => false,
         }
     }
 }

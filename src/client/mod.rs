@@ -148,6 +148,9 @@ impl Client {
         if let Request::Attach { .. } | Request::Detach { .. } | Request::Poll { .. } = request {
             return Err(ClientError::invalid("this request is made by a subscriber: see Client::subscriber"));
         }
+        if let Request::Unknown { .. } = request {
+            return Err(ClientError::invalid("what was not understood is never sent"));
+        }
         self.shared().ask(request).await
     }
 

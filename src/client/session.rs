@@ -71,11 +71,8 @@ async fn greet(options: &ClientOptions) -> Result<Greeted, ClientError> {
             hello.magic
         )));
     }
-    if hello.version == 0 || hello.version > PROTOCOL_VERSION {
-        let found = hello.version;
-        return Err(ClientError::protocol(format!(
-            "version {found}; this client speaks 1 to {PROTOCOL_VERSION}"
-        )));
+    if !(1..=PROTOCOL_VERSION).contains(&hello.version) {
+        return Err(ClientError::Version { found: hello.version, known: PROTOCOL_VERSION });
     }
     Ok(Greeted { hello, reader, writer })
 }

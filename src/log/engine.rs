@@ -122,7 +122,6 @@ impl DiskLog {
     }
 
     /// One commit and one round of the keeper, for a log without threads.
-    #[cfg(any(test, feature = "sim"))]
     pub fn step(&self) {
         if self.shared.commit_once() {
             self.shared.keeper.step(&self.shared);

@@ -20,7 +20,7 @@
 //! | 24 | 4 | number of the file, as in its name |
 //! | 28 | 4 | reserved, 0 |
 //! | 32 | 8 | bytes of the file when it was made |
-//! | 40 | 8 | segment epoch: boot counter × 2³² + serial number in that boot |
+//! | 40 | 8 | segment epoch: XXH3-64, seeded with the secret of `IDENT`, of the boot counter and the serial number in that boot (8 bytes each) |
 //! | 48 | 8 | lsn of the first block |
 //! | 56 | 8 | number of the first entry |
 //! | 64 | 8 | hash of the block before |
@@ -41,7 +41,8 @@ use crate::id::{GroupNumber, Index, Lsn, StorageId};
 /// Bytes of a segment's header: the first block starts behind it.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = SECTOR_BYTES as u64;
 const MAGIC: [u8; 4] = *b"TCSG";
-const VERSION: u16 = 1;
+/// The format of segments, of their blocks and of what is in the blocks.
+pub(crate) const VERSION: u16 = 1;
 /// Bytes of zeros written at a time while a spare is filled.
 const FILL_BYTES: usize = 1024 * 1024;
 /// Zeros written in one piece beside other work: 0.4 ms of a fast disk.
@@ -75,6 +76,13 @@ impl SegmentHeader {
         out.resize(SECTOR_BYTES - 8, 0);
         seal(&mut out, 0, 0);
         out
+    }
+
+    /// The version of a header that is whole, whichever it is: magic, version
+    /// and hash stay where they are in every version.
+    pub(crate) fn version(bytes: &[u8]) -> Option<u16> {
+        let mut input = Input(checked(bytes.get(..SECTOR_BYTES)?, 0)?);
+        (input.array::<4>()? == MAGIC).then(|| input.u16()).flatten()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {

@@ -107,7 +107,7 @@ impl Relay {
                 "the relay's disk is full; messages are taken again when acks or an operator have made room",
             ));
         }
-        check_quota(now, group, summary.count)
+        check_quota(now, group)
     }
 
     fn take_put(
@@ -141,18 +141,22 @@ impl Relay {
         let repeats = summary.count - new;
         group.traffic().books.repeats += u64::from(repeats);
         let done = PutDone { put: head.put, first: Sequence(0), repeats, level: AckLevel::Accepted };
-        let put = WaitingPut { session, done, level: head.level };
+        let mut put = WaitingPut { session, done, level: head.level };
         if new == 0 {
-            self.journal.wait(Waiting::Repeat(put));
+            let end = group.next;
+            self.journal.wait(Waiting::Repeat { group: number, end, put });
         }
         let last = drafts.len();
         for (i, draft) in drafts.into_iter().enumerate() {
-            self.append_data(now, number, draft, (i + 1 == last).then_some(put), head.transient);
+            let first = self.append_data(now, number, draft, (i + 1 == last).then_some(put), head.transient);
+            if i == 0 {
+                put.done.first = first;
+            }
         }
         self.settle_durable(now);
     }
 
-    /// Appends messages to this relay's own stream of a group.
+    /// Appends messages to this relay's own stream of a group; says where they begin there.
     pub(super) fn append_data(
         &mut self,
         now: Now,
@@ -160,7 +164,7 @@ impl Relay {
         draft: Draft,
         put: Option<WaitingPut>,
         transient: bool,
-    ) {
+    ) -> Sequence {
         let own = self.own_stream(now, number);
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let stream = group.stream(own).expect("the own stream is among the streams");
@@ -171,9 +175,15 @@ impl Relay {
             group.traffic().producers.insert(producer, count, now.wall, transient);
         }
         group.traffic().books.unsynced += u64::from(count);
-        let put = put.map(|put| WaitingPut { done: PutDone { first, ..put.done }, ..put });
+        let put = put.map(|mut put| {
+            if put.done.first == Sequence(0) {
+                put.done.first = first;
+            }
+            put
+        });
         let end = self.append_run(now, number, own, run);
         self.journal.wait(Waiting::Run { group: number, end, count, put });
+        first
     }
 
     /// Gives a run its place in the group and appends it to the log; says where the group ends then.
@@ -188,6 +198,9 @@ impl Relay {
         let first_index = group.next;
         let end = first_index.after(u64::from(run.header.count));
         group.next = end;
+        if run.header.kind != RunKind::Data {
+            group.mark(first_index, run.header.count);
+        }
         if let Some(stream) = group.stream(stream) {
             stream.end = end;
         }
@@ -284,16 +297,16 @@ fn cut_repeats(draft: Draft, novelty: Novelty) -> Vec<Draft> {
     stretches.iter().zip(ranges).map(part).collect()
 }
 
-fn check_quota(now: Now, group: &mut Group, count: u32) -> Result<(), Refusal> {
+fn check_quota(now: Now, group: &Group) -> Result<(), Refusal> {
     let settings = &group.settings;
     if settings.quota_count.is_none() && settings.quota_bytes.is_none() && !has_refusing_quota(group) {
         return Ok(());
     }
     let owed = group.owed().max(group.limit(now.wall));
-    let held = group.next.0 - owed.0.min(group.next.0);
+    let held = group.messages_from(owed);
     let bytes = group.meter.bytes_from(owed);
     let name = &group.name;
-    if let Some(max) = settings.quota_count.filter(|max| held + u64::from(count) > *max) {
+    if let Some(max) = settings.quota_count.filter(|max| held >= *max) {
         let message =
             format!("group `{name}` holds {held} messages of its quota of {max}; {}", slowest(group));
         return Err(Refusal::new(RefusalCode::Quota, message));
@@ -316,7 +329,7 @@ fn slowest(group: &Group) -> String {
     let slowest = group.subscriptions.iter().min_by_key(|s| s.cursor.floor());
     slowest.map_or_else(
         || "no subscription holds it back".to_owned(),
-        |s| format!("subscription `{}` holds back {} of them", s.name, s.held(group.next)),
+        |s| format!("subscription `{}` holds back {} of them", s.name, group.backlog(s, group.next)),
     )
 }
 
@@ -326,7 +339,7 @@ fn over_own_quota(group: &Group) -> Option<String> {
     }
     let settings = &group.settings;
     group.subscriptions.iter().find_map(|s| {
-        let (held, bytes) = (s.held(group.next), group.meter.bytes_from(s.cursor.floor()));
+        let (held, bytes) = (group.backlog(s, group.next), group.meter.bytes_from(s.cursor.floor()));
         let over_count = settings.subscription_quota_count.is_some_and(|max| held >= max);
         let over_bytes = settings.subscription_quota_bytes.is_some_and(|max| bytes >= max);
         (over_count || over_bytes).then(|| {

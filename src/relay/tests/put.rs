@@ -1,6 +1,6 @@
 use super::harness::{Harness, SESSION, body, group};
 use crate::id::SessionId;
-use crate::log::Entry;
+use crate::log::{Entry, Snapshot};
 use crate::relay::Input;
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
 use crate::wire::body::{Notice, RefusalCode, Reply, Request, SubscriptionSpec};
@@ -185,6 +185,48 @@ fn a_consumed_put_is_answered_when_every_subscription_has_acked_durably() {
 }
 
 #[test]
+fn a_repeat_at_level_consumed_waits_like_the_first_copy() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    let first = h.put_with(g, body(&["x"]), Some((7, 1)), AckLevel::Consumed);
+    // The answer is not there yet, the connection is: the publisher asks again.
+    let again = h.put_with(g, body(&["x"]), Some((7, 1)), AckLevel::Consumed);
+    h.pass_ms(2000);
+    assert!(h.done.is_empty(), "nobody has acked: {:?}", h.done);
+    h.ack(s, 1, 100);
+    h.pass_ms(2000);
+    let done: Vec<_> = h.done.iter().map(|d| (d.put, d.repeats, d.level)).collect();
+    assert_eq!(done, [(first, 0, AckLevel::Consumed), (again, 1, AckLevel::Consumed)]);
+}
+
+#[test]
+fn a_put_that_waits_to_be_consumed_is_refused_when_its_group_is_removed() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.attach("g", "s");
+    h.put_with(g, body(&["x"]), None, AckLevel::Consumed);
+    h.auto_sync = false;
+    h.put_with(g, body(&["y"]), None, AckLevel::Consumed);
+    h.auto_sync = true;
+    assert_eq!(h.request(Request::GroupRemove { group: group("g") }), Ok(Reply::Done));
+    assert!(h.done.is_empty(), "{:?}", h.done);
+    assert_eq!(refusals(&h), [RefusalCode::Removed, RefusalCode::Removed]);
+}
+
+#[test]
+fn a_put_with_repeats_between_is_answered_with_its_first_new_sequence() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put_with(g, body(&["b"]), Some((7, 2)), AckLevel::Accepted);
+    h.put_with(g, body(&["a", "b", "c"]), Some((7, 1)), AckLevel::Accepted);
+    // Genesis is 1, `b` is 2, so `a` is 3 and `c` is 4.
+    let done: Vec<_> = h.done.iter().map(|d| (d.first.0, d.repeats)).collect();
+    assert_eq!(done, [(2, 0), (3, 1)]);
+}
+
+#[test]
 fn s42_a_put_to_a_group_without_subscriptions_is_accepted_and_let_go() {
     let mut h = Harness::new();
     let g = h.open("g");
@@ -221,4 +263,28 @@ fn removing_a_group_lets_everything_go_and_a_new_one_is_empty() {
     h.put(g, &["new"]);
     assert_eq!(h.payloads(), ["new"]);
     assert!(h.books().balanced);
+}
+
+#[test]
+fn a_quota_of_messages_counts_messages_and_refuses_when_it_is_reached() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { quota_count: Some(3), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    assert_eq!(h.info("g", "s").backlog, 0);
+    // Below the quota a put is taken whole.
+    h.put(g, &["1"]);
+    h.put(g, &["2"]);
+    h.put(g, &["3"]);
+    for with_snapshot in [true, false] {
+        assert_eq!(h.info("g", "s").backlog, 3, "the relay's own records are no messages");
+        let g = h.open("g");
+        h.notices.clear();
+        h.put(g, &["4"]);
+        assert_eq!(refusals(&h), [RefusalCode::Quota]);
+        let Some(Notice::PutRefused { refusal, .. }) = h.notices.first() else { panic!() };
+        assert!(refusal.message.contains("holds 3 messages of its quota of 3"), "{}", refusal.message);
+        let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
+        h.crash(&snapshot);
+    }
 }
