@@ -90,11 +90,13 @@ pub const CLIENT_READ_BYTES_MIN: usize = 8 * 1024;
 /// for the next write, so that acks and pings never stand behind more.
 pub const CLIENT_WRITE_BYTES: usize = 1024 * 1024;
 
-/// Runs of one publisher on their way to the relay before smaller ones wait to
-/// be filled further: one is being synced, the others are there for the next sync.
-pub const CLIENT_RUNS_AHEAD: usize = 4;
+/// Puts in a row of one task before the connection's task gets the thread.
+pub const CLIENT_TURN_PUTS: usize = 1024;
 
-/// Milliseconds that a run waits to be filled further, at the most.
+/// Bytes of one publisher that are worth being sent while others are on their way.
+pub const CLIENT_BATCH_BYTES: usize = 512 * 1024;
+
+/// Milliseconds that messages wait for others to go with them, at the most.
 pub const CLIENT_HOLD_MS: u64 = 2;
 
 /// Messages that a publisher may have without an answer, unless told otherwise.

@@ -86,8 +86,10 @@ impl Client {
     }
 
     /// Takes one message; waits for it, at most so long if a time is given.
-    /// `None` for the name: from a queue. It must be acked by the caller; the
-    /// client stays attached to the subscription until it is closed.
+    /// `None` for the name: from a queue. A subscription that does not exist is
+    /// made, and begins with the next message. What is given must be acked by
+    /// the caller; the client stays attached to the subscription until it is
+    /// closed, or the last of [`crate::limits::CLIENT_KEPT_MAX`] others was used.
     ///
     /// # Errors
     /// When the relay refuses or does not answer in time.

@@ -21,8 +21,14 @@
 //! Lost with the connection, and how it is told:
 //! - a request without an answer: [`ClientError::Closed`]; it may have been done;
 //! - a put without an answer: nothing is lost, it is sent again;
-//! - a delivery that was not acked: comes again, with a higher attempt;
-//! - an ack that was not sent: kept and sent on the next connection.
+//! - a delivery that was not acked: comes again, with a higher attempt (that
+//!   of a relay that was started again begins at 1);
+//! - an ack that was not sent, or sent and perhaps not on the relay's disk:
+//!   sent on the next connection before anything is delivered there. Nacks and
+//!   notes of progress were about a delivery that is gone, and go with it.
+//!
+//! Every future here may be dropped before it is ready, as `select!` and
+//! timeouts do; each function says what becomes of its work then.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), treecast::client::ClientError> {
@@ -49,6 +55,7 @@ mod kept;
 mod message;
 mod options;
 mod outbox;
+mod pace;
 mod publisher;
 mod publishing;
 mod random;

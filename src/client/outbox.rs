@@ -11,13 +11,11 @@
 //! so the relay can drop what it has already. Plain data: the lock around it is
 //! held for one message or one run, never across a wait.
 //!
-//! Batching has no timer. The first run goes at once; while some are on their
-//! way, later messages gather in the open run, which goes when it is full, when
-//! an answer comes, or, as the last resort, after [`limits::CLIENT_HOLD_MS`].
+//! When runs go is decided by [`Pace`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
@@ -25,14 +23,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::{ClientError, is_passing};
 use super::failures::{Failures, PutFailure};
 use super::message::MessageStream;
+use super::pace::{Load, Pace};
 use super::ticket::{PutTicket, RunAnswer, RunCell};
 use crate::id::{ProducerId, ProducerSequence};
 use crate::limits;
 use crate::wire::body::Refusal;
 use crate::wire::frame::{AckLevel, PUT_HEAD_BYTES, PutDone, PutHead};
 use crate::wire::run::Record;
-
-const HOLD: Duration = Duration::from_millis(limits::CLIENT_HOLD_MS);
 
 /// What a publisher sends, and how much at a time.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +61,7 @@ pub(super) enum Taken {
     Run { handle: u32, first: u64, head: PutHead, records: Bytes },
     /// Nothing, until something is put or the group is opened.
     Nothing,
-    /// A run that waits to be filled further, until then at the most.
+    /// Messages that wait for others to go with them, until then at the most.
     Held(Instant),
     /// A run that is more than the session may have without an answer.
     NoRoom,
@@ -75,8 +72,8 @@ pub(super) enum Taken {
 enum Wake {
     /// For any message: the writer knows of nothing to send.
     Any,
-    /// When a run has become full: the writer holds the open one.
-    Sealed,
+    /// When so many have gathered that they go: the writer holds those that are there.
+    Worth,
     /// Never: the writer is about to look.
     No,
 }
@@ -86,7 +83,6 @@ enum Wake {
 struct Open {
     body: BytesMut,
     count: u32,
-    begun: Option<Instant>,
     cell: Option<Arc<RunCell>>,
     tickets: u32,
 }
@@ -121,10 +117,9 @@ pub(super) struct Outbox {
     runs: VecDeque<OutRun>,
     /// Where the runs begin that this session has not sent.
     unsent: usize,
-    /// Sent in this session and not answered.
-    in_flight: usize,
-    messages: usize,
-    bytes: usize,
+    pace: Pace,
+    /// Messages without an answer.
+    all: Load,
     /// Bytes of the last full run: what the next one makes room for.
     usual_bytes: usize,
     wake: Wake,
@@ -136,6 +131,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(options: OutboxOptions) -> Self {
+        let window = Load { messages: options.window_messages, bytes: options.window_bytes };
         Self {
             options,
             handle: None,
@@ -145,9 +141,8 @@ impl Outbox {
             open: Open::default(),
             runs: VecDeque::new(),
             unsent: 0,
-            in_flight: 0,
-            messages: 0,
-            bytes: 0,
+            pace: Pace::new(window, options.level == AckLevel::Accepted),
+            all: Load::default(),
             usual_bytes: 0,
             wake: Wake::Any,
             failures: Failures::default(),
@@ -182,16 +177,18 @@ impl Outbox {
     pub(super) fn push(&mut self, record: &Record<'_>, wants_ticket: bool) -> Result<Pushed, Full> {
         let extras = record.subject.map_or(0, |s| 2 + s.len()) + record.headers.len();
         let bytes = record.payload.len() + extras + 17;
-        let is_full = self.messages >= self.options.window_messages
-            || self.bytes.saturating_add(bytes) > self.options.window_bytes;
-        if is_full && self.messages > 0 {
+        let is_full = self.all.messages >= self.options.window_messages
+            || self.all.bytes.saturating_add(bytes) > self.options.window_bytes;
+        if is_full && self.all.messages > 0 {
             return Err(Full);
         }
         if self.open.count > 0 && self.open.body.len() + bytes > self.options.run_bytes {
             self.seal();
         }
+        if self.pace.is_first() {
+            self.pace.begin(Instant::now());
+        }
         if self.open.count == 0 {
-            self.open.begun = Some(Instant::now());
             self.open.body.reserve(self.usual_bytes.max(bytes));
         }
         let before = self.open.body.len();
@@ -201,8 +198,7 @@ impl Outbox {
             PutTicket::new(Arc::clone(self.open.cell.get_or_insert_default()), self.open.count)
         });
         self.open.count += 1;
-        self.messages += 1;
-        self.bytes += self.open.body.len() - before;
+        self.all.add(1, self.open.body.len() - before);
         let sequence = ProducerSequence(self.next);
         self.next += 1;
         if self.open.count >= limits::RUN_RECORDS_MAX || self.open.body.len() >= self.options.run_bytes {
@@ -215,7 +211,7 @@ impl Outbox {
     pub(super) fn wants_wake(&mut self) -> bool {
         let wants = match self.wake {
             Wake::Any => self.handle.is_some(),
-            Wake::Sealed => self.unsent < self.runs.len(),
+            Wake::Worth => self.handle.is_some() && self.pace.is_worth(self.all),
             Wake::No => false,
         };
         if wants {
@@ -263,7 +259,7 @@ impl Outbox {
     pub(super) fn on_lost(&mut self) {
         self.handle = None;
         self.unsent = 0;
-        self.in_flight = 0;
+        self.pace.on_lost();
         self.wake = Wake::Any;
         for run in &mut self.runs {
             run.is_sent = false;
@@ -276,13 +272,14 @@ impl Outbox {
         while self.runs.get(self.unsent).is_some_and(|run| run.is_answered) {
             self.unsent += 1;
         }
+        if self.unsent >= self.runs.len() && self.open.count == 0 {
+            return self.nothing();
+        }
+        if let Some(until) = self.pace.held_until(now, self.all) {
+            self.wake = Wake::Worth;
+            return Taken::Held(until);
+        }
         if self.unsent >= self.runs.len() {
-            let Some(begun) = self.open.begun else { return self.nothing() };
-            let is_busy = self.in_flight >= limits::CLIENT_RUNS_AHEAD;
-            if is_busy && self.options.level == AckLevel::Accepted && now < begun + HOLD {
-                self.wake = Wake::Sealed;
-                return Taken::Held(begun + HOLD);
-            }
             self.seal();
         }
         let lowest_unanswered = ProducerSequence(self.lowest_unanswered());
@@ -293,7 +290,7 @@ impl Outbox {
         let first_tried = *run.first_tried.get_or_insert(now);
         run.is_sent = true;
         self.unsent += 1;
-        self.in_flight += 1;
+        self.pace.on_sent(run.count as usize, run.records.len());
         let age = now.saturating_duration_since(first_tried);
         let head = PutHead {
             put,
@@ -308,6 +305,7 @@ impl Outbox {
     }
 
     fn nothing(&mut self) -> Taken {
+        self.pace.end();
         self.wake = Wake::Any;
         Taken::Nothing
     }
@@ -337,11 +335,11 @@ impl Outbox {
         let Some(run) = self.runs.get_mut(place).filter(|run| !run.is_answered) else { return };
         let result = result(run);
         run.is_answered = true;
+        let (messages, bytes) = (run.count as usize, run.records.len());
         if std::mem::take(&mut run.is_sent) {
-            self.in_flight -= 1;
+            self.pace.on_answer(messages, bytes);
         }
-        self.messages -= run.count as usize;
-        self.bytes -= run.records.len();
+        self.all.remove(messages, bytes);
         run.records = Bytes::new();
         if let (Err(error), false) = (&result, run.is_ticketed) {
             self.failures.add(PutFailure {
@@ -383,6 +381,6 @@ impl Outbox {
 
     /// Whether the publisher is gone and nothing waits for an answer.
     pub(super) fn is_done(&self) -> bool {
-        self.is_closing && self.messages == 0
+        self.is_closing && self.all.messages == 0
     }
 }

@@ -129,7 +129,7 @@ impl Publisher {
             } else if pushed.is_none() {
                 return Ok(last);
             } else {
-                tokio::task::coop::consume_budget().await;
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -141,10 +141,9 @@ impl Publisher {
         payloads: &mut impl Iterator<Item = T>,
         waiting: &mut Option<T>,
     ) -> Result<Option<ProducerSequence>, ClientError> {
-        const TURN: usize = 256;
         let mut outbox = self.shared.lock();
         let mut last = Ok(None);
-        for payload in payloads.take(TURN) {
+        for payload in payloads.take(self.shared.turn) {
             match push_payload(&mut outbox, payload.as_ref()) {
                 Ok(Some(pushed)) => last = Ok(Some(pushed.sequence)),
                 Ok(None) => {
@@ -181,8 +180,9 @@ impl Publisher {
     }
 
     async fn when_free(&self, mut push: impl FnMut(&mut Outbox) -> TryPush) -> Result<Pushed, ClientError> {
-        // A task that only puts would keep its thread from the connection's task for ever.
-        tokio::task::coop::consume_budget().await;
+        if self.shared.is_turn_over() {
+            tokio::task::yield_now().await;
+        }
         if let Some(pushed) = self.push_now(&mut push)? {
             return Ok(pushed);
         }

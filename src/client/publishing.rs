@@ -1,6 +1,6 @@
 //! What a publisher and the connection share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -24,6 +24,10 @@ pub(super) struct PublisherShared {
     pub(super) group: GroupName,
     pub(super) producer: ProducerId,
     outbox: Mutex<Outbox>,
+    /// Puts after which a task lets the connection's task have the thread: half
+    /// of the window, so that one half is on its way while the other fills.
+    pub(super) turn: usize,
+    puts: AtomicUsize,
     /// The lowest sequence without an answer.
     unanswered: AtomicU64,
     /// Notified when answers have come, the group was opened, or all is over.
@@ -43,8 +47,24 @@ impl PublisherShared {
             window_bytes: options.window_bytes,
             run_bytes: options.run_bytes.clamp(1, limits::RUN_BYTES_MAX),
         });
+        let turn = (options.window_messages / 2).clamp(1, limits::CLIENT_TURN_PUTS);
         let unanswered = AtomicU64::new(first);
-        Self { member, group, producer, outbox: outbox.into(), unanswered, changed: Notify::new() }
+        Self {
+            member,
+            group,
+            producer,
+            outbox: outbox.into(),
+            turn,
+            puts: AtomicUsize::new(0),
+            unanswered,
+            changed: Notify::new(),
+        }
+    }
+
+    /// Counts a put; true when others should have the thread before it.
+    pub(super) fn is_turn_over(&self) -> bool {
+        let puts = self.puts.fetch_add(1, Ordering::Relaxed);
+        puts > 0 && puts.is_multiple_of(self.turn)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Outbox> {

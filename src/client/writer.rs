@@ -107,7 +107,9 @@ impl Waiting {
 
     fn hold(&mut self, publisher: Arc<PublisherShared>, until: Instant) {
         self.held_at = Some(self.held_at.map_or(until, |at| at.min(until)));
-        self.held.push(publisher);
+        if !self.held.iter().any(|held| Arc::ptr_eq(held, &publisher)) {
+            self.held.push(publisher);
+        }
     }
 
     fn next(&self) -> Option<Instant> {
