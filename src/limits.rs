@@ -90,7 +90,7 @@ pub const CLIENT_READ_BYTES_MIN: usize = 8 * 1024;
 /// for the next write, so that acks and pings never stand behind more.
 pub const CLIENT_WRITE_BYTES: usize = 1024 * 1024;
 
-/// Puts in a row of one task before the connection's task gets the thread.
+/// Puts of one bulk that are taken before the connection's task gets the thread.
 pub const CLIENT_TURN_PUTS: usize = 1024;
 
 /// Bytes of one publisher that are worth being sent while others are on their way.

@@ -65,6 +65,7 @@ impl Message {
     }
 
     /// Gives the message to `take` as a record, after its bounds were checked.
+    #[inline]
     pub(super) fn with_record<T>(
         &self,
         payload_bytes_max: u64,
@@ -73,27 +74,36 @@ impl Message {
         check("payload", self.payload.len(), payload_bytes_max)?;
         let subject_bytes = self.subject.as_ref().map_or(0, String::len);
         check("subject", subject_bytes, limits::SUBJECT_BYTES_MAX as u64)?;
-        let mut headers = BytesMut::new();
-        if !self.headers.is_empty() {
-            let bytes = self.headers.iter().map(|(key, value)| 6 + key.len() + value.len()).sum();
-            check("headers", bytes, limits::HEADERS_BYTES_MAX as u64)?;
-            headers.reserve(bytes);
-            for (key, value) in &self.headers {
-                Record::encode_header(&mut headers, key, value);
-            }
-        }
         let ttl_ms = self.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         let subject = self.subject.as_deref();
-        Ok(take(Record { ttl_ms, subject, headers: &headers, payload: &self.payload }))
+        let record = Record { ttl_ms, subject, headers: &[], payload: &self.payload };
+        if self.headers.is_empty() {
+            return Ok(take(record));
+        }
+        let headers = self.encoded_headers()?;
+        Ok(take(Record { headers: &headers, ..record }))
+    }
+
+    fn encoded_headers(&self) -> Result<BytesMut, ClientError> {
+        let bytes = self.headers.iter().map(|(key, value)| 6 + key.len() + value.len()).sum();
+        check("headers", bytes, limits::HEADERS_BYTES_MAX as u64)?;
+        let mut headers = BytesMut::with_capacity(bytes);
+        for (key, value) in &self.headers {
+            Record::encode_header(&mut headers, key, value);
+        }
+        Ok(headers)
     }
 }
 
+#[inline]
 pub(super) fn check(what: &str, found: usize, max: u64) -> Result<(), ClientError> {
-    if found as u64 <= max {
-        return Ok(());
-    }
+    if found as u64 <= max { Ok(()) } else { Err(too_large(what, found, max)) }
+}
+
+#[cold]
+fn too_large(what: &str, found: usize, max: u64) -> ClientError {
     let message = format!("the {what} of the message has {found} bytes; at most {max} are allowed");
-    Err(Refusal::new(RefusalCode::TooLarge, message).into())
+    Refusal::new(RefusalCode::TooLarge, message).into()
 }
 
 impl<T: Into<Bytes>> From<T> for Message {

@@ -43,17 +43,6 @@ pub(super) struct OutboxOptions {
     pub(super) run_bytes: usize,
 }
 
-/// Why a message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full;
-
-/// A message that was taken.
-#[derive(Debug)]
-pub(super) struct Pushed {
-    pub(super) sequence: ProducerSequence,
-    pub(super) ticket: Option<PutTicket>,
-}
-
 /// What the writer gets.
 #[derive(Debug)]
 pub(super) enum Taken {
@@ -173,14 +162,20 @@ impl Outbox {
         self.runs.front().map_or(self.next - u64::from(self.open.count), |run| run.first)
     }
 
-    /// Takes a message, with a ticket for its answer if one is wanted.
-    pub(super) fn push(&mut self, record: &Record<'_>, wants_ticket: bool) -> Result<Pushed, Full> {
+    /// Takes a message, and gives its sequence, and a ticket for its answer where one is
+    /// wanted. `None`: the window is full.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        record: &Record<'_>,
+        ticket: Option<&mut Option<PutTicket>>,
+    ) -> Option<ProducerSequence> {
         let extras = record.subject.map_or(0, |s| 2 + s.len()) + record.headers.len();
         let bytes = record.payload.len() + extras + 17;
         let is_full = self.all.messages >= self.options.window_messages
             || self.all.bytes.saturating_add(bytes) > self.options.window_bytes;
         if is_full && self.all.messages > 0 {
-            return Err(Full);
+            return None;
         }
         if self.open.count > 0 && self.open.body.len() + bytes > self.options.run_bytes {
             self.seal();
@@ -193,10 +188,11 @@ impl Outbox {
         }
         let before = self.open.body.len();
         record.encode(&mut self.open.body);
-        let ticket = wants_ticket.then(|| {
+        if let Some(ticket) = ticket {
             self.open.tickets += 1;
-            PutTicket::new(Arc::clone(self.open.cell.get_or_insert_default()), self.open.count)
-        });
+            let cell = Arc::clone(self.open.cell.get_or_insert_default());
+            *ticket = Some(PutTicket::new(cell, self.open.count));
+        }
         self.open.count += 1;
         self.all.add(1, self.open.body.len() - before);
         let sequence = ProducerSequence(self.next);
@@ -204,7 +200,7 @@ impl Outbox {
         if self.open.count >= limits::RUN_RECORDS_MAX || self.open.body.len() >= self.options.run_bytes {
             self.seal();
         }
-        Ok(Pushed { sequence, ticket })
+        Some(sequence)
     }
 
     /// Whether the writer must be told of what was put; says so once.

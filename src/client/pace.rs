@@ -1,10 +1,10 @@
 //! When a publisher's runs go: alone at once, under load many together.
 //!
 //! Every run that goes by itself costs the relay a commit and both sides a
-//! wake-up. While something is on its way there is time to gather: up to half
-//! of the window, so that one half is being synced while the other fills. What
-//! waits goes when there is enough of it, when nothing is on its way any more,
-//! or, as the last resort, after [`limits::CLIENT_HOLD_MS`].
+//! wake-up. While much is on its way there is time to gather: what waits goes
+//! when it is worth a commit of its own ([`limits::CLIENT_BATCH_BYTES`], or half
+//! of the window's bytes), when nothing is on its way any more, or, as the last
+//! resort, after [`limits::CLIENT_HOLD_MS`]. Much is half of the window.
 
 use std::time::{Duration, Instant};
 
@@ -72,8 +72,7 @@ impl Pace {
             || !self.holds
             || self.on_way.messages == 0
             || !all.is_half_of(self.window)
-            || unsent.is_half_of(self.window)
-            || unsent.bytes >= limits::CLIENT_BATCH_BYTES
+            || unsent.bytes >= limits::CLIENT_BATCH_BYTES.min(self.window.bytes / 2)
     }
 
     /// Until when what waits is held; `None`: all of it goes now.
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_goes_at_once_and_then_half_of_the_window_together() {
+    fn the_first_goes_at_once_and_then_half_of_the_windows_bytes_together() {
         let mut pace = Pace::new(load(100), true);
         let now = Instant::now();
         pace.begin(now);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::error::ClientError;
 use super::failures::PutFailure;
 use super::message::{Message, check};
-use super::outbox::{Outbox, Pushed};
+use super::outbox::Outbox;
 use super::publishing::PublisherShared;
 use super::shared::Lifeline;
 use super::ticket::PutTicket;
 use crate::id::{GroupName, ProducerId, ProducerSequence};
+use crate::limits;
 use crate::wire::run::Record;
 
 /// Puts messages into one group, in order, each of them once.
@@ -69,8 +70,12 @@ impl Publisher {
     /// When it is dropped before it is ready, the message was not put.
     pub async fn put(&self, message: impl Into<Message>) -> Result<PutTicket, ClientError> {
         let message = message.into();
-        let pushed = self.push_waiting(&message, true).await?;
-        Ok(pushed.ticket.expect("a ticket was asked for"))
+        let mut ticket = None;
+        let mut push = |outbox: &mut Outbox| push_message(outbox, &message, Some(&mut ticket));
+        if self.shared.is_turn_over(message.payload.len()) || self.push_now(&mut push)?.is_none() {
+            self.push_waiting(push).await?;
+        }
+        Ok(ticket.expect("a message that was taken has the ticket that was asked for"))
     }
 
     /// Puts a message without waiting; `None` when the window is full: then
@@ -79,7 +84,9 @@ impl Publisher {
     /// # Errors
     /// As [`Publisher::put`].
     pub fn try_put(&self, message: &Message) -> Result<Option<PutTicket>, ClientError> {
-        Ok(self.push(message, true)?.and_then(|pushed| pushed.ticket))
+        let mut ticket = None;
+        self.push_now(|outbox| push_message(outbox, message, Some(&mut ticket)))?;
+        Ok(ticket)
     }
 
     /// Puts a message without a ticket: the cheapest way. Gives its producer
@@ -93,7 +100,12 @@ impl Publisher {
     /// As [`Publisher::put`].
     pub async fn put_unacked(&self, message: impl Into<Message>) -> Result<ProducerSequence, ClientError> {
         let message = message.into();
-        Ok(self.push_waiting(&message, false).await?.sequence)
+        if !self.shared.is_turn_over(message.payload.len())
+            && let Some(sequence) = self.push_now(|outbox| push_message(outbox, &message, None))?
+        {
+            return Ok(sequence);
+        }
+        self.push_waiting(|outbox| push_message(outbox, &message, None)).await
     }
 
     /// As [`Publisher::put_unacked`], without waiting; `None` when the window
@@ -102,7 +114,7 @@ impl Publisher {
     /// # Errors
     /// As [`Publisher::put`].
     pub fn try_put_unacked(&self, message: &Message) -> Result<Option<ProducerSequence>, ClientError> {
-        Ok(self.push(message, false)?.map(|pushed| pushed.sequence))
+        self.push_now(|outbox| push_message(outbox, message, None))
     }
 
     /// Puts payloads without anything else, many for the cost of one call.
@@ -124,8 +136,7 @@ impl Publisher {
             let pushed = self.push_some(&mut payloads, &mut waiting)?;
             last = pushed.or(last);
             if let Some(payload) = waiting {
-                let pushed = self.when_free(|outbox| push_payload(outbox, payload.as_ref())).await?;
-                last = Some(pushed.sequence);
+                last = Some(self.when_free(|outbox| push_payload(outbox, payload.as_ref())).await?);
             } else if pushed.is_none() {
                 return Ok(last);
             } else {
@@ -143,9 +154,9 @@ impl Publisher {
     ) -> Result<Option<ProducerSequence>, ClientError> {
         let mut outbox = self.shared.lock();
         let mut last = Ok(None);
-        for payload in payloads.take(self.shared.turn) {
+        for payload in payloads.take(limits::CLIENT_TURN_PUTS) {
             match push_payload(&mut outbox, payload.as_ref()) {
-                Ok(Some(pushed)) => last = Ok(Some(pushed.sequence)),
+                Ok(Some(pushed)) => last = Ok(Some(pushed)),
                 Ok(None) => {
                     *waiting = Some(payload);
                     break;
@@ -162,14 +173,17 @@ impl Publisher {
         last
     }
 
-    fn push(&self, message: &Message, wants_ticket: bool) -> Result<Option<Pushed>, ClientError> {
-        self.push_now(|outbox| push_message(outbox, message, wants_ticket))
+    /// Lets the connection's task have the thread first: a task that only puts would keep it.
+    async fn push_waiting(
+        &self,
+        push: impl FnMut(&mut Outbox) -> TryPush,
+    ) -> Result<ProducerSequence, ClientError> {
+        self.shared.begin_turn();
+        tokio::task::yield_now().await;
+        self.when_free(push).await
     }
 
-    async fn push_waiting(&self, message: &Message, wants_ticket: bool) -> Result<Pushed, ClientError> {
-        self.when_free(|outbox| push_message(outbox, message, wants_ticket)).await
-    }
-
+    #[inline]
     fn push_now(&self, push: impl FnOnce(&mut Outbox) -> TryPush) -> TryPush {
         let mut outbox = self.shared.lock();
         let pushed = push(&mut outbox);
@@ -179,10 +193,10 @@ impl Publisher {
         pushed
     }
 
-    async fn when_free(&self, mut push: impl FnMut(&mut Outbox) -> TryPush) -> Result<Pushed, ClientError> {
-        if self.shared.is_turn_over() {
-            tokio::task::yield_now().await;
-        }
+    async fn when_free(
+        &self,
+        mut push: impl FnMut(&mut Outbox) -> TryPush,
+    ) -> Result<ProducerSequence, ClientError> {
         if let Some(pushed) = self.push_now(&mut push)? {
             return Ok(pushed);
         }
@@ -285,14 +299,16 @@ impl Drop for Publisher {
     }
 }
 
-type TryPush = Result<Option<Pushed>, ClientError>;
+/// `None`: the window is full.
+type TryPush = Result<Option<ProducerSequence>, ClientError>;
 
-fn push_message(outbox: &mut Outbox, message: &Message, wants_ticket: bool) -> TryPush {
+#[inline]
+fn push_message(outbox: &mut Outbox, message: &Message, ticket: Option<&mut Option<PutTicket>>) -> TryPush {
     if let Some(error) = outbox.error() {
         return Err(error.clone());
     }
     let max = outbox.message_bytes_max();
-    Ok(message.with_record(max, |record| outbox.push(&record, wants_ticket))?.ok())
+    message.with_record(max, |record| outbox.push(&record, ticket))
 }
 
 fn push_payload(outbox: &mut Outbox, payload: &[u8]) -> TryPush {
@@ -300,5 +316,5 @@ fn push_payload(outbox: &mut Outbox, payload: &[u8]) -> TryPush {
         return Err(error.clone());
     }
     check("payload", payload.len(), outbox.message_bytes_max())?;
-    Ok(outbox.push(&Record { payload, ..Record::default() }, false).ok())
+    Ok(outbox.push(&Record { payload, ..Record::default() }, None))
 }

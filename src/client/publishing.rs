@@ -24,10 +24,8 @@ pub(super) struct PublisherShared {
     pub(super) group: GroupName,
     pub(super) producer: ProducerId,
     outbox: Mutex<Outbox>,
-    /// Puts after which a task lets the connection's task have the thread: half
-    /// of the window, so that one half is on its way while the other fills.
-    pub(super) turn: usize,
-    puts: AtomicUsize,
+    /// Bytes that were put in this turn, and something for each message.
+    put: AtomicUsize,
     /// The lowest sequence without an answer.
     unanswered: AtomicU64,
     /// Notified when answers have come, the group was opened, or all is over.
@@ -47,24 +45,32 @@ impl PublisherShared {
             window_bytes: options.window_bytes,
             run_bytes: options.run_bytes.clamp(1, limits::RUN_BYTES_MAX),
         });
-        let turn = (options.window_messages / 2).clamp(1, limits::CLIENT_TURN_PUTS);
         let unanswered = AtomicU64::new(first);
         Self {
             member,
             group,
             producer,
             outbox: outbox.into(),
-            turn,
-            puts: AtomicUsize::new(0),
+            put: AtomicUsize::new(0),
             unanswered,
             changed: Notify::new(),
         }
     }
 
-    /// Counts a put; true when others should have the thread before it.
-    pub(super) fn is_turn_over(&self) -> bool {
-        let puts = self.puts.fetch_add(1, Ordering::Relaxed);
-        puts > 0 && puts.is_multiple_of(self.turn)
+    /// The task that puts lets others have the thread.
+    pub(super) fn begin_turn(&self) {
+        self.put.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts a put; true when the connection's task should have the thread
+    /// before it, since a batch is there to be sent.
+    pub(super) fn is_turn_over(&self, bytes: usize) -> bool {
+        const MESSAGE_WEIGHT: usize = 256;
+        let weight = bytes.saturating_add(MESSAGE_WEIGHT).min(limits::CLIENT_BATCH_BYTES);
+        // A count that two tasks lose to each other makes a turn longer, and nothing else.
+        let put = self.put.load(Ordering::Relaxed) + weight;
+        self.put.store(put, Ordering::Relaxed);
+        put > limits::CLIENT_BATCH_BYTES
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Outbox> {

@@ -64,6 +64,9 @@ pub(super) async fn write(session: &Session<'_>, mut socket: OwnedWriteHalf) -> 
             return say_goodbye(socket).await;
         }
         wait(session.shared.wake.notified(), waiting.next()).await;
+        // Those whom an answer or a delivery has woken speak first: what they put and ack goes
+        // together, and not a rest now and they behind it.
+        tokio::task::yield_now().await;
     }
 }
 
