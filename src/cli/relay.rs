@@ -18,6 +18,9 @@ use super::stop::Stop;
 /// What is logged unless TREECAST_LOG says otherwise.
 const LOG_DEFAULT: &str = "info";
 
+/// What a segment of the log may have: larger ones cost more at a start, smaller ones hold too little.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 32 << 20..=1 << 30;
+
 /// Arguments of `relay`.
 #[derive(Clone, Debug, Args)]
 #[command(
@@ -38,6 +41,12 @@ pub struct RelayArgs {
     /// Listen at an address that others can reach, though there are no keys yet
     #[arg(long)]
     pub insecure: bool,
+    /// The size of the files of the log [default: 128MiB]
+    #[arg(long, value_name = "SIZE", value_parser = super::values::bytes)]
+    pub segment_bytes: Option<u64>,
+    /// The disk space kept free, so that acks always fit [default: two such files]
+    #[arg(long, value_name = "SIZE", value_parser = super::values::bytes)]
+    pub reserve_bytes: Option<u64>,
     /// Stop when standard input ends: whoever started this relay is gone then
     #[arg(long, hide = true)]
     pub until_input_ends: bool,
@@ -63,7 +72,18 @@ pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> 
         Some(data) => data,
         None => data_default()?,
     };
-    let options = ServerOptions::new(args.name.clone(), data.clone(), args.listen);
+    let mut options = ServerOptions::new(args.name.clone(), data.clone(), args.listen);
+    if let Some(bytes) = args.segment_bytes {
+        if !SEGMENT_BYTES.contains(&bytes) {
+            return Err(Failure::Usage(format!("--segment-bytes is {bytes}; it must be 32MiB to 1GiB")));
+        }
+        options.log.segment_bytes = bytes;
+        options.log.reserve_bytes = 2 * bytes;
+        options.snapshot_bytes = bytes;
+    }
+    if let Some(bytes) = args.reserve_bytes {
+        options.log.reserve_bytes = bytes;
+    }
     let server = Server::start(options).await?;
     let address = server.address();
     if context.is_text() {
