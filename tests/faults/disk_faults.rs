@@ -1,0 +1,126 @@
+//! Faults of the disk: full, read-only, bounded by the system's limits.
+
+use std::time::{Duration, Instant};
+
+use treecast::wire::body::RefusalCode;
+
+use super::client::{Connection, Inbox, Put};
+use super::load::{Load, READ, Shape, check_kept, create_kept};
+use super::process::{PATIENCE, RelayProcess};
+use super::proxy::Proxy;
+use super::volume::{Volume, skip};
+
+/// Messages that fill a small disk soon.
+const LARGE: Shape = Shape { publishers: 2, bytes: 16 * 1024, pause: Duration::from_micros(500) };
+
+async fn loaded(volume: &Volume) -> (RelayProcess, Proxy, Load) {
+    let relay = volume.relay().start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let load = Load::start(&proxy.address, LARGE).await;
+    load.progress(100).await;
+    (relay, proxy, load)
+}
+
+/// Waits until puts are refused.
+async fn wait_refused(load: &Load) {
+    let begun = Instant::now();
+    let before = load.history.refused();
+    while load.history.refused() < before + 20 {
+        assert!(begun.elapsed() < PATIENCE, "no put is refused on a full disk");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A put is refused and says why; all else goes on.
+async fn check_refuses_and_serves(address: &str) {
+    let connection = Connection::open(address).await;
+    let mut publisher = connection.publisher(1000, 100).await;
+    let (_, put) = publisher.put().await.expect("a ticket").answer().await;
+    let Put::Refused(code, reason) = put else { panic!("a full disk takes a put: {put:?}") };
+    assert_eq!(code, RefusalCode::NoRoom, "{reason}");
+    assert!(reason.contains("full"), "{reason}");
+    let status = connection.status().await.expect("it answers");
+    assert!(status.accepting.is_err(), "{status:?}");
+    // A subscription is made, read and acked on the full disk.
+    let mut inbox = Inbox::open(address, "late").await.expect("a subscription is made");
+    for _ in 0..10 {
+        let (_, message) = inbox.next().await.expect("it is delivered");
+        message.ack();
+    }
+    inbox.sync().await.expect("acks are durable");
+    drop(inbox);
+    connection.remove("late").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_a_full_disk_refuses_puts_and_serves_the_rest_until_there_is_room() {
+    let volume = match Volume::tmpfs(256) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f20", &why),
+    };
+    let (mut relay, proxy, load) = loaded(&volume).await;
+    for round in 0..2 {
+        volume.fill(0);
+        wait_refused(&load).await;
+        check_refuses_and_serves(&relay.address).await;
+        if round == 1 {
+            // It can be killed and started while the disk is full.
+            relay.kill();
+            relay = volume.relay().start();
+            proxy.lead_to(&relay.address);
+            wait_refused(&load).await;
+            check_refuses_and_serves(&relay.address).await;
+        }
+        volume.empty();
+        load.progress(100).await;
+    }
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_a_backlog_that_fills_the_disk_makes_room_when_it_is_removed() {
+    let volume = match Volume::tmpfs(192) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f20", &why),
+    };
+    let (relay, _proxy, load) = loaded(&volume).await;
+    Connection::open(&relay.address).await.create("laggard").await;
+    wait_refused(&load).await;
+    check_refuses_and_serves(&relay.address).await;
+    let connection = Connection::open(&relay.address).await;
+    connection.remove("laggard").await;
+    connection.remove("kept").await;
+    load.progress(500).await;
+    load.finish().await;
+    relay.stop().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f19_a_disk_that_becomes_read_only_stops_the_relay_and_loses_nothing() {
+    let volume = match Volume::ext4(256) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f19", &why),
+    };
+    let (relay, proxy, load) = loaded(&volume).await;
+    let remounted = volume.run("echo u > /dev/null; mount -o remount,ro \"$1\"");
+    if !remounted.status.success() {
+        // A file system with files open for writing is not remounted: shut it down instead.
+        return skip("f19", String::from_utf8_lossy(&remounted.stderr).trim());
+    }
+    let ended = relay.wait_ended();
+    ended.expect_code(1).expect_said("the log failed");
+    assert!(volume.run("mount -o remount,rw \"$1\"").status.success());
+    let relay = volume.relay().start();
+    proxy.lead_to(&relay.address);
+    load.progress(100).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    let mut inbox = Inbox::open(&relay.address, READ).await.expect("it attaches");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(100), inbox.next()).await.is_err()
+            || history.answered() > 0
+    );
+}
