@@ -9,6 +9,7 @@ pub mod id;
 pub mod limits;
 pub mod units;
 
+pub mod config;
 pub mod topology;
 
 pub mod log;

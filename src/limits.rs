@@ -163,6 +163,14 @@ pub const TURN_FETCHES_MAX: usize = 1024;
 /// Parts of the relay's state that the driver takes into a snapshot in one turn.
 pub const TURN_SHARDS_MAX: u32 = 2;
 
+/// Seconds between two rounds in which the whole log is read and checked, and
+/// before the first one.
+pub const SCRUB_PAUSE_SECONDS: u64 = 3600;
+
+/// Bytes per second that such a round reads, unless the operator says
+/// otherwise: hardly any of a disk's time, and 350 GB in a day.
+pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 * 1024 * 1024;
+
 /// Threads that read from the log's files.
 pub const READER_THREADS: usize = 2;
 

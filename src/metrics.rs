@@ -49,6 +49,7 @@ metrics! {
     APPENDED = Counter "treecast_appended_entries_total" in Count: "entries handed to the log";
     COMMITS = Counter "treecast_commits_total" in Count: "times that the log reported more to be durable";
     LOG_DAMAGED = Counter "treecast_log_damaged_ranges_total" in Count: "ranges that were found damaged on disk";
+    LOG_SCRUBS = Counter "treecast_log_scrubs_total" in Count: "rounds in which all sealed segments were read and checked";
     TAIL_READS = Counter "treecast_tail_reads_total" in Count: "reads that the log answered from memory";
     COLD_READS = Counter "treecast_cold_reads_total" in Count: "reads that went to the log's files";
     SNAPSHOTS = Counter "treecast_snapshots_total" in Count: "snapshots of the relay's state, by outcome";
@@ -233,6 +234,11 @@ pub fn accept_failed(reason: &'static str) {
 /// A range was found damaged on disk.
 pub fn log_damaged() {
     ::metrics::counter!(LOG_DAMAGED).increment(1);
+}
+
+/// All sealed segments were read and checked.
+pub fn log_scrubbed() {
+    ::metrics::counter!(LOG_SCRUBS).increment(1);
 }
 
 /// A snapshot was written, or not.

@@ -198,7 +198,10 @@ impl UnitError {
             Self::UnknownUnit { likely: Some(likely), .. } => {
                 Some(format!("did you mean the unit \"{likely}\"?"))
             }
-            Self::MissingPerSecond { text } => Some(format!("did you mean {:?}?", format!("{text}/s"))),
+            Self::MissingPerSecond { text } => {
+                let better = format!("{text}/s");
+                parse_rate(&better).is_ok().then(|| format!("did you mean {better:?}?"))
+            }
             Self::Fraction { .. } => {
                 Some("for 1.5h write \"1h30m\", for 1.5GiB write \"1536MiB\"".to_owned())
             }

@@ -220,3 +220,54 @@ fn a_relay_stops_on_a_signal_and_its_log_is_whole() {
     let checked = relay.json(&["log", "check", data.to_str().expect("text")]);
     assert_eq!((&checked["clean"], &checked["damaged"]), (&Value::Bool(true), &Value::Bool(false)));
 }
+
+#[test]
+fn up_starts_the_relays_of_a_file_and_stops_them() {
+    let directory = tempfile::tempdir().expect("a directory for a test");
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let file = directory.path().join("one.toml");
+    let text = format!(
+        "version = 1\n[relay.north]\naddress = \"127.0.0.1:{port}\"\ndata = \"north\"\n\
+         [group.g]\nttl = \"5m\"\n[queue.jobs]\nhome = \"north\"\n"
+    );
+    std::fs::write(&file, text).expect("written");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["up", "--output", "json"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("asked for")).read_line(&mut line).expect("a line");
+    let said: Value = serde_json::from_str(&line).expect("one object");
+    let address = said["address"].as_str().expect("an address").to_owned();
+    let relay = said["process"].as_u64().expect("a process");
+    let shown = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["group", "list", "--output", "json", "--relay", &address])
+        .output()
+        .expect("it runs");
+    let shown = String::from_utf8(shown.stdout).expect("text");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(!std::path::Path::new(&format!("/proc/{relay}")).exists(), "the relay is still there");
+    assert!(shown.contains("\"ttl_ms\":300000") && shown.contains("\"kind\":\"queue\""), "{shown}");
+}
+
+#[test]
+fn a_topology_file_with_faults_is_a_bad_file() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "version = 1\n[relay.a]\nadress = \"127.0.0.1:7411\"\n").expect("written");
+    for verb in [&["topology", "check"][..], &["up"], &["relay", "--topology"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(verb)
+            .arg(file.path())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{verb:?} said {said}");
+        assert!(said.contains("address"), "{verb:?} said {said}");
+    }
+}

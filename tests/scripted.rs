@@ -7,6 +7,7 @@ mod scripted {
     pub(crate) mod remote;
 }
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
@@ -82,6 +83,85 @@ async fn what_was_answered_is_there_after_a_restart() {
     }
     assert_eq!(count, 100);
     server.stop().await;
+}
+
+/// Does something to the bytes of the segment that holds `payload`, given where it stands.
+fn tamper(data: &Path, payload: &[u8], change: impl FnOnce(&mut [u8], usize)) {
+    for entry in std::fs::read_dir(data).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(mut bytes) = std::fs::read(&path) else { continue };
+        if let Some(at) = bytes.windows(payload.len()).position(|part| part == payload) {
+            change(&mut bytes, at);
+            std::fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("no file holds the payload");
+}
+
+/// Puts three messages, each in a commit of its own, and starts again after
+/// something happened to the second. Gives what is delivered, the gaps and the warnings.
+async fn after_damage_to_the_second(
+    is_crash: bool,
+    change: impl FnOnce(&mut [u8], usize),
+) -> (Vec<u8>, usize, Vec<String>) {
+    let mut server = TestServer::start().await;
+    let mut remote = server.connect().await;
+    attach(&mut remote, "g").await;
+    let handle = open_group(&mut remote, "g").await;
+    for (put, letter) in (1..).zip(b"ABC") {
+        remote.send(&put_frame(handle, put, &records(&[&[*letter; 700]]))).await;
+        remote.expect_puts_done(1).await;
+    }
+    drop(remote);
+    let happen = |data: &Path| tamper(data, &[b'B'; 700], change);
+    server = if is_crash { server.crash_then(happen).await } else { server.restart_after(happen).await };
+    let mut remote = server.connect().await;
+    let subscription = attach(&mut remote, "g").await;
+    remote.send_credit(Credit { handle: subscription, total: 1000 }).await;
+    let mut letters = Vec::new();
+    while letters.len() < 2 {
+        let deliver = remote.expect(FrameKind::Deliver).await;
+        letters.push(*DeliverHead::decode(deliver.body).unwrap().1.last().unwrap());
+    }
+    let warnings = match remote.request(Request::Status).await {
+        Ok(Reply::Status(status)) => status.warnings,
+        other => panic!("{other:?}"),
+    };
+    let notice = remote.expect(FrameKind::Notice).await;
+    let mut gaps = 0;
+    let mut notice = Some(notice);
+    while let Some(found) = notice.take() {
+        match body::decode(&found.body).unwrap() {
+            Notice::Gap { .. } => gaps += 1,
+            Notice::Stream { .. } | Notice::PutRefused { .. } | Notice::Detached { .. } => {
+                notice = Some(remote.expect(FrameKind::Notice).await)
+            }
+        }
+    }
+    server.stop().await;
+    (letters, gaps, warnings)
+}
+
+#[tokio::test]
+async fn f24_a_message_damaged_on_disk_is_a_gap_and_never_served() {
+    for is_crash in [false, true] {
+        let flip = |bytes: &mut [u8], at: usize| bytes[at + 300] ^= 1;
+        let (letters, gaps, warnings) = after_damage_to_the_second(is_crash, flip).await;
+        assert_eq!((letters.as_slice(), gaps), (&b"AC"[..], 1));
+        assert!(warnings.iter().any(|w| w.contains("1 range of messages is damaged")), "{warnings:?}");
+    }
+}
+
+#[tokio::test]
+async fn f25_a_lost_block_in_the_middle_is_a_gap_and_the_relay_starts() {
+    let wipe = |bytes: &mut [u8], at: usize| {
+        let from = bytes[..at].iter().rposition(|byte| *byte == b'A').unwrap() / 512 * 512 + 512;
+        bytes[from..at + 700].fill(0);
+    };
+    let (letters, gaps, warnings) = after_damage_to_the_second(true, wipe).await;
+    assert_eq!((letters.as_slice(), gaps), (&b"AC"[..], 1));
+    assert!(warnings.iter().any(|w| w.contains("the log has lost 1 entries")), "{warnings:?}");
 }
 
 #[tokio::test]

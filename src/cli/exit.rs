@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::client::ClientError;
 use crate::log::LogError;
 use crate::server::{ServerError, StartError};
+use crate::topology::Faults;
 use crate::wire::body::{Refusal, RefusalCode};
 
 /// What the process ends with. The numbers are those of `sysexits.h` where it
@@ -59,6 +60,14 @@ pub enum Failure {
     /// The time given on the command line is over.
     #[error("the deadline passed: {0}")]
     Deadline(&'static str),
+    /// What the operator wrote cannot be used.
+    #[error("what was written cannot be used: {} faults", faults.error_count())]
+    Config {
+        /// All that is wrong.
+        faults: Faults,
+        /// Whether there was a file; else it was on the command line alone.
+        in_file: bool,
+    },
     /// A relay did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -110,8 +119,8 @@ impl Failure {
             | Self::Machine { .. }
             | Self::Check(_) => Exit::Failed,
             Self::Nothing | Self::Missing(_) => Exit::NothingThere,
-            Self::Usage(_) => Exit::Usage,
-            Self::File { .. } | Self::Input(_) => Exit::BadFile,
+            Self::Usage(_) | Self::Config { in_file: false, .. } => Exit::Usage,
+            Self::File { .. } | Self::Input(_) | Self::Config { in_file: true, .. } => Exit::BadFile,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Failed,
         }
@@ -133,6 +142,7 @@ impl Failure {
             ),
             Self::Client(ClientError::Refused(Refusal { code, .. })) => advice_on_refusal(*code),
             Self::Client(_)
+            | Self::Config { .. }
             | Self::Start(_)
             | Self::Server(_)
             | Self::Nothing

@@ -1,6 +1,7 @@
 //! `treecast log`: looks into a data directory, without changing it.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use super::exit::Failure;
 use super::human;
 use super::out::Context;
 use super::table::{Side, Table};
+use super::values;
 
 /// What to do with a data directory.
 #[derive(Debug, Subcommand)]
@@ -24,6 +26,12 @@ pub enum LogCommand {
     #[command(after_help = "Only reads, also while a relay uses the directory.\n\
         The exit code is 1 when something is damaged, 65 when there is no log.")]
     Check(DirArgs),
+    /// Read all of a log slowly, beside other work, and check every hash
+    #[command(
+        after_help = "Only reads, also while a relay uses the directory; a running relay does the same\n\
+        once an hour by itself. The exit code is 1 when something is damaged, 65 when there is no log."
+    )]
+    Scrub(ScrubArgs),
     /// Write the entries of a log, in order: what they are, not what messages say
     #[command(after_help = "Only reads, also while a relay uses the directory.")]
     Dump(DumpArgs),
@@ -34,6 +42,17 @@ pub enum LogCommand {
 pub struct DirArgs {
     /// The data directory of a relay
     pub dir: PathBuf,
+}
+
+/// Arguments of `log scrub`.
+#[derive(Debug, Args)]
+pub struct ScrubArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub dir: DirArgs,
+    /// How much is read in a second at the most
+    #[arg(long, value_name = "RATE", default_value = "16MiB/s", value_parser = rate)]
+    pub rate: u64,
 }
 
 /// Arguments of `log dump`.
@@ -56,7 +75,8 @@ pub struct DumpArgs {
 /// When the directory cannot be read, or something in it is damaged.
 pub fn run(command: LogCommand, context: &mut Context) -> Result<(), Failure> {
     match command {
-        LogCommand::Check(args) => check(&args.dir, context),
+        LogCommand::Check(args) => check(&args.dir, &mut |_| {}, context),
+        LogCommand::Scrub(args) => scrub(&args, context),
         LogCommand::Dump(args) => dump(&args, context),
     }
 }
@@ -76,9 +96,29 @@ fn unreadable(error: LogError) -> Failure {
     Failure::Input(error.to_string())
 }
 
-fn check(dir: &Path, context: &mut Context) -> Result<(), Failure> {
+fn rate(text: &str) -> Result<u64, String> {
+    match values::rate(text)? {
+        0 => Err("it is 0, must be 1B/s or more".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
+fn scrub(args: &ScrubArgs, context: &mut Context) -> Result<(), Failure> {
+    let (begun, mut bytes) = (Instant::now(), 0);
+    let mut pace = |read: u64| {
+        bytes += read;
+        let due = Duration::from_secs_f64(bytes as f64 / args.rate as f64);
+        let ahead = due.saturating_sub(begun.elapsed());
+        if ahead >= Duration::from_millis(10) {
+            std::thread::sleep(ahead);
+        }
+    };
+    check(&args.dir.dir, &mut pace, context)
+}
+
+fn check(dir: &Path, pace: &mut dyn FnMut(u64), context: &mut Context) -> Result<(), Failure> {
     let storage = open(dir, context)?;
-    let report = inspect::check(&storage).map_err(unreadable)?;
+    let report = inspect::scrub(&storage, pace).map_err(unreadable)?;
     if context.is_text() {
         check_text(&report, context)?;
     } else {

@@ -18,6 +18,7 @@ pub mod table;
 pub mod values;
 
 pub mod group;
+mod groups;
 pub mod logs;
 pub mod message;
 pub mod pages;
@@ -28,6 +29,8 @@ pub mod relay;
 pub mod status;
 pub mod stop;
 pub mod subscription;
+pub mod topology;
+pub mod up;
 
 pub mod bench;
 
@@ -103,6 +106,11 @@ pub struct Global {
 pub enum Command {
     /// Start one relay in this process
     Relay(relay::RelayArgs),
+    /// Start every relay of a topology file on this machine
+    Up(up::UpArgs),
+    /// Check topology files
+    #[command(subcommand)]
+    Topology(topology::TopologyCommand),
     /// Put a message into a group or queue
     #[command(visible_alias = "publish")]
     Put(put::PutArgs),
@@ -166,6 +174,8 @@ pub fn main() -> std::process::ExitCode {
 fn run(command: Command, context: &mut out::Context) -> Result<(), exit::Failure> {
     match command {
         Command::Relay(args) => block_on(relay::run(args, context)),
+        Command::Up(args) => block_on(up::run(args, context)),
+        Command::Topology(command) => topology::run(command, context),
         Command::Put(args) => block_on(put::run(args, context)),
         Command::Get(args) => block_on(receive::get(args, context)),
         Command::Poll(args) => block_on(receive::poll(args, context)),

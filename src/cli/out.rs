@@ -8,6 +8,8 @@ use std::io::{self, IsTerminal, Write};
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::Value;
 
+use crate::topology::{Colour, Faults};
+
 use super::exit::Failure;
 use super::{Global, Output};
 
@@ -178,8 +180,17 @@ impl Notes {
         let _ = writeln!(io::stderr(), "{word} {text}");
     }
 
+    /// Faults of what an operator wrote, each in its place.
+    pub fn faults(self, faults: &Faults) {
+        let colour = if self.colour { Colour::On } else { Colour::Off };
+        let _ = write!(io::stderr(), "{}", faults.render(colour));
+    }
+
     /// Why the verb failed, and what can be done.
     pub fn error(self, failure: &Failure) {
+        if let Failure::Config { faults, .. } = failure {
+            return self.faults(faults);
+        }
         let word = paint(self.colour, AnsiColor::Red.on_default().bold(), "error:");
         let _ = writeln!(io::stderr(), "{word} {failure}");
         if let Some(advice) = failure.advice() {

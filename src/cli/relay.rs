@@ -1,52 +1,57 @@
 //! `treecast relay`: one relay in this process.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::{Config, Environment, RelayConfig, TopologyText};
 use crate::id::RelayId;
 use crate::server::{Server, ServerOptions};
 
 use super::exit::Failure;
 use super::out::Context;
 use super::stop::Stop;
+use super::{groups, topology};
 
 /// What is logged unless TREECAST_LOG says otherwise.
 const LOG_DEFAULT: &str = "info";
 
-/// What a segment of the log may have: larger ones cost more at a start, smaller ones hold too little.
-const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 32 << 20..=1 << 30;
-
 /// Arguments of `relay`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  treecast relay\n  treecast relay --data /var/lib/treecast --listen 127.0.0.1:7411\n\n\
+    after_help = "Examples:\n  treecast relay\n  treecast relay --data /var/lib/treecast --listen 127.0.0.1:7411\n  \
+    treecast relay --topology network.toml --name north\n\n\
     Says where it listens, and runs until Ctrl-C. What it logs goes to standard error;\n\
     TREECAST_LOG sets how much, like `debug` or `treecast::server=debug` [default: info]."
 )]
 pub struct RelayArgs {
-    /// Where messages are kept; made when missing [default: ~/.local/state/treecast]
+    /// Where messages are kept; made when missing [default: ~/.local/state/treecast/NAME]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Where to listen; port 0: the system chooses one
-    #[arg(long, value_name = "ADDR", default_value = super::RELAY_DEFAULT)]
-    pub listen: SocketAddr,
-    /// The relay's name
-    #[arg(long, value_name = "NAME", default_value = "local")]
-    pub name: RelayId,
+    /// Where to listen; port 0: the system chooses one [default: as in the file, else 127.0.0.1:7411]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// The topology file that the relay is part of; without one it is alone
+    #[arg(long, value_name = "FILE")]
+    pub topology: Option<PathBuf>,
+    /// Which relay of the file it is [default: the only one; without a file: local]
+    #[arg(long)]
+    pub name: Option<String>,
     /// Listen at an address that others can reach, though there are no keys yet
     #[arg(long)]
     pub insecure: bool,
     /// The size of the files of the log [default: 128MiB]
-    #[arg(long, value_name = "SIZE", value_parser = super::values::bytes)]
-    pub segment_bytes: Option<u64>,
+    #[arg(long, value_name = "SIZE")]
+    pub segment_bytes: Option<String>,
     /// The disk space kept free, so that acks always fit [default: two such files]
-    #[arg(long, value_name = "SIZE", value_parser = super::values::bytes)]
-    pub reserve_bytes: Option<u64>,
+    #[arg(long, value_name = "SIZE")]
+    pub reserve_bytes: Option<String>,
+    /// How much of the log is read per second to find damage early; 0B/s: nothing
+    #[arg(long, value_name = "RATE", default_value = "4MiB/s", value_parser = super::values::rate)]
+    pub scrub_rate: u64,
     /// Stop when standard input ends: whoever started this relay is gone then
     #[arg(long, hide = true)]
     pub until_input_ends: bool,
@@ -57,47 +62,24 @@ pub struct RelayArgs {
 /// # Errors
 /// When it cannot start, or ends by itself.
 pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
-    let insecure = !args.listen.ip().is_loopback();
-    if insecure && !args.insecure {
-        return Err(Failure::Usage(format!(
-            "{} can be reached from other machines, and there are no keys yet: anybody could read and put; \
-             listen at a loopback address, or say --insecure",
-            args.listen
-        )));
-    }
+    let config = configure(&args, context)?;
+    let mut options = options(&config).await?;
+    options.scrub_bytes_per_second = args.scrub_rate;
     start_logging(context);
     let mut stop = Stop::new()?;
     let input_ended = args.until_input_ends.then(watch_input);
-    let data = match args.data {
-        Some(data) => data,
-        None => data_default()?,
-    };
-    let mut options = ServerOptions::new(args.name.clone(), data.clone(), args.listen);
-    if let Some(bytes) = args.segment_bytes {
-        if !SEGMENT_BYTES.contains(&bytes) {
-            return Err(Failure::Usage(format!("--segment-bytes is {bytes}; it must be 32MiB to 1GiB")));
-        }
-        options.log.segment_bytes = bytes;
-        options.log.reserve_bytes = 2 * bytes;
-        options.snapshot_bytes = bytes;
-    }
-    if let Some(bytes) = args.reserve_bytes {
-        options.log.reserve_bytes = bytes;
-    }
+    let (name, data) = (options.relay.clone(), options.data.clone());
     let server = Server::start(options).await?;
     let address = server.address();
+    groups::apply(&config, address).await?;
     if context.is_text() {
-        context.out.line(format_args!(
-            "relay {} listens at {address}, data in {}",
-            args.name,
-            data.display()
-        ))?;
+        context.out.line(format_args!("relay {name} listens at {address}, data in {}", data.display()))?;
     } else {
-        context.out.json(&json!({ "relay": args.name, "address": address.to_string(), "data": data }))?;
+        context.out.json(&json!({ "relay": name, "address": address.to_string(), "data": data }))?;
     }
     context.out.flush()?;
-    if insecure {
-        context.notes.warning(format_args!("--insecure: anybody who reaches {address} can read and put"));
+    if config.is_exposed {
+        context.notes.warning(format_args!("anybody who reaches {address} can read and put"));
     }
     let ended = tokio::select! {
         ended = server.wait() => ended,
@@ -105,6 +87,43 @@ pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> 
         () = ended(input_ended) => server.stop().await,
     };
     Ok(ended?)
+}
+
+/// Everything is checked before anything is opened or bound.
+fn configure(args: &RelayArgs, context: &Context) -> Result<Config, Failure> {
+    let given = RelayConfig {
+        name: args.name.clone(),
+        topology: args.topology.as_deref().map(read).transpose()?,
+        listen: args.listen.clone(),
+        data: args.data.clone(),
+        insecure: args.insecure,
+        segment_bytes: args.segment_bytes.clone(),
+        reserve_bytes: args.reserve_bytes.clone(),
+    };
+    let in_file = args.topology.is_some();
+    let config =
+        given.check(&Environment::from_process()).map_err(|faults| Failure::Config { faults, in_file })?;
+    context.notes.faults(&config.warnings);
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<TopologyText, Failure> {
+    Ok(TopologyText { path: path.to_owned(), text: topology::read(path)? })
+}
+
+async fn options(config: &Config) -> Result<ServerOptions, Failure> {
+    let relay = config.name.parse::<RelayId>().map_err(|error| Failure::Usage(error.to_string()))?;
+    let listen = config.listen.to_string();
+    let failure = |source| Failure::Machine { what: "look up the address to listen at", source };
+    let mut found = tokio::net::lookup_host(&listen).await.map_err(failure)?;
+    let none = || failure(std::io::Error::new(std::io::ErrorKind::AddrNotAvailable, listen.clone()));
+    let mut options = ServerOptions::new(relay, config.data_dir.clone(), found.next().ok_or_else(none)?);
+    if config.is_exposed {
+        options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
+    }
+    options.log.segment_bytes = config.log.segment_bytes;
+    options.log.reserve_bytes = config.log.reserve_bytes;
+    Ok(options)
 }
 
 /// The relay ends well, unless the user asks a second time.
@@ -116,16 +135,6 @@ async fn stop_well(
         ended = server.stop() => Ok(ended),
         () = stop.asked() => Err(Failure::Check("stopped at once, as asked; the next start recovers".to_owned())),
     }
-}
-
-/// Under the user's state directory, as the XDG rules say.
-fn data_default() -> Result<PathBuf, Failure> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
-    let state = state.ok_or_else(|| {
-        Failure::Usage("there is no home directory to keep data in; name one with --data".to_owned())
-    })?;
-    Ok(state.join("treecast"))
 }
 
 /// A thread that waits for the end of standard input.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::id::WallTime;
 use crate::limits;
+use crate::units::{UnitError, parse_rate};
 
 /// A duration in milliseconds, written like `30s` or `2h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,13 @@ pub fn millis(text: &str) -> Result<Millis, String> {
 /// Says what is wrong with it.
 pub fn bytes(text: &str) -> Result<u64, String> {
     crate::units::parse_size(text).map_err(|e| e.to_string())
+}
+
+/// Bytes per second.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let advice =
+        |error: UnitError| error.suggestion().map_or_else(|| error.to_string(), |s| format!("{error}; {s}"));
+    parse_rate(text).map_err(advice)
 }
 
 /// Reads a list of durations, `1s,5s,30s`.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Advice, AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -130,7 +131,7 @@ impl Storage for DiskStorage {
     fn lock(&self, holder: &str) -> io::Result<Box<dyn Send + Sync>> {
         self.check_writable()?;
         let file = self.open_file(LOCK_FILE, OFlags::CREATE | OFlags::RDWR)?;
-        retry(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive))?;
+        lock_exclusive(&file)?;
         retry(|| rustix::fs::ftruncate(&file, 0))?;
         let file = DiskFile { file, writable: true };
         file.write_at(&[io::IoSlice::new(holder.as_bytes())], 0)?;
@@ -139,6 +140,11 @@ impl Storage for DiskStorage {
 
     fn holder(&self) -> Option<String> {
         let file = DiskFile { file: self.open_file(LOCK_FILE, OFlags::RDONLY).ok()?, writable: false };
+        let shared = FlockOperation::NonBlockingLockShared;
+        if retry(|| rustix::fs::flock(&file.file, shared)).is_ok() {
+            // Whoever wrote into the file is gone. Closing it gives the lock up.
+            return None;
+        }
         let length = usize::try_from(file.len().ok()?).ok()?.min(1024);
         let mut text = vec![0; length];
         file.read_at(&mut text, 0).ok()?;
@@ -149,6 +155,20 @@ impl Storage for DiskStorage {
         let stat = retry(|| rustix::fs::fstatvfs(&self.directory))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+}
+
+/// Somebody who only looks who holds the lock has it for a moment: that is waited for.
+fn lock_exclusive(file: &OwnedFd) -> io::Result<()> {
+    const ATTEMPTS: u32 = 10;
+    const PAUSE: Duration = Duration::from_millis(10);
+    let attempt = || retry(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive));
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+            result => return Ok(result?),
+        }
+    }
+    Ok(attempt()?)
 }
 
 /// One open file. Closing it gives up the lock that it may hold.
@@ -249,6 +269,7 @@ mod tests {
         assert_eq!(two.lock("relay 43").err().unwrap().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(two.holder().as_deref(), Some("relay 42"));
         drop(held);
+        assert_eq!(two.holder(), None, "nobody holds it, whatever is written there");
         two.lock("relay 43").unwrap();
     }
 

@@ -77,7 +77,7 @@ impl DiskLog {
         let log = Self { shared, threads: Mutex::default(), _lock: lock };
         if !stepped {
             log.spawn("log-commit", |shared| {
-                shared.counters.has_priority.store(raise_priority(), Ordering::Relaxed);
+                shared.counters.lacks_priority.store(!raise_priority(), Ordering::Relaxed);
                 committer::run(shared);
             })?;
             log.spawn("log-keep", keeper::run)?;
@@ -180,7 +180,7 @@ impl Log for DiskLog {
             free_bytes: self.shared.storage.free_bytes().unwrap_or(0) + spare_bytes,
             segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
             spare_segments: u32::try_from(spares).unwrap_or(u32::MAX),
-            has_priority: self.shared.counters.has_priority.load(Ordering::Relaxed),
+            has_priority: !self.shared.counters.lacks_priority.load(Ordering::Relaxed),
             commits: self.shared.counters.commits.load(Ordering::Relaxed),
             committed_bytes: self.shared.counters.committed_bytes.load(Ordering::Relaxed),
         }

@@ -15,6 +15,7 @@ use super::snapshot;
 use super::storage::{Storage, StorageFile};
 use super::{EntryNumber, LogError, LogEvent, Replayed, file_error};
 use crate::id::{Epoch, GroupNumber, Index, Lsn};
+use crate::wire::run::RUN_HEADER_BYTES;
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default)]
@@ -66,8 +67,22 @@ pub struct SegmentReport {
 /// # Errors
 /// When there is no log, or the storage refuses. Damage is in the report.
 pub fn check(storage: &dyn Storage) -> Result<Report, LogError> {
+    scrub(storage, &mut |_| {})
+}
+
+/// Does what [`check`] does, slowly: `pace` is called with the bytes read since
+/// the call before and may sleep. Blocks.
+///
+/// # Errors
+/// As [`check`].
+pub fn scrub(storage: &dyn Storage, pace: &mut dyn FnMut(u64)) -> Result<Report, LogError> {
     let mut report = Report::default();
-    walk(storage, &mut report, &mut |_, _| {})?;
+    walk(storage, &mut report, &mut |_, entry| {
+        pace(match entry {
+            Replayed::Run { header, .. } => RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes),
+            Replayed::State(bytes) => bytes.len() as u64,
+        });
+    })?;
     Ok(report)
 }
 

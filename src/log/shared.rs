@@ -60,7 +60,8 @@ impl Mark {
 pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) committed_bytes: AtomicU64,
-    pub(crate) has_priority: AtomicBool,
+    /// Whether the committing thread asked to run before others in vain.
+    pub(crate) lacks_priority: AtomicBool,
     /// Bytes that the segment being filled can still take.
     pub(crate) active_free: AtomicU64,
 }

@@ -58,7 +58,7 @@ pub trait Storage: Send + Sync + 'static {
     /// [`io::ErrorKind::WouldBlock`] when another process holds it.
     fn lock(&self, holder: &str) -> io::Result<Box<dyn Send + Sync>>;
 
-    /// Who took the lock last, as they wrote it.
+    /// Who holds the lock now, as they wrote it.
     fn holder(&self) -> Option<String>;
 
     /// Bytes that the file system still has for us.

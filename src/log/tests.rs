@@ -11,6 +11,7 @@ use super::*;
 mod faults;
 mod model;
 mod powercut;
+mod scrub;
 mod threads;
 
 use memory::MemoryStorage;

@@ -138,7 +138,7 @@ impl Relay {
             boot: self.options.epoch.counter,
             uptime_ms: now.time.0 / 1_000_000,
             accepting,
-            warnings: Vec::new(),
+            warnings: self.options.warnings.clone(),
             groups: self.groups.len() as u64,
             subscriptions: self.names.len() as u64,
             sessions: self.sessions.len() as u64,

@@ -31,6 +31,15 @@ impl Cursor {
         self.floor
     }
 
+    /// The index after the last one that is done.
+    pub(super) fn end(&self) -> Index {
+        let bits = self.words.iter().rposition(|word| *word != 0).map(|at| {
+            let word = self.words[at];
+            (self.first_word() + at as u64 + 1) * WORD_BITS - u64::from(word.leading_zeros())
+        });
+        self.floor.max(Index(bits.unwrap_or(0)))
+    }
+
     /// How many at or above the floor are done.
     pub(super) fn above(&self) -> u64 {
         u64::from(self.above)

@@ -33,6 +33,7 @@ mod put;
 mod receivers;
 mod requests;
 mod restore;
+mod salvage;
 mod saved;
 mod select;
 mod session;
@@ -81,6 +82,8 @@ pub struct RelayOptions {
     pub epoch: Epoch,
     /// The version of the program, for its status.
     pub version: String,
+    /// Things the operator should know, for its status.
+    pub warnings: Vec<String>,
 }
 
 /// One relay, without sockets, files, threads and clock.
@@ -163,6 +166,12 @@ impl Relay {
         }
         self.run_timers(now);
         self.pump(now);
+    }
+
+    /// What the operator should know, as its status says it.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.options.warnings
     }
 
     /// The next thing the shell is to do.

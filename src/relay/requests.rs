@@ -339,22 +339,13 @@ pub(super) fn check_spec(spec: &SubscriptionSpec) -> Result<(), Refusal> {
 
 fn check_settings(name: &GroupName, settings: &GroupSettings) -> Result<(), Refusal> {
     let invalid = |message| Err(Refusal::new(RefusalCode::Invalid, message));
-    if settings.max_deliver == Some(0) {
-        return invalid("max_deliver is 0; it must be 1 or more, or be left out".to_owned());
+    if let Some(fault) = settings.check(name.as_str()).first() {
+        return invalid(fault.to_string());
     }
-    if settings.max_message_bytes.is_some_and(|max| max > limits::MESSAGE_BYTES_MAX) {
-        return invalid(format!(
-            "max_message_bytes is over {}, the most there can be",
-            limits::MESSAGE_BYTES_MAX
-        ));
-    }
-    if let Some(dead_letter) = &settings.dead_letter {
-        if let Err(error) = GroupName::new(dead_letter) {
-            return invalid(format!("dead_letter: {error}"));
-        }
-        if dead_letter == name.as_str() {
-            return invalid(format!("group `{name}` cannot be its own dead-letter group"));
-        }
+    if let Some(dead_letter) = &settings.dead_letter
+        && let Err(error) = GroupName::new(dead_letter)
+    {
+        return invalid(format!("dead_letter: {error}"));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::group::{Group, GroupBooks};
 use super::input::Now;
 use super::journal::Journal;
 use super::requests::subscription_from;
+use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
 use super::stream::Stream;
@@ -26,6 +27,7 @@ use crate::wire::run::{RUN_HEADER_BYTES, RunHeader};
 pub struct Restore {
     relay: Relay,
     through: Vec<EntryNumber>,
+    salvage: Option<Salvage>,
 }
 
 impl Restore {
@@ -63,29 +65,48 @@ impl Restore {
             *place = *number;
             relay.load_shard(bytes)?;
         }
-        Ok(Self { relay, through })
+        Ok(Self { relay, through, salvage: None })
+    }
+
+    /// The log has lost `entries` that were durable: what the rest of it says
+    /// about them is believed, instead of being a contradiction. Call it before
+    /// the replay. Without it, an entry that does not fit is an error.
+    pub fn tolerate_loss(&mut self, entries: u64) {
+        if entries > 0 {
+            self.salvage = Some(Salvage::new(entries, &self.relay));
+        }
     }
 
     /// Takes in an entry of the log, in order. What the snapshot includes already is passed over.
     ///
     /// # Errors
-    /// When the entry contradicts what came before it.
+    /// When the entry contradicts what came before it, and nothing was lost.
     pub fn replay(&mut self, number: EntryNumber, replayed: Replayed) -> Result<(), RestoreError> {
         let through = &self.through;
         let known = |group: GroupNumber| through.get(shard_of(group) as usize).is_some_and(|t| number <= *t);
         match replayed {
             Replayed::Run { group, stream, first_index, arrived, header, .. } => {
-                if known(group) || self.relay.groups.get(group).is_none() {
+                if known(group) {
                     return Ok(());
+                }
+                if let Some(salvage) = &mut self.salvage {
+                    salvage.make_room(&mut self.relay, (group, stream), first_index, &header);
                 }
                 self.relay.replay_run((group, stream), first_index, arrived, &header)
             }
             Replayed::State(bytes) => match State::decode(bytes)? {
                 State::Operation(operation) if known(operation.group()) => Ok(()),
-                State::Operation(operation) => self.relay.apply(*operation, true),
+                State::Operation(operation) => {
+                    if let Some(salvage) = &mut self.salvage {
+                        salvage.before(&mut self.relay, &operation);
+                    }
+                    self.relay.apply(*operation, true)
+                }
                 State::Cursors(cursors) => {
                     for cursor in cursors.into_iter().filter(|c| !known(c.group)) {
                         let key = SubscriptionKey { group: cursor.group, number: cursor.subscription };
+                        let counters = &mut self.relay.counters;
+                        counters.subscriptions = counters.subscriptions.max(key.number.0);
                         if let Some(subscription) = self.relay.groups.subscription(key) {
                             cursor.apply(subscription);
                         }
@@ -100,6 +121,9 @@ impl Restore {
     #[must_use]
     pub fn start(self, now: Now) -> Relay {
         let mut relay = self.relay;
+        if let Some(salvage) = self.salvage {
+            salvage.finish(&mut relay);
+        }
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
             group.durable = group.next;

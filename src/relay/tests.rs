@@ -6,3 +6,4 @@ mod harness;
 mod keep;
 mod put;
 mod restart;
+mod salvage;

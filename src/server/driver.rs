@@ -26,6 +26,7 @@ use super::clock::Clock;
 use super::fault::ServerError;
 use super::handle::PutPermit;
 use super::readers::{JobDone, Readers};
+use super::scrub::Scrubber;
 use super::signals::Signals;
 use crate::id::{GroupNumber, Index, SessionId};
 use crate::limits;
@@ -76,6 +77,7 @@ pub(crate) struct Parts {
     pub(crate) signals: Arc<Signals>,
     pub(crate) messages: mpsc::Receiver<Message>,
     pub(crate) readers: Readers,
+    pub(crate) scrubber: Scrubber,
     pub(crate) clock: Clock,
     /// The last entry in the log.
     pub(crate) last: EntryNumber,
@@ -98,6 +100,7 @@ pub(crate) struct Driver {
     signals: Arc<Signals>,
     messages: mpsc::Receiver<Message>,
     readers: Readers,
+    scrubber: Scrubber,
     clock: Clock,
     sessions: Table,
     snapshots: Snapshots,
@@ -121,6 +124,7 @@ impl Driver {
             signals: parts.signals,
             messages: parts.messages,
             readers: parts.readers,
+            scrubber: parts.scrubber,
             clock: parts.clock,
             sessions: Table::default(),
             snapshots: Snapshots::new(parts.snapshot_bytes),

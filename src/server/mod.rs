@@ -6,7 +6,7 @@
 //! | session | task, `native` | one per connection, reading |
 //! | link writer | task, [`crate::net::link_writer`] | one per connection |
 //! | driver | task, `driver` | one, owns the core |
-//! | log | threads of the log, and `readers` | one writes, a few read |
+//! | log | threads of the log, `readers` and `scrub` | one writes, a few read, one reads slowly |
 //!
 //! Bytes go session → driver → log → driver → link writer. Along the flow
 //! sends may wait; what runs against it (`signals`) is a latest value and a
@@ -24,6 +24,7 @@ pub mod handle;
 mod native;
 mod process;
 mod readers;
+mod scrub;
 mod signals;
 mod start;
 mod tasks;

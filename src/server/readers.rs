@@ -99,6 +99,10 @@ fn run(log: &dyn Log, job: Job) -> Option<JobDone> {
         }
         Job::Status { session, request, mut status } => {
             status.space = log.space();
+            if !status.space.has_priority {
+                let message = "the committing thread has no priority: on busy processors commits wait";
+                status.warnings.push(message.to_owned());
+            }
             status.resident_bytes = process::resident_bytes();
             status.cpu_us = process::cpu_us();
             Some(JobDone::Status { session, request, status })

@@ -24,6 +24,8 @@ pub(crate) struct Signals {
     durable: AtomicU64,
     room: AtomicU8,
     failed: OnceLock<LogError>,
+    /// Ranges that reading found damaged since the start.
+    damaged: AtomicU64,
     stop: AtomicBool,
     abandoned: Mutex<Vec<SessionId>>,
     commits: Commits,
@@ -38,6 +40,7 @@ impl Signals {
             durable: AtomicU64::new(0),
             room: AtomicU8::new(ROOM_UNCHANGED),
             failed: OnceLock::new(),
+            damaged: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             abandoned: Mutex::default(),
             commits: Commits::new(),
@@ -55,6 +58,7 @@ impl Signals {
             LogEvent::Room(false) => self.room.store(ROOM_NONE, Ordering::Release),
             LogEvent::Damaged { group, from, to } => {
                 metrics::log_damaged();
+                self.damaged.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%group, %from, %to, "a range is damaged on disk");
                 return;
             }
@@ -64,6 +68,11 @@ impl Signals {
             }
         }
         self.wake.notify_one();
+    }
+
+    /// Ranges that reading found damaged since the start.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// The last entry that is durable.

@@ -12,13 +12,14 @@ use super::driver::{Driver, Parts};
 use super::fault::Faults;
 use super::handle::{Identity, Sessions};
 use super::readers::Readers;
+use super::scrub::Scrubber;
 use super::signals::Signals;
 use crate::id::RelayId;
 use crate::limits;
 use crate::log::disk::DiskStorage;
 use crate::log::storage::Storage;
 use crate::log::{
-    EntryNumber, Log, LogError, LogOptions, OnEvent, Opened, Recovery, Replayed, system_random,
+    DiskLog, EntryNumber, Log, LogError, LogOptions, OnEvent, Opened, Recovery, Replayed, system_random,
 };
 use crate::net::listener::Listener;
 use crate::net::socket::SocketOptions;
@@ -40,6 +41,11 @@ pub struct ServerOptions {
     /// Bytes appended between two snapshots of the relay's state; one segment
     /// of the log by default. More make a start slower and running cheaper.
     pub snapshot_bytes: u64,
+    /// Bytes per second at which the log is read and checked in the background;
+    /// 0: never. See [`limits::SCRUB_BYTES_PER_SECOND_DEFAULT`].
+    pub scrub_bytes_per_second: u64,
+    /// What the operator should know about how it was set up; its status says it.
+    pub warnings: Vec<String>,
 }
 
 impl ServerOptions {
@@ -53,6 +59,8 @@ impl ServerOptions {
             log: LogOptions::default(),
             socket: SocketOptions::default(),
             snapshot_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            scrub_bytes_per_second: limits::SCRUB_BYTES_PER_SECOND_DEFAULT,
+            warnings: Vec::new(),
         }
     }
 }
@@ -113,6 +121,9 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
     let address = listener.address().map_err(bind)?;
     let (sender, messages) = mpsc::channel(limits::DRIVER_MESSAGES_MAX);
     let faults = Arc::new(Faults::default());
+    let scrubber =
+        Scrubber::start(&log, options.scrub_bytes_per_second, &faults).map_err(StartError::Thread)?;
+    let log: Arc<dyn Log> = log;
     let readers = Readers::start(&log, &sender, &faults).map_err(StartError::Thread)?;
     let sessions = Sessions::new(identity, sender, Arc::clone(&signals));
     let driver = Driver::new(Parts {
@@ -121,6 +132,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         signals: Arc::clone(&signals),
         messages,
         readers,
+        scrubber,
         clock,
         last,
         snapshot_bytes: options.snapshot_bytes,
@@ -130,7 +142,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
 
 struct Restored {
     relay: Relay,
-    log: Arc<dyn Log>,
+    log: Arc<DiskLog>,
     identity: Identity,
     last: EntryNumber,
 }
@@ -147,8 +159,10 @@ fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Res
         relay: options.relay.clone(),
         epoch: opened.epoch,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        warnings: warnings(options, &opened),
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
+    restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());
     let mut fault = None;
     recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
         if fault.is_none() {
@@ -162,8 +176,27 @@ fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Res
         let signals = Arc::clone(signals);
         Box::new(move |event| signals.log_event(event))
     };
-    let log: Arc<dyn Log> = Arc::new(recovery.start(on_event)?);
-    Ok(Restored { relay: restore.start(clock.now()), log, identity, last: opened.last })
+    let log = Arc::new(recovery.start(on_event)?);
+    let relay = restore.start(clock.now());
+    for warning in relay.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Restored { relay, log, identity, last: opened.last })
+}
+
+/// What the operator should know from the start on.
+fn warnings(options: &ServerOptions, opened: &Opened) -> Vec<String> {
+    let mut warnings = options.warnings.clone();
+    warnings.extend(damage_warning(opened.damaged.len() as u64));
+    warnings.extend(opened.notes.iter().map(|note| format!("in the data directory: {note}")));
+    warnings
+}
+
+/// What to say of so many ranges that are damaged.
+pub(super) fn damage_warning(ranges: u64) -> Option<String> {
+    let what = if ranges == 1 { "range of messages is" } else { "ranges of messages are" };
+    let message = format!("{ranges} {what} damaged on disk; subscriptions that are owed them get a GAP");
+    (ranges > 0).then_some(message)
 }
 
 fn report(opened: &Opened) {
@@ -172,6 +205,9 @@ fn report(opened: &Opened) {
     }
     for (group, from, to) in &opened.damaged {
         tracing::error!(%group, %from, %to, "a range is damaged on disk");
+    }
+    for (from, to) in &opened.lost {
+        tracing::error!(%from, %to, "entries of the log are lost");
     }
     tracing::info!(epoch = ?opened.epoch, clean = opened.clean, last = %opened.last, "the log is open");
 }

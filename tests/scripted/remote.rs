@@ -1,7 +1,7 @@
 //! A remote that sends what it is told to, and a server for it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -35,10 +35,34 @@ impl TestServer {
     }
 
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| {}).await
+    }
+
+    /// Stops, lets something happen to the data directory, and starts again.
+    pub(crate) async fn restart_after(self, happen: impl FnOnce(&Path)) -> Self {
         let Self { server, directory } = self;
         server.stop().await.unwrap();
         drop(server);
+        happen(&directory.path().join("data"));
         Self { server: start(directory.path().join("data")).await, directory }
+    }
+
+    /// Goes on from a copy of the files as they are now, as after a kill, and
+    /// after something happened to the copy.
+    pub(crate) async fn crash_then(self, happen: impl FnOnce(&Path)) -> Self {
+        let Self { server, directory } = self;
+        let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
+        std::fs::create_dir(&copy).unwrap();
+        for entry in std::fs::read_dir(&data).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+        }
+        server.stop().await.unwrap();
+        drop(server);
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::rename(&copy, &data).unwrap();
+        happen(&data);
+        Self { server: start(data).await, directory }
     }
 
     pub(crate) async fn connect_raw(&self) -> Remote {

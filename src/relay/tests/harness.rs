@@ -1,12 +1,12 @@
 //! A relay with a log in memory that syncs when the test says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 
 use super::super::*;
 use crate::id::{Epoch, GroupName, Index, ProducerId, ProducerSequence, SessionId, StorageId, WallTime};
-use crate::log::{Entry, EntryNumber, Piece, Replayed, RunEntry, Snapshot};
+use crate::log::{Entry, EntryNumber, MissingCause, Piece, Replayed, Snapshot};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Answer, Books, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec};
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, DeliverHead, PutDone, PutHead};
@@ -28,6 +28,8 @@ pub(super) struct Harness {
     pub(super) now: Now,
     pub(super) log: Vec<Entry>,
     pub(super) durable: usize,
+    /// Entries that damage took away: places in `log`.
+    pub(super) lost: BTreeSet<usize>,
     pub(super) auto_sync: bool,
     pub(super) got: Vec<Got>,
     pub(super) heads: Vec<DeliverHead>,
@@ -46,6 +48,7 @@ fn options(boot: u64) -> RelayOptions {
         relay: RelayId::new("r").unwrap(),
         epoch: Epoch { counter: boot, storage: StorageId([1; 16]), nonce: boot },
         version: "test".to_owned(),
+        warnings: Vec::new(),
     }
 }
 
@@ -75,6 +78,7 @@ impl Harness {
             now,
             log: Vec::new(),
             durable: 0,
+            lost: BTreeSet::new(),
             auto_sync: true,
             got: Vec::new(),
             heads: Vec::new(),
@@ -156,13 +160,21 @@ impl Harness {
     }
 
     fn read(&self, group: GroupNumber, from: Index) -> Vec<Piece> {
-        let wanted = |entry: &Entry| match entry {
-            Entry::Run(run) if run.group == group && run.stored().end_index() > from => {
-                Some(Piece::Run(run.stored()))
+        let whole = (0..self.durable).filter(|place| !self.lost.contains(place));
+        let runs = whole.filter_map(|place| match &self.log[place] {
+            Entry::Run(run) if run.group == group && run.stored().end_index() > from => Some(run.stored()),
+            Entry::Run(_) | Entry::State(_) => None,
+        });
+        let (mut pieces, mut reached) = (Vec::new(), from);
+        for run in runs.take(2) {
+            if run.first_index > reached {
+                let cause = MissingCause::Damaged;
+                pieces.push(Piece::Missing { from: reached, to: run.first_index, cause });
             }
-            Entry::Run(RunEntry { .. }) | Entry::State(_) => None,
-        };
-        self.log[..self.durable].iter().filter_map(wanted).take(2).collect()
+            reached = run.end_index();
+            pieces.push(Piece::Run(run));
+        }
+        pieces
     }
 
     pub(super) fn request(&mut self, body: Request) -> Answer {
@@ -284,9 +296,12 @@ impl Harness {
         self.boot += 1;
         let last = EntryNumber(self.durable as u64);
         let mut restore = Restore::new(options(self.boot), last, snapshot).unwrap();
+        restore.tolerate_loss(self.lost.len() as u64);
         let begin = snapshot.shards.iter().map(|(n, _)| n.0).min().unwrap_or(0);
         for (i, entry) in self.log.iter().enumerate().skip(begin as usize) {
-            restore.replay(EntryNumber(i as u64 + 1), replayed(entry)).unwrap();
+            if !self.lost.contains(&i) {
+                restore.replay(EntryNumber(i as u64 + 1), replayed(entry)).unwrap();
+            }
         }
         self.now.time = Time(0);
         self.relay = restore.start(self.now);

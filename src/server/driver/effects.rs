@@ -79,6 +79,7 @@ impl Driver {
         match *answer {
             Ok(Reply::Status(mut status)) => {
                 status.uptime_ms = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+                status.warnings.extend(super::super::start::damage_warning(self.signals.damaged()));
                 self.readers.give(Job::Status { session, request, status });
             }
             answer => self.sessions.answer(session, request, Box::new(answer)),

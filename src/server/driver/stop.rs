@@ -64,7 +64,8 @@ impl Driver {
 
     /// Lets the threads go and stops the log.
     async fn end(mut self) -> Result<(), ServerError> {
-        let threads = self.readers.end();
+        let mut threads = self.readers.end();
+        threads.extend(self.scrubber.end());
         let log = self.log;
         // What a thread still wants to say is not of interest any more.
         drop(self.messages);

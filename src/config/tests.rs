@@ -1,0 +1,183 @@
+use std::fmt::Write as _;
+
+use super::*;
+
+fn environment() -> Environment {
+    Environment { state_home: None, home: Some(PathBuf::from("/home/ann")) }
+}
+
+fn check(config: &RelayConfig) -> Config {
+    config.check(&environment()).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Code, line and message of every fault.
+fn faults(config: &RelayConfig) -> String {
+    let faults = config.check(&environment()).unwrap_err();
+    let mut shown = String::new();
+    for row in faults.rows() {
+        let line = row.line.map_or_else(|| "-".to_owned(), |line| line.to_string());
+        writeln!(shown, "{} {line} {}", row.code, row.message).unwrap();
+    }
+    shown
+}
+
+fn with_topology(text: &str) -> RelayConfig {
+    let file = TopologyText { path: PathBuf::from("/etc/treecast/net.toml"), text: text.to_owned() };
+    RelayConfig { topology: Some(file), ..RelayConfig::default() }
+}
+
+const TWO: &str = r#"version = 1
+[relay.north]
+address = "127.0.0.1:7411"
+data = "north"
+segment_bytes = "64MiB"
+[relay."eu/south"]
+address = "192.0.2.1:7412"
+reserve_bytes = "1GiB"
+[[link]]
+between = ["north", "eu/south"]
+[group.big]
+max_message_size = "32MiB"
+"#;
+
+#[test]
+fn nothing_written_is_a_safe_relay_on_loopback() {
+    let config = check(&RelayConfig::default());
+    assert_eq!(config.name, "local");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7411");
+    assert_eq!(config.data_dir, PathBuf::from("/home/ann/.local/state/treecast/local"));
+    assert_eq!(config.log, LogConfig::default());
+    assert_eq!((config.log.segment_bytes, config.log.reserve_bytes), (128 << 20, 256 << 20));
+    assert!(!config.is_exposed);
+    assert_eq!(config.topology, Topology::alone("local", config.listen));
+}
+
+#[test]
+fn the_file_gives_what_no_flag_says() {
+    let config = check(&RelayConfig { name: Some("north".to_owned()), ..with_topology(TWO) });
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7411");
+    assert_eq!(config.data_dir, PathBuf::from("/etc/treecast/north"));
+    assert_eq!((config.log.segment_bytes, config.log.reserve_bytes), (64 << 20, 128 << 20));
+    assert_eq!(config.topology.relays().len(), 2);
+}
+
+#[test]
+fn a_flag_wins_over_the_file() {
+    let config = check(&RelayConfig {
+        name: Some("north".to_owned()),
+        listen: Some("[::1]:0".to_owned()),
+        data: Some(PathBuf::from("here")),
+        segment_bytes: Some("1GiB".to_owned()),
+        reserve_bytes: Some("2GiB".to_owned()),
+        ..with_topology(TWO)
+    });
+    assert_eq!(config.listen.to_string(), "[::1]:0");
+    assert_eq!(config.data_dir, PathBuf::from("here"));
+    assert_eq!((config.log.segment_bytes, config.log.reserve_bytes), (1 << 30, 2 << 30));
+}
+
+#[test]
+fn the_only_relay_of_a_topology_needs_no_name() {
+    let one = with_topology("version = 1\n[relay.one]\naddress = \"localhost:1\"\n");
+    assert_eq!(check(&one).name, "one");
+}
+
+/// R20: without keys, anything but loopback must be asked for.
+#[test]
+fn what_others_can_reach_must_be_asked_for() {
+    let south = RelayConfig { name: Some("eu/south".to_owned()), ..with_topology(TWO) };
+    let expected =
+        "C004 7 others can connect to \"192.0.2.1:7412\" and nothing protects it, must be loopback\n";
+    assert_eq!(faults(&south), expected);
+    assert!(check(&RelayConfig { insecure: true, ..south.clone() }).is_exposed);
+    let accepted = TWO.replace("version = 1\n", "version = 1\ninsecure = true\n");
+    let in_file = RelayConfig { name: south.name.clone(), ..with_topology(&accepted) };
+    assert!(check(&in_file).is_exposed);
+    let elsewhere = RelayConfig { listen: Some("0.0.0.0:7411".to_owned()), ..RelayConfig::default() };
+    assert!(faults(&elsewhere).starts_with("C004 - "));
+    let loopback = RelayConfig { listen: Some("127.0.0.1:1".to_owned()), insecure: true, ..south };
+    assert!(!check(&loopback).is_exposed);
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let config = RelayConfig {
+        name: Some("nroth".to_owned()),
+        listen: Some("7411".to_owned()),
+        data: Some(PathBuf::from("~/data")),
+        segment_bytes: Some("1MiB".to_owned()),
+        reserve_bytes: Some("much".to_owned()),
+        ..with_topology(TWO)
+    };
+    let expected = "\
+C002 - relay \"nroth\" is not in the topology
+C003 - address \"7411\" to listen on has no port, must be \"host:port\"
+C006 - data directory \"~/data\" begins with \"~\", which is not expanded, must be written out
+C007 - segment_bytes is 1MiB, must be 32MiB to 1GiB
+C007 - reserve_bytes is \"much\", must be a size: expected a whole number before \"much\"
+";
+    assert_eq!(faults(&config), expected);
+    let rows = config.check(&environment()).unwrap_err().rows();
+    assert_eq!(rows[0].suggestion.as_deref(), Some("did you mean \"north\"?"));
+}
+
+#[test]
+fn faults_of_flags_and_file_come_together() {
+    let broken = TWO.replace("data =", "dta =");
+    let config = RelayConfig { listen: Some("a b:1".to_owned()), ..with_topology(&broken) };
+    let shown = faults(&config);
+    assert!(shown.contains("C003 - ") && shown.contains("T002 4 "), "{shown}");
+    assert!(!shown.contains("C001"), "which relay it is cannot be judged: {shown}");
+}
+
+#[test]
+fn one_of_several_relays_must_be_named() {
+    assert_eq!(
+        faults(&with_topology(TWO)),
+        "C001 - the topology has 2 relays, must know which is this one\n"
+    );
+    let bad = RelayConfig { name: Some("$a".to_owned()), ..RelayConfig::default() };
+    assert_eq!(faults(&bad), "T007 - name \"$a\" of this relay begins with '$', which is reserved\n");
+}
+
+#[test]
+fn settings_of_the_file_are_judged_in_place() {
+    let small = TWO.replace("64MiB", "32MiB");
+    let config = RelayConfig { name: Some("north".to_owned()), ..with_topology(&small) };
+    let expected =
+        "C008 12 max_message_size of group \"big\" is 32MiB, must be at most 16MiB with segments of 32MiB\n";
+    assert_eq!(faults(&config), expected);
+    let odd = TWO.replace("\"64MiB\"", "5");
+    let config = RelayConfig { name: Some("north".to_owned()), ..with_topology(&odd) };
+    assert_eq!(faults(&config), "C007 5 segment_bytes is 5B, must be 32MiB to 1GiB\n");
+}
+
+#[test]
+fn the_state_directory_follows_the_environment() {
+    let both =
+        Environment { state_home: Some(PathBuf::from("/state")), home: Some(PathBuf::from("/home/ann")) };
+    let config = RelayConfig { name: Some("eu/south".to_owned()), ..RelayConfig::default() };
+    assert_eq!(config.check(&both).unwrap().data_dir, PathBuf::from("/state/treecast/eu%2Fsouth"));
+    let relative = Environment { state_home: Some(PathBuf::from("state")), ..both };
+    let expected = PathBuf::from("/home/ann/.local/state/treecast/eu%2Fsouth");
+    assert_eq!(config.check(&relative).unwrap().data_dir, expected);
+    let none = config.check(&Environment::default()).unwrap_err();
+    assert_eq!(none.rows()[0].code, "C005");
+}
+
+#[test]
+fn no_name_leads_out_of_the_state_directory() {
+    let cases = [
+        ("a", "a"),
+        ("..", "%2E."),
+        ("../../etc", "%2E.%2F..%2Fetc"),
+        ("a/b", "a%2Fb"),
+        ("a%2Fb", "a%252Fb"),
+        ("größe", "größe"),
+    ];
+    for (name, expected) in cases {
+        assert_eq!(dir_name(name), expected);
+    }
+    let long = RelayConfig { name: Some("/a".repeat(100)[1..].to_owned()), ..RelayConfig::default() };
+    assert!(faults(&long).starts_with("C006 - "));
+}

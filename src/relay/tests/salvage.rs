@@ -1,0 +1,126 @@
+//! Restarts from a log that has lost entries which were durable.
+
+use super::harness::Harness;
+use crate::log::{Entry, Snapshot};
+use crate::wire::body::{Reply, Request, Start, SubscriptionSpec};
+
+/// The place of the run that holds `payload`.
+fn run_with(h: &Harness, payload: &str) -> usize {
+    let holds = |entry: &Entry| match entry {
+        Entry::Run(run) => run.run.body.windows(payload.len()).any(|part| part == payload.as_bytes()),
+        Entry::State(_) => false,
+    };
+    h.log.iter().position(holds).expect("it was put")
+}
+
+fn warnings(h: &mut Harness) -> Vec<String> {
+    match h.request(Request::Status) {
+        Ok(Reply::Status(status)) => status.warnings,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn f25_a_hole_in_the_middle_is_a_gap_and_everything_behind_it_comes() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.attach("g", "s");
+    for payload in ["first", "second", "third"] {
+        h.put(g, &[payload]);
+    }
+    h.lost.insert(run_with(&h, "second"));
+    h.crash(&Snapshot::default());
+    assert_eq!(warnings(&mut h), ["the log has lost 1 entries to damage, with 1 messages or more"]);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["first", "third"]);
+    assert!(!h.notices.is_empty(), "the subscription is told");
+    assert_eq!(h.info("g", "s").out.lost, 1);
+    let g = h.open("g");
+    h.put(g, &["fourth"]);
+    assert_eq!(h.payloads(), ["fourth"]);
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn indexes_that_a_cursor_has_passed_are_never_given_again() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    h.put(g, &["kept"]);
+    h.put(g, &["acked"; 6]);
+    let end = h.got.last().unwrap().index + 1;
+    h.ack(s, 1, end);
+    h.pass_ms(2_000);
+    h.lost.insert(run_with(&h, "acked"));
+    h.crash(&Snapshot::default());
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    h.put(g, &["new"]);
+    assert_eq!(h.payloads(), ["new"], "without care it would stand where something acked stood");
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn messages_of_a_group_whose_beginning_is_lost_are_kept_under_a_new_name() {
+    let mut h = Harness::new();
+    h.open("other");
+    let g = h.open("g");
+    h.attach("g", "s");
+    let creation = h.log.len() - 2;
+    h.put(g, &["orphan"]);
+    h.lost.insert(creation);
+    h.crash(&Snapshot::default());
+    let spec = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
+    h.pass_ms(10_000);
+    h.subscribe("recovered/group-2", "finder", spec);
+    let finder = h.attach("recovered/group-2", "finder");
+    h.credit(finder, 10);
+    assert_eq!(h.payloads(), ["orphan"]);
+    // The number of the lost group is not given to another one.
+    let again = h.open("g");
+    h.put(again, &["mine"]);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), Vec::<String>::new(), "a subscription made after the put");
+    h.crash(&Snapshot::default());
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn a_stream_whose_beginning_is_lost_goes_on() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.attach("g", "s");
+    let before = h.log.len();
+    h.put(g, &["a"]);
+    h.put(g, &["b"]);
+    // The entry that opened the stream, and the record that begins it.
+    h.lost.extend([before, before + 1]);
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "b"]);
+    let g = h.open("g");
+    h.put(g, &["c"]);
+    assert_eq!(h.payloads(), ["c"]);
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+}
+
+#[test]
+fn without_a_known_loss_an_entry_that_does_not_fit_stops_the_start() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put(g, &["a"]);
+    h.put(g, &["b"]);
+    let place = run_with(&h, "a");
+    h.log.remove(place);
+    h.durable -= 1;
+    let restarted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| h.crash(&Snapshot::default())));
+    assert!(restarted.is_err());
+}

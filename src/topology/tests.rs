@@ -1,0 +1,201 @@
+use super::settings::{SubscriptionPolicy, TreeKind};
+use super::*;
+
+fn parse(text: &str) -> Checked {
+    Topology::parse("test.toml", text).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    let faults = match Topology::parse("test.toml", text) {
+        Ok(checked) => checked.warnings,
+        Err(faults) => faults,
+    };
+    faults.iter().map(|fault| fault.code().as_str()).collect()
+}
+
+/// A relay per name, on ports of their own, and a link per pair.
+fn network(relays: &[&str], links: &[[&str; 2]]) -> String {
+    let mut text = "version = 1\n".to_owned();
+    for (index, name) in relays.iter().enumerate() {
+        let (name, transit) = (name.trim_end_matches('!'), !name.ends_with('!'));
+        text.push_str(&format!(
+            "[relay.{name}]\naddress = \"127.0.0.1:{}\"\ntransit = {transit}\n",
+            7411 + index
+        ));
+    }
+    for [from, to] in links {
+        text.push_str(&format!("[[link]]\nbetween = [{from:?}, {to:?}]\n"));
+    }
+    text
+}
+
+const FULL: &str = r#"
+version = 1
+[relay.north]
+address = "north.example:7411"
+data = "data/north"
+transit = true
+max_children = 16
+key = "ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+segment_bytes = "64MiB"
+reserve_bytes = 268435456
+[relay.south]
+address = "127.0.0.1:7412"
+[[link]]
+between = ["south", "north"]
+cost = "rtt"
+rate = "100MB/s"
+hello = "250ms"
+[group."metrics/cpu"]
+max_age = "7d"
+max_bytes = "10GiB"
+max_count = 1_000
+history_age = "2h30m"
+history_bytes = "512KB"
+history_count = 0x10
+quota_bytes = 1048576
+quota_count = 2
+quota_policy = "refuse"
+subscription_quota_count = 3
+subscription_quota_bytes = "1MB"
+subscription_quota_policy = "drop-oldest"
+ttl = "1m"
+max_deliver = 5
+backoff = ["1s", "10s", "0s"]
+dead_letter = "dead"
+max_message_size = "64MiB"
+ack_wait = "5s"
+producer_idle_max = "1w"
+tree = "source"
+[queue.jobs]
+home = "north"
+ttl = "1h"
+"#;
+
+#[test]
+fn every_key_arrives() {
+    let checked = parse(FULL);
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings);
+    let topology = checked.topology;
+    let north = topology.relay("north").unwrap();
+    assert_eq!(north.address.to_string(), "north.example:7411");
+    assert_eq!((north.data.clone(), north.max_children), (Some(PathBuf::from("data/north")), Some(16)));
+    assert_eq!((north.segment_bytes, north.reserve_bytes), (Some(64 << 20), Some(256 << 20)));
+    assert!(north.key.is_some() && north.transit);
+    let link = &topology.links()[0];
+    assert_eq!(link.between, ["north", "south"]);
+    assert_eq!((link.cost, link.rate, link.hello.as_millis()), (Cost::Rtt, Some(100_000_000), 250));
+    let queue = topology.queue("jobs").unwrap();
+    assert_eq!((queue.home.as_str(), queue.settings.ttl_ms), ("north", Some(3_600_000)));
+    assert_eq!(topology.settings("jobs"), Some(&queue.settings));
+    assert_eq!(topology.settings("unheard-of"), None);
+}
+
+#[test]
+fn every_setting_of_a_group_arrives() {
+    let expected = GroupSettings {
+        max_age_ms: Some(604_800_000),
+        max_bytes: Some(10 << 30),
+        max_count: Some(1_000),
+        history_age_ms: Some(9_000_000),
+        history_bytes: Some(512_000),
+        history_count: Some(16),
+        quota_bytes: Some(1 << 20),
+        quota_count: Some(2),
+        subscription_quota_count: Some(3),
+        subscription_quota_bytes: Some(1_000_000),
+        subscription_policy: SubscriptionPolicy::DropOldest,
+        ttl_ms: Some(60_000),
+        max_deliver: Some(5),
+        backoff_ms: vec![1_000, 10_000, 0],
+        dead_letter: Some("dead".to_owned()),
+        max_message_bytes: Some(64 << 20),
+        ack_wait_ms: Some(5_000),
+        producer_idle_max_ms: Some(604_800_000),
+        tree: TreeKind::Source,
+    };
+    assert_eq!(parse(FULL).topology.settings("metrics/cpu"), Some(&expected));
+    for (key, field) in setting::SETTING_KEYS {
+        assert!(FULL.contains(&format!("\n{key} = ")), "{key} is not in the file of this test");
+        let fields = serde_json::to_value(&expected).unwrap();
+        assert!(field.is_empty() || fields.get(field).is_some(), "{field} is no field");
+    }
+}
+
+#[test]
+fn what_is_not_written_has_its_default() {
+    let topology = parse(&network(&["a", "b"], &[["a", "b"]])).topology;
+    let (relay, link) = (topology.relay("a").unwrap(), &topology.links()[0]);
+    assert!(relay.transit && relay.data.is_none() && relay.max_children.is_none() && relay.key.is_none());
+    assert_eq!((link.cost, link.rate, link.hello), (COST_DEFAULT, None, HELLO_DEFAULT));
+    assert!(!topology.is_insecure());
+}
+
+#[test]
+fn the_arrangement_of_the_file_does_not_matter() {
+    let one = network(&["a", "b", "c"], &[["a", "b"], ["b", "c"]]);
+    let other = one.replace("[\"a\", \"b\"]", "[\"x\"]").replace("[\"b\", \"c\"]", "[\"b\", \"a\"]");
+    let other = other.replace("[\"x\"]", "[\"c\", \"b\"]");
+    assert_eq!(parse(&one).topology, parse(&other).topology);
+}
+
+#[test]
+fn links_of_a_relay_name_the_other_end() {
+    let topology = parse(&network(&["a", "b", "c"], &[["a", "b"], ["c", "a"]])).topology;
+    let others = |relay: &'static str| topology.links_of(relay).map(|(_, other)| other).collect::<Vec<_>>();
+    assert_eq!(others("a"), ["b", "c"]);
+    assert_eq!(others("b"), ["a"]);
+    assert!(others("unheard-of").is_empty());
+}
+
+#[test]
+fn any_connected_shape_is_legal() {
+    let shapes: [(&[&str], &[[&str; 2]]); 6] = [
+        (&["a"], &[]),
+        (&["a", "b", "c"], &[["a", "b"], ["b", "c"], ["c", "a"]]),
+        (&["a", "b", "c", "d"], &[["a", "b"], ["a", "c"], ["b", "d"], ["c", "d"]]),
+        (&["hub", "a!", "b!"], &[["hub", "a"], ["hub", "b"]]),
+        (&["a!", "b!"], &[["a", "b"]]),
+        (&["a!"], &[]),
+    ];
+    for (relays, links) in shapes {
+        assert_eq!(codes(&network(relays, links)), [""; 0], "{relays:?}");
+    }
+}
+
+#[test]
+fn relays_that_cannot_reach_each_other_are_islands() {
+    let shapes: [(&[&str], &[[&str; 2]]); 5] = [
+        (&["a", "b"], &[]),
+        (&["a", "b", "c"], &[["a", "b"]]),
+        (&["a", "m!", "z"], &[["a", "m"], ["m", "z"]]),
+        (&["a!", "b!", "c!"], &[["a", "b"], ["a", "c"]]),
+        (&["a!", "b!"], &[]),
+    ];
+    for (relays, links) in shapes {
+        let text = network(relays, links);
+        assert_eq!(codes(&text), ["T016"], "{relays:?}");
+        assert_eq!(codes(&text.replace("version = 1", "version = 1\nallow_islands = true")), [""; 0]);
+    }
+}
+
+#[test]
+fn a_broken_line_is_one_fault_and_the_rest_is_still_checked() {
+    let text = "version = 1\n[relay.a\naddress = 5\nfoo = 1\n[relay.b]\naddress = 5\n";
+    assert_eq!(codes(text), ["T001", "T003"]);
+    let text = "version = 1\n[relay.a]\naddress = 127.0.0.1:1\ntransit = \"no\"\n";
+    assert_eq!(codes(text), ["T001", "T003"]);
+}
+
+#[test]
+fn names_may_be_any_letters_but_not_twice() {
+    assert_eq!(codes("version = 1\n[relay.\"eu/größe\"]\naddress = \"[::1]:1\"\n"), [""; 0]);
+    let twice = "version = 1\n[relay.a]\naddress = \"[::1]:1\"\n[relay.a]\naddress = \"[::1]:2\"\n";
+    assert_eq!(codes(twice), ["T001"]);
+}
+
+#[test]
+fn a_relay_alone_is_a_topology() {
+    let alone = Topology::alone("a", Address::loopback(7411));
+    assert_eq!(alone, parse(&network(&["a"], &[])).topology);
+}
