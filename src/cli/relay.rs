@@ -122,6 +122,7 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
         options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
     }
     options.log.segment_bytes = config.log.segment_bytes;
+    options.snapshot_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;
     Ok(options)
 }

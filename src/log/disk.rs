@@ -132,9 +132,10 @@ impl Storage for DiskStorage {
         self.check_writable()?;
         let file = self.open_file(LOCK_FILE, OFlags::CREATE | OFlags::RDWR)?;
         lock_exclusive(&file)?;
-        retry(|| rustix::fs::ftruncate(&file, 0))?;
         let file = DiskFile { file, writable: true };
+        // Written over, and cut behind it: a full disk has room for that.
         file.write_at(&[io::IoSlice::new(holder.as_bytes())], 0)?;
+        file.set_len(holder.len() as u64)?;
         Ok(Box::new(file))
     }
 

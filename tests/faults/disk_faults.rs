@@ -98,6 +98,24 @@ async fn f20_a_backlog_that_fills_the_disk_makes_room_when_it_is_removed() {
     relay.stop().expect_code(0);
 }
 
+/// As fast as it goes: what is on its way when room gets short must fit, or be refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_a_burst_of_large_messages_is_refused_in_time() {
+    let volume = match Volume::tmpfs(256) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f20", &why),
+    };
+    let relay = volume.relay().start();
+    create_kept(&relay.address).await;
+    let shape = Shape { publishers: 4, bytes: 1 << 20, pause: Duration::ZERO };
+    let load = Load::start(&relay.address, shape).await;
+    wait_refused(&load).await;
+    check_refuses_and_serves(&relay.address).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f19_a_disk_that_becomes_read_only_stops_the_relay_and_loses_nothing() {
     let volume = match Volume::ext4(256) {

@@ -155,6 +155,44 @@ fn f18_a_bad_sector_costs_only_its_run() {
 }
 
 #[test]
+fn f20_a_log_is_opened_on_a_full_disk_and_its_boots_are_counted() {
+    let sim = MemoryStorage::default();
+    let (log, first, _) = open(&sim).unwrap();
+    fill(&log, 1, 1, 4);
+    drop(log);
+    sim.set_room(Some(1));
+    let mut counter = first.epoch.counter;
+    for _ in 0..2 {
+        let (log, opened, _) = open(&sim).unwrap();
+        counter += 1;
+        assert_eq!(opened.epoch.counter, counter);
+        assert_eq!(sorted(&log, 1).0, [1, 2, 3]);
+        assert!(!sim.names().contains(&"IDENT.tmp".to_owned()));
+    }
+}
+
+#[test]
+fn f20_one_snapshot_frees_what_was_released_when_there_is_no_other_room() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 2);
+    log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(&[1; 900]))] }).unwrap();
+    sim.set_room(Some(4 * 64 * 1024));
+    let mut next = 2;
+    while log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync).is_ok() {
+        next += 1;
+        log.step();
+        assert!(next < 1000, "the disk is full");
+    }
+    log.step();
+    log.release(GroupNumber(1), Index(next));
+    let number = log.durable();
+    log.snapshot(Snapshot { shards: vec![(number, Bytes::from_static(&[2; 900]))] }).unwrap();
+    log.step();
+    log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync).unwrap();
+}
+
+#[test]
 fn f20_a_full_disk_refuses_messages_and_still_takes_state() {
     let sim = MemoryStorage::default();
     let (log, _, events) = open(&sim).unwrap();
