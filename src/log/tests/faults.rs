@@ -13,7 +13,7 @@ use crate::log::*;
 type Events = Arc<Mutex<Vec<String>>>;
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0 }
+    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0, waiting_bytes: 0 }
 }
 
 fn open(sim: &MemoryStorage) -> Result<(DiskLog, Opened, Events), LogError> {
@@ -169,6 +169,32 @@ fn f20_a_log_is_opened_on_a_full_disk_and_its_boots_are_counted() {
         assert_eq!(sorted(&log, 1).0, [1, 2, 3]);
         assert!(!sim.names().contains(&"IDENT.tmp".to_owned()));
     }
+}
+
+#[test]
+fn f20_what_was_on_its_way_when_room_ended_waits_for_room() {
+    let sim = MemoryStorage::default();
+    let waiting = LogOptions { waiting_bytes: 100_000, ..options() };
+    let (recovery, _) = Recovery::open(sim.storage(), waiting, &mut |bytes| bytes.fill(9)).unwrap();
+    let log = recovery.start_stepped(Box::new(|_| ())).unwrap();
+    fill(&log, 1, 1, 3);
+    sim.set_room(Some(1));
+    let mut next = 3;
+    let refused = loop {
+        match log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync) {
+            Ok(_) => next += 1,
+            Err(error) => break error,
+        }
+        log.step();
+    };
+    assert!(matches!(refused, LogError::Full { .. }));
+    assert!(log.durable().0 + 80 < next, "{} of {next} are durable", log.durable());
+    sim.set_room(None);
+    for _ in 0..10 {
+        log.step();
+    }
+    assert_eq!(log.durable().0, next - 1);
+    assert_eq!(sorted(&log, 1), ((1..next).collect(), vec![]));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::log::*;
 const IMAGES: u64 = 3;
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 4096 }
+    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 4096, waiting_bytes: 0 }
 }
 
 /// What was done to a log, and what it said.
