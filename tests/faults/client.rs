@@ -7,6 +7,7 @@ use treecast::client::{
     Client, ClientError, ClientOptions, Delivery, PublisherOptions, PutTicket, Received, SubscriberOptions,
 };
 use treecast::id::{GroupName, SubscriptionName};
+use treecast::topology::settings::GroupSettings;
 use treecast::wire::body::{Books, RefusalCode, Reply, Request, Start, Status, SubscriptionSpec};
 
 use super::oracle::Id;
@@ -46,6 +47,13 @@ impl Connection {
         let spec = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
         let request = Request::SubscriptionCreate { group: group(), name: subscription(name), spec };
         assert_eq!(self.0.request(request).await.expect("a subscription"), Reply::Done);
+    }
+
+    /// Lets the group take messages of so many bytes.
+    pub(crate) async fn set_message_bytes(&self, bytes: u64) {
+        let settings = GroupSettings { max_message_bytes: Some(bytes), ..GroupSettings::default() };
+        let request = Request::GroupSet { group: group(), settings };
+        self.0.request(request).await.expect("the group is changed");
     }
 
     /// Removes the subscription with its backlog, so that its room is free.

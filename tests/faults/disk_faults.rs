@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use treecast::wire::body::RefusalCode;
 
 use super::client::{Connection, Inbox, Put};
-use super::load::{Load, READ, Shape, check_kept, create_kept};
-use super::process::{PATIENCE, RelayProcess};
+use super::load::{Load, Shape, check_kept, create_kept};
+use super::process::{PATIENCE, RelayProcess, Start};
 use super::proxy::Proxy;
 use super::volume::{Volume, skip};
 
@@ -123,22 +123,77 @@ async fn f19_a_disk_that_becomes_read_only_stops_the_relay_and_loses_nothing() {
         Err(why) => return skip("f19", &why),
     };
     let (relay, proxy, load) = loaded(&volume).await;
-    let remounted = volume.run("echo u > /dev/null; mount -o remount,ro \"$1\"");
-    if !remounted.status.success() {
-        // A file system with files open for writing is not remounted: shut it down instead.
-        return skip("f19", String::from_utf8_lossy(&remounted.stderr).trim());
+    // As the kernel does when it finds the file system damaged.
+    let aborted = volume.run("mount -o remount,abort \"$1\"");
+    if !volume.run("touch \"$1/x\"").stderr.windows(9).any(|words| words == b"Read-only") {
+        return skip("f19", &format!("it did not become read-only: {aborted:?}"));
     }
     let ended = relay.wait_ended();
     ended.expect_code(1).expect_said("the log failed");
-    assert!(volume.run("mount -o remount,rw \"$1\"").status.success());
+    volume.mount_again();
     let relay = volume.relay().start();
     proxy.lead_to(&relay.address);
     load.progress(100).await;
     let history = load.finish().await;
     check_kept(&relay.address, &history).await;
-    let mut inbox = Inbox::open(&relay.address, READ).await.expect("it attaches");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(100), inbox.next()).await.is_err()
-            || history.answered() > 0
-    );
+    relay.stop().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f21_a_limit_of_file_sizes_ends_the_relay_with_words_and_loses_nothing() {
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let load = Load::start(&proxy.address, LARGE).await;
+    load.progress(100).await;
+    if let Err(why) = set_limit(&relay, "--fsize=8388608") {
+        return skip("f21", &why);
+    }
+    // Not killed by the signal that says so, which would be silent.
+    let ended = relay.wait_ended();
+    ended.expect_code(1).expect_said("File too large");
+    let relay = Start::new(data.path()).start();
+    proxy.lead_to(&relay.address);
+    load.progress(100).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+}
+
+/// Changes a limit of a process that runs.
+fn set_limit(relay: &RelayProcess, limit: &str) -> Result<(), String> {
+    let pid = relay.pid().as_raw_nonzero().to_string();
+    let done = std::process::Command::new("prlimit").args(["--pid", &pid, limit]).output();
+    match done {
+        Ok(output) if output.status.success() => Ok(()),
+        other => Err(format!("prlimit does not set {limit}: {other:?}")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f22_without_descriptors_those_who_are_connected_are_served() {
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    create_kept(&relay.address).await;
+    let load = Load::start(&relay.address, Shape { bytes: 64 * 1024, ..LARGE }).await;
+    load.progress(50).await;
+    let open =
+        std::fs::read_dir(format!("/proc/{}/fd", relay.pid().as_raw_nonzero())).expect("it runs").count();
+    if let Err(why) = set_limit(&relay, &format!("--nofile={}", open + 8)) {
+        return skip("f22", &why);
+    }
+    let mut hogs = Vec::new();
+    for _ in 0..30 {
+        // The system accepts them; the relay cannot.
+        hogs.push(std::net::TcpStream::connect(&relay.address).expect("a connection"));
+    }
+    relay.wait_said("cannot accept connections");
+    // Longer than a segment lasts: files cannot be made, so puts are refused in the end.
+    wait_refused(&load).await;
+    drop(hogs);
+    tokio::time::timeout(PATIENCE, Connection::open(&relay.address)).await.expect("it accepts again");
+    load.progress(100).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use treecast::limits;
+use treecast::wire::body::RefusalCode;
 use treecast::wire::frame::FrameKind;
 
-use super::client::{Connection, Inbox, MARK};
+use super::client::{Connection, Inbox, MARK, Put};
 use super::load::{Load, Shape, check_kept, create_kept};
 use super::process::{RelayProcess, Start};
 use super::proxy::{Proxy, Way, Weather};
@@ -198,6 +199,24 @@ async fn f53_mutated_sessions_end_and_do_no_harm() {
         refused += u32::from(said.reason.is_some_and(|reason| !reason.is_empty()));
     }
     assert!(refused > rounds / 4, "only {refused} of {rounds} were told a reason");
+    load.progress(100).await;
+    finish(relay, load).await;
+}
+
+/// Segments of 32 MiB, and a group that may have messages of 64 MiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f53_a_message_that_no_segment_can_hold_is_refused() {
+    let data = tempfile::tempdir().expect("a directory");
+    let (relay, _proxy, load) = loaded(data.path(), Shape::default()).await;
+    let connection = Connection::open(&relay.address).await;
+    connection.set_message_bytes(64 << 20).await;
+    for bytes in [33 << 20, 64 << 20] {
+        let put = match connection.publisher(99, bytes).await.put().await {
+            Ok(ticket) => ticket.answer().await.1,
+            Err(why) => Put::Refused(RefusalCode::TooLarge, why),
+        };
+        assert!(matches!(&put, Put::Refused(RefusalCode::TooLarge, _)), "{put:?}");
+    }
     load.progress(100).await;
     finish(relay, load).await;
 }
