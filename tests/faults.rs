@@ -22,5 +22,7 @@ mod faults {
     mod proxy;
     mod random;
     mod raw;
+    mod syscall_faults;
+    mod tracer;
     mod volume;
 }

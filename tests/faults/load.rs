@@ -37,6 +37,15 @@ impl Default for Shape {
     }
 }
 
+/// Waits until something is so.
+pub(crate) async fn wait_for(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENCE, "it is not so after {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// A load that runs. Its connections survive whatever happens to the relay.
 pub(crate) struct Load {
     pub(crate) history: History,
@@ -75,13 +84,7 @@ impl Load {
     pub(crate) fn progress(&self, puts: usize) -> impl Future<Output = ()> {
         let history = self.history.clone();
         let wanted = history.answered() + puts;
-        async move {
-            let begun = Instant::now();
-            while history.answered() < wanted {
-                assert!(begun.elapsed() < PATIENCE, "{} of {wanted} puts were answered", history.answered());
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
+        async move { wait_for("puts are answered", async || history.answered() >= wanted).await }
     }
 
     /// Ends the publishers, waits until every put has its answer and every answered

@@ -11,7 +11,7 @@ use treecast::wire::body::RefusalCode;
 use treecast::wire::frame::FrameKind;
 
 use super::client::{Connection, Inbox, MARK, Put};
-use super::load::{Load, Shape, check_kept, create_kept};
+use super::load::{Load, Shape, check_kept, create_kept, wait_for};
 use super::process::{RelayProcess, Start};
 use super::proxy::{Proxy, Way, Weather};
 use super::random::Random;
@@ -58,9 +58,7 @@ async fn f39_connections_cut_inside_frames_lose_nothing() {
         let made = proxy.made();
         proxy.set(Weather { up, down, ..Weather::default() });
         proxy.cut();
-        while proxy.made() < made + 3 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        wait_for("connections are cut", async || proxy.made() >= made + 3).await;
         proxy.set(Weather::default());
         load.progress(50).await;
     }
@@ -140,9 +138,7 @@ async fn f41_a_message_changed_on_its_way_is_never_taken_for_right() {
         let answered = load.history.answered();
         let is_up = up.flipped_behind.is_some();
         proxy.set(Weather { up, down, ..Weather::default() });
-        while proxy.flips() < flips + 5 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        wait_for("bits are flipped", async || proxy.flips() >= flips + 5).await;
         if is_up {
             // What was on its way before may be answered, at most a window of each publisher.
             assert!(load.history.answered() <= answered + 2000, "changed messages were taken");
