@@ -17,11 +17,13 @@ mod faults {
     mod load;
     mod network_faults;
     mod oracle;
+    mod power_faults;
     mod process;
     mod process_faults;
     mod proxy;
     mod random;
     mod raw;
+    mod starved;
     mod syscall_faults;
     mod tracer;
     mod volume;

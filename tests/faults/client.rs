@@ -10,7 +10,7 @@ use treecast::id::{GroupName, SubscriptionName};
 use treecast::topology::settings::GroupSettings;
 use treecast::wire::body::{Books, RefusalCode, Reply, Request, Start, Status, SubscriptionSpec};
 
-use super::oracle::Id;
+use super::oracle::{Event, History, Id};
 use super::random::Random;
 
 /// The group that all tests use; each has a relay of its own.
@@ -176,6 +176,18 @@ impl Inbox {
             Ok(Delivery::Gap(gap)) => panic!("a gap: {gap:?}"),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Takes all that comes, until nothing comes for a while; answers how many that were.
+    pub(crate) async fn read_all(&mut self, history: &History) -> usize {
+        let mut found = 0;
+        while let Ok(next) = tokio::time::timeout(Duration::from_secs(1), self.next()).await {
+            let (id, message) = next.expect("the connection holds");
+            history.note(Event::Delivered(id));
+            message.ack();
+            found += 1;
+        }
+        found
     }
 
     /// Waits until the acks of this connection are durable.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::client::Inbox;
 use super::load::{Load, READ, Shape, check_kept, create_kept};
 use super::oracle::History;
 use super::process::{RelayProcess, Start};
@@ -45,12 +46,8 @@ async fn kill_rounds(seed: u64, rounds: u32) {
 
 /// The acks of the reader were durable: after one more kill nothing comes to it again.
 async fn check_kept_again(relay: &RelayProcess, history: &History) {
-    let mut inbox = super::client::Inbox::open(&relay.address, READ).await.expect("the subscriber attaches");
-    while let Ok(next) = tokio::time::timeout(Duration::from_millis(500), inbox.next()).await {
-        let (id, message) = next.expect("the connection holds");
-        history.note(super::oracle::Event::Delivered(id));
-        message.ack();
-    }
+    let mut inbox = Inbox::open(&relay.address, READ).await.expect("the subscriber attaches");
+    inbox.read_all(history).await;
     history.check();
 }
 
