@@ -1,5 +1,16 @@
-//! The power fails: a file system is shut down without writing what it has not
-//! synced, and mounted again.
+//! The power fails: an ext4 is shut down without writing what it has not synced, and mounted
+//! again; or a LazyFS forgets that.
+//!
+//! LazyFS is built with Debian's packages `g++ pkg-config libfuse3-dev libspdlog-dev
+//! libtoml11-dev`, in its source, with
+//!
+//! ```sh
+//! g++ -std=c++17 -O2 -o lazyfs-program -Ilibs/libpcache/include -Ilazyfs/include \
+//!     $(pkg-config --cflags fuse3 spdlog) lazyfs/src/*.cpp lazyfs/include/lazyfs/fusepp/Fuse.cpp \
+//!     $(find libs/libpcache/src -name '*.cpp') -lspdlog -lfmt -lfuse3 -lpthread
+//! ```
+//!
+//! and the tests are told with `TREECAST_LAZYFS=$PWD/lazyfs-program`.
 
 use std::time::Duration;
 
@@ -137,4 +148,58 @@ async fn f03_a_power_cut_behind_a_disk_that_lies_is_seen() {
     let found = Inbox::open(&relay.address, READ).await.expect("it attaches").read_all(&history).await;
     assert!(found < 100, "all {found} messages are there, though nothing was synced");
     assert!(!history.is_delivered(), "the oracle misses the loss");
+}
+
+/// A LazyFS that forgets, tried.
+fn forgetful() -> Result<Volume, String> {
+    let volume = Volume::lazyfs()?;
+    volume.run("echo synced > \"$1/a\" && sync \"$1/a\" && echo lost > \"$1/b\"");
+    volume.forget_unsynced();
+    let found = volume.run("cat \"$1/a\"; cat \"$1/b\" 2>/dev/null");
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    if found == "synced\n" { Ok(volume) } else { Err(format!("what was forgotten leaves {found:?}")) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f03_a_disk_that_forgets_what_was_not_synced_loses_nothing_acked() {
+    let volume = match forgetful() {
+        Ok(volume) => volume,
+        Err(why) => return skip("f03 on LazyFS", &why),
+    };
+    let (mut relay, proxy, load) = loaded(&volume).await;
+    let mut random = Random::new(33);
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(random.within(0..200))).await;
+        relay.kill();
+        volume.forget_unsynced();
+        relay = volume.relay().start();
+        proxy.lead_to(&relay.address);
+        load.progress(30).await;
+    }
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f04_what_was_served_after_a_crash_is_not_forgotten() {
+    let volume = match forgetful() {
+        Ok(volume) => volume,
+        Err(why) => return skip("f04 on LazyFS", &why),
+    };
+    let (mut relay, proxy, load) = loaded(&volume).await;
+    for _ in 0..3 {
+        relay.kill();
+        relay = volume.relay().start();
+        proxy.lead_to(&relay.address);
+        load.progress(1).await;
+        relay.kill();
+        volume.forget_unsynced();
+        relay = volume.relay().start();
+        proxy.lead_to(&relay.address);
+        load.progress(30).await;
+    }
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
 }

@@ -33,6 +33,28 @@ impl Volume {
         ))
     }
 
+    /// A LazyFS, which forgets what was not synced when it is told to. The variable
+    /// `TREECAST_LAZYFS` names the program.
+    pub(crate) fn lazyfs() -> Result<Self, String> {
+        let program =
+            std::env::var("TREECAST_LAZYFS").map_err(|_| "TREECAST_LAZYFS names no LazyFS".to_owned())?;
+        Self::mount(&format!(
+            "mkdir \"$1.root\" && printf '%s\\n' '[faults]' \"fifo_path='$1.faults'\" \
+             \"fifo_path_completed='$1.done'\" '[cache]' 'apply_eviction=false' '[cache.simple]' \
+             'custom_size=\"512mb\"' 'blocks_per_page=1' '[filesystem]' 'log_all_operations=false' \
+             \"logfile='$1.log'\" > \"$1.toml\" || exit 1; \
+             '{program}' \"$1\" --config-path \"$1.toml\" -o allow_other -o modules=subdir \
+             -o subdir=\"$1.root\" -f > \"$1.out\" 2>&1 & trap 'kill $!' EXIT; \
+             until grep -q \" $1 \" /proc/mounts; do sleep 0.1; kill -0 $! || exit 1; done"
+        ))
+    }
+
+    /// A LazyFS forgets what was not synced.
+    pub(crate) fn forget_unsynced(&self) {
+        let done = self.run("head -n 1 \"$1.done\" & echo lazyfs::clear-cache > \"$1.faults\"; wait");
+        assert!(done.status.success() && !done.stdout.is_empty(), "{done:?}");
+    }
+
     /// Takes an ext4 off and mounts it again: what was not on the disk is not there any more.
     #[track_caller]
     pub(crate) fn mount_again(&self) {
