@@ -5,7 +5,7 @@ use std::time::Duration;
 use treecast::wire::body::RefusalCode;
 
 use super::client::{Connection, Inbox, Put};
-use super::load::{Load, Shape, check_kept, create_kept, wait_for};
+use super::load::{Load, Shape, check_kept, create_kept, settle, wait_for};
 use super::process::{PATIENCE, RelayProcess, Start};
 use super::proxy::Proxy;
 use super::volume::{Volume, skip};
@@ -143,6 +143,7 @@ async fn f21_a_limit_of_file_sizes_ends_the_relay_with_words_and_loses_nothing()
     let proxy = Proxy::start(&relay.address).await;
     let load = Load::start(&proxy.address, LARGE).await;
     load.progress(100).await;
+    settle(&relay.address).await;
     if let Err(why) = set_limit(&relay, "--fsize=8388608") {
         return skip("f21", &why);
     }

@@ -46,6 +46,15 @@ pub(crate) async fn wait_for(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Waits until a relay does nothing of its own any more: its spare segments are made.
+pub(crate) async fn settle(address: &str) {
+    let connection = Connection::open(address).await;
+    wait_for("the spares are made", async || {
+        connection.status().await.expect("it answers").space.spare_segments >= 2
+    })
+    .await;
+}
+
 /// A load that runs. Its connections survive whatever happens to the relay.
 pub(crate) struct Load {
     pub(crate) history: History,

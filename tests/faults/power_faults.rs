@@ -88,7 +88,7 @@ async fn cut_rounds(seed: u64, rounds: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f03_a_power_cut_loses_nothing_acked() {
-    cut_rounds(3, 5).await;
+    cut_rounds(3, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,7 +106,7 @@ async fn f04_what_was_served_after_a_crash_survives_a_power_cut() {
         Err(why) => return skip("f04", &why),
     };
     let (mut relay, proxy, load) = loaded(&volume).await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         // What it had written and not synced is in the system's memory only; it serves that.
         relay.kill();
         relay = volume.relay().start();

@@ -96,6 +96,7 @@ impl Drop for Bounded {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "much disk"]
 async fn f23_a_backlog_larger_than_memory_is_kept_and_read() {
     // What recent messages, those on their way to the disk and a session's puts may take together.
     let memory = 160 << 20;
