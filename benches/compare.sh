@@ -82,7 +82,7 @@ bench_program() {
 }
 CEILING="${CEILING:-$(bench_program ceiling)}"
 PEERS="${PEERS:-$(bench_program peers)}"
-[ -x "$CEILING" ] && [ -x "$PEERS" ] || die "the benchmarks did not build"
+for program in "$CEILING" "$PEERS"; do [ -x "$program" ] || die "a benchmark did not build"; done
 
 # --- servers -----------------------------------------------------------------
 

@@ -67,8 +67,8 @@ pub const WINDOW_DEFAULT: u32 = 1024;
 /// bitmap of acks out of order then takes 8 KiB.
 pub const WINDOW_MAX: u32 = 65_536;
 
-/// Messages that were nacked and wait for redelivery, per subscription; more
-/// hold the cursor's window and so pause delivery.
+/// Messages whose failed deliveries are counted, per subscription; of more the
+/// failures are not counted, only delayed.
 pub const PARKED_MAX: usize = 1024;
 
 /// Ranges of producer sequences kept beside the floor, per producer and group;

@@ -271,3 +271,16 @@ fn a_topology_file_with_faults_is_a_bad_file() {
         assert!(said.contains("address"), "{verb:?} said {said}");
     }
 }
+
+#[test]
+fn the_power_cut_self_test_counts_what_it_did() {
+    let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["log", "powercut", "--ops", "5", "--seed", "3", "--output", "json"])
+        .output()
+        .expect("the command runs");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let done: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(done["steps"], 5);
+    let (cuts, states) = (done["cuts"].as_u64().expect("a count"), done["states"].as_u64().expect("a count"));
+    assert!(cuts > 5 && states == 6 * cuts, "{done}");
+}

@@ -7,14 +7,15 @@ mod scripted {
     pub(crate) mod remote;
 }
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use scripted::remote::{Remote, TestServer, put_frame, records};
 use treecast::id::{GroupName, Index, SubscriptionName};
 use treecast::limits;
-use treecast::wire::body::{self, ClientHello, Notice, PROTOCOL_MAGIC, RefusalCode, Reply, Request};
+use treecast::wire::body::{self, Answer, ClientHello, Notice, PROTOCOL_MAGIC, RefusalCode, Reply, Request};
 use treecast::wire::frame::{
     Ack, AckKind, Credit, DeliverHead, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PutDone,
 };
@@ -156,7 +157,8 @@ async fn f24_a_message_damaged_on_disk_is_a_gap_and_never_served() {
 #[tokio::test]
 async fn f25_a_lost_block_in_the_middle_is_a_gap_and_the_relay_starts() {
     let wipe = |bytes: &mut [u8], at: usize| {
-        let from = bytes[..at].iter().rposition(|byte| *byte == b'A').unwrap() / 512 * 512 + 512;
+        let first = bytes.windows(700).position(|part| part == [b'A'; 700]).unwrap();
+        let from = (first + 700).next_multiple_of(512);
         bytes[from..at + 700].fill(0);
     };
     let (letters, gaps, warnings) = after_damage_to_the_second(true, wipe).await;
@@ -223,7 +225,7 @@ async fn frames_that_cannot_be_close_with_the_reason() {
         ("oversized put", header(u32::MAX, 4, 0), "4294967295"),
         ("oversized ack", header(limits::CONTROL_BYTES_MAX as u32 + 1, 7, 0), "1048577"),
         ("half an ack", [header(5, 7, 0), vec![0; 5]].concat(), "not whole"),
-        ("no request", [header(3, 2, 1), vec![0xff; 3]].concat(), "cannot be understood"),
+        ("no request", [header(3, 2, 1), vec![0x65; 3]].concat(), "no CBOR"),
         ("a relay's frame", header(0, 6, 0), "Deliver"),
     ];
     for (name, bytes, expected) in wrong {
@@ -419,4 +421,29 @@ async fn a_stop_answers_what_was_put_and_says_why() {
     let reason = remote.expect_close().await;
     assert!(reason.contains("stopping"), "{reason}");
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_known_is_refused_and_the_session_goes_on() {
+    let server = TestServer::start().await;
+    let mut remote = server.connect().await;
+    for (request, body) in [
+        (71, body::encode(&BTreeMap::from([("Teleport", BTreeMap::from([("group", "g")]))]))),
+        (72, body::encode(&BTreeMap::from([("GroupOpen", BTreeMap::from([("group", "no//name")]))]))),
+    ] {
+        remote.send_control(FrameKind::Request, request, &body).await;
+        let answer = remote.expect(FrameKind::Answer).await;
+        assert_eq!(answer.tag, request);
+        let answer: Answer = body::decode(&answer.body).unwrap();
+        let refusal = answer.unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::Invalid);
+        let why = refusal.message;
+        assert!(why.contains("Teleport") || why.contains("empty level"), "{why}");
+        assert!(!why.contains("Semantic"), "{why}");
+    }
+    open_group(&mut remote, "g").await;
+    remote.send_control(FrameKind::Request, 73, &Bytes::from_static(b"\x65abc")).await;
+    let reason = remote.expect_close().await;
+    assert!(reason.contains("no CBOR"), "{reason}");
+    server.stop().await;
 }

@@ -113,7 +113,7 @@ impl Failure {
             Self::Client(ClientError::Deadline) | Self::Deadline(_) => Exit::Deadline,
             // Whoever holds the data directory may end.
             Self::Start(StartError::Log(LogError::Locked { .. })) => Exit::TryAgain,
-            Self::Client(ClientError::Protocol(_))
+            Self::Client(ClientError::Protocol(_) | ClientError::Version { .. })
             | Self::Start(_)
             | Self::Server(_)
             | Self::Machine { .. }

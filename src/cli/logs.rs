@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::{Value, json};
 
 use crate::id::GroupNumber;
 use crate::log::disk::DiskStorage;
 use crate::log::inspect::{self, Report, SegmentReport};
 use crate::log::storage::Storage;
-use crate::log::{EntryNumber, LogError, Replayed};
+use crate::log::{EntryNumber, LogError, Replayed, powercut};
 use crate::wire::run::RunKind;
 
 use super::exit::Failure;
@@ -35,6 +36,26 @@ pub enum LogCommand {
     /// Write the entries of a log, in order: what they are, not what messages say
     #[command(after_help = "Only reads, also while a relay uses the directory.")]
     Dump(DumpArgs),
+    /// Prove on a simulated disk that no power cut loses what was acknowledged
+    #[command(
+        after_help = "Runs a script of appends, snapshots, releases and restarts, cuts the power at every\n\
+        operation that changes the disk, lets any part of what was not synced survive, and\n\
+        opens what is left: nothing that was durable may be missing or other than it was.\n\
+        Touches no file. The time grows with the square of --ops. The exit code is 1 when\n\
+        something was lost."
+    )]
+    Powercut(PowercutArgs),
+}
+
+/// Arguments of `log powercut`.
+#[derive(Debug, Args)]
+pub struct PowercutArgs {
+    /// Steps of the script: appends, snapshots, releases, restarts
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub ops: u64,
+    /// Which script; the same number is the same script
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// A data directory.
@@ -78,6 +99,7 @@ pub fn run(command: LogCommand, context: &mut Context) -> Result<(), Failure> {
         LogCommand::Check(args) => check(&args.dir, &mut |_| {}, context),
         LogCommand::Scrub(args) => scrub(&args, context),
         LogCommand::Dump(args) => dump(&args, context),
+        LogCommand::Powercut(args) => powercut(&args, context),
     }
 }
 
@@ -198,6 +220,37 @@ fn check_json(report: &Report) -> Value {
         "segments": segments.collect::<Vec<_>>(),
         "problems": report.problems,
     })
+}
+
+fn powercut(args: &PowercutArgs, context: &mut Context) -> Result<(), Failure> {
+    let target =
+        if context.notes.is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    let begun = Instant::now();
+    let done = powercut::powercut(args.ops, args.seed, &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let done = done.map_err(|fault| Failure::Check(format!("the log lost something: {fault}")))?;
+    if !context.is_text() {
+        return Ok(context.out.json(&json!({
+            "steps": done.steps,
+            "seed": args.seed,
+            "entries": done.entries,
+            "cuts": done.cuts,
+            "states": done.states,
+            "seconds": begun.elapsed().as_secs_f64(),
+        }))?);
+    }
+    Ok(context.out.line(format_args!(
+        "{} steps, {} entries; the power was cut at {} operations; {} states of the disk were opened, \
+         and nothing durable was lost",
+        human::count(done.steps),
+        human::count(done.entries),
+        human::count(done.cuts),
+        human::count(done.states)
+    ))?)
 }
 
 fn dump(args: &DumpArgs, context: &mut Context) -> Result<(), Failure> {

@@ -30,6 +30,14 @@ pub enum ClientError {
     /// It took longer than the deadline allows. What was asked may still happen.
     #[error("the deadline passed")]
     Deadline,
+    /// The relay wants to speak a version that this library does not speak.
+    #[error("the relay speaks protocol version {found}; this library speaks 1 to {known}")]
+    Version {
+        /// The version in the relay's hello.
+        found: u32,
+        /// The highest version that this library speaks, which is what it had said.
+        known: u32,
+    },
     /// The other side does not speak this protocol, or broke it.
     #[error("protocol error: {0}")]
     Protocol(String),

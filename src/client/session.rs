@@ -492,6 +492,9 @@ async fn greet(options: &ClientOptions, stream: TcpStream) -> Result<Connection,
     if frame.kind != FrameKind::Hello || hello.magic != PROTOCOL_MAGIC {
         return Err(ClientError::Protocol("what listens there is not a treecast relay".to_owned()));
     }
+    if !(1..=PROTOCOL_VERSION).contains(&hello.version) {
+        return Err(ClientError::Version { found: hello.version, known: PROTOCOL_VERSION });
+    }
     Ok(Connection { reader, writer, buffer, hello })
 }
 

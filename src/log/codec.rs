@@ -2,6 +2,27 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::LogError;
+
+/// Why a file cannot be used: without its name, which whoever opened it adds.
+#[derive(Clone, Debug)]
+pub(crate) enum Unusable {
+    /// Its hash is right and its version is another one: never taken for damage.
+    Version { found: u32, known: u32 },
+    /// Anything else, for people to read.
+    Format(String),
+}
+
+impl Unusable {
+    pub(crate) fn of(self, file: &str) -> LogError {
+        let file = file.to_owned();
+        match self {
+            Self::Version { found, known } => LogError::Version { file, found, known },
+            Self::Format(reason) => LogError::Format { file, reason },
+        }
+    }
+}
+
 /// What is left to decode.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{Advice, AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, Dir, FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::storage::{Storage, StorageFile};
@@ -236,6 +236,17 @@ impl StorageFile for DiskFile {
         Ok(retry(|| rustix::fs::ftruncate(&self.file, length))?)
     }
 
+    fn allocate(&self, length: u64) -> io::Result<bool> {
+        if !self.writable {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        match retry(|| rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length)) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn forget(&self, position: u64, length: u64) {
         let length = std::num::NonZeroU64::new(length);
         let _hint = rustix::fs::fadvise(&self.file, position, length, Advice::DontNeed);
@@ -245,6 +256,19 @@ impl StorageFile for DiskFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn allocated_space_reads_as_zeros() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::open(directory.path()).unwrap();
+        let file = storage.create("x").unwrap();
+        if file.allocate(10_000).unwrap() {
+            assert_eq!(file.len().unwrap(), 10_000);
+            let mut back = vec![1; 10_000];
+            file.read_at(&mut back, 0).unwrap();
+            assert!(back.iter().all(|byte| *byte == 0));
+        }
+    }
 
     #[test]
     fn a_file_comes_back_as_it_was_written() {

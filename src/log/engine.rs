@@ -51,8 +51,9 @@ impl LogOptions {
     /// dead letter adds to them.
     #[must_use]
     pub fn run_bytes_max(&self) -> u64 {
-        let added = limits::HEADERS_BYTES_MAX as u64 + 4096;
-        entry_bytes_max(self.segment_bytes).saturating_sub(added).min(limits::RUN_BYTES_MAX as u64)
+        let max = entry_bytes_max(self.segment_bytes);
+        let added = (limits::HEADERS_BYTES_MAX as u64 + 4096).min(max / 2);
+        (max - added).min(limits::RUN_BYTES_MAX as u64)
     }
 }
 
@@ -136,7 +137,6 @@ impl DiskLog {
     }
 
     /// One commit and one round of the keeper, for a log without threads.
-    #[cfg(any(test, feature = "sim"))]
     pub fn step(&self) {
         if self.shared.commit_once() {
             self.shared.keeper.step(&self.shared);

@@ -2,14 +2,15 @@
 //!
 //! A file is known by its header, and by its first block if the header is
 //! damaged; its name says nothing but the number. One that is neither in use
-//! nor a spare of this storage is left alone, and the reason is told.
+//! nor a spare of this storage is left alone, and the reason is told. Where one
+//! is of another version, nothing is opened at all.
 
 use std::sync::Arc;
 
 use super::block::BlockHeader;
 use super::ident::Known;
 use super::scan::Proof;
-use super::segment::{SegmentHeader, Spare, segment_name, segment_number};
+use super::segment::{self, SegmentHeader, Spare, segment_name, segment_number};
 use super::storage::{SECTOR_BYTES, Storage, StorageFile};
 use super::{EntryNumber, LogError, file_error};
 use crate::id::{Lsn, StorageId};
@@ -48,6 +49,10 @@ pub(crate) fn find_segments(
         let Some(number) = segment_number(name) else { continue };
         found.next_number = found.next_number.max(number.saturating_add(1));
         let file = storage.open(name).map_err(|error| file_error("open", name, error))?;
+        if let Some(found) = other_version(&*file) {
+            let (found, known) = (u32::from(found), u32::from(segment::VERSION));
+            return Err(LogError::Version { file: name.clone(), found, known });
+        }
         match classify(&*file, id, number) {
             Ok(header) if header.in_use => {
                 let is_copy = header.number != number;
@@ -69,6 +74,13 @@ pub(crate) fn find_segments(
         !is_copy
     });
     Ok(found)
+}
+
+/// The version of a segment file whose header is whole and of another version.
+fn other_version(file: &dyn StorageFile) -> Option<u16> {
+    let mut sector = [0; SECTOR_BYTES];
+    file.read_at(&mut sector, 0).ok()?;
+    SegmentHeader::version(&sector).filter(|version| *version != segment::VERSION)
 }
 
 /// The header of a segment file; of one whose header is damaged, as far as its

@@ -26,7 +26,7 @@
 
 use std::io::IoSlice;
 
-use super::codec::{Input, checked, seal};
+use super::codec::{Input, Unusable, checked, seal};
 use super::storage::{SECTOR_BYTES, Storage};
 use super::{EntryNumber, LogError, file_error};
 use crate::id::{Epoch, Lsn, StorageId};
@@ -77,16 +77,16 @@ impl Ident {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let damaged = || "its content is damaged".to_owned();
+    fn decode(bytes: &[u8]) -> Result<Self, Unusable> {
+        let damaged = || Unusable::Format("its content is damaged".to_owned());
         if !bytes.starts_with(&MAGIC) {
-            return Err("it does not begin like one of ours".to_owned());
+            return Err(Unusable::Format("it does not begin like one of ours".to_owned()));
         }
         let covered = bytes.get(..RECORD_BYTES).and_then(|bytes| checked(bytes, 0)).ok_or_else(damaged)?;
         let mut input = Input(covered.get(8..).unwrap_or_default());
         let version = input.u32().ok_or_else(damaged)?;
         if version != VERSION {
-            return Err(format!("it has format version {version}; this program reads version {VERSION}"));
+            return Err(Unusable::Version { found: version, known: VERSION });
         }
         let mut fields = || {
             let clean = input.u32()? == 1;
@@ -111,12 +111,12 @@ impl Ident {
         };
         let copy = |position| {
             let mut bytes = [0; RECORD_BYTES];
-            file.read_at(&mut bytes, position).map_err(|error| error.to_string())?;
+            file.read_at(&mut bytes, position).map_err(|error| Unusable::Format(error.to_string()))?;
             Self::decode(&bytes)
         };
         match copy(0).or_else(|first| copy(SECTOR_BYTES as u64).map_err(|_| first)) {
             Ok(ident) => Ok(Some(ident)),
-            Err(reason) => Err(LogError::Format { file: IDENT.to_owned(), reason }),
+            Err(unusable) => Err(unusable.of(IDENT)),
         }
     }
 

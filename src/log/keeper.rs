@@ -9,12 +9,12 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::block::PAGE_BYTES;
 use super::codec::round_up;
 use super::footer::{self, Footer};
-use super::segment::{Segment, SegmentIndex, Spare, Witness, segment_name};
+use super::segment::{Pace, Segment, SegmentIndex, Spare, Witness, segment_name};
 use super::shared::Shared;
 use super::storage::Storage;
 use super::{LogError, LogEvent, file_error, recover};
@@ -24,6 +24,12 @@ use crate::id::GroupNumber;
 const SPARES: usize = 2;
 /// Spares above which a segment that is not needed any more is removed.
 const SPARES_MAX: usize = 8;
+/// Commits of so many bytes make it cheaper to write a segment once into space
+/// that was only allocated than to fill it with zeros before: on ext4 over a
+/// fast disk at 1 MiB a commit 0.10 s for 128 MiB instead of 0.16 s.
+const BULK_COMMIT_BYTES: u64 = 512 * 1024;
+/// Bytes per second at which a spare is filled when nobody waits for it.
+const FILL_BYTES_PER_SECOND: f64 = 32.0 * 1024.0 * 1024.0;
 /// Milliseconds between looks at the room that is left.
 const ROUND_MS: u64 = 500;
 /// Milliseconds between rounds at the least, unless a spare is needed.
@@ -146,6 +152,7 @@ impl Keeper {
     }
 
     fn make_spares(&self, shared: &Shared) {
+        let is_bulk = shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES;
         loop {
             let number = {
                 let mut state = self.lock();
@@ -161,7 +168,10 @@ impl Keeper {
                 self.lock().is_short = true;
                 return;
             }
-            let made = Spare::fill(&*shared.storage, shared.epoch.storage, number, capacity);
+            let begun = (Instant::now(), shared.counters.committed_bytes());
+            let mut pace = |position| self.pace(shared, begun, position);
+            let id = shared.epoch.storage;
+            let made = Spare::fill(&*shared.storage, id, number, capacity, is_bulk, &mut pace);
             let mut state = self.lock();
             state.is_short = made.is_err();
             match made {
@@ -170,6 +180,39 @@ impl Keeper {
             }
             drop(state);
             self.spare_ready.notify_all();
+        }
+    }
+
+    /// Keeps the filling of a spare from getting in the way of commits: it is
+    /// no faster than twice what they need, unless none is ready. Does the
+    /// keeper's other work in the meantime.
+    fn pace(&self, shared: &Shared, begun: (Instant, u64), position: u64) -> Pace {
+        loop {
+            if self.stepped {
+                return Pace::Fast;
+            }
+            let elapsed = begun.0.elapsed();
+            let committed = shared.counters.committed_bytes() - begun.1;
+            let rate = (committed as f64 * 2.0 / elapsed.as_secs_f64().max(0.1)).max(FILL_BYTES_PER_SECOND);
+            let due = Duration::from_secs_f64(position as f64 / rate);
+            let state = self.lock();
+            if state.ending || shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES {
+                return Pace::Enough;
+            }
+            if state.spares.is_empty() {
+                return Pace::Fast;
+            }
+            let Some(ahead) = due.checked_sub(elapsed).filter(|ahead| !ahead.is_zero()) else {
+                return Pace::Slow;
+            };
+            let pause = ahead.min(Duration::from_millis(ROUND_MS_MIN));
+            let waited =
+                self.wake.wait_timeout_while(state, pause, |state| !state.spares.is_empty() && !state.ending);
+            let woken = std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.woken);
+            if woken {
+                self.recycle(shared);
+            }
+            self.watch_room(shared);
         }
     }
 

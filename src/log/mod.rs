@@ -37,13 +37,14 @@ mod found;
 mod ident;
 pub mod inspect;
 mod keeper;
-#[cfg(any(test, feature = "sim"))]
 pub mod memory;
 #[cfg(any(test, feature = "sim"))]
 mod memory_log;
 mod postings;
+pub mod powercut;
 mod reader;
 mod recover;
+pub mod sample;
 mod scan;
 mod segment;
 mod shared;
@@ -223,7 +224,17 @@ pub enum LogError {
         /// Who holds the lock, as written in the lock file; `unknown` if it is not readable.
         holder: String,
     },
-    /// The directory belongs to another format version, store, or is not a store.
+    /// A file was written by a program with another format. It is left as it is.
+    #[error("{file} has format version {found}; this program reads version {known}")]
+    Version {
+        /// The file's name inside the data directory.
+        file: String,
+        /// The version that it says.
+        found: u32,
+        /// The version that this program reads and writes.
+        known: u32,
+    },
+    /// The directory belongs to another store, or is not a store.
     #[error("{file} is not usable: {reason}")]
     Format {
         /// The file's name inside the data directory.

@@ -1,9 +1,10 @@
 //! Opening a log: what is there, what is whole, where it goes on.
 //!
-//! 1. Take the lock, read `IDENT`, remove temporary files.
+//! 1. Take the lock, read `IDENT`.
 //! 2. Read the header of every segment file; order those in use by lsn.
 //! 3. Choose the newest snapshot that is whole and whose later entries are
-//!    still there.
+//!    still there. A file of another version ends the attempt; until here
+//!    nothing was changed. Temporary files are removed.
 //! 4. Read and check the segments that hold entries behind the snapshot. Older
 //!    ones are trusted by header and footer, so the cost does not depend on the
 //!    backlog; one without a footer is read as well.
@@ -68,15 +69,15 @@ impl Recovery {
         let options = rounded(options);
         let lock = take_lock(&*storage)?;
         let names = storage.list().map_err(|e| file_error("list", "the data directory", e))?;
-        remove_temporary(&*storage, &names)?;
         let ident = match Ident::read(&*storage)? {
             Some(ident) => ident,
             None => new_ident(&names, random)?,
         };
         let found = find_segments(&*storage, ident.epoch.storage, &names)?;
         let fits = |snapshot: &super::Snapshot| found.has_after(snapshot::covers(snapshot));
-        remove_if_there(&*storage, snapshot::TEMPORARY)?;
         let snapshot = snapshot::read_newest(&*storage, ident.epoch.storage, &fits)?;
+        // Not before it is known that everything here is of this version.
+        remove_temporary(&*storage, &names)?;
         let mut reading = Reading::new(&snapshot, &ident, found);
         reading.read_all()?;
         let (recovery, opened) = reading.finish(storage, options, snapshot, ident, random, lock)?;
@@ -120,7 +121,6 @@ impl Recovery {
     ///
     /// # Errors
     /// None at present.
-    #[cfg(any(test, feature = "sim"))]
     pub fn start_stepped(self, on_event: OnEvent) -> Result<DiskLog, LogError> {
         self.start_with(on_event, true)
     }
@@ -194,7 +194,8 @@ fn take_lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>, LogError> {
 
 fn remove_temporary(storage: &dyn Storage, names: &[String]) -> Result<(), LogError> {
     let is_ours = |name: &&String| {
-        name.strip_suffix(".tmp").is_some_and(|rest| rest == IDENT || segment_number(rest).is_some())
+        let is_part = |rest| rest == IDENT || segment_number(rest).is_some();
+        *name == snapshot::TEMPORARY || name.strip_suffix(".tmp").is_some_and(is_part)
     };
     names.iter().filter(is_ours).try_for_each(|name| remove_if_there(storage, name))
 }

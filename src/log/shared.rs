@@ -60,6 +60,7 @@ impl Mark {
 pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) committed_bytes: AtomicU64,
+    commit_bytes_mean: AtomicU64,
     /// Whether the committing thread asked to run before others in vain.
     pub(crate) lacks_priority: AtomicBool,
     /// Bytes that the segment being filled can still take.
@@ -67,7 +68,20 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Bytes of all commits.
+    pub(crate) fn committed_bytes(&self) -> u64 {
+        self.committed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// About how long the last commits were.
+    pub(crate) fn commit_bytes_mean(&self) -> u64 {
+        self.commit_bytes_mean.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn committed(&self, bytes: u64, active_free: u64) {
+        // Only the committer writes it. A mean over the last 16, about.
+        let mean = self.commit_bytes_mean.load(Ordering::Relaxed);
+        self.commit_bytes_mean.store(mean - mean / 16 + bytes / 16, Ordering::Relaxed);
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.committed_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.active_free.store(active_free, Ordering::Relaxed);

@@ -26,7 +26,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::codec::{Input, checked, seal};
+use super::codec::{Input, Unusable, checked, seal};
 use super::ident::remove_if_there;
 use super::shared::Shared;
 use super::storage::{Storage, StorageFile};
@@ -160,7 +160,8 @@ pub(crate) struct FoundSnapshot {
 /// Reads the newest snapshot that is whole and accepted by `fits`.
 ///
 /// # Errors
-/// When the storage refuses, or there are snapshots and none is usable.
+/// When the storage refuses, there are snapshots and none is usable, or one is
+/// of another version: what it says was newer, so an older one is no substitute.
 pub(crate) fn read_newest(
     storage: &dyn Storage,
     id: StorageId,
@@ -172,13 +173,15 @@ pub(crate) fn read_newest(
         FoundSnapshot { snapshot: Snapshot::default(), covered: EntryNumber(oldest), unusable: Vec::new() };
     for name in names {
         let file = storage.open(&name).map_err(|error| file_error("open", &name, error))?;
-        let read = read_file(&*file, id).and_then(|snapshot| fits(&snapshot).map(|()| snapshot));
+        let read = read_file(&*file, id)
+            .and_then(|snapshot| fits(&snapshot).map(|()| snapshot).map_err(Unusable::Format));
         match read {
             Ok(snapshot) => {
                 found.snapshot = snapshot;
                 return Ok(found);
             }
-            Err(reason) => found.unusable.push((name, reason)),
+            Err(Unusable::Format(reason)) => found.unusable.push((name, reason)),
+            Err(version @ Unusable::Version { .. }) => return Err(version.of(&name)),
         }
     }
     let without = fits(&Snapshot::default());
@@ -189,21 +192,37 @@ pub(crate) fn read_newest(
     }
 }
 
-fn read_file(file: &dyn StorageFile, id: StorageId) -> Result<Snapshot, String> {
-    let text = |error: std::io::Error| error.to_string();
+fn read_file(file: &dyn StorageFile, id: StorageId) -> Result<Snapshot, Unusable> {
+    let text = |error: std::io::Error| Unusable::Format(error.to_string());
     let length = file.len().map_err(text)?;
     let mut fixed = [0; FIXED_BYTES];
     file.read_at(&mut fixed, 0).map_err(text)?;
-    let count = count_of(&fixed, id)?;
+    let (version, count) = check_fixed(&fixed, id)?;
+    let covered = read_head(file, length, count)?;
+    // The hash says that the version is no damage.
+    if version != VERSION {
+        return Err(Unusable::Version { found: version, known: VERSION });
+    }
+    read_parts(file, length, &covered).map_err(Unusable::Format)
+}
+
+/// The head of a snapshot, hash-checked, without the hash.
+fn read_head(file: &dyn StorageFile, length: u64, count: u32) -> Result<Vec<u8>, Unusable> {
     let head_bytes = FIXED_BYTES as u64 + u64::from(count) * PART_BYTES as u64 + 8;
     if head_bytes > length {
-        return Err(format!("it has {length} bytes; its head alone needs {head_bytes}"));
+        let reason = format!("it has {length} bytes; its head alone needs {head_bytes}");
+        return Err(Unusable::Format(reason));
     }
-    let mut head = vec![0; usize::try_from(head_bytes).map_err(|error| error.to_string())?];
-    file.read_at(&mut head, 0).map_err(text)?;
-    let covered = checked(&head, 0).ok_or("its head is damaged")?;
+    let mut head = vec![0; usize::try_from(head_bytes).unwrap_or(usize::MAX)];
+    file.read_at(&mut head, 0).map_err(|error| Unusable::Format(error.to_string()))?;
+    let damaged = || Unusable::Format("its head is damaged".to_owned());
+    checked(&head, 0).map(<[u8]>::to_vec).ok_or_else(damaged)
+}
+
+fn read_parts(file: &dyn StorageFile, length: u64, covered: &[u8]) -> Result<Snapshot, String> {
+    let text = |error: std::io::Error| error.to_string();
     let (parts, _) = covered.get(FIXED_BYTES..).unwrap_or_default().as_chunks::<PART_BYTES>();
-    let mut position = head_bytes;
+    let mut position = covered.len() as u64 + 8;
     let mut snapshot = Snapshot::default();
     for part in parts {
         let mut input = Input(part);
@@ -222,16 +241,17 @@ fn read_file(file: &dyn StorageFile, id: StorageId) -> Result<Snapshot, String> 
     Ok(snapshot)
 }
 
-fn count_of(fixed: &[u8], id: StorageId) -> Result<u32, String> {
+/// The version and the count of parts; not known to be undamaged yet.
+fn check_fixed(fixed: &[u8], id: StorageId) -> Result<(u32, u32), Unusable> {
     let mut input = Input(fixed);
-    let magic = input.array::<4>();
-    let (version, storage, count) = (input.u32(), input.array().map(StorageId), input.u32());
-    if magic != Some(MAGIC) {
-        return Err("it does not begin like a snapshot".to_owned());
+    if input.array::<4>() != Some(MAGIC) {
+        return Err(Unusable::Format("it does not begin like a snapshot".to_owned()));
     }
-    match (version, storage) {
-        (Some(VERSION), Some(found)) if found == id => count.ok_or_else(|| "it is too short".to_owned()),
-        (Some(VERSION), Some(found)) => Err(format!("it belongs to storage {found}, not {id}")),
-        (version, _) => Err(format!("it has format version {version:?}; this program reads {VERSION}")),
+    let too_short = || Unusable::Format("it is too short".to_owned());
+    let version = input.u32().ok_or_else(too_short)?;
+    let found = input.array().map(StorageId).ok_or_else(too_short)?;
+    if found != id {
+        return Err(Unusable::Format(format!("it belongs to storage {found}, not {id}")));
     }
+    Ok((version, input.u32().ok_or_else(too_short)?))
 }

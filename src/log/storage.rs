@@ -103,6 +103,17 @@ pub trait StorageFile: Send + Sync {
     /// What the disk says.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
+    /// Takes the space for the first `length` bytes of a new file, which then
+    /// read as zeros, without writing them. False when this storage cannot:
+    /// then zeros must be written.
+    ///
+    /// # Errors
+    /// What the disk says, above all that it is full.
+    fn allocate(&self, length: u64) -> io::Result<bool> {
+        let _ = length;
+        Ok(false)
+    }
+
     /// Tells that `position..position + length` will not be read again soon, so
     /// that the system need not keep it in memory. A hint, without effect on content.
     fn forget(&self, position: u64, length: u64) {

@@ -13,6 +13,7 @@ mod model;
 mod powercut;
 mod scrub;
 mod threads;
+mod versions;
 
 use memory::MemoryStorage;
 use powercut::read_all;

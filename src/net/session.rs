@@ -227,7 +227,12 @@ impl Incoming {
             }
             FrameKind::Request => {
                 self.requests += 1;
-                let body = Box::new(body::decode(&frame.body)?);
+                let body = match body::decode(&frame.body) {
+                    Ok(body) => body,
+                    Err(body::BodyError::Decode(why)) => body::Request::Unknown { why },
+                    Err(fault) => return Err(fault.into()),
+                };
+                let body = Box::new(body);
                 self.inputs.push(Input::Request { session, request: frame.tag, body });
             }
             FrameKind::Ping => self.pings.push(frame.tag),

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ahead::Ahead;
+use super::effect::Effect;
 use crate::id::{Index, SessionId, Time};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
+use crate::wire::body::Reply;
 
 /// Who receives, and who has what.
 #[derive(Debug, Default)]
@@ -20,6 +22,9 @@ pub(super) struct Active {
     pub(super) again: Vec<(Index, Index)>,
     /// Messages that failed, with the number of deliveries so far.
     pub(super) tries: BTreeMap<Index, Try>,
+    /// Messages that failed when there were [`limits::PARKED_MAX`] tries already: when they are
+    /// due again, and their range. Their failures are not counted.
+    pub(super) later: BTreeMap<(Time, Index), Index>,
     pub(super) ahead: Option<Ahead>,
     /// What the shell was asked to read.
     pub(super) fetching: Option<Index>,
@@ -40,6 +45,16 @@ pub(super) struct Receiver {
     pub(super) used: u64,
     /// A poll that waits for its answer: the request, and `used` when it began.
     pub(super) poll: Option<(u64, u64)>,
+}
+
+impl Receiver {
+    /// The answer to its poll, if it waits for one: nothing more is sent for it.
+    pub(super) fn end_poll(&mut self) -> Option<Effect> {
+        let (request, before) = self.poll.take()?;
+        self.credit = self.used;
+        let answer = Box::new(Ok(Reply::Polled { messages: self.used - before }));
+        Some(Effect::Answer { session: self.session, request, answer })
+    }
 }
 
 /// Messages on their way.
@@ -92,6 +107,15 @@ pub(super) struct Failure<'a> {
     pub(super) counted: bool,
 }
 
+impl Failure<'_> {
+    /// Milliseconds to wait after so many deliveries.
+    fn delay_ms_after(&self, attempts: u32) -> u64 {
+        let backoff = &self.settings.backoff_ms;
+        let step = (attempts as usize - 1).min(backoff.len().saturating_sub(1));
+        self.delay_ms.or_else(|| backoff.get(step).copied()).unwrap_or(0)
+    }
+}
+
 impl Active {
     pub(super) fn fail_open(&mut self, from: Index, to: Index, failure: &Failure<'_>) {
         self.cut_flights(from, to);
@@ -102,14 +126,46 @@ impl Active {
             self.add_again(from, to);
             return;
         }
-        for index in from.0..to.0 {
-            let known = self.tries.contains_key(&Index(index));
-            if !known && (plain || self.tries.len() >= limits::PARKED_MAX) {
-                self.add_again(Index(index), Index(index + 1));
-            } else {
-                self.fail_one(Index(index), failure);
+        for index in (from.0..to.0).map(Index) {
+            if self.tries.contains_key(&index) || (!plain && self.tries.len() < limits::PARKED_MAX) {
+                self.fail_one(index, failure);
+                continue;
+            }
+            match failure.delay_ms_after(1) {
+                delay_ms if delay_ms > 0 && !plain && !failure.rejected => {
+                    self.add_later(index, failure.now.after_ms(delay_ms));
+                }
+                _ => self.add_again(index, index.after(1)),
             }
         }
+    }
+
+    fn add_later(&mut self, index: Index, due: Time) {
+        let mut before = self.later.range_mut((due, Index(0))..(due, index));
+        match before.next_back() {
+            Some((_, to)) if *to == index => *to = index.after(1),
+            _ => {
+                self.later.insert((due, index), index.after(1));
+            }
+        }
+    }
+
+    /// Moves what is due by `now` to what is to be delivered again.
+    pub(super) fn take_later(&mut self, now: Time) {
+        while let Some(entry) = self.later.first_entry() {
+            let ((due, from), to) = (*entry.key(), *entry.get());
+            if due > now {
+                return;
+            }
+            entry.remove();
+            self.add_again(from, to);
+        }
+    }
+
+    /// Messages that wait until they are due again.
+    pub(super) fn parked(&self) -> u64 {
+        let tried = self.tries.values().filter(|tried| tried.due.is_some()).count() as u64;
+        tried + self.later.iter().map(|((_, from), to)| to.0 - from.0).sum::<u64>()
     }
 
     fn fail_one(&mut self, index: Index, failure: &Failure<'_>) {
@@ -121,9 +177,7 @@ impl Active {
             let over = failure.settings.max_deliver.is_some_and(|max| tried.attempts >= max);
             over.then_some(Death::MaxDeliver)
         };
-        let backoff = &failure.settings.backoff_ms;
-        let step = (tried.attempts as usize - 1).min(backoff.len().saturating_sub(1));
-        let delay_ms = failure.delay_ms.or_else(|| backoff.get(step).copied()).unwrap_or(0);
+        let delay_ms = failure.delay_ms_after(tried.attempts);
         if delay_ms == 0 || tried.dead.is_some() {
             tried.due = None;
             self.add_again(index, index.after(1));

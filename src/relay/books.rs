@@ -99,7 +99,7 @@ impl Relay {
             next: subscription.next,
             backlog: subscription.held(group.durable),
             in_flight: subscription.in_flight(),
-            parked: active.map_or(0, |a| a.tries.values().filter(|t| t.due.is_some()).count() as u64),
+            parked: active.map_or(0, |a| a.parked()),
             receivers: active.map_or(0, |a| a.receivers.len() as u32),
             window: subscription.window,
             inserted: subscription.inserted(group.durable),

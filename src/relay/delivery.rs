@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::active::{Death, Failure, Flight};
+use super::active::{Death, Failure, Flight, Receiver};
 use super::ahead::Ahead;
 use super::effect::Effect;
 use super::group::Group;
@@ -22,7 +22,7 @@ use super::{Relay, Sessions};
 use crate::id::{GroupNumber, Index, SessionId, Time};
 use crate::limits;
 use crate::log::{MissingCause, Piece};
-use crate::wire::body::{GapCause, Notice, Reply};
+use crate::wire::body::{GapCause, Notice};
 use crate::wire::frame::DeliverHead;
 use crate::wire::run::StoredRun;
 
@@ -149,7 +149,7 @@ impl Relay {
             End::Nothing | End::NoCredit => self.answer_polls(key),
             End::Blocked(session) => {
                 if let Some(session) = self.sessions.get_mut(&session) {
-                    session.blocked.insert(key);
+                    session.block(key);
                 }
             }
             End::Read(from) => self.fetch(key, from),
@@ -160,14 +160,7 @@ impl Relay {
     fn answer_polls(&mut self, key: SubscriptionKey) {
         let Some(subscription) = self.groups.subscription(key) else { return };
         let Some(active) = &mut subscription.active else { return };
-        for receiver in &mut active.receivers {
-            if let Some((request, before)) = receiver.poll.take() {
-                receiver.credit = receiver.used;
-                let messages = receiver.used - before;
-                let answer = Box::new(Ok(Reply::Polled { messages }));
-                self.effects.push_back(Effect::Answer { session: receiver.session, request, answer });
-            }
-        }
+        self.effects.extend(active.receivers.iter_mut().filter_map(Receiver::end_poll));
     }
 
     fn fetch(&mut self, key: SubscriptionKey, from: Index) {

@@ -13,8 +13,8 @@ use crate::wire::frame::{AckLevel, PutDone};
 pub(super) enum Waiting {
     /// Records of a group may be delivered, and a put is done.
     Run { group: GroupNumber, end: Index, count: u32, put: Option<WaitingPut> },
-    /// A put whose records were all repeats.
-    Repeat(WaitingPut),
+    /// A put whose records were all repeats; what they repeat stands before `end`.
+    Repeat { group: GroupNumber, end: Index, put: WaitingPut },
     /// A request can be answered.
     Answer { session: SessionId, request: u64, answer: Box<Answer> },
     /// Written cursors let something go: nobody needs less than this.

@@ -20,7 +20,7 @@ pub(super) const CURSOR_TICK_MS: u64 = 50;
 const CURSOR_AGE_MS_MAX: u64 = 1000;
 
 /// Cursors are written early when they are at most this part of what was appended since.
-const CURSOR_SHARE: u64 = 12;
+const CURSOR_SHARE: u64 = 16;
 
 /// How often retention and idle producers are looked at.
 const HOUSEKEEPING_MS: u64 = 1000;
@@ -192,7 +192,8 @@ impl Relay {
     pub(super) fn dismiss_receivers(&mut self, key: SubscriptionKey, refusal: &Refusal) {
         let Some(subscription) = self.groups.subscription(key) else { return };
         let receivers = subscription.active.take().map(|a| a.receivers).unwrap_or_default();
-        for receiver in receivers {
+        for mut receiver in receivers {
+            self.effects.extend(receiver.end_poll());
             if let Some(session) = self.sessions.get_mut(&receiver.session) {
                 session.close_subscription(receiver.handle);
             }

@@ -64,6 +64,7 @@ use self::table::Groups;
 use self::timer::{Timer, Timers};
 use crate::id::{Epoch, GroupName, GroupNumber, RelayId, SessionId, SubscriptionName, Time};
 use crate::log::Urgency;
+use crate::wire::body::{Notice, Refusal, RefusalCode};
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, PutDone};
 use crate::wire::run::{RUN_HEADER_BYTES, Run};
 
@@ -210,7 +211,7 @@ impl Relay {
         let Some(state) = self.sessions.get_mut(&session) else { return };
         state.on_written(total);
         if state.is_writable() {
-            for key in std::mem::take(&mut state.blocked) {
+            for key in state.take_blocked() {
                 self.enqueue(key);
             }
         }
@@ -264,7 +265,7 @@ impl Relay {
         while let Some(waiting) = self.journal.next_done() {
             match waiting {
                 Waiting::Run { group, end, count, put } => self.on_run_durable(group, end, count, put),
-                Waiting::Repeat(put) => self.finish_put(None, put),
+                Waiting::Repeat { group, end, put } => self.finish_put((group, end), put),
                 Waiting::Answer { session, request, answer } => {
                     self.effects.push_back(Effect::Answer { session, request, answer });
                 }
@@ -297,21 +298,31 @@ impl Relay {
             self.enqueue_group(number);
         }
         if let Some(put) = put {
-            self.finish_put(Some((number, end)), put);
+            self.finish_put((number, end), put);
         }
     }
 
-    /// Answers a put, or lets it wait until its messages are consumed.
-    fn finish_put(&mut self, place: Option<(GroupNumber, crate::id::Index)>, put: WaitingPut) {
+    /// Answers a put, or lets it wait until its messages, which stand before `end`, are consumed.
+    fn finish_put(&mut self, (number, end): (GroupNumber, crate::id::Index), put: WaitingPut) {
         let WaitingPut { session, done, level } = put;
-        if level == AckLevel::Consumed
-            && let Some((number, end)) = place
-            && let Some(group) = self.groups.get_mut(number)
-            && group.owed() < end
-        {
-            group.traffic().consumed.push((end, session, done));
-            return;
+        if level == AckLevel::Consumed {
+            match self.groups.get_mut(number) {
+                Some(group) if group.owed() < end => {
+                    group.traffic().consumed.push((end, session, done));
+                    return;
+                }
+                Some(_) => {}
+                None => return self.refuse_removed(session, done),
+            }
         }
         self.effects.push_back(Effect::PutDone { session, done: PutDone { level, ..done } });
+    }
+
+    /// A put whose group went before its messages were consumed: nobody will ever say more of them.
+    fn refuse_removed(&mut self, session: SessionId, done: PutDone) {
+        let message = "the group was removed before every subscription had acked the messages";
+        let refusal = Refusal::new(RefusalCode::Removed, message);
+        let notice = Notice::PutRefused { put: done.put, refusal };
+        self.effects.push_back(Effect::Notice { session, notice });
     }
 }

@@ -152,18 +152,22 @@ impl Relay {
         let repeats = summary.count - new;
         group.traffic().books.repeats += u64::from(repeats);
         let done = PutDone { put: head.put, first: Sequence(0), repeats, level: AckLevel::Accepted };
-        let put = WaitingPut { session, done, level: head.level };
+        let mut put = WaitingPut { session, done, level: head.level };
         if new == 0 {
-            self.journal.wait(Waiting::Repeat(put));
+            let end = group.next;
+            self.journal.wait(Waiting::Repeat { group: number, end, put });
         }
         let last = drafts.len();
         for (i, draft) in drafts.into_iter().enumerate() {
-            self.append_data(now, number, draft, (i + 1 == last).then_some(put), head.transient);
+            let first = self.append_data(now, number, draft, (i + 1 == last).then_some(put), head.transient);
+            if i == 0 {
+                put.done.first = first;
+            }
         }
         self.settle_durable(now);
     }
 
-    /// Appends messages to this relay's own stream of a group.
+    /// Appends messages to this relay's own stream of a group; says where they begin there.
     pub(super) fn append_data(
         &mut self,
         now: Now,
@@ -171,7 +175,7 @@ impl Relay {
         draft: Draft,
         put: Option<WaitingPut>,
         transient: bool,
-    ) {
+    ) -> Sequence {
         let own = self.own_stream(now, number);
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let stream = group.stream(own).expect("the own stream is among the streams");
@@ -182,9 +186,15 @@ impl Relay {
             group.traffic().producers.insert(producer, count, now.wall, transient);
         }
         group.traffic().books.unsynced += u64::from(count);
-        let put = put.map(|put| WaitingPut { done: PutDone { first, ..put.done }, ..put });
+        let put = put.map(|mut put| {
+            if put.done.first == Sequence(0) {
+                put.done.first = first;
+            }
+            put
+        });
         let end = self.append_run(now, number, own, run);
         self.journal.wait(Waiting::Run { group: number, end, count, put });
+        first
     }
 
     /// Gives a run its place in the group and appends it to the log; says where the group ends then.

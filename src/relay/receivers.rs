@@ -98,6 +98,10 @@ impl Relay {
             counted: false,
         };
         let subscription = &mut group.subscriptions[at];
+        let receivers = subscription.active.iter_mut().flat_map(|active| &mut active.receivers);
+        for receiver in receivers.filter(|r| (r.session, r.handle) == (session, handle)) {
+            self.effects.extend(receiver.end_poll());
+        }
         subscription.detach((session, handle), failure);
         let gone = subscription.active.as_ref().is_none_or(|a| a.receivers.is_empty());
         if gone {

@@ -11,7 +11,7 @@ use crate::id::{GroupName, GroupNumber, Index, SessionId, SubscriptionName, Wall
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Answer, Outcomes, Refusal, RefusalCode, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::body::{Answer, Refusal, RefusalCode, Reply, Request, Start, SubscriptionSpec};
 
 /// The one subscription of a queue.
 pub(super) const QUEUE_SUBSCRIPTION: &str = "queue";
@@ -87,6 +87,10 @@ impl Relay {
                 Ok((Reply::Done, When::Durable))
             }
             Request::Locate { group } => Ok((Reply::Located(self.locate(&group)?), When::Now)),
+            Request::Unknown { why } => {
+                let message = format!("the request cannot be understood: {why}");
+                Err(Refusal::new(RefusalCode::Invalid, message))
+            }
             Request::Status => Ok((Reply::Status(Box::new(self.status(now))), When::Now)),
             Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
         }
@@ -213,6 +217,10 @@ impl Relay {
         });
         for key in &keys {
             self.dismiss_receivers(*key, &refusal);
+        }
+        let traffic = self.groups.get_mut(number).and_then(|group| group.traffic.take());
+        for (_, session, done) in traffic.map(|traffic| traffic.consumed).unwrap_or_default() {
+            self.refuse_removed(session, done);
         }
         self.forget_group(number);
         let operation = Operation::GroupRemoved { group: number };
@@ -367,30 +375,4 @@ pub(super) fn no_handle(handle: u32) -> Refusal {
 pub(super) fn too_many_handles() -> Refusal {
     let message = format!("a session may have {} groups and subscriptions open", limits::SESSION_HANDLES_MAX);
     Refusal::new(RefusalCode::Limit, message)
-}
-
-/// A subscription as an operation says it.
-pub(super) fn subscription_from(
-    (number, name): (SubscriptionNumber, SubscriptionName),
-    (shared, filter, window): (bool, Option<Filter>, u32),
-    (start, not_before): (Index, WallTime),
-) -> Subscription {
-    Subscription {
-        number,
-        name,
-        shared,
-        window,
-        filter,
-        start,
-        replayed: 0,
-        not_before,
-        cursor: super::cursor::Cursor::new(start),
-        next: start,
-        ackable: start,
-        delivered: start,
-        out: Outcomes::default(),
-        gaps: Vec::new(),
-        dirty: false,
-        active: None,
-    }
 }

@@ -1,6 +1,6 @@
 //! What the core knows of a connection: its handles and how much is on its way to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::subscription::SubscriptionKey;
 use crate::id::{GroupNumber, StreamNumber};
@@ -17,8 +17,15 @@ pub(super) struct Session {
     sent: u64,
     /// Bytes of deliveries the writer has handed to the socket.
     written: u64,
-    /// Subscriptions that wait until more was written.
-    pub(super) blocked: BTreeSet<SubscriptionKey>,
+    blocked: Blocked,
+}
+
+/// Subscriptions that wait until more was written: each once, and those that
+/// wait longest have the first turn, so that many on one connection share it.
+#[derive(Debug, Default)]
+struct Blocked {
+    order: VecDeque<SubscriptionKey>,
+    members: BTreeSet<SubscriptionKey>,
 }
 
 impl Session {
@@ -69,6 +76,19 @@ impl Session {
     /// Whether the session is told of this stream for the first time.
     pub(super) fn meets_stream(&mut self, stream: StreamNumber) -> bool {
         !self.streams.contains(&stream) && self.streams.insert(stream)
+    }
+
+    /// The subscription waits until more was written.
+    pub(super) fn block(&mut self, key: SubscriptionKey) {
+        if self.blocked.members.insert(key) {
+            self.blocked.order.push_back(key);
+        }
+    }
+
+    /// Those that waited, in the order in which they began to.
+    pub(super) fn take_blocked(&mut self) -> VecDeque<SubscriptionKey> {
+        self.blocked.members.clear();
+        std::mem::take(&mut self.blocked.order)
     }
 
     /// Counts bytes on their way.

@@ -227,7 +227,7 @@ impl Subscription {
     /// Without receivers, what is to be delivered again is simply not delivered yet; only tries stay.
     fn rest_if_idle(&mut self) {
         let Some(active) = &mut self.active else { return };
-        if !active.receivers.is_empty() || !active.tries.is_empty() {
+        if !active.receivers.is_empty() || !active.tries.is_empty() || !active.later.is_empty() {
             return;
         }
         if let Some((first, _)) = active.again.first() {
@@ -260,6 +260,7 @@ impl Subscription {
             }
             active.add_again(index, index.after(1));
         }
+        active.take_later(now);
         self.next_time()
     }
 
@@ -268,7 +269,8 @@ impl Subscription {
         let active = self.active.as_ref()?;
         let flight = active.flights.front().map(|f| f.due);
         let tried = active.tries.values().filter_map(|t| t.due).min();
-        flight.into_iter().chain(tried).min()
+        let later = active.later.first_key_value().map(|((due, _), _)| *due);
+        flight.into_iter().chain(tried).chain(later).min()
     }
 
     /// The receiver is still at work on `from..to`: the wait for its ack begins anew.
@@ -297,6 +299,7 @@ impl Subscription {
             active.flights.clear();
             active.again.clear();
             active.tries.clear();
+            active.later.clear();
             active.ahead = None;
         }
     }
@@ -306,5 +309,31 @@ impl Subscription {
         self.active
             .as_ref()
             .map_or(0, |a| a.flights.iter().map(|f| self.cursor.count_open(f.from, f.to)).sum())
+    }
+}
+
+/// A subscription as an operation says it.
+pub(super) fn subscription_from(
+    (number, name): (SubscriptionNumber, SubscriptionName),
+    (shared, filter, window): (bool, Option<Filter>, u32),
+    (start, not_before): (Index, WallTime),
+) -> Subscription {
+    Subscription {
+        number,
+        name,
+        shared,
+        window,
+        filter,
+        start,
+        replayed: 0,
+        not_before,
+        cursor: Cursor::new(start),
+        next: start,
+        ackable: start,
+        delivered: start,
+        out: Outcomes::default(),
+        gaps: Vec::new(),
+        dirty: false,
+        active: None,
     }
 }

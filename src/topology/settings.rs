@@ -40,7 +40,7 @@ pub enum SubscriptionPolicy {
     /// The oldest records of that backlog are dropped and a GAP stands in
     /// their place; nobody else is touched.
     DropOldest,
-    /// The subscription is removed and a LOSS is left for its owner.
+    /// The subscription is removed, and whoever receives from it is told so.
     Evict,
 }
 
@@ -90,12 +90,12 @@ pub struct GroupSettings {
     pub subscription_quota_bytes: Option<u64>,
     /// What happens to a subscription past its quota.
     pub subscription_policy: SubscriptionPolicy,
-    /// A record older than this is not delivered; an empty stub keeps its
-    /// place. Milliseconds, at least 1.
+    /// A record older than this is not delivered, unless it names a time to
+    /// live of its own. Milliseconds, at least 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     /// How many times a record is delivered before it goes to `dead_letter`
-    /// (or is parked when there is none). At least 1; not set: no limit.
+    /// (or is dropped and counted when there is none). At least 1; not set: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_deliver: Option<u32>,
     /// Wait before the second, third, … delivery, in milliseconds; the last one

@@ -23,9 +23,13 @@ pub const PROTOCOL_MAGIC: &str = "treecast";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// Not CBOR, or not of the expected shape.
+    /// CBOR, and not of the expected shape: an unknown variant, a missing key,
+    /// a value of another type or one that is not allowed.
     #[error("the control body cannot be understood: {0}")]
     Decode(String),
+    /// Not CBOR.
+    #[error("the control body is no CBOR: {0}")]
+    Syntax(String),
     /// Longer than [`limits::CONTROL_BYTES_MAX`].
     #[error("the control body has {found} bytes; at most {max} are allowed")]
     TooLong {
@@ -54,7 +58,13 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     if body.len() > limits::CONTROL_BYTES_MAX {
         return Err(BodyError::TooLong { found: body.len(), max: limits::CONTROL_BYTES_MAX });
     }
-    ciborium::de::from_reader_with_recursion_limit(body, 32).map_err(|e| BodyError::Decode(e.to_string()))
+    use ciborium::de::Error;
+    ciborium::de::from_reader_with_recursion_limit(body, 32).map_err(|error| match error {
+        Error::Semantic(_, what) => BodyError::Decode(what),
+        Error::Syntax(at) => BodyError::Syntax(format!("byte {at} does not fit")),
+        Error::Io(_) => BodyError::Syntax("it ends too early".to_owned()),
+        Error::RecursionLimitExceeded => BodyError::Syntax("it is nested too deeply".to_owned()),
+    })
 }
 
 /// The first frame of an application's session.
@@ -88,6 +98,13 @@ pub struct RelayHello {
 /// What an application or an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
+    /// One that could not be understood, perhaps of a later version: it is
+    /// refused like any other. Never sent.
+    #[serde(skip)]
+    Unknown {
+        /// What is wrong with it.
+        why: String,
+    },
     /// A handle for puts to a group or queue. A group that does not exist is made.
     GroupOpen {
         /// The group.

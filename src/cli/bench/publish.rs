@@ -26,6 +26,7 @@ pub(super) struct Load {
     _client: Client,
     number: u64,
     share: u64,
+    window: usize,
     size: usize,
     sample: u64,
     rate: Option<f64>,
@@ -46,6 +47,7 @@ impl Load {
             _client: client,
             number,
             share: plan.share(number),
+            window: usize::try_from(plan.window).unwrap_or(usize::MAX),
             size: plan.size,
             sample: if plan.window <= SAMPLE { 1 } else { SAMPLE },
             rate,
@@ -68,6 +70,11 @@ impl Load {
     async fn as_fast_as_confirmed(&mut self, latencies: &mut Latencies) -> Result<(), Failure> {
         let mut waiting: VecDeque<(ProducerSequence, u64)> = VecDeque::new();
         for counter in 0..self.share {
+            if waiting.len() >= self.window {
+                // Only the way counts, not the wait for the put before it.
+                self.publisher.wait_answered(waiting[0].0).await?;
+                self.confirm(&mut waiting, latencies);
+            }
             let is_sample = counter % self.sample == 0;
             let sent_ns = is_sample.then(|| latencies.now_ns());
             let message = self.message(counter, sent_ns);

@@ -478,21 +478,6 @@ fn f31_a_directory_in_use_is_refused() {
 }
 
 #[test]
-fn f52_another_format_version_is_refused() {
-    let sim = MemoryStorage::default();
-    drop(open(&sim).unwrap());
-    let mut content = sim.content("IDENT");
-    for start in [0, 512] {
-        content[start + 8] = 2;
-        let hash = xxhash_rust::xxh3::xxh3_64(&content[start..start + 120]).to_le_bytes();
-        content[start + 120..start + 128].copy_from_slice(&hash);
-    }
-    sim.put("IDENT", content);
-    let error = open(&sim).err().unwrap().to_string();
-    assert!(error.contains("version 2"), "{error}");
-}
-
-#[test]
 fn f55_a_clean_stop_is_known() {
     let (sim, last) = example(true);
     let (log, opened, _) = open(&sim).unwrap();

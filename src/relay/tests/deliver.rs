@@ -118,6 +118,28 @@ fn a_nack_is_delivered_again_after_its_delay_and_others_do_not_wait() {
 }
 
 #[test]
+fn a_nack_of_more_messages_than_are_counted_is_delayed_all_the_same() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let window = Some(5000);
+    h.subscribe("g", "s", SubscriptionSpec { window, ..SubscriptionSpec::default() });
+    let s = h.attach("g", "s");
+    h.credit(s, 1_000_000);
+    h.put(g, &vec!["x"; 2000]);
+    assert_eq!(h.payloads().len(), 2000);
+    let first = h.info("g", "s").floor.0;
+    h.say(s, AckKind::Nack, 1, 5000, 10_000);
+    h.pass_ms(9_000);
+    assert_eq!(h.payloads().len(), 0, "the delay has not passed");
+    assert_eq!(h.info("g", "s").parked, 2000);
+    h.ack(s, first + 1500, first + 1600);
+    h.pass_ms(2_000);
+    assert_eq!(h.payloads().len(), 1900, "all but those that were acked after all");
+    h.ack(s, 1, 5000);
+    assert_eq!((h.info("g", "s").backlog, h.info("g", "s").parked), (0, 0));
+}
+
+#[test]
 fn after_too_many_deliveries_a_message_goes_to_the_dead_letter_group_with_the_reason() {
     let mut h = Harness::new();
     let settings = GroupSettings {
@@ -223,6 +245,31 @@ fn a_poll_is_answered_at_once_with_what_is_there() {
 }
 
 #[test]
+fn a_poll_is_answered_though_its_receiver_goes_while_the_disk_works() {
+    let poll = |h: &mut Harness, request, handle| {
+        let body = Box::new(Request::Poll { handle, messages: 5 });
+        h.input(Input::Request { session: SESSION, request, body });
+        assert!(!h.answers.contains_key(&request), "the backlog was not read yet");
+    };
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.put(g, &["a"]);
+    h.hold_fetches = true;
+    poll(&mut h, 901, s);
+    assert_eq!(h.request(Request::Detach { handle: s }), Ok(Reply::Done));
+    let s = h.attach("g", "s");
+    poll(&mut h, 902, s);
+    let s = h.attach("g", "s");
+    poll(&mut h, 903, s);
+    let remove = Request::SubscriptionRemove { group: group("g"), name: sub("s") };
+    assert_eq!(h.request(remove), Ok(Reply::Done));
+    for request in 901..=903 {
+        assert_eq!(h.answers.get(&request), Some(&Ok(Reply::Polled { messages: 0 })), "{request}");
+    }
+}
+
+#[test]
 fn a_filter_passes_over_what_is_not_wanted() {
     let mut h = Harness::new();
     let spec = SubscriptionSpec { filter: Some("a/+".into()), ..SubscriptionSpec::default() };
@@ -309,4 +356,38 @@ fn a_seek_goes_back_and_forth_and_the_books_still_balance() {
     assert_eq!(h.request(seek(Start::Now)), Ok(Reply::Done));
     assert_eq!(h.info("g", "s").backlog, 0);
     assert!(h.books().balanced, "{:?}", h.books());
+}
+
+#[test]
+fn subscriptions_on_one_slow_connection_take_turns() {
+    const SUBSCRIPTIONS: usize = 12;
+    const MESSAGES: usize = 600;
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.runs_per_read = MESSAGES;
+    let handles: Vec<u32> = (0..SUBSCRIPTIONS).map(|i| h.attach("g", &format!("s{i}"))).collect();
+    let payload = "x".repeat(64 * 1024);
+    for _ in 0..MESSAGES {
+        h.put(g, &[&payload]);
+    }
+    h.auto_write = false;
+    for handle in &handles {
+        h.credit(*handle, MESSAGES as u64);
+    }
+    // What fits into the connection is written, and written, and what comes is acked at once.
+    let mut rounds = 0;
+    let mut counts = vec![0_usize; SUBSCRIPTIONS];
+    while counts.iter().sum::<usize>() < SUBSCRIPTIONS * MESSAGES {
+        for got in std::mem::take(&mut h.got) {
+            let place = handles.iter().position(|handle| *handle == got.handle).unwrap();
+            counts[place] += 1;
+            h.ack(got.handle, got.index, got.index + 1);
+        }
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        // A turn of 64 fills the connection. At first one has read ahead of the others, then all alternate.
+        assert!(most - least <= 6 * 64, "after {rounds} rounds: {counts:?}");
+        h.input(Input::Written { session: SESSION, total: u64::MAX });
+        rounds += 1;
+        assert!(rounds < 10_000, "{counts:?}");
+    }
 }

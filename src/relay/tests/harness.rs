@@ -31,6 +31,11 @@ pub(super) struct Harness {
     /// Entries that damage took away: places in `log`.
     pub(super) lost: BTreeSet<usize>,
     pub(super) auto_sync: bool,
+    /// Whether what is delivered counts as written at once.
+    pub(super) auto_write: bool,
+    pub(super) runs_per_read: usize,
+    /// Reads are asked for and not answered.
+    pub(super) hold_fetches: bool,
     pub(super) got: Vec<Got>,
     pub(super) heads: Vec<DeliverHead>,
     pub(super) done: Vec<PutDone>,
@@ -81,6 +86,9 @@ impl Harness {
             durable: 0,
             lost: BTreeSet::new(),
             auto_sync: true,
+            auto_write: true,
+            runs_per_read: 2,
+            hold_fetches: false,
             got: Vec::new(),
             heads: Vec::new(),
             done: Vec::new(),
@@ -132,9 +140,12 @@ impl Harness {
             Effect::Notice { notice, .. } => self.notices.push(notice),
             Effect::Deliver { session, handle, head, records } => {
                 self.take_delivery(handle, head, &records);
-                let total = u64::MAX;
-                self.relay.handle(self.now, Input::Written { session, total });
+                if self.auto_write {
+                    let total = u64::MAX;
+                    self.relay.handle(self.now, Input::Written { session, total });
+                }
             }
+            Effect::Fetch { .. } if self.hold_fetches => {}
             Effect::Fetch { group, from, .. } => {
                 let pieces = self.read(group, from);
                 self.relay.handle(self.now, Input::Fetched { group, from, pieces });
@@ -167,7 +178,7 @@ impl Harness {
             Entry::Run(_) | Entry::State(_) => None,
         });
         let (mut pieces, mut reached) = (Vec::new(), from);
-        for run in runs.take(2) {
+        for run in runs.take(self.runs_per_read) {
             if run.first_index > reached {
                 let cause = MissingCause::Damaged;
                 pieces.push(Piece::Missing { from: reached, to: run.first_index, cause });

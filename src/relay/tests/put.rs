@@ -197,6 +197,48 @@ fn a_consumed_put_is_answered_when_every_subscription_has_acked_durably() {
 }
 
 #[test]
+fn a_repeat_at_level_consumed_waits_like_the_first_copy() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    let first = h.put_with(g, body(&["x"]), Some((7, 1)), AckLevel::Consumed);
+    // The answer is not there yet, the connection is: the publisher asks again.
+    let again = h.put_with(g, body(&["x"]), Some((7, 1)), AckLevel::Consumed);
+    h.pass_ms(2000);
+    assert!(h.done.is_empty(), "nobody has acked: {:?}", h.done);
+    h.ack(s, 1, 100);
+    h.pass_ms(2000);
+    let done: Vec<_> = h.done.iter().map(|d| (d.put, d.repeats, d.level)).collect();
+    assert_eq!(done, [(first, 0, AckLevel::Consumed), (again, 1, AckLevel::Consumed)]);
+}
+
+#[test]
+fn a_put_that_waits_to_be_consumed_is_refused_when_its_group_is_removed() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.attach("g", "s");
+    h.put_with(g, body(&["x"]), None, AckLevel::Consumed);
+    h.auto_sync = false;
+    h.put_with(g, body(&["y"]), None, AckLevel::Consumed);
+    h.auto_sync = true;
+    assert_eq!(h.request(Request::GroupRemove { group: group("g") }), Ok(Reply::Done));
+    assert!(h.done.is_empty(), "{:?}", h.done);
+    assert_eq!(refusals(&h), [RefusalCode::Removed, RefusalCode::Removed]);
+}
+
+#[test]
+fn a_put_with_repeats_between_is_answered_with_its_first_new_sequence() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put_with(g, body(&["b"]), Some((7, 2)), AckLevel::Accepted);
+    h.put_with(g, body(&["a", "b", "c"]), Some((7, 1)), AckLevel::Accepted);
+    // Genesis is 1, `b` is 2, so `a` is 3 and `c` is 4.
+    let done: Vec<_> = h.done.iter().map(|d| (d.first.0, d.repeats)).collect();
+    assert_eq!(done, [(2, 0), (3, 1)]);
+}
+
+#[test]
 fn s42_a_put_to_a_group_without_subscriptions_is_accepted_and_let_go() {
     let mut h = Harness::new();
     let g = h.open("g");

@@ -79,7 +79,9 @@ impl Driver {
         match *answer {
             Ok(Reply::Status(mut status)) => {
                 status.uptime_ms = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-                status.warnings.extend(super::super::start::damage_warning(self.signals.damaged()));
+                let damage = super::super::start::damage_warning(self.signals.damaged());
+                // What was found at the start may be found once more by reading it.
+                status.warnings.extend(damage.filter(|warning| !status.warnings.contains(warning)));
                 self.readers.give(Job::Status { session, request, status });
             }
             answer => self.sessions.answer(session, request, Box::new(answer)),

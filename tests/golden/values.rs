@@ -1,0 +1,260 @@
+//! The values that the golden files of the wire were made of.
+
+use bytes::{Bytes, BytesMut};
+use treecast::id::{
+    Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
+};
+use treecast::log::Space;
+use treecast::topology::settings::{GroupSettings, SubscriptionPolicy, TreeKind};
+use treecast::wire::body::{
+    Books, GapCause, GroupInfo, Location, Notice, Outcomes, Refusal, RefusalCode, Reply, Request, Start,
+    Status, StreamInfo, SubscriptionInfo, SubscriptionSpec,
+};
+use treecast::wire::run::Record;
+
+pub(crate) const EPOCH: Epoch =
+    Epoch { counter: 3, storage: StorageId(*b"0123456789abcdef"), nonce: 0x1122_3344_5566_7788 };
+
+pub(crate) fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+pub(crate) fn relay() -> RelayId {
+    RelayId::new("rome").unwrap()
+}
+
+pub(crate) fn subscription(name: &str) -> SubscriptionName {
+    SubscriptionName::new(name).unwrap()
+}
+
+/// A record with everything that a record can have, and one with nothing.
+pub(crate) fn records() -> Bytes {
+    let mut headers = BytesMut::new();
+    Record::encode_header(&mut headers, "shop", b"7");
+    let mut body = BytesMut::new();
+    let full =
+        Record { ttl_ms: Some(60_000), subject: Some("eu/rome"), headers: &headers, payload: b"one pizza" };
+    full.encode(&mut body);
+    Record { payload: b"two", ..Record::default() }.encode(&mut body);
+    body.freeze()
+}
+
+pub(crate) fn settings() -> GroupSettings {
+    GroupSettings {
+        max_age_ms: Some(86_400_000),
+        max_bytes: Some(1 << 30),
+        max_count: Some(1_000_000),
+        history_age_ms: Some(3_600_000),
+        history_bytes: Some(1 << 20),
+        history_count: Some(1000),
+        quota_bytes: Some(1 << 29),
+        quota_count: Some(500_000),
+        subscription_quota_count: Some(100),
+        subscription_quota_bytes: Some(1 << 16),
+        subscription_policy: SubscriptionPolicy::DropOldest,
+        ttl_ms: Some(600_000),
+        max_deliver: Some(5),
+        backoff_ms: vec![100, 1000, 60_000],
+        dead_letter: Some("orders/dead".to_owned()),
+        max_message_bytes: Some(1 << 20),
+        ack_wait_ms: Some(10_000),
+        producer_idle_max_ms: Some(604_800_000),
+        tree: TreeKind::Source,
+    }
+}
+
+fn spec() -> SubscriptionSpec {
+    SubscriptionSpec {
+        start: Start::Time(WallTime(1_700_000_000_000_000)),
+        shared: true,
+        filter: Some("eu/+/#".to_owned()),
+        window: Some(256),
+    }
+}
+
+/// One request of each kind; of those with kinds inside, several.
+pub(crate) fn requests() -> Vec<(&'static str, Request)> {
+    let (orders, billing) = (|| group("orders"), || subscription("billing"));
+    let seek =
+        |start| Request::SubscriptionSeek { group: group("orders"), name: subscription("billing"), start };
+    let evict = GroupSettings { subscription_policy: SubscriptionPolicy::Evict, ..GroupSettings::default() };
+    vec![
+        ("group-open", Request::GroupOpen { group: orders() }),
+        ("group-create", Request::GroupCreate { group: orders(), settings: settings(), queue: false }),
+        ("group-set", Request::GroupSet { group: orders(), settings: evict }),
+        ("group-list", Request::GroupList { prefix: "or".to_owned(), after: Some(orders()), limit: 100 }),
+        ("group-show", Request::GroupShow { group: orders() }),
+        ("group-remove", Request::GroupRemove { group: orders() }),
+        (
+            "subscription-create",
+            Request::SubscriptionCreate { group: orders(), name: billing(), spec: spec() },
+        ),
+        ("subscription-list", Request::SubscriptionList { group: orders(), after: None, limit: 100 }),
+        ("subscription-show", Request::SubscriptionShow { group: orders(), name: billing() }),
+        ("subscription-seek-now", seek(Start::Now)),
+        ("subscription-seek-beginning", seek(Start::Beginning)),
+        ("subscription-seek-index", seek(Start::Index(Index(17)))),
+        ("subscription-remove", Request::SubscriptionRemove { group: orders(), name: billing() }),
+        (
+            "attach",
+            Request::Attach {
+                group: orders(),
+                name: Some(billing()),
+                create: Some(SubscriptionSpec::default()),
+            },
+        ),
+        ("attach-queue", Request::Attach { group: group("jobs"), name: None, create: None }),
+        ("detach", Request::Detach { handle: 1 }),
+        ("poll", Request::Poll { handle: 1, messages: 10 }),
+        ("sync", Request::Sync),
+        ("locate", Request::Locate { group: orders() }),
+        ("status", Request::Status),
+        ("books", Request::Books { group: None }),
+    ]
+}
+
+fn outcomes() -> Outcomes {
+    Outcomes { acked: 1, filtered: 2, expired: 3, evicted: 4, dead_lettered: 5, skipped: 6, lost: 7 }
+}
+
+fn group_info() -> GroupInfo {
+    let stream = StreamInfo {
+        number: StreamNumber(4),
+        origin: relay(),
+        epoch: EPOCH,
+        last: Sequence(40),
+        sealed: true,
+    };
+    GroupInfo {
+        name: group("orders"),
+        queue: false,
+        settings: GroupSettings::default(),
+        low: Index(5),
+        next: Index(42),
+        bytes: 9000,
+        subscriptions: 2,
+        streams: vec![stream],
+    }
+}
+
+fn subscription_info() -> SubscriptionInfo {
+    SubscriptionInfo {
+        group: group("orders"),
+        name: subscription("billing"),
+        home: relay(),
+        shared: false,
+        filter: Some("eu/#".to_owned()),
+        floor: Index(10),
+        next: Index(20),
+        backlog: 30,
+        in_flight: 4,
+        parked: 1,
+        receivers: 1,
+        window: 1024,
+        inserted: 58,
+        out: outcomes(),
+    }
+}
+
+fn status() -> Status {
+    Status {
+        relay: relay(),
+        version: "0.1.0".to_owned(),
+        storage: EPOCH.storage,
+        boot: EPOCH.counter,
+        uptime_ms: 1234,
+        accepting: Ok(()),
+        warnings: vec!["a warning".to_owned()],
+        groups: 1,
+        subscriptions: 2,
+        sessions: 3,
+        space: Space {
+            file_bytes: 4,
+            live_bytes: 5,
+            free_bytes: 6,
+            segments: 7,
+            spare_segments: 8,
+            has_priority: true,
+            commits: 9,
+            committed_bytes: 10,
+        },
+        resident_bytes: 11,
+        cpu_us: 12,
+    }
+}
+
+/// Every code there is.
+pub(crate) const CODES: [RefusalCode; 12] = [
+    RefusalCode::NotFound,
+    RefusalCode::Exists,
+    RefusalCode::Invalid,
+    RefusalCode::TooLarge,
+    RefusalCode::Quota,
+    RefusalCode::NoRoom,
+    RefusalCode::NotReady,
+    RefusalCode::Limit,
+    RefusalCode::ProducerForgotten,
+    RefusalCode::Removed,
+    RefusalCode::NotPermitted,
+    RefusalCode::Stopping,
+];
+
+fn books() -> Books {
+    Books {
+        put: 100,
+        accepted: 8,
+        repeats: 2,
+        refused: CODES.iter().copied().zip(1..).collect(),
+        unsynced: 12,
+        inserted: 29,
+        held: 1,
+        out: outcomes(),
+        balanced: true,
+    }
+}
+
+/// One answer of each kind.
+pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
+    let location =
+        Location { group: group("orders"), subscription: Some(subscription("billing")), home: relay() };
+    let refusal = Refusal::new(RefusalCode::NotFound, "there is no group or queue `order`");
+    let stopping = Status { accepting: Err("the relay is stopping".to_owned()), ..status() };
+    vec![
+        ("done", Ok(Reply::Done)),
+        ("group-handle", Ok(Reply::GroupHandle { handle: 0, message_bytes_max: 16 << 20 })),
+        (
+            "subscription-handle",
+            Ok(Reply::SubscriptionHandle {
+                handle: 1,
+                name: subscription("billing"),
+                created: true,
+                window: 1024,
+            }),
+        ),
+        ("groups", Ok(Reply::Groups(vec![group_info()]))),
+        ("group", Ok(Reply::Group(group_info()))),
+        ("subscriptions", Ok(Reply::Subscriptions(vec![subscription_info()]))),
+        ("subscription", Ok(Reply::Subscription(subscription_info()))),
+        ("polled", Ok(Reply::Polled { messages: 2 })),
+        ("located", Ok(Reply::Located(vec![location]))),
+        ("status", Ok(Reply::Status(Box::new(status())))),
+        ("status-not-accepting", Ok(Reply::Status(Box::new(stopping)))),
+        ("books", Ok(Reply::Books(Box::new(books())))),
+        ("refused", Err(refusal)),
+    ]
+}
+
+/// One notice of each kind; a gap for each cause.
+pub(crate) fn notices() -> Vec<(&'static str, Notice)> {
+    let gap = |cause| Notice::Gap { handle: 1, from: Index(7), to: Index(9), cause };
+    let refusal = |code| Refusal::new(code, "because");
+    vec![
+        ("stream", Notice::Stream { number: StreamNumber(4), origin: relay(), epoch: EPOCH }),
+        ("put-refused", Notice::PutRefused { put: 5, refusal: refusal(RefusalCode::NoRoom) }),
+        ("gap-subscription-quota", gap(GapCause::SubscriptionQuota)),
+        ("gap-retention", gap(GapCause::Retention)),
+        ("gap-damaged", gap(GapCause::Damaged)),
+        ("gap-expired", gap(GapCause::Expired)),
+        ("detached", Notice::Detached { handle: 1, refusal: refusal(RefusalCode::Removed) }),
+    ]
+}
