@@ -96,6 +96,11 @@ impl Keeper {
         (state.spares.len(), state.is_short)
     }
 
+    /// Whether there is room for messages.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().has_room
+    }
+
     /// Whether the end has come.
     pub(crate) fn is_ending(&self) -> bool {
         self.lock().ending
