@@ -97,7 +97,7 @@ impl Relay {
             filter: subscription.filter.as_ref().map(|f| f.as_str().to_owned()),
             floor: subscription.cursor.floor(),
             next: subscription.next,
-            backlog: subscription.held(group.durable),
+            backlog: group.backlog(subscription, group.durable),
             in_flight: subscription.in_flight(),
             parked: active.map_or(0, |a| a.parked()),
             receivers: active.map_or(0, |a| a.receivers.len() as u32),

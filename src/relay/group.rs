@@ -39,6 +39,8 @@ pub(super) struct Group {
     /// How often this relay became a member or ceased to be one.
     pub(super) membership: u64,
     pub(super) meter: Meter,
+    /// Where the relays' own records stand (GENESIS, MARK, SEAL), in order: they are no messages.
+    pub(super) marks: Vec<Index>,
     /// What only groups with traffic have.
     pub(super) traffic: Option<Box<Traffic>>,
 }
@@ -91,6 +93,7 @@ impl Group {
             attached: Vec::new(),
             membership: 0,
             meter: Meter::default(),
+            marks: Vec::new(),
             traffic: None,
         }
     }
@@ -105,6 +108,25 @@ impl Group {
 
     pub(super) fn stream(&mut self, number: StreamNumber) -> Option<&mut Stream> {
         self.streams.iter_mut().find(|s| s.number == number)
+    }
+
+    /// Notes that `count` records from `first` on are the relays' own.
+    pub(super) fn mark(&mut self, first: Index, count: u32) {
+        self.marks.extend((0..u64::from(count)).map(|i| first.after(i)));
+    }
+
+    /// Messages in the backlog of a subscription, up to `end`.
+    pub(super) fn backlog(&self, subscription: &Subscription, end: Index) -> u64 {
+        let cursor = &subscription.cursor;
+        let open = |mark: &&Index| cursor.next_open(**mark, mark.after(1)).is_some();
+        let marks = self.marks.iter().filter(|mark| **mark < end).filter(open).count() as u64;
+        subscription.held(end).saturating_sub(marks)
+    }
+
+    /// Messages from `from` on, synced or not.
+    pub(super) fn messages_from(&self, from: Index) -> u64 {
+        let marks = self.marks.iter().filter(|mark| **mark >= from).count() as u64;
+        self.next.0.saturating_sub(from.0).saturating_sub(marks)
     }
 
     /// The lowest floor of all subscriptions; the end when there is none.

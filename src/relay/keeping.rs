@@ -228,6 +228,7 @@ impl Relay {
 pub(super) fn let_go(group: &mut Group, release: Index) {
     group.low = release;
     group.meter.release(release);
+    group.marks.retain(|mark| *mark >= release);
     group.streams.retain(|s| !(s.sealed && s.end <= release));
 }
 

@@ -118,7 +118,7 @@ impl Relay {
                 "the relay's disk is full; messages are taken again when acks or an operator have made room",
             ));
         }
-        check_quota(now, group, summary.count)
+        check_quota(now, group)
     }
 
     fn take_put(
@@ -209,6 +209,9 @@ impl Relay {
         let first_index = group.next;
         let end = first_index.after(u64::from(run.header.count));
         group.next = end;
+        if run.header.kind != RunKind::Data {
+            group.mark(first_index, run.header.count);
+        }
         if let Some(stream) = group.stream(stream) {
             stream.end = end;
         }
@@ -305,16 +308,16 @@ fn cut_repeats(draft: Draft, novelty: Novelty) -> Vec<Draft> {
     stretches.iter().zip(ranges).map(part).collect()
 }
 
-fn check_quota(now: Now, group: &mut Group, count: u32) -> Result<(), Refusal> {
+fn check_quota(now: Now, group: &Group) -> Result<(), Refusal> {
     let settings = &group.settings;
     if settings.quota_count.is_none() && settings.quota_bytes.is_none() && !has_refusing_quota(group) {
         return Ok(());
     }
     let owed = group.owed().max(group.limit(now.wall));
-    let held = group.next.0 - owed.0.min(group.next.0);
+    let held = group.messages_from(owed);
     let bytes = group.meter.bytes_from(owed);
     let name = &group.name;
-    if let Some(max) = settings.quota_count.filter(|max| held + u64::from(count) > *max) {
+    if let Some(max) = settings.quota_count.filter(|max| held >= *max) {
         let message =
             format!("group `{name}` holds {held} messages of its quota of {max}; {}", slowest(group));
         return Err(Refusal::new(RefusalCode::Quota, message));
@@ -337,7 +340,7 @@ fn slowest(group: &Group) -> String {
     let slowest = group.subscriptions.iter().min_by_key(|s| s.cursor.floor());
     slowest.map_or_else(
         || "no subscription holds it back".to_owned(),
-        |s| format!("subscription `{}` holds back {} of them", s.name, s.held(group.next)),
+        |s| format!("subscription `{}` holds back {} of them", s.name, group.backlog(s, group.next)),
     )
 }
 
@@ -347,7 +350,7 @@ fn over_own_quota(group: &Group) -> Option<String> {
     }
     let settings = &group.settings;
     group.subscriptions.iter().find_map(|s| {
-        let (held, bytes) = (s.held(group.next), group.meter.bytes_from(s.cursor.floor()));
+        let (held, bytes) = (group.backlog(s, group.next), group.meter.bytes_from(s.cursor.floor()));
         let over_count = settings.subscription_quota_count.is_some_and(|max| held >= max);
         let over_bytes = settings.subscription_quota_bytes.is_some_and(|max| bytes >= max);
         (over_count || over_bytes).then(|| {

@@ -20,7 +20,7 @@ use super::timer::{Timer, Timers};
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
 use crate::id::{GroupNumber, Index, WallTime};
 use crate::log::{EntryNumber, Replayed, Snapshot};
-use crate::wire::run::{RUN_HEADER_BYTES, RunHeader};
+use crate::wire::run::{RUN_HEADER_BYTES, RunHeader, RunKind};
 
 /// How far each part of the snapshot reaches; only needed during a replay.
 #[derive(Debug)]
@@ -202,6 +202,9 @@ impl Relay {
         let name = group.name.clone();
         let end = first_index.after(u64::from(header.count));
         group.next = end;
+        if header.kind != RunKind::Data {
+            group.mark(first_index, header.count);
+        }
         let bytes = RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes);
         group.meter.insert(first_index, end, bytes, arrived);
         if let Some((id, first)) = header.producer {

@@ -79,6 +79,8 @@ pub(super) struct SavedGroup {
     membership: u64,
     #[serde(rename = "d")]
     meter: Meter,
+    #[serde(rename = "k", skip_serializing_if = "Vec::is_empty", default)]
+    marks: Vec<Index>,
     #[serde(rename = "p", skip_serializing_if = "Producers::is_empty", default)]
     producers: Producers,
     #[serde(rename = "u", skip_serializing_if = "Vec::is_empty", default)]
@@ -145,6 +147,7 @@ impl SavedGroup {
             streams: group.streams.clone(),
             membership: group.membership,
             meter: group.meter.clone(),
+            marks: group.marks.clone(),
             producers: group.traffic.as_ref().map(|t| t.producers.clone()).unwrap_or_default(),
             subscriptions: group
                 .subscriptions
@@ -163,6 +166,7 @@ impl SavedGroup {
         group.streams = self.streams;
         group.membership = self.membership;
         group.meter = self.meter;
+        group.marks = self.marks;
         if !self.producers.is_empty() {
             group.traffic().producers = self.producers;
         }

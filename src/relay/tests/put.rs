@@ -1,6 +1,6 @@
 use super::harness::{Harness, SESSION, body, group};
 use crate::id::SessionId;
-use crate::log::Entry;
+use crate::log::{Entry, Snapshot};
 use crate::relay::Input;
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
 use crate::wire::body::{Notice, RefusalCode, Reply, Request, SubscriptionSpec};
@@ -275,4 +275,28 @@ fn removing_a_group_lets_everything_go_and_a_new_one_is_empty() {
     h.put(g, &["new"]);
     assert_eq!(h.payloads(), ["new"]);
     assert!(h.books().balanced);
+}
+
+#[test]
+fn a_quota_of_messages_counts_messages_and_refuses_when_it_is_reached() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { quota_count: Some(3), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    assert_eq!(h.info("g", "s").backlog, 0);
+    // Below the quota a put is taken whole.
+    h.put(g, &["1"]);
+    h.put(g, &["2"]);
+    h.put(g, &["3"]);
+    for with_snapshot in [true, false] {
+        assert_eq!(h.info("g", "s").backlog, 3, "the relay's own records are no messages");
+        let g = h.open("g");
+        h.notices.clear();
+        h.put(g, &["4"]);
+        assert_eq!(refusals(&h), [RefusalCode::Quota]);
+        let Some(Notice::PutRefused { refusal, .. }) = h.notices.first() else { panic!() };
+        assert!(refusal.message.contains("holds 3 messages of its quota of 3"), "{}", refusal.message);
+        let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
+        h.crash(&snapshot);
+    }
 }
