@@ -5,10 +5,15 @@
 //! and the subscriber saw; an oracle says whether it may have been so. Tests
 //! that need what this machine does not permit say so on standard error and pass.
 //!
-//! The long ones are not run by default:
+//! What they use where it is there: `unshare`, `nsenter` and `mount` (as root), `mkfs.ext4` and
+//! loop devices, `prlimit`, `strace`, `perl` or `python3` for one ioctl, control groups, and a
+//! LazyFS (see `power_faults`).
+//!
+//! The long ones are not run by default; some need minutes, a few GiB of disk, or a machine that
+//! has nothing else to do:
 //!
 //! ```sh
-//! cargo test --release --test faults -- --ignored --nocapture
+//! cargo test --test faults -- --ignored --nocapture --test-threads=1
 //! ```
 
 mod faults {

@@ -156,18 +156,22 @@ impl Shared {
     pub(super) async fn add_publisher(&self, publisher: &Arc<PublisherShared>) -> Result<(), ClientError> {
         let (waiter, answer) = oneshot::channel();
         let request = Request::GroupOpen { group: publisher.group.clone() };
+        // Before it is asked for: the connection may break as soon as it is answered.
+        self.lock().publishers.push(Arc::downgrade(publisher));
         self.submit(&request, Asked::Publisher(Arc::downgrade(publisher), Some(waiter)))?;
         let answer = answer.await.unwrap_or_else(|_| Err(ClientError::closed("the client is gone")));
-        answer.map(|_| self.lock().publishers.push(Arc::downgrade(publisher)))
+        answer.map(|_| ())
     }
 
     /// Attaches the subscriber, now and on every new connection.
     pub(super) async fn add_subscriber(&self, subscriber: &Arc<SubscriberShared>) -> Result<(), ClientError> {
         let (waiter, answer) = oneshot::channel();
         let request = subscriber.attach_request();
+        // Before it is asked for: the connection may break as soon as it is answered.
+        self.lock().subscribers.push(Arc::downgrade(subscriber));
         self.submit(&request, Asked::Subscriber(Arc::downgrade(subscriber), Some(waiter)))?;
         let answer = answer.await.unwrap_or_else(|_| Err(ClientError::closed("the client is gone")));
-        answer.map(|_| self.lock().subscribers.push(Arc::downgrade(subscriber)))
+        answer.map(|_| ())
     }
 
     /// A subscriber was dropped: the relay may give its messages to others.

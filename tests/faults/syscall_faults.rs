@@ -84,8 +84,8 @@ async fn f02_killed_at_many_system_calls() {
     if let Err(why) = available() {
         return skip("f02", &why);
     }
-    for seed in 200..210 {
-        kill_at_calls(seed, 24).await;
+    for seed in 200..205 {
+        kill_at_calls(seed, 12).await;
     }
 }
 
