@@ -84,6 +84,94 @@ pub const PRODUCER_IDLE_MS_DEFAULT: u64 = 7 * 24 * 3600 * 1000;
 /// Milliseconds a subscriber may take to ack before a message is delivered again, unless told otherwise.
 pub const ACK_WAIT_MS_DEFAULT: u64 = 30_000;
 
+/// Bytes that one read of a client takes from its socket, at the most.
+pub const CLIENT_READ_BYTES: usize = 256 * 1024;
+
+/// Bytes that a read of a quiet client makes room for.
+pub const CLIENT_READ_BYTES_MIN: usize = 8 * 1024;
+
+/// Bytes of puts that a client hands to its socket at a time; the rest waits
+/// for the next write, so that acks and pings never stand behind more.
+pub const CLIENT_WRITE_BYTES: usize = 1024 * 1024;
+
+/// Puts in a row of one task before the connection's task gets the thread.
+pub const CLIENT_TURN_PUTS: usize = 1024;
+
+/// Bytes of one publisher that are worth being sent while others are on their way.
+pub const CLIENT_BATCH_BYTES: usize = 512 * 1024;
+
+/// Milliseconds that messages wait for others to go with them, at the most.
+pub const CLIENT_HOLD_MS: u64 = 2;
+
+/// Messages that a publisher may have without an answer, unless told otherwise.
+pub const CLIENT_WINDOW_MESSAGES: usize = 65_536;
+
+/// Bytes that a publisher may have without an answer, unless told otherwise:
+/// half of what the session may have, so that two publishers fill it.
+pub const CLIENT_WINDOW_BYTES: usize = SESSION_PUT_BYTES_MAX / 2;
+
+/// Refusals that a publisher keeps for who put without a ticket; more are only counted.
+pub const CLIENT_FAILURES_MAX: usize = 1024;
+
+/// Milliseconds that an ack waits for others, at the most.
+pub const CLIENT_ACK_MS: u64 = 5;
+
+/// Acks that are sent without waiting for others.
+pub const CLIENT_ACKS_AT_ONCE: u32 = 256;
+
+/// Statements other than acks that wait to be sent, per subscriber; when there
+/// are more, further notes of progress are dropped: the relay only delivers again.
+pub const CLIENT_STATEMENTS_MAX: usize = 65_536;
+
+/// Messages that an application was done with since its acks were sent last:
+/// from here on more are worth being waited for, up to [`CLIENT_ACK_MS`].
+pub const CLIENT_BUSY_MESSAGES: u64 = 64;
+
+/// Ranges of acks that a subscriber keeps after they were sent, for the next
+/// connection; when there are more, the lowest is dropped: it is durable most likely.
+pub const CLIENT_SENT_ACKS_MAX: usize = 4096;
+
+/// Messages that a subscriber asks for before it knows how large they are.
+pub const CLIENT_CREDIT_FIRST: u64 = 16;
+
+/// Bytes of messages that a subscriber has asked for in advance, about.
+pub const CLIENT_BUFFER_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Streams that a relay may name in one session; more end it.
+pub const CLIENT_STREAMS_MAX: usize = 1_000_000;
+
+/// Publishers that a client keeps for single puts, and subscribers for single
+/// gets; the one that was used longest ago makes way.
+pub const CLIENT_KEPT_MAX: usize = 64;
+
+/// Milliseconds between two pings of a client.
+pub const CLIENT_PING_MS: u64 = 10_000;
+
+/// Pings in a row during which nothing was heard: then the relay counts as gone.
+pub const CLIENT_PINGS_UNHEARD_MAX: u32 = 3;
+
+/// Milliseconds until a connection must be there and the relay have said hello.
+pub const CLIENT_CONNECT_MS: u64 = 5_000;
+
+/// Milliseconds until a request must be answered, unless told otherwise.
+pub const CLIENT_REQUEST_MS: u64 = 30_000;
+
+/// Milliseconds before the first new attempt to connect; doubled for each further one.
+pub const CLIENT_BACKOFF_MS_MIN: u64 = 50;
+
+/// Milliseconds between two attempts to connect, at the most.
+pub const CLIENT_BACKOFF_MS_MAX: u64 = 5_000;
+
+/// Milliseconds that a session must have lasted for the next attempt to come soon.
+pub const CLIENT_STEADY_MS: u64 = 10_000;
+
+/// Milliseconds that the last acks and the goodbye of a client may take.
+pub const CLIENT_GOODBYE_MS: u64 = 1_000;
+
+const _: () = assert!(CLIENT_READ_BYTES_MIN <= CLIENT_READ_BYTES);
+const _: () = assert!(CLIENT_WINDOW_BYTES <= SESSION_PUT_BYTES_MAX);
+const _: () = assert!(CLIENT_BACKOFF_MS_MIN <= CLIENT_BACKOFF_MS_MAX);
+
 /// Groups per relay: each costs about a kilobyte of memory.
 pub const GROUPS_MAX: usize = 1_000_000;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::client::{Client, ClientError};
+use crate::client::{Backoff, Client, ClientError, ClientOptions};
 use crate::id::{GroupName, SubscriptionName};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Books, GroupInfo, Location, Reply, Request, Status, SubscriptionInfo};
@@ -15,6 +15,20 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
 /// Names asked for at a time. An answer must fit into one control frame.
 const PAGE: u32 = 500;
+
+/// How long a lost connection is tried to be made again: a restart of the relay is
+/// waited for, and a script is not kept for ever.
+const RECONNECT_FOR: Duration = Duration::from_secs(60);
+
+/// Connects to the relay at `host:port`.
+///
+/// # Errors
+/// When nothing listens there, or something that is not a relay.
+pub async fn connect(address: &str) -> Result<Client, Failure> {
+    let reconnect = Backoff { give_up: Some(RECONNECT_FOR), ..Backoff::default() };
+    let name = "treecast".to_owned();
+    Ok(Client::connect_with(ClientOptions { name, reconnect, ..ClientOptions::new(address) }).await?)
+}
 
 /// Asks.
 ///

@@ -72,7 +72,7 @@ pub struct SetArgs {
 /// # Errors
 /// When the relay refuses or is not there.
 pub async fn run(command: GroupCommand, context: &mut Context) -> Result<(), Failure> {
-    let client = Client::connect(&context.global.relay).await?;
+    let client = ask::connect(&context.global.relay).await?;
     match command {
         GroupCommand::Create(CreateArgs { group, settings }) => {
             let mut wanted = GroupSettings::default();

@@ -24,7 +24,7 @@ pub(super) async fn apply(config: &Config, address: SocketAddr) -> Result<(), Fa
     if wanted.peek().is_none() {
         return Ok(());
     }
-    let client = Client::connect(&address.to_string()).await?;
+    let client = ask::connect(&address.to_string()).await?;
     for (name, settings, queue) in wanted {
         let name: GroupName = name.parse().map_err(|error| Failure::Input(format!("{name}: {error}")))?;
         apply_one(&client, name, settings.clone(), queue).await?;

@@ -14,6 +14,7 @@ use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
 use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::frame::AckLevel;
 
+use super::ask;
 use super::exit::Failure;
 use super::human;
 use super::input::{self, Lines};
@@ -105,7 +106,9 @@ impl PutArgs {
         if let Some(ttl) = self.ttl {
             message = message.ttl(ttl.duration());
         }
-        self.header.iter().fold(message, |message, HeaderPair { key, value }| message.header(key, value))
+        self.header
+            .iter()
+            .fold(message, |message, HeaderPair { key, value }| message.header(key, value.clone()))
     }
 }
 
@@ -124,7 +127,7 @@ pub async fn run(args: PutArgs, context: &mut Context) -> Result<(), Failure> {
 }
 
 async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
-    let client = Client::connect(&context.global.relay).await?;
+    let client = ask::connect(&context.global.relay).await?;
     let options = PublisherOptions {
         producer: args.producer.as_deref().map(ProducerId::from_name),
         first_sequence: ProducerSequence(args.sequence.unwrap_or(1)),
@@ -214,7 +217,7 @@ fn check(publisher: &Publisher, args: &PutArgs, context: &Context) -> Result<(),
         "line {line} was refused, with {} behind it; later ones may have been taken",
         human::count(u64::from(failure.count) - 1)
     ));
-    Err(ClientError::Refused(failure.refusal).into())
+    Err(failure.error.into())
 }
 
 /// Messages between two looks at the deadline while the last ones are being confirmed.

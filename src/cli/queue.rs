@@ -46,7 +46,7 @@ pub enum QueueCommand {
 /// # Errors
 /// When the relay refuses or is not there.
 pub async fn run(command: QueueCommand, context: &mut Context) -> Result<(), Failure> {
-    let client = Client::connect(&context.global.relay).await?;
+    let client = ask::connect(&context.global.relay).await?;
     match command {
         QueueCommand::Create(CreateArgs { group, settings }) => {
             let mut wanted = GroupSettings::default();

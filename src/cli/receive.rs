@@ -3,19 +3,17 @@
 //! A message is acked only when whoever reads our output has it: what is
 //! printed is flushed first, and a command must have ended well.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use futures_core::Stream;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Client, ClientError, Delivery, Received, Subscriber, SubscriberOptions};
+use crate::client::{Batch, Client, Gap, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
 use crate::limits;
 
+use super::ask;
 use super::exec;
 use super::exit::Failure;
 use super::message::{self, FormatArgs, Shown};
@@ -124,7 +122,7 @@ async fn take(subscriber: &mut Subscriber, args: &GetArgs, context: &mut Context
     let mut left = args.count;
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
-        let batch = next_some(subscriber, wanted).await?;
+        let batch = subscriber.next_batch(wanted).await?;
         left -= write_and_ack(batch, &args.source, context)?.min(left);
     }
     Ok(())
@@ -147,11 +145,15 @@ async fn poll_all(
 ) -> Result<(), Failure> {
     let mut left = args.count;
     while left > 0 {
-        let batch = subscriber.poll(left.min(BATCH as u64)).await?;
-        if batch.is_empty() {
+        let wanted = left.min(BATCH as u64);
+        let here = subscriber.poll(wanted).await?;
+        // What was deleted before they could be taken is told, too.
+        while let Some(batch) = subscriber.try_next_batch(BATCH) {
+            left -= write_and_ack(batch?, &args.source, context)?.min(left);
+        }
+        if here == 0 {
             break;
         }
-        left -= write_and_ack(batch, &args.source, context)?.min(left);
     }
     if left == args.count { Err(Failure::Nothing) } else { Ok(()) }
 }
@@ -183,7 +185,7 @@ async fn notify_all(
     let mut left = args.count.unwrap_or(u64::MAX);
     let most = if args.exec.is_some() { 1 } else { BATCH };
     while left > 0 {
-        let batch = next_some(subscriber, usize::try_from(left).unwrap_or(most).min(most)).await?;
+        let batch = subscriber.next_batch(usize::try_from(left).unwrap_or(most).min(most)).await?;
         let messages = match &args.exec {
             None => write_and_ack(batch, &args.source, context)?,
             Some(command) => exec_all(command, batch, context).await?,
@@ -214,7 +216,7 @@ struct Receiver {
 }
 
 async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Receiver, Failure> {
-    let client = Client::connect(&context.global.relay).await?;
+    let client = ask::connect(&context.global.relay).await?;
     let (window, total) = match flow {
         Flow::Free => (limits::WINDOW_DEFAULT, None),
         Flow::AtMost(count) => (limits::WINDOW_DEFAULT, Some(count)),
@@ -222,7 +224,7 @@ async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Re
         Flow::WhenAsked => (0, None),
     };
     let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
-    let options = SubscriberOptions { create, window, total };
+    let options = SubscriberOptions { create, window, total, ..SubscriberOptions::default() };
     let subscriber = client.subscriber(source.group.clone(), source.name.clone(), options).await?;
     Ok(Receiver { subscriber, _client: client })
 }
@@ -234,65 +236,37 @@ async fn close(subscriber: Subscriber, taken: Result<(), Failure>) -> Result<(),
     taken.and(closed)
 }
 
-/// What is here, at most `most`; waits for the first.
-///
-/// # Cancel safety
-/// Dropping the future loses nothing: it takes only when it is ready.
-async fn next_some(subscriber: &mut Subscriber, most: usize) -> Result<Vec<Delivery>, ClientError> {
-    poll_fn(|task| {
-        let mut batch = Vec::new();
-        while batch.len() < most {
-            match Pin::new(&mut *subscriber).poll_next(task) {
-                Poll::Ready(Some(Ok(delivery))) => batch.push(delivery),
-                // An error stays, so it is found again when the batch has been dealt with.
-                Poll::Ready(Some(Err(error))) if batch.is_empty() => return Poll::Ready(Err(error)),
-                Poll::Ready(_) => break,
-                Poll::Pending if batch.is_empty() => return Poll::Pending,
-                Poll::Pending => break,
-            }
-        }
-        Poll::Ready(Ok(batch))
-    })
-    .await
-}
-
-/// Writes messages and gaps, and acks them when the reader of our output has
-/// them. Tells how many messages there were.
-fn write_and_ack(batch: Vec<Delivery>, source: &SourceArgs, context: &mut Context) -> Result<u64, Failure> {
+/// Writes the gap and the messages, and acks them when the reader of our output
+/// has them. Tells how many messages there were.
+fn write_and_ack(batch: Batch, source: &SourceArgs, context: &mut Context) -> Result<u64, Failure> {
+    if let Some(gap) = batch.gap() {
+        write_gap(gap, context)?;
+    }
+    let ack = batch.clone();
     let mut messages = 0;
-    for delivery in &batch {
-        match delivery {
-            Delivery::Message(received) => {
-                messages += 1;
-                shown(received).write(source.format, context)?;
-            }
-            Delivery::Gap(gap) => message::write_gap(gap.from, gap.to, gap.cause, context)?,
-        }
+    for received in batch.into_messages() {
+        messages += 1;
+        shown(&received).write(source.format, context)?;
     }
     context.out.flush()?;
-    for delivery in batch {
-        match delivery {
-            Delivery::Message(received) => received.ack(),
-            Delivery::Gap(gap) => gap.ack(),
-        }
-    }
+    ack.ack_all();
     Ok(messages)
 }
 
-async fn exec_all(command: &str, batch: Vec<Delivery>, context: &mut Context) -> Result<u64, Failure> {
+fn write_gap(gap: &Gap, context: &mut Context) -> Result<(), Failure> {
+    Ok(message::write_gap(gap.from, gap.to, gap.cause, context)?)
+}
+
+async fn exec_all(command: &str, batch: Batch, context: &mut Context) -> Result<u64, Failure> {
+    if let Some(gap) = batch.gap() {
+        write_gap(gap, context)?;
+        context.out.flush()?;
+        gap.ack();
+    }
     let mut messages = 0;
-    for delivery in batch {
-        match delivery {
-            Delivery::Message(received) => {
-                messages += 1;
-                exec_one(command, received, context).await?;
-            }
-            Delivery::Gap(gap) => {
-                message::write_gap(gap.from, gap.to, gap.cause, context)?;
-                context.out.flush()?;
-                gap.ack();
-            }
-        }
+    for received in batch.into_messages() {
+        messages += 1;
+        exec_one(command, received, context).await?;
     }
     Ok(messages)
 }
@@ -325,7 +299,7 @@ async fn exec_one(command: &str, received: Received, context: &Context) -> Resul
 
 fn shown(received: &Received) -> Shown<'_> {
     Shown {
-        group: &received.id.group,
+        group: received.id.group(),
         id: received.id.to_string(),
         index: received.index,
         subject: received.subject(),

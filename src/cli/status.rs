@@ -3,7 +3,6 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::client::Client;
 use crate::id::GroupName;
 use crate::wire::body::{Books, Status};
 
@@ -36,7 +35,7 @@ pub struct LocateArgs {
 /// # Errors
 /// When the relay is not there.
 pub async fn status(_: StatusArgs, context: &mut Context) -> Result<(), Failure> {
-    let client = Client::connect(&context.global.relay).await?;
+    let client = ask::connect(&context.global.relay).await?;
     let status = ask::status(&client).await?;
     if !context.is_text() {
         return Ok(context.out.json(&status_json(&status))?);
@@ -102,7 +101,7 @@ fn status_json(status: &Status) -> Value {
 /// # Errors
 /// When they do not, or the relay is not there.
 pub async fn books(args: BooksArgs, context: &mut Context) -> Result<(), Failure> {
-    let client = Client::connect(&context.global.relay).await?;
+    let client = ask::connect(&context.global.relay).await?;
     let books = ask::books(&client, args.group.clone()).await?;
     if context.is_text() {
         books_text(&books, args.group.as_ref(), context)?;
@@ -160,7 +159,7 @@ fn books_json(books: &Books, group: Option<&GroupName>) -> Value {
 /// # Errors
 /// When it lives nowhere, or the relay is not there.
 pub async fn locate(args: LocateArgs, context: &mut Context) -> Result<(), Failure> {
-    let client = Client::connect(&context.global.relay).await?;
+    let client = ask::connect(&context.global.relay).await?;
     let locations = ask::locations(&client, args.name.clone()).await?;
     if locations.is_empty() {
         return Err(Failure::Missing(format!(

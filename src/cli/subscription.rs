@@ -3,7 +3,6 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::client::Client;
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::limits;
 use crate::wire::body::{Request, Start, SubscriptionInfo, SubscriptionSpec};
@@ -153,7 +152,7 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             "seek needs a place: --from now, --from beginning, --since TIME or --from-index N".to_owned(),
         ));
     }
-    let client = Client::connect(&context.global.relay).await?;
+    let client = ask::connect(&context.global.relay).await?;
     match command {
         SubscriptionCommand::Create(CreateArgs { name: NameArgs { group, name }, spec }) => {
             let request =

@@ -3,31 +3,32 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::wire::body::Refusal;
+use crate::wire::body::{Refusal, RefusalCode};
 
-/// Why something was not done.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Why something was not done. Cheap to clone: one lost connection may be the
+/// answer to many.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The relay cannot be reached: nothing listens there, or the connection broke
-    /// and could not be made again in time.
+    /// No relay can be reached at the address. Nothing was done.
     #[error("relay {address} cannot be reached: {source}")]
     Unreachable {
         /// Where it was looked for.
         address: String,
-        /// What the operating system said.
+        /// What the operating system says.
         source: Arc<io::Error>,
     },
-    /// The relay said no, and why.
+    /// The relay says no, and why. Nothing was done.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// The session is over: the relay ended it, or this side did.
+    /// The session ended, by the relay, by the network or by this side. What
+    /// was asked and has no answer may have been done.
     #[error("the session is over: {reason}")]
     Closed {
         /// Why.
         reason: String,
     },
-    /// It took longer than the deadline allows. What was asked may still happen.
+    /// There was no answer in time. What was asked may still be done.
     #[error("the deadline passed")]
     Deadline,
     /// The relay wants to speak a version that this library does not speak.
@@ -38,7 +39,7 @@ pub enum ClientError {
         /// The highest version that this library speaks, which is what it had said.
         known: u32,
     },
-    /// The other side does not speak this protocol, or broke it.
+    /// The other side does not keep to the protocol; the connection is given up.
     #[error("protocol error: {0}")]
     Protocol(String),
 }
@@ -48,13 +49,43 @@ impl ClientError {
         Self::Unreachable { address: address.to_owned(), source: Arc::new(source) }
     }
 
-    pub(super) fn closed(reason: &str) -> Self {
-        Self::Closed { reason: reason.to_owned() }
+    pub(super) fn closed(reason: impl Into<String>) -> Self {
+        Self::Closed { reason: reason.into() }
     }
 
-    /// Whether the same may succeed on a new connection.
+    pub(super) fn protocol(what: impl std::fmt::Display) -> Self {
+        Self::Protocol(what.to_string())
+    }
+
+    pub(super) fn invalid(what: impl Into<String>) -> Self {
+        Self::Refused(Refusal::new(RefusalCode::Invalid, what))
+    }
+
+    /// Whether a new connection may bring another answer: the client itself
+    /// tries again then, where a publisher or a subscriber is concerned.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Closed { .. })
+        match self {
+            Self::Unreachable { .. } | Self::Closed { .. } | Self::Deadline | Self::Protocol(_) => true,
+            Self::Refused(refusal) => is_passing(refusal.code),
+            Self::Version { .. } => false,
+        }
+    }
+}
+
+/// Whether a relay says so only for the moment, of itself and not of the request.
+pub(super) fn is_passing(code: RefusalCode) -> bool {
+    match code {
+        RefusalCode::NotReady | RefusalCode::Stopping => true,
+        RefusalCode::NotFound
+        | RefusalCode::Exists
+        | RefusalCode::Invalid
+        | RefusalCode::TooLarge
+        | RefusalCode::Quota
+        | RefusalCode::NoRoom
+        | RefusalCode::Limit
+        | RefusalCode::ProducerForgotten
+        | RefusalCode::Removed
+        | RefusalCode::NotPermitted => false,
     }
 }

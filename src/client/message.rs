@@ -1,90 +1,99 @@
-//! Messages as applications see them.
+//! Messages as an application puts them, and the names of those that were taken.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Weak;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::subscriber::SubscriberShared;
-use crate::id::{GroupName, Index, RelayId, Sequence, WallTime};
+use super::error::ClientError;
+use crate::id::{GroupName, RelayId, Sequence};
 use crate::limits;
-use crate::wire::body::{GapCause, Refusal, RefusalCode};
-use crate::wire::frame::AckKind;
+use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::run::Record;
 
 /// A message to put.
+///
+/// ```
+/// use std::time::Duration;
+/// use treecast::client::Message;
+///
+/// let message = Message::new("21.5").subject("berlin/roof").ttl(Duration::from_secs(60));
+/// assert_eq!(message.subject.as_deref(), Some("berlin/roof"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    payload: Bytes,
-    subject: Option<String>,
-    headers: BytesMut,
-    ttl_ms: Option<u64>,
+    /// What is to arrive: any bytes, up to what the group takes (16 MiB unless told otherwise).
+    pub payload: Bytes,
+    /// The key inside the group that filters look at: levels separated by `/`,
+    /// at most [`limits::SUBJECT_BYTES_MAX`] bytes.
+    pub subject: Option<String>,
+    /// Keys and values, in order; a key may occur more than once. At most
+    /// [`limits::HEADERS_BYTES_MAX`] bytes together, 6 more for each header included.
+    pub headers: Vec<(String, Bytes)>,
+    /// After this time the message is of no use any more; counted in milliseconds.
+    pub ttl: Option<Duration>,
 }
 
 impl Message {
-    /// A message with this payload: any bytes, up to what the group takes (16 MiB by default).
+    /// A message with this payload and nothing else.
+    #[must_use]
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self { payload: payload.into(), ..Self::default() }
     }
 
-    /// Sets the subject that filters look at: levels separated by `/`, at most 1,024 bytes.
+    /// The same message with a subject.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// Adds a header. Keys may repeat; all headers together have at most 64 KiB.
-    ///
-    /// # Panics
-    /// When the key has 64 KiB or more or the value 4 GiB or more.
+    /// The same message with one more header.
     #[must_use]
-    pub fn header(mut self, key: &str, value: impl AsRef<[u8]>) -> Self {
-        Record::encode_header(&mut self.headers, key, value.as_ref());
+    pub fn header(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.headers.push((key.into(), value.into()));
         self
     }
 
-    /// Sets after how long the message is of no use any more; milliseconds count.
+    /// The same message with a time to live.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self.ttl = Some(ttl);
         self
     }
 
-    /// Bytes of the payload.
-    #[must_use]
-    pub fn payload_bytes(&self) -> usize {
-        self.payload.len()
-    }
-
-    pub(super) fn check(&self, payload_bytes_max: u64) -> Result<(), Refusal> {
-        let too_large = |what: &str, found: usize, max: u64| {
-            let message = format!("the {what} has {found} bytes; at most {max} are allowed");
-            Err(Refusal::new(RefusalCode::TooLarge, message))
-        };
+    /// Gives the message to `take` as a record, after its bounds were checked.
+    pub(super) fn with_record<T>(
+        &self,
+        payload_bytes_max: u64,
+        take: impl FnOnce(Record<'_>) -> T,
+    ) -> Result<T, ClientError> {
+        check("payload", self.payload.len(), payload_bytes_max)?;
         let subject_bytes = self.subject.as_ref().map_or(0, String::len);
-        if self.payload.len() as u64 > payload_bytes_max {
-            return too_large("payload", self.payload.len(), payload_bytes_max);
+        check("subject", subject_bytes, limits::SUBJECT_BYTES_MAX as u64)?;
+        let mut headers = BytesMut::new();
+        if !self.headers.is_empty() {
+            let bytes = self.headers.iter().map(|(key, value)| 6 + key.len() + value.len()).sum();
+            check("headers", bytes, limits::HEADERS_BYTES_MAX as u64)?;
+            headers.reserve(bytes);
+            for (key, value) in &self.headers {
+                Record::encode_header(&mut headers, key, value);
+            }
         }
-        if subject_bytes > limits::SUBJECT_BYTES_MAX {
-            return too_large("subject", subject_bytes, limits::SUBJECT_BYTES_MAX as u64);
-        }
-        if self.headers.len() > limits::HEADERS_BYTES_MAX {
-            return too_large("headers", self.headers.len(), limits::HEADERS_BYTES_MAX as u64);
-        }
-        Ok(())
+        let ttl_ms = self.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let subject = self.subject.as_deref();
+        Ok(take(Record { ttl_ms, subject, headers: &headers, payload: &self.payload }))
     }
+}
 
-    pub(super) fn record(&self) -> Record<'_> {
-        Record {
-            ttl_ms: self.ttl_ms,
-            subject: self.subject.as_deref(),
-            headers: &self.headers,
-            payload: &self.payload,
-        }
+pub(super) fn check(what: &str, found: usize, max: u64) -> Result<(), ClientError> {
+    if found as u64 <= max {
+        return Ok(());
     }
+    let message = format!("the {what} of the message has {found} bytes; at most {max} are allowed");
+    Err(Refusal::new(RefusalCode::TooLarge, message).into())
 }
 
 impl<T: Into<Bytes>> From<T> for Message {
@@ -93,183 +102,168 @@ impl<T: Into<Bytes>> From<T> for Message {
     }
 }
 
-/// Names a message in the whole network, for ever: the relay where it was put, that
-/// relay's boot (counter and nonce), the group, and its sequence there.
+/// Where a message came from: what all messages of one stream have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct MessageStream {
+    pub(super) origin: RelayId,
+    pub(super) boot: u64,
+    pub(super) nonce: u64,
+    pub(super) group: GroupName,
+}
+
+/// Names a message in the whole network, for ever: the relay where it was put,
+/// that relay's boot (counter and nonce), the group, and its sequence there.
+/// Cheap to clone.
 ///
-/// As text: `ORIGIN@COUNTER.NONCE:GROUP:SEQUENCE`, the nonce in 16 hexadecimal digits,
-/// for instance `north@3.00f1a2b3c4d5e6f7:orders/eu:1042`.
+/// As text: `ORIGIN@COUNTER.NONCE:GROUP:SEQUENCE`, with the nonce in 16
+/// hexadecimal digits. The same message always has the same text:
+///
+/// ```
+/// use treecast::client::MessageId;
+///
+/// let text = "north@3.00f1a2b3c4d5e6f7:orders/eu:1042";
+/// let id: MessageId = text.parse()?;
+/// assert_eq!(id.origin().as_str(), "north");
+/// assert_eq!((id.boot(), id.nonce()), (3, 0xf1a2b3c4d5e6f7));
+/// assert_eq!(id.group().as_str(), "orders/eu");
+/// assert_eq!(id.sequence().0, 1042);
+/// assert_eq!(id.to_string(), text);
+/// # Ok::<(), treecast::client::MessageIdError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
-    /// The relay at which it was put.
-    pub origin: RelayId,
+    stream: Arc<MessageStream>,
+    sequence: Sequence,
+}
+
+impl MessageId {
+    /// The id of the message with this sequence in the stream of a relay's boot
+    /// (counter and nonce) and a group.
+    #[must_use]
+    pub fn new(origin: RelayId, (boot, nonce): (u64, u64), group: GroupName, sequence: Sequence) -> Self {
+        Self::of(Arc::new(MessageStream { origin, boot, nonce, group }), sequence)
+    }
+
+    pub(super) fn of(stream: Arc<MessageStream>, sequence: Sequence) -> Self {
+        Self { stream, sequence }
+    }
+
+    /// The relay at which the message was put.
+    #[must_use]
+    pub fn origin(&self) -> &RelayId {
+        &self.stream.origin
+    }
+
     /// How often that relay's storage had been booted.
-    pub boot: u64,
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.stream.boot
+    }
+
     /// The random number of that boot.
-    pub nonce: u64,
-    /// The group.
-    pub group: GroupName,
-    /// Its sequence in the stream of that relay, boot and group.
-    pub sequence: Sequence,
+    #[must_use]
+    pub fn nonce(&self) -> u64 {
+        self.stream.nonce
+    }
+
+    /// The group that it was put into.
+    #[must_use]
+    pub fn group(&self) -> &GroupName {
+        &self.stream.group
+    }
+
+    /// Its number in the stream that origin, boot and group name.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}.{:016x}:{}:{}", self.origin, self.boot, self.nonce, self.group, self.sequence)
+        let MessageStream { origin, boot, nonce, group } = &*self.stream;
+        write!(f, "{origin}@{boot}.{nonce:016x}:{group}:{}", self.sequence)
     }
 }
 
-/// A text that is not a message id.
+/// A text that is no message id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a message id; one looks like `north@3.00f1a2b3c4d5e6f7:orders/eu:1042`")]
-pub struct MessageIdError(String);
+#[error("`{found}` is not a message id; one looks like `north@3.00f1a2b3c4d5e6f7:orders/eu:1042`")]
+pub struct MessageIdError {
+    /// The text.
+    pub found: String,
+}
 
 impl FromStr for MessageId {
     type Err = MessageIdError;
 
     fn from_str(text: &str) -> Result<Self, MessageIdError> {
-        let parse = || {
-            let (stream, sequence) = text.rsplit_once(':')?;
-            let (origin, rest) = stream.split_once('@')?;
-            let (boot, group) = rest.split_once(':')?;
-            let (boot, nonce) = boot.split_once('.')?;
-            Some(Self {
-                origin: origin.parse().ok()?,
-                boot: boot.parse().ok()?,
-                nonce: u64::from_str_radix(nonce, 16).ok()?,
-                group: group.parse().ok()?,
-                sequence: Sequence(sequence.parse().ok()?),
-            })
-        };
-        parse().ok_or_else(|| MessageIdError(text.to_owned()))
+        let parsed = parse_id(text).filter(|id| id.to_string() == text);
+        parsed.ok_or_else(|| MessageIdError { found: text.to_owned() })
     }
 }
 
-/// What a relay says of a put that it took.
+fn parse_id(text: &str) -> Option<MessageId> {
+    let (stream, sequence) = text.rsplit_once(':')?;
+    let sequence = Sequence(sequence.parse().ok()?);
+    // A relay's name may have an `@` in it: the right one stands before a boot.
+    stream.match_indices('@').find_map(|(at, _)| {
+        let (boot, group) = stream.get(at + 1..)?.split_once(':')?;
+        let (boot, nonce) = boot.split_once('.').filter(|(_, nonce)| nonce.len() == 16)?;
+        let boot = (boot.parse().ok()?, u64::from_str_radix(nonce, 16).ok()?);
+        Some(MessageId::new(stream.get(..at)?.parse().ok()?, boot, group.parse().ok()?, sequence))
+    })
+}
+
+/// What a relay says of a message that it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutReceipt {
-    /// The message; `None` when it was a repeat, whose first copy has the id.
+    /// The message's id. `None` when it travelled with a repeat: then the relay
+    /// does not say which sequence it has.
     pub id: Option<MessageId>,
-    /// Whether it had been taken before, by an earlier try of the same producer.
+    /// Whether the relay had it already from an earlier try of the same
+    /// producer. When it travelled together with others, it may be one of them.
     pub repeat: bool,
-}
-
-/// What a subscriber is given.
-#[derive(Debug, Clone)]
-pub enum Delivery {
-    /// A message.
-    Message(Received),
-    /// Messages that it will not be given, in the place where they would have been.
-    Gap(Gap),
-}
-
-/// Messages that a subscription does not get, and why. To be acked like messages.
-#[derive(Debug, Clone)]
-pub struct Gap {
-    /// The first insertion index.
-    pub from: Index,
-    /// The insertion index after the last.
-    pub to: Index,
-    /// Why.
-    pub cause: GapCause,
-    pub(super) subscriber: Weak<SubscriberShared>,
-}
-
-impl Gap {
-    /// Notes that the application knows of the gap: it is not told again.
-    pub fn ack(&self) {
-        if let Some(subscriber) = self.subscriber.upgrade() {
-            subscriber.say(AckKind::Ack, self.from, self.to, 0);
-        }
-    }
-}
-
-/// A message that was delivered. It is delivered again unless it is acked in time (30 s
-/// unless the group says otherwise).
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// What the publisher sent.
-    pub payload: Bytes,
-    /// Its id.
-    pub id: MessageId,
-    /// Its insertion index at the relay.
-    pub index: Index,
-    /// 1 for the first delivery, more for another one.
-    pub attempt: u32,
-    /// When the origin accepted it.
-    pub accepted: WallTime,
-    pub(super) record: Bytes,
-    pub(super) subscriber: Weak<SubscriberShared>,
-}
-
-impl Received {
-    fn decoded(&self) -> Record<'_> {
-        let record = crate::wire::run::Records::new(&self.record).next();
-        record.and_then(Result::ok).unwrap_or_default()
-    }
-
-    /// Its subject.
-    #[must_use]
-    pub fn subject(&self) -> Option<&str> {
-        self.decoded().subject
-    }
-
-    /// Its headers, in order.
-    #[must_use]
-    pub fn headers(&self) -> Vec<(&str, &[u8])> {
-        self.decoded().headers().collect()
-    }
-
-    fn say(&self, kind: AckKind, delay: Duration) {
-        if let Some(subscriber) = self.subscriber.upgrade() {
-            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            subscriber.say(kind, self.index, self.index.after(1), delay_ms);
-        }
-    }
-
-    /// Done: it is never delivered again. Recorded at once, sent within a few milliseconds.
-    pub fn ack(&self) {
-        self.say(AckKind::Ack, Duration::ZERO);
-    }
-
-    /// Not done: it is delivered again after `delay`, or the group's back-off if that is zero.
-    pub fn nack(&self, delay: Duration) {
-        self.say(AckKind::Nack, delay);
-    }
-
-    /// Still at work: the wait for the ack begins anew.
-    pub fn progress(&self) {
-        self.say(AckKind::Progress, Duration::ZERO);
-    }
-
-    /// Never to be done: it goes to the dead-letter group.
-    pub fn reject(&self) {
-        self.say(AckKind::Reject, Duration::ZERO);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_message_id_is_read_as_it_is_written() {
-        let id = MessageId {
-            origin: RelayId::new("north").unwrap(),
-            boot: 3,
-            nonce: 0xf1a2,
-            group: GroupName::new("orders/eu:x").unwrap(),
-            sequence: Sequence(42),
-        };
-        assert_eq!(id.to_string(), "north@3.000000000000f1a2:orders/eu:x:42");
-        assert_eq!(id.to_string().parse(), Ok(id));
-        assert!("north:orders".parse::<MessageId>().is_err());
+    fn id(origin: &str, group: &str) -> MessageId {
+        MessageId::new(origin.parse().unwrap(), (3, 0xf1a2), group.parse().unwrap(), Sequence(42))
     }
 
     #[test]
-    fn a_message_over_a_bound_is_refused_before_it_is_sent() {
-        assert!(Message::new("abc").check(3).is_ok());
-        assert!(Message::new("abcd").check(3).is_err());
-        assert!(Message::new("").subject("s".repeat(1025)).check(3).is_err());
-        assert!(Message::new("").header("k", vec![0; 70_000]).check(3).is_err());
+    fn a_message_id_is_read_as_it_is_written() {
+        for (origin, group) in [("north", "orders/eu:x"), ("a@b.c/d:1", "g@1.2:3/x-y")] {
+            let id = id(origin, group);
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert_eq!(id("north", "orders/eu:x").to_string(), "north@3.000000000000f1a2:orders/eu:x:42");
+    }
+
+    #[test]
+    fn another_text_is_not_a_message_id() {
+        let good = id("north", "g").to_string();
+        for bad in ["", "north", "north:orders", "north@3.f1:g:1", "@3.00000000000000f1:g:1"] {
+            assert!(bad.parse::<MessageId>().is_err(), "{bad}");
+        }
+        for bad in [good.replace(":42", ":042"), good.replace("f1a2", "F1A2"), good.replace("@3.", "@x.")] {
+            assert!(bad.parse::<MessageId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_checked_before_a_message_is_taken() {
+        let check = |message: Message| message.with_record(4, |_| ());
+        assert!(check(Message::new("1234")).is_ok());
+        assert!(check(Message::new("12345")).is_err());
+        assert!(check(Message::new("").subject("s".repeat(limits::SUBJECT_BYTES_MAX))).is_ok());
+        assert!(check(Message::new("").subject("s".repeat(limits::SUBJECT_BYTES_MAX + 1))).is_err());
+        let value = |bytes: usize| vec![0; bytes - 7];
+        assert!(check(Message::new("").header("k", value(limits::HEADERS_BYTES_MAX))).is_ok());
+        assert!(check(Message::new("").header("k", value(limits::HEADERS_BYTES_MAX + 1))).is_err());
+        assert!(check(Message::new("").header("k".repeat(70_000), "")).is_err());
     }
 }

@@ -1,190 +1,242 @@
-//! The client library: what applications use.
+//! The client library: what an application in Rust speaks to a relay with.
+//!
+//! A [`Client`] is one connection, made again when it is lost. It gives out
+//! [`Publisher`]s, which put messages into a group, and [`Subscriber`]s, which
+//! receive from a durable subscription or a queue; both survive the loss of the
+//! connection. A retry never inserts a message twice, and what was received
+//! and not acked comes again.
+//!
+//! It speaks [`crate::wire`] and knows nothing else of a relay.
+//!
+//! ```text
+//! Publisher ──► outbox ─┐                  ┌─► relay
+//! Client::request ──────┼─► writer ─ socket┤
+//! Subscriber ◄─ inbox ◄─┴── reader         └─◄
+//! ```
+//!
+//! Handles work on plain data under short locks (`outbox`, `inbox`) and leave
+//! a word for the writer; one task per client reads, writes and connects anew.
+//! Memory is bounded by the windows of publishers and subscribers.
+//!
+//! Lost with the connection, and how it is told:
+//! - a request without an answer: [`ClientError::Closed`]; it may have been done;
+//! - a put without an answer: nothing is lost, it is sent again;
+//! - a delivery that was not acked: comes again, with a higher attempt (that
+//!   of a relay that was started again begins at 1);
+//! - an ack that was not sent, or sent and perhaps not on the relay's disk:
+//!   sent on the next connection before anything is delivered there. Nacks and
+//!   notes of progress were about a delivery that is gone, and go with it.
+//!
+//! Every future here may be dropped before it is ready, as `select!` and
+//! timeouts do; each function says what becomes of its work then.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use treecast::client::{Client, Delivery, PublisherOptions, SubscriberOptions};
+//! # async fn example() -> Result<(), treecast::client::ClientError> {
+//! use treecast::client::Client;
 //!
 //! let client = Client::connect("127.0.0.1:7411").await?;
-//! let mut inbox = client
-//!     .subscriber("orders".parse()?, Some("billing".parse()?), SubscriberOptions::default())
-//!     .await?;
-//! let publisher = client.publisher("orders".parse()?, PublisherOptions::default()).await?;
-//! let receipt = publisher.put("a message").await?.await?;
-//! println!("durable as {:?}", receipt.id);
-//! if let Some(Delivery::Message(message)) = inbox.next().await.transpose()? {
-//!     println!("{}", String::from_utf8_lossy(&message.payload));
-//!     message.ack();
-//! }
-//! publisher.close().await?;
-//! inbox.close().await?;
+//! let group = "news".parse().expect("a constant that is a name");
+//! let receipt = client.put(&group, "hello").await?;
+//! println!("{}", receipt.id.expect("it is no repeat"));
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! One [`Client`] is one connection, made again by itself when it breaks.
-//! [`Publisher`]s and [`Subscriber`]s live through that; a plain
-//! [`Client::request`] that was under way fails with [`ClientError::Closed`].
 
+mod acks;
+mod asking;
+mod batch;
+mod connection;
+mod delivery;
 mod error;
+mod failures;
+mod inbox;
+mod incoming;
+mod kept;
 mod message;
+mod options;
+mod outbox;
+mod pace;
 mod publisher;
+mod publishing;
+mod random;
 mod session;
+mod shared;
 mod subscriber;
+mod subscribing;
+mod ticket;
+mod writer;
 
-use std::sync::Arc;
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
 
-pub use error::ClientError;
-pub use message::{Delivery, Gap, Message, MessageId, MessageIdError, PutReceipt, Received};
-pub use publisher::{Failure, Publisher, PublisherOptions, PutTicket};
-pub use subscriber::{Batch, BatchDelivery, Subscriber, SubscriberOptions};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::publisher::PublisherShared;
-use self::session::Shared;
-use self::subscriber::SubscriberShared;
 use crate::id::{GroupName, SubscriptionName};
 use crate::wire::body::{RelayHello, Reply, Request};
 
-/// How a client connects.
+pub use self::delivery::{Batch, BatchMessage, Delivery, Gap, Received};
+pub use self::error::ClientError;
+pub use self::failures::PutFailure;
+pub use self::message::{Message, MessageId, MessageIdError, PutReceipt};
+pub use self::options::{AckMode, Backoff, ClientOptions, PublisherOptions, SubscriberOptions};
+pub use self::publisher::Publisher;
+pub use self::subscriber::Subscriber;
+pub use self::ticket::PutTicket;
+
+use self::kept::Kept;
+use self::publishing::PublisherShared;
+use self::shared::{Lifeline, Shared};
+use self::subscribing::SubscriberShared;
+
+/// One connection to a relay, made again when it is lost. Cheap to clone: all
+/// clones are the same connection.
+///
+/// The connection ends, with a goodbye, when the last clone and the last
+/// publisher and subscriber are dropped. It needs a tokio runtime with I/O and time.
 #[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// The relay, as `host:port`.
-    pub address: String,
-    /// What the client calls itself, for the operator's lists.
-    pub name: String,
-    /// How long one attempt to connect may take; 5 s by default.
-    pub connect_deadline: Duration,
-    /// How long a lost connection is tried to be made again; 60 s by default. 0: not at all.
-    pub reconnect_for: Duration,
-    /// The pause before the first attempt, 50 ms by default; it doubles with each.
-    pub reconnect_pause_min: Duration,
-    /// The longest pause between attempts, 2 s by default.
-    pub reconnect_pause_max: Duration,
-}
-
-impl ClientOptions {
-    /// The usual options for this address.
-    #[must_use]
-    pub fn new(address: &str) -> Self {
-        Self {
-            address: address.to_owned(),
-            name: "treecast".to_owned(),
-            connect_deadline: Duration::from_secs(5),
-            reconnect_for: Duration::from_secs(60),
-            reconnect_pause_min: Duration::from_millis(50),
-            reconnect_pause_max: Duration::from_secs(2),
-        }
-    }
-}
-
-/// A connection to a relay. Dropping it ends the connection and everything made from it.
-#[derive(Debug)]
 pub struct Client {
-    shared: Arc<Shared>,
+    lifeline: Arc<Lifeline>,
+    kept: Arc<Kept>,
 }
 
 impl Client {
-    /// Connects to `address` (`host:port`) with the usual options.
+    /// Connects to the relay at `host:port`.
     ///
     /// # Errors
-    /// When nothing listens there, or something that is not a relay.
+    /// When there is no relay, or it does not speak this protocol.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the attempt up.
+    /// There is no connection when it is dropped before it is ready.
     pub async fn connect(address: &str) -> Result<Self, ClientError> {
         Self::connect_with(ClientOptions::new(address)).await
     }
 
-    /// Connects.
+    /// Connects with options of one's own. One attempt: the back-off is for
+    /// connections that were there once.
     ///
     /// # Errors
-    /// As for [`Client::connect`].
+    /// As [`Client::connect`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives the attempt up.
+    /// As [`Client::connect`].
     pub async fn connect_with(options: ClientOptions) -> Result<Self, ClientError> {
-        let connection = session::connect(&options).await?;
-        let shared = Arc::new(Shared::new(options));
-        shared.on_connected(connection.hello());
-        tokio::spawn(session::run(Arc::clone(&shared), connection));
-        Ok(Self { shared })
+        let greeted = session::connect(&options).await?;
+        let shared = Arc::new(Shared::new(options, greeted.hello.clone()));
+        tokio::spawn(connection::run(Arc::clone(&shared), greeted));
+        Ok(Self { lifeline: Arc::new(Lifeline::new(shared)), kept: Arc::default() })
     }
 
-    /// What the relay said of itself when the connection was last made.
-    ///
-    /// # Panics
-    /// Never: a client is only given out when it is connected.
+    fn shared(&self) -> &Arc<Shared> {
+        self.lifeline.shared()
+    }
+
+    /// What the relay said of itself when the connection was made (last).
     #[must_use]
     pub fn hello(&self) -> RelayHello {
-        self.shared.hello().expect("a connected client has heard the relay's hello")
+        self.shared().hello()
     }
 
-    /// Asks the relay anything.
+    /// Why there is no connection at the moment; `None`: there is one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<ClientError> {
+        self.shared().trouble()
+    }
+
+    /// Asks the relay something, or tells it to do something.
     ///
     /// # Errors
-    /// What the relay refuses, or that the connection is lost meanwhile: then it is not known
-    /// whether it was done.
+    /// When the relay refuses or does not answer in time. After
+    /// [`ClientError::Closed`] and [`ClientError::Deadline`] it may have been
+    /// done. Requests that only mean something to a [`Subscriber`] are refused.
     ///
     /// # Cancel safety
-    /// Dropping the future loses the answer; it may be done all the same.
+    /// When it is dropped before it is ready, the request may be done all the same.
     pub async fn request(&self, request: Request) -> Result<Reply, ClientError> {
-        self.shared.request(request).await
+        if let Request::Attach { .. } | Request::Detach { .. } | Request::Poll { .. } = request {
+            return Err(ClientError::invalid("this request is made by a subscriber: see Client::subscriber"));
+        }
+        if let Request::Unknown { .. } = request {
+            return Err(ClientError::invalid("what was not understood is never sent"));
+        }
+        self.shared().ask(request).await
     }
 
-    /// A publisher for a group; the group is made when it does not exist.
+    /// A publisher for a group or queue. A group that does not exist is made.
     ///
     /// # Errors
-    /// What the relay refuses, or that the connection is lost meanwhile.
+    /// When the relay refuses or does not answer in time.
     ///
     /// # Cancel safety
-    /// Dropping the future makes no publisher.
+    /// When it is dropped before it is ready, the group may have been made.
     pub async fn publisher(
         &self,
         group: GroupName,
         options: PublisherOptions,
     ) -> Result<Publisher, ClientError> {
-        let shared = Arc::new(PublisherShared::new(group, options));
-        self.shared.add_publisher(&shared).await?;
-        Ok(Publisher::new(shared, Arc::clone(&self.shared)))
+        let shared = Arc::new(PublisherShared::new(self.shared().next_member(), group, &options));
+        self.shared().add_publisher(&shared)?;
+        let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&self.lifeline));
+        self.in_time(shared.opened()).await?;
+        Ok(publisher)
     }
 
-    /// Puts one message and waits until it is durable. For more than a few, use a [`Publisher`].
+    /// A subscriber to a subscription; `None`: to a queue.
     ///
     /// # Errors
-    /// What the relay refuses, or that it could not be reached for too long.
+    /// When the relay refuses or does not answer in time.
     ///
     /// # Cancel safety
-    /// Dropping the future loses the answer; the message may be put all the same.
-    pub async fn put(
-        &self,
-        group: &GroupName,
-        message: impl Into<Message>,
-    ) -> Result<PutReceipt, ClientError> {
-        let publisher = self.publisher(group.clone(), PublisherOptions::default()).await?;
-        publisher.put(message).await?.await
-    }
-
-    /// Receives from a subscription; of a queue, its name may be left out.
-    ///
-    /// # Errors
-    /// What the relay refuses, or that the connection is lost meanwhile.
-    ///
-    /// # Cancel safety
-    /// Dropping the future may leave the subscription made.
+    /// When it is dropped before it is ready, the subscription may have been made.
     pub async fn subscriber(
         &self,
         group: GroupName,
         name: Option<SubscriptionName>,
         options: SubscriberOptions,
     ) -> Result<Subscriber, ClientError> {
-        let shared = Arc::new(SubscriberShared::new(group, name, options, &self.shared));
-        self.shared.add_subscriber(&shared).await?;
-        Ok(Subscriber::new(shared, Arc::clone(&self.shared)))
+        let shared = SubscriberShared::new(Arc::clone(self.shared()), (group, name), &options);
+        let shared = Arc::new(shared);
+        self.shared().add_subscriber(&shared)?;
+        let subscriber = Subscriber::new(Arc::clone(&shared), Arc::clone(&self.lifeline), &options);
+        self.in_time(shared.attached()).await?;
+        Ok(subscriber)
+    }
+
+    /// A subscriber to a queue, competing with the queue's other receivers.
+    ///
+    /// # Errors
+    /// As [`Client::subscriber`].
+    ///
+    /// # Cancel safety
+    /// As [`Client::subscriber`].
+    pub async fn queue(
+        &self,
+        queue: GroupName,
+        options: SubscriberOptions,
+    ) -> Result<Subscriber, ClientError> {
+        self.subscriber(queue, None, options).await
+    }
+
+    async fn in_time<T>(&self, wait: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+        let deadline = self.shared().options.request_deadline;
+        match tokio::time::timeout(deadline, wait).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.trouble().unwrap_or(ClientError::Deadline)),
+        }
+    }
+
+    /// Says goodbye to the relay and waits until the connection is closed.
+    /// Publishers and subscribers that are left fail: close them before.
+    ///
+    /// # Cancel safety
+    /// The connection is closed in any case.
+    pub async fn close(self) {
+        self.kept.clear();
+        self.shared().stop();
+        self.shared().over().await;
     }
 }
 
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.shared.cancel.cancel();
-    }
+/// What is inside is whole between any two statements: a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

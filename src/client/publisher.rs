@@ -1,477 +1,277 @@
-//! Publishing: messages gathered into runs, retried until they are answered.
-//!
-//! A message is encoded straight into the run that is being filled. The writer
-//! takes whatever is there whenever the socket can take it: a lone message goes
-//! at once, many go together, and no timer is involved. A run without an answer
-//! is kept; on a new connection it is sent again with the same bytes and the
-//! same producer sequences, so the relay knows it and inserts it once.
+//! Putting many messages: batched, windowed, retried until the relay has them.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
-
-use bytes::{Bytes, BytesMut};
-use tokio::sync::{Notify, oneshot};
-use xxhash_rust::xxh3::xxh3_64;
+use std::sync::Arc;
 
 use super::error::ClientError;
-use super::message::{Message, MessageId, PutReceipt};
-use super::session::Shared;
-use crate::id::{Epoch, GroupName, ProducerId, ProducerSequence, RelayId, Sequence};
-use crate::limits;
-use crate::wire::body::Refusal;
-use crate::wire::frame::{AckLevel, FrameHeader, FrameKind, PUT_HEAD_BYTES, PutDone, PutHead};
+use super::failures::PutFailure;
+use super::message::{Message, check};
+use super::outbox::{Outbox, Pushed};
+use super::publishing::PublisherShared;
+use super::shared::Lifeline;
+use super::ticket::PutTicket;
+use crate::id::{GroupName, ProducerId, ProducerSequence};
+use crate::wire::run::Record;
 
-/// How a publisher works.
-#[derive(Clone, Debug)]
-pub struct PublisherOptions {
-    /// Who publishes. A chosen id that is used again with the sequences going on is protected
-    /// against repeats for days; `None` draws a random one that ends with the publisher.
-    pub producer: Option<ProducerId>,
-    /// The sequence of the first message, 1 by default.
-    pub first_sequence: ProducerSequence,
-    /// When a put counts as done.
-    pub level: AckLevel,
-    /// Messages without an answer, at most; 10,000 by default. More wait.
-    pub window_messages: usize,
-    /// Bytes without an answer, at most; 8 MiB by default. One message always goes.
-    pub window_bytes: usize,
-    /// Bytes gathered into one run, about; 128 KiB by default.
-    pub run_bytes: usize,
-}
-
-impl Default for PublisherOptions {
-    fn default() -> Self {
-        Self {
-            producer: None,
-            first_sequence: ProducerSequence(1),
-            level: AckLevel::Accepted,
-            window_messages: 10_000,
-            window_bytes: 8 * 1024 * 1024,
-            run_bytes: limits::RUN_BYTES_TARGET,
-        }
-    }
-}
-
-/// A put that was refused, when nobody waits for its ticket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The producer sequence of the first message.
-    pub first: ProducerSequence,
-    /// How many messages.
-    pub count: u32,
-    /// Why.
-    pub refusal: Refusal,
-}
-
-type Waiter = (u32, oneshot::Sender<Result<PutReceipt, ClientError>>);
-
-/// Records that go together.
-#[derive(Debug)]
-struct OutRun {
-    /// Its number in the session it was sent in.
-    put: u64,
-    first: u64,
-    count: u32,
-    body: Bytes,
-    hash: u64,
-    begun: Instant,
-    waiters: Vec<Waiter>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// The handle on this connection, once the relay gave it.
-    handle: Option<u32>,
-    message_bytes_max: u64,
-    next: u64,
-    filling: BytesMut,
-    filling_count: u32,
-    filling_begun: Instant,
-    filling_waiters: Vec<Waiter>,
-    /// To be sent.
-    waiting: VecDeque<OutRun>,
-    /// Sent, without an answer, in order.
-    sent: VecDeque<OutRun>,
-    bytes: usize,
-    messages: usize,
-    failures: Vec<Failure>,
-    failed: Option<ClientError>,
-}
-
-/// What the publisher and the session share.
-#[derive(Debug)]
-pub(super) struct PublisherShared {
-    pub(super) group: GroupName,
-    producer: ProducerId,
-    options: PublisherOptions,
-    state: Mutex<State>,
-    changed: Notify,
-}
-
-/// Puts messages into one group. Made by [`super::Client::publisher`].
+/// Puts messages into one group, in order, each of them once.
 ///
-/// It retries by itself across reconnects: a message whose answer was lost is
-/// inserted once. Dropping it gives up what is not answered; [`Publisher::close`] waits.
+/// Messages are gathered into runs while earlier ones are on their way, and
+/// retried over new connections until the relay has answered. When the
+/// publisher is dropped, what it has taken is still sent while the [`Client`]
+/// or another publisher or subscriber of it lives; [`Publisher::close`] waits for it.
+///
+/// [`Client`]: super::Client
+///
+/// ```no_run
+/// # async fn example() -> Result<(), treecast::client::ClientError> {
+/// use treecast::client::{Client, PublisherOptions};
+///
+/// let client = Client::connect("127.0.0.1:7411").await?;
+/// let group = "metrics/cpu".parse().expect("a constant that is a name");
+/// let publisher = client.publisher(group, PublisherOptions::default()).await?;
+/// for value in 0..1000 {
+///     publisher.put_unacked(value.to_string()).await?;
+/// }
+/// publisher.close().await?; // all 1000 are on the relay's disk
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Publisher {
     shared: Arc<PublisherShared>,
-    session: Arc<Shared>,
-}
-
-/// A put without an answer yet: a future of its receipt. Dropping it loses only the answer.
-#[derive(Debug)]
-pub struct PutTicket(oneshot::Receiver<Result<PutReceipt, ClientError>>);
-
-impl std::future::Future for PutTicket {
-    type Output = Result<PutReceipt, ClientError>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0)
-            .poll(context)
-            .map(|answer| answer.unwrap_or_else(|_| Err(ClientError::closed("the publisher is gone"))))
-    }
-}
-
-impl PublisherShared {
-    pub(super) fn new(group: GroupName, options: PublisherOptions) -> Self {
-        let producer = options.producer.unwrap_or_else(random_producer);
-        let state = State {
-            handle: None,
-            message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
-            next: options.first_sequence.0.max(1),
-            filling: BytesMut::new(),
-            filling_count: 0,
-            filling_begun: Instant::now(),
-            filling_waiters: Vec::new(),
-            waiting: VecDeque::new(),
-            sent: VecDeque::new(),
-            bytes: 0,
-            messages: 0,
-            failures: Vec::new(),
-            failed: None,
-        };
-        Self { group, producer, options, state: Mutex::new(state), changed: Notify::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The relay gave a handle: everything without an answer is sent (again), in order.
-    pub(super) fn on_open(&self, handle: u32, message_bytes_max: u64) {
-        let mut state = self.lock();
-        state.handle = Some(handle);
-        state.message_bytes_max = message_bytes_max;
-    }
-
-    /// The connection is gone.
-    pub(super) fn on_lost(&self) {
-        let mut state = self.lock();
-        state.handle = None;
-        while let Some(run) = state.sent.pop_back() {
-            state.waiting.push_front(run);
-        }
-    }
-
-    /// The client gave up: everything without an answer fails.
-    pub(super) fn fail(&self, error: &ClientError) {
-        let mut state = self.lock();
-        state.failed.get_or_insert_with(|| error.clone());
-        state.seal();
-        let State { waiting, sent, .. } = &mut *state;
-        for run in waiting.drain(..).chain(sent.drain(..)) {
-            for (_, waiter) in run.waiters {
-                waiter.send(Err(error.clone())).ok();
-            }
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// Whether there is something to send on this connection.
-    pub(super) fn is_ready(&self) -> bool {
-        let state = self.lock();
-        state.handle.is_some() && (!state.waiting.is_empty() || state.filling_count > 0)
-    }
-
-    /// Takes the next run to send, as the frame's head and its records.
-    pub(super) fn next_frame(&self, next_put: &mut u64, head: &mut BytesMut) -> Option<Bytes> {
-        let mut state = self.lock();
-        let handle = state.handle?;
-        if state.waiting.is_empty() {
-            state.seal();
-        }
-        let mut run = state.waiting.pop_front()?;
-        run.put = *next_put;
-        *next_put += 1;
-        let lowest = state.sent.front().map_or(run.first, |r| r.first);
-        FrameHeader {
-            kind: FrameKind::Put,
-            tag: u64::from(handle),
-            body_bytes: PUT_HEAD_BYTES + run.body.len(),
-        }
-        .encode(head);
-        PutHead {
-            put: run.put,
-            producer: Some((self.producer, ProducerSequence(run.first))),
-            lowest_unanswered: ProducerSequence(lowest),
-            body_hash: run.hash,
-            level: self.options.level,
-            transient: self.options.producer.is_none(),
-            age_seconds: u32::try_from(run.begun.elapsed().as_secs()).unwrap_or(u32::MAX),
-        }
-        .encode(head);
-        let body = run.body.clone();
-        state.sent.push_back(run);
-        Some(body)
-    }
-
-    /// A put was answered. Whether it was one of this publisher's.
-    pub(super) fn on_done(&self, done: PutDone, (relay, epoch): (&RelayId, Epoch)) -> bool {
-        let Some(run) = self.take_sent(done.put) else { return false };
-        let is_repeat = done.repeats > 0;
-        for (place, waiter) in run.waiters {
-            let id = (!is_repeat).then(|| MessageId {
-                origin: relay.clone(),
-                boot: epoch.counter,
-                nonce: epoch.nonce,
-                group: self.group.clone(),
-                sequence: Sequence(done.first.0 + u64::from(place)),
-            });
-            waiter.send(Ok(PutReceipt { id, repeat: is_repeat })).ok();
-        }
-        self.changed.notify_waiters();
-        true
-    }
-
-    /// A put was refused. Whether it was one of this publisher's.
-    pub(super) fn on_refused(&self, put: u64, refusal: &Refusal) -> bool {
-        let Some(run) = self.take_sent(put) else { return false };
-        let first = ProducerSequence(run.first);
-        let failure = Failure { first, count: run.count, refusal: refusal.clone() };
-        if run.waiters.len() < run.count as usize {
-            self.lock().failures.push(failure);
-        }
-        for (_, waiter) in run.waiters {
-            waiter.send(Err(ClientError::Refused(refusal.clone()))).ok();
-        }
-        self.changed.notify_waiters();
-        true
-    }
-
-    fn take_sent(&self, put: u64) -> Option<OutRun> {
-        let mut state = self.lock();
-        let place = state.sent.iter().position(|run| run.put == put)?;
-        let run = state.sent.remove(place)?;
-        state.bytes -= run.body.len();
-        state.messages -= run.count as usize;
-        Some(run)
-    }
-}
-
-impl State {
-    fn seal(&mut self) {
-        if self.filling_count == 0 {
-            return;
-        }
-        let body = std::mem::take(&mut self.filling).freeze();
-        let count = std::mem::take(&mut self.filling_count);
-        self.waiting.push_back(OutRun {
-            put: 0,
-            first: self.next - u64::from(count),
-            count,
-            hash: xxh3_64(&body),
-            body,
-            begun: self.filling_begun,
-            waiters: std::mem::take(&mut self.filling_waiters),
-        });
-    }
-
-    fn add(
-        &mut self,
-        message: &Message,
-        options: &PublisherOptions,
-        waiter: Option<oneshot::Sender<Result<PutReceipt, ClientError>>>,
-    ) -> u64 {
-        if self.filling_count == 0 {
-            self.filling_begun = Instant::now();
-            self.filling.reserve((options.run_bytes + message.payload_bytes()).min(64 * 1024));
-        }
-        let before = self.filling.len();
-        message.record().encode(&mut self.filling);
-        if let Some(waiter) = waiter {
-            self.filling_waiters.push((self.filling_count, waiter));
-        }
-        self.filling_count += 1;
-        self.messages += 1;
-        self.bytes += self.filling.len() - before;
-        let sequence = self.next;
-        self.next += 1;
-        if self.filling.len() >= options.run_bytes || self.filling_count >= limits::RUN_RECORDS_MAX {
-            self.seal();
-        }
-        sequence
-    }
-
-    /// Everything below has its answer.
-    fn answered(&self) -> u64 {
-        let sent = self.sent.iter().map(|r| r.first).min();
-        let waiting = self.waiting.front().map(|r| r.first);
-        let filling = (self.filling_count > 0).then(|| self.next - u64::from(self.filling_count));
-        [sent, waiting, filling].into_iter().flatten().min().unwrap_or(self.next)
-    }
+    lifeline: Arc<Lifeline>,
 }
 
 impl Publisher {
-    pub(super) fn new(shared: Arc<PublisherShared>, session: Arc<Shared>) -> Self {
-        Self { shared, session }
+    pub(super) fn new(shared: Arc<PublisherShared>, lifeline: Arc<Lifeline>) -> Self {
+        Self { shared, lifeline }
     }
 
-    /// Who publishes.
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &GroupName {
+        &self.shared.group
+    }
+
+    /// Who publishes: the id from the options, or the one that was drawn.
     #[must_use]
     pub fn producer(&self) -> ProducerId {
         self.shared.producer
     }
 
-    /// Puts a message; waits only while the window is full. The ticket gives the receipt.
+    /// Puts a message; waits only while the window is full. The ticket is a
+    /// future of the receipt: awaiting one before the next put makes every put
+    /// wait for the disk, so keep some.
     ///
     /// # Errors
-    /// When the message is larger than the group takes, or the client has given up.
+    /// When the message is over a bound, or the publisher has failed for good.
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready puts nothing.
+    /// When it is dropped before it is ready, the message was not put.
     pub async fn put(&self, message: impl Into<Message>) -> Result<PutTicket, ClientError> {
         let message = message.into();
-        let (waiter, ticket) = oneshot::channel();
-        self.add(&message, Some(waiter)).await?;
-        Ok(PutTicket(ticket))
+        let pushed = self.push_waiting(&message, true).await?;
+        Ok(pushed.ticket.expect("a ticket was asked for"))
     }
 
-    /// Puts a message without a ticket, the cheapest way; gives its producer sequence, for
-    /// [`Publisher::wait_answered`]. Refusals are found in [`Publisher::failures`].
+    /// Puts a message without waiting; `None` when the window is full: then
+    /// the message stays with the caller.
     ///
     /// # Errors
-    /// As for [`Publisher::put`].
+    /// As [`Publisher::put`].
+    pub fn try_put(&self, message: &Message) -> Result<Option<PutTicket>, ClientError> {
+        Ok(self.push(message, true)?.and_then(|pushed| pushed.ticket))
+    }
+
+    /// Puts a message without a ticket: the cheapest way. Gives its producer
+    /// sequence, for [`Publisher::wait_answered`]; a refusal is found in
+    /// [`Publisher::failures`].
+    ///
+    /// # Errors
+    /// As [`Publisher::put`].
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready puts nothing.
+    /// As [`Publisher::put`].
     pub async fn put_unacked(&self, message: impl Into<Message>) -> Result<ProducerSequence, ClientError> {
         let message = message.into();
-        self.add(&message, None).await
+        Ok(self.push_waiting(&message, false).await?.sequence)
     }
 
-    /// Puts a message if the window has room, without waiting. `None`: it is full.
+    /// As [`Publisher::put_unacked`], without waiting; `None` when the window
+    /// is full: then the message stays with the caller.
     ///
     /// # Errors
-    /// As for [`Publisher::put`].
+    /// As [`Publisher::put`].
     pub fn try_put_unacked(&self, message: &Message) -> Result<Option<ProducerSequence>, ClientError> {
-        self.try_add(message, &mut None)
+        Ok(self.push(message, false)?.map(|pushed| pushed.sequence))
     }
 
-    fn try_add(
+    /// Puts payloads without anything else, many for the cost of one call.
+    /// Gives the producer sequence of the last one; `None` when there was none.
+    ///
+    /// # Errors
+    /// As [`Publisher::put`]: those before the faulty one have been put.
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, some have been put and the rest has not.
+    pub async fn put_bulk<T: AsRef<[u8]>>(
         &self,
-        message: &Message,
-        waiter: &mut Option<oneshot::Sender<Result<PutReceipt, ClientError>>>,
+        payloads: impl IntoIterator<Item = T>,
     ) -> Result<Option<ProducerSequence>, ClientError> {
-        let options = &self.shared.options;
-        let mut state = self.shared.lock();
-        if let Some(error) = &state.failed {
-            return Err(error.clone());
-        }
-        message.check(state.message_bytes_max)?;
-        let full = state.messages >= options.window_messages || state.bytes >= options.window_bytes;
-        if full && state.messages > 0 {
-            return Ok(None);
-        }
-        let idle = state.filling_count == 0 && state.waiting.is_empty();
-        let sequence = state.add(message, options, waiter.take());
-        drop(state);
-        if idle {
-            self.session.wake_writer();
-        }
-        Ok(Some(ProducerSequence(sequence)))
-    }
-
-    async fn add(
-        &self,
-        message: &Message,
-        mut waiter: Option<oneshot::Sender<Result<PutReceipt, ClientError>>>,
-    ) -> Result<ProducerSequence, ClientError> {
+        let mut payloads = payloads.into_iter();
+        let mut last = None;
         loop {
-            if let Some(sequence) = self.try_add(message, &mut waiter)? {
-                return Ok(sequence);
+            let mut waiting = None;
+            let pushed = self.push_some(&mut payloads, &mut waiting)?;
+            last = pushed.or(last);
+            if let Some(payload) = waiting {
+                let pushed = self.when_free(|outbox| push_payload(outbox, payload.as_ref())).await?;
+                last = Some(pushed.sequence);
+            } else if pushed.is_none() {
+                return Ok(last);
+            } else {
+                tokio::task::yield_now().await;
             }
-            let changed = self.shared.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(sequence) = self.try_add(message, &mut waiter)? {
-                return Ok(sequence);
-            }
-            changed.await;
         }
     }
 
-    /// Every message with a lower producer sequence has its answer.
+    /// Puts some payloads under one lock, and gives the sequence of the last
+    /// one; the one for which the window has no room waits.
+    fn push_some<T: AsRef<[u8]>>(
+        &self,
+        payloads: &mut impl Iterator<Item = T>,
+        waiting: &mut Option<T>,
+    ) -> Result<Option<ProducerSequence>, ClientError> {
+        let mut outbox = self.shared.lock();
+        let mut last = Ok(None);
+        for payload in payloads.take(self.shared.turn) {
+            match push_payload(&mut outbox, payload.as_ref()) {
+                Ok(Some(pushed)) => last = Ok(Some(pushed.sequence)),
+                Ok(None) => {
+                    *waiting = Some(payload);
+                    break;
+                }
+                Err(error) => {
+                    last = Err(error);
+                    break;
+                }
+            }
+        }
+        let wants_wake = outbox.wants_look();
+        drop(outbox);
+        self.wake_if(wants_wake);
+        last
+    }
+
+    fn push(&self, message: &Message, wants_ticket: bool) -> Result<Option<Pushed>, ClientError> {
+        self.push_now(|outbox| push_message(outbox, message, wants_ticket))
+    }
+
+    async fn push_waiting(&self, message: &Message, wants_ticket: bool) -> Result<Pushed, ClientError> {
+        self.when_free(|outbox| push_message(outbox, message, wants_ticket)).await
+    }
+
+    fn push_now(&self, push: impl FnOnce(&mut Outbox) -> TryPush) -> TryPush {
+        let mut outbox = self.shared.lock();
+        let pushed = push(&mut outbox);
+        let wants_wake = matches!(pushed, Ok(Some(_))) && outbox.wants_wake();
+        drop(outbox);
+        self.wake_if(wants_wake);
+        pushed
+    }
+
+    async fn when_free(&self, mut push: impl FnMut(&mut Outbox) -> TryPush) -> Result<Pushed, ClientError> {
+        if self.shared.is_turn_over() {
+            tokio::task::yield_now().await;
+        }
+        if let Some(pushed) = self.push_now(&mut push)? {
+            return Ok(pushed);
+        }
+        let (pushed, wants_wake) = self
+            .shared
+            .wait(|outbox| {
+                let pushed = push(outbox).transpose()?;
+                let wants_wake = pushed.is_ok() && outbox.wants_wake();
+                Some((pushed, wants_wake))
+            })
+            .await;
+        self.wake_if(wants_wake);
+        pushed
+    }
+
+    fn wake_if(&self, wants_wake: bool) {
+        if wants_wake {
+            self.lifeline.shared().ready_publisher(Arc::clone(&self.shared));
+        }
+    }
+
+    /// Every message with a lower producer sequence has its answer. Refusals
+    /// are answers: see [`Publisher::failures`].
     #[must_use]
     pub fn answered(&self) -> ProducerSequence {
-        ProducerSequence(self.shared.lock().answered())
+        ProducerSequence(self.shared.unanswered())
     }
 
-    /// Waits until every message up to and including `sequence` has its answer.
+    /// Waits until every message up to and including `sequence` has its
+    /// answer; of those that are not put yet, for none. Refusals are answers.
     ///
     /// # Errors
-    /// When the client has given up.
+    /// When the publisher has failed for good.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing.
+    /// Nothing is lost.
     pub async fn wait_answered(&self, sequence: ProducerSequence) -> Result<(), ClientError> {
-        loop {
-            let changed = self.shared.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            {
-                let state = self.shared.lock();
-                if state.answered() > sequence.0 {
-                    return Ok(());
-                }
-                if let Some(error) = &state.failed {
-                    return Err(error.clone());
-                }
-            }
-            changed.await;
+        if self.answered() > sequence {
+            return Ok(());
         }
+        self.shared
+            .wait(|outbox| {
+                let is_answered = outbox.lowest_unanswered() > sequence.0.min(outbox.next() - 1);
+                match outbox.error() {
+                    Some(error) => Some(Err(error.clone())),
+                    None => is_answered.then_some(Ok(())),
+                }
+            })
+            .await
     }
 
-    /// Takes the refusals of messages that were put without a ticket.
-    #[must_use]
-    pub fn failures(&self) -> Vec<Failure> {
-        std::mem::take(&mut self.shared.lock().failures)
-    }
-
-    /// Waits until everything that was put has its answer.
+    /// Waits until everything that was put before has its answer.
     ///
     /// # Errors
-    /// The first refusal of a message without a ticket, or that the client has given up.
+    /// When one of them was put without a ticket and refused, until
+    /// [`Publisher::failures`] has taken the reason; or when the publisher has
+    /// failed for good.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing.
+    /// Nothing is lost.
     pub async fn flush(&self) -> Result<(), ClientError> {
-        let last = ProducerSequence(self.shared.lock().next - 1);
-        self.wait_answered(last).await?;
-        match self.failures().into_iter().next() {
-            Some(failure) => Err(ClientError::Refused(failure.refusal)),
-            None => Ok(()),
-        }
+        let last = ProducerSequence(self.shared.lock().next() - 1);
+        let answered = self.wait_answered(last).await;
+        let refused = self.shared.lock().failures.oldest_through(last).cloned();
+        refused.map_or(answered, Err)
     }
 
-    /// Waits as [`Publisher::flush`] does, and ends.
+    /// Takes the refusals of messages that were put without a ticket, oldest
+    /// first; the first [`crate::limits::CLIENT_FAILURES_MAX`] since the last call.
+    #[must_use]
+    pub fn failures(&self) -> Vec<PutFailure> {
+        self.shared.lock().failures.take()
+    }
+
+    /// How many messages that were put without a ticket have been refused
+    /// since [`Publisher::failures`] was called last.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.shared.lock().failures.messages()
+    }
+
+    /// Flushes and ends the publisher.
     ///
     /// # Errors
-    /// As for [`Publisher::flush`].
+    /// As [`Publisher::flush`].
+    ///
+    /// # Cancel safety
+    /// When it is dropped before it is ready, the publisher is dropped: what it
+    /// has taken is still sent while the client lives.
     pub async fn close(self) -> Result<(), ClientError> {
         self.flush().await
     }
@@ -479,19 +279,26 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.shared.fail(&ClientError::closed("the publisher is gone"));
+        if self.shared.lock().close() {
+            self.lifeline.shared().remove_publisher(self.shared.member);
+        }
     }
 }
 
-fn random_producer() -> ProducerId {
-    use ring::rand::{SecureRandom, SystemRandom};
-    let mut bytes = [0; 16];
-    // Without a source of randomness, the time and an address still tell publishers apart.
-    if SystemRandom::new().fill(&mut bytes).is_err() {
-        let here = std::ptr::from_ref(&bytes) as u128;
-        let now =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        bytes = (now ^ (here << 64)).to_le_bytes();
+type TryPush = Result<Option<Pushed>, ClientError>;
+
+fn push_message(outbox: &mut Outbox, message: &Message, wants_ticket: bool) -> TryPush {
+    if let Some(error) = outbox.error() {
+        return Err(error.clone());
     }
-    ProducerId(u128::from_le_bytes(bytes).max(1))
+    let max = outbox.message_bytes_max();
+    Ok(message.with_record(max, |record| outbox.push(&record, wants_ticket))?.ok())
+}
+
+fn push_payload(outbox: &mut Outbox, payload: &[u8]) -> TryPush {
+    if let Some(error) = outbox.error() {
+        return Err(error.clone());
+    }
+    check("payload", payload.len(), outbox.message_bytes_max())?;
+    Ok(outbox.push(&Record { payload, ..Record::default() }, false).ok())
 }

@@ -79,8 +79,8 @@ impl Connection {
 
 fn options(address: &str, reconnect_for: Duration) -> ClientOptions {
     let mut options = ClientOptions::new(address);
-    options.reconnect_for = reconnect_for;
-    options.reconnect_pause_max = Duration::from_millis(200);
+    options.reconnect.give_up = Some(reconnect_for);
+    options.reconnect.max = Duration::from_millis(200);
     options
 }
 
@@ -191,7 +191,7 @@ impl Inbox {
     }
 
     /// Waits until the acks of this connection are durable.
-    pub(crate) async fn sync(&self) -> Result<(), String> {
+    pub(crate) async fn sync(&mut self) -> Result<(), String> {
         self.inner.flush_acks().await.map_err(|error| error.to_string())
     }
 }

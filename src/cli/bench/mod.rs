@@ -223,7 +223,7 @@ impl Meter {
 /// When the relay refuses or is gone, or something was lost, doubled or out of order.
 pub async fn run(args: BenchArgs, context: &mut Context) -> Result<(), Failure> {
     let plan = Plan::new(&args, &context.global.relay)?;
-    let client = Arc::new(Client::connect(&plan.relay).await?);
+    let client = Arc::new(ask::connect(&plan.relay).await?);
     let measured = match plan.mode {
         BenchMode::Put => run::puts(&plan, &client).await,
         BenchMode::Fanout | BenchMode::Latency => run::fanout(&plan, &client).await,

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::client::{Client, Message, Publisher, PublisherOptions};
 use crate::id::ProducerSequence;
 
+use super::super::ask;
 use super::super::exit::Failure;
 use super::Plan;
 use super::pace::Pace;
@@ -37,7 +38,7 @@ pub(super) struct Load {
 impl Load {
     /// Connects. With a rate (messages a second) it is an open loop.
     pub(super) async fn connect(plan: &Plan, number: u64, rate: Option<f64>) -> Result<Self, Failure> {
-        let client = Client::connect(&plan.relay).await?;
+        let client = ask::connect(&plan.relay).await?;
         let options = PublisherOptions {
             window_messages: usize::try_from(plan.window).unwrap_or(usize::MAX),
             ..PublisherOptions::default()

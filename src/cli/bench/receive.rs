@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{BatchDelivery, Client, Subscriber, SubscriberOptions};
+use crate::client::{Client, Subscriber, SubscriberOptions};
 use crate::id::SubscriptionName;
 use crate::wire::body::{Request, SubscriptionSpec};
 
@@ -59,7 +59,7 @@ pub(super) struct Attached {
 pub(super) async fn attach(plan: &Plan) -> Result<Attached, Failure> {
     let mut clients = Vec::new();
     for _ in 0..plan.connections {
-        clients.push(Client::connect(&plan.relay).await?);
+        clients.push(ask::connect(&plan.relay).await?);
     }
     let mut subscribers = Vec::new();
     for (number, client) in (0..plan.subscriptions).zip(clients.iter().cycle()) {
@@ -94,12 +94,12 @@ async fn receive(plan: Plan, mut subscriber: Subscriber, start: Instant) -> Resu
     let mut latencies = Latencies::new(start);
     let mut end = start;
     while check.received() < plan.count {
-        let Ok(delivery) = timeout(SILENCE, subscriber.next_batch()).await else { break };
         // A gap needs no count: what does not come is lost.
-        let BatchDelivery::Batch(batch) = delivery? else { continue };
+        let Ok(batch) = timeout(SILENCE, subscriber.next_batch(usize::MAX)).await else { break };
+        let batch = batch?;
         let now_ns = latencies.now_ns();
-        for (_, record) in batch.iter() {
-            let stamp = Stamp::of(record.payload).filter(|_| plan.is_stamped());
+        for message in batch.iter() {
+            let stamp = Stamp::of(message.payload()).filter(|_| plan.is_stamped());
             let sent_ns = stamp.and_then(|stamp| stamp.sent_ns).filter(|_| plan.is_timed());
             if let Some(sent_ns) = sent_ns {
                 latencies.record(sent_ns, now_ns);

@@ -1,0 +1,182 @@
+//! What a subscriber and the connection share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::BytesMut;
+use tokio::sync::Notify;
+
+use super::delivery::Gap;
+use super::error::ClientError;
+use super::inbox::{Attached, DeliveredRun, Inbox, Urgency};
+use super::lock;
+use super::options::SubscriberOptions;
+use super::shared::Shared;
+use crate::id::{GroupName, Index, SubscriptionName};
+use crate::wire::body::{Request, SubscriptionSpec};
+use crate::wire::frame::AckKind;
+
+/// One subscriber, for the connection.
+#[derive(Debug)]
+pub(super) struct SubscriberShared {
+    /// Its place in the client's table.
+    pub(super) member: u64,
+    pub(super) group: GroupName,
+    name: Option<SubscriptionName>,
+    create: Option<SubscriptionSpec>,
+    inbox: Mutex<Inbox>,
+    /// The inbox's, to be looked at for every message.
+    generation: AtomicU64,
+    /// Notified when it is attached, or has failed.
+    changed: Notify,
+    shared: Arc<Shared>,
+}
+
+impl SubscriberShared {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        (group, name): (GroupName, Option<SubscriptionName>),
+        options: &SubscriberOptions,
+    ) -> Self {
+        let member = shared.next_member();
+        let inbox = Mutex::new(Inbox::new(u64::from(options.window), options.total));
+        let (generation, changed) = (AtomicU64::new(0), Notify::new());
+        Self { member, group, name, create: options.create.clone(), inbox, generation, changed, shared }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inbox> {
+        lock(&self.inbox)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Asks for a handle: the subscription is made the first time at most.
+    pub(super) fn attach_request(&self) -> Request {
+        let inbox = self.lock();
+        // Who names no subscription means a queue, and that is never made.
+        let is_made = inbox.name().is_none() && self.name.is_some();
+        let name = inbox.name().cloned().or_else(|| self.name.clone());
+        Request::Attach { group: self.group.clone(), name, create: self.create.clone().filter(|_| is_made) }
+    }
+
+    /// False when the subscriber was dropped meanwhile.
+    pub(super) fn on_attached(self: &Arc<Self>, attached: Attached) -> bool {
+        let is_wanted = self.change(|inbox| {
+            inbox.on_attached(attached);
+            self.generation.store(inbox.generation(), Ordering::Release);
+            (!inbox.is_closed(), true)
+        });
+        self.changed.notify_waiters();
+        is_wanted
+    }
+
+    pub(super) fn on_lost(&self) {
+        let mut inbox = self.lock();
+        inbox.on_lost();
+        self.generation.store(inbox.generation(), Ordering::Release);
+    }
+
+    pub(super) fn fail(&self, error: &ClientError) {
+        let mut inbox = self.lock();
+        inbox.fail(error);
+        let waker = inbox.take_waker();
+        drop(inbox);
+        self.changed.notify_waiters();
+        waker.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// False when the relay delivers more than it was asked for.
+    pub(super) fn on_deliver(self: &Arc<Self>, run: DeliveredRun) -> bool {
+        self.receive(|inbox| inbox.on_deliver(run))
+    }
+
+    pub(super) fn on_gap(self: &Arc<Self>, gap: Gap) {
+        self.receive(|inbox| inbox.on_gap(gap));
+    }
+
+    fn receive<T>(self: &Arc<Self>, take: impl FnOnce(&mut Inbox) -> T) -> T {
+        let (result, waker) = self.change(|inbox| {
+            let result = take(inbox);
+            ((result, inbox.take_waker()), false)
+        });
+        waker.into_iter().for_each(std::task::Waker::wake);
+        result
+    }
+
+    pub(super) fn say(
+        self: &Arc<Self>,
+        kind: AckKind,
+        range: (Index, Index),
+        delay_ms: u64,
+        generation: u64,
+    ) {
+        self.change(|inbox| (inbox.say(kind, range, delay_ms, generation), false));
+    }
+
+    /// Changes the inbox and tells the writer if it has to look. The change
+    /// says whether somebody waits for what the relay does then.
+    pub(super) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Inbox) -> (T, bool)) -> T {
+        let mut inbox = self.lock();
+        let (result, is_waiting) = change(&mut inbox);
+        let urgency = inbox.call(is_waiting);
+        drop(inbox);
+        match urgency {
+            Urgency::None => {}
+            Urgency::Soon => self.shared.soon_subscriber(Arc::clone(self)),
+            Urgency::Now => self.shared.ready_subscriber(Arc::clone(self)),
+        }
+        result
+    }
+
+    pub(super) fn count_taken(&self, messages: u64) {
+        self.lock().count_taken(messages);
+    }
+
+    pub(super) fn drain(&self, acks: &mut BytesMut, credits: &mut BytesMut) {
+        self.lock().drain(acks, credits);
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.lock().handle().is_some()
+    }
+
+    /// Waits until all statements so far are durable at the relay.
+    pub(super) async fn flush(self: &Arc<Self>) -> Result<(), ClientError> {
+        loop {
+            let Some(said) = self.lock().unconfirmed() else { return Ok(()) };
+            self.attached().await?;
+            let generation = self.generation();
+            self.shared.ready_subscriber(Arc::clone(self));
+            match self.shared.ask(Request::Sync).await {
+                // An answer of another session does not speak of what was said in a lost one.
+                Ok(_) if generation == self.generation() => self.lock().confirm(said),
+                Ok(_) | Err(ClientError::Closed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until it is attached.
+    pub(super) async fn attached(&self) -> Result<u32, ClientError> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let inbox = self.lock();
+                if let Some(error) = inbox.error() {
+                    return Err(error.clone());
+                }
+                if let Some(handle) = inbox.handle() {
+                    return Ok(handle);
+                }
+            }
+            changed.await;
+        }
+    }
+}

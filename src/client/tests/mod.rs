@@ -1,0 +1,7 @@
+//! The client against a relay that a test plays by hand.
+
+mod connect;
+mod publish;
+mod receive;
+mod relay;
+mod single;

@@ -1,0 +1,392 @@
+use std::time::Duration;
+
+use super::relay::{Remote, ScriptedRelay, soon};
+use crate::client::{AckMode, Client, ClientError, Delivery, Received, Subscriber, SubscriberOptions};
+use crate::id::Index;
+use crate::wire::body::{GapCause, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec};
+use crate::wire::frame::{Ack, AckKind, FrameKind};
+
+async fn subscriber_with(client: &Client, remote: &mut Remote, options: SubscriberOptions) -> Subscriber {
+    let (group, name) = ("g".parse().unwrap(), Some("sub".parse().unwrap()));
+    let (subscriber, _) = tokio::join!(client.subscriber(group, name, options), remote.attach(2));
+    subscriber.unwrap()
+}
+
+async fn subscriber(client: &Client, remote: &mut Remote) -> Subscriber {
+    let mut subscriber = subscriber_with(client, remote, SubscriberOptions::default()).await;
+    assert!(subscriber.try_next().is_none());
+    subscriber
+}
+
+async fn message(subscriber: &mut Subscriber) -> Received {
+    let next = soon(subscriber.next()).await.expect("the subscriber has not ended").unwrap();
+    next.message().expect("a message comes next")
+}
+
+fn ranges(acks: &[Ack]) -> Vec<(AckKind, u64, u64)> {
+    acks.iter().map(|ack| (ack.kind, ack.from.0, ack.to.0)).collect()
+}
+
+#[tokio::test]
+async fn messages_come_with_all_that_is_known_of_them() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver_with(2, 7, &["a", "s:b"], |head| head.attempt = 3).await;
+    let one = message(&mut subscriber).await;
+    let two = message(&mut subscriber).await;
+    assert_eq!((&one.payload[..], one.index, one.attempt, one.subject()), (&b"a"[..], Index(7), 3, None));
+    assert_eq!((&two.payload[..], two.index, two.subject()), (&b"s:b"[..], Index(8), Some("a/b")));
+    assert_eq!((two.id.origin().as_str(), two.id.group().as_str()), ("south", "g"));
+    assert_eq!((one.id.sequence().0, two.id.sequence().0), (107, 108));
+}
+
+#[tokio::test]
+async fn acks_are_merged_and_sent_soon_without_being_asked_for() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a", "b", "c", "d", "e"]).await;
+    let mut received = Vec::new();
+    for _ in 0..5 {
+        received.push(message(&mut subscriber).await);
+    }
+    for place in [2, 1, 4] {
+        received[place].ack();
+    }
+    received[0].nack(Duration::from_millis(30));
+    let acks = remote.acks().await;
+    assert_eq!(ranges(&acks), [(AckKind::Nack, 1, 2), (AckKind::Ack, 2, 4), (AckKind::Ack, 5, 6)]);
+    assert_eq!((acks[0].delay_ms, acks[0].handle), (30, 2));
+    received[3].reject();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Reject, 4, 5)]);
+}
+
+#[tokio::test]
+async fn credit_follows_what_the_application_is_done_with() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options = SubscriberOptions { window: 1, ..SubscriberOptions::default() };
+    let mut subscriber = subscriber_with(&client, &mut remote, options).await;
+    assert_eq!(remote.credit().await[0].total, 1);
+    remote.deliver(2, 1, &["a"]).await;
+    message(&mut subscriber).await;
+    assert!(remote.is_quiet(Duration::from_millis(30)).await, "the application works on the first");
+    assert!(subscriber.try_next().is_none());
+    assert_eq!(remote.credit().await[0].total, 2);
+}
+
+#[tokio::test]
+async fn credit_grows_to_the_window_once_messages_are_known_to_be_small() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let subscriber = subscriber(&client, &mut remote).await;
+    assert_eq!(remote.credit().await[0].total, 16);
+    remote.deliver(2, 1, &["a"]).await;
+    assert_eq!(remote.credit().await[0].total, 1024);
+    drop(subscriber);
+}
+
+#[tokio::test]
+async fn a_gap_comes_in_its_place_and_is_acked_like_a_message() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a"]).await;
+    let (from, to, cause) = (Index(2), Index(5), GapCause::Retention);
+    remote.notice(Notice::Gap { handle: 2, from, to, cause }).await;
+    remote.deliver(2, 5, &["b"]).await;
+    assert_eq!(message(&mut subscriber).await.index, Index(1));
+    let gap = soon(subscriber.next()).await.unwrap().unwrap();
+    let Delivery::Gap(gap) = gap else { panic!("a gap comes next") };
+    assert_eq!((gap.from, gap.to, gap.cause), (from, to, cause));
+    let behind = message(&mut subscriber).await;
+    assert_eq!(behind.index, Index(5));
+    gap.ack();
+    behind.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 2, 6)]);
+}
+
+#[tokio::test]
+async fn a_delivery_with_a_wrong_hash_ends_the_session_and_comes_again() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver_with(2, 1, &["a"], |head| head.records_hash ^= 1).await;
+    let mut remote = relay.accept().await;
+    remote.attach(0).await;
+    remote.credit().await;
+    remote.deliver_with(0, 1, &["a"], |head| head.attempt = 2).await;
+    assert_eq!(message(&mut subscriber).await.attempt, 2);
+}
+
+#[tokio::test]
+async fn records_that_are_none_end_the_session() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver_with(2, 1, &["a"], |head| head.count = 2).await;
+    message(&mut subscriber).await;
+    let play = async {
+        let mut remote = relay.accept().await;
+        remote.attach(0).await;
+        remote.credit().await;
+        remote.deliver(0, 2, &["b"]).await;
+        remote
+    };
+    let (next, _remote) = tokio::join!(message(&mut subscriber), play);
+    assert_eq!(next.index, Index(2));
+}
+
+#[tokio::test]
+async fn after_a_loss_it_attaches_by_name_and_sends_old_acks_before_new_credit() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options =
+        SubscriberOptions { create: Some(SubscriptionSpec::default()), ..SubscriberOptions::default() };
+    let mut subscriber = subscriber_with(&client, &mut remote, options).await;
+    remote.deliver(2, 1, &["a", "b", "c"]).await;
+    let received = [message(&mut subscriber).await, message(&mut subscriber).await];
+    drop(remote);
+    while client.trouble().is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    received[0].ack();
+    received[1].nack(Duration::ZERO);
+    let mut remote = relay.accept().await;
+    let Request::Attach { name, create, .. } = remote.attach(6).await else { panic!("it attaches") };
+    assert_eq!((name.unwrap().as_str(), create), ("sub", None));
+    let frame = remote.next().await;
+    assert_eq!(frame.kind, FrameKind::Ack, "before the credit");
+    let acks = Ack::decode_list(frame.body).unwrap();
+    assert_eq!(ranges(&acks), [(AckKind::Ack, 1, 2)], "the nack was of a delivery that is gone");
+    assert_eq!(acks[0].handle, 6);
+    assert_eq!(
+        remote.credit().await[0].total,
+        1024,
+        "totals restart, and it is known how large messages are"
+    );
+    remote.deliver_with(6, 2, &["b"], |head| head.attempt = 2).await;
+    let again = message(&mut subscriber).await;
+    assert_eq!((again.index, again.attempt), (Index(2), 2), "what was here of the lost connection is gone");
+}
+
+#[tokio::test]
+async fn a_subscriber_that_was_taken_over_has_ended_for_good() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.credit().await;
+    let refusal = Refusal::new(RefusalCode::Exists, "another receiver");
+    remote.notice(Notice::Detached { handle: 2, refusal }).await;
+    let error = soon(subscriber.next()).await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Refused(refusal) if refusal.code == RefusalCode::Exists));
+    assert!(soon(subscriber.next()).await.is_none());
+    assert!(remote.is_quiet(Duration::from_millis(30)).await, "it does not attach again");
+    drop(remote);
+    let mut remote = relay.accept().await;
+    assert!(remote.is_quiet(Duration::from_millis(30)).await, "not on a new connection either");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_gone_after_a_loss_is_an_error() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    drop(remote);
+    let mut remote = relay.accept().await;
+    let (tag, _) = remote.request().await;
+    remote.answer(tag, Err(Refusal::new(RefusalCode::NotFound, "removed"))).await;
+    assert!(soon(subscriber.next()).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_batch_takes_what_is_here_up_to_a_gap() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a", "b", "c"]).await;
+    remote.deliver(2, 4, &["d", "s:e"]).await;
+    let (from, to, cause) = (Index(6), Index(8), GapCause::Damaged);
+    remote.notice(Notice::Gap { handle: 2, from, to, cause }).await;
+    remote.deliver(2, 8, &["f"]).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let two = soon(subscriber.next_batch(2)).await.unwrap();
+    let rest = soon(subscriber.next_batch(100)).await.unwrap();
+    let behind = soon(subscriber.next_batch(100)).await.unwrap();
+    let payloads = |batch: &crate::client::Batch| {
+        batch.iter().map(|m| String::from_utf8(m.payload().to_vec()).unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((payloads(&two), two.len()), ("a b".to_owned(), 2));
+    assert_eq!((payloads(&rest), rest.gap().is_none()), ("c d s:e".to_owned(), true));
+    assert_eq!((payloads(&behind), behind.gap().unwrap().from), ("f".to_owned(), Index(6)));
+    let last = rest.iter().last().unwrap();
+    assert_eq!((last.index(), last.subject(), last.id().sequence().0), (Index(5), Some("a/b"), 105));
+    for batch in [&behind, &rest, &two] {
+        batch.ack_all();
+    }
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 9)], "the gap too");
+    assert_eq!(behind.into_messages()[0].index, Index(8));
+}
+
+#[tokio::test]
+async fn with_automatic_acks_a_message_is_acked_when_the_application_comes_back() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options = SubscriberOptions { ack_mode: AckMode::Auto, ..SubscriberOptions::default() };
+    let mut subscriber = subscriber_with(&client, &mut remote, options).await;
+    assert!(subscriber.try_next().is_none());
+    remote.deliver(2, 1, &["a", "b"]).await;
+    message(&mut subscriber).await;
+    message(&mut subscriber).await;
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 2)]);
+    assert!(subscriber.try_next().is_none());
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 2, 3)]);
+}
+
+#[tokio::test]
+async fn close_sends_the_acks_waits_for_the_relay_and_detaches() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a"]).await;
+    message(&mut subscriber).await.ack();
+    let play = async {
+        let (acks, tag, request) = remote.request_behind_acks().await;
+        assert_eq!(ranges(&acks), [(AckKind::Ack, 1, 2)]);
+        assert_eq!(request, Request::Sync);
+        remote.answer(tag, Ok(Reply::Done)).await;
+        let (_, tag, request) = remote.request_behind_acks().await;
+        assert_eq!(request, Request::Detach { handle: 2 });
+        remote.deliver(2, 2, &["on its way"]).await;
+        remote.answer(tag, Ok(Reply::Done)).await;
+    };
+    let (closed, ()) = tokio::join!(soon(subscriber.close()), play);
+    closed.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_subscriber_sends_its_acks_and_detaches() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a"]).await;
+    let received = message(&mut subscriber).await;
+    received.ack();
+    drop(subscriber);
+    received.nack(Duration::ZERO);
+    let (acks, tag, request) = remote.request_behind_acks().await;
+    assert_eq!((ranges(&acks), request), (vec![(AckKind::Ack, 1, 2)], Request::Detach { handle: 2 }));
+    remote.answer(tag, Ok(Reply::Done)).await;
+    assert!(remote.is_quiet(Duration::from_millis(30)).await);
+}
+
+#[tokio::test]
+async fn a_relay_that_delivers_more_than_it_was_asked_for_is_left() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options = SubscriberOptions { window: 2, ..SubscriberOptions::default() };
+    let mut subscriber = subscriber_with(&client, &mut remote, options).await;
+    assert_eq!(remote.credit().await[0].total, 2);
+    remote.deliver(2, 1, &["a", "b", "c"]).await;
+    let mut remote = relay.accept().await;
+    remote.attach(0).await;
+    remote.credit().await;
+    remote.deliver(0, 1, &["a", "b"]).await;
+    assert_eq!(message(&mut subscriber).await.index, Index(1));
+}
+
+#[tokio::test]
+async fn two_subscribers_of_one_client_get_their_own_messages() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut one = subscriber_with(&client, &mut remote, SubscriberOptions::default()).await;
+    let queue = client.queue("q".parse().unwrap(), SubscriberOptions::default());
+    let play = async {
+        let (_, tag, request) = remote.request_behind_acks().await;
+        assert!(matches!(request, Request::Attach { name: None, create: None, .. }));
+        let name = "queue".parse().unwrap();
+        remote
+            .answer(tag, Ok(Reply::SubscriptionHandle { handle: 3, name, created: false, window: 1024 }))
+            .await;
+        assert_eq!(remote.credit().await[0].total, 16);
+        remote.deliver(2, 1, &["one"]).await;
+        remote.deliver(3, 1, &["two"]).await;
+    };
+    let (two, ()) = tokio::join!(queue, play);
+    let mut two = two.unwrap();
+    assert_eq!(two.name().as_str(), "queue");
+    assert_eq!(&message(&mut two).await.payload[..], b"two");
+    assert_eq!(&message(&mut one).await.payload[..], b"one");
+}
+
+#[tokio::test]
+async fn acks_that_were_sent_go_again_with_the_next_connection_until_they_are_durable() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a", "b", "c"]).await;
+    message(&mut subscriber).await.ack();
+    message(&mut subscriber).await.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 3)]);
+    message(&mut subscriber).await.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 3, 4)]);
+    drop(remote);
+    let mut remote = relay.accept().await;
+    remote.attach(5).await;
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 4)]);
+    let play = async {
+        let (_, tag, request) = remote.request_behind_acks().await;
+        assert_eq!(request, Request::Sync);
+        remote.answer(tag, Ok(Reply::Done)).await;
+    };
+    let (flushed, ()) = tokio::join!(soon(subscriber.flush_acks()), play);
+    flushed.unwrap();
+    drop(remote);
+    let mut remote = relay.accept().await;
+    remote.attach(5).await;
+    assert_eq!(remote.credit().await[0].total, 1024, "no acks come before it");
+}
+
+#[tokio::test]
+async fn a_flush_whose_answer_was_lost_begins_again_with_the_acks() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a"]).await;
+    message(&mut subscriber).await.ack();
+    let play = async {
+        let (acks, _, request) = remote.request_behind_acks().await;
+        assert_eq!((ranges(&acks), request), (vec![(AckKind::Ack, 1, 2)], Request::Sync));
+        drop(remote);
+        let mut remote = relay.accept().await;
+        remote.attach(2).await;
+        let (acks, tag, request) = remote.request_behind_acks().await;
+        assert_eq!((ranges(&acks), request), (vec![(AckKind::Ack, 1, 2)], Request::Sync));
+        remote.answer(tag, Ok(Reply::Done)).await;
+        remote
+    };
+    let (flushed, _remote) = tokio::join!(soon(subscriber.flush_acks()), play);
+    flushed.unwrap();
+}
+
+#[tokio::test]
+async fn no_more_comes_than_the_application_wants_in_all() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options = SubscriberOptions { total: Some(3), ..SubscriberOptions::default() };
+    let mut subscriber = subscriber_with(&client, &mut remote, options).await;
+    assert_eq!(remote.credit().await[0].total, 3);
+    remote.deliver(2, 1, &["a", "b"]).await;
+    message(&mut subscriber).await.ack();
+    drop(remote);
+    let mut remote = relay.accept().await;
+    remote.attach(2).await;
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 2)]);
+    assert_eq!(remote.credit().await[0].total, 2, "one of three was given");
+    remote.deliver(2, 2, &["b", "c"]).await;
+    message(&mut subscriber).await;
+    message(&mut subscriber).await;
+    assert!(subscriber.try_next().is_none());
+    assert!(remote.is_quiet(Duration::from_millis(30)).await, "nothing more is asked for");
+}

@@ -1,0 +1,101 @@
+use std::time::Duration;
+
+use super::relay::{Remote, ScriptedRelay, soon};
+use crate::client::Delivery;
+use crate::id::{GroupName, Index, SubscriptionName};
+use crate::wire::body::{Reply, Request};
+
+fn names() -> (GroupName, SubscriptionName) {
+    ("g".parse().unwrap(), "sub".parse().unwrap())
+}
+
+async fn answer_poll(remote: &mut Remote, max: u64, found: &[&str]) {
+    let (_, tag, request) = remote.request_behind_acks().await;
+    assert_eq!(request, Request::Poll { handle: 2, messages: max });
+    if !found.is_empty() {
+        remote.deliver(2, 1, found).await;
+    }
+    remote.answer(tag, Ok(Reply::Polled { messages: found.len() as u64 })).await;
+}
+
+fn index(delivery: Option<Delivery>) -> Option<Index> {
+    delivery.and_then(Delivery::message).map(|received| received.index)
+}
+
+#[tokio::test]
+async fn single_puts_share_a_publisher() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, _) = names();
+    let play = async {
+        remote.open_group(1).await;
+        remote.take_messages(1).await;
+        remote.take_messages(1).await
+    };
+    let puts = async {
+        client.put(&group, "a").await.unwrap();
+        client.put(&group, "b").await.unwrap()
+    };
+    let (receipt, last) = tokio::join!(puts, play);
+    assert_eq!(last[0].first(), 2);
+    assert_eq!(receipt.id.unwrap().sequence().0, 2);
+}
+
+#[tokio::test]
+async fn a_poll_gives_what_is_there_and_does_not_wait() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, name) = names();
+    let play = async {
+        remote.attach(2).await;
+        answer_poll(&mut remote, 1, &[]).await;
+        answer_poll(&mut remote, 1, &["a"]).await;
+    };
+    let polls = async {
+        let first = client.poll(&group, Some(&name)).await.unwrap();
+        (first.is_none(), index(client.poll(&group, Some(&name)).await.unwrap()))
+    };
+    let (found, ()) = tokio::join!(soon(polls), play);
+    assert_eq!(found, (true, Some(Index(1))));
+}
+
+#[tokio::test]
+async fn a_get_asks_for_one_message_and_waits_for_it() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, name) = names();
+    let play = async {
+        remote.attach(2).await;
+        assert_eq!(remote.credit().await[0].total, 1);
+        remote.deliver(2, 1, &["a"]).await;
+        assert_eq!(remote.credit().await[0].total, 2, "the second get asks for the second");
+        remote.deliver(2, 2, &["b"]).await;
+    };
+    let gets = async {
+        let one = index(client.get(&group, Some(&name), None).await.unwrap());
+        (one, index(client.get(&group, Some(&name), None).await.unwrap()))
+    };
+    let (found, ()) = tokio::join!(soon(gets), play);
+    assert_eq!(found, (Some(Index(1)), Some(Index(2))));
+}
+
+#[tokio::test]
+async fn a_get_that_has_waited_long_enough_takes_its_wish_back() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, name) = names();
+    let play = async {
+        remote.attach(2).await;
+        assert_eq!(remote.credit().await[0].total, 1);
+        answer_poll(&mut remote, 0, &[]).await;
+        assert_eq!(remote.credit().await[0].total, 1, "asked for again");
+        answer_poll(&mut remote, 0, &["just now"]).await;
+    };
+    let wait = Some(Duration::from_millis(20));
+    let gets = async {
+        let none = client.get(&group, Some(&name), wait).await.unwrap();
+        (none.is_none(), index(client.get(&group, Some(&name), wait).await.unwrap()))
+    };
+    let (found, ()) = tokio::join!(soon(gets), play);
+    assert_eq!(found, (true, Some(Index(1))), "what came meanwhile is not lost");
+}
