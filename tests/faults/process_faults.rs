@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::client::Inbox;
+use super::client::{Connection, Inbox, Put};
 use super::load::{Load, READ, Shape, check_kept, create_kept};
 use super::oracle::History;
 use super::process::{RelayProcess, Start};
@@ -54,6 +54,27 @@ async fn check_kept_again(relay: &RelayProcess, history: &History) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f01_kill_at_random_instants_loses_nothing_acked() {
     kill_rounds(1, 5).await;
+}
+
+/// Every boot leaves a segment that is nearly empty. Only the last one is read to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f01_a_start_does_not_read_the_empty_rest_of_segments() {
+    let data = tempfile::tempdir().expect("a directory");
+    for producer in 1..=6 {
+        let relay = Start::new(data.path()).start();
+        let connection = Connection::open(&relay.address).await;
+        connection.create(&format!("s{producer}")).await;
+        let (_, put) =
+            connection.publisher(producer, 100).await.put().await.expect("a ticket").answer().await;
+        assert_eq!(put, Put::Answered);
+        relay.kill();
+    }
+    let relay = Start::new(data.path()).start();
+    let io = std::fs::read_to_string(format!("/proc/{}/io", relay.pid().as_raw_nonzero())).expect("it runs");
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("bytes read");
+    let read: u64 = read.parse().expect("a number");
+    assert!(read < 2 * (32 << 20), "{read} bytes were read for a few messages");
+    relay.stop().expect_code(0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
