@@ -28,6 +28,10 @@ pub const RUN_BYTES_MAX: usize = MESSAGE_BYTES_MAX as usize + 2 * HEADERS_BYTES_
 /// that the cost of a frame vanishes, small enough that a run is not a delay.
 pub const RUN_BYTES_TARGET: usize = 128 * 1024;
 
+/// Bytes of a run beside the payload of its largest message: what a publisher has gathered
+/// before it, and the message's own headers and subject.
+pub const RUN_OTHER_BYTES: u64 = (RUN_BYTES_TARGET + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX) as u64 + 64;
+
 /// Bytes of a frame's body: a longer one closes the session before anything
 /// is allocated for it.
 pub const FRAME_BYTES_MAX: usize = RUN_BYTES_MAX + 4096;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::client::ClientError;
+use crate::log::LogError;
 use crate::server::{ServerError, StartError};
 use crate::topology::Faults;
 use crate::wire::body::{Refusal, RefusalCode};
@@ -110,6 +111,8 @@ impl Failure {
             Self::Client(ClientError::Refused(refusal)) => exit_of_refusal(refusal.code),
             Self::Client(ClientError::Unreachable { .. } | ClientError::Closed { .. }) => Exit::Unreachable,
             Self::Client(ClientError::Deadline) | Self::Deadline(_) => Exit::Deadline,
+            // Whoever holds the data directory may end.
+            Self::Start(StartError::Log(LogError::Locked { .. })) => Exit::TryAgain,
             Self::Client(ClientError::Protocol(_) | ClientError::Version { .. })
             | Self::Start(_)
             | Self::Server(_)

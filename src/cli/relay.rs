@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
@@ -66,6 +67,7 @@ pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> 
     let mut options = options(&config).await?;
     options.scrub_bytes_per_second = args.scrub_rate;
     start_logging(context);
+    let _file_limit = heed_file_limit()?;
     let mut stop = Stop::new()?;
     let input_ended = args.until_input_ends.then(watch_input);
     let (name, data) = (options.relay.clone(), options.data.clone());
@@ -87,6 +89,13 @@ pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> 
         () = ended(input_ended) => server.stop().await,
     };
     Ok(ended?)
+}
+
+/// A write beyond the limit of file sizes is then an error like others; unheeded, the signal
+/// that comes with it ends the process without a word.
+fn heed_file_limit() -> Result<Signal, Failure> {
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    signal(kind).map_err(|source| Failure::Machine { what: "heed the limit of file sizes", source })
 }
 
 /// Everything is checked before anything is opened or bound.
@@ -122,6 +131,7 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
         options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
     }
     options.log.segment_bytes = config.log.segment_bytes;
+    options.snapshot_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;
     Ok(options)
 }

@@ -17,6 +17,9 @@ use super::storage::{Storage, StorageFile};
 /// The file whose lock is the directory's lock, and which says who holds it.
 const LOCK_FILE: &str = "LOCK";
 
+/// More than any disk has, and far from the end of the numbers.
+const UNKNOWN_BYTES: u64 = 1 << 60;
+
 /// Parts of one vectored write: Linux takes at most 1,024.
 const PARTS_MAX: usize = 1024;
 
@@ -132,9 +135,10 @@ impl Storage for DiskStorage {
         self.check_writable()?;
         let file = self.open_file(LOCK_FILE, OFlags::CREATE | OFlags::RDWR)?;
         lock_exclusive(&file)?;
-        retry(|| rustix::fs::ftruncate(&file, 0))?;
         let file = DiskFile { file, writable: true };
+        // Written over, and cut behind it: a full disk has room for that.
         file.write_at(&[io::IoSlice::new(holder.as_bytes())], 0)?;
+        file.set_len(holder.len() as u64)?;
         Ok(Box::new(file))
     }
 
@@ -153,6 +157,10 @@ impl Storage for DiskStorage {
 
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = retry(|| rustix::fs::fstatvfs(&self.directory))?;
+        if stat.f_blocks == 0 {
+            // Some file systems in user space do not tell: then a write that fails will.
+            return Ok(UNKNOWN_BYTES);
+        }
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::committer::{self, entry_bytes};
+use super::committer::{self, entry_bytes, entry_bytes_max};
 use super::ident::{Ident, Known};
 use super::segment::SegmentEnd;
 use super::shared::{Shared, Start};
@@ -30,6 +30,9 @@ pub struct LogOptions {
     pub reserve_bytes: u64,
     /// Bytes of recent runs kept in memory, [`limits::TAIL_BYTES_MAX`] by default.
     pub tail_bytes: usize,
+    /// Bytes of entries that may wait for room when there is none, by default what a server
+    /// may have on its way when it hears of it; at more, [`LogError::Full`].
+    pub waiting_bytes: u64,
 }
 
 impl Default for LogOptions {
@@ -38,7 +41,19 @@ impl Default for LogOptions {
             segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
             reserve_bytes: 2 * limits::SEGMENT_BYTES_DEFAULT,
             tail_bytes: limits::TAIL_BYTES_MAX,
+            waiting_bytes: (limits::UNSYNCED_BYTES_MAX + limits::TURN_PUT_BYTES_MAX) as u64,
         }
+    }
+}
+
+impl LogOptions {
+    /// Bytes of records that surely fit into a segment as one run, with room for what a
+    /// dead letter adds to them.
+    #[must_use]
+    pub fn run_bytes_max(&self) -> u64 {
+        let max = entry_bytes_max(self.segment_bytes);
+        let added = (limits::HEADERS_BYTES_MAX as u64 + 4096).min(max / 2);
+        (max - added).min(limits::RUN_BYTES_MAX as u64)
     }
 }
 

@@ -120,9 +120,10 @@ fn from_first_block(sectors: &[u8], id: StorageId, number: u32, length: u64) -> 
 /// Up to where the blocks of a segment without a footer must be there.
 pub(crate) fn proof(known: &Known, header: &SegmentHeader, next: Option<SegmentHeader>) -> Proof {
     let before = |number: u64| number.saturating_sub(1);
-    match next {
-        Some(next) => Proof { lsn: Lsn(before(next.base.0)), entry: EntryNumber(before(next.base_entry.0)) },
-        None if known.lsn >= header.base => Proof { lsn: known.lsn, entry: known.entry },
-        None => Proof { lsn: Lsn(0), entry: EntryNumber(0) },
-    }
+    let (lsn, entry, is_end) = match next {
+        Some(next) => (Lsn(before(next.base.0)), EntryNumber(before(next.base_entry.0)), true),
+        None if known.lsn >= header.base => (known.lsn, known.entry, false),
+        None => (Lsn(0), EntryNumber(0), false),
+    };
+    Proof { lsn, entry, is_end }
 }

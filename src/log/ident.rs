@@ -4,6 +4,8 @@
 //! Written whole to a temporary file, synced, renamed, and the directory
 //! synced: at each boot before anything else is written, and at a clean stop.
 //! The same record stands at 0 and at 512, so that one bad sector is survived.
+//! Where a full disk has no room for a second file, the two records are written
+//! over and synced one after the other.
 //!
 //! Record, 128 bytes, integers little-endian:
 //!
@@ -123,6 +125,24 @@ impl Ident {
     /// # Errors
     /// When the storage refuses; the content before stays.
     pub(crate) fn write(&self, storage: &dyn Storage) -> Result<(), LogError> {
+        match self.replace(storage) {
+            Err(error) if error.is_full() => self.overwrite(storage).map_err(|_| error),
+            done => done,
+        }
+    }
+
+    /// Writes over both copies, one after the other: a full disk has room for that.
+    fn overwrite(&self, storage: &dyn Storage) -> Result<(), LogError> {
+        remove_if_there(storage, IDENT_TEMPORARY)?;
+        let file = storage.open(IDENT).map_err(|e| file_error("open", IDENT, e))?;
+        for position in [0, SECTOR_BYTES as u64] {
+            let written = file.write_at(&[IoSlice::new(&self.encode())], position);
+            written.and_then(|()| file.sync()).map_err(|e| file_error("write", IDENT, e))?;
+        }
+        Ok(())
+    }
+
+    fn replace(&self, storage: &dyn Storage) -> Result<(), LogError> {
         remove_if_there(storage, IDENT_TEMPORARY)?;
         let file = storage.create(IDENT_TEMPORARY).map_err(|e| file_error("create", IDENT_TEMPORARY, e))?;
         let record = self.encode();

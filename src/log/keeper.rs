@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::block::PAGE_BYTES;
 use super::codec::round_up;
 use super::footer::{self, Footer};
-use super::segment::{Pace, Segment, SegmentIndex, Spare, Witness, segment_name};
+use super::segment::{Filled, Pace, Segment, SegmentIndex, Spare, Witness, segment_name};
 use super::shared::Shared;
 use super::storage::Storage;
 use super::{LogError, LogEvent, file_error, recover};
@@ -41,6 +41,8 @@ struct State {
     /// The last attempt to make a spare failed.
     is_short: bool,
     has_room: bool,
+    /// Fewer bytes are left than must be.
+    is_low: bool,
     woken: bool,
     /// Somebody waits for a spare, or soon will.
     urgent: bool,
@@ -65,6 +67,7 @@ impl Keeper {
             next_number,
             is_short: false,
             has_room: true,
+            is_low: false,
             woken: true,
             urgent: true,
             ending: false,
@@ -94,6 +97,11 @@ impl Keeper {
     pub(crate) fn spares(&self) -> (usize, bool) {
         let state = self.lock();
         (state.spares.len(), state.is_short)
+    }
+
+    /// Whether there is room for messages.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().has_room
     }
 
     /// Whether the end has come.
@@ -143,7 +151,7 @@ impl Keeper {
         if let Err(error) = write_footers(shared) {
             shared.fail(error);
         }
-        self.watch_room(shared);
+        self.watch_room(shared, 0);
     }
 
     fn make_spares(&self, shared: &Shared) {
@@ -164,7 +172,7 @@ impl Keeper {
                 return;
             }
             let begun = (Instant::now(), shared.counters.committed_bytes());
-            let mut pace = |position| self.pace(shared, begun, position);
+            let mut pace = |filled| self.pace(shared, begun, filled);
             let id = shared.epoch.storage;
             let made = Spare::fill(&*shared.storage, id, number, capacity, is_bulk, &mut pace);
             let mut state = self.lock();
@@ -181,7 +189,7 @@ impl Keeper {
     /// Keeps the filling of a spare from getting in the way of commits: it is
     /// no faster than twice what they need, unless none is ready. Does the
     /// keeper's other work in the meantime.
-    fn pace(&self, shared: &Shared, begun: (Instant, u64), position: u64) -> Pace {
+    fn pace(&self, shared: &Shared, begun: (Instant, u64), filled: Filled) -> Pace {
         loop {
             if self.stepped {
                 return Pace::Fast;
@@ -189,7 +197,7 @@ impl Keeper {
             let elapsed = begun.0.elapsed();
             let committed = shared.counters.committed_bytes() - begun.1;
             let rate = (committed as f64 * 2.0 / elapsed.as_secs_f64().max(0.1)).max(FILL_BYTES_PER_SECOND);
-            let due = Duration::from_secs_f64(position as f64 / rate);
+            let due = Duration::from_secs_f64(filled.written as f64 / rate);
             let state = self.lock();
             if state.ending || shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES {
                 return Pace::Enough;
@@ -207,7 +215,7 @@ impl Keeper {
             if woken {
                 self.recycle(shared);
             }
-            self.watch_room(shared);
+            self.watch_room(shared, filled.taken);
         }
     }
 
@@ -252,19 +260,19 @@ impl Keeper {
         }
     }
 
-    /// Says when room gets short, and when there is enough again.
-    fn watch_room(&self, shared: &Shared) {
+    /// Says when room gets short, and when there is enough again. What a spare has taken
+    /// that is being filled is no less there than when it is ready.
+    fn watch_room(&self, shared: &Shared, filling_bytes: u64) {
         let Ok(free) = shared.storage.free_bytes() else { return };
         let needed = shared.options.reserve_bytes + shared.queue.bytes();
         let mut state = self.lock();
         let spare_bytes = state.spares.len() as u64 * shared.options.segment_bytes;
-        let held = free.saturating_add(spare_bytes);
+        let held = free.saturating_add(spare_bytes + filling_bytes);
         let is_short = state.is_short && state.spares.len() < SPARES;
-        let has_room = if state.has_room {
-            held >= needed && !is_short
-        } else {
-            held >= needed + shared.options.reserve_bytes / 4 && !is_short
-        };
+        // Only what is measured in bytes swings around its bound; a spare is there or not.
+        let margin = if state.is_low { shared.options.reserve_bytes / 4 } else { 0 };
+        state.is_low = held < needed + margin;
+        let has_room = !state.is_low && !is_short;
         let changed = std::mem::replace(&mut state.has_room, has_room) != has_room;
         drop(state);
         if changed {

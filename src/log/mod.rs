@@ -244,6 +244,14 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// Whether the operating system had no room.
+    pub(crate) fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::File { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 /// Wraps what the operating system said about a file.
 pub(crate) fn file_error(action: &'static str, file: &str, source: std::io::Error) -> LogError {
     LogError::File { action, file: file.to_owned(), source: std::sync::Arc::new(source) }

@@ -75,7 +75,7 @@ pub fn powercut(steps: u64, seed: u64, told: &mut dyn FnMut(u64, u64)) -> Result
 }
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 4096 }
+    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 4096, waiting_bytes: 0 }
 }
 
 fn ensure(is_right: bool, fault: impl FnOnce() -> String) -> Result<(), String> {

@@ -75,6 +75,9 @@ pub(crate) struct Proof {
     pub(crate) lsn: Lsn,
     /// Entries up to this one were durable once.
     pub(crate) entry: EntryNumber,
+    /// Nothing comes behind them in this segment: once they are found, the rest
+    /// of the file, which may be long and empty, need not be read.
+    pub(crate) is_end: bool,
 }
 
 /// What a segment was found to hold.
@@ -133,6 +136,9 @@ pub(crate) fn scan(
 impl Scanner<'_, '_> {
     /// Takes one block; false at the end of the chain.
     fn step(&mut self) -> io::Result<bool> {
+        if self.proof.is_end && self.scan.end.lsn >= self.proof.lsn {
+            return Ok(false);
+        }
         let position = self.scan.end.position;
         let header = self.header_at(position).filter(|header| self.continues(header));
         if let Some(header) = header

@@ -118,6 +118,15 @@ pub(crate) fn segment_number(name: &str) -> Option<u32> {
     (hex.len() == 8).then(|| u32::from_str_radix(hex, 16).ok()).flatten()
 }
 
+/// How far the filling of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Filled {
+    /// Bytes that are zeros on their way to the disk.
+    pub(crate) written: u64,
+    /// Bytes that the file takes from the file system already.
+    pub(crate) taken: u64,
+}
+
 /// How a file is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -153,7 +162,7 @@ impl Spare {
         number: u32,
         capacity: u64,
         is_bulk: bool,
-        pace: &mut dyn FnMut(u64) -> Pace,
+        pace: &mut dyn FnMut(Filled) -> Pace,
     ) -> Result<Self, LogError> {
         let name = segment_name(number);
         let temporary = format!("{name}.tmp");
@@ -188,7 +197,7 @@ impl Spare {
         &self,
         id: StorageId,
         is_bulk: bool,
-        pace: &mut dyn FnMut(u64) -> Pace,
+        pace: &mut dyn FnMut(Filled) -> Pace,
     ) -> std::io::Result<()> {
         // Allocated first: then a full disk is noticed before anything is written.
         let is_allocated = self.file.allocate(self.capacity)?;
@@ -199,11 +208,12 @@ impl Spare {
         self.file.sync()
     }
 
-    fn write_zeros(&self, is_allocated: bool, pace: &mut dyn FnMut(u64) -> Pace) -> std::io::Result<()> {
+    fn write_zeros(&self, is_allocated: bool, pace: &mut dyn FnMut(Filled) -> Pace) -> std::io::Result<()> {
         let zeros = vec![0; FILL_BYTES];
         let mut position = 0;
         while position < self.capacity {
-            let wanted = match pace(position) {
+            let taken = if is_allocated { self.capacity } else { position };
+            let wanted = match pace(Filled { written: position, taken }) {
                 Pace::Enough if is_allocated => return Ok(()),
                 Pace::Fast | Pace::Enough => FILL_BYTES,
                 // Synced piece by piece: a commit beside it then waits for one

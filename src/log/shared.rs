@@ -226,7 +226,8 @@ impl Shared {
         !self.is_poisoned()
     }
 
-    /// Refuses what would not fit even into the reserve.
+    /// Refuses what would not fit even into the reserve, and into what may wait for room: a
+    /// shortage can come between two appends, when a file cannot be made all of a sudden.
     pub(crate) fn check_room(&self, entries: &[Entry], bytes: u64) -> Result<(), LogError> {
         let longest = entries.iter().map(entry_bytes).max().unwrap_or(0);
         let longest_max = entry_bytes_max(self.options.segment_bytes);
@@ -245,7 +246,7 @@ impl Shared {
         // Half of a segment is what surely fits into it, whatever is cut where.
         let spare_bytes = spares.saturating_sub(reserved) as u64 * (self.options.segment_bytes / 2);
         let active = self.counters.active_free.load(Ordering::Relaxed);
-        let free = (active / 2 + spare_bytes).saturating_sub(self.queue.bytes());
+        let free = (active / 2 + spare_bytes + self.options.waiting_bytes).saturating_sub(self.queue.bytes());
         if bytes > free { Err(LogError::Full { needed: bytes, free }) } else { Ok(()) }
     }
 }

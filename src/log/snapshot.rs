@@ -5,7 +5,8 @@
 //! `snapshot-<number>.tcs`, and the directory synced; it waits until every
 //! entry that it includes is durable. Two are kept: if the newer one turns out
 //! damaged, the older one is used, and for that no segment is recycled whose
-//! entries the older one does not include.
+//! entries the older one does not include. While room is short only the newer
+//! one is kept, once it was read back.
 //!
 //! File, integers little-endian:
 //!
@@ -20,7 +21,7 @@
 //! | … | 8 | XXH3-64 of everything before |
 //! | … | … | the parts |
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::IoSlice;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -109,21 +110,19 @@ pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError
         storage.sync_dir().map_err(|error| file_error("sync the directory of", &name, error))
     };
     let mut written = write();
-    if written.as_ref().is_err_and(is_full) && shared.keeper.give_up_spare(storage) {
+    if written.as_ref().is_err_and(LogError::is_full) && shared.keeper.give_up_spare(storage) {
         written = write();
     }
     if let Err(error) = written {
         let _ = remove_if_there(storage, TEMPORARY);
         return Err(error);
     }
-    shared.covered.set(remove_old(storage)?);
+    // What only the older one needs would never be freed: a full disk does not
+    // get another snapshot without a change.
+    let only_newest = !shared.keeper.has_room() && is_readable(shared, &name);
+    shared.covered.set(remove_old(storage, if only_newest { 1 } else { KEPT })?);
     shared.keeper.wake();
     Ok(())
-}
-
-fn is_full(error: &LogError) -> bool {
-    let kind = if let LogError::File { source, .. } = error { source.kind() } else { return false };
-    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn write_file(storage: &dyn Storage, head: &[u8], snapshot: &Snapshot) -> Result<(), LogError> {
@@ -135,13 +134,17 @@ fn write_file(storage: &dyn Storage, head: &[u8], snapshot: &Snapshot) -> Result
     written.map_err(|error| file_error("write", TEMPORARY, error))
 }
 
-/// Removes all snapshots but the newest two; answers what both include.
-fn remove_old(storage: &dyn Storage) -> Result<EntryNumber, LogError> {
+fn is_readable(shared: &Shared, name: &str) -> bool {
+    shared.storage.open(name).is_ok_and(|file| read_file(&*file, shared.epoch.storage).is_ok())
+}
+
+/// Removes all snapshots but the newest `kept`; answers what all of these include.
+fn remove_old(storage: &dyn Storage, kept: usize) -> Result<EntryNumber, LogError> {
     let names = list(storage)?;
-    for old in names.iter().skip(KEPT) {
+    for old in names.iter().skip(kept) {
         storage.remove(old).map_err(|error| file_error("remove", old, error))?;
     }
-    let oldest = names.iter().take(KEPT).next_back();
+    let oldest = names.iter().take(kept).next_back();
     Ok(EntryNumber(oldest.and_then(|name| number(name)).unwrap_or(0)))
 }
 

@@ -19,7 +19,7 @@ use memory::MemoryStorage;
 use powercut::read_all;
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 1024 }
+    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 1024, waiting_bytes: 0 }
 }
 
 fn open(sim: &MemoryStorage) -> (DiskLog, Opened, Vec<(EntryNumber, Replayed)>) {

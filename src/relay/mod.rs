@@ -85,6 +85,9 @@ pub struct RelayOptions {
     pub version: String,
     /// Things the operator should know, for its status.
     pub warnings: Vec<String>,
+    /// Bytes of the records of one put, at most: what the log takes as one entry. Puts with
+    /// more are refused.
+    pub run_bytes_max: u64,
 }
 
 /// One relay, without sockets, files, threads and clock.

@@ -35,7 +35,8 @@ impl Relay {
             self.refuse_put(session, None, (head.put, summary.count), refusal);
             return;
         };
-        if let Err(refusal) = self.check_put(now, number, &head, &summary) {
+        let fits = self.check_length(records.len());
+        if let Err(refusal) = fits.and_then(|()| self.check_put(now, number, &head, &summary)) {
             self.refuse_put(session, Some(number), (head.put, summary.count), refusal);
             return;
         }
@@ -54,6 +55,16 @@ impl Relay {
         books.put += u64::from(count);
         books.refuse(refusal.code, u64::from(count));
         self.effects.push_back(Effect::Notice { session, notice: Notice::PutRefused { put, refusal } });
+    }
+
+    /// Whether the log can take the records as one entry.
+    fn check_length(&self, found: usize) -> Result<(), Refusal> {
+        let max = self.options.run_bytes_max;
+        if found as u64 <= max {
+            return Ok(());
+        }
+        let message = format!("the put has {found} bytes; this relay's log takes at most {max} at once");
+        Err(Refusal::new(RefusalCode::TooLarge, message))
     }
 
     /// Whether a put may be taken; repeats of messages taken before always may.

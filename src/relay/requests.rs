@@ -120,6 +120,8 @@ impl Relay {
         let number = self.group_or_make(now, name);
         let message_bytes_max =
             self.groups.get(number).map_or(limits::MESSAGE_BYTES_DEFAULT, |g| g.settings.message_bytes_max());
+        let message_bytes_max =
+            message_bytes_max.min(self.options.run_bytes_max.saturating_sub(limits::RUN_OTHER_BYTES));
         let handle = self.sessions.get_mut(&session).and_then(|s| s.open_group(number));
         let handle = handle.ok_or_else(too_many_handles)?;
         let when = if known.is_some() { When::Now } else { When::Durable };

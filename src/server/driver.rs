@@ -154,7 +154,7 @@ impl Driver {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let deadline = self.relay.next_deadline().map(|time| self.clock.instant(time));
+            let deadline = self.deadline();
             if let Some(deadline) = deadline
                 && timer.deadline() != deadline
             {
@@ -167,6 +167,13 @@ impl Driver {
                 () = &mut timer, if deadline.is_some() => {}
             }
         }
+    }
+
+    /// When there is something to do though nothing happens.
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        let relay = self.relay.next_deadline().map(|time| self.clock.instant(time));
+        let snapshot = self.snapshots.deadline().map(tokio::time::Instant::from_std);
+        relay.into_iter().chain(snapshot).min()
     }
 
     /// One turn; true when there is more to do at once.
@@ -206,6 +213,7 @@ impl Driver {
             self.handle(now, Input::Durable { through: durable });
         }
         if let Some(free) = self.signals.take_room() {
+            self.snapshots.set_room(free);
             self.handle(now, Input::Room { free });
         }
         self.sessions.take_written(&self.signals.progress);

@@ -160,6 +160,7 @@ fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Res
         epoch: opened.epoch,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         warnings: warnings(options, &opened),
+        run_bytes_max: options.log.run_bytes_max(),
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());

@@ -3,15 +3,17 @@
 //! Fields are named, so that a later version can add some; unknown fields are
 //! ignored, unknown variants refused. Nothing here is on the hot path.
 
+mod reply;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{
-    Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
-};
+use crate::id::{Epoch, GroupName, Index, RelayId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
+
+pub use self::reply::{Books, GroupInfo, Location, Outcomes, Reply, Status, StreamInfo, SubscriptionInfo};
 
 /// The protocol version that this code speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -300,220 +302,6 @@ impl Refusal {
 
 /// What the relay answers to a request.
 pub type Answer = Result<Reply, Refusal>;
-
-/// What the relay answers when it did what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reply {
-    /// It is done, durably where it changed something.
-    Done,
-    /// A handle for a group.
-    GroupHandle {
-        /// The handle.
-        handle: u32,
-        /// Largest message, in bytes of payload.
-        message_bytes_max: u64,
-    },
-    /// A handle for a subscription.
-    SubscriptionHandle {
-        /// The handle.
-        handle: u32,
-        /// The subscription that was meant.
-        name: SubscriptionName,
-        /// Whether it was made just now.
-        created: bool,
-        /// Messages delivered and not yet acked, at most.
-        window: u32,
-    },
-    /// Groups.
-    Groups(Vec<GroupInfo>),
-    /// One group.
-    Group(GroupInfo),
-    /// Subscriptions.
-    Subscriptions(Vec<SubscriptionInfo>),
-    /// One subscription.
-    Subscription(SubscriptionInfo),
-    /// How many messages a poll has sent.
-    Polled {
-        /// So many.
-        messages: u64,
-    },
-    /// Where a name lives.
-    Located(Vec<Location>),
-    /// The relay's health.
-    Status(Box<Status>),
-    /// The accounts.
-    Books(Box<Books>),
-}
-
-/// Where a queue or a durable subscription lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Location {
-    /// The group or queue.
-    pub group: GroupName,
-    /// The subscription, if it is one.
-    pub subscription: Option<SubscriptionName>,
-    /// Its home relay.
-    pub home: RelayId,
-}
-
-/// All of one group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupInfo {
-    /// Its name.
-    pub name: GroupName,
-    /// Whether it is a queue.
-    pub queue: bool,
-    /// Its settings.
-    pub settings: GroupSettings,
-    /// The oldest insertion index that is still there.
-    pub low: Index,
-    /// The insertion index of the next message.
-    pub next: Index,
-    /// Bytes of the messages that are still there, as encoded.
-    pub bytes: u64,
-    /// How many subscriptions there are.
-    pub subscriptions: u64,
-    /// The streams that messages came from.
-    pub streams: Vec<StreamInfo>,
-}
-
-/// One stream of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamInfo {
-    /// The relay's number for it.
-    pub number: StreamNumber,
-    /// The relay at which the messages were put.
-    pub origin: RelayId,
-    /// The boot of that relay.
-    pub epoch: Epoch,
-    /// The last sequence, durable.
-    pub last: Sequence,
-    /// Whether it has ended.
-    pub sealed: bool,
-}
-
-/// All of one subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubscriptionInfo {
-    /// The group.
-    pub group: GroupName,
-    /// Its name.
-    pub name: SubscriptionName,
-    /// Its home relay.
-    pub home: RelayId,
-    /// Whether several receivers compete.
-    pub shared: bool,
-    /// Which subjects it gets.
-    pub filter: Option<String>,
-    /// Everything below is done.
-    pub floor: Index,
-    /// The next message to deliver for the first time.
-    pub next: Index,
-    /// Messages between the floor and the end of the group that are not acked.
-    pub backlog: u64,
-    /// Messages delivered and not yet acked.
-    pub in_flight: u64,
-    /// Messages nacked, waiting to be delivered again.
-    pub parked: u64,
-    /// Receivers attached now.
-    pub receivers: u32,
-    /// Messages delivered and not yet acked, at most.
-    pub window: u32,
-    /// Messages that were inserted into it.
-    pub inserted: u64,
-    /// What became of them.
-    pub out: Outcomes,
-}
-
-/// What became of messages of a subscription.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcomes {
-    /// Acked by the application.
-    pub acked: u64,
-    /// Not matched by the filter, or the relay's own records.
-    pub filtered: u64,
-    /// Past their time to live.
-    pub expired: u64,
-    /// Dropped by a quota or a retention limit; a GAP told so.
-    pub evicted: u64,
-    /// Moved to the dead-letter group.
-    pub dead_lettered: u64,
-    /// Skipped by a seek of the operator.
-    pub skipped: u64,
-    /// Lost to damage on disk; a GAP told so.
-    pub lost: u64,
-}
-
-impl Outcomes {
-    /// All of them added up.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.acked
-            + self.filtered
-            + self.expired
-            + self.evicted
-            + self.dead_lettered
-            + self.skipped
-            + self.lost
-    }
-}
-
-/// The relay's health.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// The relay's name.
-    pub relay: RelayId,
-    /// The version of the program.
-    pub version: String,
-    /// The data directory's identity.
-    pub storage: StorageId,
-    /// How often it was booted.
-    pub boot: u64,
-    /// Milliseconds since it was started.
-    pub uptime_ms: u64,
-    /// Whether puts are taken; if not, why.
-    pub accepting: Result<(), String>,
-    /// Things the operator should know.
-    pub warnings: Vec<String>,
-    /// Groups and queues.
-    pub groups: u64,
-    /// Subscriptions.
-    pub subscriptions: u64,
-    /// Sessions of applications.
-    pub sessions: u64,
-    /// The log.
-    pub space: crate::log::Space,
-    /// Bytes of memory that the process has resident.
-    pub resident_bytes: u64,
-    /// Microseconds of processor time that the process has used.
-    pub cpu_us: u64,
-}
-
-/// The accounts of a group, or of all. All counts are of messages.
-///
-/// For the group: `put = accepted + repeats + refused`. For its subscriptions
-/// together: `inserted = held + out.total()`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Books {
-    /// Messages that arrived in puts.
-    pub put: u64,
-    /// Of these, taken and durable.
-    pub accepted: u64,
-    /// Of these, repeats of messages taken before.
-    pub repeats: u64,
-    /// Of these, refused, by reason.
-    pub refused: Vec<(RefusalCode, u64)>,
-    /// Of these, on their way to the disk now.
-    pub unsynced: u64,
-    /// Records that were inserted into subscriptions' backlogs.
-    pub inserted: u64,
-    /// Of these, in backlogs now.
-    pub held: u64,
-    /// Of these, what became of the others.
-    pub out: Outcomes,
-    /// Whether the two sums above are right.
-    pub balanced: bool,
-}
 
 /// Something the relay says unasked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

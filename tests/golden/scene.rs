@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const SESSION: SessionId = SessionId(1);
 
 pub(crate) fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0 }
+    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0, waiting_bytes: 0 }
 }
 
 /// Opens a log; `seed` stands for the randomness of this boot.
@@ -52,6 +52,7 @@ impl Scene {
             epoch: opened.epoch,
             version: "golden".to_owned(),
             warnings: Vec::new(),
+            run_bytes_max: options().run_bytes_max(),
         };
         let mut restore = Restore::new(relay, opened.last, &opened.snapshot).unwrap();
         let mut entries = Vec::new();

@@ -13,7 +13,7 @@ use crate::log::*;
 type Events = Arc<Mutex<Vec<String>>>;
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0 }
+    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0, waiting_bytes: 0 }
 }
 
 fn open(sim: &MemoryStorage) -> Result<(DiskLog, Opened, Events), LogError> {
@@ -152,6 +152,70 @@ fn f18_a_bad_sector_costs_only_its_run() {
     assert_eq!(there, (1..5).chain(6..20).collect::<Vec<_>>());
     assert_eq!(missing, [(5, 6, MissingCause::Unreadable)]);
     assert!(has_event(&events, "Damaged"));
+}
+
+#[test]
+fn f20_a_log_is_opened_on_a_full_disk_and_its_boots_are_counted() {
+    let sim = MemoryStorage::default();
+    let (log, first, _) = open(&sim).unwrap();
+    fill(&log, 1, 1, 4);
+    drop(log);
+    sim.set_room(Some(1));
+    let mut counter = first.epoch.counter;
+    for _ in 0..2 {
+        let (log, opened, _) = open(&sim).unwrap();
+        counter += 1;
+        assert_eq!(opened.epoch.counter, counter);
+        assert_eq!(sorted(&log, 1).0, [1, 2, 3]);
+        assert!(!sim.names().contains(&"IDENT.tmp".to_owned()));
+    }
+}
+
+#[test]
+fn f20_what_was_on_its_way_when_room_ended_waits_for_room() {
+    let sim = MemoryStorage::default();
+    let waiting = LogOptions { waiting_bytes: 100_000, ..options() };
+    let (recovery, _) = Recovery::open(sim.storage(), waiting, &mut |bytes| bytes.fill(9)).unwrap();
+    let log = recovery.start_stepped(Box::new(|_| ())).unwrap();
+    fill(&log, 1, 1, 3);
+    sim.set_room(Some(1));
+    let mut next = 3;
+    let refused = loop {
+        match log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync) {
+            Ok(_) => next += 1,
+            Err(error) => break error,
+        }
+        log.step();
+    };
+    assert!(matches!(refused, LogError::Full { .. }));
+    assert!(log.durable().0 + 80 < next, "{} of {next} are durable", log.durable());
+    sim.set_room(None);
+    for _ in 0..10 {
+        log.step();
+    }
+    assert_eq!(log.durable().0, next - 1);
+    assert_eq!(sorted(&log, 1), ((1..next).collect(), vec![]));
+}
+
+#[test]
+fn f20_one_snapshot_frees_what_was_released_when_there_is_no_other_room() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 2);
+    log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(&[1; 900]))] }).unwrap();
+    sim.set_room(Some(4 * 64 * 1024));
+    let mut next = 2;
+    while log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync).is_ok() {
+        next += 1;
+        log.step();
+        assert!(next < 1000, "the disk is full");
+    }
+    log.step();
+    log.release(GroupNumber(1), Index(next));
+    let number = log.durable();
+    log.snapshot(Snapshot { shards: vec![(number, Bytes::from_static(&[2; 900]))] }).unwrap();
+    log.step();
+    log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync).unwrap();
 }
 
 #[test]

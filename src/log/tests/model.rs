@@ -34,7 +34,8 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 fn open(storage: &MemoryStorage) -> DiskLog {
-    let options = LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 8192 };
+    let options =
+        LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 8192, waiting_bytes: 0 };
     let (recovery, opened) = Recovery::open(storage.storage(), options, &mut |bytes| bytes.fill(5)).unwrap();
     assert!(opened.lost.is_empty() && opened.damaged.is_empty() && opened.notes.is_empty());
     recovery.start_stepped(Box::new(|_| ())).unwrap()

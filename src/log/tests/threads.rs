@@ -48,7 +48,8 @@ fn read_along(log: &DiskLog, group: u32, durable: &AtomicU64, done: &AtomicBool)
 #[test]
 fn readers_never_see_a_recycled_segment() {
     let storage = MemoryStorage::default();
-    let options = LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 3000 };
+    let options =
+        LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 3000, waiting_bytes: 0 };
     let (recovery, _) = Recovery::open(storage.storage(), options, &mut |bytes| bytes.fill(3)).unwrap();
     let entries_durable = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&entries_durable);

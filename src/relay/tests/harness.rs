@@ -54,6 +54,7 @@ fn options(boot: u64) -> RelayOptions {
         epoch: Epoch { counter: boot, storage: StorageId([1; 16]), nonce: boot },
         version: "test".to_owned(),
         warnings: Vec::new(),
+        run_bytes_max: 1 << 20,
     }
 }
 

@@ -107,6 +107,18 @@ fn a_message_over_the_groups_size_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_put_that_the_log_cannot_take_at_once_is_refused_with_a_reason() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let half = "x".repeat(1 << 19);
+    h.put(g, &[&half, &half]);
+    assert_eq!(refusals(&h), [RefusalCode::TooLarge]);
+    h.put(g, &[&half]);
+    assert_eq!(h.done.len(), 1);
+    assert_eq!(refusals(&h).len(), 1);
+}
+
+#[test]
 fn a_put_on_a_handle_that_does_not_exist_is_refused() {
     let mut h = Harness::new();
     h.put(9, &["a"]);

@@ -1,4 +1,10 @@
 //! Snapshots: the core's state, asked for part by part so that no turn is long.
+//!
+//! One is made after so many bytes. While the disk is full nothing is appended
+//! but acks and the like, and what they let go is freed by a snapshot only:
+//! then one is made soon after every change, with pauses in between.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -21,17 +27,31 @@ enum Stage {
     Writing,
 }
 
+/// The pause between snapshots while the disk is full, at the least: so long, and four times
+/// what the last one took.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_TIMES: u32 = 4;
+
 /// The state of snapshots. Resting → Asking → Waiting → Writing → Resting.
 #[derive(Debug)]
 pub(super) struct Snapshots {
     stage: Stage,
     every_bytes: u64,
     bytes: u64,
+    /// There is no room for messages.
+    is_short: bool,
+    /// Something was appended that the last snapshot does not include.
+    is_behind: bool,
+    begun: Instant,
+    /// When the next one may begin while room is short.
+    next: Instant,
 }
 
 impl Snapshots {
     pub(super) fn new(every_bytes: u64) -> Self {
-        Self { stage: Stage::Resting, every_bytes, bytes: 0 }
+        let now = Instant::now();
+        let (stage, is_short, is_behind) = (Stage::Resting, false, true);
+        Self { stage, every_bytes, bytes: 0, is_short, is_behind, begun: now, next: now }
     }
 
     /// Counts what is appended, and begins when it is enough.
@@ -40,6 +60,7 @@ impl Snapshots {
             Entry::Run(run) => run.run.body.len(),
             Entry::State(state) => state.len(),
         };
+        self.is_behind |= !entries.is_empty();
         self.bytes += entries.iter().map(bytes).sum::<usize>() as u64;
         if self.bytes >= self.every_bytes {
             self.begin();
@@ -50,8 +71,20 @@ impl Snapshots {
     pub(super) fn begin(&mut self) {
         if matches!(self.stage, Stage::Resting) {
             self.bytes = 0;
+            self.is_behind = false;
+            self.begun = Instant::now();
             self.stage = Stage::Asking { next: 0, shards: Vec::new() };
         }
+    }
+
+    /// Whether there is room for messages has changed.
+    pub(super) fn set_room(&mut self, free: bool) {
+        self.is_short = !free;
+    }
+
+    /// When one is to begin because room is short.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.is_short && self.is_behind && self.is_resting()).then_some(self.next)
     }
 
     /// Whether parts are to be asked for.
@@ -93,6 +126,8 @@ impl Snapshots {
 
     /// It is on disk, or given up.
     pub(super) fn written(&mut self) {
+        let now = Instant::now();
+        self.next = now + PAUSE_MIN.max(now.saturating_duration_since(self.begun) * PAUSE_TIMES);
         self.stage = Stage::Resting;
     }
 
@@ -107,6 +142,9 @@ impl Snapshots {
 impl Driver {
     /// Asks for a few parts, and gives a whole snapshot to a thread.
     pub(super) fn ask_for_shards(&mut self, now: Now) {
+        if self.snapshots.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            self.snapshots.begin();
+        }
         for _ in 0..limits::TURN_SHARDS_MAX {
             let Some(shard) = self.snapshots.next_shard() else { break };
             self.handle(now, Input::Snapshot { shard });

@@ -1,0 +1,35 @@
+//! Faults of the machine, the network and the operator against the real
+//! program, each test named after its number in the list of faults.
+//!
+//! Every test has a relay process of its own and a record of what publishers
+//! and the subscriber saw; an oracle says whether it may have been so. Tests
+//! that need what this machine does not permit say so on standard error and pass.
+//!
+//! What they use where it is there: `unshare`, `nsenter` and `mount` (as root), `mkfs.ext4` and
+//! loop devices, `prlimit`, `strace`, `perl` or `python3` for one ioctl, control groups, and a
+//! LazyFS (see `power_faults`).
+//!
+//! The long ones are not run by default; some need minutes, a few GiB of disk, or a machine that
+//! has nothing else to do:
+//!
+//! ```sh
+//! cargo test --test faults -- --ignored --nocapture --test-threads=1
+//! ```
+
+mod faults {
+    mod client;
+    mod disk_faults;
+    mod load;
+    mod network_faults;
+    mod oracle;
+    mod power_faults;
+    mod process;
+    mod process_faults;
+    mod proxy;
+    mod random;
+    mod raw;
+    mod starved;
+    mod syscall_faults;
+    mod tracer;
+    mod volume;
+}

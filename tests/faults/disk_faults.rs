@@ -1,0 +1,196 @@
+//! Faults of the disk: full, read-only, bounded by the system's limits.
+
+use std::time::Duration;
+
+use treecast::wire::body::RefusalCode;
+
+use super::client::{Connection, Inbox, Put};
+use super::load::{Load, Shape, check_kept, create_kept, settle, wait_for};
+use super::process::{PATIENCE, RelayProcess, Start};
+use super::proxy::Proxy;
+use super::volume::{Volume, skip};
+
+/// Messages that fill a small disk soon.
+const LARGE: Shape = Shape { publishers: 2, bytes: 16 * 1024, pause: Duration::from_micros(500) };
+
+async fn loaded(volume: &Volume) -> (RelayProcess, Proxy, Load) {
+    let relay = volume.relay().start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let load = Load::start(&proxy.address, LARGE).await;
+    load.progress(100).await;
+    (relay, proxy, load)
+}
+
+/// Waits until puts are refused.
+async fn wait_refused(load: &Load) {
+    let before = load.history.refused();
+    wait_for("puts are refused", async || load.history.refused() >= before + 20).await;
+}
+
+/// A put is refused and says why; all else goes on.
+async fn check_refuses_and_serves(address: &str) {
+    let connection = Connection::open(address).await;
+    let mut publisher = connection.publisher(1000, 100).await;
+    let (_, put) = publisher.put().await.expect("a ticket").answer().await;
+    let Put::Refused(code, reason) = put else { panic!("a full disk takes a put: {put:?}") };
+    assert_eq!(code, RefusalCode::NoRoom, "{reason}");
+    assert!(reason.contains("full"), "{reason}");
+    let status = connection.status().await.expect("it answers");
+    assert!(status.accepting.is_err(), "{status:?}");
+    // A subscription is made, read and acked on the full disk.
+    let mut inbox = Inbox::open(address, "late").await.expect("a subscription is made");
+    for _ in 0..10 {
+        let (_, message) = inbox.next().await.expect("it is delivered");
+        message.ack();
+    }
+    inbox.sync().await.expect("acks are durable");
+    drop(inbox);
+    connection.remove("late").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_a_full_disk_refuses_puts_and_serves_the_rest_until_there_is_room() {
+    let volume = match Volume::tmpfs(256) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f20", &why),
+    };
+    let (mut relay, proxy, load) = loaded(&volume).await;
+    for round in 0..2 {
+        volume.fill(0);
+        wait_refused(&load).await;
+        check_refuses_and_serves(&relay.address).await;
+        if round == 1 {
+            // It can be killed and started while the disk is full.
+            relay.kill();
+            relay = volume.relay().start();
+            proxy.lead_to(&relay.address);
+            wait_refused(&load).await;
+            check_refuses_and_serves(&relay.address).await;
+        }
+        volume.empty();
+        load.progress(100).await;
+    }
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_a_backlog_that_fills_the_disk_makes_room_when_it_is_removed() {
+    let volume = match Volume::tmpfs(192) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f20", &why),
+    };
+    let (relay, _proxy, load) = loaded(&volume).await;
+    Connection::open(&relay.address).await.create("laggard").await;
+    wait_refused(&load).await;
+    check_refuses_and_serves(&relay.address).await;
+    let connection = Connection::open(&relay.address).await;
+    connection.remove("laggard").await;
+    connection.remove("kept").await;
+    load.progress(500).await;
+    load.finish().await;
+    relay.stop().expect_code(0);
+}
+
+/// As fast as it goes: what is on its way when room gets short must fit, or be refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_a_burst_of_large_messages_is_refused_in_time() {
+    let volume = match Volume::tmpfs(256) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f20", &why),
+    };
+    let relay = volume.relay().start();
+    create_kept(&relay.address).await;
+    let shape = Shape { publishers: 4, bytes: 1 << 20, pause: Duration::ZERO };
+    let load = Load::start(&relay.address, shape).await;
+    wait_refused(&load).await;
+    check_refuses_and_serves(&relay.address).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f19_a_disk_that_becomes_read_only_stops_the_relay_and_loses_nothing() {
+    let volume = match Volume::ext4(256) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f19", &why),
+    };
+    let (relay, proxy, load) = loaded(&volume).await;
+    // As the kernel does when it finds the file system damaged.
+    let aborted = volume.run("mount -o remount,abort \"$1\"");
+    if !volume.run("touch \"$1/x\"").stderr.windows(9).any(|words| words == b"Read-only") {
+        return skip("f19", &format!("it did not become read-only: {aborted:?}"));
+    }
+    let ended = relay.wait_ended();
+    ended.expect_code(1).expect_said("the log failed");
+    volume.mount_again();
+    let relay = volume.relay().start();
+    proxy.lead_to(&relay.address);
+    load.progress(100).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f21_a_limit_of_file_sizes_ends_the_relay_with_words_and_loses_nothing() {
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let load = Load::start(&proxy.address, LARGE).await;
+    load.progress(100).await;
+    settle(&relay.address).await;
+    if let Err(why) = set_limit(&relay, "--fsize=8388608") {
+        return skip("f21", &why);
+    }
+    // Not killed by the signal that says so, which would be silent.
+    let ended = relay.wait_ended();
+    ended.expect_code(1).expect_said("File too large");
+    let relay = Start::new(data.path()).start();
+    proxy.lead_to(&relay.address);
+    load.progress(100).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+}
+
+/// Changes a limit of a process that runs.
+fn set_limit(relay: &RelayProcess, limit: &str) -> Result<(), String> {
+    let pid = relay.pid().as_raw_nonzero().to_string();
+    let done = std::process::Command::new("prlimit").args(["--pid", &pid, limit]).output();
+    match done {
+        Ok(output) if output.status.success() => Ok(()),
+        other => Err(format!("prlimit does not set {limit}: {other:?}")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f22_without_descriptors_those_who_are_connected_are_served() {
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    create_kept(&relay.address).await;
+    let load = Load::start(&relay.address, Shape { bytes: 64 * 1024, ..LARGE }).await;
+    load.progress(50).await;
+    let open =
+        std::fs::read_dir(format!("/proc/{}/fd", relay.pid().as_raw_nonzero())).expect("it runs").count();
+    if let Err(why) = set_limit(&relay, &format!("--nofile={}", open + 8)) {
+        return skip("f22", &why);
+    }
+    let mut hogs = Vec::new();
+    for _ in 0..30 {
+        // The system accepts them; the relay cannot.
+        hogs.push(std::net::TcpStream::connect(&relay.address).expect("a connection"));
+    }
+    relay.wait_said("cannot accept connections");
+    // Longer than a segment lasts: files cannot be made, so puts are refused in the end.
+    wait_refused(&load).await;
+    drop(hogs);
+    tokio::time::timeout(PATIENCE, Connection::open(&relay.address)).await.expect("it accepts again");
+    load.progress(100).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}

@@ -1,0 +1,122 @@
+//! Frames by hand, right and wrong ones, over a plain socket.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use treecast::id::{GroupName, Index, ProducerSequence, SubscriptionName};
+use treecast::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Request};
+use treecast::wire::frame::{
+    Ack, AckKind, AckLevel, Credit, FrameHeader, FrameKind, PUT_HEAD_BYTES, PutHead, take_frame,
+};
+use treecast::wire::run::Record;
+
+/// What a relay said to the bytes that it was sent.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// The kinds of its frames.
+    pub(crate) kinds: Vec<FrameKind>,
+    /// The reason of its close, if it gave one.
+    pub(crate) reason: Option<String>,
+}
+
+/// Sends `bytes`, says that nothing follows, and hears the relay out. It must end the
+/// session in time.
+#[track_caller]
+pub(crate) fn converse(address: &str, bytes: &[u8]) -> impl Future<Output = Said> {
+    let (address, bytes) = (address.to_owned(), bytes.to_vec());
+    async move {
+        let mut stream = TcpStream::connect(&address).await.expect("the relay accepts");
+        // The relay may have closed already: its reason is what counts.
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+        hear(&mut stream, Duration::from_secs(20)).await
+    }
+}
+
+/// Hears the relay out until it ends the session.
+pub(crate) async fn hear(stream: &mut TcpStream, patience: Duration) -> Said {
+    let mut said = Said::default();
+    let mut buffer = BytesMut::new();
+    loop {
+        let read = timeout(patience, stream.read_buf(&mut buffer)).await;
+        let ended = !matches!(read.expect("the relay ends the session in time"), Ok(1..));
+        while let Some(frame) = take_frame(&mut buffer).expect("what the relay sends are frames") {
+            said.kinds.push(frame.kind);
+            if frame.kind == FrameKind::Close {
+                said.reason = Some(body::decode::<Close>(&frame.body).expect("a close").reason);
+            }
+        }
+        if ended {
+            return said;
+        }
+    }
+}
+
+fn frame(kind: FrameKind, tag: u64, body: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    FrameHeader { kind, tag, body_bytes: body.len() }.encode(&mut bytes);
+    bytes.extend_from_slice(body);
+    bytes.freeze()
+}
+
+/// A header with any length and kind.
+pub(crate) fn header(length: u32, kind: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.put_u32_le(length);
+    bytes.put_u8(kind);
+    bytes.put_bytes(0, 3);
+    bytes.put_u64_le(1);
+    bytes
+}
+
+pub(crate) fn hello() -> Bytes {
+    let hello = ClientHello {
+        magic: PROTOCOL_MAGIC.to_owned(),
+        version: PROTOCOL_VERSION,
+        name: "by hand".to_owned(),
+    };
+    frame(FrameKind::Hello, 0, &body::encode(&hello))
+}
+
+fn put() -> Bytes {
+    let mut records = BytesMut::new();
+    for payload in [&b"one"[..], b"two"] {
+        Record { payload, subject: Some("a/b"), ..Record::default() }.encode(&mut records);
+    }
+    let head = PutHead {
+        put: 1,
+        producer: None,
+        lowest_unanswered: ProducerSequence(0),
+        body_hash: xxhash_rust::xxh3::xxh3_64(&records),
+        level: AckLevel::Accepted,
+        transient: false,
+        age_seconds: 0,
+    };
+    let mut body = BytesMut::with_capacity(PUT_HEAD_BYTES + records.len());
+    head.encode(&mut body);
+    body.extend_from_slice(&records);
+    frame(FrameKind::Put, 1, &body)
+}
+
+/// A session's worth of right frames of every kind that a client sends, in a group of its own.
+pub(crate) fn whole_session() -> Vec<Bytes> {
+    let group = GroupName::new("by-hand").expect("a name");
+    let name = Some(SubscriptionName::new("s").expect("a name"));
+    let attach = Request::Attach { group: group.clone(), name, create: Some(Default::default()) };
+    let (mut credit, mut ack) = (BytesMut::new(), BytesMut::new());
+    Credit { handle: 1, total: 100 }.encode(&mut credit);
+    Ack { handle: 1, kind: AckKind::Ack, from: Index(1), to: Index(2), delay_ms: 0 }.encode(&mut ack);
+    vec![
+        hello(),
+        frame(FrameKind::Request, 1, &body::encode(&Request::GroupOpen { group })),
+        frame(FrameKind::Request, 2, &body::encode(&attach)),
+        frame(FrameKind::Credit, 0, &credit),
+        put(),
+        frame(FrameKind::Ack, 0, &ack),
+        frame(FrameKind::Ping, 7, &[]),
+        frame(FrameKind::Request, 3, &body::encode(&Request::Status)),
+    ]
+}

@@ -1,0 +1,121 @@
+//! Too little of the machine: processors taken by others, memory bounded.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::client::{Connection, Put};
+use super::load::{Load, Shape, check_kept, create_kept, wait_for};
+use super::oracle::{Event, History};
+use super::process::{RelayProcess, Start};
+use super::volume::skip;
+
+/// A process that does nothing but compute.
+struct Hog(Child);
+
+impl Hog {
+    fn start() -> Self {
+        let hog = Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn();
+        Self(hog.expect("a shell"))
+    }
+}
+
+impl Drop for Hog {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Puts one message after another, and gives how long the slowest in a hundred took.
+async fn commit_p99(address: &str, producer: u32, puts: u32, history: &History) -> Duration {
+    let connection = Connection::open(address).await;
+    let mut publisher = connection.publisher(producer, 100).await;
+    let mut took = Vec::new();
+    for _ in 0..puts {
+        let begun = Instant::now();
+        history.note(Event::Put(publisher.next()));
+        let (id, put) = publisher.put().await.expect("a ticket").answer().await;
+        assert_eq!(put, Put::Answered);
+        history.note(Event::Answered(id));
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+/// The bound is generous: what is asserted is that commits go on and nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f36_with_all_processors_taken_commits_go_on() {
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    create_kept(&relay.address).await;
+    let history = History::default();
+    let alone = commit_p99(&relay.address, 1, 300, &history).await;
+    let hogs: Vec<Hog> = (0..2).map(|_| Hog::start()).collect();
+    let beside = commit_p99(&relay.address, 2, 300, &history).await;
+    drop(hogs);
+    let said = format!("f36: p99 of a put with its commit: {alone:?} alone, {beside:?} beside two hogs\n");
+    std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).ok();
+    assert!(beside < Duration::from_secs(2), "{beside:?} beside two hogs, {alone:?} alone");
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
+/// A control group of our own with a limit of memory, the relay in it.
+struct Bounded(PathBuf);
+
+impl Bounded {
+    /// For version 1 and 2 of control groups.
+    fn make(bytes: u64) -> Result<Self, String> {
+        let name = format!("treecast-test-{}", std::process::id());
+        let places = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        let mut why = "there are no control groups".to_owned();
+        for (root, limit) in places {
+            let group = Self(PathBuf::from(root).join(&name));
+            let made = std::fs::create_dir(&group.0);
+            match made.and_then(|()| std::fs::write(group.0.join(limit), bytes.to_string())) {
+                Ok(()) => return Ok(group),
+                Err(error) => why = format!("no control group can be made: {error}"),
+            }
+        }
+        Err(why)
+    }
+
+    fn take(&self, relay: &RelayProcess) -> Result<(), String> {
+        let pid = relay.pid().as_raw_nonzero().to_string();
+        std::fs::write(self.0.join("cgroup.procs"), pid).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        // The relay in it has ended, or the directory stays.
+        std::fs::remove_dir(&self.0).ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "much disk"]
+async fn f23_a_backlog_larger_than_memory_is_kept_and_read() {
+    // What recent messages, those on their way to the disk and a session's puts may take together.
+    let memory = 160 << 20;
+    let bounded = match Bounded::make(memory) {
+        Ok(bounded) => bounded,
+        Err(why) => return skip("f23", &why),
+    };
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    if let Err(why) = bounded.take(&relay) {
+        return skip("f23", &why);
+    }
+    create_kept(&relay.address).await;
+    let shape = Shape { bytes: 64 * 1024, ..Shape::default() };
+    let load = Load::start(&relay.address, shape).await;
+    wait_for("the backlog is larger", async || load.history.answered() * shape.bytes > 250 << 20).await;
+    let history = load.finish().await;
+    let status = Connection::open(&relay.address).await.status().await.expect("it answers");
+    assert!(status.resident_bytes < memory, "{} bytes are resident", status.resident_bytes);
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}

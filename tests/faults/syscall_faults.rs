@@ -1,0 +1,240 @@
+//! System calls of the real program that fail, are late, or are its last.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::client::{Connection, Inbox, Put};
+use super::load::{Load, Shape, check_kept, create_kept, settle, wait_for};
+use super::oracle::{Event, History};
+use super::process::{PATIENCE, RelayProcess, Start};
+use super::proxy::Proxy;
+use super::random::Random;
+use super::tracer::{Tracer, available, under};
+use super::volume::skip;
+
+/// What writes, syncs, makes, renames and removes.
+const WRITING: [&str; 6] = ["pwritev", "fdatasync", "fsync", "/^rename", "unlinkat", "ftruncate"];
+
+async fn loaded(data: &Path) -> (RelayProcess, Proxy, Load) {
+    let relay = Start::new(data).start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let load = Load::start(&proxy.address, Shape::default()).await;
+    load.progress(100).await;
+    (relay, proxy, load)
+}
+
+/// Starts the relay again behind the same proxy.
+fn again(data: &Path, proxy: &Proxy) -> RelayProcess {
+    let relay = Start::new(data).start();
+    proxy.lead_to(&relay.address);
+    relay
+}
+
+async fn finish(relay: RelayProcess, load: Load) {
+    load.progress(100).await;
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
+/// Killed at the calls of its start, and at those under load.
+async fn kill_at_calls(seed: u64, rounds: u64) {
+    let data = tempfile::tempdir().expect("a directory");
+    let (mut relay, proxy, load) = loaded(data.path()).await;
+    let mut random = Random::new(seed);
+    let mut killed = 0;
+    for round in 0..rounds {
+        let calls = WRITING[(round % WRITING.len() as u64) as usize];
+        relay.kill();
+        let inject = format!("{calls}:signal=KILL:when={}", random.within(1..5));
+        match under(Start::new(data.path()), &inject).try_start() {
+            Err(_) => killed += 1,
+            Ok(started) => {
+                proxy.lead_to(&started.address);
+                tokio::time::sleep(Duration::from_millis(random.within(1..60))).await;
+                started.kill();
+            }
+        }
+        relay = again(data.path(), &proxy);
+        load.progress(20).await;
+        let calls = ["pwritev", "fdatasync"][(round % 2) as usize];
+        let _tracer = Tracer::attach(&relay, &format!("{calls}:signal=KILL:when={}", random.within(1..40)));
+        relay.wait_ended();
+        relay = again(data.path(), &proxy);
+        load.progress(20).await;
+    }
+    assert!(killed > 0, "no start was cut off");
+    finish(relay, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f02_killed_at_system_calls_it_loses_nothing_acked() {
+    if let Err(why) = available() {
+        return skip("f02", &why);
+    }
+    kill_at_calls(2, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes"]
+async fn f02_killed_at_many_system_calls() {
+    if let Err(why) = available() {
+        return skip("f02", &why);
+    }
+    for seed in 200..205 {
+        kill_at_calls(seed, 12).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f10_killed_at_each_step_of_a_snapshot_it_loses_nothing_acked() {
+    if let Err(why) = available() {
+        return skip("f10", &why);
+    }
+    let data = tempfile::tempdir().expect("a directory");
+    let (mut relay, proxy, load) = loaded(data.path()).await;
+    let mut killed = 0;
+    // The last thing of a clean stop: made, written, synced, renamed, the directory synced, old ones removed.
+    for calls in ["openat", "pwritev", "fdatasync", "/^rename", "fsync", "unlinkat"] {
+        for when in 1..=2 {
+            let _tracer = Tracer::attach(&relay, &format!("{calls}:signal=KILL:when={when}"));
+            relay.signal(Signal::TERM);
+            killed += u32::from(!relay.wait_ended().status.success());
+            relay = again(data.path(), &proxy);
+            load.progress(20).await;
+        }
+    }
+    assert!(killed >= 8, "it was killed at {killed} steps only");
+    finish(relay, load).await;
+}
+
+/// A call fails once or for good; the relay stops, says why, and has answered nothing that
+/// depends on it.
+async fn stops_unanswered(inject: &str, words: &str) {
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let connection = Connection::open(&proxy.address).await;
+    let mut publisher = connection.publisher(1, 100).await;
+    let history = History::default();
+    for _ in 0..3 {
+        history.note(Event::Put(publisher.next()));
+        let (id, put) = publisher.put().await.expect("a ticket").answer().await;
+        assert_eq!(put, Put::Answered);
+        history.note(Event::Answered(id));
+    }
+    settle(&relay.address).await;
+    let tracer = Tracer::attach(&relay, inject);
+    history.note(Event::Put(publisher.next()));
+    let ticket = publisher.put().await.expect("a ticket");
+    relay.wait_ended().expect_code(1).expect_said(words);
+    assert!(tracer.injected() > 0, "{inject} did not happen");
+    let mut answer = Box::pin(ticket.answer());
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut answer).await;
+    assert!(early.is_err(), "{inject}: a put was answered by a relay that could not write: {early:?}");
+    let relay = again(data.path(), &proxy);
+    let (id, put) = tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time");
+    assert_eq!(put, Put::Answered, "{inject}: the retry is taken");
+    history.note(Event::Answered(id));
+    check_kept(&relay.address, &history).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f15_a_sync_that_fails_stops_the_relay_before_it_answers() {
+    if let Err(why) = available() {
+        return skip("f15", &why);
+    }
+    stops_unanswered("fdatasync:error=EIO:when=1", "cannot sync").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f17_a_write_that_fails_stops_the_relay_before_it_answers() {
+    if let Err(why) = available() {
+        return skip("f17", &why);
+    }
+    for error in ["EIO", "EAGAIN", "ENOSPC"] {
+        stops_unanswered(&format!("pwritev:error={error}:when=1"), "cannot write").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f17_calls_that_are_interrupted_are_done_again() {
+    if let Err(why) = available() {
+        return skip("f17", &why);
+    }
+    let data = tempfile::tempdir().expect("a directory");
+    let (relay, _proxy, load) = loaded(data.path()).await;
+    for inject in ["pwritev:error=EINTR:when=1+3", "fdatasync:error=EINTR:when=1+3"] {
+        let tracer = Tracer::attach(&relay, inject);
+        load.progress(100).await;
+        assert!(tracer.detach() > 3, "{inject} did not happen");
+    }
+    finish(relay, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_files_that_cannot_be_made_refuse_puts_until_they_can() {
+    if let Err(why) = available() {
+        return skip("f20", &why);
+    }
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    create_kept(&relay.address).await;
+    let shape = Shape { bytes: 64 * 1024, ..Shape::default() };
+    let load = Load::start(&relay.address, shape).await;
+    load.progress(50).await;
+    let tracer = Tracer::attach(&relay, "openat:error=ENOSPC");
+    wait_for("puts are refused, as no file can be made", async || load.history.refused() >= 20).await;
+    let mut inbox = Inbox::open(&relay.address, "late").await.expect("a subscription is made");
+    let (_, message) = inbox.next().await.expect("it is delivered");
+    message.ack();
+    inbox.sync().await.expect("acks are durable");
+    drop(inbox);
+    assert!(tracer.detach() > 0);
+    finish(relay, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_a_snapshot_that_cannot_be_renamed_costs_only_time() {
+    if let Err(why) = available() {
+        return skip("f20", &why);
+    }
+    let data = tempfile::tempdir().expect("a directory");
+    let (relay, proxy, load) = loaded(data.path()).await;
+    let _tracer = Tracer::attach(&relay, "/^rename:error=ENOSPC");
+    relay.stop().expect_said("no snapshot was written");
+    let relay = again(data.path(), &proxy);
+    finish(relay, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f37_while_the_disk_is_slow_the_relay_answers_what_needs_no_disk() {
+    if let Err(why) = available() {
+        return skip("f37", &why);
+    }
+    let data = tempfile::tempdir().expect("a directory");
+    let (relay, _proxy, load) = loaded(data.path()).await;
+    let connection = Connection::open(&relay.address).await;
+    let slow = Tracer::attach(&relay, "fdatasync:delay_enter=200000");
+    load.progress(50).await;
+    let stalled = {
+        assert!(slow.detach() > 0 || load.history.answered() > 0);
+        Tracer::attach(&relay, "fdatasync:delay_enter=3000000")
+    };
+    // One sync lasts longer than all of this.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = load.history.answered();
+    let begun = Instant::now();
+    for _ in 0..50 {
+        connection.status().await.expect("it answers");
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(2), "50 answers took {took:?}");
+    assert_eq!(load.history.answered(), before, "a put is answered before its sync has returned");
+    stalled.detach();
+    finish(relay, load).await;
+}

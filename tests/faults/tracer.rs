@@ -1,0 +1,102 @@
+//! `strace` as a saboteur: system calls of a running relay fail, are late, or kill it.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::process::{PATIENCE, RelayProcess, Start};
+
+/// A tracer at work. It lets the relay go when it is dropped.
+pub(crate) struct Tracer {
+    strace: Child,
+    notes: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+/// Words of `strace` for one injection, like `fdatasync:error=EIO:when=1`. They count the
+/// calls of each thread for itself.
+fn words(inject: &str) -> [String; 4] {
+    let calls = inject.split(':').next().expect("a split has a first part");
+    ["-e".to_owned(), format!("trace={calls}"), "-e".to_owned(), format!("inject={inject}")]
+}
+
+/// Whether there is an `strace` that can do it, tried on a harmless process.
+pub(crate) fn available() -> Result<(), String> {
+    let tried = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null"])
+        .args(words("fsync:error=EIO:when=1"))
+        .arg("true")
+        .output();
+    match tried {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("strace cannot trace: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(format!("there is no strace: {error}")),
+    }
+}
+
+impl Tracer {
+    /// From here on the calls of the relay that runs are tampered with.
+    #[track_caller]
+    pub(crate) fn attach(relay: &RelayProcess, inject: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let notes = directory.path().join("notes");
+        let pid = relay.pid().as_raw_nonzero().to_string();
+        let strace = Command::new("strace")
+            .args(["-f", "-qq", "-p", &pid, "-o"])
+            .arg(&notes)
+            .args(words(inject))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("strace was there before");
+        let begun = Instant::now();
+        while !is_traced(&pid) {
+            assert!(begun.elapsed() < PATIENCE, "strace does not attach");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Self { strace, notes, _directory: directory }
+    }
+
+    /// Calls that were tampered with so far.
+    pub(crate) fn injected(&self) -> usize {
+        std::fs::read_to_string(&self.notes).map_or(0, |notes| notes.matches("INJECTED").count())
+    }
+
+    /// Lets the relay go on untampered.
+    pub(crate) fn detach(mut self) -> usize {
+        self.end();
+        self.injected()
+    }
+
+    fn end(&mut self) {
+        kill_process(Pid::from_child(&self.strace), Signal::TERM).ok();
+        self.strace.wait().ok();
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        if matches!(self.strace.try_wait(), Ok(None)) {
+            self.end();
+        }
+    }
+}
+
+/// Whether all threads have a tracer.
+fn is_traced(pid: &str) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    tasks.flatten().all(|task| {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        // One that has ended has none any more.
+        !status.contains("TracerPid:\t0\n") || status.contains("State:\tZ")
+    })
+}
+
+/// A relay whose calls are tampered with from its start on.
+pub(crate) fn under(start: Start, inject: &str) -> Start {
+    let injection = words(inject);
+    let mut all = vec!["strace", "-D", "-f", "-qq", "-o", "/dev/null"];
+    all.extend(injection.iter().map(String::as_str));
+    start.under(&all)
+}
