@@ -98,7 +98,7 @@ fn every_test_that_a_document_names_exists() {
 
 #[test]
 fn every_file_that_a_document_names_exists() {
-    let folders = ["src/", "tests/", "benches/", "docs/", "topologies/"];
+    let folders = ["src/", "tests/", "benches/", "docs/", "topologies/", "examples/"];
     let mut faults = Vec::new();
     let mut seen = 0;
     for (path, text) in documents() {
