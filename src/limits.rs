@@ -272,6 +272,23 @@ pub const STOP_APPENDS_MS_MAX: u64 = 5_000;
 /// Milliseconds that a relay which stops waits for its last snapshot: without it the next start reads more.
 pub const STOP_SNAPSHOT_MS_MAX: u64 = 10_000;
 
+/// Bytes of old messages that are moved together at the most, between two
+/// looks at whether something more urgent is to be done.
+pub const COLLECT_SLICE_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of old messages that are moved per second while nothing is committed,
+/// or when room is short.
+pub const COLLECT_IDLE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+
+/// Bytes of old messages that are moved per second beside commits; as many as
+/// are committed, when these are more, or else room would never be gained.
+pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
+
+/// Milliseconds for which next to nothing of a segment must have been released
+/// before the rest is moved, unless room is short: a backlog that is being
+/// worked off is soon gone by itself.
+pub const COLLECT_AGE_MS: u64 = 10_000;
+
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX as usize + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX < RUN_BYTES_MAX);
 const _: () = assert!(RUN_BYTES_TARGET < RUN_BYTES_MAX);

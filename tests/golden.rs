@@ -1,7 +1,7 @@
 //! Golden files: the bytes of everything that is released, kept for ever.
 //!
 //! `tests/golden/` holds one file per thing that travels or rests: each frame
-//! with each body, a run, and a whole data directory. The tests encode the same
+//! with each body, a run, a whole data directory and a cold segment. The tests encode the same
 //! values again and compare every byte, and decode the files and compare the
 //! values. A new thing gets its file with
 //!
@@ -17,6 +17,7 @@
 
 mod golden {
     #[cfg(feature = "sim")]
+    mod cold;
     mod disk;
     mod document;
     #[cfg(feature = "sim")]

@@ -186,6 +186,7 @@ fn check_text(report: &Report, context: &mut Context) -> Result<(), Failure> {
 fn state(segment: &SegmentReport) -> &'static str {
     match (segment.damaged.is_empty() && segment.lost.is_empty(), segment.has_footer) {
         (false, _) => "DAMAGED",
+        (true, true) if segment.is_cold => "cold",
         (true, true) => "whole",
         (true, false) if segment.torn_bytes > 0 => "open, torn end",
         (true, false) => "open",
@@ -197,6 +198,7 @@ fn check_json(report: &Report) -> Value {
         let damaged = segment.damaged.iter();
         json!({
             "name": segment.name,
+            "cold": segment.is_cold,
             "blocks": [segment.blocks.0, segment.blocks.1],
             "entries": [segment.entries.0, segment.entries.1],
             "bytes": segment.bytes,
@@ -240,6 +242,7 @@ fn powercut(args: &PowercutArgs, context: &mut Context) -> Result<(), Failure> {
             "entries": done.entries,
             "cuts": done.cuts,
             "states": done.states,
+            "rewritten": done.rewritten,
             "seconds": begun.elapsed().as_secs_f64(),
         }))?);
     }
@@ -257,7 +260,10 @@ fn dump(args: &DumpArgs, context: &mut Context) -> Result<(), Failure> {
     let storage = open(&args.dir.dir, context)?;
     let mut written = Ok(());
     let report = inspect::dump(&storage, &mut |number, entry| {
-        if written.is_ok() && number.0 >= args.from && is_wanted(&entry, args.group) {
+        if written.is_ok()
+            && number.is_none_or(|number| number.0 >= args.from)
+            && is_wanted(&entry, args.group)
+        {
             written = write_entry(number, &entry, context);
         }
     });
@@ -275,12 +281,13 @@ fn is_wanted(entry: &Replayed, wanted: Option<u32>) -> bool {
     }
 }
 
-fn write_entry(number: EntryNumber, entry: &Replayed, context: &mut Context) -> std::io::Result<()> {
+fn write_entry(number: Option<EntryNumber>, entry: &Replayed, context: &mut Context) -> std::io::Result<()> {
+    let place = number.map_or("cold".to_owned(), |number| number.to_string());
     match entry {
         Replayed::State(bytes) => {
             let value = json!({ "entry": number, "kind": "state", "bytes": bytes.len() });
             if context.is_text() {
-                context.out.line(format_args!("{number}  state  {} B", bytes.len()))
+                context.out.line(format_args!("{place}  state  {} B", bytes.len()))
             } else {
                 context.out.json(&value)
             }
@@ -289,7 +296,7 @@ fn write_entry(number: EntryNumber, entry: &Replayed, context: &mut Context) -> 
             let kind = kind_word(header.kind);
             if context.is_text() {
                 return context.out.line(format_args!(
-                    "{number}  {kind}  group {group}, stream {stream}, {} records from sequence {} at index \
+                    "{place}  {kind}  group {group}, stream {stream}, {} records from sequence {} at index \
                      {first_index}, {} B, {}",
                     header.count,
                     header.first,

@@ -58,7 +58,8 @@ pub async fn status(_: StatusArgs, context: &mut Context) -> Result<(), Failure>
         "log",
         format!("{} in use, {} free", human::bytes(space.live_bytes), human::bytes(space.free_bytes)),
     );
-    let segments = format!("{} in use, {} spare", space.segments, space.spare_segments);
+    let segments =
+        format!("{} in use ({} cold), {} spare", space.segments, space.cold_segments, space.spare_segments);
     facts.add("segments", format!("{segments}, {} in files", human::bytes(space.file_bytes)));
     let commits = format!("{}, {}", human::count(space.commits), human::bytes(space.committed_bytes));
     facts.add("commits", commits);
@@ -87,9 +88,12 @@ fn status_json(status: &Status) -> Value {
             "live_bytes": status.space.live_bytes,
             "free_bytes": status.space.free_bytes,
             "segments": status.space.segments,
+            "cold_segments": status.space.cold_segments,
             "spare_segments": status.space.spare_segments,
             "commits": status.space.commits,
             "committed_bytes": status.space.committed_bytes,
+            "rewritten_segments": status.space.rewritten_segments,
+            "rewritten_bytes": status.space.rewritten_bytes,
         },
         "resident_bytes": status.resident_bytes,
         "cpu_us": status.cpu_us,

@@ -13,8 +13,9 @@ use super::block::{BLOCK_HEADER_BYTES, PAGE_BYTES, RUN_HEAD_BYTES, STATE_HEAD_BY
 use super::builder::Builder;
 use super::codec::round_up;
 use super::footer;
+use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::postings::Posting;
-use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentEnd, SegmentHeader};
+use super::segment::{Segment, SegmentEnd};
 use super::shared::Shared;
 use super::{Entry, EntryNumber, LogError, LogEvent, Urgency, file_error};
 use crate::id::{GroupNumber, Lsn};
@@ -366,6 +367,7 @@ impl Committer {
             base: Lsn(self.end.lsn.0 + 1),
             base_entry: self.end.entry.next(),
             previous: self.end.hash,
+            cold: None,
         };
         self.active = Some(Arc::new(Segment::begin(header, spare.file)));
         self.end.position = SEGMENT_HEADER_BYTES;

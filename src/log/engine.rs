@@ -7,7 +7,7 @@
 //! less than a page of padding beside the bodies; 16 pushes to the tail and
 //! 320 bytes of footer later; nothing is done per record.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -15,7 +15,9 @@ use super::committer::{self, entry_bytes, entry_bytes_max};
 use super::ident::{Ident, Known};
 use super::segment::SegmentEnd;
 use super::shared::{Shared, Start};
-use super::{Entry, EntryNumber, Log, LogError, LogEvent, Piece, Snapshot, Space, Urgency, keeper, reader};
+use super::{
+    Entry, EntryNumber, Log, LogError, LogEvent, Piece, Snapshot, Space, Urgency, keeper, reader, seal,
+};
 use crate::id::{Epoch, GroupNumber, Index};
 use crate::limits;
 
@@ -30,6 +32,10 @@ pub struct LogOptions {
     pub reserve_bytes: u64,
     /// Bytes of recent runs kept in memory, [`limits::TAIL_BYTES_MAX`] by default.
     pub tail_bytes: usize,
+    /// Milliseconds for which next to nothing of a segment must have been
+    /// released before what is left is moved to a cold segment,
+    /// [`limits::COLLECT_AGE_MS`] by default; without effect while room is short.
+    pub collect_age_ms: u64,
     /// Bytes of entries that may wait for room when there is none, by default what a server
     /// may have on its way when it hears of it; at more, [`LogError::Full`].
     pub waiting_bytes: u64,
@@ -41,6 +47,7 @@ impl Default for LogOptions {
             segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
             reserve_bytes: 2 * limits::SEGMENT_BYTES_DEFAULT,
             tail_bytes: limits::TAIL_BYTES_MAX,
+            collect_age_ms: limits::COLLECT_AGE_MS,
             waiting_bytes: (limits::UNSYNCED_BYTES_MAX + limits::TURN_PUT_BYTES_MAX) as u64,
         }
     }
@@ -140,6 +147,7 @@ impl DiskLog {
     pub fn step(&self) {
         if self.shared.commit_once() {
             self.shared.keeper.step(&self.shared);
+            self.shared.collector.work(&self.shared);
         }
     }
 }
@@ -184,19 +192,28 @@ impl Log for DiskLog {
     }
 
     fn space(&self) -> Space {
-        let segments = self.shared.segments.all();
-        let (spares, _) = self.shared.keeper.spares();
-        let spare_bytes = spares as u64 * self.shared.options.segment_bytes;
+        let shared = &self.shared;
+        let segments = shared.segments.all();
+        let (spares, _) = shared.keeper.spares();
+        let spare_bytes = spares as u64 * shared.options.segment_bytes;
         let in_use: u64 = segments.iter().map(|segment| segment.file.len().unwrap_or(0)).sum();
+        let cold = segments.iter().filter(|segment| segment.header.cold.is_some()).count();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Space {
-            file_bytes: in_use + spare_bytes,
-            live_bytes: segments.iter().map(|segment| segment.read().end.position).sum(),
-            free_bytes: self.shared.storage.free_bytes().unwrap_or(0) + spare_bytes,
+            file_bytes: in_use
+                + spare_bytes
+                + shared.keeper.leaving_bytes()
+                + shared.collector.written_bytes(),
+            live_bytes: segments.iter().map(|segment| segment.live_bytes()).sum(),
+            free_bytes: shared.storage.free_bytes().unwrap_or(0) + spare_bytes,
             segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
             spare_segments: u32::try_from(spares).unwrap_or(u32::MAX),
-            has_priority: !self.shared.counters.lacks_priority.load(Ordering::Relaxed),
-            commits: self.shared.counters.commits.load(Ordering::Relaxed),
-            committed_bytes: self.shared.counters.committed_bytes.load(Ordering::Relaxed),
+            has_priority: !shared.counters.lacks_priority.load(Ordering::Relaxed),
+            commits: count(&shared.counters.commits),
+            committed_bytes: shared.counters.committed_bytes(),
+            cold_segments: u32::try_from(cold).unwrap_or(u32::MAX),
+            rewritten_segments: count(&shared.counters.rewritten_segments),
+            rewritten_bytes: count(&shared.counters.rewritten_bytes),
         }
     }
 
@@ -216,11 +233,12 @@ impl Log for DiskLog {
         if shared.is_poisoned() || shared.durable.get() < shared.queue.last() {
             return Err(LogError::Poisoned);
         }
+        shared.collector.abandon(shared);
         let mut committer = shared.committer();
         if let Some(last) = committer.seal() {
             last.write().partial = true;
         }
-        keeper::write_footers(shared)?;
+        seal::write_footers(shared)?;
         let SegmentEnd { lsn, entry, hash, .. } = committer.end();
         let known = Known { lsn, entry, hash };
         let ident = Ident { epoch: shared.epoch, secret: shared.secret, clean: true, known };

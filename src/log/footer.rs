@@ -10,12 +10,13 @@
 //!
 //! It is written by the keeper after the segment is sealed, and nobody waits
 //! for it: one that is missing or damaged is made again out of the blocks.
-//! Encoder, decoder and look-up share one file, since they share its layout.
+//! Encoder and decoder share this file, since they share its layout; look-ups
+//! are in `lookup`.
 //!
 //! | record | bytes | fields |
 //! |---|---|---|
 //! | posting | 20 | first index 8, position 4, count 4, bytes of head and body 4 |
-//! | group | 32 | group 4, first posting 4, count of postings 4, reserved 4, first index 8, end index 8 |
+//! | group | 32 | group 4, first posting 4, count of postings 4, bytes of its runs 4, first index 8, end index 8 |
 //! | fence | 4 | group |
 //! | page | 4096 | records, zeros, XXH3-64 of the 4088 bytes before, salted |
 //!
@@ -42,15 +43,15 @@ use std::sync::OnceLock;
 use super::EntryNumber;
 use super::block::PAGE_BYTES;
 use super::codec::{Input, checked, salt, seal};
-use super::postings::{Found, Posting, Postings};
-use super::segment::{SegmentEnd, Witness};
+use super::postings::{Posting, Postings};
+use super::segment::SegmentEnd;
 use super::storage::{SECTOR_BYTES, StorageFile};
-use crate::id::{GroupNumber, Index, Lsn};
+use crate::id::{GroupNumber, Lsn};
 
 const MAGIC: [u8; 4] = *b"TCFT";
 const VERSION: u32 = 1;
-const PAYLOAD_BYTES: usize = PAGE_BYTES as usize - 8;
-const POSTING_BYTES: usize = 20;
+pub(crate) const PAYLOAD_BYTES: usize = PAGE_BYTES as usize - 8;
+pub(crate) const POSTING_BYTES: usize = 20;
 const GROUP_BYTES: usize = 32;
 const FENCE_BYTES: usize = 4;
 
@@ -119,7 +120,8 @@ fn posting_record(posting: &Posting) -> [u8; POSTING_BYTES] {
     record
 }
 
-fn decode_posting(record: &[u8]) -> Option<Posting> {
+/// The posting in a record of a page.
+pub(crate) fn decode_posting(record: &[u8]) -> Option<Posting> {
     let mut input = Input(record);
     Some(Posting {
         first_index: input.u64()?,
@@ -129,13 +131,18 @@ fn decode_posting(record: &[u8]) -> Option<Posting> {
     })
 }
 
+/// What a footer says of one group.
 #[derive(Clone, Copy)]
-struct GroupRecord {
-    group: GroupNumber,
-    first: u32,
-    count: u32,
-    first_index: u64,
-    end_index: u64,
+pub(crate) struct GroupRecord {
+    pub(crate) group: GroupNumber,
+    /// Its first posting.
+    pub(crate) first: u32,
+    /// How many postings it has.
+    pub(crate) count: u32,
+    /// Bytes of all its runs, heads included.
+    pub(crate) bytes: u32,
+    pub(crate) first_index: u64,
+    pub(crate) end_index: u64,
 }
 
 impl GroupRecord {
@@ -144,6 +151,7 @@ impl GroupRecord {
         record[..4].copy_from_slice(&self.group.0.to_le_bytes());
         record[4..8].copy_from_slice(&self.first.to_le_bytes());
         record[8..12].copy_from_slice(&self.count.to_le_bytes());
+        record[12..16].copy_from_slice(&self.bytes.to_le_bytes());
         record[16..24].copy_from_slice(&self.first_index.to_le_bytes());
         record[24..].copy_from_slice(&self.end_index.to_le_bytes());
         record
@@ -152,8 +160,8 @@ impl GroupRecord {
     fn decode(record: &[u8]) -> Option<Self> {
         let mut input = Input(record);
         let (group, first, count) = (GroupNumber(input.u32()?), input.u32()?, input.u32()?);
-        let _reserved = input.u32()?;
-        Some(Self { group, first, count, first_index: input.u64()?, end_index: input.u64()? })
+        let bytes = input.u32()?;
+        Some(Self { group, first, count, bytes, first_index: input.u64()?, end_index: input.u64()? })
     }
 }
 
@@ -165,6 +173,7 @@ fn group_records(sorted: &[(GroupNumber, &[Posting])]) -> Vec<GroupRecord> {
             group: *group,
             first,
             count,
+            bytes: runs.iter().fold(0, |bytes: u32, run| bytes.saturating_add(run.bytes)),
             first_index: runs.first().map_or(0, |run| run.first_index),
             end_index: runs.last().map_or(0, Posting::end_index),
         };
@@ -231,7 +240,7 @@ pub(crate) struct Trailer {
     pub(crate) gap: Option<u32>,
 }
 
-type Page = Box<[u8; PAYLOAD_BYTES]>;
+pub(crate) type Page = Box<[u8; PAYLOAD_BYTES]>;
 
 impl Footer {
     /// A footer that was just written at `start`.
@@ -274,11 +283,21 @@ impl Footer {
         (start >= end.position).then_some(Trailer { footer, end, gap })
     }
 
+    /// How many pages the table of groups has.
+    pub(crate) fn group_pages(&self) -> u64 {
+        self.counts().groups
+    }
+
+    /// Bytes of the table of groups.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        (self.counts().groups + 1) * PAGE_BYTES
+    }
+
     fn counts(&self) -> PageCounts {
         PageCounts::new(self.groups as usize, self.postings as usize)
     }
 
-    fn page(&self, file: &dyn StorageFile, number: u64) -> Result<Page, FooterError> {
+    pub(crate) fn page(&self, file: &dyn StorageFile, number: u64) -> Result<Page, FooterError> {
         let position = self.start + number * PAGE_BYTES;
         let mut bytes = vec![0; PAGE_BYTES as usize];
         file.read_at(&mut bytes, position).map_err(FooterError::Io)?;
@@ -287,7 +306,7 @@ impl Footer {
         bytes.into_boxed_slice().try_into().map_err(|_| FooterError::Damaged)
     }
 
-    fn fence(&self, file: &dyn StorageFile) -> Result<&[u32], FooterError> {
+    pub(crate) fn fence(&self, file: &dyn StorageFile) -> Result<&[u32], FooterError> {
         if let Some(fence) = self.fence.get() {
             return Ok(fence);
         }
@@ -303,7 +322,11 @@ impl Footer {
     }
 
     /// The records on page `number` of the table of groups.
-    fn group_page(&self, file: &dyn StorageFile, number: u64) -> Result<Vec<GroupRecord>, FooterError> {
+    pub(crate) fn group_page(
+        &self,
+        file: &dyn StorageFile,
+        number: u64,
+    ) -> Result<Vec<GroupRecord>, FooterError> {
         let per_page = (PAYLOAD_BYTES / GROUP_BYTES) as u64;
         let page = self.page(file, self.counts().postings + number)?;
         let there = u64::from(self.groups).saturating_sub(number * per_page).min(per_page);
@@ -312,95 +335,10 @@ impl Footer {
         Ok(records.iter().take(there).filter_map(|record| GroupRecord::decode(record)).collect())
     }
 
-    fn group(&self, file: &dyn StorageFile, group: GroupNumber) -> Result<Option<GroupRecord>, FooterError> {
-        let after = self.fence(file)?.partition_point(|first| *first <= group.0);
-        let Some(page) = after.checked_sub(1) else { return Ok(None) };
-        let records = self.group_page(file, page as u64)?;
-        Ok(records.into_iter().find(|record| record.group == group))
-    }
-
-    /// See [`Postings::find`].
-    pub(crate) fn find(
-        &self,
-        file: &dyn StorageFile,
-        group: GroupNumber,
-        from: Index,
-        bytes_max: usize,
-    ) -> Result<Found, FooterError> {
-        let Some(record) = self.group(file, group)? else { return Ok(Found::default()) };
-        if record.end_index <= from.0 {
-            return Ok(Found { postings: Vec::new(), before: Some(record.end_index) });
-        }
-        let mut cursor = PostingCursor { footer: self, file, page: None };
-        let end = record.first.saturating_add(record.count);
-        let (mut low, mut high) = (record.first, end);
-        if record.first_index >= from.0 {
-            high = low;
-        }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if cursor.read(middle)?.end_index() <= from.0 { low = middle + 1 } else { high = middle }
-        }
-        let mut found = Found::default();
-        if low > record.first {
-            found.before = Some(cursor.read(low - 1)?.end_index());
-        }
-        let mut bytes = 0;
-        while low < end && bytes < bytes_max.max(1) {
-            let posting = cursor.read(low)?;
-            bytes = bytes.saturating_add(posting.bytes as usize);
-            found.postings.push(posting);
-            low += 1;
-        }
-        Ok(found)
-    }
-
-    /// A group of which something at or above `released(group)` is held; pages
-    /// of the table before `page` are not looked at.
-    pub(crate) fn witness(
-        &self,
-        file: &dyn StorageFile,
-        page: u64,
-        released: &dyn Fn(GroupNumber) -> Index,
-    ) -> Result<Option<Witness>, FooterError> {
-        for number in page..self.counts().groups {
-            let records = self.group_page(file, number)?;
-            let held = records.iter().find(|record| record.end_index > released(record.group).0);
-            if let Some(record) = held {
-                let (group, end_index) = (record.group, record.end_index);
-                return Ok(Some(Witness { group, end_index, page: number }));
-            }
-        }
-        Ok(None)
-    }
-
     /// Checks every page.
     pub(crate) fn check(&self, file: &dyn StorageFile) -> Result<(), FooterError> {
         let counts = self.counts();
         (0..counts.postings + counts.groups + counts.fence)
             .try_for_each(|page| self.page(file, page).map(|_| ()))
-    }
-}
-
-/// Reads single postings, keeping the page of the last one.
-struct PostingCursor<'a> {
-    footer: &'a Footer,
-    file: &'a dyn StorageFile,
-    page: Option<(u64, Page)>,
-}
-
-impl PostingCursor<'_> {
-    fn read(&mut self, number: u32) -> Result<Posting, FooterError> {
-        let per_page = (PAYLOAD_BYTES / POSTING_BYTES) as u64;
-        let (wanted, slot) = (u64::from(number) / per_page, u64::from(number) % per_page);
-        let page = match self.page.take() {
-            Some((number, page)) if number == wanted => page,
-            _ => self.footer.page(self.file, wanted)?,
-        };
-        let (records, _) = page.as_chunks::<POSTING_BYTES>();
-        let slot = usize::try_from(slot).unwrap_or(usize::MAX);
-        let posting = records.get(slot).and_then(|record| decode_posting(record));
-        self.page = Some((wanted, page));
-        posting.ok_or(FooterError::Damaged)
     }
 }

@@ -5,12 +5,14 @@
 //! nor a spare of this storage is left alone, and the reason is told. Where one
 //! is of another version, nothing is opened at all.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::block::BlockHeader;
+use super::header::{self, SegmentHeader};
 use super::ident::Known;
 use super::scan::Proof;
-use super::segment::{self, SegmentHeader, Spare, segment_name, segment_number};
+use super::segment::{Spare, segment_name, segment_number};
 use super::storage::{SECTOR_BYTES, Storage, StorageFile};
 use super::{EntryNumber, LogError, file_error};
 use crate::id::{Lsn, StorageId};
@@ -21,6 +23,8 @@ pub(crate) struct FoundSegments {
     /// In use, by lsn; true for one whose header has another number than its name.
     pub(crate) used: Vec<(bool, SegmentHeader, Arc<dyn StorageFile>)>,
     pub(crate) spares: Vec<Spare>,
+    /// In use, and also part of a cold segment: left over by a crash.
+    pub(crate) replaced: Vec<(SegmentHeader, Arc<dyn StorageFile>)>,
     pub(crate) next_number: u32,
     /// Files left alone, with the reason.
     pub(crate) ignored: Vec<String>,
@@ -29,13 +33,39 @@ pub(crate) struct FoundSegments {
 impl FoundSegments {
     /// Whether the entries behind `covered` are there, as far as headers tell.
     pub(crate) fn has_after(&self, covered: EntryNumber) -> Result<(), String> {
-        match self.used.first() {
-            Some((_, first, _)) if first.base_entry > covered.next() => Err(format!(
+        let headers = || self.used.iter().map(|(_, header, _)| header);
+        let kept = headers().filter_map(|header| header.cold).map(|cold| cold.last_entry).max();
+        if let Some(last) = kept.filter(|last| *last > covered) {
+            return Err(format!(
+                "it ends with entry {covered}, and of those up to {last} only runs were kept"
+            ));
+        }
+        match headers().find(|header| header.cold.is_none()) {
+            Some(first) if first.base_entry > covered.next() => Err(format!(
                 "it ends with entry {covered}, and the log begins with entry {}",
                 first.base_entry
             )),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Sets aside what cold segments replace, left over by a crash. What a cold
+    /// segment replaces lies wholly inside its range, other cold ones too; of
+    /// two with the same range the younger one stays.
+    fn set_replaced_aside(&mut self) {
+        let cold = |header: &SegmentHeader| header.cold.map(|cold| (header.base, cold.last, header.number));
+        let mut ranges: Vec<_> = self.used.iter().filter_map(|(_, header, _)| cold(header)).collect();
+        ranges.sort_unstable_by_key(|(base, last, number)| (*base, Reverse((*last, *number))));
+        ranges.dedup_by(|inner, outer| inner.0 <= outer.1);
+        let stays = |header: &SegmentHeader| {
+            let after = ranges.partition_point(|(base, ..)| *base <= header.base);
+            let around = after.checked_sub(1).and_then(|at| ranges.get(at));
+            around.is_none_or(|(_, last, number)| *number == header.number || header.base > *last)
+        };
+        let (used, replaced) = std::mem::take(&mut self.used).into_iter().partition(|(_, one, _)| stays(one));
+        self.used = used;
+        let replaced: Vec<(bool, SegmentHeader, Arc<dyn StorageFile>)> = replaced;
+        self.replaced = replaced.into_iter().map(|(_, header, file)| (header, file)).collect();
     }
 }
 
@@ -50,7 +80,7 @@ pub(crate) fn find_segments(
         found.next_number = found.next_number.max(number.saturating_add(1));
         let file = storage.open(name).map_err(|error| file_error("open", name, error))?;
         if let Some(found) = other_version(&*file) {
-            let (found, known) = (u32::from(found), u32::from(segment::VERSION));
+            let (found, known) = (u32::from(found), u32::from(header::VERSION));
             return Err(LogError::Version { file: name.clone(), found, known });
         }
         match classify(&*file, id, number) {
@@ -62,6 +92,7 @@ pub(crate) fn find_segments(
             Err(reason) => found.ignored.push(format!("{name}: {reason}")),
         }
     }
+    found.set_replaced_aside();
     found.used.sort_by_key(|(is_copy, header, _)| (header.base, *is_copy, header.number));
     let mut before: Option<SegmentHeader> = None;
     let FoundSegments { used, ignored, .. } = &mut found;
@@ -80,7 +111,7 @@ pub(crate) fn find_segments(
 fn other_version(file: &dyn StorageFile) -> Option<u16> {
     let mut sector = [0; SECTOR_BYTES];
     file.read_at(&mut sector, 0).ok()?;
-    SegmentHeader::version(&sector).filter(|version| *version != segment::VERSION)
+    SegmentHeader::version(&sector).filter(|version| *version != header::VERSION)
 }
 
 /// The header of a segment file; of one whose header is damaged, as far as its
@@ -89,7 +120,10 @@ fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<Segmen
     let length = file.len().map_err(|error| error.to_string())?;
     let mut sectors = [0; 2 * SECTOR_BYTES];
     file.read_at(&mut sectors, 0).map_err(|_| format!("it has only {length} bytes"))?;
-    let header = SegmentHeader::decode(&sectors).or_else(|| from_first_block(&sectors, id, number, length));
+    let copy = || SegmentHeader::decode(sectors.get(SECTOR_BYTES..)?).filter(|header| header.cold.is_some());
+    let header = SegmentHeader::decode(&sectors)
+        .or_else(copy)
+        .or_else(|| from_first_block(&sectors, id, number, length));
     let header = header.ok_or("neither its header nor its first block is whole")?;
     if header.storage != id {
         return Err(format!("it belongs to storage {}", header.storage));
@@ -114,6 +148,7 @@ fn from_first_block(sectors: &[u8], id: StorageId, number: u32, length: u64) -> 
         base: first.lsn,
         base_entry: first.first,
         previous: first.previous,
+        cold: None,
     })
 }
 

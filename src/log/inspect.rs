@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::engine::DiskLog;
 use super::footer::Footer;
 use super::found::{FoundSegments, find_segments, proof};
+use super::header::SegmentHeader;
 use super::ident::{IDENT, Ident};
 use super::recover;
 use super::scan::{Proof, Scan, scan};
-use super::segment::{SegmentHeader, segment_name};
+use super::segment::segment_name;
 use super::snapshot;
 use super::storage::{Storage, StorageFile};
 use super::{EntryNumber, LogError, LogEvent, Replayed, file_error};
@@ -27,7 +28,7 @@ pub struct Report {
     pub clean: bool,
     /// Segments in use, in order.
     pub segments: Vec<SegmentReport>,
-    /// Segments that wait to be used.
+    /// Segments that wait to be used, or for the next start to take them back.
     pub spare_segments: usize,
     /// The last entry of which the newest whole snapshot includes everything before.
     pub snapshot_covers: EntryNumber,
@@ -41,6 +42,9 @@ pub struct Report {
 pub struct SegmentReport {
     /// The file's name.
     pub name: String,
+    /// Whether it holds what was left of older segments. Blocks and entries
+    /// are then those of the older ones.
+    pub is_cold: bool,
     /// The first block and the last one.
     pub blocks: (Lsn, Lsn),
     /// The first entry and the last one.
@@ -86,11 +90,15 @@ pub fn scrub(storage: &dyn Storage, pace: &mut dyn FnMut(u64)) -> Result<Report,
     Ok(report)
 }
 
-/// Hands out all entries that are whole, in order. Blocks.
+/// Hands out all entries that are whole, in order; runs in cold segments
+/// without the number that they once had. Blocks.
 ///
 /// # Errors
 /// When there is no log, or the storage refuses.
-pub fn dump(storage: &dyn Storage, f: &mut dyn FnMut(EntryNumber, Replayed)) -> Result<Report, LogError> {
+pub fn dump(
+    storage: &dyn Storage,
+    f: &mut dyn FnMut(Option<EntryNumber>, Replayed),
+) -> Result<Report, LogError> {
     let mut report = Report::default();
     walk(storage, &mut report, f)?;
     Ok(report)
@@ -99,14 +107,14 @@ pub fn dump(storage: &dyn Storage, f: &mut dyn FnMut(EntryNumber, Replayed)) -> 
 fn walk(
     storage: &dyn Storage,
     report: &mut Report,
-    f: &mut dyn FnMut(EntryNumber, Replayed),
+    f: &mut dyn FnMut(Option<EntryNumber>, Replayed),
 ) -> Result<(), LogError> {
     let missing = || LogError::Format { file: IDENT.to_owned(), reason: "there is none".to_owned() };
     let ident = Ident::read(storage)?.ok_or_else(missing)?;
     (report.epoch, report.clean) = (ident.epoch, ident.clean);
     let names = storage.list().map_err(|error| file_error("list", "the data directory", error))?;
     let found = find_segments(storage, ident.epoch.storage, &names)?;
-    report.spare_segments = found.spares.len();
+    report.spare_segments = found.spares.len() + found.replaced.len();
     report.problems.extend(found.ignored.iter().cloned());
     match snapshot::read_newest(storage, ident.epoch.storage, &|snapshot| {
         found.has_after(snapshot::covers(snapshot))
@@ -125,7 +133,7 @@ fn walk_segments(
     ident: &Ident,
     found: FoundSegments,
     report: &mut Report,
-    f: &mut dyn FnMut(EntryNumber, Replayed),
+    f: &mut dyn FnMut(Option<EntryNumber>, Replayed),
 ) -> Result<(), LogError> {
     let bases: Vec<_> = found.used.iter().map(|(_, header, _)| *header).collect();
     for ((_, header, file), at) in found.used.into_iter().zip(1..) {
@@ -155,9 +163,12 @@ fn scan_into(
     header: SegmentHeader,
     file: Arc<dyn StorageFile>,
     proof: Proof,
-    f: &mut dyn FnMut(EntryNumber, Replayed),
+    f: &mut dyn FnMut(Option<EntryNumber>, Replayed),
 ) -> std::io::Result<Scan> {
-    scan(header, file, proof, &mut |entry, block| f(entry.number, recover::replayed(entry, block)))
+    scan(header, file, proof, &mut |entry, block| {
+        let number = header.cold.is_none().then_some(entry.number);
+        f(number, recover::replayed(entry, block));
+    })
 }
 
 fn note_problems(name: &str, scan: &Scan, report: &mut Report) {
@@ -178,6 +189,7 @@ fn segment_report(name: String, header: &SegmentHeader, has_footer: bool, scan: 
     let range = |lost: &Range<u64>| (EntryNumber(lost.start), EntryNumber(lost.end));
     SegmentReport {
         name,
+        is_cold: header.cold.is_some(),
         blocks: (header.base, scan.end.lsn),
         entries: (header.base_entry, scan.end.entry),
         bytes: scan.end.position,

@@ -1,19 +1,18 @@
 //! The keeper: the thread that does for the log what nobody waits for. It
 //! keeps spare segments ready, writes footers of sealed segments, recycles
-//! segments that nobody needs, and watches the room that is left.
+//! segments that nobody needs, watches the room that is left, and in between
+//! collects segments of which little is needed.
 //!
 //! Room. Two spares are kept: the committer takes one, and while another
 //! cannot be made, the last one is left to what is already owed and to the
 //! relay's own state (cursors, marks, seals, losses); messages are refused
 //! before that, softly by [`LogEvent::Room`] and finally by [`LogError::Full`].
 
-use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::block::PAGE_BYTES;
-use super::codec::round_up;
-use super::footer::{self, Footer};
+use super::seal::write_footers;
 use super::segment::{Filled, Pace, Segment, SegmentIndex, Spare, Witness, segment_name};
 use super::shared::Shared;
 use super::storage::Storage;
@@ -34,6 +33,8 @@ const FILL_BYTES_PER_SECOND: f64 = 32.0 * 1024.0 * 1024.0;
 const ROUND_MS: u64 = 500;
 /// Milliseconds between rounds at the least, unless a spare is needed.
 const ROUND_MS_MIN: u64 = 20;
+/// Milliseconds that a round stands for in a log without threads.
+const STEP_MS: u64 = 5_000;
 
 struct State {
     spares: Vec<Spare>,
@@ -58,6 +59,8 @@ pub(crate) struct Keeper {
     spare_ready: Condvar,
     /// There is no thread: whoever needs a spare does the keeper's work.
     stepped: bool,
+    started: Instant,
+    rounds: AtomicU64,
 }
 
 impl Keeper {
@@ -73,7 +76,14 @@ impl Keeper {
             ending: false,
             leaving: Vec::new(),
         };
-        Self { state: Mutex::new(state), wake: Condvar::new(), spare_ready: Condvar::new(), stepped }
+        Self {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            spare_ready: Condvar::new(),
+            stepped,
+            started: Instant::now(),
+            rounds: AtomicU64::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,6 +130,40 @@ impl Keeper {
         spares == 0 && is_short
     }
 
+    /// Milliseconds since the start, for what the keeper itself measures. In a
+    /// log without threads time goes by in rounds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        if self.stepped {
+            return self.rounds.load(Ordering::Relaxed) * STEP_MS;
+        }
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether room is short.
+    pub(crate) fn is_pressed(&self) -> bool {
+        let state = self.lock();
+        state.is_short || !state.has_room
+    }
+
+    /// The number of a new file.
+    pub(crate) fn take_number(&self) -> u32 {
+        let mut state = self.lock();
+        state.next_number += 1;
+        state.next_number - 1
+    }
+
+    /// Takes what is out of use already, and perhaps still being read.
+    pub(crate) fn leave(&self, segments: Vec<Arc<Segment>>) {
+        let mut state = self.lock();
+        state.leaving.extend(segments);
+        state.woken = true;
+    }
+
+    /// Bytes of files that are out of use and still being read.
+    pub(crate) fn leaving_bytes(&self) -> u64 {
+        self.lock().leaving.iter().map(|segment| segment.file.len().unwrap_or(0)).sum()
+    }
+
     /// A spare segment; waits until there is one.
     pub(crate) fn next_spare(&self, shared: &Shared) -> Result<Spare, LogError> {
         let mut state = self.lock();
@@ -146,27 +190,47 @@ impl Keeper {
 
     /// One round of everything.
     pub(crate) fn step(&self, shared: &Shared) {
-        self.recycle(shared);
-        self.make_spares(shared);
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        // Before anything is recycled: the end of a segment without a footer
+        // is known by where the next one begins.
         if let Err(error) = write_footers(shared) {
             shared.fail(error);
         }
+        self.recycle(shared);
+        self.make_spares(shared);
         self.watch_room(shared, 0);
+    }
+
+    /// Collects until a round is over, something urgent comes, or nothing is
+    /// left; one slice at least, or a busy committer would never let it happen.
+    fn collect(&self, shared: &Shared) {
+        for _ in 0..ROUND_MS / ROUND_MS_MIN {
+            if !shared.collector.work(shared) || shared.is_poisoned() {
+                return;
+            }
+            let pause = Duration::from_millis(ROUND_MS_MIN);
+            let is_idle = |state: &mut State| !state.urgent && !state.ending;
+            let state = self.wake.wait_timeout_while(self.lock(), pause, is_idle);
+            let state = state.unwrap_or_else(PoisonError::into_inner).0;
+            if state.urgent || state.ending {
+                return;
+            }
+        }
+        self.lock().woken = true;
     }
 
     fn make_spares(&self, shared: &Shared) {
         let is_bulk = shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES;
         loop {
-            let number = {
-                let mut state = self.lock();
-                if state.spares.len() >= SPARES || state.ending {
-                    return;
-                }
-                state.next_number += 1;
-                state.next_number - 1
-            };
+            let state = self.lock();
+            if state.spares.len() >= SPARES || state.ending {
+                return;
+            }
+            drop(state);
+            let number = self.take_number();
             let capacity = shared.options.segment_bytes;
-            if shared.storage.free_bytes().is_ok_and(|free| free < capacity) {
+            let needed = capacity + shared.collector.reserved_bytes();
+            if shared.storage.free_bytes().is_ok_and(|free| free < needed) {
                 // Not tried in vain: filling up a disk twice a second would wear it out.
                 self.lock().is_short = true;
                 return;
@@ -294,6 +358,12 @@ impl Keeper {
         !state.ending
     }
 
+    /// Gives a spare back to the file system if that leaves one, so that a few
+    /// segments can be made one; false if there are not two.
+    pub(crate) fn give_up_second_spare(&self, shared: &Shared) -> bool {
+        self.spares().0 >= SPARES && self.give_up_spare(&*shared.storage)
+    }
+
     /// Gives a spare back to the file system, so that a snapshot can be
     /// written which then frees segments; false if there is none.
     pub(crate) fn give_up_spare(&self, storage: &dyn Storage) -> bool {
@@ -309,6 +379,7 @@ pub(crate) fn run(shared: &Shared) {
             return;
         }
         shared.keeper.step(shared);
+        shared.keeper.collect(shared);
     }
 }
 
@@ -338,47 +409,4 @@ fn is_held(shared: &Shared, segment: &Segment) -> bool {
     };
     segment.write().witness = witness;
     witness.is_some()
-}
-
-/// Writes the footers of all sealed segments that have none yet.
-pub(crate) fn write_footers(shared: &Shared) -> Result<(), LogError> {
-    for segment in shared.segments.all() {
-        let wanted = {
-            let inner = segment.read();
-            inner.sealed && matches!(inner.index, SegmentIndex::Memory(_))
-        };
-        if wanted {
-            write_footer(&segment)?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes the footer of one segment. A write that is refused leaves the
-/// postings in memory; only a failed sync is an error.
-fn write_footer(segment: &Segment) -> Result<(), LogError> {
-    let (start, bytes, footer) = {
-        let inner = segment.read();
-        let SegmentIndex::Memory(postings) = &inner.index else { return Ok(()) };
-        let bytes = footer::bytes(postings.groups(), postings.len());
-        let after = round_up(inner.end.position, PAGE_BYTES);
-        let at_end = segment.header.capacity.checked_sub(bytes).filter(|start| *start >= after);
-        let start = if inner.partial { after } else { at_end.unwrap_or(after) };
-        let encoded = footer::encode(postings, segment.header.epoch, start, inner.end, inner.gap);
-        (start, encoded, Arc::new(Footer::new(segment.header.epoch, start, postings)))
-    };
-    let file = &segment.file;
-    let written = || -> io::Result<()> {
-        let length = start + bytes.len() as u64;
-        if file.len()? != length {
-            file.set_len(length)?;
-        }
-        file.write_at(&[io::IoSlice::new(&bytes)], start)
-    };
-    if written().is_err() {
-        return Ok(());
-    }
-    file.sync().map_err(|error| file_error("sync", &segment.name(), error))?;
-    segment.write().index = SegmentIndex::Footer(footer);
-    Ok(())
 }

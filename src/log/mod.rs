@@ -26,7 +26,9 @@ use crate::wire::run::{Run, StoredRun};
 
 mod block;
 mod builder;
+mod choose;
 mod codec;
+mod collect;
 mod committer;
 #[cfg(any(test, feature = "sim"))]
 pub mod conformance;
@@ -34,9 +36,12 @@ pub mod disk;
 mod engine;
 mod footer;
 mod found;
+mod header;
 mod ident;
 pub mod inspect;
 mod keeper;
+mod live;
+mod lookup;
 pub mod memory;
 #[cfg(any(test, feature = "sim"))]
 mod memory_log;
@@ -44,9 +49,12 @@ mod postings;
 pub mod powercut;
 mod reader;
 mod recover;
+mod rewrite;
 pub mod sample;
 mod scan;
+mod seal;
 mod segment;
+mod segments;
 mod shared;
 mod snapshot;
 pub mod storage;
@@ -314,7 +322,8 @@ pub struct Opened {
 pub struct Space {
     /// Bytes in files, recycled and empty segments included.
     pub file_bytes: u64,
-    /// Bytes of blocks that somebody may still need.
+    /// Bytes of runs that somebody may still need; all bytes of blocks, for
+    /// segments that were not looked at yet.
     pub live_bytes: u64,
     /// Bytes that can still be taken from the file system or from empty segments.
     pub free_bytes: u64,
@@ -329,6 +338,15 @@ pub struct Space {
     pub commits: u64,
     /// Bytes written by commits since the start.
     pub committed_bytes: u64,
+    /// Cold segments among those in use: what was left of older ones.
+    #[serde(default)]
+    pub cold_segments: u32,
+    /// Segments that were replaced by cold ones since the start.
+    #[serde(default)]
+    pub rewritten_segments: u64,
+    /// Bytes of cold segments that were written since the start.
+    #[serde(default)]
+    pub rewritten_bytes: u64,
 }
 
 /// A log, as the server sees it. All methods can be called from any thread.

@@ -2,7 +2,11 @@
 //! every operation that changes the disk, and states that such a cut may leave
 //! are opened again. Nothing that the log called durable may be missing,
 //! nothing may be there that was not written, and what is there is read back
-//! as it was, also after a second cut during recovery.
+//! as it was, also after a second cut during recovery. At last everything is
+//! released, and nothing may stay on the disk.
+//!
+//! One group is a laggard: it gets short runs and is released seldom, so that
+//! segments come to hold little but its runs, and are rewritten.
 //!
 //! The simulated disk keeps what was synced, and of what was not, any part:
 //! whole writes, sectors of 512 bytes of one, names without their directory's
@@ -27,6 +31,8 @@ use crate::id::{GroupNumber, Index};
 const IMAGES: u64 = 3;
 /// Groups that the script writes to.
 const GROUPS: u32 = 4;
+/// The group of which little is written and which is seldom released.
+const LAGGARD: u32 = GROUPS - 1;
 
 /// What a self-test did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub struct Powercuts {
     pub states: u64,
     /// Entries that the whole script made durable.
     pub entries: u64,
+    /// Segments that the whole script rewrote into cold ones.
+    pub rewritten: u64,
 }
 
 /// Runs a script of `steps` steps that `seed` chooses, and cuts it everywhere.
@@ -52,7 +60,8 @@ pub fn powercut(steps: u64, seed: u64, told: &mut dyn FnMut(u64, u64)) -> Result
     let whole = MemoryStorage::default();
     let model = run(&whole, steps, seed)?;
     let cuts = whole.ops();
-    let mut done = Powercuts { steps, cuts, states: 0, entries: model.entries.len() as u64 };
+    let (entries, rewritten) = (model.entries.len() as u64, model.rewritten);
+    let mut done = Powercuts { steps, cuts, states: 0, entries, rewritten };
     let mut random = Random(seed ^ 0xDEAD);
     for cut_at in 1..=cuts {
         let at = |fault: String| format!("seed {seed}, power cut at operation {cut_at} of {cuts}: {fault}");
@@ -75,7 +84,13 @@ pub fn powercut(steps: u64, seed: u64, told: &mut dyn FnMut(u64, u64)) -> Result
 }
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 4096, waiting_bytes: 0 }
+    LogOptions {
+        segment_bytes: 64 * 1024,
+        reserve_bytes: 0,
+        tail_bytes: 4096,
+        waiting_bytes: 0,
+        collect_age_ms: 0,
+    }
 }
 
 fn ensure(is_right: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
@@ -91,6 +106,8 @@ struct Model {
     /// Snapshots that may be found: the last one that was confirmed, and any later attempt.
     snapshots: Vec<Snapshot>,
     durable: Arc<AtomicU64>,
+    /// Segments that were rewritten.
+    rewritten: u64,
 }
 
 /// One step of the script: `None` once the power is cut.
@@ -234,10 +251,16 @@ impl Model {
                 self.release(running, random);
                 Some(())
             }
+            5 => {
+                self.release_all(running);
+                Some(())
+            }
             _ => self.append(running, random),
         };
         if let Some(log) = log {
+            let before = log.space().rewritten_segments;
             log.step();
+            self.rewritten += log.space().rewritten_segments - before;
         }
         Ok(done.filter(|()| !sim.is_cut()))
     }
@@ -253,12 +276,21 @@ impl Model {
     }
 
     fn release(&mut self, log: &DiskLog, random: &mut Random) {
-        let group = any_group(random);
+        let group = if random.below(8) == 0 { LAGGARD } else { any_group(random) % LAGGARD };
         let next = self.next.get(&group).copied().unwrap_or(1);
-        let below = next.saturating_sub(random.below(4));
+        let behind = if group == LAGGARD { next / 2 } else { random.below(4) };
+        let below = next.saturating_sub(behind);
         let released = self.released.entry(group).or_default();
         *released = below.max(*released);
         log.release(GroupNumber(group), Index(below));
+    }
+
+    /// Releases everything but the laggard.
+    fn release_all(&mut self, log: &DiskLog) {
+        for (group, next) in self.next.iter().filter(|(group, _)| **group != LAGGARD) {
+            self.released.insert(*group, *next);
+            log.release(GroupNumber(*group), Index(*next));
+        }
     }
 
     fn append(&mut self, log: &DiskLog, random: &mut Random) -> Option<()> {
@@ -272,7 +304,8 @@ impl Model {
             let group = any_group(random);
             let count = 1 + u32::try_from(random.below(5)).unwrap_or_default();
             let next = self.next.entry(group).or_insert(1);
-            let bytes = usize::try_from(random.below(2500)).unwrap_or_default();
+            let bytes =
+                usize::try_from(random.below(if group == LAGGARD { 40 } else { 2500 })).unwrap_or_default();
             entries.push(Entry::Run(sample_run(group, *next, count, bytes)));
             *next += u64::from(count);
         }
@@ -298,7 +331,38 @@ impl Model {
         model.check_read(&log)?;
         drop(log);
         let log = model.open(image)?.ok_or_else(unopened)?;
-        model.check_read(&log)
+        model.check_read(&log)?;
+        model.check_collected(&log, image)
+    }
+
+    /// Collects what there is to collect, and then everything: what nobody
+    /// needs does not stay on disk.
+    fn check_collected(&mut self, log: &DiskLog, image: &MemoryStorage) -> Result<(), String> {
+        let refused = |error: LogError| format!("the log takes nothing more: {error}");
+        for (group, below) in &self.released {
+            log.release(GroupNumber(*group), Index(*below));
+        }
+        for _ in 0..2 {
+            let state = Entry::State(Bytes::from_static(b"cursor"));
+            self.entries.push(state.clone());
+            log.append(vec![state], Urgency::Sync).map_err(refused)?;
+            log.step();
+            log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::new())] }).map_err(refused)?;
+        }
+        for _ in 0..6 {
+            log.step();
+        }
+        self.check_read(log)?;
+        for group in 0..GROUPS {
+            log.release(GroupNumber(group), Index(u64::MAX));
+        }
+        log.step();
+        let space = log.space();
+        ensure(space.segments <= 1, || format!("segments stay that nobody needs: {space:?}"))?;
+        let names = image.names();
+        let files = names.iter().filter(|name| name.contains("segment")).count();
+        let known = (space.segments + space.spare_segments) as usize;
+        ensure(files == known, || format!("files stay that nobody needs: {names:?} {space:?}"))
     }
 }
 

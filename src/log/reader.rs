@@ -106,7 +106,8 @@ impl Read<'_> {
                 self.shared.hints.set(self.group, self.at, segment.header.base);
             }
             self.saw_gap |= segment.read().gap.is_some();
-            base = Lsn(segment.header.base.0 + 1);
+            // Not behind where it begins: another one may begin there by now.
+            base = Lsn(segment.read().end.lsn.0 + 1);
         }
     }
 
@@ -192,7 +193,7 @@ impl Read<'_> {
 }
 
 /// Groups postings that one read takes together.
-fn spans(postings: &[Posting]) -> Vec<Range<usize>> {
+pub(crate) fn spans(postings: &[Posting]) -> Vec<Range<usize>> {
     let mut spans: Vec<Range<usize>> = Vec::new();
     let mut start = 0;
     let mut end = 0;
@@ -212,7 +213,7 @@ fn spans(postings: &[Posting]) -> Vec<Range<usize>> {
     spans
 }
 
-fn read_span(segment: &Segment, postings: &[Posting]) -> Option<Bytes> {
+pub(crate) fn read_span(segment: &Segment, postings: &[Posting]) -> Option<Bytes> {
     let (first, last) = (postings.first()?, postings.last()?);
     let length = usize::try_from(last.end().checked_sub(u64::from(first.position))?).ok()?;
     let mut bytes = vec![0; length];

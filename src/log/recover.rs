@@ -25,12 +25,12 @@ use super::codec::round_up;
 use super::engine::{DiskLog, LogOptions, OnEvent};
 use super::footer::Footer;
 use super::found::{FoundSegments, find_segments, proof};
+use super::header::SegmentHeader;
 use super::ident::{IDENT, Ident, Known, remove_if_there};
 use super::keeper::Keeper;
 use super::scan::{Proof, Scan, scan};
-use super::segment::{
-    Inner, Segment, SegmentEnd, SegmentHeader, SegmentIndex, Segments, Spare, segment_name, segment_number,
-};
+use super::segment::{Inner, Segment, SegmentEnd, SegmentIndex, Spare, segment_name, segment_number};
+use super::segments::Segments;
 use super::shared::Start;
 use super::snapshot::{self, FoundSnapshot};
 use super::storage::{Storage, StorageFile};
@@ -79,6 +79,7 @@ impl Recovery {
         // Not before it is known that everything here is of this version.
         remove_temporary(&*storage, &names)?;
         let mut reading = Reading::new(&snapshot, &ident, found);
+        reading.take_back_replaced(&*storage, &options)?;
         reading.read_all()?;
         let (recovery, opened) = reading.finish(storage, options, snapshot, ident, random, lock)?;
         recovery.ident.write(&*recovery.storage)?;
@@ -305,7 +306,7 @@ impl Reading {
         next: Option<SegmentHeader>,
         scan: &Scan,
     ) -> std::io::Result<()> {
-        if next.is_some() {
+        if next.is_some() || header.cold.is_some() {
             return Ok(());
         }
         self.torn_bytes = scan.torn_bytes;
@@ -316,6 +317,20 @@ impl Reading {
         file.write_at(&[std::io::IoSlice::new(&bytes)], last)?;
         file.write_at(&[std::io::IoSlice::new(&header.encode())], 0)?;
         file.sync()
+    }
+
+    /// Takes what cold segments replace out of use.
+    fn take_back_replaced(&mut self, storage: &dyn Storage, options: &LogOptions) -> Result<(), LogError> {
+        for (header, file) in std::mem::take(&mut self.found.replaced) {
+            let name = segment_name(header.number);
+            let length = file.len().map_err(|error| file_error("read", &name, error))?;
+            if header.cold.is_none() && length == options.segment_bytes {
+                self.take_back(header, file).map_err(|error| file_error("write", &name, error))?;
+            } else {
+                remove_if_there(storage, &name)?;
+            }
+        }
+        Ok(())
     }
 
     /// A segment that was taken into use and holds no block is a spare again.
@@ -350,7 +365,7 @@ impl Reading {
             }
             self.end.entry = reached;
         }
-        if self.known.lsn > self.end.lsn {
+        if self.known.lsn >= self.end.lsn {
             self.end.lsn = self.known.lsn;
             self.end.hash = self.known.hash;
         }

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use super::EntryNumber;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, Walk, Walked};
+use super::header::{Cold, SegmentHeader};
 use super::postings::{Posting, Postings};
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader};
+use super::segment::SegmentEnd;
 use super::storage::{SECTOR_BYTES, StorageFile};
 use crate::id::{GroupNumber, Index, Lsn};
 use crate::wire::run::RunKind;
@@ -121,16 +122,23 @@ pub(crate) fn scan(
     on_entry: &mut OnEntry<'_>,
 ) -> io::Result<Scan> {
     let end = SegmentEnd {
-        position: SEGMENT_HEADER_BYTES,
+        position: header.start(),
         lsn: Lsn(header.base.0.saturating_sub(1)),
         entry: EntryNumber(header.base_entry.0.saturating_sub(1)),
         hash: header.previous,
     };
     let scan = Scan { end, ..Scan::default() };
     let window = Window::new(file)?;
+    // A cold segment was whole before it got its name, and knows its own end.
+    let of_cold = |cold: Cold| Proof { lsn: cold.own_last, entry: cold.own_last_entry, is_end: true };
+    let proof = header.cold.map_or(proof, of_cold);
     let mut scanner = Scanner { header, window, proof, scan, previous: Some(header.previous), on_entry };
     while scanner.step()? {}
-    Ok(scanner.scan)
+    let mut scan = scanner.scan;
+    if let Some(cold) = header.cold {
+        (scan.end.lsn, scan.end.entry) = (cold.last, cold.last_entry);
+    }
+    Ok(scan)
 }
 
 impl Scanner<'_, '_> {

@@ -9,103 +9,29 @@
 //! Every boot of a relay begins with a fresh segment, so each position of a
 //! segment epoch is written once.
 //!
-//! Segment header, one sector of 512 bytes, integers little-endian:
-//!
-//! | offset | size | field |
-//! |---|---|---|
-//! | 0 | 4 | magic `TCSG` |
-//! | 4 | 2 | version, 1 |
-//! | 6 | 2 | 0 spare, 1 in use |
-//! | 8 | 16 | storage id |
-//! | 24 | 4 | number of the file, as in its name |
-//! | 28 | 4 | reserved, 0 |
-//! | 32 | 8 | bytes of the file when it was made |
-//! | 40 | 8 | segment epoch: XXH3-64, seeded with the secret of `IDENT`, of the boot counter and the serial number in that boot (8 bytes each) |
-//! | 48 | 8 | lsn of the first block |
-//! | 56 | 8 | number of the first entry |
-//! | 64 | 8 | hash of the block before |
-//! | 72 | 432 | reserved, 0 |
-//! | 504 | 8 | XXH3-64 of bytes 0 to 504 |
+//! A cold segment stands in the place of older ones that next to nobody needed
+//! any more: it holds those of their runs that somebody still needs, sorted by
+//! group. It is written once, under a name that ends in `.tmp`, and is as long
+//! as it needs to be. Its blocks are a chain of their own: numbered on from the
+//! first block and entry that it replaces, which says nothing about when they
+//! were appended. Its header stands twice, at 0 and at 512.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::IoSlice;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::codec::{Input, checked, seal};
 use super::footer::{Footer, FooterError};
+use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::live::Measured;
 use super::postings::{Found, Posting, Postings};
-use super::storage::{SECTOR_BYTES, Storage, StorageFile};
+use super::storage::{Storage, StorageFile};
 use super::{EntryNumber, LogError, file_error};
 use crate::id::{GroupNumber, Index, Lsn, StorageId};
 
-/// Bytes of a segment's header: the first block starts behind it.
-pub(crate) const SEGMENT_HEADER_BYTES: u64 = SECTOR_BYTES as u64;
-const MAGIC: [u8; 4] = *b"TCSG";
-/// The format of segments, of their blocks and of what is in the blocks.
-pub(crate) const VERSION: u16 = 1;
 /// Bytes of zeros written at a time while a spare is filled.
 const FILL_BYTES: usize = 1024 * 1024;
 /// Zeros written in one piece beside other work: 0.4 ms of a fast disk.
 const FILL_BYTES_SLOW: usize = 256 * 1024;
-
-/// What a segment file says about itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SegmentHeader {
-    pub(crate) in_use: bool,
-    pub(crate) storage: StorageId,
-    pub(crate) number: u32,
-    pub(crate) capacity: u64,
-    pub(crate) epoch: u64,
-    pub(crate) base: Lsn,
-    pub(crate) base_entry: EntryNumber,
-    pub(crate) previous: u64,
-}
-
-impl SegmentHeader {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(SECTOR_BYTES);
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&u16::from(self.in_use).to_le_bytes());
-        out.extend_from_slice(&self.storage.0);
-        out.extend_from_slice(&self.number.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        for field in [self.capacity, self.epoch, self.base.0, self.base_entry.0, self.previous] {
-            out.extend_from_slice(&field.to_le_bytes());
-        }
-        out.resize(SECTOR_BYTES - 8, 0);
-        seal(&mut out, 0, 0);
-        out
-    }
-
-    /// The version of a header that is whole, whichever it is: magic, version
-    /// and hash stay where they are in every version.
-    pub(crate) fn version(bytes: &[u8]) -> Option<u16> {
-        let mut input = Input(checked(bytes.get(..SECTOR_BYTES)?, 0)?);
-        (input.array::<4>()? == MAGIC).then(|| input.u16()).flatten()
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut input = Input(checked(bytes.get(..SECTOR_BYTES)?, 0)?);
-        if input.array::<4>()? != MAGIC || input.u16()? != VERSION {
-            return None;
-        }
-        let in_use = input.u16()? == 1;
-        let storage = StorageId(input.array()?);
-        let number = input.u32()?;
-        let _reserved = input.u32()?;
-        Some(Self {
-            in_use,
-            storage,
-            number,
-            capacity: input.u64()?,
-            epoch: input.u64()?,
-            base: Lsn(input.u64()?),
-            base_entry: EntryNumber(input.u64()?),
-            previous: input.u64()?,
-        })
-    }
-}
 
 /// The name of the segment file with this number.
 pub(crate) fn segment_name(number: u32) -> String {
@@ -190,6 +116,7 @@ impl Spare {
             base: Lsn(0),
             base_entry: EntryNumber(0),
             previous: 0,
+            cold: None,
         }
     }
 
@@ -284,6 +211,8 @@ pub(crate) struct Inner {
     pub(crate) quarantined: BTreeSet<u32>,
     /// Why it cannot be recycled yet: a group that is not released far enough.
     pub(crate) witness: Option<Witness>,
+    /// How much of it somebody may still need, when that was last looked at.
+    pub(crate) measured: Option<Measured>,
 }
 
 /// One group that holds a segment back. Pages of the footer before `page` have
@@ -323,6 +252,12 @@ impl Segment {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Bytes of runs that somebody may still need, as far as is known.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let inner = self.read();
+        inner.measured.filter(|known| !known.is_spoiled).map_or(inner.end.position, |known| known.live.bytes)
+    }
+
     /// Adds a block that has become durable.
     pub(crate) fn publish(&self, postings: &[(GroupNumber, Posting)], end: SegmentEnd) {
         let mut inner = self.write();
@@ -360,7 +295,16 @@ impl Inner {
 
     /// Of a segment to which nothing is added any more.
     pub(crate) fn sealed(index: SegmentIndex, end: SegmentEnd, gap: Option<u32>) -> Self {
-        Self { index, end, sealed: true, partial: false, gap, quarantined: BTreeSet::new(), witness: None }
+        Self {
+            index,
+            end,
+            sealed: true,
+            partial: false,
+            gap,
+            quarantined: BTreeSet::new(),
+            witness: None,
+            measured: None,
+        }
     }
 
     /// How many groups are indexed in memory.
@@ -369,43 +313,5 @@ impl Inner {
             SegmentIndex::Memory(postings) => postings.groups(),
             SegmentIndex::Footer(_) => 0,
         }
-    }
-}
-
-/// All segments in use, by the lsn of their first block.
-#[derive(Default)]
-pub(crate) struct Segments(RwLock<BTreeMap<Lsn, Arc<Segment>>>);
-
-impl Segments {
-    pub(crate) fn new(segments: impl IntoIterator<Item = Arc<Segment>>) -> Self {
-        Self(RwLock::new(segments.into_iter().map(|segment| (segment.header.base, segment)).collect()))
-    }
-
-    pub(crate) fn insert(&self, segment: Arc<Segment>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(segment.header.base, segment);
-    }
-
-    pub(crate) fn remove(&self, base: Lsn) -> Option<Arc<Segment>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&base)
-    }
-
-    /// Where the newest segment begins.
-    pub(crate) fn newest(&self) -> Lsn {
-        let segments = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        segments.last_key_value().map_or(Lsn(0), |(base, _)| *base)
-    }
-
-    /// The first segment that begins at `base` or behind it, and not behind `newest`.
-    pub(crate) fn from(&self, base: Lsn, newest: Lsn) -> Option<Arc<Segment>> {
-        let segments = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if base > newest {
-            return None;
-        }
-        segments.range(base..=newest).next().map(|(_, segment)| Arc::clone(segment))
-    }
-
-    /// All of them, in order.
-    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }

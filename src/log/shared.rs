@@ -8,10 +8,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use foldhash::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::collect::Collector;
 use super::committer::{Committer, Queue, entry_bytes, entry_bytes_max};
 use super::engine::{LogOptions, OnEvent};
 use super::keeper::Keeper;
-use super::segment::{SegmentEnd, Segments};
+use super::segment::SegmentEnd;
+use super::segments::Segments;
 use super::storage::Storage;
 use super::tail::Tail;
 use super::{Entry, EntryNumber, LogError, LogEvent, reader};
@@ -65,6 +67,10 @@ pub(crate) struct Counters {
     pub(crate) lacks_priority: AtomicBool,
     /// Bytes that the segment being filled can still take.
     pub(crate) active_free: AtomicU64,
+    /// Bytes of cold segments that were written.
+    pub(crate) rewritten_bytes: AtomicU64,
+    /// Segments that were replaced by cold ones.
+    pub(crate) rewritten_segments: AtomicU64,
 }
 
 impl Counters {
@@ -90,11 +96,19 @@ impl Counters {
 
 /// Up to where each group was released.
 #[derive(Default)]
-pub(crate) struct Released(Mutex<HashMap<GroupNumber, Index>>);
+pub(crate) struct Released {
+    groups: Mutex<HashMap<GroupNumber, Index>>,
+    count: AtomicU64,
+}
 
 impl Released {
     pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<GroupNumber, Index>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often something was released.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 
     pub(crate) fn below(&self, group: GroupNumber) -> Index {
@@ -107,6 +121,9 @@ impl Released {
         let now = released.entry(group).or_default();
         let raised = below > *now;
         *now = below.max(*now);
+        if raised {
+            self.count.fetch_add(1, Ordering::Release);
+        }
         raised
     }
 }
@@ -120,6 +137,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) keeper: Keeper,
+    pub(crate) collector: Collector,
     pub(crate) segments: Segments,
     pub(crate) tail: Tail,
     pub(crate) released: Released,
@@ -158,6 +176,7 @@ impl Shared {
             queue: Queue::new(start.end.entry),
             committer: Mutex::new(Committer::new(start.end)),
             keeper: start.keeper,
+            collector: Collector::new(),
             segments: start.segments,
             released: Released::default(),
             hints: reader::Hints::default(),

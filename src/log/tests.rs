@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::conformance::{conformance, test_run};
 use super::*;
 
+mod collect;
 mod faults;
 mod model;
 mod powercut;
@@ -19,7 +20,13 @@ use memory::MemoryStorage;
 use powercut::read_all;
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 1024, waiting_bytes: 0 }
+    LogOptions {
+        segment_bytes: 64 * 1024,
+        reserve_bytes: 0,
+        tail_bytes: 1024,
+        waiting_bytes: 0,
+        ..LogOptions::default()
+    }
 }
 
 fn open(sim: &MemoryStorage) -> (DiskLog, Opened, Vec<(EntryNumber, Replayed)>) {

@@ -108,7 +108,7 @@ fn golden() -> MemoryStorage {
 fn golden_blocks(sim: &MemoryStorage) -> Vec<(u64, Vec<Entry>)> {
     let mut all = BTreeMap::new();
     inspect::dump(&*sim.storage(), &mut |number, replayed| {
-        all.insert(number.0, replayed);
+        all.insert(number.unwrap().0, replayed);
     })
     .unwrap();
     let log = recover(&sim.copy(), BOOTS[2]).0.start_stepped(Box::new(|_| ())).unwrap();
@@ -255,7 +255,7 @@ fn contents(scene: &Scene, number: u32) -> Vec<(RunKind, Vec<u8>)> {
 fn the_golden_directory_says_what_was_put_into_it() {
     let sim = golden();
     let mut all = Vec::new();
-    inspect::dump(&*sim.storage(), &mut |number, replayed| all.push((number, replayed))).unwrap();
+    inspect::dump(&*sim.storage(), &mut |number, replayed| all.push((number.unwrap(), replayed))).unwrap();
     let numbers: Vec<_> = all.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, (1..=all.len() as u64).map(EntryNumber).collect::<Vec<_>>());
     let kinds = all.iter().filter_map(|(_, entry)| match entry {

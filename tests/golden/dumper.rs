@@ -37,7 +37,10 @@ pub(crate) fn blocks(segment: &[u8]) -> Vec<Block> {
     let (mut lsn, mut entry, mut previous) =
         (number::<8>(segment, 48), number::<8>(segment, 56), number::<8>(segment, 64));
     let mut blocks = Vec::new();
-    let mut at = 512;
+    // A cold segment has its header twice.
+    let is_cold = number::<2>(segment, 6) == 2;
+    let mut at = if is_cold { 1024 } else { 512 };
+    assert!(!is_cold || segment[..512] == segment[512..1024]);
     while at + 96 <= segment.len() && &segment[at..at + 4] == b"TCBK" {
         let header = &segment[at..at + 96];
         assert_eq!(number::<8>(header, 88), xxh3_64_with_seed(&header[..88], salt(epoch, at)));

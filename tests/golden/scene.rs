@@ -16,7 +16,13 @@ use xxhash_rust::xxh3::xxh3_64;
 const SESSION: SessionId = SessionId(1);
 
 pub(crate) fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0, waiting_bytes: 0 }
+    LogOptions {
+        segment_bytes: 64 * 1024,
+        reserve_bytes: 0,
+        tail_bytes: 0,
+        waiting_bytes: 0,
+        collect_age_ms: 0,
+    }
 }
 
 /// Opens a log; `seed` stands for the randomness of this boot.

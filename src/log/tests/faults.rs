@@ -13,7 +13,13 @@ use crate::log::*;
 type Events = Arc<Mutex<Vec<String>>>;
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 0, waiting_bytes: 0 }
+    LogOptions {
+        segment_bytes: 64 * 1024,
+        reserve_bytes: 0,
+        tail_bytes: 0,
+        waiting_bytes: 0,
+        ..LogOptions::default()
+    }
 }
 
 fn open(sim: &MemoryStorage) -> Result<(DiskLog, Opened, Events), LogError> {
@@ -57,7 +63,7 @@ fn segment(sim: &MemoryStorage, at: usize) -> String {
         .iter()
         .filter(|name| name.ends_with(".log"))
         .filter_map(|name| {
-            let header = super::super::segment::SegmentHeader::decode(&sim.content(name))?;
+            let header = super::super::header::SegmentHeader::decode(&sim.content(name))?;
             header.in_use.then(|| (header.base, name.clone()))
         })
         .collect();

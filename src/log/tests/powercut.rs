@@ -1,5 +1,5 @@
-//! Power cuts: F3, F4, F5, F6, F7, F8, F9, F10, F11, F12 (recycling), F13, F45
-//! (a lost cursor is one that was not told durable).
+//! Power cuts: F3, F4, F5, F6, F7, F8, F9, F10, F11, F12 (recycling and cold
+//! segments), F13, F45 (a lost cursor is one that was not told durable).
 
 use crate::id::{GroupNumber, Index};
 use crate::log::powercut::powercut;
@@ -20,15 +20,18 @@ pub(crate) fn read_all(log: &dyn Log, group: u32, from: u64) -> Vec<Piece> {
 }
 
 fn seeds(seeds: std::ops::Range<u64>, steps: u64) {
+    let mut rewritten = 0;
     for seed in seeds {
         let done = powercut(steps, seed, &mut |_, _| ()).unwrap_or_else(|fault| panic!("{fault}"));
         assert!(done.entries > 0 && done.states >= 6 * done.cuts && done.cuts > steps / 2, "{done:?}");
+        rewritten += done.rewritten;
     }
+    assert!(rewritten > 0, "the script never made a cold segment");
 }
 
 #[test]
 fn no_power_cut_loses_what_was_durable() {
-    seeds(0..2, 30);
+    seeds(0..2, 40);
 }
 
 #[test]

@@ -12,6 +12,35 @@ use crate::log::memory::MemoryStorage;
 use crate::log::*;
 
 const GROUPS: u32 = 3;
+/// A group that is never released, with one short run in every round.
+const LAGGARD: u32 = GROUPS;
+
+/// Reads all of the laggard again and again, while its runs are moved from
+/// segments that are read to cold ones, and from those to others.
+fn read_again(log: &DiskLog, durable: &AtomicU64, done: &AtomicBool) -> u64 {
+    let mut passes = 0;
+    loop {
+        let is_done = done.load(Ordering::SeqCst);
+        let end = durable.load(Ordering::SeqCst);
+        let mut at = 1;
+        loop {
+            let pieces = log.read(GroupNumber(LAGGARD), Index(at), 4000).unwrap();
+            for piece in &pieces {
+                let Piece::Run(run) = piece else { panic!("nothing is missing: {piece:?} at {at}") };
+                assert_eq!(run, &test_run(LAGGARD, at, 2, 20).stored());
+                at = run.end_index().0;
+            }
+            if pieces.is_empty() {
+                break;
+            }
+        }
+        assert!(at > end, "what is durable can be read: {at} of {end}");
+        passes += 1;
+        if is_done {
+            return passes;
+        }
+    }
+}
 
 /// Reads along, and checks every byte against what was appended.
 fn read_along(log: &DiskLog, group: u32, durable: &AtomicU64, done: &AtomicBool) -> u64 {
@@ -46,10 +75,15 @@ fn read_along(log: &DiskLog, group: u32, durable: &AtomicU64, done: &AtomicBool)
 }
 
 #[test]
-fn readers_never_see_a_recycled_segment() {
+fn f54_readers_never_see_a_recycled_or_rewritten_segment() {
     let storage = MemoryStorage::default();
-    let options =
-        LogOptions { segment_bytes: 64 * 1024, reserve_bytes: 0, tail_bytes: 3000, waiting_bytes: 0 };
+    let options = LogOptions {
+        segment_bytes: 64 * 1024,
+        reserve_bytes: 0,
+        tail_bytes: 3000,
+        collect_age_ms: 0,
+        waiting_bytes: 0,
+    };
     let (recovery, _) = Recovery::open(storage.storage(), options, &mut |bytes| bytes.fill(3)).unwrap();
     let entries_durable = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&entries_durable);
@@ -71,9 +105,14 @@ fn readers_never_see_a_recycled_segment() {
                 })
             })
             .collect();
+        let again = scope.spawn(|| read_again(&log, &durable, &done));
         let until = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < until && readers.iter().all(|reader| !reader.is_finished()) {
-            let entries = (0..GROUPS).map(|group| Entry::Run(test_run(group, next, 2, 700))).collect();
+        while Instant::now() < until
+            && !again.is_finished()
+            && readers.iter().all(|reader| !reader.is_finished())
+        {
+            let runs = (0..GROUPS).map(|group| test_run(group, next, 2, 700));
+            let entries = runs.chain([test_run(LAGGARD, next, 2, 20)]).map(Entry::Run).collect();
             let last = log.append(entries, Urgency::Sync).unwrap();
             if next % 7 == 0 {
                 assert!(log.wait_durable(last));
@@ -83,16 +122,18 @@ fn readers_never_see_a_recycled_segment() {
             }
             next += 2;
         }
-        assert!(log.wait_durable(EntryNumber((next - 1) / 2 * u64::from(GROUPS))));
+        assert!(log.wait_durable(EntryNumber((next - 1) / 2 * u64::from(GROUPS + 1))));
         done.store(true, Ordering::SeqCst);
         for reader in readers {
             assert_eq!(reader.join().unwrap(), next);
         }
+        assert!(again.join().unwrap() > 2);
     });
     let space = log.space();
     assert!(next > 1000, "{next} records is no test");
     let filled = space.committed_bytes / (64 * 1024);
     assert!(u64::from(space.segments) < filled, "no segment was recycled: {space:?}");
+    assert!(space.rewritten_segments > 10, "no segment was rewritten: {space:?}");
     log.stop().unwrap();
-    assert_eq!(entries_durable.load(Ordering::SeqCst), (next - 1) / 2 * u64::from(GROUPS));
+    assert_eq!(entries_durable.load(Ordering::SeqCst), (next - 1) / 2 * u64::from(GROUPS + 1));
 }
