@@ -203,6 +203,11 @@ impl Outbox {
         Some(sequence)
     }
 
+    /// Whether the writer waits until a batch is complete.
+    pub(super) fn is_held(&self) -> bool {
+        self.wake == Wake::Worth
+    }
+
     /// Whether the writer must be told of what was put; says so once.
     pub(super) fn wants_wake(&mut self) -> bool {
         let wants = match self.wake {

@@ -3,8 +3,9 @@
 //! Every run that goes by itself costs the relay a commit and both sides a
 //! wake-up. While much is on its way there is time to gather: what waits goes
 //! when it is worth a commit of its own ([`limits::CLIENT_BATCH_BYTES`], or half
-//! of the window's bytes), when nothing is on its way any more, or, as the last
-//! resort, after [`limits::CLIENT_HOLD_MS`]. Much is half of the window.
+//! of the window), when nothing is on its way any more, or, as the last resort,
+//! after [`limits::CLIENT_HOLD_MS`]. Much is half of the window: so of a window
+//! that is kept full one half is on its way while the other is gathered.
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,8 @@ impl Pace {
             || !self.holds
             || self.on_way.messages == 0
             || !all.is_half_of(self.window)
-            || unsent.bytes >= limits::CLIENT_BATCH_BYTES.min(self.window.bytes / 2)
+            || unsent.is_half_of(self.window)
+            || unsent.bytes >= limits::CLIENT_BATCH_BYTES
     }
 
     /// Until when what waits is held; `None`: all of it goes now.
@@ -130,6 +132,18 @@ mod tests {
         pace.end();
         pace.on_answer(1, 10);
         assert!(pace.is_worth(load(50)), "nothing is on its way");
+    }
+
+    /// Or else nothing goes before the answers are there, and nobody works while they come.
+    #[test]
+    fn half_a_window_goes_while_the_other_half_is_on_its_way() {
+        let of = |messages: usize| Load { messages, bytes: messages * 1000 };
+        let window = Load { messages: 1000, bytes: limits::CLIENT_WINDOW_BYTES };
+        let mut pace = Pace::new(window, true);
+        pace.begin(Instant::now());
+        pace.on_sent(500, of(500).bytes);
+        assert!(!pace.is_worth(of(999)));
+        assert!(of(500).bytes < limits::CLIENT_BATCH_BYTES && pace.is_worth(of(1000)));
     }
 
     #[test]

@@ -187,8 +187,13 @@ impl Publisher {
     fn push_now(&self, push: impl FnOnce(&mut Outbox) -> TryPush) -> TryPush {
         let mut outbox = self.shared.lock();
         let pushed = push(&mut outbox);
+        let was_held = outbox.is_held();
         let wants_wake = matches!(pushed, Ok(Some(_))) && outbox.wants_wake();
         drop(outbox);
+        if wants_wake && was_held {
+            // A batch is complete: it goes before the next one is begun.
+            self.shared.end_turn();
+        }
         self.wake_if(wants_wake);
         pushed
     }

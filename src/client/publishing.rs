@@ -62,6 +62,11 @@ impl PublisherShared {
         self.put.store(0, Ordering::Relaxed);
     }
 
+    /// The connection's task gets the thread before the next put.
+    pub(super) fn end_turn(&self) {
+        self.put.store(limits::CLIENT_BATCH_BYTES, Ordering::Relaxed);
+    }
+
     /// Counts a put; true when the connection's task should have the thread
     /// before it, since a batch is there to be sent.
     pub(super) fn is_turn_over(&self, bytes: usize) -> bool {
