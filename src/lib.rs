@@ -29,6 +29,7 @@
 //! | [`metrics`] | every metric |
 //! | [`net`] | sockets: bytes to inputs, effects to bytes |
 //! | [`server`] | a running relay: tasks, threads, start and stop; front doors hold [`server::handle::Sessions`] |
+//! | [`http`] | front doors over HTTP: metrics |
 //! | [`client`] | the library for applications |
 //! | [`cli`] | the command line |
 //!
@@ -61,6 +62,8 @@ pub mod wire;
 pub mod metrics;
 pub mod net;
 pub mod server;
+
+pub mod http;
 
 pub mod cli;
 

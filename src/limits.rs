@@ -289,6 +289,15 @@ pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// worked off is soon gone by itself.
 pub const COLLECT_AGE_MS: u64 = 10_000;
 
+/// Connections that are told metrics at a time; further ones wait.
+pub const METRICS_CONNECTIONS_MAX: usize = 16;
+
+/// Milliseconds that one who asks for metrics may take to ask and to read.
+pub const METRICS_ANSWER_MS: u64 = 10_000;
+
+/// Milliseconds between two clean-ups of what histograms gather.
+pub const METRICS_UPKEEP_MS: u64 = 5_000;
+
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX as usize + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX < RUN_BYTES_MAX);
 const _: () = assert!(RUN_BYTES_TARGET < RUN_BYTES_MAX);

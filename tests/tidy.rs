@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("metrics", &["id", "limits", "wire"]),
     ("net", &["id", "limits", "wire", "metrics", "relay"]),
     ("server", &["id", "limits", "wire", "log", "relay", "net", "metrics", "topology", "config"]),
+    ("http", &["limits", "metrics", "net"]),
     ("client", &["id", "limits", "wire", "topology"]),
 ];
 

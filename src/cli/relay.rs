@@ -1,5 +1,7 @@
 //! `treecast relay`: one relay in this process.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,6 +11,7 @@ use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Environment, RelayConfig, TopologyText};
+use crate::http::metrics::MetricsDoor;
 use crate::id::RelayId;
 use crate::server::{Server, ServerOptions};
 
@@ -53,6 +56,9 @@ pub struct RelayArgs {
     /// How much of the log is read per second to find damage early; 0B/s: nothing
     #[arg(long, value_name = "RATE", default_value = "4MiB/s", value_parser = super::values::rate)]
     pub scrub_rate: u64,
+    /// Tell metrics in the text format of Prometheus at http://ADDR/metrics [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
     /// Stop when standard input ends: whoever started this relay is gone then
     #[arg(long, hide = true)]
     pub until_input_ends: bool,
@@ -71,13 +77,22 @@ pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> 
     let mut stop = Stop::new()?;
     let input_ended = args.until_input_ends.then(watch_input);
     let (name, data) = (options.relay.clone(), options.data.clone());
+    let metrics = args.metrics.map(|address| open_metrics(address, args.insecure)).transpose()?;
+    let metrics_address = metrics.as_ref().and_then(|door| door.address().ok());
     let server = Server::start(options).await?;
     let address = server.address();
     groups::apply(&config, address).await?;
     if context.is_text() {
         context.out.line(format_args!("relay {name} listens at {address}, data in {}", data.display()))?;
+        if let Some(address) = metrics_address {
+            context.out.line(format_args!("metrics at http://{address}/metrics"))?;
+        }
     } else {
-        context.out.json(&json!({ "relay": name, "address": address.to_string(), "data": data }))?;
+        let metrics = metrics_address.map(|address| address.to_string());
+        let said = json!({
+            "relay": name, "address": address.to_string(), "data": data, "metrics_address": metrics,
+        });
+        context.out.json(&said)?;
     }
     context.out.flush()?;
     if config.is_exposed {
@@ -87,8 +102,25 @@ pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> 
         ended = server.wait() => ended,
         () = stop.asked() => stop_well(&server, stop).await?,
         () = ended(input_ended) => server.stop().await,
+        never = serve_metrics(metrics) => match never {},
     };
     Ok(ended?)
+}
+
+/// Metrics are recorded from the start of the relay on, so this comes before it.
+fn open_metrics(address: SocketAddr, insecure: bool) -> Result<MetricsDoor, Failure> {
+    if !address.ip().is_loopback() && !insecure {
+        let why = format!("others can reach {address}, and anybody could read the metrics: say --insecure");
+        return Err(Failure::Usage(why));
+    }
+    MetricsDoor::open(address).map_err(|error| Failure::Check(error.to_string()))
+}
+
+async fn serve_metrics(door: Option<MetricsDoor>) -> Infallible {
+    match door {
+        Some(door) => door.serve().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A write beyond the limit of file sizes is then an error like others; unheeded, the signal

@@ -1,0 +1,3 @@
+//! HTTP front doors of a relay: [`metrics`] for those who watch it.
+
+pub mod metrics;
