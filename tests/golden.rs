@@ -23,6 +23,7 @@ mod golden {
     #[cfg(feature = "sim")]
     mod dumper;
     mod files;
+    mod flips;
     #[cfg(feature = "sim")]
     mod scene;
     mod values;

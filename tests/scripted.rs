@@ -17,7 +17,7 @@ use treecast::id::{GroupName, Index, SubscriptionName};
 use treecast::limits;
 use treecast::wire::body::{self, Answer, ClientHello, Notice, PROTOCOL_MAGIC, RefusalCode, Reply, Request};
 use treecast::wire::frame::{
-    Ack, AckKind, Credit, DeliverHead, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PutDone,
+    Ack, AckKind, Credit, DeliverHead, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PutDone, append_frame,
 };
 
 fn group(name: &str) -> GroupName {
@@ -172,7 +172,7 @@ async fn a_hello_of_another_protocol_is_told_so() {
     let mut remote = server.connect_raw().await;
     remote.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let reason = remote.expect_close().await;
-    assert!(reason.contains("not known"), "{reason}");
+    assert!(reason.contains("or is no frame"), "{reason}");
 
     let mut remote = server.connect_raw().await;
     let hello = ClientHello { magic: "teacast".to_owned(), version: 1, name: String::new() };
@@ -208,8 +208,8 @@ async fn something_else_than_a_hello_closes() {
 
     let mut remote = server.connect_raw().await;
     let mut header = BytesMut::new();
-    FrameHeader { kind: FrameKind::Hello, tag: 0, body_bytes: limits::HELLO_BYTES_MAX + 1 }
-        .encode(&mut header);
+    let body_bytes = limits::HELLO_BYTES_MAX + 1;
+    FrameHeader { kind: FrameKind::Hello, tag: 0, body_bytes, body_checksum: 0 }.encode(&mut header);
     remote.send(&header).await;
     let reason = remote.expect_close().await;
     assert!(reason.contains("4097"), "{reason}");
@@ -220,13 +220,13 @@ async fn something_else_than_a_hello_closes() {
 async fn frames_that_cannot_be_close_with_the_reason() {
     let server = TestServer::start().await;
     let wrong: [(&str, Vec<u8>, &str); 7] = [
-        ("unknown kind", header(0, 99, 0), "99"),
-        ("reserved byte", [&header(0, 10, 0)[..6], &[1], &header(0, 10, 0)[7..]].concat(), "reserved"),
-        ("oversized put", header(u32::MAX, 4, 0), "4294967295"),
-        ("oversized ack", header(limits::CONTROL_BYTES_MAX as u32 + 1, 7, 0), "1048577"),
-        ("half an ack", [header(5, 7, 0), vec![0; 5]].concat(), "not whole"),
-        ("no request", [header(3, 2, 1), vec![0x65; 3]].concat(), "no CBOR"),
-        ("a relay's frame", header(0, 6, 0), "Deliver"),
+        ("unknown kind", announced(0, [99, 0, 0, 0], &[]), "99"),
+        ("reserved byte", announced(0, [10, 0, 1, 0], &[]), "reserved"),
+        ("oversized put", announced(u32::MAX, [4, 0, 0, 0], &[]), "4294967295"),
+        ("oversized ack", announced(limits::CONTROL_BYTES_MAX as u32 + 1, [7, 0, 0, 0], &[]), "1048577"),
+        ("half an ack", announced(5, [7, 0, 0, 0], &[0; 5]), "not whole"),
+        ("no request", announced(3, [2, 0, 0, 0], &[0x65; 3]), "no CBOR"),
+        ("a relay's frame", announced(0, [6, 0, 0, 0], &[]), "Deliver"),
     ];
     for (name, bytes, expected) in wrong {
         let mut remote = server.connect().await;
@@ -237,13 +237,44 @@ async fn frames_that_cannot_be_close_with_the_reason() {
     server.stop().await;
 }
 
-fn header(length: u32, kind: u8, tag: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES);
+/// A frame of any length and kind, with right checksums. Its kind stands before the reserved bytes.
+fn announced(length: u32, kind: [u8; 4], body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
     bytes.put_u32_le(length);
-    bytes.put_u8(kind);
-    bytes.put_bytes(0, 3);
-    bytes.put_u64_le(tag);
+    bytes.put_slice(&kind);
+    bytes.put_u64_le(0);
+    bytes.put_u32_le(crc32fast::hash(body));
+    bytes.put_u32_le(crc32fast::hash(&bytes));
+    bytes.put_slice(body);
     bytes
+}
+
+#[tokio::test]
+async fn frames_that_were_changed_close_before_anything_is_waited_for() {
+    let server = TestServer::start().await;
+    let ping = announced(0, [10, 0, 0, 0], &[]);
+    let ack = announced(32, [7, 0, 0, 0], &[0; 32]);
+    let flipped = |bytes: &[u8], at: usize, bit: u8| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1 << bit;
+        bytes
+    };
+    let changed = [
+        ("length", flipped(&ping, 3, 0), "header"),
+        ("kind", flipped(&ping, 4, 0), "header"),
+        ("tag", flipped(&ping, 8, 0), "header"),
+        ("checksum of the body", flipped(&ping, 16, 7), "header"),
+        ("checksum of the header", flipped(&ping, 23, 7), "header"),
+        ("body", flipped(&ack, 24, 0), "body"),
+        ("end of the body", flipped(&ack, 55, 7), "body"),
+    ];
+    for (name, bytes, part) in changed {
+        let mut remote = server.connect().await;
+        remote.send(&bytes).await;
+        let reason = remote.expect_close().await;
+        assert!(reason.contains("checksum") && reason.contains(part), "{name}: {reason}");
+    }
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -264,9 +295,8 @@ async fn records_that_are_not_what_the_put_says_close() {
     assert!(reason.contains("not whole"), "{reason}");
 
     let mut remote = server.connect().await;
-    let mut bytes = put_frame(1, 1, &records(&[b"one"]));
-    bytes[12] = 1;
-    remote.send(&bytes).await;
+    let put = put_frame(1, 1, &records(&[b"one"]));
+    remote.send_frame(FrameKind::Put, 1 << 32, &put[FRAME_HEADER_BYTES..]).await;
     let reason = remote.expect_close().await;
     assert!(reason.contains("not a handle"), "{reason}");
     server.stop().await;
@@ -278,7 +308,7 @@ async fn what_was_right_before_something_wrong_counts() {
     let mut remote = server.connect().await;
     let handle = open_group(&mut remote, "g").await;
     let mut bytes = put_frame(handle, 1, &records(&[b"one"])).to_vec();
-    bytes.extend(header(0, 99, 0));
+    bytes.extend(announced(0, [99, 0, 0, 0], &[]));
     remote.send(&bytes).await;
     remote.expect_close().await;
     let mut remote = server.connect().await;
@@ -361,7 +391,7 @@ async fn ten_thousand_pings_get_as_many_pongs() {
     let mut remote = server.connect().await;
     let mut bytes = BytesMut::new();
     for tag in 0..10_000 {
-        FrameHeader { kind: FrameKind::Ping, tag, body_bytes: 0 }.encode(&mut bytes);
+        append_frame(&mut bytes, FrameKind::Ping, tag, &[]);
     }
     remote.send(&bytes).await;
     for tag in 0..10_000 {
@@ -377,8 +407,7 @@ async fn too_many_requests_without_an_answer_close() {
     let request = body::encode(&Request::Status);
     let mut bytes = BytesMut::new();
     for tag in 0..=(2 * limits::SESSION_REQUESTS_MAX as u64) {
-        FrameHeader { kind: FrameKind::Request, tag, body_bytes: request.len() }.encode(&mut bytes);
-        bytes.put_slice(&request);
+        append_frame(&mut bytes, FrameKind::Request, tag, &request);
     }
     remote.send(&bytes).await;
     remote.read_to_end().await;

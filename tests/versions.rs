@@ -11,7 +11,7 @@ use treecast::client::{Client, ClientError};
 use treecast::id::{Epoch, RelayId, WallTime};
 use treecast::server::{Server, ServerOptions};
 use treecast::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, RelayHello};
-use treecast::wire::frame::{Frame, FrameHeader, FrameKind, take_frame};
+use treecast::wire::frame::{Frame, FrameKind, append_frame, take_frame};
 
 async fn read_frame(stream: &mut TcpStream) -> Frame {
     let mut buffer = BytesMut::new();
@@ -25,8 +25,7 @@ async fn read_frame(stream: &mut TcpStream) -> Frame {
 
 async fn write_hello(stream: &mut TcpStream, body: &[u8]) {
     let mut bytes = BytesMut::new();
-    FrameHeader { kind: FrameKind::Hello, tag: 0, body_bytes: body.len() }.encode(&mut bytes);
-    bytes.extend_from_slice(body);
+    append_frame(&mut bytes, FrameKind::Hello, 0, body);
     stream.write_all(&bytes).await.unwrap();
 }
 

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -24,7 +24,9 @@ use super::shared::{Pending, Shared, Work};
 use super::writer;
 use crate::limits;
 use crate::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, RelayHello};
-use crate::wire::frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, take_frame};
+use crate::wire::frame::{
+    FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, append_frame, take_frame,
+};
 
 /// A connection whose relay has said hello.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ async fn greet(options: &ClientOptions) -> Result<Greeted, ClientError> {
     let magic = PROTOCOL_MAGIC.to_owned();
     let hello = ClientHello { magic, version: PROTOCOL_VERSION, name: options.name.clone() };
     let mut out = BytesMut::new();
-    control(&mut out, FrameKind::Hello, 0, &body::encode(&hello));
+    append_frame(&mut out, FrameKind::Hello, 0, &body::encode(&hello));
     writer.write_all(&out).await.map_err(unreachable)?;
     let mut reader = FrameReader::new(reader);
     let frame = reader.next().await?;
@@ -82,12 +84,6 @@ pub(super) fn closed(body: &[u8]) -> ClientError {
         Ok(close) => ClientError::closed(close.reason),
         Err(error) => ClientError::protocol(error),
     }
-}
-
-/// Appends a control frame.
-pub(super) fn control(out: &mut BytesMut, kind: FrameKind, tag: u64, body: &Bytes) {
-    FrameHeader { kind, tag, body_bytes: body.len() }.encode(out);
-    out.extend_from_slice(body);
 }
 
 impl From<FrameError> for ClientError {

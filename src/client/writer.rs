@@ -14,12 +14,14 @@ use super::error::ClientError;
 use super::lock;
 use super::outbox::Taken;
 use super::publishing::PublisherShared;
-use super::session::{SentPut, Session, control};
+use super::session::{SentPut, Session};
 use super::shared::{Pending, Work};
 use super::subscribing::SubscriberShared;
 use crate::limits;
 use crate::wire::body::{self, Close};
-use crate::wire::frame::{ACK_BYTES, CREDIT_BYTES, FrameHeader, FrameKind, PUT_HEAD_BYTES};
+use crate::wire::frame::{
+    ACK_BYTES, CREDIT_BYTES, FrameKind, PUT_HEAD_BYTES, append_frame, append_frame_with,
+};
 
 /// What waits for its time.
 #[derive(Debug, Default)]
@@ -81,7 +83,7 @@ async fn wait(wake: impl Future<Output = ()>, until: Option<Instant>) {
 async fn say_goodbye(mut socket: OwnedWriteHalf) -> ClientError {
     let reason = "the client is done".to_owned();
     let mut out = BytesMut::new();
-    control(&mut out, FrameKind::Close, 0, &body::encode(&Close { reason: reason.clone() }));
+    append_frame(&mut out, FrameKind::Close, 0, &body::encode(&Close { reason: reason.clone() }));
     let goodbye = async {
         socket.write_all(&out).await?;
         socket.shutdown().await
@@ -122,7 +124,7 @@ impl Waiting {
 
 fn add_pings(session: &Session<'_>, out: &mut Outgoing) {
     if session.pings.swap(0, Ordering::Relaxed) > 0 {
-        out.write(|out| FrameHeader { kind: FrameKind::Ping, tag: 0, body_bytes: 0 }.encode(out));
+        out.write(|out| append_frame(out, FrameKind::Ping, 0, &[]));
     }
 }
 
@@ -138,10 +140,7 @@ fn add_statements(work: &mut Work, (acks, credits): (&mut BytesMut, &mut BytesMu
 fn add_list(kind: FrameKind, item_bytes: usize, list: &mut BytesMut, out: &mut Outgoing) {
     let max = kind.body_bytes_max() / item_bytes * item_bytes;
     for part in list.chunks(max) {
-        out.write(|out| {
-            FrameHeader { kind, tag: 0, body_bytes: part.len() }.encode(out);
-            out.extend_from_slice(part);
-        });
+        out.write(|out| append_frame(out, kind, 0, part));
     }
     list.clear();
 }
@@ -158,7 +157,7 @@ fn add_requests(session: &Session<'_>, work: &mut Work, next: &mut u64, out: &mu
             continue;
         }
         session.ask(*next, pending);
-        out.write(|out| control(out, FrameKind::Request, *next, &body));
+        out.write(|out| append_frame(out, FrameKind::Request, *next, &body));
         *next += 1;
     }
 }
@@ -188,10 +187,9 @@ fn add_puts(session: &Session<'_>, work: &mut Work, waiting: &mut Waiting, now: 
         match publisher.take(now, puts.next(), room) {
             Taken::Run { handle, head, records, first } => {
                 let bytes = PUT_HEAD_BYTES + records.len();
+                let tag = u64::from(handle);
                 out.write(|out| {
-                    FrameHeader { kind: FrameKind::Put, tag: u64::from(handle), body_bytes: bytes }
-                        .encode(out);
-                    head.encode(out);
+                    append_frame_with(out, FrameKind::Put, tag, records.len(), |out| head.encode(out));
                 });
                 out.body(records);
                 puts.add(SentPut { publisher: Arc::clone(&publisher), first, bytes });

@@ -78,6 +78,7 @@ impl SessionFault {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
+            Self::Frame(FrameError::Checksum { .. }) => "checksum",
             Self::Frame(FrameError::Kind(_)) => "kind",
             Self::Frame(FrameError::TooLong { .. }) => "length",
             Self::Frame(_) => "frame",

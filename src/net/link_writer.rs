@@ -17,7 +17,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::limits;
 use crate::net::outgoing::{OutBatch, OutReceiver, Outgoing};
 use crate::wire::body::{self, Answer, Close, Refusal, RefusalCode};
-use crate::wire::frame::{DELIVER_HEAD_BYTES, FrameHeader, FrameKind, PUT_DONE_BYTES};
+use crate::wire::frame::{FrameKind, PUT_DONE_BYTES, append_frame, append_frame_with};
 
 /// Put-answers in one frame.
 const DONES_MAX: usize = limits::CONTROL_BYTES_MAX / PUT_DONE_BYTES;
@@ -41,12 +41,12 @@ impl Encoder {
     /// Encodes a batch behind what is there.
     pub fn batch(&mut self, batch: &OutBatch) {
         for &tag in &batch.pongs {
-            FrameHeader { kind: FrameKind::Pong, tag, body_bytes: 0 }.encode(&mut self.copied);
+            self.frame(FrameKind::Pong, tag, &[]);
         }
         for dones in batch.dones.chunks(DONES_MAX) {
-            let body_bytes = dones.len() * PUT_DONE_BYTES;
-            FrameHeader { kind: FrameKind::PutAnswer, tag: 0, body_bytes }.encode(&mut self.copied);
-            dones.iter().for_each(|done| done.encode(&mut self.copied));
+            append_frame_with(&mut self.copied, FrameKind::PutAnswer, 0, 0, |out| {
+                dones.iter().for_each(|done| done.encode(out));
+            });
         }
         for item in &batch.items {
             self.item(item);
@@ -65,10 +65,8 @@ impl Encoder {
             }
             Outgoing::Notice(notice) => self.frame(FrameKind::Notice, 0, &body::encode(&**notice)),
             Outgoing::Deliver { handle, head, records } => {
-                let body_bytes = DELIVER_HEAD_BYTES + records.len();
-                FrameHeader { kind: FrameKind::Deliver, tag: u64::from(*handle), body_bytes }
-                    .encode(&mut self.copied);
-                head.encode(&mut self.copied);
+                let (kind, tag) = (FrameKind::Deliver, u64::from(*handle));
+                append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
                 if records.len() < limits::WRITE_COPY_BYTES_MAX {
                     self.copied.extend_from_slice(records);
                 } else {
@@ -80,8 +78,7 @@ impl Encoder {
     }
 
     fn frame(&mut self, kind: FrameKind, tag: u64, body: &[u8]) {
-        FrameHeader { kind, tag, body_bytes: body.len() }.encode(&mut self.copied);
-        self.copied.extend_from_slice(body);
+        append_frame(&mut self.copied, kind, tag, body);
     }
 
     fn cut(&mut self) {

@@ -1,6 +1,6 @@
 //! Frames: what a session reads and writes.
 //!
-//! Every frame is a header of 16 bytes and a body, integers little-endian:
+//! Every frame is a header of 24 bytes and a body, integers little-endian:
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -8,24 +8,36 @@
 //! | 4 | 1 | kind |
 //! | 5 | 3 | reserved, 0 |
 //! | 8 | 8 | tag: a request's number or a handle, by kind |
+//! | 16 | 4 | CRC-32 of the body; of a put and a delivery only of its fixed part |
+//! | 20 | 4 | CRC-32 of bytes 0 to 20 |
 //!
 //! Control bodies are CBOR ([`crate::wire::body`]); the frames of the hot path
 //! (put, put-answer, deliver, ack, credit) have fixed layouts, given at their
 //! types. A body's length is checked against the bound of its kind before
 //! anything is allocated for it.
+//!
+//! Every byte is covered once: the header by its own checksum, so that a length
+//! is believed and waited for only when it is right; a body by the checksum in the
+//! header; records by the hash in the fixed part before them, which they have
+//! anyway, so that large bodies are not gone over twice.
 
 mod deliver;
+mod encode;
 mod put;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::limits;
 
 pub use self::deliver::{ACK_BYTES, Ack, AckKind, CREDIT_BYTES, Credit, DELIVER_HEAD_BYTES, DeliverHead};
+pub use self::encode::{append_frame, append_frame_with};
 pub use self::put::{AckLevel, PUT_DONE_BYTES, PUT_HEAD_BYTES, PutDone, PutHead};
 
 /// Bytes of a frame header.
-pub const FRAME_HEADER_BYTES: usize = 16;
+pub const FRAME_HEADER_BYTES: usize = 24;
+
+/// Bytes of a frame header that its own checksum covers: all before it.
+const COVERED_BYTES: usize = 20;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,12 +104,45 @@ impl FrameKind {
             Self::Ping | Self::Pong => 0,
         }
     }
+
+    /// How much of a body the checksum in the header covers: all of it, or what
+    /// stands before records, with the hash of these.
+    fn checked(self, body: &[u8]) -> &[u8] {
+        let bytes = match self {
+            Self::Put => PUT_HEAD_BYTES,
+            Self::Deliver => DELIVER_HEAD_BYTES,
+            Self::Hello
+            | Self::Request
+            | Self::Answer
+            | Self::PutAnswer
+            | Self::Ack
+            | Self::Credit
+            | Self::Notice
+            | Self::Ping
+            | Self::Pong
+            | Self::Close => body.len(),
+        };
+        body.get(..bytes).unwrap_or(body)
+    }
 }
 
 /// Why bytes are not a frame. The session that sent them is closed with this reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
+    /// A header or a body that is not what its checksum says.
+    #[error(
+        "the checksum of a frame's {part} is {found:#010x}, not {expected:#010x}: it was changed on its way, \
+         or is no frame"
+    )]
+    Checksum {
+        /// `header` or `body`.
+        part: &'static str,
+        /// The checksum that came with it.
+        expected: u32,
+        /// The checksum of what has come.
+        found: u32,
+    },
     /// A kind that this code does not know.
     #[error("frame kind {0} is not known")]
     Kind(u8),
@@ -154,30 +199,24 @@ pub struct FrameHeader {
     pub tag: u64,
     /// Bytes of the body.
     pub body_bytes: usize,
+    /// CRC-32 of the body; of a put and a delivery only of its fixed part.
+    pub body_checksum: u32,
 }
 
 impl FrameHeader {
-    /// Appends the header to `out`.
-    ///
-    /// # Panics
-    /// When the body has 4 GiB or more, which the bounds exclude.
-    pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u32_le(u32::try_from(self.body_bytes).expect("bodies are bounded far below 4 GiB"));
-        out.put_u8(self.kind as u8);
-        out.put_bytes(0, 3);
-        out.put_u64_le(self.tag);
-    }
-
     /// Decodes a header and checks it, length included. `None`: more bytes are needed.
     ///
     /// # Errors
     /// When the bytes cannot be a frame's beginning; the session cannot go on.
     pub fn decode(bytes: &[u8]) -> Result<Option<Self>, FrameError> {
         let Some(mut header) = bytes.get(..FRAME_HEADER_BYTES) else { return Ok(None) };
+        let found = header.get(..COVERED_BYTES).map_or(0, crc32fast::hash);
         let body_bytes = header.get_u32_le() as usize;
         let kind = header.get_u8();
         let reserved = header.get_uint_le(3);
         let tag = header.get_u64_le();
+        let body_checksum = header.get_u32_le();
+        check("header", header.get_u32_le(), found)?;
         let kind = FrameKind::from_byte(kind).ok_or(FrameError::Kind(kind))?;
         if reserved != 0 {
             return Err(FrameError::Reserved);
@@ -186,11 +225,16 @@ impl FrameHeader {
         if body_bytes > max {
             return Err(FrameError::TooLong { kind, found: body_bytes, max });
         }
-        Ok(Some(Self { kind, tag, body_bytes }))
+        Ok(Some(Self { kind, tag, body_bytes, body_checksum }))
     }
 }
 
-/// Takes the first whole frame off `buffer`, without copying its body.
+fn check(part: &'static str, expected: u32, found: u32) -> Result<(), FrameError> {
+    if expected == found { Ok(()) } else { Err(FrameError::Checksum { part, expected, found }) }
+}
+
+/// Takes the first whole frame off `buffer`, without copying its body. The records of a
+/// put or a delivery are not looked at: their hash is in front of them.
 /// `None`: more bytes are needed.
 ///
 /// # Errors
@@ -202,6 +246,7 @@ pub fn take_frame(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     }
     buffer.advance(FRAME_HEADER_BYTES);
     let body = buffer.split_to(header.body_bytes).freeze();
+    check("body", header.body_checksum, crc32fast::hash(header.kind.checked(&body)))?;
     Ok(Some(Frame { kind: header.kind, tag: header.tag, body }))
 }
 
@@ -220,5 +265,6 @@ fn decode_list<T>(
     }
     Ok(items)
 }
+
 #[cfg(test)]
 mod tests;

@@ -149,12 +149,36 @@ async fn f41_a_message_changed_on_its_way_is_never_taken_for_right() {
     finish(relay, load).await;
 }
 
+/// In hellos, headers, requests, answers, acks, credits, notices, heads and records, of both ways.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f41_bits_flipped_anywhere_lose_double_and_change_nothing() {
+    let data = tempfile::tempdir().expect("a directory");
+    let shape = Shape { bytes: 24, ..Shape::default() };
+    let (relay, proxy, load) = loaded(data.path(), shape).await;
+    let flipping = |every| Way { flipped_every: every, ..Way::default() };
+    // Hardly a connection gets past its hellos, few requests pass, messages pass.
+    for every in [100, 1000, 10_000] {
+        let both = Weather { up: flipping(every), down: flipping(every), refused: false };
+        let up = Weather { down: Way::default(), ..both.clone() };
+        let down = Weather { up: Way::default(), ..both.clone() };
+        for weather in [up, down, both] {
+            let (flips, made) = (proxy.flips(), proxy.made());
+            proxy.set(weather);
+            let enough = async || proxy.flips() >= flips + 20 && proxy.made() >= made + 5;
+            wait_for("bits are flipped and connections closed for it", enough).await;
+            proxy.set(Weather::default());
+            load.progress(50).await;
+        }
+    }
+    finish(relay, load).await;
+}
+
 /// What no client sends, each with a word of the reason that it is told.
 fn wrong_frames() -> Vec<(Vec<u8>, &'static str)> {
     let after_hello = |bytes: Vec<u8>| [raw::hello().to_vec(), bytes].concat();
     vec![
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "not known"),
-        (vec![0xff; 4096], "not known"),
+        (b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n".to_vec(), "checksum"),
+        (vec![0xff; 4096], "checksum"),
         (raw::header(limits::HELLO_BYTES_MAX as u32 + 1, 1), "hello"),
         (raw::header(u32::MAX, 1), "4294967295"),
         (after_hello(raw::header(u32::MAX, FrameKind::Put as u8)), "4294967295"),

@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::random::Random;
+
 /// Bytes that are taken at a time.
 const PART_BYTES: usize = 16 * 1024;
 
@@ -30,6 +32,8 @@ pub(crate) struct Way {
     pub(crate) stalled: bool,
     /// Behind every place where these bytes pass, one bit is flipped.
     pub(crate) flipped_behind: Option<[u8; 8]>,
+    /// One bit is flipped at random places, so many bytes apart on average; 0: none.
+    pub(crate) flipped_every: u64,
     /// The connection is reset before the byte at this place in the stream.
     pub(crate) cut_at: Option<u64>,
 }
@@ -58,6 +62,7 @@ struct Shared {
     weather: watch::Sender<Weather>,
     orders: watch::Sender<Order>,
     made: AtomicU64,
+    ways: AtomicU64,
     flips: AtomicU64,
 }
 
@@ -78,6 +83,7 @@ impl Proxy {
             weather: watch::Sender::new(Weather::default()),
             orders: watch::Sender::new(Order::None),
             made: AtomicU64::new(0),
+            ways: AtomicU64::new(0),
             flips: AtomicU64::new(0),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -196,6 +202,8 @@ async fn pass(
 ) -> bool {
     let mut weather = shared.weather.subscribe();
     let mut passed = 0;
+    // Another one for each way of each connection.
+    let mut random = Random::new(shared.ways.fetch_add(1, Ordering::Relaxed));
     let mut part = vec![0; PART_BYTES];
     loop {
         let now = way(&weather.borrow_and_update()).clone();
@@ -216,6 +224,7 @@ async fn pass(
         };
         // It may have changed while nothing came.
         let now = way(&weather.borrow()).clone();
+        flip(&mut part[..count], now.flipped_every, &mut random, &shared.flips);
         let (bytes, whole) = bend(&mut part[..count], passed, &now, &shared.flips);
         let mut pause = now.delay;
         if now.rate > 0 {
@@ -232,6 +241,19 @@ async fn pass(
             // What was written before the cut arrives.
             tokio::time::sleep(Duration::from_millis(5)).await;
             return false;
+        }
+    }
+}
+
+/// Flips bits of a part: each byte is hit with the same chance.
+fn flip(part: &mut [u8], every: u64, random: &mut Random, flips: &AtomicU64) {
+    if every == 0 {
+        return;
+    }
+    for byte in part {
+        if random.within(0..every) == 0 {
+            *byte ^= 1 << random.within(0..8);
+            flips.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

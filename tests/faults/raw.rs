@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use treecast::id::{GroupName, Index, ProducerSequence, SubscriptionName};
 use treecast::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Request};
 use treecast::wire::frame::{
-    Ack, AckKind, AckLevel, Credit, FrameHeader, FrameKind, PUT_HEAD_BYTES, PutHead, take_frame,
+    Ack, AckKind, AckLevel, Credit, FrameKind, PUT_HEAD_BYTES, PutHead, append_frame, take_frame,
 };
 use treecast::wire::run::Record;
 
@@ -57,18 +57,20 @@ pub(crate) async fn hear(stream: &mut TcpStream, patience: Duration) -> Said {
 
 fn frame(kind: FrameKind, tag: u64, body: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
-    FrameHeader { kind, tag, body_bytes: body.len() }.encode(&mut bytes);
-    bytes.extend_from_slice(body);
+    append_frame(&mut bytes, kind, tag, body);
     bytes.freeze()
 }
 
-/// A header with any length and kind.
+/// A header with any length and kind, and right checksums for a body of zeros.
 pub(crate) fn header(length: u32, kind: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.put_u32_le(length);
     bytes.put_u8(kind);
     bytes.put_bytes(0, 3);
     bytes.put_u64_le(1);
+    let covered = usize::try_from(length).expect("it fits").min(PUT_HEAD_BYTES);
+    bytes.put_u32_le(crc32fast::hash(&vec![0; covered]));
+    bytes.put_u32_le(crc32fast::hash(&bytes));
     bytes
 }
 

@@ -9,7 +9,7 @@ use treecast::id::{Index, ProducerId, ProducerSequence, Sequence, StreamNumber, 
 use treecast::topology::settings::GroupSettings;
 use treecast::wire::body::{self, ClientHello, Close, Notice, PROTOCOL_MAGIC, RelayHello, Reply, Request};
 use treecast::wire::frame::{
-    Ack, AckKind, AckLevel, Credit, DeliverHead, FrameHeader, FrameKind, PutDone, PutHead, take_frame,
+    Ack, AckKind, AckLevel, Credit, DeliverHead, FrameKind, PutDone, PutHead, append_frame, take_frame,
 };
 use treecast::wire::run::{Record, Records, RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,8 +19,7 @@ use super::values::{self, EPOCH};
 
 fn frame(kind: FrameKind, tag: u64, body: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
-    FrameHeader { kind, tag, body_bytes: body.len() }.encode(&mut bytes);
-    bytes.put_slice(body);
+    append_frame(&mut bytes, kind, tag, body);
     bytes.freeze()
 }
 

@@ -16,7 +16,7 @@ use treecast::log::LogOptions;
 use treecast::server::{Server, ServerOptions};
 use treecast::wire::body::{self, Answer, ClientHello, Close, PROTOCOL_MAGIC, RelayHello, Request};
 use treecast::wire::frame::{
-    AckLevel, Credit, Frame, FrameHeader, FrameKind, PUT_HEAD_BYTES, PutDone, PutHead, take_frame,
+    AckLevel, Credit, Frame, FrameKind, PutDone, PutHead, append_frame, append_frame_with, take_frame,
 };
 use treecast::wire::run::Record;
 
@@ -123,8 +123,7 @@ impl Remote {
 
     pub(crate) async fn send_frame(&mut self, kind: FrameKind, tag: u64, body: &[u8]) {
         let mut bytes = BytesMut::new();
-        FrameHeader { kind, tag, body_bytes: body.len() }.encode(&mut bytes);
-        bytes.extend_from_slice(body);
+        append_frame(&mut bytes, kind, tag, body);
         self.send(&bytes).await;
     }
 
@@ -230,8 +229,6 @@ pub(crate) fn records(payloads: &[&[u8]]) -> Bytes {
 /// A put without a producer.
 pub(crate) fn put_frame(handle: u32, put: u64, records: &[u8]) -> BytesMut {
     let mut bytes = BytesMut::new();
-    let body_bytes = PUT_HEAD_BYTES + records.len();
-    FrameHeader { kind: FrameKind::Put, tag: u64::from(handle), body_bytes }.encode(&mut bytes);
     let head = PutHead {
         put,
         producer: None,
@@ -241,7 +238,7 @@ pub(crate) fn put_frame(handle: u32, put: u64, records: &[u8]) -> BytesMut {
         transient: false,
         age_seconds: 0,
     };
-    head.encode(&mut bytes);
+    append_frame_with(&mut bytes, FrameKind::Put, u64::from(handle), records.len(), |out| head.encode(out));
     bytes.extend_from_slice(records);
     bytes
 }

@@ -11,8 +11,8 @@ use crate::client::{Backoff, Client, ClientOptions};
 use crate::id::{Epoch, Index, RelayId, Sequence, StorageId, StreamNumber, WallTime};
 use crate::wire::body::{self, Answer, ClientHello, Notice, PROTOCOL_MAGIC, RelayHello, Reply, Request};
 use crate::wire::frame::{
-    Ack, AckLevel, Credit, DELIVER_HEAD_BYTES, DeliverHead, Frame, FrameHeader, FrameKind, PUT_DONE_BYTES,
-    PutDone, PutHead, take_frame,
+    Ack, AckLevel, Credit, DELIVER_HEAD_BYTES, DeliverHead, Frame, FrameKind, PUT_DONE_BYTES, PutDone,
+    PutHead, append_frame, take_frame,
 };
 use crate::wire::run::{Record, Records};
 
@@ -137,8 +137,7 @@ impl Remote {
 
     pub(super) async fn send(&mut self, kind: FrameKind, tag: u64, body: &Bytes) {
         let mut bytes = BytesMut::new();
-        FrameHeader { kind, tag, body_bytes: body.len() }.encode(&mut bytes);
-        bytes.extend_from_slice(body);
+        append_frame(&mut bytes, kind, tag, body);
         self.stream.write_all(&bytes).await.unwrap();
     }
 

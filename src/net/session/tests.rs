@@ -3,7 +3,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::id::ProducerSequence;
-use crate::wire::frame::AckLevel;
+use crate::wire::frame::{AckLevel, append_frame};
 use crate::wire::run::Record;
 
 fn reader(bytes: usize) -> (tokio::io::DuplexStream, FrameReader<tokio::io::DuplexStream>) {
@@ -27,8 +27,7 @@ fn put(payload_bytes: usize) -> BytesMut {
     head.encode(&mut body);
     body.put_slice(&records);
     let mut frame = BytesMut::new();
-    FrameHeader { kind: FrameKind::Put, tag: 3, body_bytes: body.len() }.encode(&mut frame);
-    frame.put_slice(&body);
+    append_frame(&mut frame, FrameKind::Put, 3, &body);
     frame
 }
 
@@ -107,7 +106,8 @@ async fn large_frames_share_what_may_be_on_its_way_in() {
     for _ in 0..2 {
         let (mut remote, stream) = tokio::io::duplex(1 << 20);
         let mut header = BytesMut::new();
-        FrameHeader { kind: FrameKind::Put, tag: 0, body_bytes: limits::FRAME_BYTES_MAX }.encode(&mut header);
+        let body_bytes = limits::FRAME_BYTES_MAX;
+        FrameHeader { kind: FrameKind::Put, tag: 0, body_bytes, body_checksum: 0 }.encode(&mut header);
         remote.write_all(&header).await.unwrap();
         let mut reader = FrameReader::new(stream, Arc::clone(&partial));
         reader.fill().await.unwrap();
@@ -129,7 +129,7 @@ async fn small_records_do_not_keep_a_large_read_in_memory() {
     let (mut remote, mut reader) = reader(1 << 20);
     let mut bytes = put(10);
     for tag in 0..200 {
-        FrameHeader { kind: FrameKind::Ping, tag, body_bytes: 0 }.encode(&mut bytes);
+        append_frame(&mut bytes, FrameKind::Ping, tag, &[]);
     }
     remote.write_all(&bytes).await.unwrap();
     let incoming = read_inputs(&mut reader, 1).await;

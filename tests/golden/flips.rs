@@ -1,0 +1,63 @@
+//! No change of a frame on its way goes unseen: every bit and every pair of bytes of every
+//! golden frame.
+
+use bytes::BytesMut;
+use treecast::wire::frame::{DeliverHead, Frame, FrameKind, PutHead, take_frame};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::files;
+
+/// The frame that the bytes begin with, if a receiver takes it for one.
+fn received(bytes: &[u8]) -> Result<Option<Frame>, String> {
+    let frame = take_frame(&mut BytesMut::from(bytes)).map_err(|error| error.to_string())?;
+    let records = match &frame {
+        Some(Frame { kind: FrameKind::Put, body, .. }) => {
+            PutHead::decode(body.clone()).map(|(head, records)| Some((head.body_hash, records)))
+        }
+        Some(Frame { kind: FrameKind::Deliver, body, .. }) => {
+            DeliverHead::decode(body.clone()).map(|(head, records)| Some((head.records_hash, records)))
+        }
+        _ => Ok(None),
+    };
+    match records.map_err(|error| error.to_string())? {
+        Some((hash, records)) if hash != xxh3_64(&records) => Err("the hash of the records".to_owned()),
+        _ => Ok(frame),
+    }
+}
+
+/// Every golden frame, with its file's name.
+fn frames() -> Vec<(String, Vec<u8>)> {
+    let names = files::list("wire").into_iter().filter(|name| !name.starts_with("run-"));
+    let frames: Vec<_> = names.map(|name| (name.clone(), files::read(&format!("wire/{name}")))).collect();
+    for (name, bytes) in &frames {
+        assert!(matches!(received(bytes), Ok(Some(_))), "{name} is not right itself");
+    }
+    assert!(frames.len() >= 50, "only {} frames", frames.len());
+    frames
+}
+
+#[test]
+fn every_flipped_bit_is_found() {
+    for (name, mut bytes) in frames() {
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(received(&bytes).is_err(), "{name}: bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+#[test]
+fn every_swap_of_two_bytes_is_found() {
+    for (name, mut bytes) in frames() {
+        for first in 0..bytes.len() {
+            for second in first + 1..bytes.len() {
+                if bytes[first] != bytes[second] {
+                    bytes.swap(first, second);
+                    assert!(received(&bytes).is_err(), "{name}: bytes {first} and {second}");
+                    bytes.swap(first, second);
+                }
+            }
+        }
+    }
+}
