@@ -90,6 +90,11 @@ pub const CLIENT_READ_BYTES: usize = 256 * 1024;
 /// Bytes that a read of a quiet client makes room for.
 pub const CLIENT_READ_BYTES_MIN: usize = 8 * 1024;
 
+/// Buffers of a busy client's last reads that it remembers, to read into them
+/// again when the application is done with what came in them: as many as hold
+/// [`CLIENT_BUFFER_BYTES`].
+pub const CLIENT_READS_KEPT: usize = 32;
+
 /// Bytes of puts that a client hands to its socket at a time; the rest waits
 /// for the next write, so that acks and pings never stand behind more.
 pub const CLIENT_WRITE_BYTES: usize = 1024 * 1024;

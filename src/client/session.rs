@@ -97,13 +97,19 @@ impl From<FrameError> for ClientError {
 pub(super) struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
+    /// Bytes that the buffer had when it was made.
+    made: usize,
     /// Bytes that the next read makes room for.
     want: usize,
+    /// Memory of the last buffers, the oldest first: when the application is done with all that
+    /// came in one, it is read into again. New memory would be cleared by the system, page by page.
+    used: VecDeque<BytesMut>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn new(stream: R) -> Self {
-        Self { stream, buffer: BytesMut::new(), want: limits::CLIENT_READ_BYTES_MIN }
+        let want = limits::CLIENT_READ_BYTES_MIN;
+        Self { stream, buffer: BytesMut::new(), made: 0, want, used: VecDeque::new() }
     }
 
     /// The next frame.
@@ -123,7 +129,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let frame = FrameHeader::decode(&self.buffer)?.map_or(0, |h| FRAME_HEADER_BYTES + h.body_bytes);
         let missing = frame.saturating_sub(self.buffer.len());
         if self.buffer.capacity() - self.buffer.len() < missing.max(self.want / 4) {
-            self.buffer.reserve(missing.max(self.want));
+            self.make_room(frame);
         }
         let room = self.buffer.capacity() - self.buffer.len();
         let count = self.stream.read_buf(&mut self.buffer).await;
@@ -135,8 +141,31 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.want = (self.want * 4).min(limits::CLIENT_READ_BYTES);
         } else if count < self.want / 8 {
             self.want = (self.want / 2).max(limits::CLIENT_READ_BYTES_MIN);
+            self.used.clear();
         }
         Ok(())
+    }
+
+    /// Makes room for the frame that the buffer begins with, and for more.
+    fn make_room(&mut self, frame: usize) {
+        let whole = frame.max(self.want);
+        if self.buffer.try_reclaim(whole - self.buffer.len()) {
+            return;
+        }
+        let free = self.used.iter_mut().position(|used| used.try_reclaim(whole));
+        let mut next = free.and_then(|place| self.used.remove(place)).unwrap_or_default();
+        next.reserve(whole);
+        next.extend_from_slice(&self.buffer);
+        let mut before = std::mem::replace(&mut self.buffer, next);
+        // Those for large frames are not kept: they are few, and many of them too much.
+        if self.made == limits::CLIENT_READ_BYTES {
+            if self.used.len() == limits::CLIENT_READS_KEPT {
+                self.used.pop_front();
+            }
+            before.clear();
+            self.used.push_back(before);
+        }
+        self.made = whole;
     }
 }
 
@@ -283,4 +312,57 @@ impl Session<'_> {
 
 fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY_BYTES: usize = 10_000;
+
+    /// A stream of notices, each with its number everywhere.
+    async fn reader(count: u8) -> FrameReader<tokio::io::DuplexStream> {
+        let (mut relay, stream) = tokio::io::duplex(usize::from(count) * (BODY_BYTES + 100));
+        let mut bytes = BytesMut::new();
+        for number in 0..count {
+            append_frame(&mut bytes, FrameKind::Notice, 0, &[number; BODY_BYTES]);
+        }
+        relay.write_all(&bytes).await.unwrap();
+        let mut reader = FrameReader::new(stream);
+        reader.want = limits::CLIENT_READ_BYTES;
+        reader
+    }
+
+    #[tokio::test]
+    async fn memory_is_read_into_again_when_nobody_holds_what_is_in_it() {
+        let mut reader = reader(250).await;
+        let mut last = None;
+        for number in 0..250 {
+            let frame = reader.next().await.unwrap();
+            assert_eq!(frame.body, [number; BODY_BYTES][..]);
+            // One is always held, so that the buffer at hand is never free.
+            last.replace(frame);
+        }
+        assert!((1..=2).contains(&reader.used.len()), "{} of 10 buffers were needed", reader.used.len());
+    }
+
+    #[tokio::test]
+    async fn what_somebody_holds_is_never_written_over() {
+        let mut reader = reader(250).await;
+        let mut held = Vec::new();
+        for number in 0..250_u8 {
+            let frame = reader.next().await.unwrap();
+            // Some let go at once, some later, some never.
+            if !number.is_multiple_of(3) {
+                held.push((number, frame));
+            }
+            if number.is_multiple_of(40) {
+                held.retain(|(held, _)| held.is_multiple_of(7) || number - *held < 20);
+            }
+        }
+        for (number, frame) in held {
+            assert_eq!(frame.body, [number; BODY_BYTES][..]);
+        }
+        assert!(reader.used.len() <= limits::CLIENT_READS_KEPT);
+    }
 }
