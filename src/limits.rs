@@ -294,6 +294,10 @@ pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// worked off is soon gone by itself.
 pub const COLLECT_AGE_MS: u64 = 10_000;
 
+/// Evicted subscriptions of a group that are remembered for their owners; the
+/// oldest makes way.
+pub const EVICTED_MAX: usize = 1024;
+
 /// Connections that are told metrics at a time; further ones wait.
 pub const METRICS_CONNECTIONS_MAX: usize = 16;
 

@@ -18,7 +18,9 @@
 
 mod faults {
     mod client;
+    mod commands;
     mod disk_faults;
+    mod halt_faults;
     mod load;
     mod network_faults;
     mod oracle;
@@ -26,6 +28,7 @@ mod faults {
     mod process;
     mod process_faults;
     mod proxy;
+    mod quota_faults;
     mod random;
     mod raw;
     mod starved;

@@ -108,14 +108,15 @@ pub fn write_gap(from: Index, to: Index, cause: GapCause, context: &mut Context)
         GapCause::Retention => ("retention", "the group's limits deleted them"),
         GapCause::Damaged => ("damaged", "they were damaged on disk"),
         GapCause::Expired => ("expired", "their time to live was over"),
+        GapCause::Evicted => ("evicted", "the subscription was over its quota and was removed"),
     };
-    let messages = to.0.saturating_sub(from.0);
     if context.is_text() {
-        let count = human::count(messages);
-        context.notes.warning(format_args!("{count} messages are missing at position {from}: {text}"));
+        // Positions and not messages: the relay's own records have some too.
+        let last = to.0.saturating_sub(1);
+        context.notes.warning(format_args!("what was at positions {from} to {last} is missing: {text}"));
         return Ok(());
     }
-    context.out.json(&json!({ "gap": { "from": from, "to": to, "messages": messages, "cause": word } }))
+    context.out.json(&json!({ "gap": { "from": from, "to": to, "cause": word } }))
 }
 
 #[cfg(test)]
@@ -180,7 +181,7 @@ mod tests {
         };
         assert_eq!(gap(Output::Text), b"");
         let value: Value = serde_json::from_slice(&gap(Output::Json)).unwrap();
-        let expected = json!({ "gap": { "from": 3, "to": 5, "messages": 2, "cause": "retention" } });
+        let expected = json!({ "gap": { "from": 3, "to": 5, "cause": "retention" } });
         assert_eq!(value, expected);
     }
 }

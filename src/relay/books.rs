@@ -3,7 +3,7 @@
 use super::Relay;
 use super::group::{Group, GroupBooks};
 use super::input::Now;
-use super::subscription::{Subscription, SubscriptionKey};
+use super::subscription::{Removal, Subscription, SubscriptionKey};
 use crate::id::{GroupName, GroupNumber, Index, SubscriptionName};
 use crate::limits;
 use crate::log::Space;
@@ -22,11 +22,15 @@ pub(super) struct Retired {
 }
 
 impl Retired {
-    /// A subscription is removed: what it still held is skipped.
-    pub(super) fn add(&mut self, subscription: &Subscription, end: Index) {
+    /// A subscription is removed, with what it still held.
+    pub(super) fn add(&mut self, subscription: &Subscription, end: Index, removal: Removal) {
         self.inserted += subscription.inserted(end);
         add(&mut self.out, &subscription.out);
-        self.out.skipped += subscription.held(end);
+        let held = subscription.held(end);
+        match removal {
+            Removal::Wanted => self.out.skipped += held,
+            Removal::Evicted => self.out.evicted += held,
+        }
     }
 }
 

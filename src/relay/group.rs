@@ -3,10 +3,11 @@
 use super::meter::Meter;
 use super::producer::Producers;
 use super::stream::Stream;
-use super::subscription::{Subscription, SubscriptionNumber};
-use crate::id::{GroupName, GroupNumber, Index, SessionId, StreamNumber, WallTime};
+use super::subscription::{Gap, Subscription, SubscriptionNumber};
+use crate::id::{GroupName, GroupNumber, Index, SessionId, StreamNumber, SubscriptionName, WallTime};
+use crate::limits;
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::RefusalCode;
+use crate::wire::body::{GapCause, RefusalCode};
 use crate::wire::frame::PutDone;
 
 /// One group or queue.
@@ -54,6 +55,9 @@ pub(super) struct Traffic {
     pub(super) consumed: Vec<(Index, SessionId, PutDone)>,
     /// Subscriptions that wait for the same read.
     pub(super) fetches: Vec<(Index, Vec<SubscriptionNumber>)>,
+    /// Subscriptions that were evicted and not made again, with what they are owed from, the
+    /// oldest first.
+    pub(super) evicted: Vec<(SubscriptionName, Index)>,
 }
 
 /// Messages of puts since the relay was started.
@@ -108,6 +112,23 @@ impl Group {
 
     pub(super) fn stream(&mut self, number: StreamNumber) -> Option<&mut Stream> {
         self.streams.iter_mut().find(|s| s.number == number)
+    }
+
+    /// Remembers for its owner that a subscription was evicted.
+    pub(super) fn note_evicted(&mut self, name: SubscriptionName, from: Index) {
+        let evicted = &mut self.traffic().evicted;
+        evicted.retain(|(other, _)| *other != name);
+        if evicted.len() == limits::EVICTED_MAX {
+            evicted.remove(0);
+        }
+        evicted.push((name, from));
+    }
+
+    /// What a subscription of this name is owed from before it begins at `start`; forgets it.
+    pub(super) fn take_evicted(&mut self, name: &SubscriptionName, start: Index) -> Option<Gap> {
+        let evicted = &mut self.traffic.as_mut()?.evicted;
+        let (_, from) = evicted.remove(evicted.iter().position(|(other, _)| other == name)?);
+        (from < start).then_some(Gap { from, to: start, cause: GapCause::Evicted })
     }
 
     /// Notes that `count` records from `first` on are the relays' own.

@@ -4,7 +4,7 @@ use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
 use super::state::{CURSOR_BYTES, CursorList, Operation};
-use super::subscription::SubscriptionKey;
+use super::subscription::{Removal, SubscriptionKey};
 use super::timer::Timer;
 use super::{Effect, Relay};
 use crate::id::{GroupNumber, Index, Time};
@@ -185,7 +185,7 @@ impl Relay {
             "subscription `{name}` of group `{}` was over its quota and was removed, as the group's policy says",
             group.name
         );
-        self.remove_subscription(now, key, Refusal::new(RefusalCode::Removed, message));
+        self.remove_subscription(now, key, Refusal::new(RefusalCode::Removed, message), Removal::Evicted);
     }
 
     /// Tells all receivers of a subscription that it is gone.
@@ -206,15 +206,26 @@ impl Relay {
     }
 
     /// Removes a subscription, durably in time.
-    pub(super) fn remove_subscription(&mut self, now: Now, key: SubscriptionKey, refusal: Refusal) {
+    pub(super) fn remove_subscription(
+        &mut self,
+        now: Now,
+        key: SubscriptionKey,
+        refusal: Refusal,
+        removal: Removal,
+    ) {
         self.dismiss_receivers(key, &refusal);
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
         let removed = group.subscriptions.remove(place);
         let last = group.subscriptions.is_empty();
-        self.retired.add(&removed, group.durable);
+        let evicted = (removal == Removal::Evicted).then(|| removed.owed_from());
+        if let Some(from) = evicted {
+            group.note_evicted(removed.name.clone(), from);
+        }
+        self.retired.add(&removed, group.durable, removal);
         self.names.remove(&(key.group, removed.name.clone()));
-        let operation = Operation::SubscriptionRemoved { group: key.group, subscription: key.number };
+        let operation =
+            Operation::SubscriptionRemoved { group: key.group, subscription: key.number, evicted };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if last {
             self.mark_membership(now, key.group, false);

@@ -5,7 +5,7 @@ use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
 use super::state::Operation;
-use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber};
+use super::subscription::{Removal, Subscription, SubscriptionKey, SubscriptionNumber};
 use super::{Effect, Relay};
 use crate::id::{GroupName, GroupNumber, Index, SessionId, SubscriptionName, WallTime};
 use crate::limits;
@@ -76,7 +76,12 @@ impl Relay {
             Request::SubscriptionRemove { group, name } => {
                 let key = self.known_subscription(&group, &name)?;
                 let message = format!("subscription `{name}` of group `{group}` was removed");
-                self.remove_subscription(now, key, Refusal::new(RefusalCode::Removed, message));
+                self.remove_subscription(
+                    now,
+                    key,
+                    Refusal::new(RefusalCode::Removed, message),
+                    Removal::Wanted,
+                );
                 Ok((Reply::Done, When::Durable))
             }
             Request::Attach { group, name, create } => self.attach(now, session, &group, name, create),

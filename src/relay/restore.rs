@@ -13,8 +13,8 @@ use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
 use super::stream::Stream;
-use super::subscription::SubscriptionKey;
 use super::subscription::subscription_from;
+use super::subscription::{Removal, SubscriptionKey};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
@@ -260,7 +260,7 @@ impl Relay {
             } => {
                 self.counters.subscriptions = self.counters.subscriptions.max(subscription.0);
                 let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
-                let made = subscription_from(
+                let mut made = subscription_from(
                     (subscription, name.clone()),
                     (shared, filter, window),
                     (start, not_before),
@@ -269,16 +269,20 @@ impl Relay {
                     if replay && group.subscriptions.is_empty() {
                         group.membership += 1;
                     }
+                    made.gaps.extend(group.take_evicted(&name, start));
                     group.subscriptions.push(Box::new(made));
                     self.names.insert((group.number, name), subscription);
                 }
             }
-            Operation::SubscriptionRemoved { group, subscription } => {
+            Operation::SubscriptionRemoved { group, subscription, evicted } => {
                 if let Some(group) = self.groups.get_mut(group)
                     && let Some(place) = group.find(subscription)
                 {
                     let removed = group.subscriptions.remove(place);
-                    self.names.remove(&(group.number, removed.name));
+                    self.names.remove(&(group.number, removed.name.clone()));
+                    if let Some(from) = evicted {
+                        group.note_evicted(removed.name, from);
+                    }
                     group.membership += u64::from(group.subscriptions.is_empty());
                 }
             }
@@ -290,7 +294,7 @@ impl Relay {
     pub(super) fn forget_group(&mut self, number: GroupNumber) {
         let Some(group) = self.groups.remove(number) else { return };
         for subscription in group.subscriptions {
-            self.retired.add(&subscription, group.durable);
+            self.retired.add(&subscription, group.durable, Removal::Wanted);
             self.names.remove(&(number, subscription.name));
         }
         self.removed.insert(group.name, (number, group.incarnation));

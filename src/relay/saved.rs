@@ -85,6 +85,8 @@ pub(super) struct SavedGroup {
     producers: Producers,
     #[serde(rename = "u", skip_serializing_if = "Vec::is_empty", default)]
     subscriptions: Vec<SavedSubscription>,
+    #[serde(rename = "e", skip_serializing_if = "Vec::is_empty", default)]
+    evicted: Vec<(SubscriptionName, Index)>,
 }
 
 /// A subscription as it is saved: what never changes, and its cursor as in the log.
@@ -154,6 +156,7 @@ impl SavedGroup {
                 .iter()
                 .map(|s| SavedSubscription::of(group.number, s))
                 .collect(),
+            evicted: group.traffic.as_ref().map(|t| t.evicted.clone()).unwrap_or_default(),
         }
     }
 
@@ -169,6 +172,9 @@ impl SavedGroup {
         group.marks = self.marks;
         if !self.producers.is_empty() {
             group.traffic().producers = self.producers;
+        }
+        if !self.evicted.is_empty() {
+            group.traffic().evicted = self.evicted;
         }
         for saved in self.subscriptions {
             group.subscriptions.push(Box::new(saved.restore()?));

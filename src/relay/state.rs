@@ -77,6 +77,9 @@ pub(super) enum Operation {
     SubscriptionRemoved {
         group: GroupNumber,
         subscription: SubscriptionNumber,
+        /// It was evicted: what it is owed from here on is told as a gap if it is made again.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        evicted: Option<Index>,
     },
 }
 
@@ -200,13 +203,14 @@ fn cause_to_byte(cause: GapCause) -> u8 {
         GapCause::Retention => 1,
         GapCause::Damaged => 2,
         GapCause::Expired => 3,
+        GapCause::Evicted => 4,
     }
 }
 
 fn cause_from_byte(byte: u8) -> Option<GapCause> {
-    [GapCause::SubscriptionQuota, GapCause::Retention, GapCause::Damaged, GapCause::Expired]
-        .into_iter()
-        .find(|cause| cause_to_byte(*cause) == byte)
+    use GapCause::{Damaged, Evicted, Expired, Retention, SubscriptionQuota};
+    let all = [SubscriptionQuota, Retention, Damaged, Expired, Evicted];
+    all.into_iter().find(|cause| cause_to_byte(*cause) == byte)
 }
 
 fn decode_cursors(mut bytes: Bytes) -> Result<Vec<CursorRecord>, RestoreError> {

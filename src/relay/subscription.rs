@@ -79,7 +79,22 @@ pub(super) struct Due {
     pub(super) again: bool,
 }
 
+/// Why a subscription is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// Somebody has asked for it.
+    Wanted,
+    /// It was over its quota, and the group's policy says so.
+    Evicted,
+}
+
 impl Subscription {
+    /// Everything below is done, and told where it was lost.
+    pub(super) fn owed_from(&self) -> Index {
+        let floor = self.cursor.floor();
+        self.gaps.first().map_or(floor, |gap| gap.from.min(floor))
+    }
+
     /// Records that were ever inserted into its backlog, up to the durable end of the group.
     pub(super) fn inserted(&self, end: Index) -> u64 {
         end.0.saturating_sub(self.start.0) + self.replayed

@@ -355,6 +355,9 @@ pub enum GapCause {
     Damaged,
     /// They were past their time to live.
     Expired,
+    /// The subscription was over its quota and was removed, as the group's
+    /// policy says; then it was made again.
+    Evicted,
 }
 
 /// The last frame of a session.

@@ -258,6 +258,7 @@ pub(crate) fn notices() -> Vec<(&'static str, Notice)> {
         ("gap-retention", gap(GapCause::Retention)),
         ("gap-damaged", gap(GapCause::Damaged)),
         ("gap-expired", gap(GapCause::Expired)),
+        ("gap-evicted", gap(GapCause::Evicted)),
         ("detached", Notice::Detached { handle: 1, refusal: refusal(RefusalCode::Removed) }),
     ]
 }

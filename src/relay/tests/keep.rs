@@ -1,4 +1,5 @@
 use super::harness::{Harness, group, sub};
+use crate::log::Snapshot;
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
 use crate::wire::body::{GapCause, Notice, Reply, Request, SubscriptionSpec};
 
@@ -106,6 +107,44 @@ fn evict_removes_the_subscription_and_tells_its_receiver() {
     assert!(h.notices.iter().any(|n| matches!(n, Notice::Detached { .. })));
     assert!(h.request(Request::SubscriptionShow { group: group("g"), name: sub("s") }).is_err());
     assert!(h.books().balanced);
+}
+
+/// R7: the owner is told, however late it comes, and whatever happened meanwhile.
+#[test]
+fn f46_an_evicted_subscription_is_told_what_it_missed_when_it_is_made_again() {
+    for (restart, snapshot) in [(false, false), (true, false), (true, true)] {
+        let mut h = Harness::new();
+        let settings = GroupSettings {
+            subscription_quota_count: Some(2),
+            subscription_policy: SubscriptionPolicy::Evict,
+            ..GroupSettings::default()
+        };
+        h.set("g", settings);
+        let g = h.open("g");
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        h.subscribe("g", "other", SubscriptionSpec::default());
+        for i in 0..6 {
+            h.put(g, &[&format!("{i}")]);
+        }
+        h.pass_ms(2_000);
+        assert!(h.request(Request::SubscriptionShow { group: group("g"), name: sub("s") }).is_err());
+        assert!(h.books().balanced && h.books().out.evicted >= 12, "{:?}", h.books());
+        if restart {
+            let saved = if snapshot { h.snapshot() } else { Snapshot::default() };
+            h.crash(&saved);
+        }
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        let told = gaps(&h);
+        let [(from, to, GapCause::Evicted)] = told[..] else { panic!("{told:?}") };
+        assert!(from <= 2 && to >= 8, "all six messages: {told:?}");
+        h.ack(s, from, to);
+        h.notices.clear();
+        h.pass_ms(2_000);
+        let again = h.attach("g", "s");
+        h.credit(again, 10);
+        assert_eq!(gaps(&h), [], "once it was acked it is not told again");
+    }
 }
 
 #[test]

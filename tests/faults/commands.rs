@@ -1,0 +1,43 @@
+//! Commands in processes of their own.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) output: String,
+    /// What it wrote to standard error.
+    pub(crate) said: String,
+}
+
+/// A command that speaks to the relay at `address`.
+pub(crate) fn command(address: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
+    command.args(words).args(["--relay", address]).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(address: &str, words: &[&str]) -> Done {
+    let output = command(address, words).output().expect("the command runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Done { code: output.status.code(), output: text(output.stdout), said: text(output.stderr) }
+}
+
+/// Runs a command that must succeed, and gives what it wrote.
+#[track_caller]
+pub(crate) fn good(address: &str, words: &[&str]) -> String {
+    let done = run(address, words);
+    assert_eq!(done.code, Some(0), "{words:?}: {done:?}");
+    done.output
+}
+
+/// What a command says to programs.
+#[track_caller]
+pub(crate) fn json(address: &str, words: &[&str]) -> Value {
+    let words: Vec<&str> = words.iter().copied().chain(["--output", "json"]).collect();
+    serde_json::from_str(&good(address, &words)).expect("one object")
+}

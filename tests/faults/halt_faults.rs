@@ -1,0 +1,116 @@
+//! Processes that are halted and go on later.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::commands::{command, good, json};
+use super::process::{PATIENCE, Start};
+
+fn halt(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::STOP).expect("it is our child");
+}
+
+fn go_on(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::CONT).expect("it is our child");
+}
+
+/// Lines of a kilobyte, each with its number.
+fn write_lines(to: &mut ChildStdin, range: std::ops::Range<u64>) {
+    let rest = "x".repeat(1000);
+    let lines: String = range.map(|number| format!("{number} {rest}\n")).collect();
+    to.write_all(lines.as_bytes()).expect("it reads");
+}
+
+fn put_lines(address: &str) -> (Child, ChildStdin) {
+    let mut child = command(address, &["put", "g", "--lines"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the command runs");
+    let input = child.stdin.take().expect("it was asked for");
+    (child, input)
+}
+
+fn resident(address: &str) -> u64 {
+    json(address, &["status"])["resident_bytes"].as_u64().expect("a number")
+}
+
+/// Reads numbers of lines until `count` have come; they come in order, each once.
+fn expect_lines(child: &mut Child, count: u64) {
+    let output = BufReader::new(child.stdout.take().expect("it was asked for"));
+    let begun = Instant::now();
+    for (expected, line) in (0..count).zip(output.lines()) {
+        let line = line.expect("text");
+        let number: u64 = line.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+        assert_eq!(number, expected);
+        assert!(begun.elapsed() < PATIENCE, "it ends in time");
+    }
+}
+
+#[test]
+fn f35_a_halted_subscriber_costs_nothing_and_misses_nothing() {
+    const COUNT: u64 = 150_000;
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    let address = &relay.address;
+    for name in ["halted", "other"] {
+        good(address, &["subscription", "create", "g", name]);
+    }
+    let notify = |name| {
+        let words = ["notify", "g", "--as", name];
+        command(address, &words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs")
+    };
+    let (mut halted, mut other) = (notify("halted"), notify("other"));
+    while json(address, &["subscription", "show", "g", "halted"])["receivers"] != 1 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    halt(&halted);
+    let before = resident(address);
+    let (mut put, mut input) = put_lines(address);
+    write_lines(&mut input, 0..COUNT);
+    drop(input);
+    assert!(put.wait().expect("it is our child").success());
+    expect_lines(&mut other, COUNT);
+    let grown = resident(address).saturating_sub(before);
+    // The recent tail of the log is kept in memory in any case; the backlog of 150 MB is not.
+    assert!(grown < 80 << 20, "{grown} bytes more while one of two was halted");
+    go_on(&halted);
+    expect_lines(&mut halted, COUNT);
+    for mut child in [halted, other] {
+        child.kill().expect("it is our child");
+        child.wait().expect("it is our child");
+    }
+    assert_eq!(json(address, &["books"])["balanced"], true);
+    relay.stop();
+}
+
+#[test]
+fn f35_a_halted_publisher_goes_on_where_it_was() {
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    let address = &relay.address;
+    good(address, &["subscription", "create", "g", "s"]);
+    let (mut put, mut input) = put_lines(address);
+    write_lines(&mut input, 0..5_000);
+    while json(address, &["subscription", "show", "g", "s"])["backlog"].as_u64() < Some(1_000) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    halt(&put);
+    std::thread::sleep(Duration::from_secs(1));
+    good(address, &["put", "another", "is served"]);
+    go_on(&put);
+    write_lines(&mut input, 5_000..10_000);
+    drop(input);
+    assert!(put.wait().expect("it is our child").success());
+    let mut get = command(address, &["get", "g", "--as", "s", "-n", "10000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command runs");
+    expect_lines(&mut get, 10_000);
+    assert!(get.wait().expect("it is our child").success());
+    relay.stop();
+}
