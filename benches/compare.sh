@@ -174,9 +174,9 @@ count_for() { # system mode size subscriptions
     "put 1024 "*) [ $speed -gt 0 ] && echo $((speed * 60000 * SCALE)) || echo $((8000 * SCALE)) ;;
     put*) [ $speed -gt 0 ] && echo $((speed * 5000 * SCALE)) || echo $((4000 * SCALE)) ;;
     fanout*" 1" | drain*" 1") [ $speed -gt 0 ] && echo $((speed * 25000 * SCALE)) || echo $((8000 * SCALE)) ;;
-    fanout*" 10" | drain*" 10") [ $speed -gt 0 ] && echo $((speed * 5000 * SCALE)) || echo $((4000 * SCALE)) ;;
-    fanout*" 100") [ $speed -gt 0 ] && echo $((speed * 600 * SCALE)) || echo $((800 * SCALE)) ;;
-    fanout*" 1000") [ $speed -gt 0 ] && echo $((speed * 60 * SCALE)) || echo $((80 * SCALE)) ;;
+    fanout*" 10" | drain*" 10") [ $speed -gt 0 ] && echo $((speed * 10000 * SCALE)) || echo $((4000 * SCALE)) ;;
+    fanout*" 100") [ $speed -gt 0 ] && echo $((speed * 1500 * SCALE)) || echo $((800 * SCALE)) ;;
+    fanout*" 1000") [ $speed -gt 0 ] && echo $((speed * 150 * SCALE)) || echo $((80 * SCALE)) ;;
     *) echo $((3000 * SCALE)) ;;
   esac
 }
