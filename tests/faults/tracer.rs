@@ -11,6 +11,7 @@ use super::process::{PATIENCE, RelayProcess, Start};
 /// A tracer at work. It lets the relay go when it is dropped.
 pub(crate) struct Tracer {
     strace: Child,
+    relay: Pid,
     notes: PathBuf,
     _directory: tempfile::TempDir,
 }
@@ -42,20 +43,20 @@ impl Tracer {
     pub(crate) fn attach(relay: &RelayProcess, inject: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let notes = directory.path().join("notes");
-        let pid = relay.pid().as_raw_nonzero().to_string();
+        let pid = relay.pid();
         let strace = Command::new("strace")
-            .args(["-f", "-qq", "-p", &pid, "-o"])
+            .args(["-f", "-qq", "-p", &pid.as_raw_nonzero().to_string(), "-o"])
             .arg(&notes)
             .args(words(inject))
             .stderr(Stdio::null())
             .spawn()
             .expect("strace was there before");
         let begun = Instant::now();
-        while !is_traced(&pid) {
+        while !is_traced(pid) {
             assert!(begun.elapsed() < PATIENCE, "strace does not attach");
             std::thread::sleep(Duration::from_millis(2));
         }
-        Self { strace, notes, _directory: directory }
+        Self { strace, relay: relay.pid(), notes, _directory: directory }
     }
 
     /// Calls that were tampered with so far.
@@ -63,10 +64,27 @@ impl Tracer {
         std::fs::read_to_string(&self.notes).map_or(0, |notes| notes.matches("INJECTED").count())
     }
 
-    /// Lets the relay go on untampered.
+    /// Lets the relay go on untampered. It is halted meanwhile: a call whose error is still
+    /// to be put in when `strace` leaves fails with ENOSYS instead.
     pub(crate) fn detach(mut self) -> usize {
+        kill_process(self.relay, Signal::STOP).ok();
+        let begun = Instant::now();
+        let mut quiet = 0;
+        while quiet < 3 && begun.elapsed() < PATIENCE {
+            quiet = if self.is_quiet() { quiet + 1 } else { 0 };
+            std::thread::sleep(Duration::from_millis(2));
+        }
         self.end();
+        kill_process(self.relay, Signal::CONT).ok();
         self.injected()
+    }
+
+    /// Whether all threads of the relay are halted, and `strace` waits for them.
+    fn is_quiet(&self) -> bool {
+        let strace = Pid::from_child(&self.strace).as_raw_nonzero();
+        let waits = std::fs::read_to_string(format!("/proc/{strace}/status"))
+            .is_ok_and(|status| status.contains("State:\tS"));
+        waits && tasks(self.relay).all(|status| status.contains("State:\tT") || status.contains("State:\tt"))
     }
 
     fn end(&mut self) {
@@ -83,14 +101,19 @@ impl Drop for Tracer {
     }
 }
 
-/// Whether all threads have a tracer.
-fn is_traced(pid: &str) -> bool {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
-    tasks.flatten().all(|task| {
-        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-        // One that has ended has none any more.
-        !status.contains("TracerPid:\t0\n") || status.contains("State:\tZ")
-    })
+/// What the system says of each thread.
+fn tasks(pid: Pid) -> impl Iterator<Item = String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok())
+}
+
+/// Whether all threads have a tracer. One that has ended has none any more.
+fn is_traced(pid: Pid) -> bool {
+    tasks(pid).all(|status| !status.contains("TracerPid:\t0\n") || status.contains("State:\tZ"))
 }
 
 /// A relay whose calls are tampered with from its start on.
