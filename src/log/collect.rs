@@ -53,12 +53,12 @@ impl Pace {
         let elapsed_ms = now_ms.saturating_sub(self.now_ms);
         let written = committed.saturating_sub(self.committed);
         (self.now_ms, self.committed) = (now_ms, committed);
-        let in_time = |rate: u64| rate.saturating_mul(elapsed_ms) / 1000;
-        let earned = if written == 0 || is_pressed {
-            in_time(limits::COLLECT_IDLE_BYTES_PER_SECOND).max(written)
+        let rate = if written == 0 || is_pressed {
+            limits::COLLECT_IDLE_BYTES_PER_SECOND
         } else {
-            in_time(limits::COLLECT_BUSY_BYTES_PER_SECOND).max(written)
+            limits::COLLECT_BUSY_BYTES_PER_SECOND
         };
+        let earned = (rate.saturating_mul(elapsed_ms) / 1000).max(written);
         let earned = i64::try_from(earned).unwrap_or(i64::MAX);
         let most = i64::try_from(limits::COLLECT_SLICE_BYTES).unwrap_or(i64::MAX);
         self.credit = self.credit.saturating_add(earned).min(most);
@@ -78,6 +78,20 @@ struct State {
     next_look_ms: u64,
     /// How many segments the last look has passed.
     looked: usize,
+}
+
+impl State {
+    /// It did not work; it is tried again later, unless a sync has failed.
+    fn give_up(&mut self, shared: &Shared, now_ms: u64, stopped: Stopped) {
+        self.next_look_ms = now_ms + REFUSED_MS;
+        match stopped {
+            Stopped::Unreadable(segment) => {
+                segment.write().measured.get_or_insert_default().is_spoiled = true;
+            }
+            Stopped::Refused => {}
+            Stopped::Failed(error) => shared.fail(error),
+        }
+    }
 }
 
 /// What collecting remembers. Only the keeper works with it.
@@ -147,10 +161,7 @@ impl Collector {
         match done {
             Ok(Some(cold)) => install(shared, cold),
             Ok(None) => {}
-            Err(stopped) => {
-                state.next_look_ms = now_ms + REFUSED_MS;
-                give_up(shared, stopped);
-            }
+            Err(stopped) => state.give_up(shared, now_ms, stopped),
         }
         !shared.is_poisoned()
     }
@@ -196,8 +207,7 @@ impl Collector {
                 Some(rewrite)
             }
             Err(stopped) => {
-                state.next_look_ms = now_ms + REFUSED_MS;
-                give_up(shared, stopped);
+                state.give_up(shared, now_ms, stopped);
                 None
             }
         }
@@ -215,16 +225,6 @@ fn install(shared: &Shared, cold: Arc<Segment>) {
     shared.counters.rewritten_bytes.fetch_add(bytes, Ordering::Relaxed);
     shared.counters.rewritten_segments.fetch_add(freed.len() as u64, Ordering::Relaxed);
     shared.keeper.leave(freed);
-}
-
-fn give_up(shared: &Shared, stopped: Stopped) {
-    match stopped {
-        Stopped::Unreadable(segment) => {
-            segment.write().measured.get_or_insert_default().is_spoiled = true;
-        }
-        Stopped::Refused => {}
-        Stopped::Failed(error) => shared.fail(error),
-    }
 }
 
 /// The footer of a segment that may be collected: sealed, whole, and included

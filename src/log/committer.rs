@@ -292,8 +292,7 @@ impl Committer {
         let first = self.end.entry.next();
         let header = self.builder.finish(Lsn(self.end.lsn.0 + 1), self.end.hash, first);
         self.write(&active, lead.len() as u64)?;
-        self.end =
-            SegmentEnd { position: header.end(), lsn: header.lsn, entry: header.last(), hash: header.hash() };
+        self.end = SegmentEnd::behind(&header);
         self.runs += runs;
         self.publish(shared, &active, fresh, batches);
         Ok(true)
@@ -303,14 +302,7 @@ impl Committer {
         match entry {
             Entry::Run(run) => {
                 let position = self.builder.run(run);
-                let narrow = |value| u32::try_from(value).expect("a segment is below 4 GiB");
-                let posting = Posting {
-                    first_index: run.first_index.0,
-                    position: narrow(position),
-                    count: run.run.header.count,
-                    bytes: narrow(entry_bytes(entry)),
-                };
-                self.postings.push((run.group, posting));
+                self.postings.push((run.group, Posting::of(run, position)));
             }
             Entry::State(state) => self.builder.state(state),
         }

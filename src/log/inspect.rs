@@ -141,7 +141,7 @@ fn walk_segments(
         let trailer = Footer::open(&*file, header.epoch).unwrap_or(None);
         let has_footer = trailer.as_ref().is_some_and(|trailer| trailer.footer.check(&*file).is_ok());
         let until = match &trailer {
-            Some(trailer) => Proof { lsn: trailer.end.lsn, entry: trailer.end.entry, is_end: false },
+            Some(trailer) => Proof { is_end: false, ..Proof::end(trailer.end) },
             None => proof(&ident.known, &header, bases.get(at).copied()),
         };
         let mut scan =
@@ -214,7 +214,7 @@ impl DiskLog {
         let mut sealed = segments.into_iter().filter(|segment| segment.read().sealed);
         let segment = sealed.find(|segment| segment.header.base > after)?;
         let end = segment.read().end;
-        let proof = Proof { lsn: end.lsn, entry: end.entry, is_end: false };
+        let proof = Proof { is_end: false, ..Proof::end(end) };
         let mut on_entry = |entry: &super::block::Walked, _: &[u8]| {
             pace((entry.body.end - entry.start) as u64);
         };

@@ -6,6 +6,8 @@
 
 use foldhash::HashMap;
 
+use super::RunEntry;
+use super::block::RUN_HEAD_BYTES;
 use super::segment::Witness;
 use crate::id::{GroupNumber, Index};
 
@@ -23,6 +25,20 @@ pub(crate) struct Posting {
 }
 
 impl Posting {
+    /// Of a run whose head stands at `position`.
+    ///
+    /// # Panics
+    /// When it ends behind 4 GiB, which no segment does.
+    pub(crate) fn of(run: &RunEntry, position: u64) -> Self {
+        let narrow = |value| u32::try_from(value).expect("a segment is below 4 GiB");
+        Self {
+            first_index: run.first_index.0,
+            position: narrow(position),
+            count: run.run.header.count,
+            bytes: narrow((RUN_HEAD_BYTES + run.run.body.len()) as u64),
+        }
+    }
+
     /// The index after the last record.
     pub(crate) fn end_index(&self) -> u64 {
         self.first_index.saturating_add(u64::from(self.count))

@@ -97,7 +97,7 @@ impl Recovery {
             if end.entry <= self.snapshot_covers {
                 continue;
             }
-            let proof = Proof { lsn: end.lsn, entry: end.entry, is_end: true };
+            let proof = Proof::end(end);
             let mut on_entry = |entry: &Walked, block: &[u8]| {
                 if entry.number > self.snapshot_covers {
                     f(entry.number, replayed(entry, block));
@@ -170,7 +170,7 @@ pub fn system_random(bytes: &mut [u8]) {
 /// Makes the postings of a sealed segment again out of its blocks.
 pub(crate) fn rebuild(segment: &Segment) {
     let end = segment.read().end;
-    let proof = Proof { lsn: end.lsn, entry: end.entry, is_end: true };
+    let proof = Proof::end(end);
     let Ok(scan) = scan(segment.header, Arc::clone(&segment.file), proof, &mut |_, _| {}) else { return };
     let mut inner = segment.write();
     inner.gap = scan.gap.or(inner.gap);
@@ -264,7 +264,7 @@ impl Reading {
                 (Inner::sealed(index, trailer.end, trailer.gap), false)
             }
             Some(trailer) => {
-                let proof = Proof { lsn: trailer.end.lsn, entry: trailer.end.entry, is_end: true };
+                let proof = Proof::end(trailer.end);
                 let scan = self.scan(header, &file, proof)?;
                 let index = SegmentIndex::Footer(Arc::new(trailer.footer));
                 (Inner::sealed(index, trailer.end, scan.gap.or(trailer.gap)), false)

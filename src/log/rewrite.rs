@@ -237,12 +237,7 @@ impl Output {
         let temporary = temporary_name(header.number);
         remove_if_there(&*shared.storage, &temporary).map_err(|_| Stopped::Refused)?;
         let file = shared.storage.create(&temporary).map_err(|_| Stopped::Refused)?;
-        let end = SegmentEnd {
-            position: header.start(),
-            lsn: Lsn(header.base.0.saturating_sub(1)),
-            entry: EntryNumber(header.base_entry.0.saturating_sub(1)),
-            hash: header.previous,
-        };
+        let end = SegmentEnd::before_blocks(&header);
         let (postings, builder) = (Postings::default(), Builder::default());
         Ok(Self { file, header, end, postings, builder, in_block: 0 })
     }
@@ -256,14 +251,7 @@ impl Output {
         let StoredRun { stream, first_index, arrived, age_ms, link, run } = run;
         let entry = RunEntry { group, stream, first_index, arrived, age_ms, link, run };
         let position = self.builder.run(&entry);
-        let narrow = |value| u32::try_from(value).expect("a cold segment is below 4 GiB");
-        let posting = Posting {
-            first_index: first_index.0,
-            position: narrow(position),
-            count: entry.run.header.count,
-            bytes: narrow((super::block::RUN_HEAD_BYTES + entry.run.body.len()) as u64),
-        };
-        self.postings.push(group, posting);
+        self.postings.push(group, Posting::of(&entry, position));
         self.in_block += 1;
     }
 
@@ -277,7 +265,7 @@ impl Output {
         self.builder.clear();
         written.map_err(|_| Stopped::Refused)?;
         self.sync()?;
-        self.end = SegmentEnd { position: header.end(), lsn, entry: header.last(), hash: header.hash() };
+        self.end = SegmentEnd::behind(&header);
         Ok(())
     }
 

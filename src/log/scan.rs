@@ -81,6 +81,13 @@ pub(crate) struct Proof {
     pub(crate) is_end: bool,
 }
 
+impl Proof {
+    /// Of a segment that ends there and nowhere else.
+    pub(crate) fn end(end: SegmentEnd) -> Self {
+        Self { lsn: end.lsn, entry: end.entry, is_end: true }
+    }
+}
+
 /// What a segment was found to hold.
 #[derive(Default)]
 pub(crate) struct Scan {
@@ -121,13 +128,7 @@ pub(crate) fn scan(
     proof: Proof,
     on_entry: &mut OnEntry<'_>,
 ) -> io::Result<Scan> {
-    let end = SegmentEnd {
-        position: header.start(),
-        lsn: Lsn(header.base.0.saturating_sub(1)),
-        entry: EntryNumber(header.base_entry.0.saturating_sub(1)),
-        hash: header.previous,
-    };
-    let scan = Scan { end, ..Scan::default() };
+    let scan = Scan { end: SegmentEnd::before_blocks(&header), ..Scan::default() };
     let window = Window::new(file)?;
     // A cold segment was whole before it got its name, and knows its own end.
     let of_cold = |cold: Cold| Proof { lsn: cold.own_last, entry: cold.own_last_entry, is_end: true };
@@ -227,9 +228,8 @@ impl Scanner<'_, '_> {
     }
 
     fn advance(&mut self, header: &BlockHeader) {
-        let hash = header.hash();
-        self.previous = Some(hash);
-        self.scan.end = SegmentEnd { position: header.end(), lsn: header.lsn, entry: header.last(), hash };
+        self.scan.end = SegmentEnd::behind(header);
+        self.previous = Some(self.scan.end.hash);
     }
 
     /// The next place behind `position` where a later block stands. Notes how

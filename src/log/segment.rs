@@ -20,8 +20,9 @@ use std::collections::BTreeSet;
 use std::io::IoSlice;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::block::BlockHeader;
 use super::footer::{Footer, FooterError};
-use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::header::SegmentHeader;
 use super::live::Measured;
 use super::postings::{Found, Posting, Postings};
 use super::storage::{Storage, StorageFile};
@@ -189,6 +190,23 @@ pub(crate) struct SegmentEnd {
     pub(crate) hash: u64,
 }
 
+impl SegmentEnd {
+    /// The end of a segment that holds no block yet.
+    pub(crate) fn before_blocks(header: &SegmentHeader) -> Self {
+        Self {
+            position: header.start(),
+            lsn: Lsn(header.base.0.saturating_sub(1)),
+            entry: EntryNumber(header.base_entry.0.saturating_sub(1)),
+            hash: header.previous,
+        }
+    }
+
+    /// The end of a segment whose last block this is.
+    pub(crate) fn behind(block: &BlockHeader) -> Self {
+        Self { position: block.end(), lsn: block.lsn, entry: block.last(), hash: block.hash() }
+    }
+}
+
 /// A segment file in use. Whoever holds an `Arc` of it pins it: it is not
 /// recycled before the last reader has let go.
 pub(crate) struct Segment {
@@ -231,13 +249,7 @@ impl Segment {
 
     /// A segment that begins now.
     pub(crate) fn begin(header: SegmentHeader, file: Arc<dyn StorageFile>) -> Self {
-        let end = SegmentEnd {
-            position: SEGMENT_HEADER_BYTES,
-            lsn: Lsn(header.base.0.saturating_sub(1)),
-            entry: EntryNumber(header.base_entry.0.saturating_sub(1)),
-            hash: header.previous,
-        };
-        Self::new(header, file, Inner::open(end))
+        Self::new(header, file, Inner::open(SegmentEnd::before_blocks(&header)))
     }
 
     pub(crate) fn name(&self) -> String {
