@@ -92,6 +92,21 @@ fn a_get_takes_no_more_than_it_was_told_to() {
 }
 
 #[test]
+fn one_message_is_not_called_messages() {
+    let relay = Relay::start();
+    relay.text(0, &["subscription", "create", "g", "me"]);
+    for (text, kept) in [("one", "1 message"), ("two", "2 messages")] {
+        relay.text(0, &["put", "g", text]);
+        let shown = relay.text(0, &["subscription", "show", "g", "me"]);
+        let backlog = shown.lines().find_map(|line| line.strip_prefix("backlog"));
+        assert_eq!(backlog.map(str::trim), Some(kept), "{shown}");
+        let shown = relay.text(0, &["group", "show", "g"]);
+        let line = shown.lines().find_map(|line| line.strip_prefix("kept"));
+        assert!(line.is_some_and(|line| line.trim().starts_with(&format!("{kept},"))), "{shown}");
+    }
+}
+
+#[test]
 fn lines_go_in_and_come_out_in_order() {
     let relay = Relay::start();
     relay.text(0, &["subscription", "create", "g", "s"]);

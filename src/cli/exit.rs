@@ -10,6 +10,8 @@ use crate::server::{ServerError, StartError};
 use crate::topology::Faults;
 use crate::wire::body::{Refusal, RefusalCode};
 
+use super::human;
+
 /// What the process ends with. The numbers are those of `sysexits.h` where it
 /// has one, and of `timeout` for a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +63,7 @@ pub enum Failure {
     #[error("the deadline passed: {0}")]
     Deadline(&'static str),
     /// What the operator wrote cannot be used.
-    #[error("what was written cannot be used: {} faults", faults.error_count())]
+    #[error("what was written cannot be used: {}", human::of(faults.error_count() as u64, "fault"))]
     Config {
         /// All that is wrong.
         faults: Faults,

@@ -131,7 +131,7 @@ pub(super) fn list(all: &[GroupInfo], context: &mut Context) -> Result<(), Failu
         table.row(vec![
             info.name.to_string(),
             kind(info).to_owned(),
-            human::count(kept(info)),
+            human::count(info.messages),
             human::bytes(info.bytes),
             human::count(info.subscriptions),
         ]);
@@ -151,7 +151,7 @@ fn show(info: &GroupInfo, context: &mut Context) -> Result<(), Failure> {
 pub(super) fn facts(info: &GroupInfo) -> Facts {
     let mut facts = Facts::default();
     facts.add(kind(info), info.name.as_str());
-    facts.add("kept", format!("{} messages, {}", human::count(kept(info)), human::bytes(info.bytes)));
+    facts.add("kept", format!("{}, {}", human::of(info.messages, "message"), human::bytes(info.bytes)));
     facts.add("positions", format!("{} to before {}", info.low, info.next));
     facts.add("subscriptions", human::count(info.subscriptions));
     for stream in &info.streams {
@@ -166,10 +166,6 @@ pub(super) fn facts(info: &GroupInfo) -> Facts {
 
 fn kind(info: &GroupInfo) -> &'static str {
     if info.queue { "queue" } else { "group" }
-}
-
-fn kept(info: &GroupInfo) -> u64 {
-    info.next.0.saturating_sub(info.low.0)
 }
 
 /// All of a group, for programs.
@@ -189,7 +185,7 @@ pub(super) fn to_json(info: &GroupInfo) -> Value {
         "kind": kind(info),
         "low": info.low,
         "next": info.next,
-        "kept": kept(info),
+        "kept": info.messages,
         "bytes": info.bytes,
         "subscriptions": info.subscriptions,
         "streams": streams.collect::<Vec<_>>(),

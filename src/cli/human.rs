@@ -16,6 +16,13 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A count of things, which are more than one unless it is 1. For words whose plural takes an `s`.
+#[must_use]
+pub fn of(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
+}
+
 /// Bytes in the largest binary unit that leaves at least one before the point.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
@@ -95,6 +102,13 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1000), "1,000");
         assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn one_thing_has_no_plural() {
+        assert_eq!(of(0, "message"), "0 messages");
+        assert_eq!(of(1, "message"), "1 message");
+        assert_eq!(of(1001, "message"), "1,001 messages");
     }
 
     #[test]

@@ -176,8 +176,11 @@ fn check_text(report: &Report, context: &mut Context) -> Result<(), Failure> {
     table.write(&mut context.out)?;
     let stopped = if report.clean { "stopped cleanly" } else { "not stopped cleanly" };
     context.out.line(format_args!(
-        "storage {}, boot {}, {stopped}; snapshot up to entry {}; {} spare segments",
-        report.epoch.storage, report.epoch.counter, report.snapshot_covers, report.spare_segments
+        "storage {}, boot {}, {stopped}; snapshot up to entry {}; {}",
+        report.epoch.storage,
+        report.epoch.counter,
+        report.snapshot_covers,
+        human::of(report.spare_segments as u64, "spare segment"),
     ))?;
     report.problems.iter().for_each(|problem| context.notes.warning(problem));
     Ok(())
@@ -247,12 +250,10 @@ fn powercut(args: &PowercutArgs, context: &mut Context) -> Result<(), Failure> {
         }))?);
     }
     Ok(context.out.line(format_args!(
-        "{} steps, {} entries; the power was cut at {} operations; {} states of the disk were opened, \
-         and nothing durable was lost",
-        human::count(done.steps),
-        human::count(done.entries),
-        human::count(done.cuts),
-        human::count(done.states)
+        "{}; the power was cut at {}, {} opened: nothing durable was lost",
+        human::of(done.steps, "step"),
+        human::of(done.cuts, "operation"),
+        human::of(done.states, "disk state"),
     ))?)
 }
 
@@ -296,9 +297,9 @@ fn write_entry(number: Option<EntryNumber>, entry: &Replayed, context: &mut Cont
             let kind = kind_word(header.kind);
             if context.is_text() {
                 return context.out.line(format_args!(
-                    "{place}  {kind}  group {group}, stream {stream}, {} records from sequence {} at index \
-                     {first_index}, {} B, {}",
-                    header.count,
+                    "{place}  {kind}  group {group}, stream {stream}, {} from sequence {} at index {first_index}, \
+                     {} B, {}",
+                    human::of(u64::from(header.count), "record"),
                     header.first,
                     header.body_bytes,
                     human::timestamp(*arrived),

@@ -200,8 +200,8 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
     let rate = messages as f64 / took.as_secs_f64().max(1e-9);
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     context.notes.note(format_args!(
-        "{} messages, {}, in {}: {} a second",
-        human::count(messages),
+        "{}, {}, in {}: {} a second",
+        human::of(messages, "message"),
         human::bytes(bytes),
         human::millis(millis),
         human::count(rate.round() as u64),

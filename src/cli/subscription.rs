@@ -232,9 +232,9 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
     facts.add("home", info.home.as_str());
     facts.add("kind", if info.shared { "shared: receivers compete" } else { "one receiver at a time" });
     facts.add("filter", info.filter.as_deref().unwrap_or("none: every message"));
-    facts.add("backlog", format!("{} messages", human::count(info.backlog)));
+    facts.add("backlog", human::of(info.backlog, "message"));
     facts.add("in flight", format!("{} of at most {}", human::count(info.in_flight), info.window));
-    facts.add("parked", format!("{} wait to be delivered again", human::count(info.parked)));
+    facts.add("parked", format!("{} to be delivered again", human::of(info.parked, "message")));
     facts.add("receivers", info.receivers.to_string());
     facts.add("position", format!("done below {}, next {}", info.floor, info.next));
     facts.add("inserted", human::count(info.inserted));

@@ -81,11 +81,11 @@ fn show(topology: &Topology, context: &mut Context) -> Result<(), Failure> {
     }
     relays.write(&mut context.out)?;
     let counts = [
-        (topology.relays().len(), "relays"),
-        (topology.links().len(), "links"),
-        (topology.groups().len(), "groups"),
-        (topology.queues().len(), "queues"),
+        (topology.relays().len(), "relay"),
+        (topology.links().len(), "link"),
+        (topology.groups().len(), "group"),
+        (topology.queues().len(), "queue"),
     ];
-    let counts = counts.map(|(count, what)| format!("{} {what}", human::count(count as u64)));
+    let counts = counts.map(|(count, what)| human::of(count as u64, what));
     Ok(context.out.line(format_args!("usable: {}", counts.join(", ")))?)
 }

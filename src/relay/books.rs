@@ -55,6 +55,7 @@ impl Relay {
             settings: (*group.settings).clone(),
             low: group.low,
             next: group.next,
+            messages: group.messages_from(group.low),
             bytes: group.meter.bytes_from(group.low),
             subscriptions: group.subscriptions.len() as u64,
             streams: group

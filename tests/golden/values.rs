@@ -131,6 +131,7 @@ fn group_info() -> GroupInfo {
         settings: GroupSettings::default(),
         low: Index(5),
         next: Index(42),
+        messages: 36,
         bytes: 9000,
         subscriptions: 2,
         streams: vec![stream],

@@ -74,6 +74,8 @@ pub struct GroupInfo {
     pub low: Index,
     /// The insertion index of the next message.
     pub next: Index,
+    /// The messages that are still there. The relay's own records between them count as none.
+    pub messages: u64,
     /// Bytes of the messages that are still there, as encoded.
     pub bytes: u64,
     /// How many subscriptions there are.
