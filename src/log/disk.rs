@@ -179,6 +179,44 @@ fn lock_exclusive(file: &OwnedFd) -> io::Result<()> {
     Ok(attempt()?)
 }
 
+/// Reads until the buffer is full, by calls that may read less and may be interrupted.
+fn read_whole(
+    mut buf: &mut [u8],
+    mut position: u64,
+    mut pread: impl FnMut(&mut [u8], u64) -> rustix::io::Result<usize>,
+) -> io::Result<()> {
+    while !buf.is_empty() {
+        let read = retry(|| pread(buf, position))?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buf = buf.get_mut(read..).unwrap_or_default();
+        position += read as u64;
+    }
+    Ok(())
+}
+
+/// Writes all parts, by calls that may write less and may be interrupted.
+fn write_whole(
+    parts: &[io::IoSlice<'_>],
+    mut position: u64,
+    mut pwritev: impl FnMut(&[io::IoSlice<'_>], u64) -> rustix::io::Result<usize>,
+) -> io::Result<()> {
+    let mut parts: Vec<io::IoSlice<'_>> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
+    let mut rest = &mut parts[..];
+    io::IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        let some = rest.get(..PARTS_MAX).unwrap_or(rest);
+        let written = retry(|| pwritev(some, position))?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        position += written as u64;
+        io::IoSlice::advance_slices(&mut rest, written);
+    }
+    Ok(())
+}
+
 /// One open file. Closing it gives up the lock that it may hold.
 #[derive(Debug)]
 struct DiskFile {
@@ -187,36 +225,15 @@ struct DiskFile {
 }
 
 impl StorageFile for DiskFile {
-    fn read_at(&self, mut buf: &mut [u8], mut position: u64) -> io::Result<()> {
-        while !buf.is_empty() {
-            let read = retry(|| rustix::io::pread(&self.file, &mut *buf, position))?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            buf = buf.get_mut(read..).unwrap_or_default();
-            position += read as u64;
-        }
-        Ok(())
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
+        read_whole(buf, position, |rest, position| rustix::io::pread(&self.file, rest, position))
     }
 
-    fn write_at(&self, parts: &[io::IoSlice<'_>], mut position: u64) -> io::Result<()> {
+    fn write_at(&self, parts: &[io::IoSlice<'_>], position: u64) -> io::Result<()> {
         if !self.writable {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
-        let mut parts: Vec<io::IoSlice<'_>> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
-        let mut rest = &mut parts[..];
-        io::IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            let count = rest.len().min(PARTS_MAX);
-            let some = rest.get(..count).unwrap_or_default();
-            let written = retry(|| rustix::io::pwritev(&self.file, some, position))?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            position += written as u64;
-            io::IoSlice::advance_slices(&mut rest, written);
-        }
-        Ok(())
+        write_whole(parts, position, |rest, position| rustix::io::pwritev(&self.file, rest, position))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -255,6 +272,10 @@ impl StorageFile for DiskFile {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -290,6 +311,55 @@ mod tests {
         storage.remove("y").unwrap();
         storage.sync_dir().unwrap();
         assert!(storage.free_bytes().unwrap() > 0);
+    }
+
+    /// What a call does before the next one: it is interrupted, or moves at most so many bytes.
+    fn steps() -> impl Strategy<Value = Vec<Option<usize>>> {
+        proptest::collection::vec(proptest::option::of(1usize..40), 1..20)
+    }
+
+    proptest! {
+        #[test]
+        fn f17_short_and_interrupted_calls_go_on_where_they_stopped(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..20),
+            steps in steps(),
+            from in 0u64..100,
+        ) {
+            let file = RefCell::new(vec![0; 100]);
+            let mut steps = steps.into_iter().chain(std::iter::repeat(Some(7)));
+            let slices: Vec<io::IoSlice<'_>> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
+            write_whole(&slices, from, |parts, position| {
+                let most = steps.next().flatten().ok_or(Errno::INTR)?;
+                let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(most).collect();
+                let mut file = file.borrow_mut();
+                let end = position as usize + bytes.len();
+                let length = file.len().max(end);
+                file.resize(length, 0);
+                file[position as usize..end].copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }).unwrap();
+            let whole = parts.concat();
+            let mut back = vec![0; whole.len()];
+            read_whole(&mut back, from, |buf, position| {
+                let most = steps.next().flatten().ok_or(Errno::INTR)?;
+                let file = file.borrow();
+                let rest = file.get(position as usize..).unwrap_or_default();
+                let count = most.min(buf.len()).min(rest.len());
+                buf[..count].copy_from_slice(&rest[..count]);
+                Ok(count)
+            }).unwrap();
+            prop_assert_eq!(back, whole);
+        }
+    }
+
+    #[test]
+    fn f17_a_write_that_gets_nowhere_is_an_error_and_so_is_one_that_fails_half_way() {
+        let parts = [io::IoSlice::new(b"abcdef")];
+        let stuck = write_whole(&parts, 0, |_, _| Ok(0));
+        assert_eq!(stuck.unwrap_err().kind(), io::ErrorKind::WriteZero);
+        let mut answers = [Ok(2), Err(Errno::NOSPC)].into_iter();
+        let failed = write_whole(&parts, 0, |_, _| answers.next().unwrap());
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]
