@@ -7,7 +7,7 @@
 //!
 //! What they use where it is there: `unshare`, `nsenter` and `mount` (as root), `mkfs.ext4` and
 //! loop devices, `prlimit`, `strace`, `perl` or `python3` for one ioctl, control groups, and a
-//! LazyFS (see `power_faults`).
+//! LazyFS (see `power_faults`), `libfaketime`.
 //!
 //! The long ones are not run by default; some need minutes, a few GiB of disk, or a machine that
 //! has nothing else to do:
@@ -18,6 +18,7 @@
 
 mod faults {
     mod client;
+    mod clock_faults;
     mod commands;
     mod disk_faults;
     mod halt_faults;

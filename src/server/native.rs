@@ -99,7 +99,7 @@ impl Native {
             relay: identity.relay.clone(),
             epoch: identity.epoch,
             put_bytes_max: limits::SESSION_PUT_BYTES_MAX as u64,
-            now: clock::wall(),
+            now: clock::system(),
         })
     }
 

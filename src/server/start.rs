@@ -110,12 +110,13 @@ pub(super) struct Started {
 }
 
 pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError> {
-    let (clock, signals) = (Clock::start(), Signals::new());
+    let signals = Signals::new();
     let restored = {
         let (options, signals) = (options.clone(), Arc::clone(&signals));
-        tokio::task::spawn_blocking(move || restore(&options, clock, &signals))
+        tokio::task::spawn_blocking(move || restore(&options, &signals))
     };
-    let Restored { relay, log, identity, last } = restored.await.map_err(|_| StartError::Panicked)??;
+    let Restored { relay, log, identity, clock, last } =
+        restored.await.map_err(|_| StartError::Panicked)??;
     let bind = |source| StartError::Bind { address: options.listen, source };
     let listener = Listener::bind(options.listen, options.socket).map_err(bind)?;
     let address = listener.address().map_err(bind)?;
@@ -144,11 +145,12 @@ struct Restored {
     relay: Relay,
     log: Arc<DiskLog>,
     identity: Identity,
+    clock: Clock,
     last: EntryNumber,
 }
 
 /// Opens the log and brings the relay back to where it was. Blocks.
-fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Result<Restored, StartError> {
+fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, StartError> {
     let storage = DiskStorage::open(&options.data)
         .map_err(|source| StartError::Data { path: options.data.clone(), source })?;
     let storage: Arc<dyn Storage> = Arc::new(storage);
@@ -178,11 +180,12 @@ fn restore(options: &ServerOptions, clock: Clock, signals: &Arc<Signals>) -> Res
         Box::new(move |event| signals.log_event(event))
     };
     let log = Arc::new(recovery.start(on_event)?);
+    let mut clock = Clock::start();
     let relay = restore.start(clock.now());
     for warning in relay.warnings() {
         tracing::warn!("{warning}");
     }
-    Ok(Restored { relay, log, identity, last: opened.last })
+    Ok(Restored { relay, log, identity, clock, last: opened.last })
 }
 
 /// What the operator should know from the start on.

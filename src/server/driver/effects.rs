@@ -82,6 +82,7 @@ impl Driver {
                 let damage = super::super::start::damage_warning(self.signals.damaged());
                 // What was found at the start may be found once more by reading it.
                 status.warnings.extend(damage.filter(|warning| !status.warnings.contains(warning)));
+                status.warnings.extend(self.clock.warning());
                 self.readers.give(Job::Status { session, request, status });
             }
             answer => self.sessions.answer(session, request, Box::new(answer)),
