@@ -73,7 +73,7 @@ struct Guard<'a>(&'a Shared);
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail(LogError::Poisoned);
+            self.0.fail(LogError::Poisoned { cause: None });
         }
     }
 }
@@ -163,7 +163,7 @@ impl Drop for DiskLog {
 impl Log for DiskLog {
     fn append(&self, entries: Vec<Entry>, urgency: Urgency) -> Result<EntryNumber, LogError> {
         if self.shared.is_poisoned() || self.shared.queue.is_ending() {
-            return Err(LogError::Poisoned);
+            return Err(self.shared.stopped());
         }
         let bytes = entries.iter().map(entry_bytes).sum();
         self.shared.check_room(&entries, bytes)?;
@@ -176,7 +176,7 @@ impl Log for DiskLog {
 
     fn read(&self, group: GroupNumber, from: Index, bytes_max: usize) -> Result<Vec<Piece>, LogError> {
         if self.shared.is_poisoned() {
-            return Err(LogError::Poisoned);
+            return Err(self.shared.stopped());
         }
         Ok(reader::read(&self.shared, group, from, bytes_max))
     }
@@ -231,7 +231,7 @@ impl Log for DiskLog {
         shared.keeper.end();
         self.join();
         if shared.is_poisoned() || shared.durable.get() < shared.queue.last() {
-            return Err(LogError::Poisoned);
+            return Err(shared.stopped());
         }
         shared.collector.abandon(shared);
         let mut committer = shared.committer();

@@ -72,7 +72,7 @@ impl Log for MemoryLog {
     fn append(&self, entries: Vec<Entry>, _urgency: Urgency) -> Result<EntryNumber, LogError> {
         let mut content = self.lock();
         if content.stopped {
-            return Err(LogError::Poisoned);
+            return Err(LogError::Poisoned { cause: None });
         }
         if entries.is_empty() {
             return Ok(content.last);

@@ -216,8 +216,11 @@ pub enum LogError {
         source: std::sync::Arc<std::io::Error>,
     },
     /// A write or sync failed before; the log accepts nothing until the relay is restarted.
-    #[error("the log stopped after a failed write; restart the relay to recover")]
-    Poisoned,
+    #[error("the log has stopped{}; restart the relay to recover", because(cause.as_deref()))]
+    Poisoned {
+        /// What failed first, if it is known.
+        cause: Option<std::sync::Arc<LogError>>,
+    },
     /// There is no room, not even in the reserve.
     #[error("the log has no room left: {needed} bytes needed, {free} free")]
     Full {
@@ -250,6 +253,12 @@ pub enum LogError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// The end of what a stopped log says: everybody who meets it tells the first
+/// reason, also who is quicker than the event that carries it.
+fn because(cause: Option<&LogError>) -> String {
+    cause.map_or_else(String::new, |cause| format!(": {cause}"))
 }
 
 impl LogError {

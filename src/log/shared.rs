@@ -3,7 +3,7 @@
 //! else takes it while the log runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use foldhash::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -148,7 +148,8 @@ pub(crate) struct Shared {
     pub(crate) covered: Mark,
     pub(crate) counters: Counters,
     snapshotting: Mutex<()>,
-    poisoned: AtomicBool,
+    /// What failed first. The log does nothing more once it is set.
+    poison: OnceLock<Arc<LogError>>,
     serial: AtomicU32,
     on_event: OnEvent,
 }
@@ -184,7 +185,7 @@ impl Shared {
             covered: Mark::new(start.covered),
             counters: Counters::default(),
             snapshotting: Mutex::new(()),
-            poisoned: AtomicBool::new(false),
+            poison: OnceLock::new(),
             serial: AtomicU32::new(0),
             on_event,
         }
@@ -203,12 +204,17 @@ impl Shared {
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Acquire)
+        self.poison.get().is_some()
+    }
+
+    /// The refusal of a log that has stopped, with the first reason if there is one.
+    pub(crate) fn stopped(&self) -> LogError {
+        LogError::Poisoned { cause: self.poison.get().cloned() }
     }
 
     /// Stops the log for good: nothing is tried again after a failed write.
     pub(crate) fn fail(&self, error: LogError) {
-        if !self.poisoned.swap(true, Ordering::AcqRel) {
+        if self.poison.set(Arc::new(error.clone())).is_ok() {
             self.keeper.end();
             self.queue.abandon();
             self.tell(LogEvent::Failed(error));

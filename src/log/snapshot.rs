@@ -94,11 +94,11 @@ pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError
     if shared.durable.get() < needed {
         shared.queue.hurry();
         if !shared.wait_durable(needed) {
-            return Err(LogError::Poisoned);
+            return Err(shared.stopped());
         }
     }
     if shared.is_poisoned() {
-        return Err(LogError::Poisoned);
+        return Err(shared.stopped());
     }
     let _one_at_a_time = shared.snapshotting();
     let storage = &*shared.storage;

@@ -363,7 +363,7 @@ fn f15_f20_what_the_disk_refuses_is_tried_again_and_a_failed_sync_is_not() {
     log.step();
     start.fault(Fault::Sync);
     log.step();
-    assert!(matches!(log.read(GroupNumber(3), Index(7), 1), Err(LogError::Poisoned)));
+    assert!(matches!(log.read(GroupNumber(3), Index(7), 1), Err(LogError::Poisoned { .. })));
     drop(log);
     let log = reopen(&start.crash(&mut Random(0)), &released);
     check(&log, &held);

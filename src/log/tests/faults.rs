@@ -121,9 +121,12 @@ fn f15_a_failed_sync_poisons_the_log() {
         assert!(has_event(&events, "Failed"));
         assert!(!has_event(&events, "Durable(EntryNumber(3))"));
         let again = log.append(vec![Entry::Run(test_run(1, 4, 1, 900))], Urgency::Sync);
-        assert!(matches!(again, Err(LogError::Poisoned)));
+        assert!(matches!(&again, Err(LogError::Poisoned { cause: Some(_) })));
+        // Whoever meets it tells the reason, not only the one who heard the event.
+        let reason = again.unwrap_err().to_string();
+        assert!(reason.contains("cannot ") && reason.contains(" fault"), "{reason}");
         assert!(log.stop().is_err());
-        assert!(matches!(log.snapshot(Snapshot::default()), Err(LogError::Poisoned)));
+        assert!(matches!(log.snapshot(Snapshot::default()), Err(LogError::Poisoned { .. })));
     }
 }
 
