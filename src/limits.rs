@@ -67,16 +67,39 @@ pub const WINDOW_DEFAULT: u32 = 1024;
 /// bitmap of acks out of order then takes 8 KiB.
 pub const WINDOW_MAX: u32 = 65_536;
 
+/// Milliseconds by which a receiver can delay what it nacks: a day; a longer wish is cut. What
+/// waits is remembered, so nobody can make it wait for ever.
+pub const NACK_DELAY_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
 /// Messages whose failed deliveries are counted, per subscription; of more the
 /// failures are not counted, only delayed.
 pub const PARKED_MAX: usize = 1024;
 
-/// Ranges of producer sequences kept beside the floor, per producer and group;
-/// when there are more, the oldest gap is taken as lost for ever.
+/// Ranges of producer sequences kept beside the floor, per producer and group; a put that
+/// would need more is refused, since forgetting a gap would take its late messages for repeats.
 pub const PRODUCER_RANGES_MAX: usize = 64;
 
-/// Producers remembered per group; when there are more, the longest idle one is forgotten.
+/// Producers remembered per group; when there are more, the longest idle one is forgotten, and
+/// retries from before that time by producers that are not known are refused.
 pub const PRODUCERS_MAX: usize = 4096;
+
+/// Puts at level `consumed` that wait for their acks, per group; more are refused.
+pub const CONSUMED_WAITING_MAX: usize = 16_384;
+
+/// Subscriptions that keep what was read ahead for them while their one connection is busy: the
+/// next ones in turn. More would take memory for nothing.
+pub const AHEAD_BLOCKED_MAX: usize = 16;
+
+/// Milliseconds until it is tried again to move a message to its dead-letter group when the
+/// disk has no room for it.
+pub const DEAD_LETTER_RETRY_MS: u64 = 1000;
+
+/// Bytes of cursors that are written as one entry of the log.
+pub const CURSORS_BYTES_TARGET: usize = 1 << 20;
+
+/// Bytes by which a receiver may be behind before what was read ahead for it is let go while
+/// it takes nothing: within this much it shares what others hold in memory anyway.
+pub const AHEAD_LAG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Milliseconds a producer is remembered after its last message, unless told otherwise: 7 days.
 pub const PRODUCER_IDLE_MS_DEFAULT: u64 = 7 * 24 * 3600 * 1000;
@@ -313,6 +336,8 @@ const _: () = assert!(RUN_BYTES_TARGET < RUN_BYTES_MAX);
 const _: () = assert!(CONTROL_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!((RUN_BYTES_MAX as u64) < SEGMENT_BYTES_DEFAULT);
 const _: () = assert!(WINDOW_DEFAULT <= WINDOW_MAX);
+const _: () = assert!(AHEAD_LAG_BYTES_MAX <= TAIL_BYTES_MAX as u64);
+const _: () = assert!((CURSORS_BYTES_TARGET as u64) < SEGMENT_BYTES_DEFAULT / 4);
 const _: () = assert!(COMMIT_BYTES_MAX <= UNSYNCED_BYTES_MAX);
 const _: () = assert!(SESSION_READ_BYTES_MIN <= SESSION_READ_BYTES);
 const _: () = assert!(FRAME_BYTES_MAX <= PARTIAL_BYTES_MAX);

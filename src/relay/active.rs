@@ -118,7 +118,7 @@ impl Failure<'_> {
 
 impl Active {
     pub(super) fn fail_open(&mut self, from: Index, to: Index, failure: &Failure<'_>) {
-        self.cut_flights(from, to);
+        self.cut_flights(from, to, None);
         let delayed = failure.delay_ms.map_or(!failure.settings.backoff_ms.is_empty(), |ms| ms > 0);
         let plain =
             failure.settings.max_deliver.is_none() && !delayed && !failure.counted && !failure.rejected;
@@ -197,15 +197,22 @@ impl Active {
         self.again.insert(place, (from, to));
     }
 
-    /// Takes `from..to` out of the flights; gives what was taken out.
-    pub(super) fn cut_flights(&mut self, from: Index, to: Index) -> Vec<Flight> {
+    /// Takes `from..to` out of the flights, of one receiver or of all; gives what was taken out.
+    pub(super) fn cut_flights(
+        &mut self,
+        from: Index,
+        to: Index,
+        of: Option<(SessionId, u32)>,
+    ) -> Vec<Flight> {
         let mut taken = Vec::new();
-        if !self.flights.iter().any(|f| f.from < to && from < f.to) {
+        let is_meant =
+            |f: &Flight| f.from < to && from < f.to && of.is_none_or(|receiver| f.receiver == receiver);
+        if !self.flights.iter().any(is_meant) {
             return taken;
         }
         let mut rest = VecDeque::with_capacity(self.flights.len() + 1);
         for flight in self.flights.drain(..) {
-            if flight.to <= from || to <= flight.from {
+            if !is_meant(&flight) {
                 rest.push_back(flight);
                 continue;
             }

@@ -8,20 +8,30 @@ use super::input::Now;
 use super::producer::Novelty;
 use super::stream::Draft;
 use crate::id::{GroupName, ProducerId, ProducerSequence};
+use crate::limits;
 use crate::wire::run::{Record, Records, RunKind};
 
 impl Relay {
     /// Puts a dead message into the dead-letter group, if its group has one. A
     /// crash between this and the cursor's next write repeats it; the producer
-    /// sequence, which is the message's index, then makes it a repeat.
+    /// sequence, which is the message's index, then makes it a repeat. Messages die in
+    /// any order, so a producer stands for few indexes only: its gaps are never too many.
     pub(super) fn bury(&mut self, now: Now, dead: DeadLetter) {
         let Some(group) = self.groups.get_mut(dead.key.group) else { return };
         let Some(target) = group.settings.dead_letter.clone() else { return };
         let Some(place) = group.find(dead.key.number) else { return };
         let subscription = &group.subscriptions[place];
-        let source = format!("dead-letter/{}/{}/{}", group.name, group.incarnation, subscription.name);
+        // A subscription that was made again, or that goes through the same messages once more
+        // after a seek, may bury them once more.
+        let source = format!(
+            "dead-letter/{}/{}/{}/{}/{}",
+            group.name,
+            group.incarnation,
+            subscription.number.0,
+            subscription.replayed,
+            dead.index.0 / INDEXES_PER_PRODUCER
+        );
         let producer = (ProducerId::from_name(&source), ProducerSequence(dead.index.0));
-        let lowest = ProducerSequence(subscription.cursor.floor().0.min(dead.index.0));
         let sequence = dead.run.run.header.first.0 + (dead.index.0 - dead.run.first_index.0);
         let reasons = [
             ("treecast-dead-reason", dead.death.as_str().to_owned()),
@@ -38,7 +48,6 @@ impl Relay {
         if producers.novelty(producer.0, producer.1, 1) == Novelty::Repeat {
             return;
         }
-        producers.raise(producer.0, lowest);
         let has_subject = dead.run.run.header.has_subject;
         let draft = Draft {
             kind: RunKind::Data,
@@ -50,17 +59,30 @@ impl Relay {
             body,
         };
         group.traffic().books.put += 1;
-        self.append_data(now, number, draft, None, false);
+        self.append_data(now, number, draft, None, true);
     }
 }
 
-/// The record with more headers and without a time to live. `None` when it cannot be read.
+/// Indexes whose dead letters have one producer id: half as many gaps, at the most.
+const INDEXES_PER_PRODUCER: u64 = 64;
+
+const _: () = assert!(INDEXES_PER_PRODUCER as usize / 2 <= limits::PRODUCER_RANGES_MAX);
+
+/// The record with more headers and without a time to live. Headers of its own give way
+/// when there is no room for both, and one says so. `None` when it cannot be read.
 fn with_headers(record: &[u8], more: &[(&str, String)]) -> Option<Bytes> {
     let record = Records::new(record).next()?.ok()?;
-    let mut headers = BytesMut::from(record.headers);
+    let mut reasons = BytesMut::new();
     for (key, value) in more {
-        Record::encode_header(&mut headers, key, value.as_bytes());
+        Record::encode_header(&mut reasons, key, value.as_bytes());
     }
+    let mut headers = BytesMut::from(record.headers);
+    if headers.len() + reasons.len() > limits::HEADERS_BYTES_MAX {
+        headers.clear();
+        let dropped = record.headers.len().to_string();
+        Record::encode_header(&mut headers, "treecast-dead-headers-dropped-bytes", dropped.as_bytes());
+    }
+    headers.extend_from_slice(&reasons);
     let mut body = BytesMut::new();
     Record { ttl_ms: None, headers: &headers, ..record }.encode(&mut body);
     Some(body.freeze())

@@ -63,7 +63,9 @@ struct Turn<'a> {
     group: &'a mut GroupSide<'a>,
     sessions: &'a mut Sessions,
     effects: &'a mut std::collections::VecDeque<Effect>,
-    dead: &'a mut Vec<DeadLetter>,
+    dead: &'a mut std::collections::VecDeque<DeadLetter>,
+    /// Whether the log takes new messages.
+    room: bool,
     key: SubscriptionKey,
 }
 
@@ -106,7 +108,7 @@ impl Relay {
     pub(super) fn pump(&mut self, now: Now) {
         while let Some(key) = self.ready.pop_front() {
             self.pump_one(now, key);
-            while let Some(dead) = self.dead.pop() {
+            while let Some(dead) = self.dead.pop_front() {
                 self.bury(now, dead);
             }
         }
@@ -115,7 +117,7 @@ impl Relay {
     fn pump_one(&mut self, now: Now, key: SubscriptionKey) {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
-        let Group { durable, settings, streams, subscriptions, .. } = group;
+        let Group { durable, settings, streams, subscriptions, meter, .. } = group;
         let subscription = &mut subscriptions[place];
         let Some(active) = &mut subscription.active else { return };
         active.queued = false;
@@ -130,9 +132,24 @@ impl Relay {
             sessions: &mut self.sessions,
             effects: &mut self.effects,
             dead: &mut self.dead,
+            room: self.room,
             key,
         };
         let end = turn.run(subscription);
+        let waits = match end {
+            End::NoCredit => true,
+            End::Blocked(session) => {
+                self.sessions.get(&session).is_some_and(|s| s.blocked() >= limits::AHEAD_BLOCKED_MAX)
+            }
+            End::Nothing | End::Read(_) | End::Again => false,
+        };
+        if waits
+            && meter.bytes_from(subscription.next) > limits::AHEAD_LAG_BYTES_MAX
+            && let Some(active) = &mut subscription.active
+        {
+            // Who takes nothing and is far behind holds no memory meanwhile (P9).
+            active.ahead = None;
+        }
         let next_time = subscription.next_time();
         if !was_dirty && subscription.dirty {
             self.dirty.push(key);
@@ -399,14 +416,22 @@ impl Turn<'_> {
 
     fn die(&mut self, subscription: &mut Subscription, due: &Due, run: StoredRun, records: Bytes) {
         let Some(death) = due.dead else { return };
+        if !self.room && self.group.settings.dead_letter.is_some() {
+            subscription.put_off(due, self.now.time.after_ms(limits::DEAD_LETTER_RETRY_MS));
+            return;
+        }
         // A message with tries is due alone, so `records` is this one.
         let to = due.from.after(1);
         let attempts = due.attempt - 1;
-        self.dead.push(DeadLetter { key: self.key, index: due.from, attempts, death, run, record: records });
+        self.dead.push_back(DeadLetter {
+            key: self.key,
+            index: due.from,
+            attempts,
+            death,
+            run,
+            record: records,
+        });
         subscription.out.dead_lettered += subscription.finish(due.from, to);
         subscription.used(due, to);
-        if let Some(active) = &mut subscription.active {
-            active.tries.remove(&due.from);
-        }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Group {
     pub(super) durable: Index,
     /// Everything below was let go.
     pub(super) low: Index,
+    /// The floors of all subscriptions that are on disk have passed everything below.
+    pub(super) settled: Index,
     /// In order of their numbers; finished ones are forgotten.
     pub(super) streams: Vec<Stream>,
     /// This relay's own stream of this epoch, once there is one.
@@ -91,6 +93,7 @@ impl Group {
             next: Index(1),
             durable: Index(1),
             low: Index(1),
+            settled: Index(1),
             streams: Vec::new(),
             own: None,
             subscriptions: Vec::new(),
@@ -153,6 +156,11 @@ impl Group {
     /// The lowest floor of all subscriptions; the end when there is none.
     pub(super) fn owed(&self) -> Index {
         self.subscriptions.iter().map(|s| s.cursor.floor()).min().unwrap_or(self.next).min(self.next)
+    }
+
+    /// Whether every subscription is done with what stands before `end`, durably.
+    pub(super) fn is_consumed(&self, end: Index) -> bool {
+        self.owed() >= end && (self.subscriptions.is_empty() || self.settled >= end)
     }
 
     /// The first index to keep by the group's history settings.

@@ -8,6 +8,7 @@ use super::subscription::{Removal, SubscriptionKey};
 use super::timer::Timer;
 use super::{Effect, Relay};
 use crate::id::{GroupNumber, Index, Time};
+use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::SubscriptionPolicy;
 use crate::wire::body::{GapCause, Notice, Refusal, RefusalCode};
@@ -73,11 +74,17 @@ impl Relay {
                 list.push(key.group, subscription);
                 groups.push(key.group);
             }
+            if list.bytes() >= limits::CURSORS_BYTES_TARGET {
+                let full = std::mem::replace(&mut list, CursorList::new());
+                self.journal.append(&mut self.effects, Entry::State(full.finish()), urgency);
+            }
         }
         if groups.is_empty() {
             return;
         }
-        self.journal.append(&mut self.effects, Entry::State(list.finish()), urgency);
+        if !list.is_empty() {
+            self.journal.append(&mut self.effects, Entry::State(list.finish()), urgency);
+        }
         self.journal.clear_bytes();
         groups.sort_unstable();
         groups.dedup();
@@ -99,6 +106,7 @@ impl Relay {
     /// Written floors are durable: answers puts that waited for them, and lets go.
     pub(super) fn on_floor(&mut self, number: GroupNumber, consumed: Index, release: Index) {
         let Some(group) = self.groups.get_mut(number) else { return };
+        group.settled = group.settled.max(consumed);
         if let Some(traffic) = &mut group.traffic {
             let done = traffic.consumed.partition_point(|(end, _, _)| *end <= consumed);
             for (_, session, done) in traffic.consumed.drain(..done) {
@@ -106,7 +114,8 @@ impl Relay {
                 self.effects.push_back(Effect::PutDone { session, done });
             }
         }
-        let release = release.min(group.durable);
+        // What a seek or a new subscription was promised meanwhile stays.
+        let release = release.min(group.durable).min(group.owed());
         if release > group.low {
             let_go(group, release);
             self.effects.push_back(Effect::Release { group: number, below: release });
@@ -170,10 +179,26 @@ impl Relay {
     /// Lets go what no subscription is owed and no history keeps: nothing needs to be written for it.
     fn release_if_unowed(&mut self, now: Now, number: GroupNumber) {
         let Some(group) = self.groups.get_mut(number) else { return };
-        if self.journal.is_durable() && !group.subscriptions.iter().any(|s| s.dirty) {
+        if group.subscriptions.iter().any(|s| s.dirty) {
+            return;
+        }
+        if self.journal.is_durable() {
             let consumed = group.owed();
             let release = consumed.min(group.history(now.wall));
             self.on_floor(number, consumed, release);
+        } else {
+            // Under a steady load there is never a moment with everything durable.
+            self.wait_for_floor(now, number);
+        }
+    }
+
+    /// Puts wait for acks that are known and perhaps not on disk: sees to it that they get there.
+    pub(super) fn settle_acks(&mut self, now: Now, number: GroupNumber) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        if group.subscriptions.iter().any(|s| s.dirty) {
+            self.write_cursors(now, Urgency::Sync);
+        } else {
+            self.wait_for_floor(now, number);
         }
     }
 

@@ -122,6 +122,9 @@ impl Meter {
 
     /// An index before which everything arrived before `time`, as near to it as the samples tell.
     pub(super) fn index_at(&self, time: WallTime) -> Index {
+        if self.last_arrived < time {
+            return self.end;
+        }
         let place = self.samples.partition_point(|s| s.arrived < time);
         match place.checked_sub(1).and_then(|p| self.samples.get(p)) {
             Some(sample) => sample.index,
@@ -166,6 +169,8 @@ mod tests {
         let index = meter.index_at(WallTime(5_000)).0;
         assert!((40_000..=50_001).contains(&index), "{index}");
         assert_eq!(meter.index_at(WallTime(0)), Index(1));
+        assert!(meter.index_at(WallTime(9_999)) < Index(100_001));
+        assert_eq!(meter.index_at(WallTime(10_000)), Index(100_001), "nothing arrived then or later");
         let behind = meter.index_behind(WallTime(5_000)).0;
         assert!((49_000..=51_000).contains(&behind), "{behind}");
         assert_eq!(meter.index_behind(WallTime(10_000)), Index(100_001));

@@ -62,7 +62,8 @@ use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
-use crate::id::{Epoch, GroupName, GroupNumber, RelayId, SessionId, SubscriptionName, Time};
+use crate::id::{Epoch, GroupName, GroupNumber, Index, RelayId, SessionId, SubscriptionName, Time};
+use crate::limits;
 use crate::log::Urgency;
 use crate::wire::body::{Notice, Refusal, RefusalCode};
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, PutDone};
@@ -107,7 +108,7 @@ pub struct Relay {
     /// Subscriptions that may have something to do.
     ready: VecDeque<SubscriptionKey>,
     /// Messages on their way to a dead-letter group.
-    dead: Vec<DeadLetter>,
+    dead: VecDeque<DeadLetter>,
     /// Subscriptions whose cursor moved since it was written.
     dirty: Vec<SubscriptionKey>,
     dirty_since: Option<Time>,
@@ -204,7 +205,13 @@ impl Relay {
         for (handle, _) in open {
             self.detach(now, (session, handle));
         }
-        self.sessions.remove(&session);
+        let Some(closed) = self.sessions.remove(&session) else { return };
+        for number in closed.groups() {
+            // Nobody is left to be told.
+            if let Some(traffic) = self.groups.get_mut(*number).and_then(|group| group.traffic.as_mut()) {
+                traffic.consumed.retain(|(_, waiting, _)| *waiting != session);
+            }
+        }
     }
 
     fn handle_written(&mut self, session: SessionId, total: u64) {
@@ -236,17 +243,20 @@ impl Relay {
         let Some(place) = group.find(key.number) else { return };
         let subscription = &mut group.subscriptions[place];
         let was_dirty = subscription.dirty;
-        let to = ack.to.min(subscription.ackable);
-        let delay_ms = (ack.delay_ms > 0).then_some(ack.delay_ms);
+        let receiver = (session, ack.handle);
+        let delay_ms = (ack.delay_ms > 0).then_some(ack.delay_ms.min(limits::NACK_DELAY_MS_MAX));
         let failure =
             Failure { settings: &group.settings, now: now.time, delay_ms, rejected: false, counted: true };
         match ack.kind {
             AckKind::Ack => subscription.ack(ack.from, ack.to),
-            AckKind::Nack => subscription.fail(ack.from, to, failure),
-            AckKind::Reject => subscription.fail(ack.from, to, Failure { rejected: true, ..failure }),
+            AckKind::Nack => subscription.nack(receiver, (ack.from, ack.to), failure),
+            AckKind::Reject => {
+                let failure = Failure { rejected: true, ..failure };
+                subscription.nack(receiver, (ack.from, ack.to), failure);
+            }
             AckKind::Progress => {
                 let due = now.time.after_ms(group.settings.ack_wait_ms());
-                subscription.progress(ack.from, to, due);
+                subscription.progress(receiver, (ack.from, ack.to), due);
             }
         }
         let next_time = subscription.next_time();
@@ -264,8 +274,8 @@ impl Relay {
     fn settle_durable(&mut self, now: Now) {
         while let Some(waiting) = self.journal.next_done() {
             match waiting {
-                Waiting::Run { group, end, count, put } => self.on_run_durable(group, end, count, put),
-                Waiting::Repeat { group, end, put } => self.finish_put((group, end), put),
+                Waiting::Run { group, end, count, put } => self.on_run_durable(now, (group, end), count, put),
+                Waiting::Repeat { group, end, put } => self.finish_put(now, (group, end), put),
                 Waiting::Answer { session, request, answer } => {
                     self.effects.push_back(Effect::Answer { session, request, answer });
                 }
@@ -285,8 +295,8 @@ impl Relay {
 
     fn on_run_durable(
         &mut self,
-        number: GroupNumber,
-        end: crate::id::Index,
+        now: Now,
+        (number, end): (GroupNumber, Index),
         count: u32,
         put: Option<WaitingPut>,
     ) {
@@ -298,17 +308,22 @@ impl Relay {
             self.enqueue_group(number);
         }
         if let Some(put) = put {
-            self.finish_put((number, end), put);
+            self.finish_put(now, (number, end), put);
         }
     }
 
-    /// Answers a put, or lets it wait until its messages, which stand before `end`, are consumed.
-    fn finish_put(&mut self, (number, end): (GroupNumber, crate::id::Index), put: WaitingPut) {
+    /// Answers a put, or lets it wait until its messages, which stand before `end`, are consumed:
+    /// until the acks are on disk, not only known.
+    fn finish_put(&mut self, now: Now, (number, end): (GroupNumber, Index), put: WaitingPut) {
         let WaitingPut { session, done, level } = put;
         if level == AckLevel::Consumed {
             match self.groups.get_mut(number) {
-                Some(group) if group.owed() < end => {
+                Some(group) if !group.is_consumed(end) => {
+                    let is_acked = group.owed() >= end;
                     group.traffic().consumed.push((end, session, done));
+                    if is_acked {
+                        self.settle_acks(now, number);
+                    }
                     return;
                 }
                 Some(_) => {}

@@ -32,6 +32,13 @@ impl Producer {
         sequence < self.floor || self.ranges.iter().any(|(from, to)| (*from..*to).contains(&sequence))
     }
 
+    /// Whether one more range `from..to` would be one too many, once nothing below `lowest` counts.
+    fn is_full_for(&self, from: u64, to: u64, lowest: u64) -> bool {
+        let floor = self.floor.max(lowest);
+        let stays = |(f, t): &&(u64, u64)| *t > floor && (*t < from || to < *f);
+        from > floor && self.ranges.iter().filter(stays).count() >= limits::PRODUCER_RANGES_MAX
+    }
+
     fn insert(&mut self, from: u64, to: u64) {
         let (mut from, mut to) = (from.max(self.floor), to);
         if from >= to {
@@ -54,7 +61,9 @@ impl Producer {
         self.settle();
     }
 
-    /// Moves the floor over ranges that touch it, and over the oldest gap when there are too many.
+    /// Moves the floor over ranges that touch it, and over the oldest gaps when there are too
+    /// many: only a replay comes to that, which does not see the lowest unanswered sequences.
+    /// Those gaps lay below one of them, or a put would have been refused.
     fn settle(&mut self) {
         while let Some((from, to)) = self.ranges.first().copied() {
             if from > self.floor && self.ranges.len() <= limits::PRODUCER_RANGES_MAX {
@@ -67,6 +76,15 @@ impl Producer {
             self.ranges = Vec::new();
         }
     }
+}
+
+/// A put that may have been tried before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retry {
+    pub(super) producer: ProducerId,
+    pub(super) transient: bool,
+    /// Since its first try, rounded down; 0 for a first one.
+    pub(super) age_seconds: u32,
 }
 
 /// What a put's records are to the producer's history.
@@ -84,6 +102,9 @@ pub(super) enum Novelty {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Producers {
     table: BTreeMap<ProducerId, Producer>,
+    /// The last put of all producers that had to make room for others.
+    #[serde(default)]
+    forgotten: WallTime,
 }
 
 impl Producers {
@@ -91,8 +112,32 @@ impl Producers {
         self.table.is_empty()
     }
 
-    pub(super) fn is_known(&self, producer: ProducerId) -> bool {
+    #[cfg(test)]
+    fn is_known(&self, producer: ProducerId) -> bool {
         self.table.contains_key(&producer)
+    }
+
+    /// Whether a retry that was first tried so long ago can be one of a producer that is
+    /// remembered no longer, so that it cannot be told whether it was taken then.
+    pub(super) fn may_be_forgotten(&self, retry: Retry, now: WallTime, idle_max_ms: u64) -> bool {
+        if retry.age_seconds == 0 || self.table.contains_key(&retry.producer) {
+            return false;
+        }
+        let idle_max_us = idle_us(retry.transient, idle_max_ms.saturating_mul(1000));
+        let age_us = u64::from(retry.age_seconds).saturating_mul(1_000_000);
+        // The age was rounded down.
+        age_us >= idle_max_us || now.0.saturating_sub(age_us + 1_000_000) <= self.forgotten.0
+    }
+
+    /// Whether these records would leave one more gap than is remembered.
+    pub(super) fn is_full_for(
+        &self,
+        records: (ProducerId, ProducerSequence),
+        count: u32,
+        lowest: u64,
+    ) -> bool {
+        let (id, first) = records;
+        self.table.get(&id).is_some_and(|p| p.is_full_for(first.0, first.0 + u64::from(count), lowest))
     }
 
     /// What the records `first..first + count` are.
@@ -144,17 +189,21 @@ impl Producers {
     pub(super) fn expire(&mut self, now: WallTime, idle_max_ms: u64) {
         let idle_max_us = idle_max_ms.saturating_mul(1000);
         self.table.retain(|_, known| {
-            let max = if known.transient { TRANSIENT_IDLE_US.min(idle_max_us) } else { idle_max_us };
-            now.0.saturating_sub(known.last_put.0) <= max
+            now.0.saturating_sub(known.last_put.0) <= idle_us(known.transient, idle_max_us)
         });
     }
 
     fn forget_oldest(&mut self) {
         let oldest = self.table.iter().min_by_key(|(_, p)| (!p.transient, p.last_put)).map(|(id, _)| *id);
-        if let Some(id) = oldest {
-            self.table.remove(&id);
+        if let Some(forgotten) = oldest.and_then(|id| self.table.remove(&id)) {
+            self.forgotten = self.forgotten.max(forgotten.last_put);
         }
     }
+}
+
+/// How long a producer is remembered.
+fn idle_us(transient: bool, idle_max_us: u64) -> u64 {
+    if transient { TRANSIENT_IDLE_US.min(idle_max_us) } else { idle_max_us }
 }
 
 #[cfg(test)]

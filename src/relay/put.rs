@@ -6,11 +6,12 @@ use super::effect::Effect;
 use super::group::Group;
 use super::input::Now;
 use super::journal::{Waiting, WaitingPut};
-use super::producer::Novelty;
+use super::producer::{Novelty, Producers, Retry};
 use super::state::Operation;
 use super::stream::{Draft, Genesis, Mark, Seal, Stream};
 use super::{Relay, body_bytes};
 use crate::id::{GroupNumber, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
+use crate::limits;
 use crate::log::{Entry, RunEntry, Urgency};
 use crate::wire::body::{Notice, Refusal, RefusalCode};
 use crate::wire::frame::{AckLevel, PutDone, PutHead};
@@ -35,8 +36,9 @@ impl Relay {
             self.refuse_put(session, None, (head.put, summary.count), refusal);
             return;
         };
+        let bytes = records.len() as u64;
         let fits = self.check_length(records.len());
-        if let Err(refusal) = fits.and_then(|()| self.check_put(now, number, &head, &summary)) {
+        if let Err(refusal) = fits.and_then(|()| self.check_put(now, number, &head, (&summary, bytes))) {
             self.refuse_put(session, Some(number), (head.put, summary.count), refusal);
             return;
         }
@@ -73,7 +75,7 @@ impl Relay {
         now: Now,
         number: GroupNumber,
         head: &PutHead,
-        summary: &BodySummary,
+        (summary, bytes): (&BodySummary, u64),
     ) -> Result<(), Refusal> {
         let (room, stopping) = (self.room, self.stopping);
         let group = self.groups.get_mut(number).expect("the caller has found the group");
@@ -93,18 +95,16 @@ impl Relay {
             if producers.novelty(producer, first, summary.count) == Novelty::Repeat {
                 return Ok(());
             }
-            let too_old = u64::from(head.age_seconds).saturating_mul(1000) > idle_max_ms;
-            if too_old && !producers.is_known(producer) {
-                return Err(Refusal::new(
-                    RefusalCode::ProducerForgotten,
-                    format!(
-                        "the put was first tried {} s ago; a producer is remembered for {} s, so it cannot be \
-                         told whether it was taken then",
-                        head.age_seconds,
-                        idle_max_ms / 1000
-                    ),
-                ));
-            }
+            check_producer(producers, now, head, summary.count, idle_max_ms)?;
+        }
+        if head.level == AckLevel::Consumed && group.traffic().consumed.len() >= limits::CONSUMED_WAITING_MAX
+        {
+            let message = format!(
+                "group `{}` has {} puts that wait until they are consumed, which is the bound",
+                group.name,
+                limits::CONSUMED_WAITING_MAX
+            );
+            return Err(Refusal::new(RefusalCode::Limit, message));
         }
         if stopping {
             return Err(Refusal::new(
@@ -118,7 +118,8 @@ impl Relay {
                 "the relay's disk is full; messages are taken again when acks or an operator have made room",
             ));
         }
-        check_quota(now, group)
+        let more = Amount { messages: u64::from(summary.count), bytes };
+        check_quota(now, group, more)
     }
 
     fn take_put(
@@ -308,25 +309,68 @@ fn cut_repeats(draft: Draft, novelty: Novelty) -> Vec<Draft> {
     stretches.iter().zip(ranges).map(part).collect()
 }
 
-fn check_quota(now: Now, group: &Group) -> Result<(), Refusal> {
+/// Whether it can be told of a producer's new messages that they are new, now and later.
+fn check_producer(
+    producers: &Producers,
+    now: Now,
+    head: &PutHead,
+    count: u32,
+    idle_max_ms: u64,
+) -> Result<(), Refusal> {
+    let Some(records) = head.producer else { return Ok(()) };
+    let retry = Retry { producer: records.0, transient: head.transient, age_seconds: head.age_seconds };
+    if producers.may_be_forgotten(retry, now.wall, idle_max_ms) {
+        let message = format!(
+            "the put was first tried {} s ago by a producer that is not remembered (any more), so it cannot be \
+             told whether it was taken then",
+            head.age_seconds
+        );
+        return Err(Refusal::new(RefusalCode::ProducerForgotten, message));
+    }
+    if producers.is_full_for(records, count, head.lowest_unanswered.0) {
+        let message = format!(
+            "the producer has left {} gaps in its sequences, which is the bound: send what is missing, or say \
+             that it will never come by a higher lowest unanswered sequence",
+            limits::PRODUCER_RANGES_MAX
+        );
+        return Err(Refusal::new(RefusalCode::Limit, message));
+    }
+    Ok(())
+}
+
+/// Whether the quotas have room for all of a put: it is taken whole or not at all.
+fn check_quota(now: Now, group: &Group, more: Amount) -> Result<(), Refusal> {
     let settings = &group.settings;
     if settings.quota_count.is_none() && settings.quota_bytes.is_none() && !has_refusing_quota(group) {
         return Ok(());
     }
+    let refuse = |message| Err(Refusal::new(RefusalCode::Quota, message));
     let owed = group.owed().max(group.limit(now.wall));
-    let held = group.messages_from(owed);
-    let bytes = group.meter.bytes_from(owed);
+    let held = Amount { messages: group.messages_from(owed), bytes: group.meter.bytes_from(owed) };
     let name = &group.name;
-    if let Some(max) = settings.quota_count.filter(|max| held >= *max) {
-        let message =
-            format!("group `{name}` holds {held} messages of its quota of {max}; {}", slowest(group));
-        return Err(Refusal::new(RefusalCode::Quota, message));
+    if let Some(what) = over((settings.quota_count, settings.quota_bytes), held, more) {
+        return refuse(format!("group `{name}` {what}; {}", slowest(group)));
     }
-    if let Some(max) = settings.quota_bytes.filter(|max| bytes >= *max) {
-        let message = format!("group `{name}` holds {bytes} bytes of its quota of {max}; {}", slowest(group));
-        return Err(Refusal::new(RefusalCode::Quota, message));
-    }
-    over_own_quota(group).map_or(Ok(()), |message| Err(Refusal::new(RefusalCode::Quota, message)))
+    over_own_quota(group, more).map_or(Ok(()), refuse)
+}
+
+/// Messages and bytes.
+#[derive(Clone, Copy, Debug)]
+struct Amount {
+    messages: u64,
+    bytes: u64,
+}
+
+/// Says in what way `held` and `more` are over a quota of messages and bytes.
+fn over((count, bytes): (Option<u64>, Option<u64>), held: Amount, more: Amount) -> Option<String> {
+    let said = |unit: &str, held, max, more| {
+        format!("holds {held} {unit} of its quota of {max}, and the put brings {more}")
+    };
+    let by_count = count.filter(|max| held.messages.saturating_add(more.messages) > *max);
+    let by_bytes = bytes.filter(|max| held.bytes.saturating_add(more.bytes) > *max);
+    by_count
+        .map(|max| said("messages", held.messages, max, more.messages))
+        .or_else(|| by_bytes.map(|max| said("bytes", held.bytes, max, more.bytes)))
 }
 
 fn has_refusing_quota(group: &Group) -> bool {
@@ -344,20 +388,16 @@ fn slowest(group: &Group) -> String {
     )
 }
 
-fn over_own_quota(group: &Group) -> Option<String> {
+fn over_own_quota(group: &Group, more: Amount) -> Option<String> {
     if !has_refusing_quota(group) {
         return None;
     }
     let settings = &group.settings;
+    let quota = (settings.subscription_quota_count, settings.subscription_quota_bytes);
     group.subscriptions.iter().find_map(|s| {
-        let (held, bytes) = (group.backlog(s, group.next), group.meter.bytes_from(s.cursor.floor()));
-        let over_count = settings.subscription_quota_count.is_some_and(|max| held >= max);
-        let over_bytes = settings.subscription_quota_bytes.is_some_and(|max| bytes >= max);
-        (over_count || over_bytes).then(|| {
-            format!(
-                "subscription `{}` of group `{}` is over its quota: {held} messages, {bytes} bytes",
-                s.name, group.name
-            )
-        })
+        let bytes = group.meter.bytes_from(s.cursor.floor());
+        let held = Amount { messages: group.backlog(s, group.next), bytes };
+        let what = over(quota, held, more)?;
+        Some(format!("subscription `{}` of group `{}` {what}", s.name, group.name))
     })
 }

@@ -3,6 +3,7 @@
 use super::active::{Failure, Receiver};
 use super::input::Now;
 use super::requests::{Outcome, QUEUE_SUBSCRIPTION, When, check_spec, no_handle, too_many_handles};
+use super::session::Session;
 use super::subscription::SubscriptionKey;
 use super::{Effect, Relay};
 use crate::id::{GroupName, SessionId, SubscriptionName};
@@ -18,12 +19,18 @@ impl Relay {
         create: Option<SubscriptionSpec>,
     ) -> Outcome {
         let name = self.subscription_meant(group, name)?;
+        // Before anything is made: a refusal leaves nothing behind.
+        if !self.sessions.get(&session).is_some_and(Session::has_subscription_room) {
+            return Err(too_many_handles());
+        }
         let (key, created) = match (self.known_subscription(group, &name), create) {
             (Ok(key), _) => (key, false),
             (Err(refusal), None) => return Err(refusal),
             (Err(_), Some(spec)) => {
                 check_spec(&spec)?;
-                self.check_group_room()?;
+                if self.groups.number(group).is_none() {
+                    self.check_group_room()?;
+                }
                 let number = self.group_or_make(now, group);
                 (self.make_subscription(now, number, name.clone(), &spec)?, true)
             }
@@ -44,7 +51,8 @@ impl Relay {
         if !group.attached.contains(&key.number) {
             group.attached.push(key.number);
         }
-        let when = if created { When::Durable } else { When::Now };
+        // Also one that another session has made just now.
+        let when = if self.journal.is_durable() { When::Now } else { When::Durable };
         Ok((Reply::SubscriptionHandle { handle, name, created, window }, when))
     }
 

@@ -75,6 +75,12 @@ impl Relay {
             Request::SubscriptionSeek { group, name, start } => self.seek(now, &group, &name, &start),
             Request::SubscriptionRemove { group, name } => {
                 let key = self.known_subscription(&group, &name)?;
+                if self.groups.get(key.group).is_some_and(|g| g.queue) {
+                    let message = format!(
+                        "`{group}` is a queue, and `{name}` is its backlog: remove the queue instead"
+                    );
+                    return Err(Refusal::new(RefusalCode::Invalid, message));
+                }
                 let message = format!("subscription `{name}` of group `{group}` was removed");
                 self.remove_subscription(
                     now,
@@ -119,6 +125,9 @@ impl Relay {
 
     fn open_group(&mut self, now: Now, session: SessionId, name: &GroupName) -> Outcome {
         let known = self.groups.number(name);
+        if !self.sessions.get(&session).is_some_and(|s| s.has_group_room(known)) {
+            return Err(too_many_handles());
+        }
         if known.is_none() {
             self.check_group_room()?;
         }
@@ -179,6 +188,7 @@ impl Relay {
 
     fn create_group(&mut self, now: Now, name: GroupName, settings: GroupSettings, queue: bool) -> Outcome {
         check_settings(&name, &settings)?;
+        self.check_dead_letters(&name, &settings)?;
         if let Some(number) = self.groups.number(&name) {
             let group = self.groups.get(number);
             let same = group.is_some_and(|g| g.queue == queue && *g.settings == settings);
@@ -197,6 +207,7 @@ impl Relay {
 
     fn set_group(&mut self, now: Now, name: &GroupName, settings: GroupSettings) -> Outcome {
         check_settings(name, &settings)?;
+        self.check_dead_letters(name, &settings)?;
         let number = self.known_group(name)?;
         let settings = Box::new(settings);
         let operation = Operation::GroupSet { group: number, settings: settings.clone() };
@@ -207,6 +218,23 @@ impl Relay {
         self.enforce(now, number);
         self.mark_dirty_group(number);
         Ok((Reply::Done, When::Durable))
+    }
+
+    /// Dead letters that come back to their group would go round for ever, and grow on the way.
+    fn check_dead_letters(&self, name: &GroupName, settings: &GroupSettings) -> Result<(), Refusal> {
+        let mut through = vec![name.to_string()];
+        let mut next = settings.dead_letter.clone();
+        while let Some(target) = next {
+            if through.contains(&target) {
+                let message =
+                    format!("dead letters of `{name}` would come back through {}", through.join(", "));
+                return Err(Refusal::new(RefusalCode::Invalid, message));
+            }
+            let group = GroupName::new(&target).ok().and_then(|name| self.groups.number(&name));
+            next = group.and_then(|number| self.groups.get(number)?.settings.dead_letter.clone());
+            through.push(target);
+        }
+        Ok(())
     }
 
     fn list_groups(&self, prefix: &str, after: Option<&GroupName>, limit: u32) -> (Reply, When) {

@@ -47,7 +47,7 @@ impl Restore {
             effects: VecDeque::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
-            dead: Vec::new(),
+            dead: VecDeque::new(),
             dirty: Vec::new(),
             dirty_since: None,
             touched: BTreeSet::new(),
@@ -127,6 +127,7 @@ impl Restore {
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
             group.durable = group.next;
+            group.settled = group.owed();
             for subscription in &mut group.subscriptions {
                 subscription.ackable = group.next;
             }

@@ -127,10 +127,15 @@ mod serde_bytes_compat {
         fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
             Ok(bytes.to_vec())
         }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        deserializer.deserialize_bytes(BytesVisitor)
+        // Not as borrowed bytes: the decoder lends no more than 4 KiB at a time.
+        deserializer.deserialize_byte_buf(BytesVisitor)
     }
 }
 

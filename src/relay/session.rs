@@ -41,6 +41,22 @@ impl Session {
         u32::try_from(place).ok()
     }
 
+    /// All groups that it has a handle for.
+    pub(super) fn groups(&self) -> &[GroupNumber] {
+        &self.groups
+    }
+
+    /// Whether it may have one more handle for a group that it has none for.
+    pub(super) fn has_group_room(&self, group: Option<GroupNumber>) -> bool {
+        self.groups.len() < limits::SESSION_HANDLES_MAX || group.is_some_and(|g| self.groups.contains(&g))
+    }
+
+    /// Whether it may have one more subscription.
+    pub(super) fn has_subscription_room(&self) -> bool {
+        self.subscriptions.len() < limits::SESSION_HANDLES_MAX
+            || self.subscriptions.iter().any(Option::is_none)
+    }
+
     pub(super) fn group(&self, handle: u32) -> Option<GroupNumber> {
         self.groups.get(handle as usize).copied()
     }
@@ -83,6 +99,11 @@ impl Session {
         if self.blocked.members.insert(key) {
             self.blocked.order.push_back(key);
         }
+    }
+
+    /// How many wait.
+    pub(super) fn blocked(&self) -> usize {
+        self.blocked.order.len()
     }
 
     /// Those that waited, in the order in which they began to.

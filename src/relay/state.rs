@@ -188,6 +188,15 @@ impl CursorList {
         }
     }
 
+    /// Bytes so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.len() <= 1
+    }
+
     pub(super) fn finish(self) -> Bytes {
         self.0.freeze()
     }

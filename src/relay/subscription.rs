@@ -16,6 +16,7 @@ use super::active::{Active, Death, Failure, Flight};
 use super::cursor::Cursor;
 use super::filter::Filter;
 use crate::id::{GroupNumber, Index, SessionId, SubscriptionName, Time, WallTime};
+use crate::limits;
 use crate::wire::body::{GapCause, Outcomes};
 
 /// A subscription inside one relay: given once, never used again.
@@ -112,25 +113,39 @@ impl Subscription {
             self.dirty = true;
             self.next = self.next.max(self.cursor.floor());
         }
+        self.forget_tries(from, to);
         count
     }
 
-    /// The application acks `from..to`: what was never delivered is not counted.
+    /// The application acks `from..to`: what was never delivered is not counted, nor, after a
+    /// restart, what could not have been: acks from before it may lie anywhere in the backlog,
+    /// and the window of acks is bounded.
     pub(super) fn ack(&mut self, from: Index, to: Index) {
-        let gaps = self.gaps.len();
-        self.gaps.retain(|gap| !(from <= gap.from && gap.to <= to));
-        if self.gaps.len() != gaps {
-            self.dirty = true;
-            if let Some(active) = &mut self.active {
-                active.gaps_told -= gaps - self.gaps.len();
-            }
-        }
-        self.out.acked += self.finish(from, to.min(self.ackable));
-        self.forget_tries(from, to);
+        self.ack_gaps(from, to);
+        let floor = self.cursor.floor();
+        let reach = if from > floor { floor.after(u64::from(limits::WINDOW_MAX)) } else { to };
+        self.out.acked += self.finish(from, to.min(self.ackable).min(reach));
         if let Some(active) = &mut self.active {
             while active.flights.front().is_some_and(|f| self.cursor.next_open(f.from, f.to).is_none()) {
                 active.flights.pop_front();
             }
+        }
+    }
+
+    fn ack_gaps(&mut self, from: Index, to: Index) {
+        let told = self.active.as_ref().map_or(0, |active| active.gaps_told);
+        let (mut place, mut acked_told, mut acked) = (0, 0, false);
+        self.gaps.retain(|gap| {
+            let is_acked = from <= gap.from && gap.to <= to;
+            // One that is acked from memory, before it was told again, was not counted as told.
+            acked_told += usize::from(is_acked && place < told);
+            acked |= is_acked;
+            place += 1;
+            !is_acked
+        });
+        self.dirty |= acked;
+        if let Some(active) = &mut self.active {
+            active.gaps_told -= acked_told;
         }
     }
 
@@ -158,7 +173,6 @@ impl Subscription {
         }
         self.dirty = true;
         self.next = self.next.max(self.cursor.floor());
-        self.forget_tries(from, to);
         count
     }
 
@@ -210,6 +224,14 @@ impl Subscription {
         }
     }
 
+    /// The one dead message that is due cannot be buried now: it is due again at `until`.
+    pub(super) fn put_off(&mut self, due: &Due, until: Time) {
+        if let Some(tried) = self.active.as_mut().and_then(|active| active.tries.get_mut(&due.from)) {
+            tried.due = Some(until);
+        }
+        self.used(due, due.from.after(1));
+    }
+
     /// The open part of `from..to` failed: it is delivered again after `delay_ms`, or is dead.
     pub(super) fn fail(&mut self, from: Index, to: Index, failure: Failure<'_>) {
         let Some(active) = &mut self.active else { return };
@@ -220,9 +242,27 @@ impl Subscription {
         }
     }
 
+    /// `receiver` gives back what it has of `from..to`. What it has not, or no longer, is not
+    /// looked at: so what a remote says costs no more than what it was given.
+    pub(super) fn nack(
+        &mut self,
+        receiver: (SessionId, u32),
+        (from, to): (Index, Index),
+        failure: Failure<'_>,
+    ) {
+        let Some(active) = &mut self.active else { return };
+        for flight in active.cut_flights(from, to, Some(receiver)) {
+            self.fail(flight.from, flight.to, failure);
+        }
+    }
+
     /// Takes away everything that `receiver` has, to deliver it again.
     pub(super) fn detach(&mut self, receiver: (SessionId, u32), failure: Failure<'_>) {
         let Some(active) = &mut self.active else { return };
+        // Gaps were told to the first receiver; the next first one is told them again.
+        if active.receivers.first().is_some_and(|r| (r.session, r.handle) == receiver) {
+            active.gaps_told = 0;
+        }
         active.receivers.retain(|r| (r.session, r.handle) != receiver);
         let mut lost = Vec::new();
         active.flights.retain(|flight| {
@@ -232,7 +272,6 @@ impl Subscription {
             }
             !mine
         });
-        active.gaps_told = 0;
         for (from, to) in lost {
             self.fail(from, to, failure);
         }
@@ -289,9 +328,9 @@ impl Subscription {
     }
 
     /// The receiver is still at work on `from..to`: the wait for its ack begins anew.
-    pub(super) fn progress(&mut self, from: Index, to: Index, due: Time) {
+    pub(super) fn progress(&mut self, receiver: (SessionId, u32), (from, to): (Index, Index), due: Time) {
         let Some(active) = &mut self.active else { return };
-        for cut in active.cut_flights(from, to) {
+        for cut in active.cut_flights(from, to, Some(receiver)) {
             active.flights.push_back(Flight { due, ..cut });
         }
     }

@@ -1,9 +1,11 @@
 //! Behaviour of one relay, through its two doors, with a made-up clock and a log in a vector.
 
+mod dead;
 mod deliver;
 mod fuzz;
 mod harness;
 mod keep;
+mod misuse;
 mod put;
 mod restart;
 mod salvage;

@@ -189,3 +189,43 @@ fn f49_a_removed_subscription_keeps_nothing_and_a_new_one_starts_now() {
     assert_eq!(h.payloads(), ["new"]);
     assert!(h.books().balanced);
 }
+
+#[test]
+fn a_group_without_new_messages_outgrows_its_history() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { history_age_ms: Some(1_000), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.put(g, &["a"]);
+    h.put(g, &["b"]);
+    h.pass_ms(5_000);
+    assert!(h.released.values().any(|below| *below == 4), "the last one too: {:?}", h.released);
+}
+
+#[test]
+fn many_long_cursors_are_written_in_parts() {
+    let mut h = Harness::new();
+    let spec = SubscriptionSpec { window: Some(65_536), ..SubscriptionSpec::default() };
+    for i in 0..200 {
+        h.subscribe("g", &format!("s{i}"), spec.clone());
+    }
+    let g = h.open("g");
+    let many = vec!["x"; 65_000];
+    h.put(g, &many);
+    let before = h.log.len();
+    for i in 0..200 {
+        let s = h.attach("g", &format!("s{i}"));
+        h.credit(s, 65_000);
+        h.ack(s, 60_000, 64_000);
+        h.got.clear();
+    }
+    h.pass_ms(2_000);
+    let lengths: Vec<usize> = h.log[before..]
+        .iter()
+        .filter_map(|entry| match entry {
+            crate::log::Entry::State(bytes) => Some(bytes.len()),
+            crate::log::Entry::Run(_) => None,
+        })
+        .collect();
+    assert!(lengths.iter().sum::<usize>() > 1_500_000, "{lengths:?}");
+    assert!(lengths.iter().all(|length| *length < 1_100_000), "{lengths:?}");
+}

@@ -284,7 +284,9 @@ fn a_quota_of_messages_counts_messages_and_refuses_when_it_is_reached() {
     let g = h.open("g");
     h.subscribe("g", "s", SubscriptionSpec::default());
     assert_eq!(h.info("g", "s").backlog, 0);
-    // Below the quota a put is taken whole.
+    // A put is taken whole or not at all.
+    h.put(g, &["1", "2", "3", "4"]);
+    assert_eq!(refusals(&h), [RefusalCode::Quota]);
     h.put(g, &["1"]);
     h.put(g, &["2"]);
     h.put(g, &["3"]);
@@ -299,4 +301,140 @@ fn a_quota_of_messages_counts_messages_and_refuses_when_it_is_reached() {
         let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
         h.crash(&snapshot);
     }
+}
+
+#[test]
+fn a_transient_producer_that_was_away_for_too_long_is_told_so() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let put = |h: &mut Harness, age_seconds| {
+        let records = body(&["a"]);
+        let head = crate::wire::frame::PutHead {
+            put: u64::from(age_seconds) + 1,
+            producer: Some((crate::id::ProducerId(7), crate::id::ProducerSequence(1))),
+            lowest_unanswered: crate::id::ProducerSequence(1),
+            body_hash: xxhash_rust::xxh3::xxh3_64(&records),
+            level: AckLevel::Accepted,
+            transient: true,
+            age_seconds,
+        };
+        let summary = crate::wire::run::BodySummary::of(&records).unwrap();
+        h.input(Input::Put { session: SESSION, handle: g, head, summary, records });
+    };
+    put(&mut h, 0);
+    h.pass_ms(900_000);
+    put(&mut h, 900);
+    assert_eq!(refusals(&h), [RefusalCode::ProducerForgotten], "it may have been taken: it is not again");
+}
+
+#[test]
+fn a_gap_too_many_is_refused_and_none_is_forgotten() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 1_000);
+    for i in 0..=crate::limits::PRODUCER_RANGES_MAX as u64 {
+        h.put_with(g, body(&[&i.to_string()]), Some((7, 10 + 2 * i)), AckLevel::Accepted);
+    }
+    assert_eq!(refusals(&h), [RefusalCode::Limit]);
+    h.got.clear();
+    h.put_with(g, body(&["late"]), Some((7, 11)), AckLevel::Accepted);
+    assert_eq!(h.payloads(), ["late"], "a message that fills a gap is no repeat");
+}
+
+#[test]
+fn a_retry_of_a_producer_that_made_room_for_others_is_refused() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    for id in 1..=crate::limits::PRODUCERS_MAX as u128 + 1 {
+        h.put_with(g, body(&["x"]), Some((id, 1)), AckLevel::Accepted);
+    }
+    h.pass_ms(5_000);
+    let records = body(&["x"]);
+    let head = crate::wire::frame::PutHead {
+        put: 99_999,
+        producer: Some((crate::id::ProducerId(1), crate::id::ProducerSequence(1))),
+        lowest_unanswered: crate::id::ProducerSequence(1),
+        body_hash: xxhash_rust::xxh3::xxh3_64(&records),
+        level: AckLevel::Accepted,
+        transient: false,
+        age_seconds: 6,
+    };
+    let summary = crate::wire::run::BodySummary::of(&records).unwrap();
+    h.input(Input::Put { session: SESSION, handle: g, head, summary, records });
+    assert_eq!(refusals(&h), [RefusalCode::ProducerForgotten]);
+}
+
+#[test]
+fn a_session_that_ends_waits_for_nothing_any_more() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let other = SessionId(2);
+    h.input(Input::SessionOpened { session: other });
+    let open = Request::GroupOpen { group: group("g") };
+    h.input(Input::Request { session: other, request: 77, body: Box::new(open) });
+    let Some(Ok(Reply::GroupHandle { handle, .. })) = h.answers.remove(&77) else { panic!() };
+    let records = body(&["a"]);
+    let head = crate::wire::frame::PutHead {
+        put: 1,
+        producer: None,
+        lowest_unanswered: crate::id::ProducerSequence(0),
+        body_hash: xxhash_rust::xxh3::xxh3_64(&records),
+        level: AckLevel::Consumed,
+        transient: false,
+        age_seconds: 0,
+    };
+    let summary = crate::wire::run::BodySummary::of(&records).unwrap();
+    h.input(Input::Put { session: other, handle, head, summary, records });
+    h.input(Input::SessionClosed { session: other });
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.ack(s, 1, 100);
+    h.pass_ms(5_000);
+    assert!(h.done.is_empty(), "nobody is left to be told: {:?}", h.done);
+}
+
+#[test]
+fn a_repeat_at_level_consumed_waits_until_the_ack_is_on_disk() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let g = h.open("g");
+    h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.auto_sync = false;
+    h.ack(s, 1, 100);
+    h.done.clear();
+    h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Consumed);
+    assert!(h.done.is_empty(), "acked, and not on disk");
+    h.sync();
+    assert_eq!(h.done.len(), 1);
+}
+
+#[test]
+fn what_nobody_is_owed_is_let_go_under_a_steady_load_too() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put(g, &["a"]);
+    h.auto_sync = false;
+    for _ in 0..40 {
+        h.put(g, &["x"]);
+        // All but the last is durable, at any time.
+        h.durable = h.log.len() - 1;
+        let through = crate::log::EntryNumber(h.durable as u64);
+        h.input(Input::Durable { through });
+        h.pass_ms(100);
+    }
+    assert!(h.released.values().any(|below| *below > 20), "{:?}", h.released);
+}
+
+#[test]
+fn a_queue_keeps_its_backlog_until_the_queue_goes() {
+    let mut h = Harness::new();
+    let create =
+        Request::GroupCreate { group: group("jobs"), settings: GroupSettings::default(), queue: true };
+    h.request(create).unwrap();
+    let name = super::harness::sub("queue");
+    let refused = h.request(Request::SubscriptionRemove { group: group("jobs"), name });
+    assert_eq!(refused.unwrap_err().code, RefusalCode::Invalid);
 }

@@ -1,0 +1,186 @@
+//! Dead letters.
+
+use super::harness::{Harness, group};
+use crate::log::{Entry, Snapshot};
+use crate::relay::Input;
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{RefusalCode, Request, Start, SubscriptionSpec};
+use crate::wire::frame::{AckKind, AckLevel};
+use crate::wire::run::{Record, Records, RunKind};
+
+fn with_dead_letters() -> (Harness, u32, u32) {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { dead_letter: Some("dead".into()), ..GroupSettings::default() });
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 1_000);
+    (h, g, s)
+}
+
+/// What the dead-letter group holds, in order.
+fn dead(h: &mut Harness) -> Vec<String> {
+    let start = Start::Beginning;
+    h.subscribe("dead", "all", SubscriptionSpec { start, ..SubscriptionSpec::default() });
+    h.got.clear();
+    let all = h.attach("dead", "all");
+    h.credit(all, 1_000);
+    h.payloads()
+}
+
+/// The group keeps what nobody has read yet.
+fn keep_dead(h: &mut Harness) {
+    h.subscribe("dead", "kept", SubscriptionSpec::default());
+}
+
+#[test]
+fn all_that_die_together_are_buried_in_order() {
+    let (mut h, g, s) = with_dead_letters();
+    keep_dead(&mut h);
+    for _ in 0..2 {
+        h.got.clear();
+        h.put(g, &["a", "b", "c", "d"]);
+        let first = h.got[0].index;
+        h.say(s, AckKind::Reject, first, first + 4, 0);
+    }
+    assert_eq!(dead(&mut h), ["a", "b", "c", "d", "a", "b", "c", "d"]);
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn messages_that_die_in_any_order_are_all_buried() {
+    let (mut h, g, s) = with_dead_letters();
+    keep_dead(&mut h);
+    let texts: Vec<String> = (0..400).map(|i| format!("{i:03}")).collect();
+    h.put(g, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let first = h.got[0].index;
+    // Every second one, from behind, then the others: as many gaps as there can be.
+    for i in (0..400).rev().step_by(2).chain((0..400).step_by(2)) {
+        h.say(s, AckKind::Reject, first + i, first + i + 1, 0);
+    }
+    let mut found = dead(&mut h);
+    found.sort();
+    assert_eq!(found, texts);
+}
+
+#[test]
+fn a_crash_between_burial_and_cursor_buries_once() {
+    let (mut h, g, s) = with_dead_letters();
+    keep_dead(&mut h);
+    h.put(g, &["a", "b"]);
+    let first = h.got[0].index;
+    h.say(s, AckKind::Reject, first, first + 2, 0);
+    h.crash(&Snapshot::default());
+    h.got.clear();
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "b"], "the cursor was not written");
+    h.say(s, AckKind::Reject, first, first + 2, 0);
+    assert_eq!(dead(&mut h), ["a", "b"]);
+}
+
+#[test]
+fn after_a_seek_back_a_message_may_die_again() {
+    let (mut h, g, s) = with_dead_letters();
+    keep_dead(&mut h);
+    h.subscribe("g", "keeps", SubscriptionSpec::default());
+    h.put(g, &["a"]);
+    let first = h.got[0].index;
+    h.say(s, AckKind::Reject, first, first + 1, 0);
+    let seek = Request::SubscriptionSeek {
+        group: group("g"),
+        name: super::harness::sub("s"),
+        start: Start::Beginning,
+    };
+    h.request(seek).unwrap();
+    h.say(s, AckKind::Reject, first, first + 1, 0);
+    assert_eq!(dead(&mut h), ["a", "a"]);
+}
+
+#[test]
+fn the_reasons_fit_beside_headers_of_any_length() {
+    let (mut h, g, s) = with_dead_letters();
+    keep_dead(&mut h);
+    let mut headers = bytes::BytesMut::new();
+    Record::encode_header(&mut headers, "big", &vec![7; 65_500]);
+    let mut body = bytes::BytesMut::new();
+    Record { payload: b"bad", headers: &headers, ..Record::default() }.encode(&mut body);
+    h.put_with(g, body.freeze(), None, AckLevel::Accepted);
+    let first = h.got[0].index;
+    h.say(s, AckKind::Reject, first, first + 1, 0);
+    assert_eq!(dead(&mut h), ["bad"]);
+    let last = h.log.iter().rev().find_map(|entry| match entry {
+        Entry::Run(run) if run.run.header.kind == RunKind::Data => Some(run.run.body.clone()),
+        Entry::Run(_) | Entry::State(_) => None,
+    });
+    let body = last.unwrap();
+    let record = Records::new(&body).next().unwrap().unwrap();
+    let text = String::from_utf8_lossy(record.headers);
+    assert!(text.contains("treecast-dead-reason") && text.contains("treecast-dead-headers-dropped-bytes"));
+}
+
+#[test]
+fn a_full_disk_takes_no_dead_letters_and_keeps_the_dead() {
+    let (mut h, g, s) = with_dead_letters();
+    keep_dead(&mut h);
+    h.put(g, &["a", "b"]);
+    let first = h.got[0].index;
+    h.got.clear();
+    h.input(Input::Room { free: false });
+    let before = h.log.len();
+    h.say(s, AckKind::Reject, first, first + 1, 0);
+    h.pass_ms(5_000);
+    let is_data = |entry: &Entry| matches!(entry, Entry::Run(run) if run.run.header.kind == RunKind::Data);
+    assert!(!h.log[before..].iter().any(is_data));
+    assert_eq!(h.info("g", "s").out.dead_lettered, 0);
+    h.input(Input::Room { free: true });
+    h.pass_ms(2_000);
+    assert_eq!(h.info("g", "s").out.dead_lettered, 1);
+    assert_eq!(dead(&mut h), ["a"]);
+}
+
+#[test]
+fn dead_letters_that_would_come_back_are_refused() {
+    let (mut h, _, _) = with_dead_letters();
+    for (name, target) in [("dead", "g"), ("g", "g"), ("dead", "dead")] {
+        h.open(name);
+        let settings = GroupSettings { dead_letter: Some(target.into()), ..GroupSettings::default() };
+        let refused = h.request(Request::GroupSet { group: group(name), settings });
+        assert_eq!(refused.unwrap_err().code, RefusalCode::Invalid, "{name} -> {target}");
+    }
+}
+
+#[test]
+fn messages_that_expire_while_they_wait_leave_nothing_behind() {
+    let mut h = Harness::new();
+    let settings = GroupSettings {
+        dead_letter: Some("dead".into()),
+        max_deliver: Some(2),
+        backoff_ms: vec![5_000],
+        ttl_ms: Some(2_000),
+        ..GroupSettings::default()
+    };
+    h.set("g", settings);
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 100_000);
+    for _ in 0..2 {
+        h.got.clear();
+        let many = vec!["x"; 1_000];
+        h.put(g, &many);
+        let first = h.got[0].index;
+        h.say(s, AckKind::Nack, first, first + 1_000, 0);
+        h.pass_ms(10_000);
+    }
+    assert_eq!(h.info("g", "s").out.expired, 2_000);
+    h.got.clear();
+    // Failures are counted still, so a message that always fails dies.
+    let mut body = bytes::BytesMut::new();
+    Record { payload: b"bad", ttl_ms: Some(60_000), ..Record::default() }.encode(&mut body);
+    h.put_with(g, body.freeze(), None, AckLevel::Accepted);
+    let index = h.got[0].index;
+    for _ in 0..2 {
+        h.say(s, AckKind::Nack, index, index + 1, 0);
+        h.pass_ms(6_000);
+    }
+    assert_eq!(h.info("g", "s").out.dead_lettered, 1);
+}
