@@ -167,6 +167,30 @@ async fn f25_a_lost_block_in_the_middle_is_a_gap_and_the_relay_starts() {
 }
 
 #[tokio::test]
+async fn a_remote_that_puts_and_never_reads_is_held_back_and_loses_nothing() {
+    const PUTS: u64 = 1_000_000;
+    const AT_ONCE: u64 = 1000;
+    let server = TestServer::start().await;
+    let mut remote = server.connect().await;
+    let handle = open_group(&mut remote, "g").await;
+    let mut sent = 0;
+    let mut rest = BytesMut::new();
+    while sent < PUTS {
+        rest = (sent..sent + AT_ONCE).flat_map(|put| put_frame(handle, put, &records(&[b"x"]))).collect();
+        sent += AT_ONCE;
+        if !remote.send_within(&mut rest, Duration::from_secs(2)).await {
+            break;
+        }
+    }
+    assert!(!rest.is_empty(), "the relay takes puts without end though nobody reads the answers");
+    let mut other = server.connect().await;
+    other.ping(1).await;
+    let answered = (sent - AT_ONCE) as usize;
+    remote.expect_puts_done_at_least(answered).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_hello_of_another_protocol_is_told_so() {
     let server = TestServer::start().await;
     let mut remote = server.connect_raw().await;
