@@ -156,6 +156,11 @@ fn walk_segments(
         note_problems(&name, &scan, report);
         report.segments.push(segment_report(name, &header, has_footer, scan));
     }
+    let last = report.segments.last().map_or(EntryNumber(0), |segment| segment.entries.1);
+    if ident.known.entry > last {
+        let (next, known) = (last.next(), ident.known.entry);
+        report.problems.push(format!("the end of the log is missing: entries from {next} to {known}"));
+    }
     Ok(())
 }
 

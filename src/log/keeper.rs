@@ -287,10 +287,12 @@ impl Keeper {
     /// that nobody reads any more.
     fn recycle(&self, shared: &Shared) {
         let covered = shared.covered.get();
+        let newest = shared.segments.newest();
         for segment in shared.segments.all() {
             let ended = {
                 let inner = segment.read();
-                inner.sealed && inner.end.entry <= covered
+                // The last block stays, so that a restart can tell when the end is missing.
+                inner.sealed && inner.end.entry <= covered && segment.header.base != newest
             };
             if ended && !is_held(shared, &segment) {
                 drop(shared.segments.remove(segment.header.base));

@@ -319,8 +319,9 @@ pub struct Opened {
     pub torn_bytes: u64,
     /// Ranges found damaged while opening.
     pub damaged: Vec<(GroupNumber, Index, Index)>,
-    /// Entries behind the snapshot that were durable and are lost: half-open
-    /// ranges. Their groups are not known; their numbers are not used again.
+    /// Entries that were durable and are lost, those behind the snapshot and
+    /// those at the end of the log: half-open ranges. Their groups are not
+    /// known; their numbers are not used again.
     pub lost: Vec<(EntryNumber, EntryNumber)>,
     /// Files that were left alone, each with the reason, for people to read.
     pub notes: Vec<String>,

@@ -217,6 +217,8 @@ fn new_ident(names: &[String], random: &mut dyn FnMut(&mut [u8])) -> Result<Iden
 /// Reads the segments of a log that is being opened.
 struct Reading {
     covers: EntryNumber,
+    /// Entries up to this one were durable once.
+    reached: EntryNumber,
     known: Known,
     found: FoundSegments,
     end: SegmentEnd,
@@ -230,6 +232,7 @@ impl Reading {
     fn new(snapshot: &FoundSnapshot, ident: &Ident, found: FoundSegments) -> Self {
         Self {
             covers: snapshot::covers(&snapshot.snapshot),
+            reached: snapshot::reaches(&snapshot.snapshot).max(ident.known.entry),
             known: ident.known,
             found,
             end: SegmentEnd::default(),
@@ -356,21 +359,19 @@ impl Reading {
     }
 
     /// The last entry, and what is missing before it.
-    fn settle_end(&mut self, snapshot: &FoundSnapshot) {
-        let reached = snapshot::reaches(&snapshot.snapshot).max(self.known.entry);
-        if reached > self.end.entry {
-            let from = self.end.entry.next().0.max(self.covers.0 + 1);
-            if from <= reached.0 {
-                self.lost.push(from..reached.0 + 1);
-            }
-            self.end.entry = reached;
+    fn settle_end(&mut self) {
+        let covers = self.covers.0;
+        self.lost.retain(|lost| lost.end > covers + 1);
+        if self.reached > self.end.entry {
+            // The keeper lets the segment with the last block be, so its absence is never meant.
+            // A snapshot may have the state of these entries; their messages are gone all the same.
+            self.lost.push(self.end.entry.next().0..self.reached.next().0);
+            self.end.entry = self.reached;
         }
         if self.known.lsn >= self.end.lsn {
             self.end.lsn = self.known.lsn;
             self.end.hash = self.known.hash;
         }
-        let covers = self.covers.0;
-        self.lost.retain(|lost| lost.end > covers + 1);
     }
 
     fn finish(
@@ -382,7 +383,7 @@ impl Reading {
         random: &mut dyn FnMut(&mut [u8]),
         lock: Box<dyn Send + Sync>,
     ) -> Result<(Recovery, Opened), LogError> {
-        self.settle_end(&snapshot);
+        self.settle_end();
         let mut nonce = [0; 8];
         random(&mut nonce);
         let counter = ident.epoch.counter + 1;

@@ -3,6 +3,7 @@
 mod deliver;
 mod fuzz;
 mod harness;
+mod holes;
 mod keep;
 mod put;
 mod restart;
