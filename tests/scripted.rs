@@ -237,6 +237,23 @@ async fn f55_a_segment_that_is_gone_is_a_gap_wherever_it_was() {
 }
 
 #[tokio::test]
+async fn r17_a_damaged_last_block_that_was_cut_is_in_the_status() {
+    let mut server = TestServer::start().await;
+    let mut remote = server.connect().await;
+    attach(&mut remote, "g").await;
+    let handle = open_group(&mut remote, "g").await;
+    remote.send(&put_frame(handle, 1, &records(&[&[b'A'; 700]]))).await;
+    remote.expect_puts_done(1).await;
+    drop(remote);
+    let flip = |bytes: &mut [u8], at: usize| bytes[at + 300] ^= 1;
+    server = server.crash_then(|data| tamper(data, &[b'A'; 700], flip)).await;
+    let mut remote = server.connect().await;
+    let Ok(Reply::Status(status)) = remote.request(Request::Status).await else { panic!("no status") };
+    assert!(status.warnings.iter().any(|w| w.contains("is uncertain")), "{:?}", status.warnings);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_remote_that_puts_and_never_reads_is_held_back_and_loses_nothing() {
     const PUTS: u64 = 1_000_000;
     const AT_ONCE: u64 = 1000;

@@ -317,6 +317,9 @@ pub struct Opened {
     pub last: EntryNumber,
     /// Bytes that were cut from the tail because they were not a whole block.
     pub torn_bytes: u64,
+    /// The entries of a last block that was cut though all of it seems to have
+    /// been written, half-open: it was damaged later, or never became durable.
+    pub cut: Option<(EntryNumber, EntryNumber)>,
     /// Ranges found damaged while opening.
     pub damaged: Vec<(GroupNumber, Index, Index)>,
     /// Entries that were durable and are lost, those behind the snapshot and

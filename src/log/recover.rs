@@ -226,6 +226,7 @@ struct Reading {
     damaged: Vec<(GroupNumber, Index, Index)>,
     lost: Vec<Range<u64>>,
     torn_bytes: u64,
+    cut: Option<(EntryNumber, EntryNumber)>,
 }
 
 impl Reading {
@@ -240,6 +241,7 @@ impl Reading {
             damaged: Vec::new(),
             lost: Vec::new(),
             torn_bytes: 0,
+            cut: None,
         }
     }
 
@@ -273,7 +275,11 @@ impl Reading {
                 (Inner::sealed(index, trailer.end, scan.gap.or(trailer.gap)), false)
             }
             None => {
-                let scan = self.scan(header, &file, proof(&self.known, &header, next))?;
+                let mut proof = proof(&self.known, &header, next);
+                if next.is_none() {
+                    proof.entry = proof.entry.max(self.reached);
+                }
+                let scan = self.scan(header, &file, proof)?;
                 self.settle(&header, &file, next, &scan)?;
                 (Inner::sealed(SegmentIndex::Memory(scan.postings), scan.end, scan.gap), true)
             }
@@ -312,7 +318,7 @@ impl Reading {
         if next.is_some() || header.cold.is_some() {
             return Ok(());
         }
-        self.torn_bytes = scan.torn_bytes;
+        (self.torn_bytes, self.cut) = (scan.torn_bytes, scan.cut);
         let Some(last) = scan.last_block else { return Ok(()) };
         let length = usize::try_from(scan.end.position.saturating_sub(last)).unwrap_or(0);
         let mut bytes = vec![0; length];
@@ -400,6 +406,7 @@ impl Reading {
             snapshot: snapshot.snapshot,
             last: entry,
             torn_bytes: self.torn_bytes,
+            cut: self.cut,
             damaged: self.damaged,
             lost: self.lost.iter().map(|lost| (EntryNumber(lost.start), EntryNumber(lost.end))).collect(),
             notes,

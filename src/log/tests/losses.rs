@@ -1,10 +1,11 @@
 //! What is lost while nobody looks: whole segments, and what a restart would need.
 
+use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::id::GroupNumber;
-use crate::log::memory::MemoryStorage;
+use crate::log::memory::{MemoryStorage, Random};
 
 type Events = Arc<Mutex<Vec<String>>>;
 
@@ -33,6 +34,18 @@ fn file_of(sim: &MemoryStorage, index: u64) -> String {
     let body = test_run(1, index, 1, 900).run.body;
     let holds = |name: &String| sim.content(name).windows(body.len()).any(|window| window == body);
     sim.names().into_iter().find(holds).expect("a file holds the run")
+}
+
+/// Flips a bit of `content` wherever it stands, below a log that may be running.
+fn flip(sim: &MemoryStorage, content: &[u8]) {
+    let place = |name: &String| sim.content(name).windows(content.len()).position(|part| part == content);
+    let name = sim.names().into_iter().find(|name| place(name).is_some()).expect("a file holds it");
+    let at = place(&name).unwrap();
+    write(sim, &name, at, &[content[0] ^ 1]);
+}
+
+fn write(sim: &MemoryStorage, name: &str, at: usize, bytes: &[u8]) {
+    sim.storage().open(name).unwrap().write_at(&[IoSlice::new(bytes)], at as u64).unwrap();
 }
 
 /// The ranges that are told as damaged, and how many runs are there.
@@ -111,5 +124,56 @@ fn a_log_of_which_everything_was_let_go_has_a_whole_end() {
         (0..5).for_each(|_| log.step());
         assert_eq!(log.space().segments, 1, "the one with the last block stays");
         log.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_block_that_a_snapshot_proves_durable_is_lost_and_not_torn() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 6);
+    snapshot(&log);
+    drop(log);
+    flip(&sim, &test_run(1, 5, 1, 900).run.body);
+    let (log, opened, _) = start(&sim);
+    assert_eq!((opened.last.0, opened.torn_bytes, opened.cut), (5, 0, None));
+    assert_eq!(opened.damaged, [(GroupNumber(1), Index(5), Index(6))]);
+    assert_eq!(damaged(&log), (vec![(5, 6)], 4));
+}
+
+#[test]
+fn f26_a_cut_block_that_has_all_its_sectors_is_uncertain_and_a_torn_one_is_not() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 6);
+    drop(log);
+    let body = test_run(1, 5, 1, 900).run.body;
+    let name = file_of(&sim, 5);
+    let at = sim.content(&name).windows(body.len()).position(|part| part == body).unwrap();
+    let flipped = sim.copy();
+    flip(&flipped, &body);
+    let (_, opened, _) = start(&flipped);
+    assert_eq!(opened.cut, Some((EntryNumber(5), EntryNumber(6))));
+    assert!(opened.torn_bytes > 0 && opened.last == EntryNumber(4) && !opened.clean);
+    // A sector that was never written.
+    let sector = (at + 300).next_multiple_of(512);
+    write(&sim, &name, sector, &[0; 512]);
+    let (_, opened, _) = start(&sim);
+    assert_eq!((opened.cut, opened.last), (None, EntryNumber(4)));
+    assert!(opened.torn_bytes > 0);
+}
+
+#[test]
+fn no_cut_of_power_makes_a_block_uncertain() {
+    for seed in 0..200 {
+        let sim = MemoryStorage::default();
+        let (log, ..) = start(&sim);
+        fill(&log, 1, 4);
+        let entries = (4..8).map(|at| Entry::Run(test_run(1, at, 1, 900))).collect();
+        sim.cut_after(sim.ops() + 1);
+        log.append(entries, Urgency::Sync).unwrap();
+        log.step();
+        let (_, opened, _) = start(&sim.crash(&mut Random(seed)));
+        assert_eq!(opened.cut, None, "seed {seed}");
     }
 }
