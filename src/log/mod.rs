@@ -197,6 +197,21 @@ pub enum LogEvent {
         /// First index after the damage.
         to: Index,
     },
+    /// Entries that a restart would need are lost on disk: half-open. The state
+    /// in memory has them, so a new snapshot makes up for it.
+    Lost {
+        /// The first entry that is lost.
+        from: EntryNumber,
+        /// The first entry behind.
+        to: EntryNumber,
+    },
+    /// A snapshot cannot be read any more: a new one is wanted.
+    SnapshotDamaged(LogError),
+    /// The footer of a segment was damaged and is made again out of its blocks.
+    FooterDamaged {
+        /// The segment's file.
+        file: String,
+    },
     /// A write or a sync failed: nothing more will become durable. Stop.
     Failed(LogError),
 }

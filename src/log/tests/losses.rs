@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::id::GroupNumber;
+use crate::id::{GroupNumber, Lsn};
 use crate::log::memory::{MemoryStorage, Random};
 
 type Events = Arc<Mutex<Vec<String>>>;
@@ -46,6 +46,17 @@ fn flip(sim: &MemoryStorage, content: &[u8]) {
 
 fn write(sim: &MemoryStorage, name: &str, at: usize, bytes: &[u8]) {
     sim.storage().open(name).unwrap().write_at(&[IoSlice::new(bytes)], at as u64).unwrap();
+}
+
+fn scrub(log: &DiskLog) {
+    let mut reached = Lsn(0);
+    while let Some(next) = log.scrub(reached, &mut |_| ()) {
+        reached = next;
+    }
+}
+
+fn count(events: &Events, what: &str) -> usize {
+    events.lock().unwrap().iter().filter(|event| event.starts_with(what)).count()
 }
 
 /// The ranges that are told as damaged, and how many runs are there.
@@ -176,4 +187,64 @@ fn no_cut_of_power_makes_a_block_uncertain() {
         let (_, opened, _) = start(&sim.crash(&mut Random(seed)));
         assert_eq!(opened.cut, None, "seed {seed}");
     }
+}
+
+#[test]
+fn scrubbing_finds_lost_state_in_time_for_a_snapshot() {
+    let sim = MemoryStorage::default();
+    let (log, _, events) = start(&sim);
+    fill(&log, 1, 4);
+    let state = Bytes::from_static(b"a change of the state that no snapshot has");
+    log.append(vec![Entry::State(state.clone())], Urgency::Sync).unwrap();
+    log.step();
+    fill(&log, 4, 6);
+    scrub(&log);
+    assert_eq!(count(&events, "Lost"), 0);
+    flip(&sim, &state);
+    scrub(&log);
+    let told = events.lock().unwrap().iter().find(|event| event.starts_with("Lost")).cloned();
+    assert_eq!(told.unwrap(), "Lost { from: EntryNumber(4), to: EntryNumber(5) }");
+    snapshot(&log);
+    scrub(&log);
+    assert_eq!(count(&events, "Lost"), 1, "the snapshot has it");
+    drop(log);
+    let (_, opened, _) = start(&sim);
+    assert!(opened.lost.is_empty(), "{opened:?}");
+}
+
+#[test]
+fn scrubbing_makes_a_damaged_footer_again() {
+    let sim = MemoryStorage::default();
+    let (log, _, events) = start(&sim);
+    fill(&log, 1, 120);
+    let name = file_of(&sim, 1);
+    let length = sim.content(&name).len();
+    // The trailer, the fence, the table of groups, the postings.
+    for (round, back) in [100, 4096 + 4000, 2 * 4096 + 4000, 3 * 4096 + 4000].into_iter().enumerate() {
+        let at = length - back;
+        let whole = sim.content(&name);
+        write(&sim, &name, at, &[whole[at] ^ 1]);
+        scrub(&log);
+        assert_eq!(count(&events, "FooterDamaged"), round + 1);
+        log.step();
+        assert!(sim.content(&name) == whole, "it is as it was");
+    }
+    scrub(&log);
+    assert_eq!(count(&events, "FooterDamaged"), 4);
+}
+
+#[test]
+fn scrubbing_finds_a_damaged_snapshot() {
+    let sim = MemoryStorage::default();
+    let (log, _, events) = start(&sim);
+    fill(&log, 1, 4);
+    snapshot(&log);
+    scrub(&log);
+    assert_eq!(count(&events, "SnapshotDamaged"), 0);
+    flip(&sim, b"state");
+    scrub(&log);
+    assert_eq!(count(&events, "SnapshotDamaged"), 1);
+    snapshot(&log);
+    scrub(&log);
+    assert_eq!(count(&events, "SnapshotDamaged"), 1, "a new one has taken its place");
 }
