@@ -139,6 +139,31 @@ fn a_log_of_which_everything_was_let_go_has_a_whole_end() {
 }
 
 #[test]
+fn on_a_full_disk_the_last_block_does_not_stay_in_the_way() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 30);
+    snapshot(&log);
+    log.stop().unwrap();
+    drop(log);
+    let last = file_of(&sim, 29);
+    for name in sim.names() {
+        if name.ends_with(".log") && name != last {
+            sim.delete(&name);
+        }
+    }
+    let used: usize = sim.names().iter().map(|name| sim.content(name).len()).sum();
+    sim.set_room(Some(used as u64 + 20_000));
+    let (log, ..) = start(&sim);
+    log.step();
+    log.release(GroupNumber(1), Index(30));
+    (0..3).for_each(|_| log.step());
+    let number = log.append(vec![Entry::State(Bytes::from_static(b"ack"))], Urgency::Sync).unwrap();
+    (0..3).for_each(|_| log.step());
+    assert_eq!(log.durable(), number, "there is room in the place of what nobody needs");
+}
+
+#[test]
 fn a_block_that_a_snapshot_proves_durable_is_lost_and_not_torn() {
     let sim = MemoryStorage::default();
     let (log, ..) = start(&sim);
