@@ -250,12 +250,12 @@ pub const HELLO_MS_MAX: u64 = 5_000;
 /// written to it; then it is cut off.
 pub const CLOSE_MS_MAX: u64 = 1_000;
 
-/// Bytes of answers, notices and pongs that wait to be written to one session;
-/// at more, nothing is read from it until it has read.
+/// Bytes of answers (those to puts too), notices and pongs that wait to be
+/// written to one session; at more, nothing is read from it until it has read.
 pub const SESSION_CONTROL_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of answers, notices and pongs that wait to be written to one session
-/// at the most, when its requests were already on their way; more close it.
+/// at the most, when its requests and puts were already on their way; more close it.
 pub const SESSION_CONTROL_BYTES_LAST: usize = 16 * 1024 * 1024;
 
 /// Bytes that one vectored write hands to a socket.

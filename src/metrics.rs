@@ -48,7 +48,8 @@ metrics! {
     ACCEPT_FAILURES = Counter "treecast_accept_failures_total" in Count: "connections that could not be accepted, by reason";
     APPENDED = Counter "treecast_appended_entries_total" in Count: "entries handed to the log";
     COMMITS = Counter "treecast_commits_total" in Count: "times that the log reported more to be durable";
-    LOG_DAMAGED = Counter "treecast_log_damaged_ranges_total" in Count: "ranges that were found damaged on disk";
+    LOG_DAMAGED = Counter "treecast_log_damaged_ranges_total" in Count: "ranges, snapshots and footers that were found damaged on disk";
+    LOG_CUTS = Counter "treecast_log_cut_blocks_total" in Count: "last blocks that were damaged and cut at a start, so that what they held is uncertain";
     LOG_SCRUBS = Counter "treecast_log_scrubs_total" in Count: "rounds in which all sealed segments were read and checked";
     TAIL_READS = Counter "treecast_tail_reads_total" in Count: "reads that the log answered from memory";
     COLD_READS = Counter "treecast_cold_reads_total" in Count: "reads that went to the log's files";
@@ -234,6 +235,11 @@ pub fn accept_failed(reason: &'static str) {
 /// A range was found damaged on disk.
 pub fn log_damaged() {
     ::metrics::counter!(LOG_DAMAGED).increment(1);
+}
+
+/// A damaged last block was cut.
+pub fn log_cut() {
+    ::metrics::counter!(LOG_CUTS).increment(1);
 }
 
 /// All sealed segments were read and checked.

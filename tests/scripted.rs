@@ -15,7 +15,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use scripted::remote::{Remote, TestServer, put_frame, records};
 use treecast::id::{GroupName, Index, SubscriptionName};
 use treecast::limits;
-use treecast::wire::body::{self, Answer, ClientHello, Notice, PROTOCOL_MAGIC, RefusalCode, Reply, Request};
+use treecast::wire::body::{
+    self, Answer, ClientHello, GapCause, Notice, PROTOCOL_MAGIC, RefusalCode, Reply, Request,
+};
 use treecast::wire::frame::{
     Ack, AckKind, Credit, DeliverHead, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PutDone, append_frame,
 };
@@ -164,6 +166,115 @@ async fn f25_a_lost_block_in_the_middle_is_a_gap_and_the_relay_starts() {
     let (letters, gaps, warnings) = after_damage_to_the_second(true, wipe).await;
     assert_eq!((letters.as_slice(), gaps), (&b"AC"[..], 1));
     assert!(warnings.iter().any(|w| w.contains("the log has lost 1 entries")), "{warnings:?}");
+}
+
+/// Removes the segment that holds `payload`.
+fn remove_segment(data: &Path, payload: &[u8]) {
+    let files = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let holds = |bytes: Vec<u8>| bytes.windows(payload.len()).any(|part| part == payload);
+    let file = files.into_iter().find(|path| std::fs::read(path).is_ok_and(holds)).unwrap();
+    std::fs::remove_file(file).unwrap();
+}
+
+/// A subscription is owed one message per start; the segment of one of them is removed.
+async fn after_loss_of_a_segment(lost: u8) -> (TestServer, Remote, u32) {
+    let mut server = TestServer::start().await;
+    for (round, letter) in b"ABC".iter().enumerate() {
+        let mut remote = server.connect().await;
+        if round == 0 {
+            attach(&mut remote, "g").await;
+        }
+        let handle = open_group(&mut remote, "g").await;
+        remote.send(&put_frame(handle, 1, &records(&[&[*letter; 700]]))).await;
+        remote.expect_puts_done(1).await;
+        drop(remote);
+        let is_last = *letter == b'C';
+        server = server
+            .restart_after(|data| {
+                if is_last {
+                    remove_segment(data, &[lost; 700])
+                }
+            })
+            .await;
+    }
+    let mut remote = server.connect().await;
+    let subscription = attach(&mut remote, "g").await;
+    remote.send_credit(Credit { handle: subscription, total: 1000 }).await;
+    (server, remote, subscription)
+}
+
+async fn expect_gap(remote: &mut Remote) -> (u64, u64, GapCause) {
+    loop {
+        let notice = remote.expect(FrameKind::Notice).await;
+        if let Notice::Gap { from, to, cause, .. } = body::decode(&notice.body).unwrap() {
+            return (from.0, to.0, cause);
+        }
+    }
+}
+
+async fn expect_letter(remote: &mut Remote) -> u8 {
+    let deliver = remote.expect(FrameKind::Deliver).await;
+    *DeliverHead::decode(deliver.body).unwrap().1.last().unwrap()
+}
+
+#[tokio::test]
+async fn f55_a_segment_that_is_gone_is_a_gap_wherever_it_was() {
+    // With the message, the marks of its own stream and of the one before it.
+    for (lost, from, to) in [(b'A', 1, 3), (b'B', 3, 6), (b'C', 6, 9)] {
+        let (server, mut remote, _) = after_loss_of_a_segment(lost).await;
+        assert_eq!(expect_gap(&mut remote).await, (from, to, GapCause::Damaged));
+        for letter in b"ABC".iter().filter(|letter| **letter != lost) {
+            assert_eq!(expect_letter(&mut remote).await, *letter);
+        }
+        let handle = open_group(&mut remote, "g").await;
+        remote.send(&put_frame(handle, 2, &records(&[b"D"]))).await;
+        assert_eq!(expect_letter(&mut remote).await, b'D', "and it goes on");
+        let Ok(Reply::Status(status)) = remote.request(Request::Status).await else { panic!("no status") };
+        let is_told = status.warnings.iter().any(|warning| warning.contains("the log has lost"));
+        assert!(is_told || lost != b'C', "{:?}", status.warnings);
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn r17_a_damaged_last_block_that_was_cut_is_in_the_status() {
+    let mut server = TestServer::start().await;
+    let mut remote = server.connect().await;
+    attach(&mut remote, "g").await;
+    let handle = open_group(&mut remote, "g").await;
+    remote.send(&put_frame(handle, 1, &records(&[&[b'A'; 700]]))).await;
+    remote.expect_puts_done(1).await;
+    drop(remote);
+    let flip = |bytes: &mut [u8], at: usize| bytes[at + 300] ^= 1;
+    server = server.crash_then(|data| tamper(data, &[b'A'; 700], flip)).await;
+    let mut remote = server.connect().await;
+    let Ok(Reply::Status(status)) = remote.request(Request::Status).await else { panic!("no status") };
+    assert!(status.warnings.iter().any(|w| w.contains("is uncertain")), "{:?}", status.warnings);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_remote_that_puts_and_never_reads_is_held_back_and_loses_nothing() {
+    const PUTS: u64 = 1_000_000;
+    const AT_ONCE: u64 = 1000;
+    let server = TestServer::start().await;
+    let mut remote = server.connect().await;
+    let handle = open_group(&mut remote, "g").await;
+    let mut sent = 0;
+    let mut rest = BytesMut::new();
+    while sent < PUTS {
+        rest = (sent..sent + AT_ONCE).flat_map(|put| put_frame(handle, put, &records(&[b"x"]))).collect();
+        sent += AT_ONCE;
+        if !remote.send_within(&mut rest, Duration::from_secs(2)).await {
+            break;
+        }
+    }
+    assert!(!rest.is_empty(), "the relay takes puts without end though nobody reads the answers");
+    let mut other = server.connect().await;
+    other.ping(1).await;
+    let answered = (sent - AT_ONCE) as usize;
+    remote.expect_puts_done_at_least(answered).await;
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -186,7 +186,11 @@ impl Collector {
     fn begin(&self, shared: &Shared, state: &mut State, now_ms: u64, is_pressed: bool) -> Option<Rewrite> {
         let segments = shared.segments.all();
         look(shared, state, &segments, now_ms);
-        let all: Vec<_> = segments.iter().map(|segment| candidate(shared, segment, now_ms)).collect();
+        let mut all: Vec<_> = segments.iter().map(|segment| candidate(shared, segment, now_ms)).collect();
+        // The newest one stays as it is: see the keeper.
+        if let Some(newest) = all.last_mut() {
+            *newest = None;
+        }
         let terms = Terms {
             segment_bytes: shared.options.segment_bytes,
             slice_bytes: slice_bytes(shared),

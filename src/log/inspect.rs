@@ -1,5 +1,6 @@
 //! Looking into a log: for the command line over a log that is not running,
-//! and for the slow check of a running one. Nothing here writes.
+//! and for the slow check of a running one. Nothing here writes; a footer that the
+//! check finds damaged is left to the keeper.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use super::header::SegmentHeader;
 use super::ident::{IDENT, Ident};
 use super::recover;
 use super::scan::{Proof, Scan, scan};
-use super::segment::segment_name;
+use super::segment::{Segment, SegmentIndex, segment_name};
 use super::snapshot;
 use super::storage::{Storage, StorageFile};
 use super::{EntryNumber, LogError, LogEvent, Replayed, file_error};
@@ -156,6 +157,11 @@ fn walk_segments(
         note_problems(&name, &scan, report);
         report.segments.push(segment_report(name, &header, has_footer, scan));
     }
+    let last = report.segments.last().map_or(EntryNumber(0), |segment| segment.entries.1);
+    if ident.known.entry > last {
+        let (next, known) = (last.next(), ident.known.entry);
+        report.problems.push(format!("the end of the log is missing: entries from {next} to {known}"));
+    }
     Ok(())
 }
 
@@ -180,7 +186,11 @@ fn note_problems(name: &str, scan: &Scan, report: &mut Report) {
     report
         .problems
         .extend(lost.map(|lost| format!("{name}: entries from {} to {} are lost", lost.start, lost.end)));
-    if scan.torn_bytes > 0 {
+    if let Some((from, to)) = scan.cut {
+        report.problems.push(format!(
+            "{name}: the last block is damaged, with entries from {from} to {to}; the next start cuts it"
+        ));
+    } else if scan.torn_bytes > 0 {
         report.problems.push(format!("{name}: {} bytes behind the end are no block", scan.torn_bytes));
     }
 }
@@ -203,33 +213,73 @@ fn segment_report(name: String, header: &SegmentHeader, has_footer: bool, scan: 
 }
 
 impl DiskLog {
-    /// Reads and checks one sealed segment of the running log, the first one
-    /// that begins behind `after`; answers where it began, or nothing when
-    /// there is none. What is damaged is quarantined and told as
-    /// [`LogEvent::Damaged`]. `pace` is called with the bytes read since the
-    /// call before and may sleep, so that a check of everything in a day takes
-    /// hardly any of the disk's time. Blocks.
+    /// Reads and checks one segment of the running log, the first one that
+    /// begins behind `after`, and before the first of all the snapshots;
+    /// answers where it began, or nothing when there is none. Damaged runs are
+    /// quarantined and told as [`LogEvent::Damaged`]; a damaged footer is made
+    /// again; what a restart would miss is told as [`LogEvent::Lost`] and
+    /// [`LogEvent::SnapshotDamaged`], until no snapshot that is kept needs it.
+    /// `pace` is called with the bytes read since the call before and may
+    /// sleep, so that a check of everything in a day takes hardly any of the
+    /// disk's time. Blocks.
     pub fn scrub(&self, after: Lsn, pace: &mut dyn FnMut(u64)) -> Option<Lsn> {
+        if after == Lsn(0) {
+            snapshot::check_all(&self.shared, pace);
+        }
         let segments = self.shared.segments.all();
-        let mut sealed = segments.into_iter().filter(|segment| segment.read().sealed);
-        let segment = sealed.find(|segment| segment.header.base > after)?;
-        let end = segment.read().end;
-        let proof = Proof { is_end: false, ..Proof::end(end) };
+        let segment = segments.into_iter().find(|segment| segment.header.base > after)?;
+        self.scrub_blocks(&segment, pace);
+        self.scrub_footer(&segment);
+        Some(segment.header.base)
+    }
+
+    fn scrub_blocks(&self, segment: &Segment, pace: &mut dyn FnMut(u64)) {
+        let (end, sealed) = {
+            let inner = segment.read();
+            (inner.end, inner.sealed)
+        };
+        // Behind the end of one that is being filled the committer is at work.
+        let proof = Proof { is_end: !sealed, ..Proof::end(end) };
         let mut on_entry = |entry: &super::block::Walked, _: &[u8]| {
             pace((entry.body.end - entry.start) as u64);
         };
-        let scanned = scan(segment.header, Arc::clone(&segment.file), proof, &mut on_entry);
-        if let Ok(scan) = scanned {
-            for (group, from, to) in scan.damaged {
-                let found = scan.postings.find(group, from, 1).postings;
-                let position = found.first().map_or(0, |posting| posting.position);
-                if segment.write().quarantined.insert(position) {
-                    self.shared.tell(LogEvent::Damaged { group, from, to });
-                }
+        let Ok(scan) = scan(segment.header, Arc::clone(&segment.file), proof, &mut on_entry) else { return };
+        for (group, from, to) in scan.damaged {
+            let found = scan.postings.find(group, from, 1).postings;
+            let position = found.first().map_or(0, |posting| posting.position);
+            if segment.write().quarantined.insert(position) {
+                self.shared.tell(LogEvent::Damaged { group, from, to });
             }
-            let mut inner = segment.write();
-            inner.gap = scan.gap.or(inner.gap);
         }
-        Some(segment.header.base)
+        // Those in a cold segment have other numbers; a snapshot has them all.
+        if segment.header.cold.is_none() {
+            self.tell_lost(&scan.lost);
+        }
+        let mut inner = segment.write();
+        inner.gap = scan.gap.or(inner.gap);
+    }
+
+    fn tell_lost(&self, lost: &[Range<u64>]) {
+        let needed = self.shared.covered.get().next();
+        for lost in lost {
+            let (from, to) = (needed.max(EntryNumber(lost.start)), EntryNumber(lost.end));
+            if from < to {
+                self.shared.tell(LogEvent::Lost { from, to });
+            }
+        }
+    }
+
+    fn scrub_footer(&self, segment: &Segment) {
+        let footer = match &segment.read().index {
+            SegmentIndex::Memory(_) => return,
+            SegmentIndex::Footer(footer) => Arc::clone(footer),
+        };
+        let has_trailer = matches!(Footer::open(&*segment.file, segment.header.epoch), Ok(Some(_)));
+        if has_trailer && footer.check(&*segment.file).is_ok() {
+            return;
+        }
+        self.shared.tell(LogEvent::FooterDamaged { file: segment.name() });
+        recover::rebuild(segment);
+        self.shared.keeper.wake();
     }
 }

@@ -287,10 +287,13 @@ impl Keeper {
     /// that nobody reads any more.
     fn recycle(&self, shared: &Shared) {
         let covered = shared.covered.get();
+        // The last block stays, so that a restart can tell when the end is missing; unless
+        // without its place nothing more could be written.
+        let kept = (!self.is_stuck()).then(|| shared.segments.newest());
         for segment in shared.segments.all() {
             let ended = {
                 let inner = segment.read();
-                inner.sealed && inner.end.entry <= covered
+                inner.sealed && inner.end.entry <= covered && Some(segment.header.base) != kept
             };
             if ended && !is_held(shared, &segment) {
                 drop(shared.segments.remove(segment.header.base));

@@ -197,6 +197,21 @@ pub enum LogEvent {
         /// First index after the damage.
         to: Index,
     },
+    /// Entries that a restart would need are lost on disk: half-open. The state
+    /// in memory has them, so a new snapshot makes up for it.
+    Lost {
+        /// The first entry that is lost.
+        from: EntryNumber,
+        /// The first entry behind.
+        to: EntryNumber,
+    },
+    /// A snapshot cannot be read any more: a new one is wanted.
+    SnapshotDamaged(LogError),
+    /// The footer of a segment was damaged and is made again out of its blocks.
+    FooterDamaged {
+        /// The segment's file.
+        file: String,
+    },
     /// A write or a sync failed: nothing more will become durable. Stop.
     Failed(LogError),
 }
@@ -317,10 +332,14 @@ pub struct Opened {
     pub last: EntryNumber,
     /// Bytes that were cut from the tail because they were not a whole block.
     pub torn_bytes: u64,
+    /// The entries of a last block that was cut though all of it seems to have
+    /// been written, half-open: it was damaged later, or never became durable.
+    pub cut: Option<(EntryNumber, EntryNumber)>,
     /// Ranges found damaged while opening.
     pub damaged: Vec<(GroupNumber, Index, Index)>,
-    /// Entries behind the snapshot that were durable and are lost: half-open
-    /// ranges. Their groups are not known; their numbers are not used again.
+    /// Entries that were durable and are lost, those behind the snapshot and
+    /// those at the end of the log: half-open ranges. Their groups are not
+    /// known; their numbers are not used again.
     pub lost: Vec<(EntryNumber, EntryNumber)>,
     /// Files that were left alone, each with the reason, for people to read.
     pub notes: Vec<String>,

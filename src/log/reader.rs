@@ -19,7 +19,7 @@ use super::postings::{Found, Posting};
 use super::recover;
 use super::segment::Segment;
 use super::shared::Shared;
-use super::{LogEvent, MissingCause, Piece};
+use super::{EntryNumber, LogEvent, MissingCause, Piece};
 use crate::id::{GroupNumber, Index, Lsn};
 use crate::limits;
 use crate::wire::run::{Run, StoredRun};
@@ -93,12 +93,17 @@ impl Read<'_> {
         // one before it may have grown behind the place that was looked at.
         let newest = self.shared.segments.newest();
         let mut base = Lsn(0);
+        let mut before = None;
         if let Some(hint) = self.shared.hints.find(self.group, self.at) {
             base = hint;
             self.knows_before = true;
         }
         while self.bytes_left > 0 {
             let Some(segment) = self.shared.segments.from(base, newest) else { return };
+            if before.is_some_and(|before: EntryNumber| segment.header.base_entry > before.next()) {
+                self.pass_hole();
+            }
+            before = Some(segment.read().end.entry);
             let found = self.find(&segment);
             self.knows_before |= found.before.is_some();
             if !found.postings.is_empty() {
@@ -111,14 +116,29 @@ impl Read<'_> {
         }
     }
 
+    /// A segment is not there. If it was recycled, the group was released that
+    /// far, perhaps since this read began; else it is lost.
+    fn pass_hole(&mut self) {
+        let released = self.shared.released.below(self.group);
+        if self.at < released.0 {
+            self.missing(released.0, MissingCause::Released);
+            self.knows_before = true;
+        }
+        self.saw_gap = true;
+    }
+
     /// Looks the group up in a segment; a footer that cannot be read is
     /// replaced by what its blocks say.
-    fn find(&self, segment: &Segment) -> Found {
-        let find = || segment.find(self.group, Index(self.at), self.bytes_left);
-        find().unwrap_or_else(|_| {
-            recover::rebuild(segment);
-            self.shared.keeper.wake();
-            find().unwrap_or_default()
+    fn find(&mut self, segment: &Segment) -> Found {
+        let find = |at| segment.find(self.group, Index(at), self.bytes_left);
+        if let Ok(found) = find(self.at) {
+            return found;
+        }
+        recover::rebuild(segment);
+        self.shared.keeper.wake();
+        find(self.at).unwrap_or_else(|_| {
+            self.saw_gap = true;
+            Found::default()
         })
     }
 

@@ -217,6 +217,8 @@ fn new_ident(names: &[String], random: &mut dyn FnMut(&mut [u8])) -> Result<Iden
 /// Reads the segments of a log that is being opened.
 struct Reading {
     covers: EntryNumber,
+    /// Entries up to this one were durable once.
+    reached: EntryNumber,
     known: Known,
     found: FoundSegments,
     end: SegmentEnd,
@@ -224,12 +226,14 @@ struct Reading {
     damaged: Vec<(GroupNumber, Index, Index)>,
     lost: Vec<Range<u64>>,
     torn_bytes: u64,
+    cut: Option<(EntryNumber, EntryNumber)>,
 }
 
 impl Reading {
     fn new(snapshot: &FoundSnapshot, ident: &Ident, found: FoundSegments) -> Self {
         Self {
             covers: snapshot::covers(&snapshot.snapshot),
+            reached: snapshot::reaches(&snapshot.snapshot).max(ident.known.entry),
             known: ident.known,
             found,
             end: SegmentEnd::default(),
@@ -237,6 +241,7 @@ impl Reading {
             damaged: Vec::new(),
             lost: Vec::new(),
             torn_bytes: 0,
+            cut: None,
         }
     }
 
@@ -270,7 +275,11 @@ impl Reading {
                 (Inner::sealed(index, trailer.end, scan.gap.or(trailer.gap)), false)
             }
             None => {
-                let scan = self.scan(header, &file, proof(&self.known, &header, next))?;
+                let mut proof = proof(&self.known, &header, next);
+                if next.is_none() {
+                    proof.entry = proof.entry.max(self.reached);
+                }
+                let scan = self.scan(header, &file, proof)?;
                 self.settle(&header, &file, next, &scan)?;
                 (Inner::sealed(SegmentIndex::Memory(scan.postings), scan.end, scan.gap), true)
             }
@@ -309,7 +318,7 @@ impl Reading {
         if next.is_some() || header.cold.is_some() {
             return Ok(());
         }
-        self.torn_bytes = scan.torn_bytes;
+        (self.torn_bytes, self.cut) = (scan.torn_bytes, scan.cut);
         let Some(last) = scan.last_block else { return Ok(()) };
         let length = usize::try_from(scan.end.position.saturating_sub(last)).unwrap_or(0);
         let mut bytes = vec![0; length];
@@ -356,21 +365,19 @@ impl Reading {
     }
 
     /// The last entry, and what is missing before it.
-    fn settle_end(&mut self, snapshot: &FoundSnapshot) {
-        let reached = snapshot::reaches(&snapshot.snapshot).max(self.known.entry);
-        if reached > self.end.entry {
-            let from = self.end.entry.next().0.max(self.covers.0 + 1);
-            if from <= reached.0 {
-                self.lost.push(from..reached.0 + 1);
-            }
-            self.end.entry = reached;
+    fn settle_end(&mut self) {
+        let covers = self.covers.0;
+        self.lost.retain(|lost| lost.end > covers + 1);
+        if self.reached > self.end.entry {
+            // The keeper lets the segment with the last block be, so its absence is never meant.
+            // A snapshot may have the state of these entries; their messages are gone all the same.
+            self.lost.push(self.end.entry.next().0..self.reached.next().0);
+            self.end.entry = self.reached;
         }
         if self.known.lsn >= self.end.lsn {
             self.end.lsn = self.known.lsn;
             self.end.hash = self.known.hash;
         }
-        let covers = self.covers.0;
-        self.lost.retain(|lost| lost.end > covers + 1);
     }
 
     fn finish(
@@ -382,7 +389,7 @@ impl Reading {
         random: &mut dyn FnMut(&mut [u8]),
         lock: Box<dyn Send + Sync>,
     ) -> Result<(Recovery, Opened), LogError> {
-        self.settle_end(&snapshot);
+        self.settle_end();
         let mut nonce = [0; 8];
         random(&mut nonce);
         let counter = ident.epoch.counter + 1;
@@ -399,6 +406,7 @@ impl Reading {
             snapshot: snapshot.snapshot,
             last: entry,
             torn_bytes: self.torn_bytes,
+            cut: self.cut,
             damaged: self.damaged,
             lost: self.lost.iter().map(|lost| (EntryNumber(lost.start), EntryNumber(lost.end))).collect(),
             notes,

@@ -5,7 +5,9 @@
 //! torn, or because something that was durable is damaged. A block is written
 //! only after the one before it has become durable; so damage is proven by a
 //! whole block behind it, by a later segment, or by what `IDENT` says was
-//! durable at the last start or clean stop. What is not proven is torn, and cut.
+//! durable at the last start or clean stop, or by a snapshot, which waits for
+//! what it includes. What is not proven is torn, and cut; where all of it seems
+//! to have been written, that is told, since it may as well have been damaged.
 
 use std::io;
 use std::ops::Range;
@@ -100,6 +102,9 @@ pub(crate) struct Scan {
     pub(crate) lost: Vec<Range<u64>>,
     /// Bytes behind the end that are no block and not zeros.
     pub(crate) torn_bytes: u64,
+    /// The entries of a block behind the end that is not whole though all of it
+    /// seems to have been written, half-open.
+    pub(crate) cut: Option<(EntryNumber, EntryNumber)>,
     /// Where the last whole block starts.
     pub(crate) last_block: Option<u64>,
 }
@@ -156,19 +161,25 @@ impl Scanner<'_, '_> {
             return Ok(true);
         }
         let later = self.next_block(header.map_or(position + SECTOR, |header| header.end()));
-        let lsn = self.scan.end.lsn.0 + 1;
+        // A snapshot knows entries, not blocks; a block is durable as a whole.
+        let is_known = |header: BlockHeader| header.first <= self.proof.entry;
+        let is_proven = self.proof.lsn > self.scan.end.lsn || header.is_some_and(is_known);
         match later {
             Some(later) => {
                 self.take_damaged(header, &later);
                 Ok(true)
             }
-            None if self.proof.lsn.0 >= lsn => {
+            None if is_proven => {
                 self.take_last(header);
                 Ok(header.is_some_and(|header| header.lsn < self.proof.lsn))
             }
             None => match self.window.failed.take() {
                 Some(error) => Err(error),
-                None => Ok(false),
+                None => {
+                    let cut = header.filter(|header| self.has_all_sectors(header));
+                    self.scan.cut = cut.map(|header| (header.first, header.last().next()));
+                    Ok(false)
+                }
             },
         }
     }
@@ -225,6 +236,27 @@ impl Scanner<'_, '_> {
             (self.on_entry)(&entry, block);
         }
         count
+    }
+
+    /// Whether no sector is empty in what is wrong with a block: then it was not
+    /// cut short by a crash, as far as anyone can tell.
+    fn has_all_sectors(&mut self, header: &BlockHeader) -> bool {
+        let block = self.window.get(header.position, header.bytes as usize);
+        let mut wrong = Vec::new();
+        let mut reached = BLOCK_HEADER_BYTES;
+        for entry in Walk::new(block, *header) {
+            reached = entry.body.end;
+            if !entry.intact {
+                wrong.push(entry.start..entry.body.end);
+            }
+        }
+        wrong.push(reached..block.len());
+        let sectors = block.chunks(SECTOR_BYTES).zip((0..).step_by(SECTOR_BYTES));
+        let mut empty = sectors.filter(|(sector, _)| sector.iter().all(|byte| *byte == 0));
+        let is_wrong =
+            |start: usize, end: usize| wrong.iter().any(|part| part.start <= start && end <= part.end);
+        block.len() == header.bytes as usize
+            && !empty.any(|(sector, start)| is_wrong(start, start + sector.len()))
     }
 
     fn advance(&mut self, header: &BlockHeader) {

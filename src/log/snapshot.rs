@@ -30,7 +30,7 @@ use super::codec::{Input, Unusable, checked, seal};
 use super::ident::remove_if_there;
 use super::shared::Shared;
 use super::storage::{Storage, StorageFile};
-use super::{EntryNumber, LogError, Snapshot, file_error};
+use super::{EntryNumber, LogError, LogEvent, Snapshot, file_error};
 use crate::id::StorageId;
 
 const MAGIC: [u8; 4] = *b"TCSN";
@@ -132,6 +132,26 @@ fn write_file(storage: &dyn Storage, head: &[u8], snapshot: &Snapshot) -> Result
     let pieces: Vec<_> = std::iter::once(IoSlice::new(head)).chain(parts).collect();
     let written = file.write_at(&pieces, 0).and_then(|()| file.sync());
     written.map_err(|error| file_error("write", TEMPORARY, error))
+}
+
+/// Reads all snapshots and tells of those that cannot be used any more.
+/// `pace` is told how many bytes each has.
+pub(crate) fn check_all(shared: &Shared, pace: &mut dyn FnMut(u64)) {
+    for name in list(&*shared.storage).unwrap_or_default() {
+        let file = match shared.storage.open(&name) {
+            Ok(file) => file,
+            // A newer one has taken its place in the meantime.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                shared.tell(LogEvent::SnapshotDamaged(file_error("open", &name, error)));
+                continue;
+            }
+        };
+        if let Err(unusable) = read_file(&*file, shared.epoch.storage) {
+            shared.tell(LogEvent::SnapshotDamaged(unusable.of(&name)));
+        }
+        pace(file.len().unwrap_or(0));
+    }
 }
 
 fn is_readable(shared: &Shared, name: &str) -> bool {

@@ -10,6 +10,7 @@ use super::*;
 
 mod collect;
 mod faults;
+mod losses;
 mod model;
 mod powercut;
 mod scrub;

@@ -4,8 +4,8 @@
 //! The driver never waits here: the queue takes everything, and is bounded by
 //! what others keep to. The core stops delivering when
 //! [`limits::SESSION_OUT_BYTES_MAX`] bytes are not written; a session is not
-//! read from while [`limits::SESSION_CONTROL_BYTES_MAX`] bytes of answers wait;
-//! past [`limits::SESSION_CONTROL_BYTES_LAST`] it is closed.
+//! read from while [`limits::SESSION_CONTROL_BYTES_MAX`] bytes of answers wait,
+//! those to puts among them; past [`limits::SESSION_CONTROL_BYTES_LAST`] it is closed.
 //!
 //! Pongs and put-answers overtake; answers, notices and deliveries keep their
 //! order among themselves. How much was written runs against the flow: a
@@ -22,7 +22,7 @@ use crate::id::SessionId;
 use crate::limits;
 use crate::relay::Effect;
 use crate::wire::body::{Answer, Notice, Reply};
-use crate::wire::frame::{DeliverHead, PutDone};
+use crate::wire::frame::{DeliverHead, PUT_HEAD_BYTES, PutDone};
 
 /// One thing on its way to a session, in order with the others.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,6 +162,13 @@ struct State {
     is_over: bool,
 }
 
+/// The answers to all puts that may be on their way when a session is held back
+/// do not close it.
+const PUTS_MAX: usize = (limits::SESSION_PUT_BYTES_MAX + limits::SESSION_READ_BYTES) / PUT_HEAD_BYTES;
+const _: () = assert!(
+    limits::SESSION_CONTROL_BYTES_MAX + PUTS_MAX * size_of::<PutDone>() <= limits::SESSION_CONTROL_BYTES_LAST
+);
+
 /// The queue of one session.
 #[derive(Debug)]
 pub struct OutQueue {
@@ -224,6 +231,7 @@ impl OutQueue {
             staged.close = None;
             return;
         }
+        state.control_bytes += size_of_val(&staged.dones[..]);
         state.control_bytes += staged.items.iter().map(Outgoing::control_bytes).sum::<usize>();
         state.pushed += staged.items.iter().map(Outgoing::deliver_bytes).sum::<u64>();
         state.tell_at_half = state.pushed.saturating_sub(known_written) >= HALF;
@@ -231,6 +239,7 @@ impl OutQueue {
         state.items.extend(staged.items.drain(..));
         state.close = staged.close.take();
         if state.control_bytes > limits::SESSION_CONTROL_BYTES_LAST && state.close.is_none() {
+            state.dones.clear();
             state.items.clear();
             state.control_bytes = 0;
             state.close = Some(format!(
@@ -308,7 +317,8 @@ impl OutQueue {
         let mut state = lock(&self.state);
         std::mem::swap(&mut batch.pongs, &mut state.pongs);
         std::mem::swap(&mut batch.dones, &mut state.dones);
-        state.control_bytes -= size_of_val(&batch.pongs[..]).min(state.control_bytes);
+        let taken = size_of_val(&batch.pongs[..]) + size_of_val(&batch.dones[..]);
+        state.control_bytes -= taken.min(state.control_bytes);
         let (mut bytes, mut large) = (0, 0);
         while bytes < limits::WRITE_BYTES_MAX && large < LARGE_ITEMS_MAX {
             let Some(item) = state.items.pop_front() else { break };

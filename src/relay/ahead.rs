@@ -60,7 +60,8 @@ impl Ahead {
     }
 }
 
-fn range(piece: &Piece) -> (Index, Index) {
+/// The indexes of a piece, half-open.
+pub(super) fn range(piece: &Piece) -> (Index, Index) {
     match piece {
         Piece::Run(run) => (run.first_index, run.end_index()),
         Piece::Missing { from, to, .. } => (*from, *to),

@@ -6,17 +6,18 @@
 //! is read for one is given to all that stand at the same place, so a group
 //! with many live subscriptions costs one look-up per batch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::active::{Death, Failure, Flight, Receiver};
-use super::ahead::Ahead;
+use super::ahead::{Ahead, range};
 use super::effect::Effect;
 use super::group::Group;
 use super::input::Now;
 use super::select::{Fate, Rule, stretch};
-use super::subscription::{Due, Subscription, SubscriptionKey};
+use super::subscription::{Due, Subscription, SubscriptionKey, SubscriptionNumber};
 use super::timer::Timer;
 use super::{Relay, Sessions};
 use crate::id::{GroupNumber, Index, SessionId, Time};
@@ -31,6 +32,15 @@ const TURN_SLICES: usize = 64;
 
 /// Messages that one of several competing receivers gets at a time.
 const SHARED_SLICE: u64 = 64;
+
+/// A read of a group's backlog that is on its way.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    from: Index,
+    /// What was durable when it was asked for: the log has everything below.
+    end: Index,
+    waiting: Vec<SubscriptionNumber>,
+}
 
 /// Why a turn ended.
 enum End {
@@ -188,11 +198,12 @@ impl Relay {
             active.fetching = Some(from);
             active.ahead = None;
         }
+        let end = group.durable;
         let fetches = &mut group.traffic().fetches;
-        match fetches.iter_mut().find(|(at, _)| *at == from) {
-            Some((_, waiting)) => waiting.push(key.number),
+        match fetches.iter_mut().find(|fetch| fetch.from == from) {
+            Some(fetch) => fetch.waiting.push(key.number),
             None => {
-                fetches.push((from, vec![key.number]));
+                fetches.push(Fetch { from, end, waiting: vec![key.number] });
                 self.effects.push_back(Effect::Fetch {
                     group: key.group,
                     from,
@@ -206,9 +217,9 @@ impl Relay {
     pub(super) fn handle_fetched(&mut self, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let fetches = &mut group.traffic().fetches;
-        let Some(place) = fetches.iter().position(|(at, _)| *at == from) else { return };
-        let (_, waiting) = fetches.swap_remove(place);
-        let pieces: Arc<[Piece]> = pieces.into();
+        let Some(place) = fetches.iter().position(|fetch| fetch.from == from) else { return };
+        let Fetch { end, waiting, .. } = fetches.swap_remove(place);
+        let pieces: Arc<[Piece]> = with_holes(pieces, from..end, group.low).into();
         let mut nothing = Vec::new();
         for waiter in waiting {
             let Some(place) = group.find(waiter) else { continue };
@@ -250,6 +261,28 @@ impl Relay {
         }
         self.enqueue(key);
     }
+}
+
+/// What was read at `asked`, with what is not there told as damage. Within a group the log has
+/// every index from `low` on, so one that it passes over is lost, and so is one before which it
+/// knows of nothing. Without this a reader would ask for a hole for ever.
+fn with_holes(pieces: Vec<Piece>, asked: Range<Index>, low: Index) -> Vec<Piece> {
+    let lost = |from, to| Piece::Missing { from, to, cause: MissingCause::Damaged };
+    let mut whole = Vec::with_capacity(pieces.len());
+    let mut reached = asked.start;
+    for piece in pieces {
+        let (from, to) = range(&piece);
+        if from > reached {
+            whole.push(lost(reached, from));
+        }
+        reached = reached.max(to);
+        let is_lost = matches!(piece, Piece::Missing { cause: MissingCause::Released, .. }) && from >= low;
+        whole.push(if is_lost { lost(from, to) } else { piece });
+    }
+    if reached < asked.end && reached == asked.start {
+        whole.push(lost(asked.start, asked.end));
+    }
+    whole
 }
 
 impl Turn<'_> {

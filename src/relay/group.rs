@@ -1,5 +1,6 @@
 //! One group: its records' places, its streams, its subscriptions.
 
+use super::delivery::Fetch;
 use super::meter::Meter;
 use super::producer::Producers;
 use super::stream::Stream;
@@ -56,7 +57,7 @@ pub(super) struct Traffic {
     /// Puts at level `consumed`: the index after their last record, in order.
     pub(super) consumed: Vec<(Index, SessionId, PutDone)>,
     /// Subscriptions that wait for the same read.
-    pub(super) fetches: Vec<(Index, Vec<SubscriptionNumber>)>,
+    pub(super) fetches: Vec<Fetch>,
     /// Subscriptions that were evicted and not made again, with what they are owed from, the
     /// oldest first.
     pub(super) evicted: Vec<(SubscriptionName, Index)>,

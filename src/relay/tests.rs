@@ -4,6 +4,7 @@ mod dead;
 mod deliver;
 mod fuzz;
 mod harness;
+mod holes;
 mod keep;
 mod misuse;
 mod put;

@@ -216,6 +216,9 @@ impl Driver {
             self.snapshots.set_room(free);
             self.handle(now, Input::Room { free });
         }
+        if self.signals.take_wants_snapshot() {
+            self.snapshots.want();
+        }
         self.sessions.take_written(&self.signals.progress);
         while let Some((session, total)) = self.sessions.next_written() {
             self.handle(now, Input::Written { session, total });

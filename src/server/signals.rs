@@ -26,6 +26,7 @@ pub(crate) struct Signals {
     failed: OnceLock<LogError>,
     /// Ranges that reading found damaged since the start.
     damaged: AtomicU64,
+    wants_snapshot: AtomicBool,
     stop: AtomicBool,
     abandoned: Mutex<Vec<SessionId>>,
     commits: Commits,
@@ -41,6 +42,7 @@ impl Signals {
             room: AtomicU8::new(ROOM_UNCHANGED),
             failed: OnceLock::new(),
             damaged: AtomicU64::new(0),
+            wants_snapshot: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             abandoned: Mutex::default(),
             commits: Commits::new(),
@@ -60,6 +62,21 @@ impl Signals {
                 metrics::log_damaged();
                 self.damaged.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%group, %from, %to, "a range is damaged on disk");
+                return;
+            }
+            LogEvent::Lost { from, to } => {
+                metrics::log_damaged();
+                tracing::error!(%from, %to, "entries of the log are lost on disk; a new snapshot makes up for them");
+                self.wants_snapshot.store(true, Ordering::Release);
+            }
+            LogEvent::SnapshotDamaged(error) => {
+                metrics::log_damaged();
+                tracing::error!(%error, "a snapshot is damaged on disk; a new one takes its place");
+                self.wants_snapshot.store(true, Ordering::Release);
+            }
+            LogEvent::FooterDamaged { file } => {
+                metrics::log_damaged();
+                tracing::warn!(file, "the footer of a segment was damaged on disk and is made again");
                 return;
             }
             LogEvent::Failed(error) => {
@@ -87,6 +104,11 @@ impl Signals {
             ROOM_NONE => Some(false),
             _ => None,
         }
+    }
+
+    /// Whether the log has asked for a snapshot since the last call.
+    pub(crate) fn take_wants_snapshot(&self) -> bool {
+        self.wants_snapshot.swap(false, Ordering::AcqRel)
     }
 
     /// Why the log has failed, if it has.

@@ -21,6 +21,7 @@ use crate::log::storage::Storage;
 use crate::log::{
     DiskLog, EntryNumber, Log, LogError, LogOptions, OnEvent, Opened, Recovery, Replayed, system_random,
 };
+use crate::metrics;
 use crate::net::listener::Listener;
 use crate::net::socket::SocketOptions;
 use crate::relay::{Relay, RelayOptions, Restore, RestoreError};
@@ -192,6 +193,10 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
 fn warnings(options: &ServerOptions, opened: &Opened) -> Vec<String> {
     let mut warnings = options.warnings.clone();
     warnings.extend(damage_warning(opened.damaged.len() as u64));
+    if opened.cut.is_some() {
+        let message = "the last block of the log was damaged and cut; what it held is uncertain";
+        warnings.push(message.to_owned());
+    }
     warnings.extend(opened.notes.iter().map(|note| format!("in the data directory: {note}")));
     warnings
 }
@@ -204,7 +209,10 @@ pub(super) fn damage_warning(ranges: u64) -> Option<String> {
 }
 
 fn report(opened: &Opened) {
-    if opened.torn_bytes > 0 {
+    if let Some((from, to)) = opened.cut {
+        metrics::log_cut();
+        tracing::warn!(%from, %to, "entries of a damaged last block were cut; whether they were durable is uncertain");
+    } else if opened.torn_bytes > 0 {
         tracing::info!(bytes = opened.torn_bytes, "the end of the log was not whole and was cut");
     }
     for (group, from, to) in &opened.damaged {

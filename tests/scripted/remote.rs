@@ -121,6 +121,16 @@ impl Remote {
         let _ = self.writer.write_all(bytes).await;
     }
 
+    /// Sends as much of `bytes` as is taken, until for so long nothing is; true when all was.
+    pub(crate) async fn send_within(&mut self, bytes: &mut BytesMut, patience: Duration) -> bool {
+        while !bytes.is_empty() {
+            if !matches!(timeout(patience, self.writer.write_buf(bytes)).await, Ok(Ok(1..))) {
+                return false;
+            }
+        }
+        true
+    }
+
     pub(crate) async fn send_frame(&mut self, kind: FrameKind, tag: u64, body: &[u8]) {
         let mut bytes = BytesMut::new();
         append_frame(&mut bytes, kind, tag, body);
@@ -201,6 +211,14 @@ impl Remote {
             found += PutDone::decode_list(frame.body).unwrap().len();
         }
         assert_eq!(found, count);
+    }
+
+    pub(crate) async fn expect_puts_done_at_least(&mut self, count: usize) {
+        let mut found = 0;
+        while found < count {
+            let frame = self.expect(FrameKind::PutAnswer).await;
+            found += PutDone::decode_list(frame.body).unwrap().len();
+        }
     }
 
     pub(crate) async fn ping(&mut self, tag: u64) {

@@ -109,6 +109,24 @@ fn answers_that_nobody_reads_close_the_session() {
     assert!(batch.close.expect("it closes").contains("not read"));
 }
 
+#[test]
+fn answers_to_puts_that_nobody_reads_hold_the_session_back_and_close_it_in_the_end() {
+    let (queue, mut receiver, _) = queue();
+    let done = PutDone { put: 1, first: Sequence(1), repeats: 0, level: AckLevel::Accepted };
+    let push = || queue.push(&mut Staged { dones: vec![done; 10_000], ..Staged::default() }, 0);
+    let mut batch = OutBatch::default();
+    (0..5).for_each(|_| push());
+    assert!(queue.is_crowded());
+    assert!(receiver.try_receive(&mut batch));
+    assert_eq!((batch.dones.len(), queue.is_crowded()), (50_000, false));
+    for _ in 0..100 {
+        push();
+    }
+    assert!(receiver.try_receive(&mut batch));
+    assert!(batch.dones.len() * size_of::<PutDone>() <= limits::SESSION_CONTROL_BYTES_LAST);
+    assert!(batch.close.as_deref().expect("it closes").contains("not read"));
+}
+
 #[tokio::test]
 async fn a_crowded_session_waits_until_its_answers_are_taken() {
     let (queue, mut receiver, _) = queue();

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::*;
 use crate::id::{Epoch, GroupName, Index, ProducerId, ProducerSequence, SessionId, StorageId, WallTime};
-use crate::log::{Entry, EntryNumber, MissingCause, Piece, Replayed, Snapshot};
+use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Answer, Books, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec};
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, DeliverHead, PutDone, PutHead};
@@ -177,16 +177,8 @@ impl Harness {
             Entry::Run(run) if run.group == group && run.stored().end_index() > from => Some(run.stored()),
             Entry::Run(_) | Entry::State(_) => None,
         });
-        let (mut pieces, mut reached) = (Vec::new(), from);
-        for run in runs.take(self.runs_per_read) {
-            if run.first_index > reached {
-                let cause = MissingCause::Damaged;
-                pieces.push(Piece::Missing { from: reached, to: run.first_index, cause });
-            }
-            reached = run.end_index();
-            pieces.push(Piece::Run(run));
-        }
-        pieces
+        // Of a hole it knows nothing, as the log when it has lost a segment.
+        runs.take(self.runs_per_read).map(Piece::Run).collect()
     }
 
     pub(super) fn request(&mut self, body: Request) -> Answer {

@@ -42,6 +42,8 @@ pub(super) struct Snapshots {
     is_short: bool,
     /// Something was appended that the last snapshot does not include.
     is_behind: bool,
+    /// Another one is to follow the one that is being made.
+    is_wanted: bool,
     begun: Instant,
     /// When the next one may begin while room is short.
     next: Instant,
@@ -51,7 +53,8 @@ impl Snapshots {
     pub(super) fn new(every_bytes: u64) -> Self {
         let now = Instant::now();
         let (stage, is_short, is_behind) = (Stage::Resting, false, true);
-        Self { stage, every_bytes, bytes: 0, is_short, is_behind, begun: now, next: now }
+        let is_wanted = false;
+        Self { stage, every_bytes, bytes: 0, is_short, is_behind, is_wanted, begun: now, next: now }
     }
 
     /// Counts what is appended, and begins when it is enough.
@@ -75,6 +78,12 @@ impl Snapshots {
             self.begun = Instant::now();
             self.stage = Stage::Asking { next: 0, shards: Vec::new() };
         }
+    }
+
+    /// Something on disk is damaged that only a snapshot begun from now on makes up for.
+    pub(super) fn want(&mut self) {
+        self.is_wanted = !self.is_resting();
+        self.begin();
     }
 
     /// Whether there is room for messages has changed.
@@ -129,6 +138,9 @@ impl Snapshots {
         let now = Instant::now();
         self.next = now + PAUSE_MIN.max(now.saturating_duration_since(self.begun) * PAUSE_TIMES);
         self.stage = Stage::Resting;
+        if std::mem::take(&mut self.is_wanted) {
+            self.begin();
+        }
     }
 
     fn next_shard(&self) -> Option<u32> {
@@ -153,5 +165,25 @@ impl Driver {
         if let Some(snapshot) = self.snapshots.take_ready(self.durable) {
             self.readers.give(Job::Snapshot(snapshot));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_wanted_while_another_is_made_follows_it() {
+        let mut snapshots = Snapshots::new(1 << 20);
+        snapshots.want();
+        for shard in 0..SHARDS {
+            snapshots.shard(shard, EntryNumber(1), Bytes::new());
+        }
+        snapshots.want();
+        assert!(!snapshots.is_asking());
+        assert!(snapshots.take_ready(EntryNumber(1)).is_some());
+        snapshots.written();
+        assert!(snapshots.is_asking(), "the parts of the one before were older");
+        assert_eq!(snapshots.next_shard(), Some(0));
     }
 }

@@ -1,0 +1,275 @@
+//! What is lost while nobody looks: whole segments, and what a restart would need.
+
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::id::{GroupNumber, Lsn};
+use crate::log::memory::{MemoryStorage, Random};
+
+type Events = Arc<Mutex<Vec<String>>>;
+
+fn start(sim: &MemoryStorage) -> (DiskLog, Opened, Events) {
+    let events = Events::default();
+    let told = Arc::clone(&events);
+    let options = LogOptions { tail_bytes: 0, ..options() };
+    let (recovery, opened) = Recovery::open(sim.storage(), options, &mut |bytes| bytes.fill(9)).unwrap();
+    let on_event = Box::new(move |event| told.lock().unwrap().push(format!("{event:?}")));
+    (recovery.start_stepped(on_event).unwrap(), opened, events)
+}
+
+fn fill(log: &DiskLog, from: u64, to: u64) {
+    for at in from..to {
+        log.append(vec![Entry::Run(test_run(1, at, 1, 900))], Urgency::Sync).unwrap();
+        log.step();
+    }
+}
+
+fn snapshot(log: &DiskLog) {
+    log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"state"))] }).unwrap();
+}
+
+/// The file that holds a run.
+fn file_of(sim: &MemoryStorage, index: u64) -> String {
+    let body = test_run(1, index, 1, 900).run.body;
+    let holds = |name: &String| sim.content(name).windows(body.len()).any(|window| window == body);
+    sim.names().into_iter().find(holds).expect("a file holds the run")
+}
+
+/// Flips a bit of `content` wherever it stands, below a log that may be running.
+fn flip(sim: &MemoryStorage, content: &[u8]) {
+    let place = |name: &String| sim.content(name).windows(content.len()).position(|part| part == content);
+    let name = sim.names().into_iter().find(|name| place(name).is_some()).expect("a file holds it");
+    let at = place(&name).unwrap();
+    write(sim, &name, at, &[content[0] ^ 1]);
+}
+
+fn write(sim: &MemoryStorage, name: &str, at: usize, bytes: &[u8]) {
+    sim.storage().open(name).unwrap().write_at(&[IoSlice::new(bytes)], at as u64).unwrap();
+}
+
+fn scrub(log: &DiskLog) {
+    let mut reached = Lsn(0);
+    while let Some(next) = log.scrub(reached, &mut |_| ()) {
+        reached = next;
+    }
+}
+
+fn count(events: &Events, what: &str) -> usize {
+    events.lock().unwrap().iter().filter(|event| event.starts_with(what)).count()
+}
+
+/// The ranges that are told as damaged, and how many runs are there.
+fn damaged(log: &DiskLog) -> (Vec<(u64, u64)>, usize) {
+    let (mut missing, mut runs) = (Vec::new(), 0);
+    for piece in read_all(log, 1, 1) {
+        match piece {
+            Piece::Run(_) => runs += 1,
+            Piece::Missing { from, to, cause } => {
+                assert_eq!(cause, MissingCause::Damaged);
+                missing.push((from.0, to.0));
+            }
+        }
+    }
+    (missing, runs)
+}
+
+#[test]
+fn a_last_segment_that_is_gone_is_told_though_the_snapshot_covers_it() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 100);
+    snapshot(&log);
+    log.stop().unwrap();
+    drop(log);
+    let name = file_of(&sim, 99);
+    let first = (1..100).find(|at| file_of(&sim, *at) == name).unwrap();
+    sim.delete(&name);
+    let report = inspect::check(&*sim.storage()).unwrap();
+    assert!(report.problems.iter().any(|problem| problem.contains("the end of the log")), "{report:?}");
+    let (log, opened, _) = start(&sim);
+    assert!(!opened.clean);
+    assert_eq!(opened.lost, [(EntryNumber(first), EntryNumber(100))]);
+    fill(&log, 100, 103);
+    assert_eq!(damaged(&log), (vec![(first, 100)], first as usize + 2));
+    drop(log);
+    let (log, opened, _) = start(&sim);
+    assert!(opened.lost.is_empty(), "it is told once");
+    assert_eq!(damaged(&log).0, [(first, 100)], "and stays missing");
+}
+
+#[test]
+fn a_segment_in_the_middle_that_is_gone_is_damage_though_the_snapshot_covers_it() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 180);
+    snapshot(&log);
+    log.stop().unwrap();
+    drop(log);
+    let name = file_of(&sim, 80);
+    let of_file: Vec<_> = (1..180).filter(|at| file_of(&sim, *at) == name).collect();
+    let (first, end) = (of_file[0], of_file.last().unwrap() + 1);
+    assert!(first > 1 && end < 180);
+    sim.delete(&name);
+    let (log, ..) = start(&sim);
+    assert_eq!(damaged(&log), (vec![(first, end)], 179 - of_file.len()));
+    log.release(GroupNumber(1), Index(end));
+    let pieces = read_all(&log, 1, 1);
+    let cause = MissingCause::Released;
+    assert_eq!(pieces[0], Piece::Missing { from: Index(1), to: Index(end), cause }, "let go on purpose");
+}
+
+#[test]
+fn a_log_of_which_everything_was_let_go_has_a_whole_end() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 180);
+    snapshot(&log);
+    log.stop().unwrap();
+    drop(log);
+    for _ in 0..3 {
+        let (log, opened, _) = start(&sim);
+        assert!(opened.clean && opened.lost.is_empty(), "{opened:?}");
+        log.release(GroupNumber(1), Index(180));
+        snapshot(&log);
+        (0..5).for_each(|_| log.step());
+        assert_eq!(log.space().segments, 1, "the one with the last block stays");
+        log.stop().unwrap();
+    }
+}
+
+#[test]
+fn on_a_full_disk_the_last_block_does_not_stay_in_the_way() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 30);
+    snapshot(&log);
+    log.stop().unwrap();
+    drop(log);
+    let last = file_of(&sim, 29);
+    for name in sim.names() {
+        if name.ends_with(".log") && name != last {
+            sim.delete(&name);
+        }
+    }
+    let used: usize = sim.names().iter().map(|name| sim.content(name).len()).sum();
+    sim.set_room(Some(used as u64 + 20_000));
+    let (log, ..) = start(&sim);
+    log.step();
+    log.release(GroupNumber(1), Index(30));
+    (0..3).for_each(|_| log.step());
+    let number = log.append(vec![Entry::State(Bytes::from_static(b"ack"))], Urgency::Sync).unwrap();
+    (0..3).for_each(|_| log.step());
+    assert_eq!(log.durable(), number, "there is room in the place of what nobody needs");
+}
+
+#[test]
+fn a_block_that_a_snapshot_proves_durable_is_lost_and_not_torn() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 6);
+    snapshot(&log);
+    drop(log);
+    flip(&sim, &test_run(1, 5, 1, 900).run.body);
+    let (log, opened, _) = start(&sim);
+    assert_eq!((opened.last.0, opened.torn_bytes, opened.cut), (5, 0, None));
+    assert_eq!(opened.damaged, [(GroupNumber(1), Index(5), Index(6))]);
+    assert_eq!(damaged(&log), (vec![(5, 6)], 4));
+}
+
+#[test]
+fn f26_a_cut_block_that_has_all_its_sectors_is_uncertain_and_a_torn_one_is_not() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 6);
+    drop(log);
+    let body = test_run(1, 5, 1, 900).run.body;
+    let name = file_of(&sim, 5);
+    let at = sim.content(&name).windows(body.len()).position(|part| part == body).unwrap();
+    let flipped = sim.copy();
+    flip(&flipped, &body);
+    let (_, opened, _) = start(&flipped);
+    assert_eq!(opened.cut, Some((EntryNumber(5), EntryNumber(6))));
+    assert!(opened.torn_bytes > 0 && opened.last == EntryNumber(4) && !opened.clean);
+    // A sector that was never written.
+    let sector = (at + 300).next_multiple_of(512);
+    write(&sim, &name, sector, &[0; 512]);
+    let (_, opened, _) = start(&sim);
+    assert_eq!((opened.cut, opened.last), (None, EntryNumber(4)));
+    assert!(opened.torn_bytes > 0);
+}
+
+#[test]
+fn no_cut_of_power_makes_a_block_uncertain() {
+    for seed in 0..200 {
+        let sim = MemoryStorage::default();
+        let (log, ..) = start(&sim);
+        fill(&log, 1, 4);
+        let entries = (4..8).map(|at| Entry::Run(test_run(1, at, 1, 900))).collect();
+        sim.cut_after(sim.ops() + 1);
+        log.append(entries, Urgency::Sync).unwrap();
+        log.step();
+        let (_, opened, _) = start(&sim.crash(&mut Random(seed)));
+        assert_eq!(opened.cut, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn scrubbing_finds_lost_state_in_time_for_a_snapshot() {
+    let sim = MemoryStorage::default();
+    let (log, _, events) = start(&sim);
+    fill(&log, 1, 4);
+    let state = Bytes::from_static(b"a change of the state that no snapshot has");
+    log.append(vec![Entry::State(state.clone())], Urgency::Sync).unwrap();
+    log.step();
+    fill(&log, 4, 6);
+    scrub(&log);
+    assert_eq!(count(&events, "Lost"), 0);
+    flip(&sim, &state);
+    scrub(&log);
+    let told = events.lock().unwrap().iter().find(|event| event.starts_with("Lost")).cloned();
+    assert_eq!(told.unwrap(), "Lost { from: EntryNumber(4), to: EntryNumber(5) }");
+    snapshot(&log);
+    scrub(&log);
+    assert_eq!(count(&events, "Lost"), 1, "the snapshot has it");
+    drop(log);
+    let (_, opened, _) = start(&sim);
+    assert!(opened.lost.is_empty(), "{opened:?}");
+}
+
+#[test]
+fn scrubbing_makes_a_damaged_footer_again() {
+    let sim = MemoryStorage::default();
+    let (log, _, events) = start(&sim);
+    fill(&log, 1, 120);
+    let name = file_of(&sim, 1);
+    let length = sim.content(&name).len();
+    // The trailer, the fence, the table of groups, the postings.
+    for (round, back) in [100, 4096 + 4000, 2 * 4096 + 4000, 3 * 4096 + 4000].into_iter().enumerate() {
+        let at = length - back;
+        let whole = sim.content(&name);
+        write(&sim, &name, at, &[whole[at] ^ 1]);
+        scrub(&log);
+        assert_eq!(count(&events, "FooterDamaged"), round + 1);
+        log.step();
+        assert!(sim.content(&name) == whole, "it is as it was");
+    }
+    scrub(&log);
+    assert_eq!(count(&events, "FooterDamaged"), 4);
+}
+
+#[test]
+fn scrubbing_finds_a_damaged_snapshot() {
+    let sim = MemoryStorage::default();
+    let (log, _, events) = start(&sim);
+    fill(&log, 1, 4);
+    snapshot(&log);
+    scrub(&log);
+    assert_eq!(count(&events, "SnapshotDamaged"), 0);
+    flip(&sim, b"state");
+    scrub(&log);
+    assert_eq!(count(&events, "SnapshotDamaged"), 1);
+    snapshot(&log);
+    scrub(&log);
+    assert_eq!(count(&events, "SnapshotDamaged"), 1, "a new one has taken its place");
+}
