@@ -130,6 +130,19 @@ fn a_repeat_of_a_named_producer_is_inserted_once() {
 }
 
 #[test]
+fn numbers_of_a_producer_may_come_from_many_processes_in_any_order() {
+    let relay = Relay::start();
+    relay.text(0, &["queue", "create", "q"]);
+    let numbers = ["1", "3", "2", "10", "7", "2"];
+    let repeats: Vec<_> = numbers
+        .iter()
+        .map(|n| relay.json(&["put", "q", n, "--producer", "p", "--sequence", n])["repeat"].as_bool())
+        .collect();
+    assert_eq!(repeats, [false, false, false, false, false, true].map(Some));
+    assert_eq!(relay.text(0, &["poll", "q", "-n", "9"]), "1\n3\n2\n10\n7\n");
+}
+
+#[test]
 fn a_command_that_fails_gets_its_message_again() {
     let relay = Relay::start();
     relay.text(0, &["queue", "create", "q"]);

@@ -59,6 +59,9 @@ pub struct PutArgs {
     #[arg(long, value_name = "NAME", requires = "sequence")]
     pub producer: Option<String>,
     /// The message's number at the producer, counted up from 1; with --lines: that of the first line
+    ///
+    /// Numbers may come in any order; the relay remembers at most 64 gaps between those it has, and
+    /// refuses a put that would leave more
     #[arg(long, value_name = "N", requires = "producer", value_parser = values::positive)]
     pub sequence: Option<u64>,
 }
@@ -131,6 +134,8 @@ async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
     let options = PublisherOptions {
         producer: args.producer.as_deref().map(ProducerId::from_name),
         first_sequence: ProducerSequence(args.sequence.unwrap_or(1)),
+        // Other processes may be putting lower numbers at this moment.
+        counts_on: args.sequence.is_none(),
         level: args.ack.level(),
         ..PublisherOptions::default()
     };

@@ -37,6 +37,7 @@ pub(super) struct OutboxOptions {
     pub(super) producer: ProducerId,
     pub(super) transient: bool,
     pub(super) first: u64,
+    pub(super) counts_on: bool,
     pub(super) level: AckLevel,
     pub(super) window_messages: usize,
     pub(super) window_bytes: usize,
@@ -283,7 +284,9 @@ impl Outbox {
         if self.unsent >= self.runs.len() {
             self.seal();
         }
-        let lowest_unanswered = ProducerSequence(self.lowest_unanswered());
+        // Zero claims nothing: another process may still put what lies below.
+        let lowest_unanswered =
+            ProducerSequence(if self.options.counts_on { self.lowest_unanswered() } else { 0 });
         let run = self.runs.get_mut(self.unsent).expect("the open run was sealed if there was no other");
         if PUT_HEAD_BYTES + run.records.len() > room {
             return Taken::NoRoom;
