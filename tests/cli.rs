@@ -250,6 +250,35 @@ fn a_relay_stops_on_a_signal_and_its_log_is_whole() {
 }
 
 #[test]
+fn a_directory_without_a_log_is_told_as_such() {
+    let empty = tempfile::tempdir().expect("a directory for a test");
+    for verb in ["check", "scrub", "dump"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(["log", verb])
+            .arg(empty.path())
+            .output()
+            .expect("the command runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(65), "{said}");
+        assert!(said.contains(&format!("no log in {}", empty.path().display())), "{said}");
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_named() {
+    let relay = Relay::start();
+    let data = relay._data.path().join("data");
+    let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["relay", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .output()
+        .expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains(&data.display().to_string()) && said.contains("in use by process"), "{said}");
+}
+
+#[test]
 fn up_starts_the_relays_of_a_file_and_stops_them() {
     let directory = tempfile::tempdir().expect("a directory for a test");
     let port =

@@ -86,6 +86,14 @@ pub enum Failure {
         /// Why not.
         source: io::Error,
     },
+    /// The log in a data directory cannot be read.
+    #[error("cannot read the log in {}: {source}", path.display())]
+    Log {
+        /// The data directory.
+        path: PathBuf,
+        /// Why not.
+        source: LogError,
+    },
     /// Input that no relay would take.
     #[error("{0}")]
     Input(String),
@@ -114,7 +122,8 @@ impl Failure {
             Self::Client(ClientError::Unreachable { .. } | ClientError::Closed { .. }) => Exit::Unreachable,
             Self::Client(ClientError::Deadline) | Self::Deadline(_) => Exit::Deadline,
             // Whoever holds the data directory may end.
-            Self::Start(StartError::Log(LogError::Locked { .. })) => Exit::TryAgain,
+            Self::Start(StartError::Log { source: LogError::Locked { .. }, .. }) => Exit::TryAgain,
+            failure if failure.is_denied() => Exit::NotPermitted,
             Self::Client(ClientError::Protocol(_) | ClientError::Version { .. })
             | Self::Start(_)
             | Self::Server(_)
@@ -122,9 +131,27 @@ impl Failure {
             | Self::Check(_) => Exit::Failed,
             Self::Nothing | Self::Missing(_) => Exit::NothingThere,
             Self::Usage(_) | Self::Config { in_file: false, .. } => Exit::Usage,
-            Self::File { .. } | Self::Input(_) | Self::Config { in_file: true, .. } => Exit::BadFile,
+            Self::File { .. } | Self::Log { .. } | Self::Input(_) | Self::Config { in_file: true, .. } => {
+                Exit::BadFile
+            }
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Failed,
+        }
+    }
+
+    /// Whether the operating system does not let this user do it.
+    fn is_denied(&self) -> bool {
+        let denied = |source: &io::Error| source.kind() == io::ErrorKind::PermissionDenied;
+        if let Self::File { source, .. }
+        | Self::Start(StartError::Data { source, .. } | StartError::Bind { source, .. }) = self
+        {
+            denied(source)
+        } else if let Self::Log { source: LogError::File { source, .. }, .. }
+        | Self::Start(StartError::Log { source: LogError::File { source, .. }, .. }) = self
+        {
+            denied(source)
+        } else {
+            false
         }
     }
 
@@ -152,6 +179,7 @@ impl Failure {
             | Self::Usage(_)
             | Self::Deadline(_)
             | Self::File { .. }
+            | Self::Log { .. }
             | Self::Input(_)
             | Self::Machine { .. }
             | Self::Output(_)

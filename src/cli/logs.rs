@@ -1,5 +1,6 @@
 //! `treecast log`: looks into a data directory, without changing it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -103,9 +104,15 @@ pub fn run(command: LogCommand, context: &mut Context) -> Result<(), Failure> {
     }
 }
 
+/// The file that every log has from its first moment on.
+const IDENT: &str = "IDENT";
+
 fn open(dir: &Path, context: &Context) -> Result<DiskStorage, Failure> {
     let failure = |source| Failure::File { what: "open", path: dir.to_owned(), source };
     let storage = DiskStorage::open_read_only(dir).map_err(failure)?;
+    if storage.open(IDENT).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Err(Failure::Input(format!("no log in {}", dir.display())));
+    }
     if let Some(holder) = storage.holder() {
         context.notes.note(format_args!(
             "process {holder} uses the directory: its newest entries may be missing here"
@@ -114,8 +121,9 @@ fn open(dir: &Path, context: &Context) -> Result<DiskStorage, Failure> {
     Ok(storage)
 }
 
-fn unreadable(error: LogError) -> Failure {
-    Failure::Input(error.to_string())
+fn unreadable(dir: &Path) -> impl FnOnce(LogError) -> Failure {
+    let path = dir.to_owned();
+    |source| Failure::Log { path, source }
 }
 
 fn rate(text: &str) -> Result<u64, String> {
@@ -140,7 +148,7 @@ fn scrub(args: &ScrubArgs, context: &mut Context) -> Result<(), Failure> {
 
 fn check(dir: &Path, pace: &mut dyn FnMut(u64), context: &mut Context) -> Result<(), Failure> {
     let storage = open(dir, context)?;
-    let report = inspect::scrub(&storage, pace).map_err(unreadable)?;
+    let report = inspect::scrub(&storage, pace).map_err(unreadable(dir))?;
     if context.is_text() {
         check_text(&report, context)?;
     } else {
@@ -269,7 +277,7 @@ fn dump(args: &DumpArgs, context: &mut Context) -> Result<(), Failure> {
         }
     });
     written?;
-    let report = report.map_err(unreadable)?;
+    let report = report.map_err(unreadable(&args.dir.dir))?;
     report.problems.iter().for_each(|problem| context.notes.warning(problem));
     Ok(())
 }
