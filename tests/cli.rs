@@ -153,6 +153,22 @@ fn a_command_that_fails_gets_its_message_again() {
 }
 
 #[test]
+fn a_failing_command_is_told_what_becomes_of_its_message() {
+    let relay = Relay::start();
+    let settings = ["--max-deliver", "2", "--backoff", "50ms", "--dead-letter", "dead"];
+    relay.text(0, &[&["queue", "create", "q"], &settings[..]].concat());
+    relay.text(0, &["queue", "create", "dead"]);
+    relay.text(0, &["put", "q", "work"]);
+    let begun = Instant::now();
+    let output = relay.run(&["notify", "q", "-n", "2", "--exec", "false"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("again in 50ms") && said.contains("last attempt, it goes to dead"), "{said}");
+    assert!(begun.elapsed() < Duration::from_millis(900), "the client waited, not the group");
+    assert_eq!(relay.text(0, &["get", "dead", "--wait", "10s"]), "work\n");
+}
+
+#[test]
 fn exit_codes_tell_what_went_wrong() {
     let relay = Relay::start();
     relay.text(0, &["subscription", "create", "g", "s"]);
