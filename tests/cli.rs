@@ -190,6 +190,31 @@ fn exit_codes_tell_what_went_wrong() {
 }
 
 #[test]
+fn a_deadline_covers_connecting() {
+    // The system takes the connection; nobody ever says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address").to_string();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "x\n").expect("written");
+    let path = file.path().to_str().expect("text");
+    let verbs: [&[&str]; 3] = [
+        &["put", "g", "x", "--deadline", "300ms"],
+        &["put", "g", "--lines", "--file", path, "--deadline", "300ms"],
+        &["get", "g", "--as", "me", "--wait", "300ms"],
+    ];
+    for verb in verbs {
+        let begun = Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(verb)
+            .args(["--relay", &address])
+            .output()
+            .expect("the command runs");
+        assert_eq!(output.status.code(), Some(124), "{verb:?}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{verb:?} took {:?}", begun.elapsed());
+    }
+}
+
+#[test]
 fn settings_are_set_and_unset_one_by_one() {
     let relay = Relay::start();
     relay.text(0, &["group", "create", "g", "--history-count", "10", "--backoff", "1s,5s"]);

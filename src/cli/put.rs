@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
+use crate::client::{Client, Message, Publisher, PublisherOptions};
 use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::frame::AckLevel;
 
@@ -43,7 +43,7 @@ pub struct PutArgs {
     /// When the put counts as done
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "accepted")]
     pub ack: Ack,
-    /// How long to wait for that; with --lines: how long without any progress
+    /// How long to wait for that, connecting included; with --lines: how long without any progress
     #[arg(long, value_name = "DURATION", value_parser = values::millis, default_value = "30s")]
     pub deadline: Millis,
     /// After this time the message is of no use any more
@@ -146,9 +146,12 @@ async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
 async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     // Read first: a bad file is told without a relay, too.
     let payload = args.whole_payload()?;
-    let Sender { publisher, _client } = connect(args, context).await?;
-    let put = async { publisher.put(args.message(payload)).await?.await };
-    let receipt = within(args.deadline, put).await?;
+    let put = async {
+        let sender = connect(args, context).await?;
+        let receipt = sender.publisher.put(args.message(payload)).await?.await?;
+        Ok::<_, Failure>((sender, receipt))
+    };
+    let (Sender { publisher, _client }, receipt) = within(args.deadline, put).await?;
     if context.is_text() {
         match &receipt.id {
             Some(id) => context.out.line(id)?,
@@ -165,19 +168,19 @@ async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     Ok(publisher.close().await?)
 }
 
-async fn within<T>(
+async fn within<T, E: Into<Failure>>(
     deadline: Millis,
-    put: impl Future<Output = Result<T, ClientError>>,
+    put: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure> {
     match tokio::time::timeout(deadline.duration(), put).await {
-        Ok(result) => Ok(result?),
+        Ok(result) => result.map_err(Into::into),
         Err(_) => Err(Failure::Deadline("the relay has not confirmed it; it may still come to be")),
     }
 }
 
 async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let mut lines = Lines::open(args.lines_from())?;
-    let Sender { publisher, _client } = connect(args, context).await?;
+    let Sender { publisher, _client } = within(args.deadline, connect(args, context)).await?;
     let progress = progress_bar(input::size(args.lines_from()), context);
     let begun = Instant::now();
     let (mut messages, mut bytes, mut last) = (0, 0, ProducerSequence::default());

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::client::{Batch, Client, Gap, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
@@ -59,7 +59,7 @@ pub struct GetArgs {
     /// How many messages
     #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
     pub count: u64,
-    /// Wait at most so long for all of them [default: for ever]
+    /// Wait at most so long for all of them, connecting included [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = values::millis)]
     pub wait: Option<Millis>,
     /// From where.
@@ -107,16 +107,23 @@ pub struct NotifyArgs {
 /// # Errors
 /// When the relay refuses or is gone, output cannot be written, or the wait is over.
 pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
-    let Receiver { mut subscriber, client: _client } =
-        attach(&args.source, Flow::AtMost(args.count), context).await?;
-    let taken = match args.wait {
-        None => take(&mut subscriber, &args, context).await,
-        Some(wait) => match timeout(wait.duration(), take(&mut subscriber, &args, context)).await {
-            Ok(taken) => taken,
-            Err(_) => Err(Failure::Deadline("there were fewer messages than asked for")),
-        },
-    };
+    let deadline = args.wait.and_then(|wait| Instant::now().checked_add(wait.duration()));
+    let attached = attach(&args.source, Flow::AtMost(args.count), context);
+    let late = "the relay did not answer in time";
+    let Receiver { mut subscriber, client: _client } = until(deadline, late, attached).await?;
+    let late = "there were fewer messages than asked for";
+    let taken = until(deadline, late, take(&mut subscriber, &args, context)).await;
     close(subscriber, taken).await
+}
+
+/// Does the work, if it can be done before the deadline.
+async fn until<T>(
+    deadline: Option<Instant>,
+    late: &'static str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(deadline) = deadline else { return work.await };
+    timeout_at(deadline, work).await.unwrap_or(Err(Failure::Deadline(late)))
 }
 
 /// Dropping the future loses nothing: what was written has been acked in the same step.
