@@ -120,6 +120,40 @@ fn lines_go_in_and_come_out_in_order() {
 }
 
 #[test]
+fn a_line_that_is_not_taken_is_named_and_those_before_it_are_stored() {
+    let relay = Relay::start();
+    relay.text(0, &["group", "create", "small", "--max-message-bytes", "3"]);
+    relay.text(0, &["subscription", "create", "small", "s"]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("text");
+    std::fs::write(file.path(), "1\n2\nfour\n5\n").expect("written");
+    let output = relay.run(&["put", "small", "--lines", "--file", path]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    assert!(said.contains("line 3: ") && said.contains("stored before that: 2 lines"), "{said}");
+    assert_eq!(relay.text(0, &["poll", "small", "--as", "s", "-n", "9"]), "1\n2\n");
+    std::fs::write(file.path(), format!("a\n{}", "x".repeat((64 << 20) + 1))).expect("written");
+    let output = relay.run(&["put", "small", "--lines", "--file", path]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    assert!(said.contains("line 2 of ") && said.contains("stored before that: 1 line\n"), "{said}");
+    assert_eq!(relay.text(0, &["poll", "small", "--as", "s", "-n", "9"]), "a\n");
+}
+
+#[test]
+fn lines_that_were_taken_before_are_counted() {
+    let relay = Relay::start();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "1\n2\n3\n").expect("written");
+    let path = file.path().to_str().expect("text");
+    let put = ["put", "g", "--lines", "--file", path, "--producer", "p", "--sequence", "1"];
+    assert_eq!(relay.json(&put)["repeats"], 0);
+    assert_eq!(relay.json(&put)["repeats"], 3);
+    let said = String::from_utf8(relay.run(&put).stderr).expect("text");
+    assert!(said.contains("3 of them had been taken before"), "{said}");
+}
+
+#[test]
 fn a_repeat_of_a_named_producer_is_inserted_once() {
     let relay = Relay::start();
     relay.text(0, &["queue", "create", "q"]);

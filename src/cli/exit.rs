@@ -10,7 +10,7 @@ use crate::server::{ServerError, StartError};
 use crate::topology::Faults;
 use crate::wire::body::{Refusal, RefusalCode};
 
-use super::human;
+use super::{human, input};
 
 /// What the process ends with. The numbers are those of `sysexits.h` where it
 /// has one, and of `timeout` for a deadline.
@@ -50,6 +50,14 @@ pub enum Failure {
     /// The relay or the way to it.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The relay does not take a line of the input.
+    #[error("line {line}: {source}")]
+    Line {
+        /// Which one, counted from 1.
+        line: u64,
+        /// Why not.
+        source: ClientError,
+    },
     /// No message was there. Says nothing: the exit code is the answer.
     #[error("nothing there")]
     Nothing,
@@ -77,7 +85,7 @@ pub enum Failure {
     #[error(transparent)]
     Server(#[from] ServerError),
     /// A file that the command line names cannot be read or written.
-    #[error("cannot {what} {}: {source}", path.display())]
+    #[error("cannot {what} {}: {source}", input::name(path))]
     File {
         /// What was tried.
         what: &'static str,
@@ -114,21 +122,16 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit code. This and [`exit_of_refusal`] are the only tables.
+    /// The exit code. This and the tables for its sources below are the only ones.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Client(ClientError::Refused(refusal)) => exit_of_refusal(refusal.code),
-            Self::Client(ClientError::Unreachable { .. } | ClientError::Closed { .. }) => Exit::Unreachable,
-            Self::Client(ClientError::Deadline) | Self::Deadline(_) => Exit::Deadline,
+            Self::Client(source) | Self::Line { source, .. } => exit_of_client(source),
+            Self::Deadline(_) => Exit::Deadline,
             // Whoever holds the data directory may end.
             Self::Start(StartError::Log { source: LogError::Locked { .. }, .. }) => Exit::TryAgain,
             failure if failure.is_denied() => Exit::NotPermitted,
-            Self::Client(ClientError::Protocol(_) | ClientError::Version { .. })
-            | Self::Start(_)
-            | Self::Server(_)
-            | Self::Machine { .. }
-            | Self::Check(_) => Exit::Failed,
+            Self::Start(_) | Self::Server(_) | Self::Machine { .. } | Self::Check(_) => Exit::Failed,
             Self::Nothing | Self::Missing(_) => Exit::NothingThere,
             Self::Usage(_) | Self::Config { in_file: false, .. } => Exit::Usage,
             Self::File { .. } | Self::Log { .. } | Self::Input(_) | Self::Config { in_file: true, .. } => {
@@ -166,12 +169,8 @@ impl Failure {
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Client(ClientError::Unreachable { .. }) => Some(
-                "is a relay running? `treecast relay` starts one; `--relay` or TREECAST_RELAY name another",
-            ),
-            Self::Client(ClientError::Refused(Refusal { code, .. })) => advice_on_refusal(*code),
-            Self::Client(_)
-            | Self::Config { .. }
+            Self::Client(source) | Self::Line { source, .. } => advice_on_client(source),
+            Self::Config { .. }
             | Self::Start(_)
             | Self::Server(_)
             | Self::Nothing
@@ -185,6 +184,28 @@ impl Failure {
             | Self::Output(_)
             | Self::Check(_) => None,
         }
+    }
+}
+
+fn exit_of_client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Refused(refusal) => exit_of_refusal(refusal.code),
+        ClientError::Unreachable { .. } | ClientError::Closed { .. } => Exit::Unreachable,
+        ClientError::Deadline => Exit::Deadline,
+        ClientError::Protocol(_) | ClientError::Version { .. } => Exit::Failed,
+    }
+}
+
+fn advice_on_client(error: &ClientError) -> Option<&'static str> {
+    match error {
+        ClientError::Unreachable { .. } => {
+            Some("is a relay running? `treecast relay` starts one; `--relay` or TREECAST_RELAY name another")
+        }
+        ClientError::Refused(Refusal { code, .. }) => advice_on_refusal(*code),
+        ClientError::Closed { .. }
+        | ClientError::Deadline
+        | ClientError::Protocol(_)
+        | ClientError::Version { .. } => None,
     }
 }
 

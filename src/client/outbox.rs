@@ -114,6 +114,8 @@ pub(super) struct Outbox {
     usual_bytes: usize,
     wake: Wake,
     pub(super) failures: Failures,
+    /// Messages that the relay had already.
+    repeats: u64,
     error: Option<ClientError>,
     /// The publisher was dropped: the last answer ends this.
     is_closing: bool,
@@ -136,6 +138,7 @@ impl Outbox {
             usual_bytes: 0,
             wake: Wake::Any,
             failures: Failures::default(),
+            repeats: 0,
             error: None,
             is_closing: false,
         }
@@ -151,6 +154,11 @@ impl Outbox {
 
     pub(super) fn error(&self) -> Option<&ClientError> {
         self.error.as_ref()
+    }
+
+    /// Messages that the relay had taken before, and did not insert again.
+    pub(super) fn repeats(&self) -> u64 {
+        self.repeats
     }
 
     /// The sequence of the next message.
@@ -338,6 +346,7 @@ impl Outbox {
         let Ok(place) = self.runs.binary_search_by_key(&first, |run| run.first) else { return };
         let Some(run) = self.runs.get_mut(place).filter(|run| !run.is_answered) else { return };
         let result = result(run);
+        self.repeats += result.as_ref().map_or(0, |answer| u64::from(answer.repeats));
         run.is_answered = true;
         let (messages, bytes) = (run.count as usize, run.records.len());
         if std::mem::take(&mut run.is_sent) {

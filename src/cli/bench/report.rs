@@ -69,7 +69,7 @@ impl Report {
     pub fn write(&self, mode: BenchMode, out: &mut Out) -> std::io::Result<()> {
         let mut facts = Facts::default();
         let idle = mode == BenchMode::Idle;
-        let rate = |rate: f64| format!("{}/s", human::count(rate.round() as u64));
+        let rate = |rate: f64| format!("{}/s", human::rate(rate));
         if self.puts_per_second > 0.0 {
             facts.add(if idle { "made" } else { "puts" }, rate(self.puts_per_second));
         }
