@@ -27,17 +27,20 @@ pub enum GroupCommand {
         treecast group set orders --unset max-bytes")]
     Set(SetArgs),
     /// List groups and queues
+    #[command(after_help = "Examples:\n  treecast group list\n  treecast group list orders --output json")]
     List {
         /// Only those whose name begins so
         #[arg(default_value = "")]
         prefix: String,
     },
     /// Tell all of one group
+    #[command(after_help = "Examples:\n  treecast group show orders")]
     Show {
         /// The group
         group: GroupName,
     },
     /// Remove a group with its subscriptions and backlogs
+    #[command(after_help = "Examples:\n  treecast group remove orders")]
     Remove {
         /// The group
         group: GroupName,

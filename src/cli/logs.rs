@@ -25,21 +25,24 @@ use super::values;
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
     /// Read all of a log, and check every hash
-    #[command(after_help = "Only reads, also while a relay uses the directory.\n\
+    #[command(after_help = "Examples:\n  treecast log check ~/.local/state/treecast/local\n\n\
+        Only reads, also while a relay uses the directory.\n\
         The exit code is 1 when something is damaged, 65 when there is no log.")]
     Check(DirArgs),
     /// Read all of a log slowly, beside other work, and check every hash
-    #[command(
-        after_help = "Only reads, also while a relay uses the directory; a running relay does the same\n\
-        once an hour by itself. The exit code is 1 when something is damaged, 65 when there is no log."
-    )]
+    #[command(after_help = "Examples:\n  treecast log scrub /var/lib/treecast --rate 4MiB/s\n\n\
+        Only reads, also while a relay uses the directory; a running relay does the same\n\
+        once an hour by itself. The exit code is 1 when something is damaged, 65 when there is no log.")]
     Scrub(ScrubArgs),
     /// Write the entries of a log, in order: what they are, not what messages say
-    #[command(after_help = "Only reads, also while a relay uses the directory.")]
+    #[command(after_help = "Examples:\n  treecast log dump /var/lib/treecast --from 1000\n  \
+        treecast log dump /var/lib/treecast --group 3 --output json\n\n\
+        Only reads, also while a relay uses the directory.")]
     Dump(DumpArgs),
     /// Prove on a simulated disk that no power cut loses what was acknowledged
     #[command(
-        after_help = "Runs a script of appends, snapshots, releases and restarts, cuts the power at every\n\
+        after_help = "Examples:\n  treecast log powercut\n  treecast log powercut --ops 200 --seed 7\n\n\
+        Runs a script of appends, snapshots, releases and restarts, cuts the power at every\n\
         operation that changes the disk, lets any part of what was not synced survive, and\n\
         opens what is left: nothing that was durable may be missing or other than it was.\n\
         Touches no file. The time grows with the square of --ops. The exit code is 1 when\n\

@@ -23,17 +23,21 @@ pub enum SubscriptionCommand {
         treecast subscription create orders workers --shared --filter 'eu/+/paid/#'")]
     Create(CreateArgs),
     /// List the subscriptions of a group
+    #[command(after_help = "Examples:\n  treecast subscription list orders\n  \
+        treecast subscription list orders --output json")]
     List {
         /// The group
         group: GroupName,
     },
     /// Tell all of one subscription
+    #[command(after_help = "Examples:\n  treecast subscription show orders billing")]
     Show(NameArgs),
     /// Move a subscription to another place in what is kept
     #[command(after_help = "Examples:\n  treecast subscription seek orders audit --from beginning\n  \
         treecast subscription seek orders audit --since 2h30m")]
     Seek(SeekArgs),
     /// Remove a subscription with its backlog
+    #[command(after_help = "Examples:\n  treecast subscription remove orders audit")]
     Remove(NameArgs),
 }
 

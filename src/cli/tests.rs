@@ -103,6 +103,19 @@ fn every_argument_has_a_help_text() {
 }
 
 #[test]
+fn every_verb_has_an_example() {
+    let mut root = definition();
+    root.build();
+    let mut commands = Vec::new();
+    every_command(&root, "treecast", &mut commands);
+    for (path, command) in commands.iter().filter(|(_, command)| !command.has_subcommands()) {
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples = after.split_once("Examples:\n").unwrap_or_default().1;
+        assert!(examples.contains(&path.replace('-', " ")), "`{path} --help` shows no example");
+    }
+}
+
+#[test]
 fn reasons_have_the_documented_exit_codes() {
     use RefusalCode as Code;
     let codes = [
