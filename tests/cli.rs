@@ -416,3 +416,42 @@ fn the_power_cut_self_test_counts_what_it_did() {
     let (cuts, states) = (done["cuts"].as_u64().expect("a count"), done["states"].as_u64().expect("a count"));
     assert!(cuts > 5 && states == 6 * cuts, "{done}");
 }
+#[test]
+fn what_relays_log_carries_their_names_and_links_are_told_to_be_absent() {
+    let directory = tempfile::tempdir().expect("a directory for a test");
+    let file = directory.path().join("two.toml");
+    let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let ports = listeners.map(|listener| listener.local_addr().expect("an address").port());
+    let relay = |name: &str, port: u16| {
+        format!("[relay.{name}]\naddress = \"127.0.0.1:{port}\"\ndata = \"{name}\"\n")
+    };
+    let text = format!(
+        "version = 1\n{}{}[[link]]\nbetween = [\"north\", \"south\"]\n",
+        relay("north", ports[0]),
+        relay("south", ports[1])
+    );
+    std::fs::write(&file, text).expect("written");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["up", "--output", "json"])
+        .arg(&file)
+        .env("TREECAST_LOG", "nonsense")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("asked for")).read_line(&mut line).expect("a line");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("links are not yet carried"), "{said}");
+    for name in ["north: ", "south: "] {
+        let own: Vec<&str> = said.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(own.iter().any(|line| line.contains("TREECAST_LOG cannot be used")), "{said}");
+        assert!(own.iter().any(|line| line.contains("the log is open") && line.contains("boot=1")), "{said}");
+        assert!(own.iter().any(|line| line.contains("the relay has stopped")), "{said}");
+    }
+}
+

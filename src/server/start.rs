@@ -221,5 +221,8 @@ fn report(opened: &Opened) {
     for (from, to) in &opened.lost {
         tracing::error!(%from, %to, "entries of the log are lost");
     }
-    tracing::info!(epoch = ?opened.epoch, clean = opened.clean, last = %opened.last, "the log is open");
+    // As much of the storage's id as tells directories apart.
+    let mut storage = opened.epoch.storage.to_string();
+    storage.truncate(8);
+    tracing::info!(boot = opened.epoch.counter, %storage, clean = opened.clean, last = %opened.last, "the log is open");
 }
