@@ -1,6 +1,6 @@
 //! `treecast group`: groups and their settings.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -75,6 +75,12 @@ pub struct SetArgs {
 /// # Errors
 /// When the relay refuses or is not there.
 pub async fn run(command: GroupCommand, context: &mut Context) -> Result<(), Failure> {
+    if let GroupCommand::Set(SetArgs { unset, settings, .. }) = &command
+        && let Some(field) = unset.iter().find(|field| settings.sets(**field))
+    {
+        let name = field.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        return Err(Failure::Usage(format!("--{name} and --unset {name} contradict each other")));
+    }
     let client = ask::connect(&context.global.relay).await?;
     match command {
         GroupCommand::Create(CreateArgs { group, settings }) => {
