@@ -249,6 +249,66 @@ fn a_deadline_covers_connecting() {
 }
 
 #[test]
+fn how_a_subscription_is_made_is_no_silent_wish_when_it_exists() {
+    let relay = Relay::start();
+    relay.text(0, &["subscription", "create", "g", "s", "--filter", "a/#"]);
+    relay.text(0, &["put", "g", "x", "--subject", "a/b"]);
+    relay.text(1, &["poll", "g", "--as", "s", "--filter", "b/#"]);
+    relay.text(1, &["poll", "g", "--as", "s", "--shared"]);
+    relay.text(1, &["poll", "g", "--as", "s", "--window", "7"]);
+    relay.text(2, &["poll", "g", "--from", "beginning"]);
+    let output = relay.run(&["poll", "g", "--as", "s", "--filter", "a/#", "--from", "now"]);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"x\n"[..]));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it goes on where it is"));
+    relay.text(3, &["poll", "g", "--as", "new", "--filter", "b/#", "--shared"]);
+    relay.text(3, &["poll", "g", "--as", "new", "--filter", "b/#", "--shared"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_done() {
+    let relay = Relay::start();
+    relay.text(0, &["group", "create", "g"]);
+    relay.text(2, &["group", "set", "g", "--ttl", "1h", "--unset", "ttl"]);
+    relay.text(2, &["group", "set", "g", "--ack-wait", "0s"]);
+    relay.text(2, &["bench", "put", "--rate", "5"]);
+    let output = relay.run(&["put", "g"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("--file") && said.contains("--lines"), "{said}");
+    let mut large = relay.command(&["put", "g", "--file", "-"]);
+    let mut child = large.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let bytes = vec![b'x'; (64 << 20) + 1];
+    // It stops reading one byte behind the bound.
+    std::io::Write::write_all(&mut child.stdin.take().expect("asked for"), &bytes).ok();
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(65) && said.contains("standard input is larger"), "{said}");
+}
+
+#[test]
+fn what_is_no_relay_is_told_as_such() {
+    let run = |address: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(["status", "--relay", address])
+            .output()
+            .expect("the command runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = run("nonsense");
+    assert!(code == Some(2) && said.contains("host:port"), "{said}");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = other.local_addr().expect("an address").to_string();
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().expect("a connection");
+        std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("written");
+        // Held until the client has read it.
+        std::io::Read::read_to_end(&mut stream, &mut Vec::new()).ok();
+    });
+    let (code, said) = run(&address);
+    assert!(code == Some(69) && said.contains("is not a treecast relay"), "{code:?} {said}");
+    answer.join().expect("it ends");
+}
+
+#[test]
 fn settings_are_set_and_unset_one_by_one() {
     let relay = Relay::start();
     relay.text(0, &["group", "create", "g", "--history-count", "10", "--backoff", "1s,5s"]);

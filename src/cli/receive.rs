@@ -9,13 +9,14 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::client::{Batch, Client, Gap, Received, Subscriber, SubscriberOptions};
+use crate::client::{Batch, Client, ClientError, Gap, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
 use crate::limits;
+use crate::wire::body::{Refusal, RefusalCode};
 
 use super::ask;
 use super::exec::{self, Fate};
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::message::{self, FormatArgs, Shown};
 use super::out::Context;
 use super::stop::Stop;
@@ -53,7 +54,8 @@ pub struct SourceArgs {
 #[command(
     after_help = "Examples:\n  treecast get news --as me\n  treecast get news --as me -n 10 --wait 30s\n  \
     treecast get jobs --output json\n\n\
-    Each message is acked after it was written. Exit code 124: --wait was over first."
+    Each message is acked after it was written. Exit code 124: --wait was over first.\n\
+    A subscription that is not shared has one receiver: this one takes over from another that runs."
 )]
 pub struct GetArgs {
     /// How many messages
@@ -71,7 +73,9 @@ pub struct GetArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  treecast poll news --as me || echo 'nothing new'\n  \
     treecast poll jobs -n 100 --output json\n\n\
-    Each message is acked after it was written. Exit code 3: nothing was there.")]
+    Each message is acked after it was written. Exit code 3: nothing was there.\n\
+    A subscription that is not shared has one receiver: this one takes over from another that\n\
+    runs, which ends; --shared lets them compete.")]
 pub struct PollArgs {
     /// At most so many messages
     #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
@@ -89,7 +93,9 @@ pub struct PollArgs {
     TREECAST_ID, TREECAST_GROUP, TREECAST_SUBJECT, TREECAST_ATTEMPT and TREECAST_ACCEPTED in its\n\
     environment. A message is acked when CMD exits with 0, else delivered again: after the group's\n\
     back-off, or after 1 s, 2 s, 4 s and so on up to a minute when it has none. The exit code is 1\n\
-    when -n is reached and CMD has succeeded for none.")]
+    when -n is reached and CMD has succeeded for none.\n\n\
+    A subscription that is not shared has one receiver: this one takes over from another that\n\
+    runs, and ends when a later `get`, `poll` or `notify` takes over.")]
 pub struct NotifyArgs {
     /// Run a shell command for each message instead of writing it
     #[arg(long, value_name = "CMD")]
@@ -232,7 +238,12 @@ struct Receiver {
 }
 
 async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Receiver, Failure> {
+    if source.name.is_none() && source.spec.is_given() {
+        let why = "how a subscription is made means something with --as alone: a queue is there already";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     let client = ask::connect(&context.global.relay).await?;
+    check_spec(source, &client, context).await?;
     let (window, total) = match flow {
         Flow::Free => (limits::WINDOW_DEFAULT, None),
         Flow::AtMost(count) => (limits::WINDOW_DEFAULT, Some(count)),
@@ -243,6 +254,31 @@ async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Re
     let options = SubscriberOptions { create, window, total, ..SubscriberOptions::default() };
     let subscriber = client.subscriber(source.group.clone(), source.name.clone(), options).await?;
     Ok(Receiver { subscriber, client })
+}
+
+/// What is said of how the subscription is made has no effect when it exists:
+/// that is told, and refused where it is made otherwise, as `subscription create` does.
+async fn check_spec(source: &SourceArgs, client: &Client, context: &Context) -> Result<(), Failure> {
+    let SourceArgs { group, name: Some(name), spec, .. } = source else { return Ok(()) };
+    if !spec.is_given() {
+        return Ok(());
+    }
+    let info = match ask::subscription(client, group, name).await {
+        Ok(info) => info,
+        Err(failure) if failure.exit() == Exit::NothingThere => return Ok(()),
+        Err(failure) => return Err(failure),
+    };
+    if let Some(option) = spec.contradicted_by(&info) {
+        let message =
+            format!("subscription {name} of {group} exists already, and otherwise than {option} says");
+        return Err(ClientError::Refused(Refusal::new(RefusalCode::Exists, message)).into());
+    }
+    if spec.start.is_given() {
+        context.notes.note(format_args!(
+            "subscription {name} exists already: it goes on where it is; `treecast subscription seek` moves it"
+        ));
+    }
+    Ok(())
 }
 
 /// Leaves, and sees to it that the relay has the acks, also when something
@@ -313,7 +349,7 @@ async fn exec_one(
         received.ack();
         return Ok(true);
     }
-    // Asked for now, since they may have been changed. When the relay is gone, so is the delivery.
+    // Asked for each time: they may have been changed. When the relay is gone, so is the delivery.
     let settings = ask::group(client, received.group()).await.map(|info| info.settings).unwrap_or_default();
     let fate = Fate::after(shown.attempt, &settings);
     context.notes.warning(format_args!(
