@@ -449,34 +449,6 @@ fn up_starts_the_relays_of_a_file_and_stops_them() {
 }
 
 #[test]
-fn a_topology_file_with_faults_is_a_bad_file() {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), "version = 1\n[relay.a]\nadress = \"127.0.0.1:7411\"\n").expect("written");
-    for verb in [&["topology", "check"][..], &["up"], &["relay", "--topology"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
-            .args(verb)
-            .arg(file.path())
-            .output()
-            .expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(65), "{verb:?} said {said}");
-        assert!(said.contains("address"), "{verb:?} said {said}");
-    }
-}
-
-#[test]
-fn the_power_cut_self_test_counts_what_it_did() {
-    let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
-        .args(["log", "powercut", "--ops", "5", "--seed", "3", "--output", "json"])
-        .output()
-        .expect("the command runs");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    let done: Value = serde_json::from_slice(&output.stdout).expect("one object");
-    assert_eq!(done["steps"], 5);
-    let (cuts, states) = (done["cuts"].as_u64().expect("a count"), done["states"].as_u64().expect("a count"));
-    assert!(cuts > 5 && states == 6 * cuts, "{done}");
-}
-#[test]
 fn what_relays_log_carries_their_names_and_links_are_told_to_be_absent() {
     let directory = tempfile::tempdir().expect("a directory for a test");
     let file = directory.path().join("two.toml");
@@ -515,3 +487,31 @@ fn what_relays_log_carries_their_names_and_links_are_told_to_be_absent() {
     }
 }
 
+#[test]
+fn a_topology_file_with_faults_is_a_bad_file() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "version = 1\n[relay.a]\nadress = \"127.0.0.1:7411\"\n").expect("written");
+    for verb in [&["topology", "check"][..], &["up"], &["relay", "--topology"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(verb)
+            .arg(file.path())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{verb:?} said {said}");
+        assert!(said.contains("address"), "{verb:?} said {said}");
+    }
+}
+
+#[test]
+fn the_power_cut_self_test_counts_what_it_did() {
+    let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["log", "powercut", "--ops", "5", "--seed", "3", "--output", "json"])
+        .output()
+        .expect("the command runs");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let done: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(done["steps"], 5);
+    let (cuts, states) = (done["cuts"].as_u64().expect("a count"), done["states"].as_u64().expect("a count"));
+    assert!(cuts > 5 && states == 6 * cuts, "{done}");
+}

@@ -7,6 +7,7 @@ use crate::id::{GroupName, SubscriptionName};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Books, GroupInfo, Location, Reply, Request, Status, SubscriptionInfo};
 
+use super::RELAY_DEFAULT;
 use super::exit::Failure;
 
 /// How long an answer may take. A relay answers within one sync of its disk;
@@ -23,11 +24,32 @@ const RECONNECT_FOR: Duration = Duration::from_secs(60);
 /// Connects to the relay at `host:port`.
 ///
 /// # Errors
-/// When nothing listens there, or something that is not a relay.
+/// When that is no address, nothing listens there, or something that is not a relay.
 pub async fn connect(address: &str) -> Result<Client, Failure> {
+    check_address(address)?;
     let reconnect = Backoff { give_up: Some(RECONNECT_FOR), ..Backoff::default() };
     let name = "treecast".to_owned();
-    Ok(Client::connect_with(ClientOptions { name, reconnect, ..ClientOptions::new(address) }).await?)
+    let options = ClientOptions { name, reconnect, ..ClientOptions::new(address) };
+    Client::connect_with(options).await.map_err(|error| match error {
+        ClientError::Protocol(why) => Failure::NoRelay { address: address.to_owned(), why },
+        other => other.into(),
+    })
+}
+
+/// Whether a relay can be looked for there at all.
+fn check_address(address: &str) -> Result<(), Failure> {
+    let is_known = address.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_host =
+            !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
+        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_known {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "`{address}` is no address of a relay: write host:port, like {RELAY_DEFAULT}, \
+         in --relay or TREECAST_RELAY"
+    )))
 }
 
 /// Asks.
@@ -175,4 +197,20 @@ pub async fn books(client: &Client, group: Option<GroupName>) -> Result<Books, F
 
 fn unexpected(wanted: &str) -> Failure {
     Failure::Client(ClientError::Protocol(format!("the relay's answer is not {wanted}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for address in ["127.0.0.1:7411", "localhost:1", "[::1]:7411", "relay.example:65535"] {
+            assert!(check_address(address).is_ok(), "{address}");
+        }
+        for address in ["nonsense", "", ":7411", "host:", "host:0", "host:65536", "::1", "http://host"] {
+            let failure = check_address(address).unwrap_err();
+            assert_eq!(failure.exit(), super::super::exit::Exit::Usage, "{address}");
+        }
+    }
 }

@@ -50,6 +50,14 @@ pub enum Failure {
     /// The relay or the way to it.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What listens at the address does not speak as a relay does.
+    #[error("{address} is not a treecast relay (or speaks another protocol): {why}")]
+    NoRelay {
+        /// Where a relay was looked for.
+        address: String,
+        /// What was not as a relay would say it.
+        why: String,
+    },
     /// The relay does not take a line of the input.
     #[error("line {line}: {source}")]
     Line {
@@ -127,6 +135,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Client(source) | Self::Line { source, .. } => exit_of_client(source),
+            Self::NoRelay { .. } => Exit::Unreachable,
             Self::Deadline(_) => Exit::Deadline,
             // Whoever holds the data directory may end.
             Self::Start(StartError::Log { source: LogError::Locked { .. }, .. }) => Exit::TryAgain,
@@ -170,7 +179,8 @@ impl Failure {
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Client(source) | Self::Line { source, .. } => advice_on_client(source),
-            Self::Config { .. }
+            Self::NoRelay { .. }
+            | Self::Config { .. }
             | Self::Start(_)
             | Self::Server(_)
             | Self::Nothing
