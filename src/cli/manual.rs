@@ -39,7 +39,7 @@ fn without_help(command: Command) -> Command {
 /// # Errors
 /// When it cannot be written.
 pub fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
-    let man = Man::new(command.clone());
+    let man = Man::new(command.clone()).source(format!("treecast {}", env!("CARGO_PKG_VERSION")));
     man.render_title(out)?;
     man.render_name_section(out)?;
     man.render_synopsis_section(out)?;
