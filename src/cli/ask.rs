@@ -30,10 +30,10 @@ pub async fn connect(address: &str) -> Result<Client, Failure> {
     let reconnect = Backoff { give_up: Some(RECONNECT_FOR), ..Backoff::default() };
     let name = "treecast".to_owned();
     let options = ClientOptions { name, reconnect, ..ClientOptions::new(address) };
-    Client::connect_with(options).await.map_err(|error| match error {
-        ClientError::Protocol(why) => Failure::NoRelay { address: address.to_owned(), why },
-        other => other.into(),
-    })
+    match Client::connect_with(options).await {
+        Err(ClientError::Protocol(why)) => Err(Failure::NoRelay { address: address.to_owned(), why }),
+        connected => Ok(connected?),
+    }
 }
 
 /// Whether a relay can be looked for there at all.

@@ -133,13 +133,15 @@ impl Failure {
     /// The exit code. This and the tables for its sources below are the only ones.
     #[must_use]
     pub fn exit(&self) -> Exit {
+        if self.is_denied() {
+            return Exit::NotPermitted;
+        }
         match self {
             Self::Client(source) | Self::Line { source, .. } => exit_of_client(source),
             Self::NoRelay { .. } => Exit::Unreachable,
             Self::Deadline(_) => Exit::Deadline,
             // Whoever holds the data directory may end.
             Self::Start(StartError::Log { source: LogError::Locked { .. }, .. }) => Exit::TryAgain,
-            failure if failure.is_denied() => Exit::NotPermitted,
             Self::Start(_) | Self::Server(_) | Self::Machine { .. } | Self::Check(_) => Exit::Failed,
             Self::Nothing | Self::Missing(_) => Exit::NothingThere,
             Self::Usage(_) | Self::Config { in_file: false, .. } => Exit::Usage,

@@ -241,9 +241,10 @@ async fn send(
 
 /// A refusal is about the line; everything else about the relay or the way to it.
 fn at_line(line: u64, failure: Failure) -> Failure {
-    match failure {
-        Failure::Client(source @ ClientError::Refused(_)) => Failure::Line { line, source },
-        other => other,
+    if let Failure::Client(source @ ClientError::Refused(_)) = failure {
+        Failure::Line { line, source }
+    } else {
+        failure
     }
 }
 
