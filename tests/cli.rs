@@ -245,6 +245,8 @@ fn a_deadline_covers_connecting() {
             .expect("the command runs");
         assert_eq!(output.status.code(), Some(124), "{verb:?}");
         assert!(begun.elapsed() < Duration::from_secs(3), "{verb:?} took {:?}", begun.elapsed());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("no message was put or taken"), "{said}");
     }
 }
 

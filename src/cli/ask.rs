@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use crate::client::{Backoff, Client, ClientError, ClientOptions};
 use crate::id::{GroupName, SubscriptionName};
 use crate::topology::settings::GroupSettings;
@@ -9,6 +11,7 @@ use crate::wire::body::{Books, GroupInfo, Location, Reply, Request, Status, Subs
 
 use super::RELAY_DEFAULT;
 use super::exit::Failure;
+use super::values::Millis;
 
 /// How long an answer may take. A relay answers within one sync of its disk;
 /// one that takes this long hangs, and the user should know.
@@ -20,6 +23,31 @@ const PAGE: u32 = 500;
 /// How long a lost connection is tried to be made again: a restart of the relay is
 /// waited for, and a script is not kept for ever.
 const RECONNECT_FOR: Duration = Duration::from_secs(60);
+
+/// What a deadline says that is over before messages could flow.
+pub const SILENT: &str = "the relay did not answer in time, no message was put or taken";
+
+/// When so long is over; `None` where no clock reaches.
+#[must_use]
+pub fn deadline(after: Millis) -> Option<Instant> {
+    Instant::now().checked_add(after.duration())
+}
+
+/// Does the work, if it can be done before the deadline; `late` says what it means when it cannot.
+///
+/// # Errors
+/// Those of the work, and [`Failure::Deadline`].
+///
+/// # Cancel safety
+/// That of the work, which is dropped when the deadline is over.
+pub async fn until<T>(
+    deadline: Option<Instant>,
+    late: &'static str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(deadline) = deadline else { return work.await };
+    timeout_at(deadline, work).await.unwrap_or(Err(Failure::Deadline(late)))
+}
 
 /// Connects to the relay at `host:port`.
 ///

@@ -15,7 +15,7 @@ use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
 use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::frame::AckLevel;
 
-use super::ask;
+use super::ask::{self, until};
 use super::exit::Failure;
 use super::human;
 use super::input::{self, Lines};
@@ -150,12 +150,10 @@ async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
 async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     // Read first: a bad file is told without a relay, too.
     let payload = args.whole_payload()?;
-    let put = async {
-        let sender = connect(args, context).await?;
-        let receipt = sender.publisher.put(args.message(payload)).await?.await?;
-        Ok::<_, Failure>((sender, receipt))
-    };
-    let (Sender { publisher, _client }, receipt) = within(args.deadline, put).await?;
+    let deadline = ask::deadline(args.deadline);
+    let Sender { publisher, _client } = until(deadline, ask::SILENT, connect(args, context)).await?;
+    let put = async { Ok(publisher.put(args.message(payload)).await?.await?) };
+    let receipt = until(deadline, UNCONFIRMED, put).await?;
     if context.is_text() {
         match &receipt.id {
             Some(id) => context.out.line(id)?,
@@ -172,14 +170,12 @@ async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     Ok(publisher.close().await?)
 }
 
-async fn within<T, E: Into<Failure>>(
-    deadline: Millis,
-    put: impl Future<Output = Result<T, E>>,
-) -> Result<T, Failure> {
-    match tokio::time::timeout(deadline.duration(), put).await {
-        Ok(result) => result.map_err(Into::into),
-        Err(_) => Err(Failure::Deadline("the relay has not confirmed it; it may still come to be")),
-    }
+/// Why a deadline may be over though everything is well later.
+const UNCONFIRMED: &str = "the relay has not confirmed it; it may still come to be";
+
+/// Does one step of many: the deadline counts from its beginning.
+async fn step<T>(deadline: Millis, put: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
+    until(ask::deadline(deadline), UNCONFIRMED, async { Ok(put.await?) }).await
 }
 
 /// How far the lines have got.
@@ -192,7 +188,8 @@ struct Sent {
 
 async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let mut lines = Lines::open(args.lines_from())?;
-    let Sender { publisher, _client } = within(args.deadline, connect(args, context)).await?;
+    let deadline = ask::deadline(args.deadline);
+    let Sender { publisher, _client } = until(deadline, ask::SILENT, connect(args, context)).await?;
     let progress = progress_bar(input::size(args.lines_from()), context);
     let begun = Instant::now();
     let mut sent = Sent::default();
@@ -229,8 +226,7 @@ async fn send(
         for line in batch? {
             let bytes = line.len() as u64;
             let put = publisher.put_unacked(args.message(line));
-            sent.last =
-                within(args.deadline, put).await.map_err(|failure| at_line(sent.lines + 1, failure))?;
+            sent.last = step(args.deadline, put).await.map_err(|failure| at_line(sent.lines + 1, failure))?;
             sent.lines += 1;
             sent.bytes += bytes;
         }
@@ -251,8 +247,8 @@ fn at_line(line: u64, failure: Failure) -> Failure {
 /// Waits for the answers; in steps, so that the deadline counts from the last progress.
 async fn confirm(publisher: &Publisher, last: ProducerSequence, deadline: Millis) -> Result<(), Failure> {
     while publisher.answered() <= last {
-        let step = ProducerSequence((publisher.answered().0 + ACKED_STEP).min(last.0));
-        within(deadline, publisher.wait_answered(step)).await?;
+        let next = ProducerSequence((publisher.answered().0 + ACKED_STEP).min(last.0));
+        step(deadline, publisher.wait_answered(next)).await?;
     }
     Ok(())
 }

@@ -7,14 +7,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use crate::client::{Batch, Client, ClientError, Gap, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
 use crate::limits;
 use crate::wire::body::{Refusal, RefusalCode};
 
-use super::ask;
+use super::ask::{self, until};
 use super::exec::{self, Fate};
 use super::exit::{Exit, Failure};
 use super::message::{self, FormatArgs, Shown};
@@ -113,23 +113,12 @@ pub struct NotifyArgs {
 /// # Errors
 /// When the relay refuses or is gone, output cannot be written, or the wait is over.
 pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
-    let deadline = args.wait.and_then(|wait| Instant::now().checked_add(wait.duration()));
+    let deadline = args.wait.and_then(ask::deadline);
     let attached = attach(&args.source, Flow::AtMost(args.count), context);
-    let late = "the relay did not answer in time";
-    let Receiver { mut subscriber, client: _client } = until(deadline, late, attached).await?;
+    let Receiver { mut subscriber, client: _client } = until(deadline, ask::SILENT, attached).await?;
     let late = "there were fewer messages than asked for";
     let taken = until(deadline, late, take(&mut subscriber, &args, context)).await;
     close(subscriber, taken).await
-}
-
-/// Does the work, if it can be done before the deadline.
-async fn until<T>(
-    deadline: Option<Instant>,
-    late: &'static str,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let Some(deadline) = deadline else { return work.await };
-    timeout_at(deadline, work).await.unwrap_or(Err(Failure::Deadline(late)))
 }
 
 /// Dropping the future loses nothing: what was written has been acked in the same step.
