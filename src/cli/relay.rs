@@ -25,7 +25,8 @@ use super::{groups, topology};
 const LOG_DEFAULT: &str = "info";
 
 /// How much can be logged.
-const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const LOG_LEVELS: [&str; 12] =
+    ["off", "error", "warn", "info", "debug", "trace", "0", "1", "2", "3", "4", "5"];
 
 /// Arguments of `relay`.
 #[derive(Clone, Debug, Args)]
