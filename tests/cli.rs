@@ -120,6 +120,40 @@ fn lines_go_in_and_come_out_in_order() {
 }
 
 #[test]
+fn a_line_that_is_not_taken_is_named_and_those_before_it_are_stored() {
+    let relay = Relay::start();
+    relay.text(0, &["group", "create", "small", "--max-message-bytes", "3"]);
+    relay.text(0, &["subscription", "create", "small", "s"]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("text");
+    std::fs::write(file.path(), "1\n2\nfour\n5\n").expect("written");
+    let output = relay.run(&["put", "small", "--lines", "--file", path]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    assert!(said.contains("line 3: ") && said.contains("stored before that: 2 lines"), "{said}");
+    assert_eq!(relay.text(0, &["poll", "small", "--as", "s", "-n", "9"]), "1\n2\n");
+    std::fs::write(file.path(), format!("a\n{}", "x".repeat((64 << 20) + 1))).expect("written");
+    let output = relay.run(&["put", "small", "--lines", "--file", path]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    assert!(said.contains("line 2 of ") && said.contains("stored before that: 1 line\n"), "{said}");
+    assert_eq!(relay.text(0, &["poll", "small", "--as", "s", "-n", "9"]), "a\n");
+}
+
+#[test]
+fn lines_that_were_taken_before_are_counted() {
+    let relay = Relay::start();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "1\n2\n3\n").expect("written");
+    let path = file.path().to_str().expect("text");
+    let put = ["put", "g", "--lines", "--file", path, "--producer", "p", "--sequence", "1"];
+    assert_eq!(relay.json(&put)["repeats"], 0);
+    assert_eq!(relay.json(&put)["repeats"], 3);
+    let said = String::from_utf8(relay.run(&put).stderr).expect("text");
+    assert!(said.contains("3 of them had been taken before"), "{said}");
+}
+
+#[test]
 fn a_repeat_of_a_named_producer_is_inserted_once() {
     let relay = Relay::start();
     relay.text(0, &["queue", "create", "q"]);
@@ -130,6 +164,19 @@ fn a_repeat_of_a_named_producer_is_inserted_once() {
 }
 
 #[test]
+fn numbers_of_a_producer_may_come_from_many_processes_in_any_order() {
+    let relay = Relay::start();
+    relay.text(0, &["queue", "create", "q"]);
+    let numbers = ["1", "3", "2", "10", "7", "2"];
+    let repeats: Vec<_> = numbers
+        .iter()
+        .map(|n| relay.json(&["put", "q", n, "--producer", "p", "--sequence", n])["repeat"].as_bool())
+        .collect();
+    assert_eq!(repeats, [false, false, false, false, false, true].map(Some));
+    assert_eq!(relay.text(0, &["poll", "q", "-n", "9"]), "1\n3\n2\n10\n7\n");
+}
+
+#[test]
 fn a_command_that_fails_gets_its_message_again() {
     let relay = Relay::start();
     relay.text(0, &["queue", "create", "q"]);
@@ -137,6 +184,22 @@ fn a_command_that_fails_gets_its_message_again() {
     let exec = "echo $TREECAST_ATTEMPT $(cat); test $TREECAST_ATTEMPT = 2";
     assert_eq!(relay.text(0, &["notify", "q", "-n", "2", "--exec", exec]), "1 work\n2 work\n");
     relay.text(3, &["poll", "q"]);
+}
+
+#[test]
+fn a_failing_command_is_told_what_becomes_of_its_message() {
+    let relay = Relay::start();
+    let settings = ["--max-deliver", "2", "--backoff", "50ms", "--dead-letter", "dead"];
+    relay.text(0, &[&["queue", "create", "q"], &settings[..]].concat());
+    relay.text(0, &["queue", "create", "dead"]);
+    relay.text(0, &["put", "q", "work"]);
+    let begun = Instant::now();
+    let output = relay.run(&["notify", "q", "-n", "2", "--exec", "false"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("again in 50ms") && said.contains("last attempt, it goes to dead"), "{said}");
+    assert!(begun.elapsed() < Duration::from_millis(900), "the client waited, not the group");
+    assert_eq!(relay.text(0, &["get", "dead", "--wait", "10s"]), "work\n");
 }
 
 #[test]
@@ -158,6 +221,93 @@ fn exit_codes_tell_what_went_wrong() {
         .expect("the command runs");
     assert_eq!(nobody.status.code(), Some(69));
     assert!(nobody.stdout.is_empty());
+}
+
+#[test]
+fn a_deadline_covers_connecting() {
+    // The system takes the connection; nobody ever says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address").to_string();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "x\n").expect("written");
+    let path = file.path().to_str().expect("text");
+    let verbs: [&[&str]; 3] = [
+        &["put", "g", "x", "--deadline", "300ms"],
+        &["put", "g", "--lines", "--file", path, "--deadline", "300ms"],
+        &["get", "g", "--as", "me", "--wait", "300ms"],
+    ];
+    for verb in verbs {
+        let begun = Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(verb)
+            .args(["--relay", &address])
+            .output()
+            .expect("the command runs");
+        assert_eq!(output.status.code(), Some(124), "{verb:?}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{verb:?} took {:?}", begun.elapsed());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("no message was put or taken"), "{said}");
+    }
+}
+
+#[test]
+fn how_a_subscription_is_made_is_no_silent_wish_when_it_exists() {
+    let relay = Relay::start();
+    relay.text(0, &["subscription", "create", "g", "s", "--filter", "a/#"]);
+    relay.text(0, &["put", "g", "x", "--subject", "a/b"]);
+    relay.text(1, &["poll", "g", "--as", "s", "--filter", "b/#"]);
+    relay.text(1, &["poll", "g", "--as", "s", "--shared"]);
+    relay.text(1, &["poll", "g", "--as", "s", "--window", "7"]);
+    relay.text(2, &["poll", "g", "--from", "beginning"]);
+    let output = relay.run(&["poll", "g", "--as", "s", "--filter", "a/#", "--from", "now"]);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"x\n"[..]));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it goes on where it is"));
+    relay.text(3, &["poll", "g", "--as", "new", "--filter", "b/#", "--shared"]);
+    relay.text(3, &["poll", "g", "--as", "new", "--filter", "b/#", "--shared"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_done() {
+    let relay = Relay::start();
+    relay.text(0, &["group", "create", "g"]);
+    relay.text(2, &["group", "set", "g", "--ttl", "1h", "--unset", "ttl"]);
+    relay.text(2, &["group", "set", "g", "--ack-wait", "0s"]);
+    relay.text(2, &["bench", "put", "--rate", "5"]);
+    let output = relay.run(&["put", "g"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("--file") && said.contains("--lines"), "{said}");
+    let mut large = relay.command(&["put", "g", "--file", "-"]);
+    let mut child = large.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let bytes = vec![b'x'; (64 << 20) + 1];
+    // It stops reading one byte behind the bound.
+    std::io::Write::write_all(&mut child.stdin.take().expect("asked for"), &bytes).ok();
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(65) && said.contains("standard input is larger"), "{said}");
+}
+
+#[test]
+fn what_is_no_relay_is_told_as_such() {
+    let run = |address: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(["status", "--relay", address])
+            .output()
+            .expect("the command runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = run("nonsense");
+    assert!(code == Some(2) && said.contains("host:port"), "{said}");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = other.local_addr().expect("an address").to_string();
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().expect("a connection");
+        std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("written");
+        // Held until the client has read it.
+        std::io::Read::read_to_end(&mut stream, &mut Vec::new()).ok();
+    });
+    let (code, said) = run(&address);
+    assert!(code == Some(69) && said.contains("is not a treecast relay"), "{code:?} {said}");
+    answer.join().expect("it ends");
 }
 
 #[test]
@@ -237,6 +387,35 @@ fn a_relay_stops_on_a_signal_and_its_log_is_whole() {
 }
 
 #[test]
+fn a_directory_without_a_log_is_told_as_such() {
+    let empty = tempfile::tempdir().expect("a directory for a test");
+    for verb in ["check", "scrub", "dump"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(["log", verb])
+            .arg(empty.path())
+            .output()
+            .expect("the command runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(65), "{said}");
+        assert!(said.contains(&format!("no log in {}", empty.path().display())), "{said}");
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_named() {
+    let relay = Relay::start();
+    let data = relay._data.path().join("data");
+    let output = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["relay", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .output()
+        .expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains(&data.display().to_string()) && said.contains("in use by process"), "{said}");
+}
+
+#[test]
 fn up_starts_the_relays_of_a_file_and_stops_them() {
     let directory = tempfile::tempdir().expect("a directory for a test");
     let port =
@@ -269,6 +448,45 @@ fn up_starts_the_relays_of_a_file_and_stops_them() {
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     assert!(!std::path::Path::new(&format!("/proc/{relay}")).exists(), "the relay is still there");
     assert!(shown.contains("\"ttl_ms\":300000") && shown.contains("\"kind\":\"queue\""), "{shown}");
+}
+
+#[test]
+fn what_relays_log_carries_their_names_and_links_are_told_to_be_absent() {
+    let directory = tempfile::tempdir().expect("a directory for a test");
+    let file = directory.path().join("two.toml");
+    let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let ports = listeners.map(|listener| listener.local_addr().expect("an address").port());
+    let relay = |name: &str, port: u16| {
+        format!("[relay.{name}]\naddress = \"127.0.0.1:{port}\"\ndata = \"{name}\"\n")
+    };
+    let text = format!(
+        "version = 1\n{}{}[[link]]\nbetween = [\"north\", \"south\"]\n",
+        relay("north", ports[0]),
+        relay("south", ports[1])
+    );
+    std::fs::write(&file, text).expect("written");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["up", "--output", "json"])
+        .arg(&file)
+        .env("TREECAST_LOG", "nonsense")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("asked for")).read_line(&mut line).expect("a line");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("links are not yet carried"), "{said}");
+    for name in ["north: ", "south: "] {
+        let own: Vec<&str> = said.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(own.iter().any(|line| line.contains("TREECAST_LOG cannot be used")), "{said}");
+        assert!(own.iter().any(|line| line.contains("the log is open") && line.contains("boot=1")), "{said}");
+        assert!(own.iter().any(|line| line.contains("the relay has stopped")), "{said}");
+    }
 }
 
 #[test]

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use crate::client::{Backoff, Client, ClientError, ClientOptions};
 use crate::id::{GroupName, SubscriptionName};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Books, GroupInfo, Location, Reply, Request, Status, SubscriptionInfo};
 
+use super::RELAY_DEFAULT;
 use super::exit::Failure;
+use super::values::Millis;
 
 /// How long an answer may take. A relay answers within one sync of its disk;
 /// one that takes this long hangs, and the user should know.
@@ -20,14 +24,60 @@ const PAGE: u32 = 500;
 /// waited for, and a script is not kept for ever.
 const RECONNECT_FOR: Duration = Duration::from_secs(60);
 
+/// What a deadline says that is over before messages could flow.
+pub const SILENT: &str = "the relay did not answer in time, no message was put or taken";
+
+/// When so long is over; `None` where no clock reaches.
+#[must_use]
+pub fn deadline(after: Millis) -> Option<Instant> {
+    Instant::now().checked_add(after.duration())
+}
+
+/// Does the work, if it can be done before the deadline; `late` says what it means when it cannot.
+///
+/// # Errors
+/// Those of the work, and [`Failure::Deadline`].
+///
+/// # Cancel safety
+/// That of the work, which is dropped when the deadline is over.
+pub async fn until<T>(
+    deadline: Option<Instant>,
+    late: &'static str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(deadline) = deadline else { return work.await };
+    timeout_at(deadline, work).await.unwrap_or(Err(Failure::Deadline(late)))
+}
+
 /// Connects to the relay at `host:port`.
 ///
 /// # Errors
-/// When nothing listens there, or something that is not a relay.
+/// When that is no address, nothing listens there, or something that is not a relay.
 pub async fn connect(address: &str) -> Result<Client, Failure> {
+    check_address(address)?;
     let reconnect = Backoff { give_up: Some(RECONNECT_FOR), ..Backoff::default() };
     let name = "treecast".to_owned();
-    Ok(Client::connect_with(ClientOptions { name, reconnect, ..ClientOptions::new(address) }).await?)
+    let options = ClientOptions { name, reconnect, ..ClientOptions::new(address) };
+    match Client::connect_with(options).await {
+        Err(ClientError::Protocol(why)) => Err(Failure::NoRelay { address: address.to_owned(), why }),
+        connected => Ok(connected?),
+    }
+}
+
+/// Whether a relay can be looked for there at all.
+fn check_address(address: &str) -> Result<(), Failure> {
+    let is_known = address.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_host =
+            !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
+        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_known {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "`{address}` is no address of a relay: write host:port, like {RELAY_DEFAULT}, \
+         in --relay or TREECAST_RELAY"
+    )))
 }
 
 /// Asks.
@@ -175,4 +225,20 @@ pub async fn books(client: &Client, group: Option<GroupName>) -> Result<Books, F
 
 fn unexpected(wanted: &str) -> Failure {
     Failure::Client(ClientError::Protocol(format!("the relay's answer is not {wanted}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for address in ["127.0.0.1:7411", "localhost:1", "[::1]:7411", "relay.example:65535"] {
+            assert!(check_address(address).is_ok(), "{address}");
+        }
+        for address in ["nonsense", "", ":7411", "host:", "host:0", "host:65536", "::1", "http://host"] {
+            let failure = check_address(address).unwrap_err();
+            assert_eq!(failure.exit(), super::super::exit::Exit::Usage, "{address}");
+        }
+    }
 }

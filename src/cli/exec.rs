@@ -1,5 +1,6 @@
 //! A shell command for each message: `notify --exec`.
 
+use std::fmt;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -7,10 +8,14 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
+use crate::topology::settings::GroupSettings;
+
 use super::human;
 use super::message::Shown;
 
-/// The first wait before a message is delivered again after its command failed; it doubles each time.
+/// The first wait before a message is delivered again after its command failed, in a group
+/// without a back-off of its own; it doubles each time. Without any, a command that always
+/// fails would be started again and again without a pause.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// The longest such wait.
@@ -52,9 +57,58 @@ pub async fn finish(mut child: Child, payload: &[u8]) -> io::Result<ExitStatus> 
     child.wait().await
 }
 
-/// How long to wait before the next attempt.
-#[must_use]
-pub fn retry_wait(attempt: u32) -> Duration {
+/// What becomes of a message whose command failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Delivered again after the group's back-off: so many milliseconds.
+    Backoff(u64),
+    /// The group has no back-off; delivered again after this time.
+    Wait(Duration),
+    /// It was the last attempt: it goes to this group.
+    DeadLetter(String),
+    /// It was the last attempt, and no group takes it.
+    Dropped,
+}
+
+impl Fate {
+    /// What it is after so many attempts.
+    #[must_use]
+    pub fn after(attempt: u32, settings: &GroupSettings) -> Self {
+        if settings.max_deliver.is_some_and(|max| attempt >= max) {
+            return settings.dead_letter.clone().map_or(Self::Dropped, Self::DeadLetter);
+        }
+        let backoff = &settings.backoff_ms;
+        let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        match backoff.get(step).or(backoff.last()) {
+            Some(ms) => Self::Backoff(*ms),
+            None => Self::Wait(retry_wait(attempt)),
+        }
+    }
+
+    /// What the relay is told: zero leaves it to the group's settings.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        match self {
+            Self::Wait(wait) => *wait,
+            Self::Backoff(_) | Self::DeadLetter(_) | Self::Dropped => Duration::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backoff(ms) => write!(f, "again in {} at the earliest", human::millis(*ms)),
+            Self::Wait(wait) => write!(f, "again in {} s at the earliest", wait.as_secs()),
+            Self::DeadLetter(group) => write!(f, "it was the last attempt, it goes to {group}"),
+            Self::Dropped => {
+                f.write_str("it was the last attempt, it is dropped: the group has no dead-letter group")
+            }
+        }
+    }
+}
+
+fn retry_wait(attempt: u32) -> Duration {
     RETRY_FIRST.saturating_mul(1_u32 << attempt.saturating_sub(1).min(10)).min(RETRY_MAX)
 }
 
@@ -91,6 +145,20 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_command_need_not_read_its_input() {
         assert!(run("true", &vec![0; 1024 * 1024]).await);
+    }
+
+    #[test]
+    fn the_groups_back_off_and_its_last_attempt_decide() {
+        let own = GroupSettings::default();
+        assert_eq!(Fate::after(3, &own), Fate::Wait(Duration::from_secs(4)));
+        let mut settings =
+            GroupSettings { backoff_ms: vec![300, 600], max_deliver: Some(4), ..GroupSettings::default() };
+        let fates = [1, 2, 3, 4].map(|attempt| Fate::after(attempt, &settings));
+        assert_eq!(fates, [Fate::Backoff(300), Fate::Backoff(600), Fate::Backoff(600), Fate::Dropped]);
+        assert!(fates.iter().all(|fate| fate.delay().is_zero()), "the relay would take it for a wish");
+        assert_eq!(fates[0].to_string(), "again in 300ms at the earliest");
+        settings.dead_letter = Some("dead".to_owned());
+        assert_eq!(Fate::after(4, &settings).to_string(), "it was the last attempt, it goes to dead");
     }
 
     #[test]

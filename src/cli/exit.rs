@@ -10,7 +10,7 @@ use crate::server::{ServerError, StartError};
 use crate::topology::Faults;
 use crate::wire::body::{Refusal, RefusalCode};
 
-use super::human;
+use super::{human, input};
 
 /// What the process ends with. The numbers are those of `sysexits.h` where it
 /// has one, and of `timeout` for a deadline.
@@ -50,6 +50,22 @@ pub enum Failure {
     /// The relay or the way to it.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What listens at the address does not speak as a relay does.
+    #[error("{address} is not a treecast relay (or speaks another protocol): {why}")]
+    NoRelay {
+        /// Where a relay was looked for.
+        address: String,
+        /// What was not as a relay would say it.
+        why: String,
+    },
+    /// The relay does not take a line of the input.
+    #[error("line {line}: {source}")]
+    Line {
+        /// Which one, counted from 1.
+        line: u64,
+        /// Why not.
+        source: ClientError,
+    },
     /// No message was there. Says nothing: the exit code is the answer.
     #[error("nothing there")]
     Nothing,
@@ -77,7 +93,7 @@ pub enum Failure {
     #[error(transparent)]
     Server(#[from] ServerError),
     /// A file that the command line names cannot be read or written.
-    #[error("cannot {what} {}: {source}", path.display())]
+    #[error("cannot {what} {}: {source}", input::name(path))]
     File {
         /// What was tried.
         what: &'static str,
@@ -85,6 +101,14 @@ pub enum Failure {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// The log in a data directory cannot be read.
+    #[error("cannot read the log in {}: {source}", path.display())]
+    Log {
+        /// The data directory.
+        path: PathBuf,
+        /// Why not.
+        source: LogError,
     },
     /// Input that no relay would take.
     #[error("{0}")]
@@ -106,25 +130,42 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit code. This and [`exit_of_refusal`] are the only tables.
+    /// The exit code. This and the tables for its sources below are the only ones.
     #[must_use]
     pub fn exit(&self) -> Exit {
+        if self.is_denied() {
+            return Exit::NotPermitted;
+        }
         match self {
-            Self::Client(ClientError::Refused(refusal)) => exit_of_refusal(refusal.code),
-            Self::Client(ClientError::Unreachable { .. } | ClientError::Closed { .. }) => Exit::Unreachable,
-            Self::Client(ClientError::Deadline) | Self::Deadline(_) => Exit::Deadline,
+            Self::Client(source) | Self::Line { source, .. } => exit_of_client(source),
+            Self::NoRelay { .. } => Exit::Unreachable,
+            Self::Deadline(_) => Exit::Deadline,
             // Whoever holds the data directory may end.
-            Self::Start(StartError::Log(LogError::Locked { .. })) => Exit::TryAgain,
-            Self::Client(ClientError::Protocol(_) | ClientError::Version { .. })
-            | Self::Start(_)
-            | Self::Server(_)
-            | Self::Machine { .. }
-            | Self::Check(_) => Exit::Failed,
+            Self::Start(StartError::Log { source: LogError::Locked { .. }, .. }) => Exit::TryAgain,
+            Self::Start(_) | Self::Server(_) | Self::Machine { .. } | Self::Check(_) => Exit::Failed,
             Self::Nothing | Self::Missing(_) => Exit::NothingThere,
             Self::Usage(_) | Self::Config { in_file: false, .. } => Exit::Usage,
-            Self::File { .. } | Self::Input(_) | Self::Config { in_file: true, .. } => Exit::BadFile,
+            Self::File { .. } | Self::Log { .. } | Self::Input(_) | Self::Config { in_file: true, .. } => {
+                Exit::BadFile
+            }
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Failed,
+        }
+    }
+
+    /// Whether the operating system does not let this user do it.
+    fn is_denied(&self) -> bool {
+        let denied = |source: &io::Error| source.kind() == io::ErrorKind::PermissionDenied;
+        if let Self::File { source, .. }
+        | Self::Start(StartError::Data { source, .. } | StartError::Bind { source, .. }) = self
+        {
+            denied(source)
+        } else if let Self::Log { source: LogError::File { source, .. }, .. }
+        | Self::Start(StartError::Log { source: LogError::File { source, .. }, .. }) = self
+        {
+            denied(source)
+        } else {
+            false
         }
     }
 
@@ -139,11 +180,8 @@ impl Failure {
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Client(ClientError::Unreachable { .. }) => Some(
-                "is a relay running? `treecast relay` starts one; `--relay` or TREECAST_RELAY name another",
-            ),
-            Self::Client(ClientError::Refused(Refusal { code, .. })) => advice_on_refusal(*code),
-            Self::Client(_)
+            Self::Client(source) | Self::Line { source, .. } => advice_on_client(source),
+            Self::NoRelay { .. }
             | Self::Config { .. }
             | Self::Start(_)
             | Self::Server(_)
@@ -152,11 +190,34 @@ impl Failure {
             | Self::Usage(_)
             | Self::Deadline(_)
             | Self::File { .. }
+            | Self::Log { .. }
             | Self::Input(_)
             | Self::Machine { .. }
             | Self::Output(_)
             | Self::Check(_) => None,
         }
+    }
+}
+
+fn exit_of_client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Refused(refusal) => exit_of_refusal(refusal.code),
+        ClientError::Unreachable { .. } | ClientError::Closed { .. } => Exit::Unreachable,
+        ClientError::Deadline => Exit::Deadline,
+        ClientError::Protocol(_) | ClientError::Version { .. } => Exit::Failed,
+    }
+}
+
+fn advice_on_client(error: &ClientError) -> Option<&'static str> {
+    match error {
+        ClientError::Unreachable { .. } => {
+            Some("is a relay running? `treecast relay` starts one; `--relay` or TREECAST_RELAY name another")
+        }
+        ClientError::Refused(Refusal { code, .. }) => advice_on_refusal(*code),
+        ClientError::Closed { .. }
+        | ClientError::Deadline
+        | ClientError::Protocol(_)
+        | ClientError::Version { .. } => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `treecast group`: groups and their settings.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -27,17 +27,20 @@ pub enum GroupCommand {
         treecast group set orders --unset max-bytes")]
     Set(SetArgs),
     /// List groups and queues
+    #[command(after_help = "Examples:\n  treecast group list\n  treecast group list orders --output json")]
     List {
         /// Only those whose name begins so
         #[arg(default_value = "")]
         prefix: String,
     },
     /// Tell all of one group
+    #[command(after_help = "Examples:\n  treecast group show orders")]
     Show {
         /// The group
         group: GroupName,
     },
     /// Remove a group with its subscriptions and backlogs
+    #[command(after_help = "Examples:\n  treecast group remove orders")]
     Remove {
         /// The group
         group: GroupName,
@@ -72,6 +75,12 @@ pub struct SetArgs {
 /// # Errors
 /// When the relay refuses or is not there.
 pub async fn run(command: GroupCommand, context: &mut Context) -> Result<(), Failure> {
+    if let GroupCommand::Set(SetArgs { unset, settings, .. }) = &command
+        && let Some(field) = unset.iter().find(|field| settings.sets(**field))
+    {
+        let name = field.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        return Err(Failure::Usage(format!("--{name} and --unset {name} contradict each other")));
+    }
     let client = ask::connect(&context.global.relay).await?;
     match command {
         GroupCommand::Create(CreateArgs { group, settings }) => {

@@ -16,6 +16,16 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// So many a second, to three digits: no rate is the same twice beyond them.
+#[must_use]
+pub fn rate(per_second: f64) -> String {
+    if !per_second.is_finite() || per_second < 9.95 {
+        return format!("{:.1}", if per_second.is_finite() { per_second } else { 0.0 });
+    }
+    let unit = 10_f64.powf((per_second.log10().floor() - 2.0).max(0.0));
+    count(((per_second / unit).round() * unit) as u64)
+}
+
 /// A count of things, which are more than one unless it is 1. For words whose plural takes an `s`.
 #[must_use]
 pub fn of(number: u64, thing: &str) -> String {
@@ -102,6 +112,13 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1000), "1,000");
         assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn rates_have_three_digits() {
+        let found = [0.0, 0.26, 9.94, 9.96, 99.6, 1234.0, 999_999.0, 1_234_567.0, f64::INFINITY].map(rate);
+        let expected = ["0.0", "0.3", "9.9", "10", "100", "1,230", "1,000,000", "1,230,000", "0.0"];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Input from files and standard input, read on a thread of its own: a pipe
 //! that says nothing must not stop what is on its way to the relay.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -28,16 +29,25 @@ pub fn whole(path: &Path) -> Result<Bytes, Failure> {
     let mut payload = Vec::new();
     open(path).map_err(failure)?.take(max + 1).read_to_end(&mut payload).map_err(failure)?;
     if payload.len() as u64 > max {
-        let path = path.display();
+        let name = name(path);
         return Err(Failure::Input(format!(
-            "{path} is larger than {max} bytes, the most a message may have"
+            "{name} is larger than {max} bytes, the most a message may have"
         )));
     }
     Ok(payload.into())
 }
 
+/// What people call it.
+pub(super) fn name(path: &Path) -> Cow<'_, str> {
+    if is_standard_input(path) { "standard input".into() } else { path.to_string_lossy() }
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    if path.as_os_str() == "-" { Ok(Box::new(io::stdin())) } else { Ok(Box::new(File::open(path)?)) }
+    if is_standard_input(path) { Ok(Box::new(io::stdin())) } else { Ok(Box::new(File::open(path)?)) }
 }
 
 /// Bytes of a regular file, for a progress bar that knows its end.
@@ -81,13 +91,16 @@ impl Lines {
 }
 
 fn read_lines(mut input: impl BufRead, path: PathBuf, send: &mpsc::Sender<Result<Vec<Bytes>, Failure>>) {
-    let mut unfinished = Vec::new();
+    let (mut unfinished, mut read) = (Vec::new(), 0);
     loop {
         let batch = match next_batch(&mut input, &mut unfinished) {
             Ok(batch) if batch.is_empty() => return,
-            Ok(batch) => Ok(batch),
+            Ok(batch) => {
+                read += batch.len();
+                Ok(batch)
+            }
             Err(source) if source.kind() == io::ErrorKind::FileTooLarge => {
-                Err(Failure::Input(source.to_string()))
+                Err(Failure::Input(format!("line {} of {} {source}", read + 1, name(&path))))
             }
             Err(source) => Err(Failure::File { what: "read", path: path.clone(), source }),
         };
@@ -135,7 +148,7 @@ fn next_batch(input: &mut impl BufRead, unfinished: &mut Vec<u8>) -> io::Result<
 fn keep(unfinished: &mut Vec<u8>, part: &[u8]) -> io::Result<()> {
     let max = limits::MESSAGE_BYTES_MAX as usize;
     if unfinished.len() + part.len() > max {
-        let text = format!("a line is longer than {max} bytes, the most a message may have");
+        let text = format!("is longer than {max} bytes, the most a message may have");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
     unfinished.extend_from_slice(part);

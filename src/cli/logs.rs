@@ -1,5 +1,6 @@
 //! `treecast log`: looks into a data directory, without changing it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,21 +25,24 @@ use super::values;
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
     /// Read all of a log, and check every hash
-    #[command(after_help = "Only reads, also while a relay uses the directory.\n\
+    #[command(after_help = "Examples:\n  treecast log check ~/.local/state/treecast/local\n\n\
+        Only reads, also while a relay uses the directory.\n\
         The exit code is 1 when something is damaged, 65 when there is no log.")]
     Check(DirArgs),
     /// Read all of a log slowly, beside other work, and check every hash
-    #[command(
-        after_help = "Only reads, also while a relay uses the directory; a running relay does the same\n\
-        once an hour by itself. The exit code is 1 when something is damaged, 65 when there is no log."
-    )]
+    #[command(after_help = "Examples:\n  treecast log scrub /var/lib/treecast --rate 4MiB/s\n\n\
+        Only reads, also while a relay uses the directory; a running relay does the same\n\
+        once an hour by itself. The exit code is 1 when something is damaged, 65 when there is no log.")]
     Scrub(ScrubArgs),
     /// Write the entries of a log, in order: what they are, not what messages say
-    #[command(after_help = "Only reads, also while a relay uses the directory.")]
+    #[command(after_help = "Examples:\n  treecast log dump /var/lib/treecast --from 1000\n  \
+        treecast log dump /var/lib/treecast --group 3 --output json\n\n\
+        Only reads, also while a relay uses the directory.")]
     Dump(DumpArgs),
     /// Prove on a simulated disk that no power cut loses what was acknowledged
     #[command(
-        after_help = "Runs a script of appends, snapshots, releases and restarts, cuts the power at every\n\
+        after_help = "Examples:\n  treecast log powercut\n  treecast log powercut --ops 200 --seed 7\n\n\
+        Runs a script of appends, snapshots, releases and restarts, cuts the power at every\n\
         operation that changes the disk, lets any part of what was not synced survive, and\n\
         opens what is left: nothing that was durable may be missing or other than it was.\n\
         Touches no file. The time grows with the square of --ops. The exit code is 1 when\n\
@@ -103,9 +107,15 @@ pub fn run(command: LogCommand, context: &mut Context) -> Result<(), Failure> {
     }
 }
 
+/// The file that every log has from its first moment on.
+const IDENT: &str = "IDENT";
+
 fn open(dir: &Path, context: &Context) -> Result<DiskStorage, Failure> {
     let failure = |source| Failure::File { what: "open", path: dir.to_owned(), source };
     let storage = DiskStorage::open_read_only(dir).map_err(failure)?;
+    if storage.open(IDENT).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Err(Failure::Input(format!("no log in {}", dir.display())));
+    }
     if let Some(holder) = storage.holder() {
         context.notes.note(format_args!(
             "process {holder} uses the directory: its newest entries may be missing here"
@@ -114,8 +124,9 @@ fn open(dir: &Path, context: &Context) -> Result<DiskStorage, Failure> {
     Ok(storage)
 }
 
-fn unreadable(error: LogError) -> Failure {
-    Failure::Input(error.to_string())
+fn unreadable(dir: &Path) -> impl FnOnce(LogError) -> Failure {
+    let path = dir.to_owned();
+    |source| Failure::Log { path, source }
 }
 
 fn rate(text: &str) -> Result<u64, String> {
@@ -140,7 +151,7 @@ fn scrub(args: &ScrubArgs, context: &mut Context) -> Result<(), Failure> {
 
 fn check(dir: &Path, pace: &mut dyn FnMut(u64), context: &mut Context) -> Result<(), Failure> {
     let storage = open(dir, context)?;
-    let report = inspect::scrub(&storage, pace).map_err(unreadable)?;
+    let report = inspect::scrub(&storage, pace).map_err(unreadable(dir))?;
     if context.is_text() {
         check_text(&report, context)?;
     } else {
@@ -269,7 +280,7 @@ fn dump(args: &DumpArgs, context: &mut Context) -> Result<(), Failure> {
         }
     });
     written?;
-    let report = report.map_err(unreadable)?;
+    let report = report.map_err(unreadable(&args.dir.dir))?;
     report.problems.iter().for_each(|problem| context.notes.warning(problem));
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod values;
 pub mod group;
 mod groups;
 pub mod logs;
+pub mod manual;
 pub mod message;
 pub mod pages;
 pub mod put;
@@ -51,6 +52,11 @@ Exit codes:
    75  not now, try again: a quota, a full disk, a relay that starts or stops
    77  not permitted
   124  the deadline has passed
+
+Environment:
+  TREECAST_RELAY  the relay to speak to, unless --relay names one
+  TREECAST_LOG    how much `relay` and `up` log, like `debug` or `treecast::server=debug`
+  NO_COLOR        when it is set, nothing is coloured
 
 A quick tour:
   treecast relay                                  start a relay on this machine

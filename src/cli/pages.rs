@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap_complete::Shell;
 
-use super::definition;
 use super::exit::Failure;
 use super::out::Context;
+use super::{definition, manual};
+
+/// The hidden option of `relay`.
+const HIDDEN: &str = "--until-input-ends";
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -34,9 +37,20 @@ pub struct ManArgs {
 /// # Errors
 /// When standard output cannot be written.
 pub fn completions(args: &CompletionsArgs, context: &mut Context) -> Result<(), Failure> {
+    Ok(context.out.bytes(script(args.shell).as_bytes())?)
+}
+
+/// The script; without the option that is meant for programs, which the generators do not leave out.
+fn script(shell: Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut definition(), "treecast", &mut script);
-    Ok(context.out.bytes(&script)?)
+    clap_complete::generate(shell, &mut definition(), "treecast", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    if shell == Shell::Bash {
+        // All options stand in one line.
+        return script.replace(&format!("{HIDDEN} "), "");
+    }
+    let lines = script.lines().filter(|line| !line.contains(HIDDEN.trim_start_matches('-')));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// Writes the manual.
@@ -47,7 +61,7 @@ pub fn man(args: &ManArgs, context: &mut Context) -> Result<(), Failure> {
     match &args.dir {
         None => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(definition()).render(&mut page)?;
+            manual::page(&manual::definition(), &mut page)?;
             Ok(context.out.bytes(&page)?)
         }
         Some(dir) => pages_into(dir, context),
@@ -57,7 +71,32 @@ pub fn man(args: &ManArgs, context: &mut Context) -> Result<(), Failure> {
 fn pages_into(dir: &Path, context: &Context) -> Result<(), Failure> {
     let failure = |source| Failure::File { what: "write the manual into", path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(failure)?;
-    clap_mangen::generate_to(definition(), dir).map_err(failure)?;
+    write_pages(&manual::definition(), dir).map_err(failure)?;
     context.notes.note(format_args!("the manual is in {}", dir.display()));
     Ok(())
+}
+
+/// The page of a command, and those of the commands below it.
+fn write_pages(command: &clap::Command, dir: &Path) -> std::io::Result<()> {
+    let mut page = Vec::new();
+    manual::page(command, &mut page)?;
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    std::fs::write(dir.join(format!("{name}.1")), page)?;
+    command.get_subcommands().try_for_each(|sub| write_pages(sub, dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn completions_know_every_option_but_the_hidden_one() {
+        for shell in Shell::value_variants() {
+            let script = script(*shell);
+            assert!(!script.contains("until-input-ends"), "{shell}");
+            assert!(script.contains("segment-bytes") && script.contains("scrub-rate"), "{shell}");
+        }
+    }
 }

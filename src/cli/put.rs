@@ -1,20 +1,21 @@
 //! `treecast put`: messages into a group or queue.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
 use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::frame::AckLevel;
 
-use super::ask;
+use super::ask::{self, until};
 use super::exit::Failure;
 use super::human;
 use super::input::{self, Lines};
@@ -23,16 +24,17 @@ use super::values::{self, HeaderPair, Millis};
 
 /// Arguments of `put`.
 #[derive(Debug, Args)]
+#[command(override_usage = "treecast put [OPTIONS] <GROUP> <TEXT | --file FILE | --lines>")]
 #[command(after_help = "Examples:\n  treecast put news 'hello'\n  \
     treecast put photos --file cat.jpg --subject eu/de --header type=image/jpeg\n  \
     tail -f app.log | treecast put logs --lines\n  \
     treecast put orders --file order.json --producer shop-7 --sequence 1042\n\n\
-    Prints the message's id. A group that does not exist is made.")]
+    Prints the message's id. A group that does not exist is made. When a line of --lines is not\n\
+    taken, it is named, and those before it are stored.")]
 pub struct PutArgs {
     /// The group or queue
     pub group: GroupName,
     /// The message
-    #[arg(required_unless_present_any = ["file", "lines"])]
     pub text: Option<OsString>,
     /// Take the message from a file; `-` is standard input
     #[arg(long, short, value_name = "FILE", conflicts_with = "text")]
@@ -43,7 +45,7 @@ pub struct PutArgs {
     /// When the put counts as done
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "accepted")]
     pub ack: Ack,
-    /// How long to wait for that; with --lines: how long without any progress
+    /// How long to wait for that, connecting included; with --lines: how long without any progress
     #[arg(long, value_name = "DURATION", value_parser = values::millis, default_value = "30s")]
     pub deadline: Millis,
     /// After this time the message is of no use any more
@@ -59,6 +61,9 @@ pub struct PutArgs {
     #[arg(long, value_name = "NAME", requires = "sequence")]
     pub producer: Option<String>,
     /// The message's number at the producer, counted up from 1; with --lines: that of the first line
+    ///
+    /// Numbers may come in any order; the relay remembers at most 64 gaps between those it has, and
+    /// refuses a put that would leave more
     #[arg(long, value_name = "N", requires = "producer", value_parser = values::positive)]
     pub sequence: Option<u64>,
 }
@@ -94,7 +99,9 @@ impl PutArgs {
         match (&self.text, &self.file) {
             (Some(text), _) => Ok(text.clone().into_vec().into()),
             (None, Some(file)) => input::whole(file),
-            (None, None) => Err(Failure::Usage("no message: write TEXT, --file or --lines".to_owned())),
+            (None, None) => Err(Failure::Usage(
+                "no message: write TEXT, --file FILE (`-` is standard input) or --lines".to_owned(),
+            )),
         }
     }
 
@@ -131,6 +138,8 @@ async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
     let options = PublisherOptions {
         producer: args.producer.as_deref().map(ProducerId::from_name),
         first_sequence: ProducerSequence(args.sequence.unwrap_or(1)),
+        // Other processes may be putting lower numbers at this moment.
+        counts_on: args.sequence.is_none(),
         level: args.ack.level(),
         ..PublisherOptions::default()
     };
@@ -141,9 +150,10 @@ async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
 async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     // Read first: a bad file is told without a relay, too.
     let payload = args.whole_payload()?;
-    let Sender { publisher, _client } = connect(args, context).await?;
-    let put = async { publisher.put(args.message(payload)).await?.await };
-    let receipt = within(args.deadline, put).await?;
+    let deadline = ask::deadline(args.deadline);
+    let Sender { publisher, _client } = until(deadline, ask::SILENT, connect(args, context)).await?;
+    let put = async { Ok(publisher.put(args.message(payload)).await?.await?) };
+    let receipt = until(deadline, UNCONFIRMED, put).await?;
     if context.is_text() {
         match &receipt.id {
             Some(id) => context.out.line(id)?,
@@ -160,64 +170,116 @@ async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     Ok(publisher.close().await?)
 }
 
-async fn within<T>(
-    deadline: Millis,
-    put: impl Future<Output = Result<T, ClientError>>,
-) -> Result<T, Failure> {
-    match tokio::time::timeout(deadline.duration(), put).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(Failure::Deadline("the relay has not confirmed it; it may still come to be")),
-    }
+/// Why a deadline may be over though everything is well later.
+const UNCONFIRMED: &str = "the relay has not confirmed it; it may still come to be";
+
+/// Does one step of many: the deadline counts from its beginning.
+async fn step<T>(deadline: Millis, put: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
+    until(ask::deadline(deadline), UNCONFIRMED, async { Ok(put.await?) }).await
+}
+
+/// How far the lines have got.
+#[derive(Debug, Default)]
+struct Sent {
+    lines: u64,
+    bytes: u64,
+    last: ProducerSequence,
 }
 
 async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let mut lines = Lines::open(args.lines_from())?;
-    let Sender { publisher, _client } = connect(args, context).await?;
+    let deadline = ask::deadline(args.deadline);
+    let Sender { publisher, _client } = until(deadline, ask::SILENT, connect(args, context)).await?;
     let progress = progress_bar(input::size(args.lines_from()), context);
     let begun = Instant::now();
-    let (mut messages, mut bytes, mut last) = (0, 0, ProducerSequence::default());
-    while let Some(batch) = lines.next().await {
-        for line in batch? {
-            messages += 1;
-            bytes += line.len() as u64;
-            last = within(args.deadline, publisher.put_unacked(args.message(line))).await?;
-        }
-        check(&publisher, args, context)?;
-        progress.set_position(if progress.length().is_some() { bytes + messages } else { messages });
+    let mut sent = Sent::default();
+    let mut ended = send(&mut lines, &publisher, args, (&mut sent, &progress)).await;
+    if !matches!(ended, Err(Failure::Deadline(_))) {
+        // Also behind a bad line: what was taken before it is to be stored, and counted.
+        ended = confirm(&publisher, sent.last, args.deadline).await.and(ended);
     }
-    // In steps, so that the deadline counts from the last progress.
-    while publisher.answered() <= last {
-        let step = ProducerSequence((publisher.answered().0 + ACKED_STEP).min(last.0));
-        within(args.deadline, publisher.wait_answered(step)).await?;
-    }
-    check(&publisher, args, context)?;
     progress.finish_and_clear();
-    if !context.is_text() {
-        let value = json!({ "group": args.group, "messages": messages, "bytes": bytes });
-        return Ok(context.out.json(&value)?);
+    let refused = publisher.failed();
+    if let Some(failure) = publisher.failures().into_iter().next() {
+        let line = failure.first.0 - args.sequence.unwrap_or(1) + 1;
+        ended = Err(Failure::Line { line, source: failure.error });
     }
-    let took = begun.elapsed();
-    let rate = messages as f64 / took.as_secs_f64().max(1e-9);
-    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    context.notes.note(format_args!(
-        "{}, {}, in {}: {} a second",
-        human::of(messages, "message"),
-        human::bytes(bytes),
-        human::millis(millis),
-        human::count(rate.round() as u64),
-    ));
+    if let Err(failure) = ended {
+        let unanswered = (sent.last.0 + 1).saturating_sub(publisher.answered().0.max(1));
+        let stored = sent.lines.saturating_sub(refused).saturating_sub(unanswered.min(sent.lines));
+        context.notes.note(format_args!("stored before that: {}", human::of(stored, "line")));
+        return Err(failure);
+    }
+    tell(&sent, publisher.repeats(), begun.elapsed(), args, context)
+}
+
+/// Puts line after line, to the end of the input or to the first that is refused.
+async fn send(
+    lines: &mut Lines,
+    publisher: &Publisher,
+    args: &PutArgs,
+    (sent, progress): (&mut Sent, &ProgressBar),
+) -> Result<(), Failure> {
+    while publisher.failed() == 0
+        && let Some(batch) = lines.next().await
+    {
+        for line in batch? {
+            let bytes = line.len() as u64;
+            let put = publisher.put_unacked(args.message(line));
+            sent.last = step(args.deadline, put).await.map_err(|failure| at_line(sent.lines + 1, failure))?;
+            sent.lines += 1;
+            sent.bytes += bytes;
+        }
+        progress.set_position(if progress.length().is_some() { sent.bytes + sent.lines } else { sent.lines });
+    }
     Ok(())
 }
 
-/// Stops at the first refusal, and tells which line it was.
-fn check(publisher: &Publisher, args: &PutArgs, context: &Context) -> Result<(), Failure> {
-    let Some(failure) = publisher.failures().into_iter().next() else { return Ok(()) };
-    let line = failure.first.0 - args.sequence.unwrap_or(1) + 1;
+/// A refusal is about the line; everything else about the relay or the way to it.
+fn at_line(line: u64, failure: Failure) -> Failure {
+    if let Failure::Client(source @ ClientError::Refused(_)) = failure {
+        Failure::Line { line, source }
+    } else {
+        failure
+    }
+}
+
+/// Waits for the answers; in steps, so that the deadline counts from the last progress.
+async fn confirm(publisher: &Publisher, last: ProducerSequence, deadline: Millis) -> Result<(), Failure> {
+    while publisher.answered() <= last {
+        let next = ProducerSequence((publisher.answered().0 + ACKED_STEP).min(last.0));
+        step(deadline, publisher.wait_answered(next)).await?;
+    }
+    Ok(())
+}
+
+/// Tells what was done.
+fn tell(
+    sent: &Sent,
+    repeats: u64,
+    took: Duration,
+    args: &PutArgs,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    if !context.is_text() {
+        let value =
+            json!({ "group": args.group, "messages": sent.lines, "bytes": sent.bytes, "repeats": repeats });
+        return Ok(context.out.json(&value)?);
+    }
+    let rate = sent.lines as f64 / took.as_secs_f64().max(1e-9);
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let again = match repeats {
+        0 => String::new(),
+        repeats => format!("; {} of them had been taken before, not inserted again", human::count(repeats)),
+    };
     context.notes.note(format_args!(
-        "line {line} was refused, with {} behind it; later ones may have been taken",
-        human::count(u64::from(failure.count) - 1)
+        "{}, {}, in {}: {} a second{again}",
+        human::of(sent.lines, "message"),
+        human::bytes(sent.bytes),
+        human::millis(millis),
+        human::rate(rate),
     ));
-    Err(failure.error.into())
+    Ok(())
 }
 
 /// Messages between two looks at the deadline while the last ones are being confirmed.
@@ -230,9 +292,14 @@ fn progress_bar(size: Option<u64>, context: &Context) -> ProgressBar {
     }
     let (bar, template) = match size {
         Some(size) => (ProgressBar::new(size), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
-        None => (ProgressBar::no_length(), "{spinner} {human_pos} messages {per_sec}"),
+        None => (ProgressBar::no_length(), "{spinner} {human_pos} messages, {rate} a second"),
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // When it cannot be written there is nobody who looks.
+        let _ = out.write_str(&human::rate(state.per_sec()));
+    };
+    let style = style.with_key("rate", rate);
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
     bar.with_style(style)
 }

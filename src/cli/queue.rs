@@ -24,17 +24,20 @@ pub enum QueueCommand {
     )]
     Create(CreateArgs),
     /// List queues
+    #[command(after_help = "Examples:\n  treecast queue list\n  treecast queue list jobs --output json")]
     List {
         /// Only those whose name begins so
         #[arg(default_value = "")]
         prefix: String,
     },
     /// Tell all of one queue
+    #[command(after_help = "Examples:\n  treecast queue show jobs")]
     Show {
         /// The queue
         queue: GroupName,
     },
     /// Remove a queue with its backlog
+    #[command(after_help = "Examples:\n  treecast queue remove jobs")]
     Remove {
         /// The queue
         queue: GroupName,

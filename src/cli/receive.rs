@@ -7,15 +7,16 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::client::{Batch, Client, Gap, Received, Subscriber, SubscriberOptions};
+use crate::client::{Batch, Client, ClientError, Gap, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
 use crate::limits;
+use crate::wire::body::{Refusal, RefusalCode};
 
-use super::ask;
-use super::exec;
-use super::exit::Failure;
+use super::ask::{self, until};
+use super::exec::{self, Fate};
+use super::exit::{Exit, Failure};
 use super::message::{self, FormatArgs, Shown};
 use super::out::Context;
 use super::stop::Stop;
@@ -53,13 +54,14 @@ pub struct SourceArgs {
 #[command(
     after_help = "Examples:\n  treecast get news --as me\n  treecast get news --as me -n 10 --wait 30s\n  \
     treecast get jobs --output json\n\n\
-    Each message is acked after it was written. Exit code 124: --wait was over first."
+    Each message is acked after it was written. Exit code 124: --wait was over first.\n\
+    A subscription that is not shared has one receiver: this one takes over from another that runs."
 )]
 pub struct GetArgs {
     /// How many messages
     #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
     pub count: u64,
-    /// Wait at most so long for all of them [default: for ever]
+    /// Wait at most so long for all of them, connecting included [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = values::millis)]
     pub wait: Option<Millis>,
     /// From where.
@@ -71,7 +73,9 @@ pub struct GetArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  treecast poll news --as me || echo 'nothing new'\n  \
     treecast poll jobs -n 100 --output json\n\n\
-    Each message is acked after it was written. Exit code 3: nothing was there.")]
+    Each message is acked after it was written. Exit code 3: nothing was there.\n\
+    A subscription that is not shared has one receiver: this one takes over from another that\n\
+    runs, which ends; --shared lets them compete.")]
 pub struct PollArgs {
     /// At most so many messages
     #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = values::positive)]
@@ -87,7 +91,11 @@ pub struct PollArgs {
     treecast notify jobs --exec 'convert - out/$TREECAST_ID.png'\n\n\
     CMD is run by `sh -c` for one message at a time, with the payload on its standard input and\n\
     TREECAST_ID, TREECAST_GROUP, TREECAST_SUBJECT, TREECAST_ATTEMPT and TREECAST_ACCEPTED in its\n\
-    environment. A message is acked when CMD exits with 0, else delivered again later.")]
+    environment. A message is acked when CMD exits with 0, else delivered again: after the group's\n\
+    back-off, or after 1 s, 2 s, 4 s and so on up to a minute when it has none. The exit code is 1\n\
+    when -n is reached and CMD has succeeded for none.\n\n\
+    A subscription that is not shared has one receiver: this one takes over from another that\n\
+    runs, and ends when a later `get`, `poll` or `notify` takes over.")]
 pub struct NotifyArgs {
     /// Run a shell command for each message instead of writing it
     #[arg(long, value_name = "CMD")]
@@ -105,15 +113,11 @@ pub struct NotifyArgs {
 /// # Errors
 /// When the relay refuses or is gone, output cannot be written, or the wait is over.
 pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
-    let Receiver { mut subscriber, _client } =
-        attach(&args.source, Flow::AtMost(args.count), context).await?;
-    let taken = match args.wait {
-        None => take(&mut subscriber, &args, context).await,
-        Some(wait) => match timeout(wait.duration(), take(&mut subscriber, &args, context)).await {
-            Ok(taken) => taken,
-            Err(_) => Err(Failure::Deadline("there were fewer messages than asked for")),
-        },
-    };
+    let deadline = args.wait.and_then(ask::deadline);
+    let attached = attach(&args.source, Flow::AtMost(args.count), context);
+    let Receiver { mut subscriber, client: _client } = until(deadline, ask::SILENT, attached).await?;
+    let late = "there were fewer messages than asked for";
+    let taken = until(deadline, late, take(&mut subscriber, &args, context)).await;
     close(subscriber, taken).await
 }
 
@@ -133,7 +137,7 @@ async fn take(subscriber: &mut Subscriber, args: &GetArgs, context: &mut Context
 /// # Errors
 /// When nothing is there, the relay refuses or is gone, or output cannot be written.
 pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
-    let Receiver { mut subscriber, _client } = attach(&args.source, Flow::WhenAsked, context).await?;
+    let Receiver { mut subscriber, client: _client } = attach(&args.source, Flow::WhenAsked, context).await?;
     let polled = poll_all(&mut subscriber, &args, context).await;
     close(subscriber, polled).await
 }
@@ -168,9 +172,9 @@ pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failu
         Some(_) => Flow::OneByOne(args.count),
         None => args.count.map_or(Flow::Free, Flow::AtMost),
     };
-    let Receiver { mut subscriber, _client } = attach(&args.source, flow, context).await?;
+    let Receiver { mut subscriber, client } = attach(&args.source, flow, context).await?;
     let notified = tokio::select! {
-        notified = notify_all(&mut subscriber, &args, context) => notified,
+        notified = notify_all(&mut subscriber, &client, &args, context) => notified,
         // What a command is at work on is not acked: it is delivered again, to the next receiver.
         () = stop.asked() => Ok(()),
     };
@@ -179,20 +183,27 @@ pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failu
 
 async fn notify_all(
     subscriber: &mut Subscriber,
+    client: &Client,
     args: &NotifyArgs,
     context: &mut Context,
 ) -> Result<(), Failure> {
     let mut left = args.count.unwrap_or(u64::MAX);
+    let mut succeeded = 0;
     let most = if args.exec.is_some() { 1 } else { BATCH };
     while left > 0 {
         let batch = subscriber.next_batch(usize::try_from(left).unwrap_or(most).min(most)).await?;
-        let messages = match &args.exec {
+        let messages = batch.len() as u64;
+        succeeded += match &args.exec {
             None => write_and_ack(batch, &args.source, context)?,
-            Some(command) => exec_all(command, batch, context).await?,
+            Some(command) => exec_all(command, batch, client, context).await?,
         };
         left -= messages.min(left);
     }
-    Ok(())
+    if succeeded == 0 {
+        Err(Failure::Check("the command has succeeded for no message".to_owned()))
+    } else {
+        Ok(())
+    }
 }
 
 /// How messages flow from the relay. What comes and is left unacked would
@@ -212,11 +223,16 @@ enum Flow {
 /// A subscriber, and the connection that it lives on.
 struct Receiver {
     subscriber: Subscriber,
-    _client: Client,
+    client: Client,
 }
 
 async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Receiver, Failure> {
+    if source.name.is_none() && source.spec.is_given() {
+        let why = "how a subscription is made means something with --as alone: a queue is there already";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     let client = ask::connect(&context.global.relay).await?;
+    check_spec(source, &client, context).await?;
     let (window, total) = match flow {
         Flow::Free => (limits::WINDOW_DEFAULT, None),
         Flow::AtMost(count) => (limits::WINDOW_DEFAULT, Some(count)),
@@ -226,7 +242,32 @@ async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Re
     let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
     let options = SubscriberOptions { create, window, total, ..SubscriberOptions::default() };
     let subscriber = client.subscriber(source.group.clone(), source.name.clone(), options).await?;
-    Ok(Receiver { subscriber, _client: client })
+    Ok(Receiver { subscriber, client })
+}
+
+/// What is said of how the subscription is made has no effect when it exists:
+/// that is told, and refused where it is made otherwise, as `subscription create` does.
+async fn check_spec(source: &SourceArgs, client: &Client, context: &Context) -> Result<(), Failure> {
+    let SourceArgs { group, name: Some(name), spec, .. } = source else { return Ok(()) };
+    if !spec.is_given() {
+        return Ok(());
+    }
+    let info = match ask::subscription(client, group, name).await {
+        Ok(info) => info,
+        Err(failure) if failure.exit() == Exit::NothingThere => return Ok(()),
+        Err(failure) => return Err(failure),
+    };
+    if let Some(option) = spec.contradicted_by(&info) {
+        let message =
+            format!("subscription {name} of {group} exists already, and otherwise than {option} says");
+        return Err(ClientError::Refused(Refusal::new(RefusalCode::Exists, message)).into());
+    }
+    if spec.start.is_given() {
+        context.notes.note(format_args!(
+            "subscription {name} exists already: it goes on where it is; `treecast subscription seek` moves it"
+        ));
+    }
+    Ok(())
 }
 
 /// Leaves, and sees to it that the relay has the acks, also when something
@@ -257,21 +298,32 @@ fn write_gap(gap: &Gap, context: &mut Context) -> Result<(), Failure> {
     Ok(message::write_gap(gap.from, gap.to, gap.cause, context)?)
 }
 
-async fn exec_all(command: &str, batch: Batch, context: &mut Context) -> Result<u64, Failure> {
+/// Runs the command for each message; gives for how many it succeeded.
+async fn exec_all(
+    command: &str,
+    batch: Batch,
+    client: &Client,
+    context: &mut Context,
+) -> Result<u64, Failure> {
     if let Some(gap) = batch.gap() {
         write_gap(gap, context)?;
         context.out.flush()?;
         gap.ack();
     }
-    let mut messages = 0;
+    let mut succeeded = 0;
     for received in batch.into_messages() {
-        messages += 1;
-        exec_one(command, received, context).await?;
+        succeeded += u64::from(exec_one(command, received, client, context).await?);
     }
-    Ok(messages)
+    Ok(succeeded)
 }
 
-async fn exec_one(command: &str, received: Received, context: &Context) -> Result<(), Failure> {
+/// Runs the command for a message, and says of it what is to be said; true when it succeeded.
+async fn exec_one(
+    command: &str,
+    received: Received,
+    client: &Client,
+    context: &Context,
+) -> Result<bool, Failure> {
     let failure = |source| Failure::Machine { what: "run the command", source };
     let shown = shown(&received);
     let child = exec::start(command, &shown).map_err(failure)?;
@@ -284,17 +336,17 @@ async fn exec_one(command: &str, received: Received, context: &Context) -> Resul
     };
     if status.success() {
         received.ack();
-        return Ok(());
+        return Ok(true);
     }
-    let wait = exec::retry_wait(shown.attempt);
+    // Asked for each time: they may have been changed. When the relay is gone, so is the delivery.
+    let settings = ask::group(client, received.group()).await.map(|info| info.settings).unwrap_or_default();
+    let fate = Fate::after(shown.attempt, &settings);
     context.notes.warning(format_args!(
-        "message {}, attempt {}: the command failed ({status}); again in {} s at the earliest",
-        shown.id,
-        shown.attempt,
-        wait.as_secs()
+        "message {}, attempt {}: the command failed ({status}); {fate}",
+        shown.id, shown.attempt
     ));
-    received.nack(wait);
-    Ok(())
+    received.nack(fate.delay());
+    Ok(false)
 }
 
 fn shown(received: &Received) -> Shown<'_> {

@@ -1,6 +1,7 @@
 //! `treecast relay`: one relay in this process.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,10 @@ use super::{groups, topology};
 
 /// What is logged unless TREECAST_LOG says otherwise.
 const LOG_DEFAULT: &str = "info";
+
+/// How much can be logged.
+const LOG_LEVELS: [&str; 12] =
+    ["off", "error", "warn", "info", "debug", "trace", "0", "1", "2", "3", "4", "5"];
 
 /// Arguments of `relay`.
 #[derive(Clone, Debug, Args)]
@@ -199,14 +204,32 @@ async fn ended(input: Option<oneshot::Receiver<()>>) {
 }
 
 fn start_logging(context: &Context) {
-    let filter = EnvFilter::builder().parse_lossy(
-        std::env::var("TREECAST_LOG").ok().filter(|text| !text.is_empty()).unwrap_or(LOG_DEFAULT.to_owned()),
-    );
     let logging = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(std::env::var_os("TREECAST_LOG"), context))
         .with_writer(std::io::stderr)
         .with_ansi(context.notes.has_colour())
         .finish();
     // Fails only when somebody has set one before: then theirs is right.
     let _ = tracing::subscriber::set_global_default(logging);
+}
+
+/// What is logged. A filter that means nothing is told: it would leave out what it was set for.
+fn log_filter(given: Option<OsString>, context: &Context) -> EnvFilter {
+    let given = given.filter(|text| !text.is_empty());
+    let given = given.as_ref().map_or(LOG_DEFAULT.into(), |text| text.to_string_lossy());
+    let is_known = |part: &str| {
+        let part = part.trim().to_ascii_lowercase();
+        part.contains(['=', '[']) || part.starts_with("treecast") || LOG_LEVELS.contains(&part.as_str())
+    };
+    let parsed = EnvFilter::builder().parse(&given).map_err(|error| error.to_string());
+    let unknown = given.split(',').find(|part| !is_known(part));
+    let fault = match (&parsed, unknown) {
+        (Err(error), _) => error.clone(),
+        (Ok(_), Some(part)) => {
+            format!("`{part}` is no level, like `debug`, nor a part, like `treecast::server=debug`")
+        }
+        (Ok(_), None) => return parsed.unwrap_or_default(),
+    };
+    context.notes.warning(format_args!("TREECAST_LOG cannot be used, `{LOG_DEFAULT}` is: {fault}"));
+    EnvFilter::builder().parse_lossy(LOG_DEFAULT)
 }

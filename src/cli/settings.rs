@@ -15,10 +15,10 @@ use super::values::{self, Millis, MillisList};
 #[command(next_help_heading = "Settings")]
 pub struct SettingsArgs {
     /// Delete messages older than this, even those somebody still waits for
-    #[arg(long, value_name = "DURATION", value_parser = values::millis)]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]
     pub max_age: Option<Millis>,
     /// Delete the oldest messages over so many bytes, even those somebody still waits for
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::positive_bytes)]
     pub max_bytes: Option<u64>,
     /// Delete the oldest messages over so many, even those somebody still waits for
     #[arg(long, value_name = "N", value_parser = values::positive)]
@@ -33,13 +33,13 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub history_count: Option<u64>,
     /// Refuse puts while backlogs hold so many bytes
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::positive_bytes)]
     pub quota_bytes: Option<u64>,
     /// Refuse puts while backlogs hold so many messages
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub quota_count: Option<u64>,
     /// Bytes that one subscription may hold back
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::positive_bytes)]
     pub subscription_quota_bytes: Option<u64>,
     /// Messages that one subscription may hold back
     #[arg(long, value_name = "N", value_parser = values::positive)]
@@ -48,9 +48,10 @@ pub struct SettingsArgs {
     #[arg(long, value_enum, value_name = "POLICY")]
     pub subscription_policy: Option<Policy>,
     /// After this time a message that names no other is of no use any more
-    #[arg(long, value_name = "DURATION", value_parser = values::millis)]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]
     pub ttl: Option<Millis>,
-    /// Deliver a message so often before it goes to the dead-letter group
+    /// Deliver a message so often at most; then it goes to the dead-letter group, and is dropped,
+    /// counted as dead-lettered, when --dead-letter names none
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_deliver: Option<u32>,
     /// Wait before the second, third, … delivery, like `1s,5s,30s`; the last one repeats
@@ -63,10 +64,10 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "SIZE", value_parser = message_bytes)]
     pub max_message_bytes: Option<u64>,
     /// A receiver may take so long to ack before the message is delivered again [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = values::millis)]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]
     pub ack_wait: Option<Millis>,
     /// Remember a producer so long after its last message [default: 7d]
-    #[arg(long, value_name = "DURATION", value_parser = values::millis)]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]
     pub producer_idle_max: Option<Millis>,
     /// One tree for all origins, or one of shortest paths for each [default: shared]
     #[arg(long, value_enum, value_name = "KIND")]
@@ -129,6 +130,16 @@ pub enum Field {
 }
 
 impl SettingsArgs {
+    /// Whether this setting is given, with another value than its default.
+    #[must_use]
+    pub fn sets(&self, field: Field) -> bool {
+        let mut given = GroupSettings::default();
+        self.apply(&mut given);
+        let mut without = given.clone();
+        field.unset(&mut without);
+        given != without
+    }
+
     /// Puts what was given in the place of what is set.
     pub fn apply(&self, settings: &mut GroupSettings) {
         let ms = |given: Option<Millis>| given.map(|given| given.0);
@@ -308,6 +319,22 @@ mod tests {
         let mut settings = all();
         Line::parse_from(["x"]).settings.apply(&mut settings);
         assert_eq!(settings, all());
+    }
+
+    #[test]
+    fn a_setting_of_nothing_is_refused_with_its_option() {
+        for option in ["--ack-wait", "--ttl", "--max-age", "--producer-idle-max", "--max-bytes"] {
+            let value = if option == "--max-bytes" { "0" } else { "0s" };
+            let error = Line::try_parse_from(["x", option, value]).err().unwrap().to_string();
+            assert!(error.contains(option) && error.contains("or more"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_setting_is_not_given_and_taken_back_at_once() {
+        let given = Line::parse_from(["x", "--ttl", "1h", "--backoff", "1s"]).settings;
+        assert!(given.sets(Field::Ttl) && given.sets(Field::Backoff));
+        assert!(!given.sets(Field::MaxAge));
     }
 
     #[test]

@@ -13,11 +13,15 @@ use super::{ask, human, subscription};
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  treecast status\n  treecast status --relay 127.0.0.1:7412 --output json"
+)]
 pub struct StatusArgs {}
 
 /// Arguments of `books`.
 #[derive(Debug, Args)]
-#[command(after_help = "The exit code is 1 when the sums are wrong.")]
+#[command(after_help = "Examples:\n  treecast books\n  treecast books orders --output json\n\n\
+    The exit code is 1 when the sums are wrong.")]
 pub struct BooksArgs {
     /// Only this group; otherwise all of them added up
     pub group: Option<GroupName>,
@@ -25,6 +29,8 @@ pub struct BooksArgs {
 
 /// Arguments of `locate`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  treecast locate orders\n\n\
+    The exit code is 3 when nothing of the name lives anywhere.")]
 pub struct LocateArgs {
     /// The group or queue
     pub name: GroupName,

@@ -23,17 +23,21 @@ pub enum SubscriptionCommand {
         treecast subscription create orders workers --shared --filter 'eu/+/paid/#'")]
     Create(CreateArgs),
     /// List the subscriptions of a group
+    #[command(after_help = "Examples:\n  treecast subscription list orders\n  \
+        treecast subscription list orders --output json")]
     List {
         /// The group
         group: GroupName,
     },
     /// Tell all of one subscription
+    #[command(after_help = "Examples:\n  treecast subscription show orders billing")]
     Show(NameArgs),
     /// Move a subscription to another place in what is kept
     #[command(after_help = "Examples:\n  treecast subscription seek orders audit --from beginning\n  \
         treecast subscription seek orders audit --since 2h30m")]
     Seek(SeekArgs),
     /// Remove a subscription with its backlog
+    #[command(after_help = "Examples:\n  treecast subscription remove orders audit")]
     Remove(NameArgs),
 }
 
@@ -65,7 +69,28 @@ pub struct SeekArgs {
     pub name: NameArgs,
     /// Where to.
     #[command(flatten)]
-    pub start: StartArgs,
+    pub place: PlaceArgs,
+}
+
+/// Where a subscription is moved to: one of these, since there is no place that would be the right one.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct PlaceArgs {
+    /// To the next message that is accepted, or to the oldest that is kept
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub from: Option<From>,
+    /// To the first message accepted since: `2h30m` ago, or an RFC 3339 time
+    #[arg(long, value_name = "TIME", value_parser = values::since)]
+    pub since: Option<Since>,
+    /// To this position of the group, as `show` tells it
+    #[arg(long, value_name = "N")]
+    pub from_index: Option<u64>,
+}
+
+impl PlaceArgs {
+    fn start(&self) -> Start {
+        StartArgs { from: self.from, since: self.since, from_index: self.from_index }.start()
+    }
 }
 
 /// How a subscription is made.
@@ -122,12 +147,33 @@ impl StartArgs {
     }
 
     /// Whether one was named.
-    fn is_given(&self) -> bool {
+    #[must_use]
+    pub fn is_given(&self) -> bool {
         self.from.is_some() || self.since.is_some() || self.from_index.is_some()
     }
 }
 
 impl SpecArgs {
+    /// Whether anything was said.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.start.is_given() || self.shared || self.filter.is_some() || self.window.is_some()
+    }
+
+    /// What was said and is otherwise in a subscription that exists.
+    #[must_use]
+    pub fn contradicted_by(&self, info: &SubscriptionInfo) -> Option<&'static str> {
+        if self.shared && !info.shared {
+            Some("--shared")
+        } else if self.filter.is_some() && self.filter != info.filter {
+            Some("--filter")
+        } else if self.window.is_some_and(|window| window != info.window) {
+            Some("--window")
+        } else {
+            None
+        }
+    }
+
     /// As the relay is told.
     #[must_use]
     pub fn spec(&self) -> SubscriptionSpec {
@@ -145,13 +191,6 @@ impl SpecArgs {
 /// # Errors
 /// When the relay refuses or is not there.
 pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<(), Failure> {
-    if let SubscriptionCommand::Seek(args) = &command
-        && !args.start.is_given()
-    {
-        return Err(Failure::Usage(
-            "seek needs a place: --from now, --from beginning, --since TIME or --from-index N".to_owned(),
-        ));
-    }
     let client = ask::connect(&context.global.relay).await?;
     match command {
         SubscriptionCommand::Create(CreateArgs { name: NameArgs { group, name }, spec }) => {
@@ -166,9 +205,9 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
         SubscriptionCommand::Show(NameArgs { group, name }) => {
             show(&ask::subscription(&client, &group, &name).await?, context)
         }
-        SubscriptionCommand::Seek(SeekArgs { name: NameArgs { group, name }, start }) => {
+        SubscriptionCommand::Seek(SeekArgs { name: NameArgs { group, name }, place }) => {
             let request =
-                Request::SubscriptionSeek { group: group.clone(), name: name.clone(), start: start.start() };
+                Request::SubscriptionSeek { group: group.clone(), name: name.clone(), start: place.start() };
             ask::done(&client, request).await?;
             show(&ask::subscription(&client, &group, &name).await?, context)
         }

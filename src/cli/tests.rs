@@ -9,6 +9,8 @@ use super::exit::{Exit, Failure, exit_of_refusal};
 use super::out::{Context, Notes, Out};
 use super::{Global, Output, RELAY_DEFAULT, definition};
 use crate::client::ClientError;
+use crate::log::LogError;
+use crate::server::StartError;
 use crate::wire::body::{Refusal, RefusalCode};
 
 /// Bytes written, readable by the test after the writer is gone.
@@ -101,6 +103,19 @@ fn every_argument_has_a_help_text() {
 }
 
 #[test]
+fn every_verb_has_an_example() {
+    let mut root = definition();
+    root.build();
+    let mut commands = Vec::new();
+    every_command(&root, "treecast", &mut commands);
+    for (path, command) in commands.iter().filter(|(_, command)| !command.has_subcommands()) {
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples = after.split_once("Examples:\n").unwrap_or_default().1;
+        assert!(examples.contains(&path.replace('-', " ")), "`{path} --help` shows no example");
+    }
+}
+
+#[test]
 fn reasons_have_the_documented_exit_codes() {
     use RefusalCode as Code;
     let codes = [
@@ -130,6 +145,28 @@ fn reasons_have_the_documented_exit_codes() {
     assert_eq!(Failure::Deadline("late").exit() as u8, 124);
     assert_eq!(Failure::from(ClientError::Deadline).exit() as u8, 124);
     assert_eq!(Failure::from(io(io::ErrorKind::StorageFull)).exit() as u8, 1);
+}
+
+#[test]
+fn what_the_system_forbids_is_77_and_names_the_path() {
+    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+    let path = || PathBuf::from("/var/lib/treecast");
+    let log = || LogError::File { action: "open", file: "LOCK".to_owned(), source: Arc::new(denied()) };
+    let failures = [
+        Failure::File { what: "open", path: path(), source: denied() },
+        Failure::Log { path: path(), source: log() },
+        Failure::from(StartError::Data { path: path(), source: denied() }),
+        Failure::from(StartError::Log { path: path(), source: log() }),
+    ];
+    for failure in failures {
+        assert_eq!(failure.exit(), Exit::NotPermitted, "{failure}");
+        assert!(failure.to_string().contains("/var/lib/treecast"), "{failure}");
+    }
+    let locked = LogError::Locked { holder: "7".to_owned() };
+    let locked = Failure::from(StartError::Log { path: path(), source: locked });
+    assert_eq!(locked.exit(), Exit::TryAgain);
+    let said = locked.to_string();
+    assert!(said.contains("/var/lib/treecast") && said.contains("in use by process 7"), "{said}");
 }
 
 #[test]

@@ -16,7 +16,9 @@ use super::table::{Side, Table};
 #[derive(Debug, Subcommand)]
 pub enum TopologyCommand {
     /// Check a topology file: all faults at once, each with its line and what was likely meant
-    #[command(after_help = "The exit code is 65 when the file cannot be used.")]
+    #[command(after_help = "Examples:\n  treecast topology check topologies/one.toml\n  \
+        treecast topology check network.toml --output json\n\n\
+        The exit code is 65 when the file cannot be used.")]
     Check {
         /// The topology file
         file: PathBuf,

@@ -13,12 +13,12 @@ use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::exit::Failure;
-use super::out::Context;
+use super::out::{Context, Notes};
 use super::stop::Stop;
 use super::table::{Side, Table};
 
@@ -34,7 +34,10 @@ const STOP_WAIT: Duration = Duration::from_secs(20);
 
 /// Arguments of `up`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  treecast up topologies/one.toml\n\nCtrl-C stops all of them.")]
+#[command(
+    after_help = "Examples:\n  treecast up topologies/one.toml\n\nCtrl-C stops all of them. What they log goes to standard error, each line\n\
+    with the name of its relay; TREECAST_LOG sets how much."
+)]
 pub struct UpArgs {
     /// The topology file
     pub file: PathBuf,
@@ -46,6 +49,11 @@ pub struct UpArgs {
 /// When the file cannot be used, or a relay does not start, or dies.
 pub async fn run(args: UpArgs, context: &mut Context) -> Result<(), Failure> {
     let topology = super::topology::load(&args.file, context)?;
+    if topology.relays().len() > 1 {
+        context.notes.warning(
+            "links are not yet carried in this version: each relay runs alone, and a message stays where it was put",
+        );
+    }
     let relays = topology.relays().iter();
     let relays = relays.map(|relay| Planned { name: relay.name.clone(), address: relay.address.to_string() });
     run_all(&args.file, relays.collect(), context).await
@@ -63,6 +71,8 @@ struct Planned {
 struct Running {
     relay: Planned,
     child: Child,
+    /// Tells what the relay says on its standard error, until it ends.
+    telling: Option<JoinHandle<()>>,
 }
 
 /// Runs relays until one dies or the user says stop.
@@ -74,8 +84,10 @@ async fn run_all(file: &Path, relays: Vec<Planned>, context: &mut Context) -> Re
     let mut asked = Stop::new()?;
     let mut running = Vec::new();
     for relay in relays {
-        let child = start(file, &relay.name).map_err(machine("start a relay"))?;
-        running.push(Running { relay, child });
+        let mut child = start(file, &relay.name).map_err(machine("start a relay"))?;
+        let telling =
+            child.stderr.take().map(|said| tokio::spawn(tell(relay.name.clone(), said, context.notes)));
+        running.push(Running { relay, child, telling });
     }
     let ready = tokio::select! {
         ready = all_listen(&mut running) => Some(ready),
@@ -105,16 +117,25 @@ fn start(file: &Path, name: &str) -> io::Result<Child> {
         .args(["--name", name, "--until-input-ends", "--output", "json"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
+}
+
+/// Passes on what a relay says, each line with its name: those of all relays stand among one another.
+async fn tell(name: String, said: ChildStderr, notes: Notes) {
+    let mut lines = BufReader::new(said).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        notes.note(format_args!("{name}: {}", String::from_utf8_lossy(&line)));
+    }
 }
 
 /// A relay says where it listens when it is ready: after it has bound, and made
 /// the groups of the file.
 async fn all_listen(running: &mut [Running]) -> Result<(), Failure> {
     let deadline = Instant::now() + START_WAIT;
-    for Running { relay, child } in running {
+    for Running { relay, child, .. } in running {
         let Some(output) = child.stdout.take() else { continue };
         let mut lines = BufReader::new(output).lines();
         let Ok(line) = timeout_at(deadline, lines.next_line()).await else {
@@ -140,7 +161,7 @@ fn death(name: &str, status: io::Result<ExitStatus>) -> Failure {
 
 fn announce(running: &[Running], context: &mut Context) -> Result<(), Failure> {
     let mut table = Table::new(&[("RELAY", Side::Left), ("ADDRESS", Side::Left), ("PROCESS", Side::Right)]);
-    for Running { relay, child } in running {
+    for Running { relay, child, .. } in running {
         if context.is_text() {
             let id = child.id().unwrap_or_default().to_string();
             table.row(vec![relay.name.clone(), relay.address.clone(), id]);
@@ -179,7 +200,7 @@ async fn first_death(running: &mut [Running]) -> Failure {
 /// Asks every child to stop, all at once, and waits for them.
 async fn stop(running: Vec<Running>, context: &Context) {
     let mut ends = JoinSet::new();
-    for Running { relay, mut child } in running {
+    for Running { relay, mut child, telling } in running {
         // Only a child that has not been waited for has an id: no other process can have it.
         if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
             let _ = kill_process(pid, Signal::INT);
@@ -188,6 +209,10 @@ async fn stop(running: Vec<Running>, context: &Context) {
             let ended = timeout(STOP_WAIT, child.wait()).await;
             if ended.is_err() {
                 let _ = child.kill().await;
+            }
+            if let Some(telling) = telling {
+                // The last lines tell why it ended. Whoever else holds the pipe is not waited for.
+                let _ = timeout(LOOK_EVERY, telling).await;
             }
             (relay.name, ended.is_ok())
         });

@@ -30,6 +30,28 @@ pub fn millis(text: &str) -> Result<Millis, String> {
     u64::try_from(duration.as_millis()).map(Millis).map_err(|error| error.to_string())
 }
 
+/// Reads a duration that is longer than nothing.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn positive_millis(text: &str) -> Result<Millis, String> {
+    match millis(text)? {
+        Millis(0) => Err("it must be 1ms or more".to_owned()),
+        millis => Ok(millis),
+    }
+}
+
+/// Reads a size of at least one byte.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn positive_bytes(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        0 => Err("it must be 1B or more".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
 /// Reads a size in bytes.
 ///
 /// # Errors

@@ -76,6 +76,14 @@ pub struct PublisherOptions {
     pub producer: Option<ProducerId>,
     /// Number of the first message at this producer; 1 by default.
     pub first_sequence: ProducerSequence,
+    /// Whether everything below [`PublisherOptions::first_sequence`] has been
+    /// put and answered: true by default, as for the only process of a producer,
+    /// which counts on by itself. The relay then takes whatever comes late from
+    /// below for a repeat. False for one of several processes that are each told
+    /// their numbers: this one knows nothing of lower ones, which may still come.
+    /// What is missing between the numbers of a producer is remembered by the
+    /// relay: at most [`limits::PRODUCER_RANGES_MAX`] gaps.
+    pub counts_on: bool,
     /// When a put counts as done; on the relay's disk by default.
     pub level: AckLevel,
     /// Messages without an answer, at most: then puts wait.
@@ -94,6 +102,7 @@ impl Default for PublisherOptions {
         Self {
             producer: None,
             first_sequence: ProducerSequence(1),
+            counts_on: true,
             level: AckLevel::Accepted,
             window_messages: limits::CLIENT_WINDOW_MESSAGES,
             window_bytes: limits::CLIENT_WINDOW_BYTES,

@@ -37,6 +37,7 @@ pub(super) struct OutboxOptions {
     pub(super) producer: ProducerId,
     pub(super) transient: bool,
     pub(super) first: u64,
+    pub(super) counts_on: bool,
     pub(super) level: AckLevel,
     pub(super) window_messages: usize,
     pub(super) window_bytes: usize,
@@ -113,6 +114,8 @@ pub(super) struct Outbox {
     usual_bytes: usize,
     wake: Wake,
     pub(super) failures: Failures,
+    /// Messages that the relay had already.
+    repeats: u64,
     error: Option<ClientError>,
     /// The publisher was dropped: the last answer ends this.
     is_closing: bool,
@@ -135,6 +138,7 @@ impl Outbox {
             usual_bytes: 0,
             wake: Wake::Any,
             failures: Failures::default(),
+            repeats: 0,
             error: None,
             is_closing: false,
         }
@@ -150,6 +154,11 @@ impl Outbox {
 
     pub(super) fn error(&self) -> Option<&ClientError> {
         self.error.as_ref()
+    }
+
+    /// Messages that the relay had taken before, and did not insert again.
+    pub(super) fn repeats(&self) -> u64 {
+        self.repeats
     }
 
     /// The sequence of the next message.
@@ -283,7 +292,9 @@ impl Outbox {
         if self.unsent >= self.runs.len() {
             self.seal();
         }
-        let lowest_unanswered = ProducerSequence(self.lowest_unanswered());
+        // Zero claims nothing: another process may still put what lies below.
+        let lowest_unanswered =
+            ProducerSequence(if self.options.counts_on { self.lowest_unanswered() } else { 0 });
         let run = self.runs.get_mut(self.unsent).expect("the open run was sealed if there was no other");
         if PUT_HEAD_BYTES + run.records.len() > room {
             return Taken::NoRoom;
@@ -335,6 +346,7 @@ impl Outbox {
         let Ok(place) = self.runs.binary_search_by_key(&first, |run| run.first) else { return };
         let Some(run) = self.runs.get_mut(place).filter(|run| !run.is_answered) else { return };
         let result = result(run);
+        self.repeats += result.as_ref().map_or(0, |answer| u64::from(answer.repeats));
         run.is_answered = true;
         let (messages, bytes) = (run.count as usize, run.records.len());
         if std::mem::take(&mut run.is_sent) {

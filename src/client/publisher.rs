@@ -283,6 +283,13 @@ impl Publisher {
         self.shared.lock().failures.messages()
     }
 
+    /// How many messages the relay had taken before and did not insert again:
+    /// those of an earlier process, and those whose answer was lost with a connection.
+    #[must_use]
+    pub fn repeats(&self) -> u64 {
+        self.shared.lock().repeats()
+    }
+
     /// Flushes and ends the publisher.
     ///
     /// # Errors

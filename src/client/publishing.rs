@@ -40,6 +40,7 @@ impl PublisherShared {
             producer,
             transient: options.producer.is_none(),
             first,
+            counts_on: options.counts_on,
             level: options.level,
             window_messages: options.window_messages.max(1),
             window_bytes: options.window_bytes,

@@ -213,6 +213,7 @@ impl Driver {
             self.handle(now, Input::Durable { through: durable });
         }
         if let Some(free) = self.signals.take_room() {
+            log_room(free);
             self.snapshots.set_room(free);
             self.handle(now, Input::Room { free });
         }
@@ -307,6 +308,15 @@ impl Driver {
         }
         self.sessions.flush();
         Ok(())
+    }
+}
+
+/// Once when it begins and once when it is over: the log tells of changes only.
+fn log_room(free: bool) {
+    if free {
+        tracing::info!("there is room on the disk: puts are taken again");
+    } else {
+        tracing::warn!("the disk is full: puts are refused, gets and acks go on from the reserve");
     }
 }
 

@@ -135,6 +135,9 @@ impl Server {
         if timeout(rest, self.tasks.ended()).await.is_err() {
             tracing::warn!("some sessions did not end in time and were left");
         }
+        if ended.is_ok() {
+            tracing::info!("the relay has stopped");
+        }
         ended
     }
 

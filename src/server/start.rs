@@ -79,8 +79,13 @@ pub enum StartError {
         source: io::Error,
     },
     /// The log cannot be used.
-    #[error(transparent)]
-    Log(#[from] LogError),
+    #[error("cannot use the log in {}: {source}", path.display())]
+    Log {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: LogError,
+    },
     /// The relay's state cannot be restored from the log.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -155,7 +160,9 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     let storage = DiskStorage::open(&options.data)
         .map_err(|source| StartError::Data { path: options.data.clone(), source })?;
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let (recovery, opened) = Recovery::open(storage, options.log.clone(), &mut system_random)?;
+    let unusable = |source| StartError::Log { path: options.data.clone(), source };
+    let (recovery, opened) =
+        Recovery::open(storage, options.log.clone(), &mut system_random).map_err(unusable)?;
     report(&opened);
     let identity = Identity { relay: options.relay.clone(), epoch: opened.epoch };
     let relay = RelayOptions {
@@ -168,11 +175,12 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());
     let mut fault = None;
-    recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
+    let replayed = recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
         if fault.is_none() {
             fault = restore.replay(number, replayed).err();
         }
-    })?;
+    });
+    replayed.map_err(unusable)?;
     if let Some(fault) = fault {
         return Err(fault.into());
     }
@@ -180,7 +188,7 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         let signals = Arc::clone(signals);
         Box::new(move |event| signals.log_event(event))
     };
-    let log = Arc::new(recovery.start(on_event)?);
+    let log = Arc::new(recovery.start(on_event).map_err(unusable)?);
     let mut clock = Clock::start();
     let relay = restore.start(clock.now());
     for warning in relay.warnings() {
@@ -221,5 +229,8 @@ fn report(opened: &Opened) {
     for (from, to) in &opened.lost {
         tracing::error!(%from, %to, "entries of the log are lost");
     }
-    tracing::info!(epoch = ?opened.epoch, clean = opened.clean, last = %opened.last, "the log is open");
+    // As much of the storage's id as tells directories apart.
+    let mut storage = opened.epoch.storage.to_string();
+    storage.truncate(8);
+    tracing::info!(boot = opened.epoch.counter, %storage, clean = opened.clean, last = %opened.last, "the log is open");
 }

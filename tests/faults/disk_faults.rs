@@ -68,8 +68,10 @@ async fn f20_a_full_disk_refuses_puts_and_serves_the_rest_until_there_is_room() 
             wait_refused(&load).await;
             check_refuses_and_serves(&relay.address).await;
         }
+        relay.wait_said("the disk is full");
         volume.empty();
         load.progress(100).await;
+        relay.wait_said("there is room on the disk");
     }
     let history = load.finish().await;
     check_kept(&relay.address, &history).await;

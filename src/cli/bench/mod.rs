@@ -28,7 +28,7 @@ pub mod report;
 mod run;
 pub mod tally;
 
-use report::Report;
+use report::{Checked, Report};
 
 /// Arguments of `bench`.
 #[derive(Clone, Debug, Args)]
@@ -65,7 +65,7 @@ pub struct BenchArgs {
     /// Publishers, each with a connection of its own
     #[arg(long, value_name = "N", default_value = "1", value_parser = values::positive)]
     pub publishers: u64,
-    /// Durable subscriptions [default: 1; idle: 10000; put: none]
+    /// Durable subscriptions, not for put [default: 1; idle: 10000]
     #[arg(long, value_name = "N")]
     pub subscriptions: Option<u64>,
     /// Groups over which idle subscriptions are spread; with --subscriptions 0 only groups are made
@@ -74,9 +74,9 @@ pub struct BenchArgs {
     /// Connections over which subscriptions are spread
     #[arg(long, value_name = "N", default_value = "2", value_parser = values::positive)]
     pub connections: u64,
-    /// Messages a second, for latency
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = values::positive)]
-    pub rate: u64,
+    /// Messages a second, for latency alone [default: 1000]
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub rate: Option<u64>,
     /// The groups that are made begin with this name [default: bench/ and the time]
     #[arg(long, value_name = "NAME")]
     pub group: Option<GroupName>,
@@ -84,6 +84,9 @@ pub struct BenchArgs {
     #[arg(long)]
     pub keep: bool,
 }
+
+/// Messages a second of `latency` mode.
+const RATE_DEFAULT: u64 = 1000;
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,6 +133,13 @@ struct Plan {
 impl Plan {
     fn new(args: &BenchArgs, relay: &str) -> Result<Self, Failure> {
         let usage = |text: String| Err(Failure::Usage(text));
+        if args.rate.is_some() && args.mode != BenchMode::Latency {
+            return usage("--rate is for latency; the other modes go as fast as they can".to_owned());
+        }
+        if args.subscriptions.is_some() && args.mode == BenchMode::Put {
+            return usage("put has no subscriptions; fanout puts to --subscriptions".to_owned());
+        }
+        let rate = args.rate.unwrap_or(RATE_DEFAULT);
         let least = if args.mode == BenchMode::Latency { tally::TIMED_BYTES as u64 } else { 0 };
         if args.size < least {
             return usage(format!(
@@ -139,7 +149,7 @@ impl Plan {
         let (subscriptions, count) = match args.mode {
             BenchMode::Put => (0, 100_000),
             BenchMode::Fanout | BenchMode::Drain => (1, 100_000),
-            BenchMode::Latency => (1, args.rate.saturating_mul(10)),
+            BenchMode::Latency => (1, rate.saturating_mul(10)),
             BenchMode::Idle => (10_000, 0),
         };
         let subscriptions = args.subscriptions.unwrap_or(subscriptions);
@@ -162,7 +172,7 @@ impl Plan {
             subscriptions,
             groups: args.groups,
             connections: args.connections.min(subscriptions.max(1)),
-            rate: args.rate,
+            rate,
         })
     }
 
@@ -174,6 +184,16 @@ impl Plan {
     /// What all publishers put, one by one.
     fn shares(&self) -> Vec<u64> {
         (0..self.publishers).map(|publisher| self.share(publisher)).collect()
+    }
+
+    /// What its numbers prove.
+    fn checked(&self) -> Checked {
+        match self.mode {
+            BenchMode::Idle => Checked::Made,
+            BenchMode::Put => Checked::Accounts,
+            BenchMode::Fanout | BenchMode::Drain | BenchMode::Latency if self.is_stamped() => Checked::Each,
+            BenchMode::Fanout | BenchMode::Drain | BenchMode::Latency => Checked::Count,
+        }
     }
 
     fn is_stamped(&self) -> bool {
@@ -237,7 +257,7 @@ pub async fn run(args: BenchArgs, context: &mut Context) -> Result<(), Failure> 
     }
     let report = measured?;
     if context.is_text() {
-        report.write(plan.mode, &mut context.out)?;
+        report.write(plan.checked(), &mut context.out)?;
     } else {
         context.out.json(&report.to_json())?;
     }
@@ -275,6 +295,21 @@ mod tests {
         assert!(matches!(plan(&["latency", "--size", "23B"]), Err(Failure::Usage(_))));
         let plan = plan(&["latency", "--size", "24B", "--rate", "50"]).unwrap();
         assert_eq!((plan.count, plan.subscriptions), (500, 1));
+    }
+
+    #[test]
+    fn an_option_that_a_mode_does_not_use_is_refused() {
+        for words in [["put", "--rate", "5"], ["put", "--subscriptions", "3"], ["drain", "--rate", "5"]] {
+            assert!(matches!(plan(&words), Err(Failure::Usage(_))), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn only_payloads_with_a_number_prove_an_order() {
+        let checked = |words: &[&str]| plan(words).unwrap().checked();
+        assert_eq!(checked(&["fanout", "--size", "16B"]), Checked::Each);
+        assert_eq!(checked(&["fanout", "--size", "15B"]), Checked::Count);
+        assert_eq!(checked(&["put"]), Checked::Accounts);
     }
 
     #[test]

@@ -226,6 +226,41 @@ async fn options_go_into_the_head() {
 }
 
 #[tokio::test]
+async fn a_publisher_that_knows_nothing_of_lower_numbers_claims_none() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options = PublisherOptions {
+        producer: Some(ProducerId(5)),
+        first_sequence: ProducerSequence(3),
+        counts_on: false,
+        ..PublisherOptions::default()
+    };
+    let publisher = publisher_with(&client, &mut remote, options).await;
+    publisher.put_unacked("a").await.unwrap();
+    let first = remote.put().await;
+    remote.done(&first, 1).await;
+    publisher.flush().await.unwrap();
+    publisher.put_unacked("b").await.unwrap();
+    for head in [first.head, remote.put().await.head] {
+        assert_eq!(head.lowest_unanswered, ProducerSequence(0));
+    }
+}
+
+#[tokio::test]
+async fn what_the_relay_had_before_is_counted() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let publisher = publisher(&client, &mut remote).await;
+    for repeats in [1, 0, 1] {
+        publisher.put_unacked("a").await.unwrap();
+        let put = remote.put().await;
+        remote.done_with(put.head.put, 1, repeats).await;
+        publisher.flush().await.unwrap();
+    }
+    assert_eq!((publisher.repeats(), publisher.failed()), (2, 0));
+}
+
+#[tokio::test]
 async fn a_message_over_the_groups_bound_is_refused_before_it_is_sent() {
     let relay = ScriptedRelay::start().await;
     let (client, mut remote) = relay.client().await;
