@@ -5,22 +5,13 @@ use std::time::Duration;
 use treecast::wire::body::RefusalCode;
 
 use super::client::{Connection, Inbox, Put};
-use super::load::{Load, Shape, check_kept, create_kept, settle, wait_for};
+use super::load::{Load, Shape, check_kept, create_kept, finish, loaded, settle, wait_for};
 use super::process::{PATIENCE, RelayProcess, Start};
 use super::proxy::Proxy;
 use super::volume::{Volume, skip};
 
 /// Messages that fill a small disk soon.
 const LARGE: Shape = Shape { publishers: 2, bytes: 16 * 1024, pause: Duration::from_micros(500) };
-
-async fn loaded(volume: &Volume) -> (RelayProcess, Proxy, Load) {
-    let relay = volume.relay().start();
-    create_kept(&relay.address).await;
-    let proxy = Proxy::start(&relay.address).await;
-    let load = Load::start(&proxy.address, LARGE).await;
-    load.progress(100).await;
-    (relay, proxy, load)
-}
 
 /// Waits until puts are refused.
 async fn wait_refused(load: &Load) {
@@ -55,7 +46,7 @@ async fn f20_a_full_disk_refuses_puts_and_serves_the_rest_until_there_is_room() 
         Ok(volume) => volume,
         Err(why) => return skip("f20", &why),
     };
-    let (mut relay, proxy, load) = loaded(&volume).await;
+    let (mut relay, proxy, load) = loaded(volume.relay(), LARGE).await;
     for round in 0..2 {
         volume.fill(0);
         wait_refused(&load).await;
@@ -71,9 +62,7 @@ async fn f20_a_full_disk_refuses_puts_and_serves_the_rest_until_there_is_room() 
         volume.empty();
         load.progress(100).await;
     }
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +71,7 @@ async fn f20_a_backlog_that_fills_the_disk_makes_room_when_it_is_removed() {
         Ok(volume) => volume,
         Err(why) => return skip("f20", &why),
     };
-    let (relay, _proxy, load) = loaded(&volume).await;
+    let (relay, _proxy, load) = loaded(volume.relay(), LARGE).await;
     Connection::open(&relay.address).await.create("laggard").await;
     wait_refused(&load).await;
     check_refuses_and_serves(&relay.address).await;
@@ -107,9 +96,7 @@ async fn f20_a_burst_of_large_messages_is_refused_in_time() {
     let load = Load::start(&relay.address, shape).await;
     wait_refused(&load).await;
     check_refuses_and_serves(&relay.address).await;
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +105,7 @@ async fn f19_a_disk_that_becomes_read_only_stops_the_relay_and_loses_nothing() {
         Ok(volume) => volume,
         Err(why) => return skip("f19", &why),
     };
-    let (relay, proxy, load) = loaded(&volume).await;
+    let (relay, proxy, load) = loaded(volume.relay(), LARGE).await;
     // As the kernel does when it finds the file system damaged.
     let aborted = volume.run("mount -o remount,abort \"$1\"");
     if !volume.run("touch \"$1/x\"").stderr.windows(9).any(|words| words == b"Read-only") {
@@ -130,9 +117,7 @@ async fn f19_a_disk_that_becomes_read_only_stops_the_relay_and_loses_nothing() {
     let relay = volume.relay().start();
     proxy.lead_to(&relay.address);
     load.progress(100).await;
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +175,5 @@ async fn f22_without_descriptors_those_who_are_connected_are_served() {
     drop(hogs);
     tokio::time::timeout(PATIENCE, Connection::open(&relay.address)).await.expect("it accepts again");
     load.progress(100).await;
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }

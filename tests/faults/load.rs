@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::client::{Connection, Inbox, Publisher, Put, Ticket};
 use super::oracle::{Event, History};
-use super::process::PATIENCE;
+use super::process::{PATIENCE, RelayProcess, Start};
+use super::proxy::Proxy;
 
 /// Messages that the subscriber takes between two confirmations of its acks.
 const SYNC_AFTER: u32 = 200;
@@ -53,6 +54,24 @@ pub(crate) async fn settle(address: &str) {
         connection.status().await.expect("it answers").space.spare_segments >= 2
     })
     .await;
+}
+
+/// A relay with a subscription that nobody reads until the end, a proxy before it, and a load
+/// through that.
+pub(crate) async fn loaded(start: Start, shape: Shape) -> (RelayProcess, Proxy, Load) {
+    let relay = start.start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let load = Load::start(&proxy.address, shape).await;
+    load.progress(100).await;
+    (relay, proxy, load)
+}
+
+/// Everything that was answered is there, and the relay stops well.
+pub(crate) async fn finish(relay: RelayProcess, load: Load) {
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
 }
 
 /// A load that runs. Its connections survive whatever happens to the relay.

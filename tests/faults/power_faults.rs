@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use super::client::{Connection, Inbox, Put};
-use super::load::{Load, READ, Shape, check_kept, create_kept};
+use super::load::{READ, Shape, create_kept, finish, loaded};
 use super::oracle::{Event, History};
 use super::process::RelayProcess;
 use super::proxy::Proxy;
@@ -47,15 +47,6 @@ fn volume() -> Result<Volume, String> {
     if found == "synced\n" { Ok(volume) } else { Err(format!("a power cut leaves {found:?}")) }
 }
 
-async fn loaded(volume: &Volume) -> (RelayProcess, Proxy, Load) {
-    let relay = volume.relay().start();
-    create_kept(&relay.address).await;
-    let proxy = Proxy::start(&relay.address).await;
-    let load = Load::start(&proxy.address, Shape::default()).await;
-    load.progress(100).await;
-    (relay, proxy, load)
-}
-
 /// The relay's disk comes back as it was synced, and the relay starts on it.
 fn power_on(volume: &Volume, proxy: &Proxy) -> RelayProcess {
     volume.mount_again();
@@ -69,7 +60,7 @@ async fn cut_rounds(seed: u64, rounds: u32) {
         Ok(volume) => volume,
         Err(why) => return skip("f03", &why),
     };
-    let (mut relay, proxy, load) = loaded(&volume).await;
+    let (mut relay, proxy, load) = loaded(volume.relay(), Shape::default()).await;
     let mut random = Random::new(seed);
     for _ in 0..rounds {
         tokio::time::sleep(Duration::from_millis(random.within(0..200))).await;
@@ -81,9 +72,7 @@ async fn cut_rounds(seed: u64, rounds: u32) {
             load.progress(30).await;
         }
     }
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +94,7 @@ async fn f04_what_was_served_after_a_crash_survives_a_power_cut() {
         Ok(volume) => volume,
         Err(why) => return skip("f04", &why),
     };
-    let (mut relay, proxy, load) = loaded(&volume).await;
+    let (mut relay, proxy, load) = loaded(volume.relay(), Shape::default()).await;
     for _ in 0..2 {
         // What it had written and not synced is in the system's memory only; it serves that.
         relay.kill();
@@ -117,9 +106,7 @@ async fn f04_what_was_served_after_a_crash_survives_a_power_cut() {
         relay = power_on(&volume, &proxy);
         load.progress(30).await;
     }
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }
 
 /// These tests can fail: with a disk that only says that it has synced, messages are lost.
@@ -166,7 +153,7 @@ async fn f03_a_disk_that_forgets_what_was_not_synced_loses_nothing_acked() {
         Ok(volume) => volume,
         Err(why) => return skip("f03 on LazyFS", &why),
     };
-    let (mut relay, proxy, load) = loaded(&volume).await;
+    let (mut relay, proxy, load) = loaded(volume.relay(), Shape::default()).await;
     let mut random = Random::new(33);
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(random.within(0..200))).await;
@@ -176,9 +163,7 @@ async fn f03_a_disk_that_forgets_what_was_not_synced_loses_nothing_acked() {
         proxy.lead_to(&relay.address);
         load.progress(30).await;
     }
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,7 +172,7 @@ async fn f04_what_was_served_after_a_crash_is_not_forgotten() {
         Ok(volume) => volume,
         Err(why) => return skip("f04 on LazyFS", &why),
     };
-    let (mut relay, proxy, load) = loaded(&volume).await;
+    let (mut relay, proxy, load) = loaded(volume.relay(), Shape::default()).await;
     for _ in 0..3 {
         relay.kill();
         relay = volume.relay().start();
@@ -199,7 +184,5 @@ async fn f04_what_was_served_after_a_crash_is_not_forgotten() {
         proxy.lead_to(&relay.address);
         load.progress(30).await;
     }
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::client::{Connection, Inbox, Put};
-use super::load::{Load, Shape, check_kept, create_kept, settle, wait_for};
+use super::load::{Load, Shape, check_kept, create_kept, finish, loaded, settle, wait_for};
 use super::oracle::{Event, History};
 use super::process::{PATIENCE, RelayProcess, Start};
 use super::proxy::Proxy;
@@ -17,15 +17,6 @@ use super::volume::skip;
 /// What writes, syncs, makes, renames and removes.
 const WRITING: [&str; 6] = ["pwritev", "fdatasync", "fsync", "/^rename", "unlinkat", "ftruncate"];
 
-async fn loaded(data: &Path) -> (RelayProcess, Proxy, Load) {
-    let relay = Start::new(data).start();
-    create_kept(&relay.address).await;
-    let proxy = Proxy::start(&relay.address).await;
-    let load = Load::start(&proxy.address, Shape::default()).await;
-    load.progress(100).await;
-    (relay, proxy, load)
-}
-
 /// Starts the relay again behind the same proxy.
 fn again(data: &Path, proxy: &Proxy) -> RelayProcess {
     let relay = Start::new(data).start();
@@ -33,17 +24,10 @@ fn again(data: &Path, proxy: &Proxy) -> RelayProcess {
     relay
 }
 
-async fn finish(relay: RelayProcess, load: Load) {
-    load.progress(100).await;
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
-}
-
 /// Killed at the calls of its start, and at those under load.
 async fn kill_at_calls(seed: u64, rounds: u64) {
     let data = tempfile::tempdir().expect("a directory");
-    let (mut relay, proxy, load) = loaded(data.path()).await;
+    let (mut relay, proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     let mut random = Random::new(seed);
     let mut killed = 0;
     for round in 0..rounds {
@@ -67,6 +51,7 @@ async fn kill_at_calls(seed: u64, rounds: u64) {
         load.progress(20).await;
     }
     assert!(killed > 0, "no start was cut off");
+    load.progress(100).await;
     finish(relay, load).await;
 }
 
@@ -95,7 +80,7 @@ async fn f10_killed_at_each_step_of_a_snapshot_it_loses_nothing_acked() {
         return skip("f10", &why);
     }
     let data = tempfile::tempdir().expect("a directory");
-    let (mut relay, proxy, load) = loaded(data.path()).await;
+    let (mut relay, proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     let mut killed = 0;
     // The last thing of a clean stop: made, written, synced, renamed, the directory synced, old ones removed.
     for calls in ["openat", "pwritev", "fdatasync", "/^rename", "fsync", "unlinkat"] {
@@ -108,6 +93,7 @@ async fn f10_killed_at_each_step_of_a_snapshot_it_loses_nothing_acked() {
         }
     }
     assert!(killed >= 8, "it was killed at {killed} steps only");
+    load.progress(100).await;
     finish(relay, load).await;
 }
 
@@ -167,12 +153,13 @@ async fn f17_calls_that_are_interrupted_are_done_again() {
         return skip("f17", &why);
     }
     let data = tempfile::tempdir().expect("a directory");
-    let (relay, _proxy, load) = loaded(data.path()).await;
+    let (relay, _proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     for inject in ["pwritev:error=EINTR:when=1+3", "fdatasync:error=EINTR:when=1+3"] {
         let tracer = Tracer::attach(&relay, inject);
         load.progress(100).await;
         assert!(tracer.detach() > 3, "{inject} did not happen");
     }
+    load.progress(100).await;
     finish(relay, load).await;
 }
 
@@ -195,6 +182,7 @@ async fn f20_files_that_cannot_be_made_refuse_puts_until_they_can() {
     inbox.sync().await.expect("acks are durable");
     drop(inbox);
     assert!(tracer.detach() > 0);
+    load.progress(100).await;
     finish(relay, load).await;
 }
 
@@ -204,10 +192,11 @@ async fn f20_a_snapshot_that_cannot_be_renamed_costs_only_time() {
         return skip("f20", &why);
     }
     let data = tempfile::tempdir().expect("a directory");
-    let (relay, proxy, load) = loaded(data.path()).await;
+    let (relay, proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     let _tracer = Tracer::attach(&relay, "/^rename:error=ENOSPC");
     relay.stop().expect_said("no snapshot was written");
     let relay = again(data.path(), &proxy);
+    load.progress(100).await;
     finish(relay, load).await;
 }
 
@@ -217,7 +206,7 @@ async fn f37_while_the_disk_is_slow_the_relay_answers_what_needs_no_disk() {
         return skip("f37", &why);
     }
     let data = tempfile::tempdir().expect("a directory");
-    let (relay, _proxy, load) = loaded(data.path()).await;
+    let (relay, _proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     let connection = Connection::open(&relay.address).await;
     let slow = Tracer::attach(&relay, "fdatasync:delay_enter=200000");
     load.progress(50).await;
@@ -236,5 +225,6 @@ async fn f37_while_the_disk_is_slow_the_relay_answers_what_needs_no_disk() {
     assert!(took < Duration::from_secs(2), "50 answers took {took:?}");
     assert_eq!(load.history.answered(), before, "a put is answered before its sync has returned");
     stalled.detach();
+    load.progress(100).await;
     finish(relay, load).await;
 }
