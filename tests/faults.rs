@@ -3,7 +3,8 @@
 //!
 //! Every test has a relay process of its own and a record of what publishers
 //! and the subscriber saw; an oracle says whether it may have been so. Tests
-//! that need what this machine does not permit say so on standard error and pass.
+//! that need what this machine does not permit say so on standard error and pass; with
+//! `TREECAST_NO_SKIP=1` they fail, so that a pipeline does not pass by skipping.
 //!
 //! What they use where it is there: `unshare`, `nsenter` and `mount` (as root), `mkfs.ext4` and
 //! loop devices, `prlimit`, `strace`, `perl` or `python3` for one ioctl, control groups, and a

@@ -6,8 +6,17 @@ use std::process::{Child, Command, Output, Stdio};
 
 use super::process::Start;
 
-/// Says on standard error, past the capture of the tests, that one did not run.
+/// Says that a test did not run, because of what this machine lacks. Where everything is to be
+/// there (`TREECAST_NO_SKIP=1`), the test fails: a pipeline must not pass by skipping.
+#[track_caller]
 pub(crate) fn skip(test: &str, why: &str) {
+    let must_run = std::env::var_os("TREECAST_NO_SKIP").is_some_and(|value| value == "1");
+    assert!(!must_run, "{test} was not to be skipped: {why}");
+    say_skipped(test, why);
+}
+
+/// Says on standard error, past the capture of the tests, that one did not run.
+pub(crate) fn say_skipped(test: &str, why: &str) {
     writeln!(std::io::stderr(), "SKIPPED {test}: {why}").ok();
 }
 
