@@ -7,7 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use treecast::id::{GroupName, Index, ProducerSequence, SubscriptionName};
-use treecast::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Request};
+use treecast::limits;
+use treecast::wire::body::{
+    self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Request, SubscriptionSpec,
+};
 use treecast::wire::frame::{
     Ack, AckKind, AckLevel, Credit, FrameKind, PUT_HEAD_BYTES, PutHead, append_frame, take_frame,
 };
@@ -101,6 +104,19 @@ fn put() -> Bytes {
     head.encode(&mut body);
     body.extend_from_slice(&records);
     frame(FrameKind::Put, 1, &body)
+}
+
+/// What a receiver says that asks for all messages of the group.
+pub(crate) fn asks_for_all(group: &str) -> Vec<u8> {
+    let group = GroupName::new(group).expect("a name");
+    let name = Some(SubscriptionName::new("deaf").expect("a name"));
+    let spec = SubscriptionSpec { window: Some(limits::WINDOW_MAX), ..SubscriptionSpec::default() };
+    let attach = Request::Attach { group, name, create: Some(spec) };
+    let mut credit = BytesMut::new();
+    Credit { handle: 1, total: u64::from(limits::WINDOW_MAX) }.encode(&mut credit);
+    let frames =
+        [hello(), frame(FrameKind::Request, 1, &body::encode(&attach)), frame(FrameKind::Credit, 0, &credit)];
+    frames.concat()
 }
 
 /// A session's worth of right frames of every kind that a client sends, in a group of its own.

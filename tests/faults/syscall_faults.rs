@@ -1,5 +1,6 @@
 //! System calls of the real program that fail, are late, or are its last.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,19 +25,22 @@ fn again(data: &Path, proxy: &Proxy) -> RelayProcess {
     relay
 }
 
-/// Killed at the calls of its start, and at those under load.
+/// Killed at the calls of its start, in the first rounds at the first of each kind, and at those
+/// under load.
 async fn kill_at_calls(seed: u64, rounds: u64) {
     let data = tempfile::tempdir().expect("a directory");
     let (mut relay, proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     let mut random = Random::new(seed);
-    let mut killed = 0;
+    let kinds = WRITING.len() as u64;
     for round in 0..rounds {
-        let calls = WRITING[(round % WRITING.len() as u64) as usize];
+        let calls = WRITING[(round % kinds) as usize];
         relay.kill();
-        let inject = format!("{calls}:signal=KILL:when={}", random.within(1..5));
+        let when = if round < kinds { 1 } else { random.within(1..5) };
+        let inject = format!("{calls}:signal=KILL:when={when}");
         match under(Start::new(data.path()), &inject).try_start() {
-            Err(_) => killed += 1,
+            Err(ended) => assert_eq!(ended.status.signal(), Some(9), "{ended:?}"),
             Ok(started) => {
+                assert!(when > 1, "a start gets by without {calls}");
                 proxy.lead_to(&started.address);
                 tokio::time::sleep(Duration::from_millis(random.within(1..60))).await;
                 started.kill();
@@ -50,7 +54,6 @@ async fn kill_at_calls(seed: u64, rounds: u64) {
         relay = again(data.path(), &proxy);
         load.progress(20).await;
     }
-    assert!(killed > 0, "no start was cut off");
     load.progress(100).await;
     finish(relay, load).await;
 }
@@ -60,7 +63,7 @@ async fn f02_killed_at_system_calls_it_loses_nothing_acked() {
     if let Err(why) = available() {
         return skip("f02", &why);
     }
-    kill_at_calls(2, 4).await;
+    kill_at_calls(2, WRITING.len() as u64).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,11 +212,10 @@ async fn f37_while_the_disk_is_slow_the_relay_answers_what_needs_no_disk() {
     let (relay, _proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     let connection = Connection::open(&relay.address).await;
     let slow = Tracer::attach(&relay, "fdatasync:delay_enter=200000");
+    wait_for("syncs are late", async || slow.injected() >= 3).await;
     load.progress(50).await;
-    let stalled = {
-        assert!(slow.detach() > 0 || load.history.answered() > 0);
-        Tracer::attach(&relay, "fdatasync:delay_enter=3000000")
-    };
+    slow.detach();
+    let stalled = Tracer::attach(&relay, "fdatasync:delay_enter=3000000");
     // One sync lasts longer than all of this.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let before = load.history.answered();
@@ -224,6 +226,7 @@ async fn f37_while_the_disk_is_slow_the_relay_answers_what_needs_no_disk() {
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(2), "50 answers took {took:?}");
     assert_eq!(load.history.answered(), before, "a put is answered before its sync has returned");
+    wait_for("the sync has returned, late", async || stalled.injected() > 0).await;
     stalled.detach();
     load.progress(100).await;
     finish(relay, load).await;
