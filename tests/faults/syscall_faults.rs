@@ -166,10 +166,12 @@ async fn f17_calls_that_are_interrupted_are_done_again() {
     finish(relay, load).await;
 }
 
+/// Whatever the system says why no file can be made or laid out: a full disk, a quota of the
+/// user, a full table of open files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f20_files_that_cannot_be_made_refuse_puts_until_they_can() {
+async fn f20_f21_f22_files_that_cannot_be_made_refuse_puts_until_they_can() {
     if let Err(why) = available() {
-        return skip("f20", &why);
+        return skip("f20 f21 f22", &why);
     }
     let data = tempfile::tempdir().expect("a directory");
     let relay = Start::new(data.path()).start();
@@ -177,15 +179,50 @@ async fn f20_files_that_cannot_be_made_refuse_puts_until_they_can() {
     let shape = Shape { bytes: 64 * 1024, ..Shape::default() };
     let load = Load::start(&relay.address, shape).await;
     load.progress(50).await;
-    let tracer = Tracer::attach(&relay, "openat:error=ENOSPC");
-    wait_for("puts are refused, as no file can be made", async || load.history.refused() >= 20).await;
-    let mut inbox = Inbox::open(&relay.address, "late").await.expect("a subscription is made");
+    for (calls, error) in ["openat", "fallocate"]
+        .into_iter()
+        .flat_map(|calls| ["ENOSPC", "EDQUOT", "ENFILE"].map(|error| (calls, error)))
+    {
+        let refused = load.history.refused();
+        let tracer = Tracer::attach(&relay, &format!("{calls}:error={error}"));
+        let what = format!("puts are refused where {calls} says {error}");
+        wait_for(&what, async || load.history.refused() >= refused + 20).await;
+        serves_without_files(&relay.address, &format!("{calls}-{error}")).await;
+        assert!(tracer.detach() > 0, "{calls} was not called");
+        load.progress(50).await;
+    }
+    finish(relay, load).await;
+}
+
+/// A subscription is made, read, acked and removed.
+async fn serves_without_files(address: &str, name: &str) {
+    let mut inbox = Inbox::open(address, name).await.expect("a subscription is made");
     let (_, message) = inbox.next().await.expect("it is delivered");
     message.ack();
     inbox.sync().await.expect("acks are durable");
     drop(inbox);
-    assert!(tracer.detach() > 0);
-    load.progress(100).await;
+    Connection::open(address).await.remove(name).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f22_while_nobody_can_be_accepted_those_who_are_connected_are_served() {
+    if let Err(why) = available() {
+        return skip("f22", &why);
+    }
+    let data = tempfile::tempdir().expect("a directory");
+    let (relay, _proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
+    for error in ["ENFILE", "EMFILE", "ENOMEM"] {
+        let tracer = Tracer::attach(&relay, &format!("accept4:error={error}"));
+        let address = relay.address.clone();
+        let newcomer = tokio::spawn(async move { Connection::open(&address).await.status().await });
+        wait_for("it cannot be accepted", async || tracer.injected() >= 3).await;
+        load.progress(100).await;
+        assert!(!newcomer.is_finished(), "somebody was accepted in spite of {error}");
+        tracer.detach();
+        let served = tokio::time::timeout(PATIENCE, newcomer).await.expect("it accepts again");
+        served.expect("no panic").expect("it answers");
+    }
+    relay.wait_said("cannot accept connections");
     finish(relay, load).await;
 }
 
