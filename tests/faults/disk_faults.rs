@@ -120,6 +120,25 @@ async fn f19_a_disk_that_becomes_read_only_stops_the_relay_and_loses_nothing() {
     finish(relay, load).await;
 }
 
+/// Writes are taken by the system's memory and fail when they are synced, or behind the back of
+/// the relay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f16_a_disk_that_has_less_than_it_says_stops_the_relay_and_loses_nothing() {
+    let volume = match Volume::thin(96) {
+        Ok(volume) => volume,
+        Err(why) => return skip("f16", &why),
+    };
+    let (relay, proxy, load) = loaded(volume.relay(), LARGE).await;
+    let ended = relay.wait_ended();
+    ended.expect_code(1).expect_said("the log failed");
+    volume.thicken();
+    volume.mount_again();
+    let relay = volume.relay().start();
+    proxy.lead_to(&relay.address);
+    load.progress(100).await;
+    finish(relay, load).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f21_a_limit_of_file_sizes_ends_the_relay_with_words_and_loses_nothing() {
     let data = tempfile::tempdir().expect("a directory");

@@ -42,6 +42,24 @@ impl Volume {
         ))
     }
 
+    /// An ext4 of a GiB on a disk that has only so many MiB: a write is taken, and fails late.
+    pub(crate) fn thin(mebibytes: u32) -> Result<Self, String> {
+        Self::mount(&format!(
+            "PATH=$PATH:/sbin:/usr/sbin; mkdir \"$1.disk\" \
+             && mount -t tmpfs -o size={mebibytes}m none \"$1.disk\" \
+             && truncate -s 1G \"$1.disk/img\" && ln -s \"$1.disk/img\" \"$1.img\" \
+             && mkfs.ext4 -q -m 0 -N 1024 -J size=4 -E lazy_itable_init=0 \"$1.img\" >/dev/null \
+             && mount -o loop,errors=remount-ro \"$1.img\" \"$1\""
+        ))
+    }
+
+    /// The disk of a thin volume has from now on what it has promised.
+    #[track_caller]
+    pub(crate) fn thicken(&self) {
+        let done = self.run("mount -o remount,size=2g \"$1.disk\"");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// A LazyFS, which forgets what was not synced when it is told to. The variable
     /// `TREECAST_LAZYFS` names the program.
     pub(crate) fn lazyfs() -> Result<Self, String> {
