@@ -1,6 +1,7 @@
 //! Faults of the disk: full, read-only, bounded by the system's limits.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use treecast::wire::body::RefusalCode;
 
@@ -136,6 +137,38 @@ async fn f16_a_disk_that_has_less_than_it_says_stops_the_relay_and_loses_nothing
     let relay = volume.relay().start();
     proxy.lead_to(&relay.address);
     load.progress(100).await;
+    finish(relay, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f37_a_frozen_disk_delays_puts_and_nothing_else() {
+    let volume = match Volume::ext4(512) {
+        Ok(volume) => Arc::new(volume),
+        Err(why) => return skip("f37", &why),
+    };
+    let (relay, proxy, load) = loaded(volume.relay(), Shape::default()).await;
+    let connection = Connection::open(&relay.address).await;
+    let made = proxy.made();
+    let frozen = Arc::clone(&volume);
+    let frozen = tokio::task::spawn_blocking(move || frozen.freeze(5));
+    let mut before = load.history.answered();
+    wait_for("puts stand still", async || {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        std::mem::replace(&mut before, load.history.answered()) == before || frozen.is_finished()
+    })
+    .await;
+    let begun = Instant::now();
+    for _ in 0..50 {
+        connection.status().await.expect("it answers");
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(2), "50 answers took {took:?}");
+    assert!(!frozen.is_finished(), "{:?}", frozen.await);
+    assert_eq!(load.history.answered(), before, "a put is answered while nothing can be written");
+    let thawed = frozen.await.expect("no panic");
+    assert!(thawed.status.success(), "{thawed:?}");
+    load.progress(100).await;
+    assert_eq!(proxy.made(), made, "somebody gave up on the relay");
     finish(relay, load).await;
 }
 

@@ -60,6 +60,14 @@ impl Volume {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// Nothing is written for so many seconds. One command, so that it ends whatever
+    /// becomes of the test.
+    pub(crate) fn freeze(&self, seconds: u32) -> Output {
+        self.run(&format!(
+            "PATH=$PATH:/sbin:/usr/sbin; fsfreeze -f \"$1\" && sleep {seconds}; fsfreeze -u \"$1\""
+        ))
+    }
+
     /// A LazyFS, which forgets what was not synced when it is told to. The variable
     /// `TREECAST_LAZYFS` names the program.
     pub(crate) fn lazyfs() -> Result<Self, String> {
