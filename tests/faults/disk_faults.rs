@@ -114,11 +114,26 @@ async fn f19_a_disk_that_becomes_read_only_stops_the_relay_and_loses_nothing() {
     }
     let ended = relay.wait_ended();
     ended.expect_code(1).expect_said("the log failed");
+    // What is there can be looked at, and no relay starts that could not write.
+    check_readable(&volume);
+    let Err(refused) = volume.relay().try_start() else { panic!("it starts on a read-only disk") };
+    refused.expect_code(1).expect_said("Read-only file system");
     volume.mount_again();
     let relay = volume.relay().start();
     proxy.lead_to(&relay.address);
     load.progress(100).await;
     finish(relay, load).await;
+}
+
+/// `log check` finds nothing wrong, and `log dump` finds entries.
+#[track_caller]
+fn check_readable(volume: &Volume) {
+    let treecast = env!("CARGO_BIN_EXE_treecast");
+    for words in ["log check", "log dump"] {
+        let done = volume.run(&format!("'{treecast}' {words} \"$1/data\""));
+        assert!(done.status.success(), "{words}: {done:?}");
+        assert!(!done.stdout.is_empty(), "{words} says nothing");
+    }
 }
 
 /// Writes are taken by the system's memory and fail when they are synced, or behind the back of
