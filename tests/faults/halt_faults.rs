@@ -111,3 +111,56 @@ fn f35_a_halted_publisher_goes_on_where_it_was() {
     assert!(get.wait().expect("it is our child").success());
     relay.stop();
 }
+
+/// The attempt and the payload of each of `count` messages.
+fn take_jobs(worker: &mut Child, count: usize) -> Vec<(u64, String)> {
+    let output = BufReader::new(worker.stdout.take().expect("it was asked for"));
+    let job = |line: std::io::Result<String>| {
+        let job: serde_json::Value = serde_json::from_str(&line.expect("text")).expect("one object");
+        let payload = job["payload"].as_str().expect("text").to_owned();
+        (job["attempt"].as_u64().expect("a number"), payload)
+    };
+    output.lines().take(count).map(job).collect()
+}
+
+#[test]
+fn f35_the_jobs_of_a_halted_worker_are_done_by_another_and_counted_once() {
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    let address = &relay.address;
+    good(address, &["queue", "create", "g", "--ack-wait", "2s"]);
+    // It asks for so many and no more: what was taken from it comes to the other one.
+    let work = || {
+        let words = ["notify", "g", "-n", "10", "--output", "json"];
+        Running::start(command(address, &words).stdout(Stdio::piped()).stderr(Stdio::null()))
+    };
+    let mut halted = work();
+    while json(address, &["queue", "show", "g"])["backlog"]["receivers"] != 1 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    halt(&halted);
+    let (mut put, mut input) = put_lines(address, "g");
+    write_lines(&mut input, 0..10);
+    drop(input);
+    assert!(put.wait().expect("it is our child").success());
+    let mut other = work();
+    let begun = Instant::now();
+    let done = take_jobs(&mut other, 10);
+    assert!(begun.elapsed() > Duration::from_secs(1), "jobs came before the first worker's time was over");
+    assert!(done.iter().all(|(attempt, _)| *attempt == 2), "{done:?}");
+    assert!(other.wait().expect("it is our child").success());
+    let acked = || json(address, &["books"])["out"]["acked"].clone();
+    assert_eq!(acked(), 10);
+    // It has had them all the time, does them again, and acks too late.
+    go_on(&halted);
+    let late = take_jobs(&mut halted, 10);
+    assert!(late.iter().all(|(attempt, _)| *attempt == 1), "{late:?}");
+    assert!(halted.wait().expect("it is our child").success());
+    let mut payloads = [done, late].map(|jobs| jobs.into_iter().map(|(_, job)| job).collect::<Vec<_>>());
+    payloads.iter_mut().for_each(|jobs| jobs.sort());
+    assert_eq!(payloads[0], payloads[1], "both had the same jobs");
+    assert_eq!(acked(), 10);
+    assert_eq!(json(address, &["books"])["balanced"], true);
+    assert_eq!(json(address, &["queue", "show", "g"])["backlog"]["backlog"], 0);
+    relay.stop().expect_code(0);
+}
