@@ -20,7 +20,7 @@ const SYNC_AFTER: u32 = 200;
 pub(crate) const READ: &str = "read";
 
 /// The subscription that nobody reads until the end.
-const KEPT: &str = "kept";
+pub(crate) const KEPT: &str = "kept";
 
 /// How a load is.
 #[derive(Clone, Copy, Debug)]
@@ -206,14 +206,21 @@ pub(crate) async fn check_kept(address: &str, history: &History) {
     let books = Connection::open(address).await.books().await;
     assert!(books.balanced, "{books:?}");
     let fresh = History::of_publishers(history);
-    let mut inbox = Inbox::open(address, KEPT).await.expect("the subscriber attaches");
+    read_rest(address, KEPT, &fresh).await;
+}
+
+/// Takes what a subscription has not acked until everything answered was delivered, and a little
+/// longer for what must not come; acks it durably, and checks the history.
+pub(crate) async fn read_rest(address: &str, name: &str, history: &History) {
+    let mut inbox = Inbox::open(address, name).await.expect("the subscriber attaches");
     loop {
-        // When all is there, a little longer, for what must not come.
-        let patience = if fresh.is_delivered() { Duration::from_millis(300) } else { PATIENCE };
+        let patience = if history.is_delivered() { Duration::from_millis(300) } else { PATIENCE };
         let Ok(next) = tokio::time::timeout(patience, inbox.next()).await else { break };
         let (id, message) = next.expect("the connection holds");
-        fresh.note(Event::Delivered(id));
+        history.note(Event::Delivered(id));
         message.ack();
     }
-    fresh.check();
+    inbox.sync().await.expect("acks are durable");
+    history.note(Event::Synced);
+    history.check();
 }

@@ -15,6 +15,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The smallest segments: the spares of a new relay are then made quickly.
 const SEGMENT: &str = "32MiB";
 
+/// Says something on standard error, past the capture of the tests.
+pub(crate) fn say(words: &str) {
+    std::io::Write::write_all(&mut std::io::stderr(), format!("{words}\n").as_bytes()).ok();
+}
+
 /// How a relay is started.
 pub(crate) struct Start {
     words: Vec<String>,

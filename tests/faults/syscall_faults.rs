@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::client::{Connection, Inbox, Put};
-use super::load::{Load, Shape, check_kept, create_kept, finish, loaded, settle, wait_for};
+use super::client::{Connection, GROUP, Inbox, Put};
+use super::load::{
+    KEPT, Load, READ, Shape, check_kept, create_kept, finish, loaded, read_rest, settle, wait_for,
+};
 use super::oracle::{Event, History};
-use super::process::{PATIENCE, RelayProcess, Start};
+use super::process::{PATIENCE, RelayProcess, Start, say};
 use super::proxy::Proxy;
 use super::random::Random;
 use super::tracer::{Tracer, available, under};
@@ -74,6 +76,71 @@ async fn f02_killed_at_many_system_calls() {
     }
     for seed in 200..205 {
         kill_at_calls(seed, 12).await;
+    }
+}
+
+/// All that an application does, once; it ends where the relay does.
+async fn script(address: &str, history: &History) -> Result<(), String> {
+    let connection = Connection::open_once(address).await?;
+    for name in [READ, KEPT] {
+        connection.create_in(GROUP, name).await?;
+    }
+    let mut publisher = connection.publisher_in(GROUP, 1, 100).await?;
+    for _ in 0..5 {
+        history.note(Event::Put(publisher.next()));
+        match publisher.put().await?.answer().await {
+            (id, Put::Answered) => history.note(Event::Answered(id)),
+            (_, other) => return Err(format!("{other:?}")),
+        }
+    }
+    let mut inbox = connection.inbox(GROUP, READ).await?;
+    let (id, message) = inbox.next().await?;
+    history.note(Event::Delivered(id));
+    message.ack();
+    inbox.sync().await?;
+    history.note(Event::Synced);
+    Ok(())
+}
+
+/// Runs the script with a relay that is killed, or is not; then everything must be there. True: it was.
+async fn killed_in_script(inject: &str) -> bool {
+    let data = tempfile::tempdir().expect("a directory");
+    let history = History::default();
+    let ended = match under(Start::new(data.path()), inject).try_start() {
+        Err(ended) => ended,
+        Ok(relay) => {
+            let done = script(&relay.address, &history).await;
+            let ended = relay.stop();
+            assert!(done.is_ok() || !ended.status.success(), "{inject}: {done:?}");
+            ended
+        }
+    };
+    let killed = ended.status.signal() == Some(9);
+    assert!(killed || ended.status.success(), "{inject}: {ended:?}");
+    history.note(Event::Broke);
+    let relay = Start::new(data.path()).start();
+    check_kept(&relay.address, &history).await;
+    read_rest(&relay.address, READ, &history).await;
+    relay.stop().expect_code(0);
+    killed
+}
+
+/// The script is a fresh start, two subscriptions, five puts, a delivery, an ack and a stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes"]
+async fn f02_killed_at_each_call_of_a_script() {
+    if let Err(why) = available() {
+        return skip("f02", &why);
+    }
+    for calls in WRITING.into_iter().chain(["openat", "fallocate"]) {
+        let (mut when, mut kills) = (1, 0);
+        while killed_in_script(&format!("{calls}:signal=KILL:when={when}")).await {
+            kills += 1;
+            // Later calls of one thread fill files with zeros, piece by piece.
+            when += 1 + when / 16;
+        }
+        assert!(kills > 0, "the script gets by without {calls}");
+        say(&format!("f02: killed at {kills} of the calls {calls}, the last before {when}"));
     }
 }
 

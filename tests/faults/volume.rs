@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use super::process::Start;
+use super::process::{Start, say};
 
 /// Says that a test did not run, because of what this machine lacks. Where everything is to be
 /// there (`TREECAST_NO_SKIP=1`), the test fails: a pipeline must not pass by skipping.
@@ -17,7 +17,7 @@ pub(crate) fn skip(test: &str, why: &str) {
 
 /// Says on standard error, past the capture of the tests, that one did not run.
 pub(crate) fn say_skipped(test: &str, why: &str) {
-    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").ok();
+    say(&format!("SKIPPED {test}: {why}"));
 }
 
 /// A mounted file system that only processes started through it see.
