@@ -26,6 +26,7 @@ mod faults {
     mod load;
     mod network_faults;
     mod oracle;
+    mod partition_faults;
     mod power_faults;
     mod process;
     mod process_faults;

@@ -93,7 +93,9 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let connection = Arc::new(Connection::open(address).await);
         let inbox = Inbox::open(address, READ).await.expect("the subscriber attaches");
-        let subscriber = tokio::spawn(receive(inbox, address.to_owned(), history.clone()));
+        let noted = history.clone();
+        let note = move |event| noted.note(event);
+        let subscriber = tokio::spawn(receive(inbox, address.to_owned(), READ.to_owned(), note));
         let mut publishers = Vec::new();
         for producer in before + 1..=before + shape.publishers {
             let publisher = connection.publisher(producer, shape.bytes).await;
@@ -164,32 +166,32 @@ async fn note_answers(mut waiting: mpsc::UnboundedReceiver<Ticket>, history: His
 }
 
 /// Receives and acks until it is aborted; attaches again when the connection breaks.
-async fn receive(first: Inbox, address: String, history: History) {
+pub(crate) async fn receive(first: Inbox, address: String, name: String, note: impl Fn(Event)) {
     let mut inbox = Some(first);
     loop {
         let open = match inbox.take() {
             Some(open) => Ok(open),
-            None => Inbox::open(&address, READ).await,
+            None => Inbox::open(&address, &name).await,
         };
         if let Ok(mut open) = open {
-            let _reason = receive_on(&mut open, &history).await;
-            history.note(Event::Broke);
+            let _reason = receive_on(&mut open, &note).await;
+            note(Event::Broke);
         } else {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-async fn receive_on(inbox: &mut Inbox, history: &History) -> Result<(), String> {
+async fn receive_on(inbox: &mut Inbox, note: &impl Fn(Event)) -> Result<(), String> {
     let mut unsynced = 0;
     loop {
         let (id, message) = inbox.next().await?;
-        history.note(Event::Delivered(id));
+        note(Event::Delivered(id));
         message.ack();
         unsynced += 1;
         if unsynced >= SYNC_AFTER {
             inbox.sync().await?;
-            history.note(Event::Synced);
+            note(Event::Synced);
             unsynced = 0;
         }
     }

@@ -61,6 +61,13 @@ impl Start {
         Self { words: words.collect(), envs }.args(&["--segment-bytes", SEGMENT])
     }
 
+    /// It listens at another address than on the loopback.
+    pub(crate) fn listen(mut self, address: &str) -> Self {
+        let at = self.words.iter().position(|word| word == "--listen").expect("every start has it");
+        address.clone_into(&mut self.words[at + 1]);
+        self.args(&["--insecure"])
+    }
+
     /// More words behind the others.
     pub(crate) fn args(mut self, words: &[&str]) -> Self {
         self.words.extend(words.iter().map(|word| (*word).to_owned()));
