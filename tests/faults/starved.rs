@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::client::{Connection, Put};
+use super::client::{Connection, Publisher, Put};
 use super::commands::Running;
 use super::load::{Load, Shape, check_kept, create_kept, wait_for};
 use super::oracle::{Event, History};
-use super::process::{RelayProcess, Start};
+use super::process::{RelayProcess, Start, say};
 use super::volume::skip;
 
 /// A process that does nothing but compute.
@@ -20,6 +20,17 @@ fn hog() -> Running {
 async fn commit_p99(address: &str, producer: u32, puts: u32, history: &History) -> Duration {
     let connection = Connection::open(address).await;
     let mut publisher = connection.publisher(producer, 100).await;
+    p99(put_one_by_one(&mut publisher, puts, history).await)
+}
+
+/// Of all these, what only one in a hundred is longer than.
+pub(crate) fn p99(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+/// Puts one message after another, and gives how long each took.
+pub(crate) async fn put_one_by_one(publisher: &mut Publisher, puts: u32, history: &History) -> Vec<Duration> {
     let mut took = Vec::new();
     for _ in 0..puts {
         let begun = Instant::now();
@@ -29,12 +40,11 @@ async fn commit_p99(address: &str, producer: u32, puts: u32, history: &History) 
         history.note(Event::Answered(id));
         took.push(begun.elapsed());
     }
-    took.sort_unstable();
-    took[took.len() * 99 / 100]
+    took
 }
 
 /// How long a put may take that is disturbed, when it takes `alone` otherwise.
-fn bearable(alone: Duration) -> Duration {
+pub(crate) fn bearable(alone: Duration) -> Duration {
     alone.max(Duration::from_millis(10)) * 20
 }
 
@@ -50,8 +60,7 @@ async fn f36_with_all_processors_taken_commits_go_on() {
     let hogs = [hog(), hog()];
     let beside = commit_p99(&relay.address, 2, 300, &history).await;
     drop(hogs);
-    let said = format!("f36: p99 of a put with its commit: {alone:?} alone, {beside:?} beside two hogs\n");
-    std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).ok();
+    say(&format!("f36: p99 of a put with its commit: {alone:?} alone, {beside:?} beside two hogs"));
     assert!(beside < bearable(alone), "{beside:?} beside two hogs, {alone:?} alone");
     check_kept(&relay.address, &history).await;
     relay.stop().expect_code(0);
