@@ -34,6 +34,7 @@ mod faults {
     mod quota_faults;
     mod random;
     mod raw;
+    mod soak;
     mod space_faults;
     mod starved;
     mod syscall_faults;

@@ -29,13 +29,13 @@ const SHUTDOWN: &str = "\
     || python3 -c 'import fcntl, os, struct, sys; \
     fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack(\"I\", 2))' \"$1\"";
 
-fn cut_power(volume: &Volume) {
+pub(crate) fn cut_power(volume: &Volume) {
     let done = volume.run(SHUTDOWN);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// An ext4 whose power can be cut, tried: what was written and not synced is gone then.
-fn volume() -> Result<Volume, String> {
+pub(crate) fn volume() -> Result<Volume, String> {
     let volume = Volume::ext4(1536)?;
     let written = volume.run("echo synced > \"$1/a\" && sync \"$1/a\" && echo lost > \"$1/b\"");
     if !written.status.success() || !volume.run(SHUTDOWN).status.success() {
