@@ -136,17 +136,21 @@ fn check_readable(volume: &Volume) {
     }
 }
 
-/// Writes are taken by the system's memory and fail when they are synced, or behind the back of
-/// the relay.
+/// Writes are taken by the system's memory, and fail when they are synced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f16_a_disk_that_has_less_than_it_says_stops_the_relay_and_loses_nothing() {
-    let volume = match Volume::thin(96) {
+    let volume = match Volume::thin(192) {
         Ok(volume) => volume,
         Err(why) => return skip("f16", &why),
     };
-    let (relay, proxy, load) = loaded(volume.relay(), LARGE).await;
+    // For large commits segments are only allocated before: the disk gives room that it has not.
+    let shape = Shape { publishers: 4, bytes: 1 << 20, pause: Duration::ZERO };
+    let relay = volume.relay().start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let load = Load::start(&proxy.address, shape).await;
     let ended = relay.wait_ended();
-    ended.expect_code(1).expect_said("the log failed");
+    ended.expect_code(1).expect_said("cannot sync");
     volume.thicken();
     volume.mount_again();
     let relay = volume.relay().start();

@@ -10,6 +10,7 @@ use treecast::wire::body::RefusalCode;
 use treecast::wire::frame::FrameKind;
 
 use super::client::{Connection, GROUP, MARK, Put};
+use super::commands::json;
 use super::load::{Shape, finish, loaded, wait_for};
 use super::process::Start;
 use super::proxy::{Way, Weather};
@@ -98,6 +99,8 @@ async fn f39_one_who_reads_nothing_delays_nobody_else() {
     // Three times what may wait for it, beside what the system takes of it.
     load.progress(64 * 1024 * 1024 / shape.bytes).await;
     let grown = resident().await.saturating_sub(before);
+    let sent = json(&relay.address, &["subscription", "show", GROUP, "deaf"])["in_flight"].as_u64();
+    assert!(sent > Some(200), "only {sent:?} messages are on their way to it");
     assert!(grown < 20 << 20, "{grown} bytes more for one who reads nothing");
     drop(deaf);
     finish(relay, load).await;
