@@ -6,9 +6,9 @@
 //! that need what this machine does not permit say so on standard error and pass; with
 //! `TREECAST_NO_SKIP=1` they fail, so that a pipeline does not pass by skipping.
 //!
-//! What they use where it is there: `unshare`, `nsenter` and `mount` (as root), `mkfs.ext4` and
-//! loop devices, `prlimit`, `strace`, `perl` or `python3` for one ioctl, control groups, and a
-//! LazyFS (see `power_faults`), `libfaketime`.
+//! What they use where it is there: `unshare`, `nsenter` and `mount` (as root), `mkfs.ext4`,
+//! `fsfreeze` and loop devices, `ip` and network namespaces, `prlimit`, `strace`, `perl` or
+//! `python3` for one ioctl, control groups, and a LazyFS (see `power_faults`), `libfaketime`.
 //!
 //! The long ones are not run by default; some need minutes, a few GiB of disk, or a machine that
 //! has nothing else to do:
