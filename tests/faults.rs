@@ -3,11 +3,12 @@
 //!
 //! Every test has a relay process of its own and a record of what publishers
 //! and the subscriber saw; an oracle says whether it may have been so. Tests
-//! that need what this machine does not permit say so on standard error and pass.
+//! that need what this machine does not permit say so on standard error and pass; with
+//! `TREECAST_NO_SKIP=1` they fail, so that a pipeline does not pass by skipping.
 //!
-//! What they use where it is there: `unshare`, `nsenter` and `mount` (as root), `mkfs.ext4` and
-//! loop devices, `prlimit`, `strace`, `perl` or `python3` for one ioctl, control groups, and a
-//! LazyFS (see `power_faults`), `libfaketime`.
+//! What they use where it is there: `unshare`, `nsenter` and `mount` (as root), `mkfs.ext4`,
+//! `fsfreeze` and loop devices, `ip` and network namespaces, `prlimit`, `strace`, `perl` or
+//! `python3` for one ioctl, control groups, and a LazyFS (see `power_faults`), `libfaketime`.
 //!
 //! The long ones are not run by default; some need minutes, a few GiB of disk, or a machine that
 //! has nothing else to do:
@@ -25,6 +26,7 @@ mod faults {
     mod load;
     mod network_faults;
     mod oracle;
+    mod partition_faults;
     mod power_faults;
     mod process;
     mod process_faults;
@@ -32,6 +34,8 @@ mod faults {
     mod quota_faults;
     mod random;
     mod raw;
+    mod soak;
+    mod space_faults;
     mod starved;
     mod syscall_faults;
     mod tracer;

@@ -37,16 +37,45 @@ impl Connection {
         )
     }
 
+    /// One that is not made again: what is asked for fails when it breaks.
+    pub(crate) async fn open_once(address: &str) -> Result<Self, String> {
+        Client::connect_with(options(address, Duration::ZERO)).await.map(Self).map_err(|e| e.to_string())
+    }
+
     pub(crate) async fn publisher(&self, producer: u32, bytes: usize) -> Publisher {
+        self.publisher_in(GROUP, producer, bytes).await.expect("a publisher")
+    }
+
+    /// A publisher to another group.
+    pub(crate) async fn publisher_in(
+        &self,
+        group: &str,
+        producer: u32,
+        bytes: usize,
+    ) -> Result<Publisher, String> {
         let options = PublisherOptions { window_messages: 1000, ..PublisherOptions::default() };
-        let inner = self.0.publisher(group(), options).await.expect("a publisher");
-        Publisher { inner, producer, bytes, next: 0 }
+        let inner = self.0.publisher(group_name(group), options).await.map_err(|e| e.to_string())?;
+        Ok(Publisher { inner, producer, bytes, next: 0 })
     }
 
     pub(crate) async fn create(&self, name: &str) {
+        self.create_in(GROUP, name).await.expect("a subscription");
+    }
+
+    /// Makes a subscription of another group.
+    pub(crate) async fn create_in(&self, group: &str, name: &str) -> Result<(), String> {
         let spec = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
-        let request = Request::SubscriptionCreate { group: group(), name: subscription(name), spec };
-        assert_eq!(self.0.request(request).await.expect("a subscription"), Reply::Done);
+        let request =
+            Request::SubscriptionCreate { group: group_name(group), name: subscription(name), spec };
+        self.0.request(request).await.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// A subscriber on this connection.
+    pub(crate) async fn inbox(&self, group: &str, name: &str) -> Result<Inbox, String> {
+        let spec = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
+        let options = SubscriberOptions { create: Some(spec), ..SubscriberOptions::default() };
+        let inner = self.0.subscriber(group_name(group), Some(subscription(name)), options).await;
+        Ok(Inbox { inner: inner.map_err(|e| e.to_string())?, _client: self.0.clone() })
     }
 
     /// Lets the group take messages of so many bytes.
@@ -85,7 +114,11 @@ fn options(address: &str, reconnect_for: Duration) -> ClientOptions {
 }
 
 fn group() -> GroupName {
-    GroupName::new(GROUP).expect("a name")
+    group_name(GROUP)
+}
+
+fn group_name(name: &str) -> GroupName {
+    GroupName::new(name).expect("a name")
 }
 
 fn subscription(name: &str) -> SubscriptionName {
@@ -155,12 +188,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) async fn open(address: &str, name: &str) -> Result<Self, String> {
-        let client =
-            Client::connect_with(options(address, Duration::ZERO)).await.map_err(|e| e.to_string())?;
-        let spec = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
-        let options = SubscriberOptions { create: Some(spec), ..SubscriberOptions::default() };
-        let inner = client.subscriber(group(), Some(subscription(name)), options).await;
-        Ok(Self { inner: inner.map_err(|e| e.to_string())?, _client: client })
+        Connection::open_once(address).await?.inbox(GROUP, name).await
     }
 
     /// The next message, whose bytes are what was put.

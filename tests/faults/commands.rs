@@ -1,6 +1,7 @@
 //! Commands in processes of their own.
 
-use std::process::{Command, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -18,6 +19,37 @@ pub(crate) fn command(address: &str, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
     command.args(words).args(["--relay", address]).stdin(Stdio::null());
     command
+}
+
+/// A process that runs. Killed when it is dropped, halted or not: a test that fails leaves none.
+pub(crate) struct Running(Child);
+
+impl Running {
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().expect("the command runs"))
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 /// Runs a command to its end.

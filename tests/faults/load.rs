@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::client::{Connection, Inbox, Publisher, Put, Ticket};
 use super::oracle::{Event, History};
-use super::process::PATIENCE;
+use super::process::{PATIENCE, RelayProcess, Start};
+use super::proxy::Proxy;
 
 /// Messages that the subscriber takes between two confirmations of its acks.
 const SYNC_AFTER: u32 = 200;
@@ -19,7 +20,7 @@ const SYNC_AFTER: u32 = 200;
 pub(crate) const READ: &str = "read";
 
 /// The subscription that nobody reads until the end.
-const KEPT: &str = "kept";
+pub(crate) const KEPT: &str = "kept";
 
 /// How a load is.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,24 @@ pub(crate) async fn settle(address: &str) {
     .await;
 }
 
+/// A relay with a subscription that nobody reads until the end, a proxy before it, and a load
+/// through that.
+pub(crate) async fn loaded(start: Start, shape: Shape) -> (RelayProcess, Proxy, Load) {
+    let relay = start.start();
+    create_kept(&relay.address).await;
+    let proxy = Proxy::start(&relay.address).await;
+    let load = Load::start(&proxy.address, shape).await;
+    load.progress(100).await;
+    (relay, proxy, load)
+}
+
+/// Everything that was answered is there, and the relay stops well.
+pub(crate) async fn finish(relay: RelayProcess, load: Load) {
+    let history = load.finish().await;
+    check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
 /// A load that runs. Its connections survive whatever happens to the relay.
 pub(crate) struct Load {
     pub(crate) history: History,
@@ -74,7 +93,9 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let connection = Arc::new(Connection::open(address).await);
         let inbox = Inbox::open(address, READ).await.expect("the subscriber attaches");
-        let subscriber = tokio::spawn(receive(inbox, address.to_owned(), history.clone()));
+        let noted = history.clone();
+        let note = move |event| noted.note(event);
+        let subscriber = tokio::spawn(receive(inbox, address.to_owned(), READ.to_owned(), note));
         let mut publishers = Vec::new();
         for producer in before + 1..=before + shape.publishers {
             let publisher = connection.publisher(producer, shape.bytes).await;
@@ -145,32 +166,32 @@ async fn note_answers(mut waiting: mpsc::UnboundedReceiver<Ticket>, history: His
 }
 
 /// Receives and acks until it is aborted; attaches again when the connection breaks.
-async fn receive(first: Inbox, address: String, history: History) {
+pub(crate) async fn receive(first: Inbox, address: String, name: String, note: impl Fn(Event)) {
     let mut inbox = Some(first);
     loop {
         let open = match inbox.take() {
             Some(open) => Ok(open),
-            None => Inbox::open(&address, READ).await,
+            None => Inbox::open(&address, &name).await,
         };
         if let Ok(mut open) = open {
-            let _reason = receive_on(&mut open, &history).await;
-            history.note(Event::Broke);
+            let _reason = receive_on(&mut open, &note).await;
+            note(Event::Broke);
         } else {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-async fn receive_on(inbox: &mut Inbox, history: &History) -> Result<(), String> {
+async fn receive_on(inbox: &mut Inbox, note: &impl Fn(Event)) -> Result<(), String> {
     let mut unsynced = 0;
     loop {
         let (id, message) = inbox.next().await?;
-        history.note(Event::Delivered(id));
+        note(Event::Delivered(id));
         message.ack();
         unsynced += 1;
         if unsynced >= SYNC_AFTER {
             inbox.sync().await?;
-            history.note(Event::Synced);
+            note(Event::Synced);
             unsynced = 0;
         }
     }
@@ -187,14 +208,21 @@ pub(crate) async fn check_kept(address: &str, history: &History) {
     let books = Connection::open(address).await.books().await;
     assert!(books.balanced, "{books:?}");
     let fresh = History::of_publishers(history);
-    let mut inbox = Inbox::open(address, KEPT).await.expect("the subscriber attaches");
+    read_rest(address, KEPT, &fresh).await;
+}
+
+/// Takes what a subscription has not acked until everything answered was delivered, and a little
+/// longer for what must not come; acks it durably, and checks the history.
+pub(crate) async fn read_rest(address: &str, name: &str, history: &History) {
+    let mut inbox = Inbox::open(address, name).await.expect("the subscriber attaches");
     loop {
-        // When all is there, a little longer, for what must not come.
-        let patience = if fresh.is_delivered() { Duration::from_millis(300) } else { PATIENCE };
+        let patience = if history.is_delivered() { Duration::from_millis(300) } else { PATIENCE };
         let Ok(next) = tokio::time::timeout(patience, inbox.next()).await else { break };
         let (id, message) = next.expect("the connection holds");
-        fresh.note(Event::Delivered(id));
+        history.note(Event::Delivered(id));
         message.ack();
     }
-    fresh.check();
+    inbox.sync().await.expect("acks are durable");
+    history.note(Event::Synced);
+    history.check();
 }

@@ -15,6 +15,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The smallest segments: the spares of a new relay are then made quickly.
 const SEGMENT: &str = "32MiB";
 
+/// Says something on standard error, past the capture of the tests.
+pub(crate) fn say(words: &str) {
+    std::io::Write::write_all(&mut std::io::stderr(), format!("{words}\n").as_bytes()).ok();
+}
+
 /// How a relay is started.
 pub(crate) struct Start {
     words: Vec<String>,
@@ -54,6 +59,13 @@ impl Start {
             ("RUST_BACKTRACE".to_owned(), "0".to_owned()),
         ];
         Self { words: words.collect(), envs }.args(&["--segment-bytes", SEGMENT])
+    }
+
+    /// It listens at another address than on the loopback.
+    pub(crate) fn listen(mut self, address: &str) -> Self {
+        let at = self.words.iter().position(|word| word == "--listen").expect("every start has it");
+        address.clone_into(&mut self.words[at + 1]);
+        self.args(&["--insecure"])
     }
 
     /// More words behind the others.

@@ -5,25 +5,14 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::client::{Connection, Inbox, Put};
-use super::load::{Load, READ, Shape, check_kept, create_kept};
+use super::load::{READ, Shape, check_kept, finish, loaded};
 use super::oracle::History;
 use super::process::{RelayProcess, Start};
-use super::proxy::Proxy;
 use super::random::Random;
-
-/// A relay, a proxy before it, and a load through it.
-async fn loaded(data: &std::path::Path, shape: Shape) -> (RelayProcess, Proxy, Load) {
-    let relay = Start::new(data).start();
-    create_kept(&relay.address).await;
-    let proxy = Proxy::start(&relay.address).await;
-    let load = Load::start(&proxy.address, shape).await;
-    load.progress(100).await;
-    (relay, proxy, load)
-}
 
 async fn kill_rounds(seed: u64, rounds: u32) {
     let data = tempfile::tempdir().expect("a directory");
-    let (mut relay, proxy, load) = loaded(data.path(), Shape::default()).await;
+    let (mut relay, proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     let mut random = Random::new(seed);
     for _ in 0..rounds {
         tokio::time::sleep(Duration::from_millis(random.within(0..250))).await;
@@ -88,7 +77,7 @@ async fn f01_kill_at_random_instants_many_rounds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f55_clean_shutdown_under_load_leaves_nothing_to_scan() {
     let data = tempfile::tempdir().expect("a directory");
-    let (mut relay, proxy, load) = loaded(data.path(), Shape::default()).await;
+    let (mut relay, proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     for _ in 0..3 {
         relay.stop().expect_code(0);
         relay = Start::new(data.path()).start();
@@ -97,9 +86,7 @@ async fn f55_clean_shutdown_under_load_leaves_nothing_to_scan() {
         proxy.lead_to(&relay.address);
         load.progress(50).await;
     }
-    let history = load.finish().await;
-    check_kept(&relay.address, &history).await;
-    relay.stop().expect_code(0);
+    finish(relay, load).await;
 }
 
 #[test]
@@ -115,7 +102,7 @@ fn f31_a_second_process_is_told_who_holds_the_data() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f35_a_halted_relay_goes_on_where_it_was() {
     let data = tempfile::tempdir().expect("a directory");
-    let (relay, _proxy, load) = loaded(data.path(), Shape::default()).await;
+    let (relay, _proxy, load) = loaded(Start::new(data.path()), Shape::default()).await;
     for _ in 0..2 {
         relay.signal(Signal::STOP);
         // Answers that were in the sockets are noted.

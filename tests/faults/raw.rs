@@ -7,11 +7,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use treecast::id::{GroupName, Index, ProducerSequence, SubscriptionName};
-use treecast::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Request};
+use treecast::limits;
+use treecast::wire::body::{
+    self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Request, SubscriptionSpec,
+};
 use treecast::wire::frame::{
     Ack, AckKind, AckLevel, Credit, FrameKind, PUT_HEAD_BYTES, PutHead, append_frame, take_frame,
 };
 use treecast::wire::run::Record;
+
+/// The handle of the first group that a session opens, and of the first subscription.
+const FIRST: u32 = 0;
 
 /// What a relay said to the bytes that it was sent.
 #[derive(Debug, Default)]
@@ -100,7 +106,20 @@ fn put() -> Bytes {
     let mut body = BytesMut::with_capacity(PUT_HEAD_BYTES + records.len());
     head.encode(&mut body);
     body.extend_from_slice(&records);
-    frame(FrameKind::Put, 1, &body)
+    frame(FrameKind::Put, u64::from(FIRST), &body)
+}
+
+/// What a receiver says that asks for all messages of the group.
+pub(crate) fn asks_for_all(group: &str) -> Vec<u8> {
+    let group = GroupName::new(group).expect("a name");
+    let name = Some(SubscriptionName::new("deaf").expect("a name"));
+    let spec = SubscriptionSpec { window: Some(limits::WINDOW_MAX), ..SubscriptionSpec::default() };
+    let attach = Request::Attach { group, name, create: Some(spec) };
+    let mut credit = BytesMut::new();
+    Credit { handle: FIRST, total: u64::from(limits::WINDOW_MAX) }.encode(&mut credit);
+    let frames =
+        [hello(), frame(FrameKind::Request, 1, &body::encode(&attach)), frame(FrameKind::Credit, 0, &credit)];
+    frames.concat()
 }
 
 /// A session's worth of right frames of every kind that a client sends, in a group of its own.
@@ -109,8 +128,8 @@ pub(crate) fn whole_session() -> Vec<Bytes> {
     let name = Some(SubscriptionName::new("s").expect("a name"));
     let attach = Request::Attach { group: group.clone(), name, create: Some(Default::default()) };
     let (mut credit, mut ack) = (BytesMut::new(), BytesMut::new());
-    Credit { handle: 1, total: 100 }.encode(&mut credit);
-    Ack { handle: 1, kind: AckKind::Ack, from: Index(1), to: Index(2), delay_ms: 0 }.encode(&mut ack);
+    Credit { handle: FIRST, total: 100 }.encode(&mut credit);
+    Ack { handle: FIRST, kind: AckKind::Ack, from: Index(1), to: Index(2), delay_ms: 0 }.encode(&mut ack);
     vec![
         hello(),
         frame(FrameKind::Request, 1, &body::encode(&Request::GroupOpen { group })),

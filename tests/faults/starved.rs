@@ -1,36 +1,36 @@
 //! Too little of the machine: processors taken by others, memory bounded.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::client::{Connection, Put};
+use super::client::{Connection, Publisher, Put};
+use super::commands::Running;
 use super::load::{Load, Shape, check_kept, create_kept, wait_for};
 use super::oracle::{Event, History};
-use super::process::{RelayProcess, Start};
+use super::process::{RelayProcess, Start, say};
 use super::volume::skip;
 
 /// A process that does nothing but compute.
-struct Hog(Child);
-
-impl Hog {
-    fn start() -> Self {
-        let hog = Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn();
-        Self(hog.expect("a shell"))
-    }
-}
-
-impl Drop for Hog {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
+fn hog() -> Running {
+    Running::start(Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()))
 }
 
 /// Puts one message after another, and gives how long the slowest in a hundred took.
 async fn commit_p99(address: &str, producer: u32, puts: u32, history: &History) -> Duration {
     let connection = Connection::open(address).await;
     let mut publisher = connection.publisher(producer, 100).await;
+    p99(put_one_by_one(&mut publisher, puts, history).await)
+}
+
+/// Of all these, what only one in a hundred is longer than.
+pub(crate) fn p99(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+/// Puts one message after another, and gives how long each took.
+pub(crate) async fn put_one_by_one(publisher: &mut Publisher, puts: u32, history: &History) -> Vec<Duration> {
     let mut took = Vec::new();
     for _ in 0..puts {
         let begun = Instant::now();
@@ -40,11 +40,16 @@ async fn commit_p99(address: &str, producer: u32, puts: u32, history: &History) 
         history.note(Event::Answered(id));
         took.push(begun.elapsed());
     }
-    took.sort_unstable();
-    took[took.len() * 99 / 100]
+    took
 }
 
-/// The bound is generous: what is asserted is that commits go on and nothing is lost.
+/// How long a put may take that is disturbed, when it takes `alone` otherwise.
+pub(crate) fn bearable(alone: Duration) -> Duration {
+    alone.max(Duration::from_millis(10)) * 20
+}
+
+/// The bound is generous, as other tests run beside: what is asserted is that commits go on,
+/// and nothing is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f36_with_all_processors_taken_commits_go_on() {
     let data = tempfile::tempdir().expect("a directory");
@@ -52,12 +57,11 @@ async fn f36_with_all_processors_taken_commits_go_on() {
     create_kept(&relay.address).await;
     let history = History::default();
     let alone = commit_p99(&relay.address, 1, 300, &history).await;
-    let hogs: Vec<Hog> = (0..2).map(|_| Hog::start()).collect();
+    let hogs = [hog(), hog()];
     let beside = commit_p99(&relay.address, 2, 300, &history).await;
     drop(hogs);
-    let said = format!("f36: p99 of a put with its commit: {alone:?} alone, {beside:?} beside two hogs\n");
-    std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).ok();
-    assert!(beside < Duration::from_secs(2), "{beside:?} beside two hogs, {alone:?} alone");
+    say(&format!("f36: p99 of a put with its commit: {alone:?} alone, {beside:?} beside two hogs"));
+    assert!(beside < bearable(alone), "{beside:?} beside two hogs, {alone:?} alone");
     check_kept(&relay.address, &history).await;
     relay.stop().expect_code(0);
 }

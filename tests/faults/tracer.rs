@@ -59,9 +59,10 @@ impl Tracer {
         Self { strace, relay: relay.pid(), notes, _directory: directory }
     }
 
-    /// Calls that were tampered with so far.
+    /// Calls that were tampered with so far: those that failed, and those whose delay is over.
     pub(crate) fn injected(&self) -> usize {
-        std::fs::read_to_string(&self.notes).map_or(0, |notes| notes.matches("INJECTED").count())
+        let count = |notes: String| notes.matches("(INJECTED").count() + notes.matches("(DELAYED)").count();
+        std::fs::read_to_string(&self.notes).map_or(0, count)
     }
 
     /// Lets the relay go on untampered. It is halted meanwhile: a call whose error is still

@@ -4,11 +4,20 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use super::process::Start;
+use super::process::{Start, say};
+
+/// Says that a test did not run, because of what this machine lacks. Where everything is to be
+/// there (`TREECAST_NO_SKIP=1`), the test fails: a pipeline must not pass by skipping.
+#[track_caller]
+pub(crate) fn skip(test: &str, why: &str) {
+    let must_run = std::env::var_os("TREECAST_NO_SKIP").is_some_and(|value| value == "1");
+    assert!(!must_run, "{test} was not to be skipped: {why}");
+    say_skipped(test, why);
+}
 
 /// Says on standard error, past the capture of the tests, that one did not run.
-pub(crate) fn skip(test: &str, why: &str) {
-    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").ok();
+pub(crate) fn say_skipped(test: &str, why: &str) {
+    say(&format!("SKIPPED {test}: {why}"));
 }
 
 /// A mounted file system that only processes started through it see.
@@ -30,6 +39,32 @@ impl Volume {
             "PATH=$PATH:/sbin:/usr/sbin; truncate -s {mebibytes}M \"$1.img\" \
              && mkfs.ext4 -q -m 0 \"$1.img\" >/dev/null \
              && mount -o loop,errors=remount-ro \"$1.img\" \"$1\""
+        ))
+    }
+
+    /// An ext4 of a GiB on a disk that has only so many MiB: a write is taken, and fails late.
+    pub(crate) fn thin(mebibytes: u32) -> Result<Self, String> {
+        Self::mount(&format!(
+            "PATH=$PATH:/sbin:/usr/sbin; mkdir \"$1.disk\" \
+             && mount -t tmpfs -o size={mebibytes}m none \"$1.disk\" \
+             && truncate -s 1G \"$1.disk/img\" && ln -s \"$1.disk/img\" \"$1.img\" \
+             && mkfs.ext4 -q -m 0 -N 1024 -J size=4 -E lazy_itable_init=0 \"$1.img\" >/dev/null \
+             && mount -o loop,errors=remount-ro \"$1.img\" \"$1\""
+        ))
+    }
+
+    /// The disk of a thin volume has from now on what it has promised.
+    #[track_caller]
+    pub(crate) fn thicken(&self) {
+        let done = self.run("mount -o remount,size=2g \"$1.disk\"");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Nothing is written for so many seconds. One command, so that it ends whatever
+    /// becomes of the test.
+    pub(crate) fn freeze(&self, seconds: u32) -> Output {
+        self.run(&format!(
+            "PATH=$PATH:/sbin:/usr/sbin; fsfreeze -f \"$1\" && sleep {seconds}; fsfreeze -u \"$1\""
         ))
     }
 
