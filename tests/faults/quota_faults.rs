@@ -34,7 +34,10 @@ fn f46_each_policy_leaves_a_record() {
     let codes = fill(&relay, "refuse");
     assert_eq!(codes, [Some(0), Some(0), Some(0), Some(75), Some(75), Some(75)]);
     let refused = run(address, &["put", "refuse", "seven"]);
-    assert!(refused.said.contains("subscription `away` of group `refuse` is over its quota"), "{refused:?}");
+    assert!(
+        refused.said.contains("subscription `away` of group `refuse` holds 3 messages of its quota of 3"),
+        "{refused:?}"
+    );
     let books = json(address, &["books", "refuse"]);
     assert_eq!((&books["balanced"], &books["refused"]["quota"]), (&true.into(), &4.into()), "{books}");
 
