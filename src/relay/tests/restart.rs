@@ -1,4 +1,4 @@
-use super::harness::{Harness, body};
+use super::harness::{Harness, body, group};
 use crate::id::Index;
 use crate::log::{Entry, Snapshot};
 use crate::topology::settings::GroupSettings;
@@ -128,4 +128,18 @@ fn what_was_acked_before_a_sync_never_comes_again() {
     let s = h.attach("g", "s");
     h.credit(s, 10);
     assert_eq!(h.payloads(), ["b"]);
+}
+
+#[test]
+fn the_books_balance_after_a_restart_that_reads_the_removal_of_a_group_again() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["a"]);
+    h.ack(s, 1, 100);
+    assert_eq!(h.request(Request::Sync), Ok(Reply::Done));
+    assert_eq!(h.request(Request::GroupRemove { group: group("g") }), Ok(Reply::Done));
+    h.crash(&Snapshot::default());
+    assert!(h.books().balanced, "{:?}", h.books());
 }
