@@ -1,4 +1,4 @@
-use super::harness::{Harness, body, group};
+use super::harness::{Harness, body, group, sub};
 use crate::id::Index;
 use crate::log::{Entry, Snapshot};
 use crate::topology::settings::GroupSettings;
@@ -142,4 +142,94 @@ fn the_books_balance_after_a_restart_that_reads_the_removal_of_a_group_again() {
     assert_eq!(h.request(Request::GroupRemove { group: group("g") }), Ok(Reply::Done));
     h.crash(&Snapshot::default());
     assert!(h.books().balanced, "{:?}", h.books());
+}
+
+/// One of the things that race with a crash.
+#[derive(Clone, Copy, PartialEq)]
+enum Act {
+    Put(&'static str),
+    Subscribe,
+    Unsubscribe,
+}
+
+impl Act {
+    fn begin(self, h: &mut Harness, handle: u32) {
+        let (group, name) = (group("g"), sub("s"));
+        match self {
+            Self::Put(payload) => h.put(handle, &[payload]),
+            Self::Subscribe => {
+                let spec = SubscriptionSpec::default();
+                h.ask(Request::SubscriptionCreate { group, name, spec });
+            }
+            Self::Unsubscribe => {
+                h.ask(Request::SubscriptionRemove { group, name });
+            }
+        }
+    }
+}
+
+/// What the subscription `s` holds when the acts that survived have happened;
+/// nothing if there is none. A put is there with its last entry, which is its
+/// run; a subscription comes and goes with the first entry of its act.
+fn backlog(acts: &[(Act, usize, usize)], durable: usize) -> Option<Vec<&'static str>> {
+    let mut backlog: Option<Vec<&str>> = None;
+    for (act, begin, end) in acts {
+        match act {
+            Act::Put(payload) if *end <= durable => backlog.iter_mut().for_each(|held| held.push(payload)),
+            Act::Subscribe if *begin < durable => backlog = Some(Vec::new()),
+            Act::Unsubscribe if *begin < durable => backlog = None,
+            Act::Put(_) | Act::Subscribe | Act::Unsubscribe => {}
+        }
+    }
+    backlog
+}
+
+/// Crashes behind `survivors` of the entries that `acts` append; false when
+/// there are not so many.
+fn crash_among(acts: &[Act], survivors: usize, with_snapshot: bool) -> bool {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.auto_sync = false;
+    let durable = h.log.len() + survivors;
+    let mut snapshot = Snapshot::default();
+    let mut done = Vec::new();
+    for act in acts {
+        let begin = h.log.len();
+        if with_snapshot && begin <= durable {
+            snapshot = h.snapshot();
+        }
+        act.begin(&mut h, g);
+        done.push((*act, begin, h.log.len()));
+    }
+    if durable > h.log.len() {
+        return false;
+    }
+    h.durable = durable;
+    h.crash(&snapshot);
+    h.auto_sync = true;
+    let wanted = backlog(&done, durable);
+    let shown = h.request(Request::SubscriptionShow { group: group("g"), name: sub("s") });
+    assert_eq!(shown.is_ok(), wanted.is_some(), "{survivors} entries: {shown:?}");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), wanted.unwrap_or_default(), "{survivors} entries");
+    let g = h.open("g");
+    h.put(g, &["later"]);
+    assert_eq!(h.payloads(), ["later"], "{survivors} entries");
+    assert!(h.books().balanced, "{survivors} entries: {:?}", h.books());
+    true
+}
+
+#[test]
+fn f48_a_subscription_starts_exactly_whatever_a_crash_leaves() {
+    use Act::{Put, Subscribe, Unsubscribe};
+    let once = [Put("a"), Subscribe, Put("b")];
+    let again =
+        [Put("a"), Subscribe, Put("b"), Unsubscribe, Put("c"), Subscribe, Put("d"), Put("e"), Unsubscribe];
+    for (acts, entries) in [(&once[..], 6), (&again[..], 15)] {
+        for with_snapshot in [false, true] {
+            let states = (0..).take_while(|survivors| crash_among(acts, *survivors, with_snapshot)).count();
+            assert!(states > entries - 1, "only {states} states for {entries} entries");
+        }
+    }
 }
