@@ -2,7 +2,7 @@ use super::harness::{Harness, body, group, sub};
 use crate::id::Index;
 use crate::log::{Entry, Snapshot};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Reply, Request, SubscriptionSpec};
+use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::AckLevel;
 use crate::wire::run::RunKind;
 
@@ -232,4 +232,76 @@ fn f48_a_subscription_starts_exactly_whatever_a_crash_leaves() {
             assert!(states > entries - 1, "only {states} states for {entries} entries");
         }
     }
+}
+
+/// What is left of a group that was removed and made again under load, after a
+/// crash behind `survivors` of the entries; `None` when there are not so many.
+fn made_again(survivors: usize) -> Option<(Vec<String>, Option<Index>)> {
+    let mut h = Harness::new();
+    let old = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(old, &["old 1", "old 2"]);
+    let first = h.got[0].index;
+    h.ack(s, first, first + 1);
+    assert_eq!(h.request(Request::Sync), Ok(Reply::Done));
+    h.auto_sync = false;
+    let durable = h.log.len() + survivors;
+    h.put(old, &["old 3"]);
+    h.ask(Request::GroupRemove { group: group("g") });
+    let opened = h.ask(Request::GroupOpen { group: group("g") });
+    let spec = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
+    h.ask(Request::SubscriptionCreate { group: group("g"), name: sub("s"), spec });
+    let before = h.log.len();
+    h.put(old, &["late"]);
+    assert_eq!(h.log.len(), before, "nothing of a put to a removed group is written");
+    let refused =
+        |n: &Notice| matches!(n, Notice::PutRefused { refusal, .. } if refusal.code == RefusalCode::NotFound);
+    assert!(h.notices.iter().any(refused), "{:?}", h.notices);
+    // The answer waits for the disk; handles are given in order.
+    assert!(!h.answers.contains_key(&opened));
+    h.put(old + 1, &["new"]);
+    assert!(h.books().balanced, "{:?}", h.books());
+    if durable > h.log.len() {
+        return None;
+    }
+    h.durable = durable;
+    h.crash(&Snapshot::default());
+    h.auto_sync = true;
+    let shown = h.request(Request::SubscriptionShow { group: group("g"), name: sub("s") });
+    let floor = match shown {
+        Ok(Reply::Subscription(info)) => Some(info.floor),
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => None,
+    };
+    let is_old = floor.is_some_and(|floor| floor > Index(1));
+    assert_eq!(h.released.get(&1) == Some(&u64::MAX), !is_old, "the old backlog is let go with its group");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    let held = h.payloads();
+    let g = h.open("g");
+    h.put(g, &["later"]);
+    assert_eq!(h.payloads(), ["later"]);
+    assert!(h.books().balanced, "{:?}", h.books());
+    Some((held, floor))
+}
+
+#[test]
+fn f49_a_group_made_again_under_load() {
+    let states: Vec<_> = (0..).map_while(made_again).collect();
+    let (old, fresh) = (Some(Index(3)), Some(Index(1)));
+    let held = |payloads: &[&str]| payloads.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+    let wanted = [
+        (held(&["old 2"]), old),
+        (held(&["old 2", "old 3"]), old),
+        // The removal, then the new group without its subscription.
+        (held(&[]), None),
+        (held(&[]), None),
+        // The subscription, the stream, its beginning, and then the message.
+        (held(&[]), fresh),
+        (held(&[]), fresh),
+        (held(&[]), fresh),
+        (held(&["new"]), fresh),
+    ];
+    assert_eq!(states, wanted);
 }
