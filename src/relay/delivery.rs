@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::active::{Death, Failure, Flight, Receiver};
 use super::ahead::Ahead;
 use super::effect::Effect;
-use super::group::Group;
+use super::group::{Fetch, Group};
 use super::input::Now;
 use super::select::{Fate, Rule, stretch};
 use super::subscription::{Due, Subscription, SubscriptionKey};
@@ -171,11 +171,12 @@ impl Relay {
             active.fetching = Some(from);
             active.ahead = None;
         }
+        let end = group.durable;
         let fetches = &mut group.traffic().fetches;
-        match fetches.iter_mut().find(|(at, _)| *at == from) {
-            Some((_, waiting)) => waiting.push(key.number),
+        match fetches.iter_mut().find(|fetch| fetch.from == from) {
+            Some(fetch) => fetch.waiting.push(key.number),
             None => {
-                fetches.push((from, vec![key.number]));
+                fetches.push(Fetch { from, end, waiting: vec![key.number] });
                 self.effects.push_back(Effect::Fetch {
                     group: key.group,
                     from,
@@ -189,8 +190,13 @@ impl Relay {
     pub(super) fn handle_fetched(&mut self, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let fetches = &mut group.traffic().fetches;
-        let Some(place) = fetches.iter().position(|(at, _)| *at == from) else { return };
-        let (_, waiting) = fetches.swap_remove(place);
+        let Some(place) = fetches.iter().position(|fetch| fetch.from == from) else { return };
+        let Fetch { end, waiting, .. } = fetches.swap_remove(place);
+        let mut pieces = pieces;
+        if pieces.is_empty() && from < end {
+            // Damage took the end of the group: the log has no later run to tell it by.
+            pieces.push(Piece::Missing { from, to: end, cause: MissingCause::Damaged });
+        }
         let pieces: Arc<[Piece]> = pieces.into();
         let mut nothing = Vec::new();
         for waiter in waiting {

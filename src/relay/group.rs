@@ -46,6 +46,16 @@ pub(super) struct Group {
     pub(super) traffic: Option<Box<Traffic>>,
 }
 
+/// A read that is on its way.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) from: Index,
+    /// What lies before was durable when it was asked for.
+    pub(super) end: Index,
+    /// Subscriptions that wait for it.
+    pub(super) waiting: Vec<SubscriptionNumber>,
+}
+
 /// What only groups with traffic have.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
@@ -53,8 +63,8 @@ pub(super) struct Traffic {
     pub(super) books: GroupBooks,
     /// Puts at level `consumed`: the index after their last record, in order.
     pub(super) consumed: Vec<(Index, SessionId, PutDone)>,
-    /// Subscriptions that wait for the same read.
-    pub(super) fetches: Vec<(Index, Vec<SubscriptionNumber>)>,
+    /// Reads that are on their way.
+    pub(super) fetches: Vec<Fetch>,
     /// Subscriptions that were evicted and not made again, with what they are owed from, the
     /// oldest first.
     pub(super) evicted: Vec<(SubscriptionName, Index)>,
