@@ -41,12 +41,18 @@ impl FoundSegments {
             ));
         }
         match headers().find(|header| header.cold.is_none()) {
-            Some(first) if first.base_entry > covered.next() => Err(format!(
+            Some(first) if first.base_entry > covered.next() && !self.may_lack(covered) => Err(format!(
                 "it ends with entry {covered}, and the log begins with entry {}",
                 first.base_entry
             )),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether entries behind a snapshot may be in a file that is not usable:
+    /// then they are lost and named, however often the log is started.
+    fn may_lack(&self, covered: EntryNumber) -> bool {
+        covered > EntryNumber(0) && !self.ignored.is_empty()
     }
 
     /// Sets aside what cold segments replace, left over by a crash. What a cold
