@@ -164,6 +164,30 @@ fn f18_a_bad_sector_costs_only_its_run() {
 }
 
 #[test]
+fn f18_a_sector_that_cannot_be_read_at_the_start() {
+    let (sim, last) = example(false);
+    let name = segment(&sim, 0);
+    let (length, at) = (sim.content(&name).len(), find(&sim, &name, 1, 5));
+    let unreadable = |index| vec![(index, index + 1, MissingCause::Unreadable)];
+    let places = [
+        ("body", at + 10, unreadable(5)),
+        ("block header", at - 200, vec![]),
+        ("segment header", 3, vec![]),
+        ("page of the footer", length - 5000, vec![]),
+        ("trailer", length - 100, vec![]),
+    ];
+    for (what, place, missing) in places {
+        let sim = sim.copy();
+        sim.set_unreadable(&name, place as u64..place as u64 + 1).unwrap();
+        let (log, opened, _) = open(&sim).unwrap();
+        assert_eq!((opened.last.0, opened.torn_bytes), (last, 0), "{what}");
+        assert!(opened.lost.is_empty() && opened.notes.is_empty(), "{what}: {opened:?}");
+        assert_eq!(sorted(&log, 1).1, missing, "{what}");
+        assert_eq!(sorted(&log, 2), ((1..60).collect(), vec![]), "{what}");
+    }
+}
+
+#[test]
 fn f20_a_log_is_opened_on_a_full_disk_and_its_boots_are_counted() {
     let sim = MemoryStorage::default();
     let (log, first, _) = open(&sim).unwrap();
