@@ -41,12 +41,18 @@ impl FoundSegments {
             ));
         }
         match headers().find(|header| header.cold.is_none()) {
-            Some(first) if first.base_entry > covered.next() => Err(format!(
+            Some(first) if first.base_entry > covered.next() && !self.may_lack(covered) => Err(format!(
                 "it ends with entry {covered}, and the log begins with entry {}",
                 first.base_entry
             )),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether entries behind a snapshot may be in a file that is not usable:
+    /// then they are lost and named, however often the log is started.
+    fn may_lack(&self, covered: EntryNumber) -> bool {
+        covered > EntryNumber(0) && !self.ignored.is_empty()
     }
 
     /// Sets aside what cold segments replace, left over by a crash. What a cold
@@ -119,7 +125,15 @@ fn other_version(file: &dyn StorageFile) -> Option<u16> {
 fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<SegmentHeader, String> {
     let length = file.len().map_err(|error| error.to_string())?;
     let mut sectors = [0; 2 * SECTOR_BYTES];
-    file.read_at(&mut sectors, 0).map_err(|_| format!("it has only {length} bytes"))?;
+    if length < sectors.len() as u64 {
+        return Err(format!("it has only {length} bytes"));
+    }
+    // A sector that cannot be read is as good as a damaged one: the other tells.
+    for (sector, position) in sectors.chunks_mut(SECTOR_BYTES).zip([0, SECTOR_BYTES as u64]) {
+        if file.read_at(sector, position).is_err() {
+            sector.fill(0);
+        }
+    }
     let copy = || SegmentHeader::decode(sectors.get(SECTOR_BYTES..)?).filter(|header| header.cold.is_some());
     let header = SegmentHeader::decode(&sectors)
         .or_else(copy)

@@ -2,7 +2,7 @@
 //! every operation that changes the disk, and states that such a cut may leave
 //! are opened again. Nothing that the log called durable may be missing,
 //! nothing may be there that was not written, and what is there is read back
-//! as it was, also after a second cut during recovery. At last everything is
+//! as it was, also after more cuts during recovery. At last everything is
 //! released, and nothing may stay on the disk.
 //!
 //! One group is a laggard: it gets short runs and is released seldom, so that
@@ -29,6 +29,8 @@ use crate::id::{GroupNumber, Index};
 
 /// Crash states looked at for each cut.
 const IMAGES: u64 = 3;
+/// Cuts during recovery, each during the one from what the last has left.
+const NESTED: u64 = 2;
 /// Groups that the script writes to.
 const GROUPS: u32 = 4;
 /// The group of which little is written and which is seldom released.
@@ -71,11 +73,15 @@ pub fn powercut(steps: u64, seed: u64, told: &mut dyn FnMut(u64, u64)) -> Result
         for _ in 0..IMAGES {
             let image = sim.crash(&mut random);
             model.check_image(&image.copy()).map_err(at)?;
-            let during = image.copy();
-            during.cut_after(1 + random.below(12));
-            // It may or may not get through.
-            drop(model.again().open(&during).map_err(at)?);
-            model.check_image(&during.crash(&mut random)).map_err(at)?;
+            // What a recovery found that got through is durable from then on.
+            let (mut left, mut model) = (image, model.again());
+            for _ in 0..NESTED {
+                left.cut_after(1 + random.below(12));
+                // It may or may not get through.
+                drop(model.open(&left).map_err(at)?);
+                left = left.crash(&mut random);
+            }
+            model.check_image(&left).map_err(at)?;
             done.states += 2;
         }
         told(cut_at, cuts);

@@ -322,7 +322,9 @@ impl Reading {
         let Some(last) = scan.last_block else { return Ok(()) };
         let length = usize::try_from(scan.end.position.saturating_sub(last)).unwrap_or(0);
         let mut bytes = vec![0; length];
-        file.read_at(&mut bytes, last)?;
+        // A file may have been cut off in the padding, which is zeros.
+        let there = usize::try_from(file.len()?.saturating_sub(last)).unwrap_or(length).min(length);
+        file.read_at(bytes.get_mut(..there).unwrap_or_default(), last)?;
         file.write_at(&[std::io::IoSlice::new(&bytes)], last)?;
         file.write_at(&[std::io::IoSlice::new(&header.encode())], 0)?;
         file.sync()

@@ -9,6 +9,7 @@ use super::conformance::{conformance, test_run};
 use super::*;
 
 mod collect;
+mod damage;
 mod faults;
 mod losses;
 mod model;

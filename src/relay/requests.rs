@@ -251,6 +251,11 @@ impl Relay {
         for key in &keys {
             self.dismiss_receivers(*key, &refusal);
         }
+        // Not when the removal is read again: the accounts of what is gone begin with the process.
+        if let Some(group) = self.groups.get(number) {
+            let subscriptions = group.subscriptions.iter();
+            subscriptions.for_each(|s| self.retired.add(s, group.durable, Removal::Wanted));
+        }
         let traffic = self.groups.get_mut(number).and_then(|group| group.traffic.take());
         for (_, session, done) in traffic.map(|traffic| traffic.consumed).unwrap_or_default() {
             self.refuse_removed(session, done);

@@ -13,8 +13,8 @@ use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
 use super::stream::Stream;
+use super::subscription::SubscriptionKey;
 use super::subscription::subscription_from;
-use super::subscription::{Removal, SubscriptionKey};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
@@ -295,7 +295,6 @@ impl Relay {
     pub(super) fn forget_group(&mut self, number: GroupNumber) {
         let Some(group) = self.groups.remove(number) else { return };
         for subscription in group.subscriptions {
-            self.retired.add(&subscription, group.durable, Removal::Wanted);
             self.names.remove(&(number, subscription.name));
         }
         self.removed.insert(group.name, (number, group.incarnation));

@@ -391,3 +391,56 @@ fn subscriptions_on_one_slow_connection_take_turns() {
         assert!(rounds < 10_000, "{counts:?}");
     }
 }
+
+/// Everything that a receiver can say, of every index that there may be.
+fn say_all(h: &mut Harness, handle: u32) {
+    for kind in [AckKind::Ack, AckKind::Nack, AckKind::Reject, AckKind::Progress] {
+        h.say(handle, kind, 1, u64::MAX, 0);
+        h.say(handle, kind, 3, 2, 5);
+    }
+    h.credit(handle, 1_000);
+}
+
+#[test]
+fn f43_what_is_said_after_a_detach_changes_nothing() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 100);
+    h.put(g, &["a", "b", "c"]);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert_eq!(h.request(Request::Detach { handle: s }), Ok(Reply::Done));
+    let before = h.info("g", "s");
+    say_all(&mut h, s);
+    h.pass_ms(60_000);
+    assert_eq!(h.info("g", "s"), before);
+    assert_eq!((before.backlog, h.payloads().len()), (3, 0));
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn f43_a_handle_of_a_removed_subscription_says_nothing_of_the_new_one() {
+    let mut h = Harness::new();
+    let (g, old) = live(&mut h, 100);
+    h.put(g, &["a", "b", "c"]);
+    h.payloads();
+    let remove = Request::SubscriptionRemove { group: group("g"), name: sub("s") };
+    assert_eq!(h.request(remove), Ok(Reply::Done));
+    h.subscribe("g", "s", SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() });
+    h.put(g, &["d", "e"]);
+    let before = h.info("g", "s");
+    say_all(&mut h, old);
+    h.pass_ms(60_000);
+    assert_eq!(h.info("g", "s"), before);
+    let held = before.backlog;
+    assert!(held >= 2, "{before:?}");
+    // The number of the handle is given again: now it speaks of the new one.
+    let new = h.attach("g", "s");
+    assert_eq!(new, old);
+    h.credit(new, 100);
+    assert_eq!(h.payloads().len() as u64, held);
+    h.ack(new, 1, 100);
+    assert_eq!(h.info("g", "s").backlog, 0);
+    assert!(h.books().balanced);
+}

@@ -37,6 +37,8 @@ impl Dice {
 #[derive(Default)]
 struct Reader {
     handle: Option<u32>,
+    /// The place of its creation in the log, and how many puts were sent before.
+    made: (usize, u64),
     /// Messages it has to get: answered puts that were sent after it was made.
     owed: BTreeSet<String>,
     /// Given to it since it was attached, and neither acked nor nacked.
@@ -56,16 +58,30 @@ impl Reader {
     }
 }
 
+struct OpenPut {
+    /// The number of this try.
+    number: u64,
+    group: &'static str,
+    /// The producer sequence of its first message.
+    first: u64,
+    /// How many puts were sent before its first try.
+    at: u64,
+    payloads: Vec<String>,
+}
+
 struct World {
     h: Harness,
     dice: Dice,
     handles: BTreeMap<&'static str, u32>,
     readers: BTreeMap<(&'static str, &'static str), Reader>,
-    /// Puts without an answer: number, group, first producer sequence, payloads.
-    open: Vec<(u64, &'static str, u64, Vec<String>)>,
+    /// Puts without an answer.
+    open: Vec<OpenPut>,
     next_sequence: BTreeMap<&'static str, u64>,
     /// The one place of every message.
     places: BTreeMap<(String, String), u64>,
+    /// How many puts were sent before the one that brought a message; without
+    /// those that damage took away, since a retry puts them at the end.
+    sent: BTreeMap<String, u64>,
     puts: u64,
     snapshot: Snapshot,
     base: usize,
@@ -81,6 +97,7 @@ impl World {
             open: Vec::new(),
             next_sequence: BTreeMap::new(),
             places: BTreeMap::new(),
+            sent: BTreeMap::new(),
             puts: 0,
             snapshot: Snapshot::default(),
             base: 0,
@@ -127,36 +144,38 @@ impl World {
         let name = self.pick_group();
         let count = 1 + self.dice.below(4);
         let payloads: Vec<String> = (0..count).map(|i| format!("{name}{}.{i}", self.puts)).collect();
-        self.puts += 1;
         let first = *self.next_sequence.entry(name).or_insert(1);
         self.next_sequence.insert(name, first + count);
-        self.send(name, first, payloads);
+        self.sent.extend(payloads.iter().map(|payload| (payload.clone(), self.puts)));
+        self.send(OpenPut { number: 0, group: name, first, at: self.puts, payloads });
+        self.puts += 1;
     }
 
-    fn send(&mut self, name: &'static str, first: u64, payloads: Vec<String>) {
-        let texts: Vec<&str> = payloads.iter().map(String::as_str).collect();
-        let producer = Some((1 + u128::from(name == "h"), first));
-        let number = self.h.put_with(self.handles[name], body(&texts), producer, AckLevel::Accepted);
-        self.open.push((number, name, first, payloads));
+    fn send(&mut self, put: OpenPut) {
+        let texts: Vec<&str> = put.payloads.iter().map(String::as_str).collect();
+        let producer = Some((1 + u128::from(put.group == "h"), put.first));
+        let number = self.h.put_with(self.handles[put.group], body(&texts), producer, AckLevel::Accepted);
+        self.open.push(OpenPut { number, ..put });
     }
 
     /// Sends again what has no answer, as a producer does that lost its connection.
     fn retry(&mut self) {
-        for (_, name, first, payloads) in std::mem::take(&mut self.open) {
-            self.send(name, first, payloads);
+        for put in std::mem::take(&mut self.open) {
+            self.send(put);
         }
     }
 
     fn sync(&mut self) {
         self.h.sync();
         let done: BTreeSet<u64> = std::mem::take(&mut self.h.done).into_iter().map(|d| d.put).collect();
-        let (answered, open) = std::mem::take(&mut self.open).into_iter().partition(|p| done.contains(&p.0));
+        let (answered, open) =
+            std::mem::take(&mut self.open).into_iter().partition(|put| done.contains(&put.number));
         self.open = open;
-        let answered: Vec<(u64, &'static str, u64, Vec<String>)> = answered;
-        for (_, name, _, payloads) in answered {
-            for ((of, _), reader) in &mut self.readers {
-                if *of == name {
-                    reader.owed.extend(payloads.iter().cloned());
+        let answered: Vec<OpenPut> = answered;
+        for put in answered {
+            for ((group, _), reader) in &mut self.readers {
+                if *group == put.group && reader.made.1 <= put.at {
+                    reader.owed.extend(put.payloads.iter().cloned());
                 }
             }
         }
@@ -165,9 +184,7 @@ impl World {
     fn attach(&mut self) {
         let name = self.pick_group();
         let subscription = SUBSCRIPTIONS[self.dice.below(3) as usize];
-        self.h.auto_sync = true;
-        // What has no answer yet may or may not lie before a new subscription's start: answer it first.
-        self.sync();
+        let made = (self.h.log.len(), self.puts);
         let known = self.readers.contains_key(&(name, subscription));
         if !known {
             let shared = subscription == "c";
@@ -177,11 +194,22 @@ impl World {
                 window: Some(5),
                 ..SubscriptionSpec::default()
             };
-            self.h.subscribe(name, subscription, spec);
+            // It begins here, whatever before it is not synced yet.
+            self.h.ask(Request::SubscriptionCreate { group: group(name), name: sub(subscription), spec });
+        }
+        let reader = self.readers.entry((name, subscription)).or_default();
+        if !known {
+            reader.made = made;
+            if self.dice.below(2) == 0 {
+                // Nobody receives from it yet, and a crash may take it back.
+                return;
+            }
         }
         self.take_deliveries();
+        // A receiver is answered when the subscription is durable, whoever made it.
+        self.h.sync();
+        self.take_deliveries();
         let handle = self.h.attach(name, subscription);
-        self.h.auto_sync = false;
         let reader = self.readers.entry((name, subscription)).or_default();
         let old = reader.handle.take();
         reader.lose();
@@ -275,6 +303,8 @@ impl World {
         }
         let snapshot = self.snapshot.clone();
         self.h.crash(&snapshot);
+        let durable = self.h.durable;
+        self.readers.retain(|_, reader| reader.made.0 < durable);
         for reader in self.readers.values_mut() {
             reader.lose();
             // An ack that was not written is a redelivery.
@@ -298,6 +328,7 @@ impl World {
         let gone: Vec<_> = records.map(|r| String::from_utf8(r.unwrap().payload.to_vec()).unwrap()).collect();
         for payload in gone {
             self.places.retain(|(_, known), _| *known != payload);
+            self.sent.remove(&payload);
             for reader in self.readers.values_mut() {
                 reader.owed.remove(&payload);
                 reader.settled.remove(&payload);
@@ -315,6 +346,8 @@ impl World {
                 !reader.settled.contains(&payload),
                 "{payload} came to {subscription} after a durable ack"
             );
+            let is_before = self.sent.get(&payload).is_some_and(|at| *at < reader.made.1);
+            assert!(!is_before, "{payload} came to {subscription}, which was made behind it");
             if !reader.acked.contains(&payload) {
                 reader.hand.insert(payload);
             }

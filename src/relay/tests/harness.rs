@@ -182,10 +182,16 @@ impl Harness {
     }
 
     pub(super) fn request(&mut self, body: Request) -> Answer {
+        let request = self.ask(body);
+        self.answers.remove(&request).expect("an answer")
+    }
+
+    /// Asks without an answer yet: it may have to wait for the disk.
+    pub(super) fn ask(&mut self, body: Request) -> u64 {
         self.request += 1;
         let request = self.request;
         self.input(Input::Request { session: SESSION, request, body: Box::new(body) });
-        self.answers.remove(&request).expect("an answer")
+        request
     }
 
     pub(super) fn open(&mut self, name: &str) -> u32 {

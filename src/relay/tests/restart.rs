@@ -1,8 +1,8 @@
-use super::harness::{Harness, body};
+use super::harness::{Harness, body, group, sub};
 use crate::id::Index;
 use crate::log::{Entry, Snapshot};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Reply, Request, SubscriptionSpec};
+use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::AckLevel;
 use crate::wire::run::RunKind;
 
@@ -128,4 +128,180 @@ fn what_was_acked_before_a_sync_never_comes_again() {
     let s = h.attach("g", "s");
     h.credit(s, 10);
     assert_eq!(h.payloads(), ["b"]);
+}
+
+#[test]
+fn the_books_balance_after_a_restart_that_reads_the_removal_of_a_group_again() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(g, &["a"]);
+    h.ack(s, 1, 100);
+    assert_eq!(h.request(Request::Sync), Ok(Reply::Done));
+    assert_eq!(h.request(Request::GroupRemove { group: group("g") }), Ok(Reply::Done));
+    h.crash(&Snapshot::default());
+    assert!(h.books().balanced, "{:?}", h.books());
+}
+
+/// One of the things that race with a crash.
+#[derive(Clone, Copy, PartialEq)]
+enum Act {
+    Put(&'static str),
+    Subscribe,
+    Unsubscribe,
+}
+
+impl Act {
+    fn begin(self, h: &mut Harness, handle: u32) {
+        let (group, name) = (group("g"), sub("s"));
+        match self {
+            Self::Put(payload) => h.put(handle, &[payload]),
+            Self::Subscribe => {
+                let spec = SubscriptionSpec::default();
+                h.ask(Request::SubscriptionCreate { group, name, spec });
+            }
+            Self::Unsubscribe => {
+                h.ask(Request::SubscriptionRemove { group, name });
+            }
+        }
+    }
+}
+
+/// What the subscription `s` holds when the acts that survived have happened;
+/// nothing if there is none. A put is there with its last entry, which is its
+/// run; a subscription comes and goes with the first entry of its act.
+fn backlog(acts: &[(Act, usize, usize)], durable: usize) -> Option<Vec<&'static str>> {
+    let mut backlog: Option<Vec<&str>> = None;
+    for (act, begin, end) in acts {
+        match act {
+            Act::Put(payload) if *end <= durable => backlog.iter_mut().for_each(|held| held.push(payload)),
+            Act::Subscribe if *begin < durable => backlog = Some(Vec::new()),
+            Act::Unsubscribe if *begin < durable => backlog = None,
+            Act::Put(_) | Act::Subscribe | Act::Unsubscribe => {}
+        }
+    }
+    backlog
+}
+
+/// Crashes behind `survivors` of the entries that `acts` append; false when
+/// there are not so many.
+fn crash_among(acts: &[Act], survivors: usize, with_snapshot: bool) -> bool {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.auto_sync = false;
+    let durable = h.log.len() + survivors;
+    let mut snapshot = Snapshot::default();
+    let mut done = Vec::new();
+    for act in acts {
+        let begin = h.log.len();
+        if with_snapshot && begin <= durable {
+            snapshot = h.snapshot();
+        }
+        act.begin(&mut h, g);
+        done.push((*act, begin, h.log.len()));
+    }
+    if durable > h.log.len() {
+        return false;
+    }
+    h.durable = durable;
+    h.crash(&snapshot);
+    h.auto_sync = true;
+    let wanted = backlog(&done, durable);
+    let shown = h.request(Request::SubscriptionShow { group: group("g"), name: sub("s") });
+    assert_eq!(shown.is_ok(), wanted.is_some(), "{survivors} entries: {shown:?}");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), wanted.unwrap_or_default(), "{survivors} entries");
+    let g = h.open("g");
+    h.put(g, &["later"]);
+    assert_eq!(h.payloads(), ["later"], "{survivors} entries");
+    assert!(h.books().balanced, "{survivors} entries: {:?}", h.books());
+    true
+}
+
+#[test]
+fn f48_a_subscription_starts_exactly_whatever_a_crash_leaves() {
+    use Act::{Put, Subscribe, Unsubscribe};
+    let once = [Put("a"), Subscribe, Put("b")];
+    let again =
+        [Put("a"), Subscribe, Put("b"), Unsubscribe, Put("c"), Subscribe, Put("d"), Put("e"), Unsubscribe];
+    for (acts, entries) in [(&once[..], 6), (&again[..], 15)] {
+        for with_snapshot in [false, true] {
+            let states = (0..).take_while(|survivors| crash_among(acts, *survivors, with_snapshot)).count();
+            assert!(states > entries - 1, "only {states} states for {entries} entries");
+        }
+    }
+}
+
+/// What is left of a group that was removed and made again under load, after a
+/// crash behind `survivors` of the entries; `None` when there are not so many.
+fn made_again(survivors: usize) -> Option<(Vec<String>, Option<Index>)> {
+    let mut h = Harness::new();
+    let old = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.put(old, &["old 1", "old 2"]);
+    let first = h.got[0].index;
+    h.ack(s, first, first + 1);
+    assert_eq!(h.request(Request::Sync), Ok(Reply::Done));
+    h.auto_sync = false;
+    let durable = h.log.len() + survivors;
+    h.put(old, &["old 3"]);
+    h.ask(Request::GroupRemove { group: group("g") });
+    let opened = h.ask(Request::GroupOpen { group: group("g") });
+    let spec = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
+    h.ask(Request::SubscriptionCreate { group: group("g"), name: sub("s"), spec });
+    let before = h.log.len();
+    h.put(old, &["late"]);
+    assert_eq!(h.log.len(), before, "nothing of a put to a removed group is written");
+    let refused =
+        |n: &Notice| matches!(n, Notice::PutRefused { refusal, .. } if refusal.code == RefusalCode::NotFound);
+    assert!(h.notices.iter().any(refused), "{:?}", h.notices);
+    // The answer waits for the disk; handles are given in order.
+    assert!(!h.answers.contains_key(&opened));
+    h.put(old + 1, &["new"]);
+    assert!(h.books().balanced, "{:?}", h.books());
+    if durable > h.log.len() {
+        return None;
+    }
+    h.durable = durable;
+    h.crash(&Snapshot::default());
+    h.auto_sync = true;
+    let shown = h.request(Request::SubscriptionShow { group: group("g"), name: sub("s") });
+    let floor = match shown {
+        Ok(Reply::Subscription(info)) => Some(info.floor),
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => None,
+    };
+    let is_old = floor.is_some_and(|floor| floor > Index(1));
+    assert_eq!(h.released.get(&1) == Some(&u64::MAX), !is_old, "the old backlog is let go with its group");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    let held = h.payloads();
+    let g = h.open("g");
+    h.put(g, &["later"]);
+    assert_eq!(h.payloads(), ["later"]);
+    assert!(h.books().balanced, "{:?}", h.books());
+    Some((held, floor))
+}
+
+#[test]
+fn f49_a_group_made_again_under_load() {
+    let states: Vec<_> = (0..).map_while(made_again).collect();
+    let (old, fresh) = (Some(Index(3)), Some(Index(1)));
+    let held = |payloads: &[&str]| payloads.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+    let wanted = [
+        (held(&["old 2"]), old),
+        (held(&["old 2", "old 3"]), old),
+        // The removal, then the new group without its subscription.
+        (held(&[]), None),
+        (held(&[]), None),
+        // The subscription, the stream, its beginning, and then the message.
+        (held(&[]), fresh),
+        (held(&[]), fresh),
+        (held(&[]), fresh),
+        (held(&["new"]), fresh),
+    ];
+    assert_eq!(states, wanted);
 }

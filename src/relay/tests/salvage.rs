@@ -43,6 +43,28 @@ fn f25_a_hole_in_the_middle_is_a_gap_and_everything_behind_it_comes() {
 }
 
 #[test]
+fn f25_a_hole_at_the_end_is_a_gap_too() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.attach("g", "s");
+    for payload in ["first", "second", "third"] {
+        h.put(g, &[payload]);
+    }
+    // The snapshot knows of more than the log has.
+    let snapshot = h.snapshot();
+    h.lost.extend([run_with(&h, "second"), run_with(&h, "third")]);
+    h.crash(&snapshot);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["first"]);
+    assert_eq!(h.info("g", "s").out.lost, 2);
+    let g = h.open("g");
+    h.put(g, &["fourth"]);
+    assert_eq!(h.payloads(), ["fourth"]);
+    assert!(h.books().balanced);
+}
+
+#[test]
 fn indexes_that_a_cursor_has_passed_are_never_given_again() {
     let mut h = Harness::new();
     let g = h.open("g");
