@@ -86,6 +86,9 @@ pub const PRODUCERS_MAX: usize = 4096;
 /// Puts at level `consumed` that wait for their acks, per group; more are refused.
 pub const CONSUMED_WAITING_MAX: usize = 16_384;
 
+/// Bytes on their way to one neighbour; at more, its groups wait until some are written.
+pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// Subscriptions that keep what was read ahead for them while their one connection is busy: the
 /// next ones in turn. More would take memory for nothing.
 pub const AHEAD_BLOCKED_MAX: usize = 16;

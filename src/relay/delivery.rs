@@ -14,13 +14,13 @@ use bytes::Bytes;
 use super::active::{Death, Failure, Flight, Receiver};
 use super::ahead::{Ahead, range};
 use super::effect::Effect;
-use super::group::Group;
+use super::group::{Fetch, Group, Waiter};
 use super::input::Now;
 use super::select::{Fate, Rule, stretch};
-use super::subscription::{Due, Subscription, SubscriptionKey, SubscriptionNumber};
+use super::subscription::{Due, Subscription, SubscriptionKey};
 use super::timer::Timer;
 use super::{Relay, Sessions};
-use crate::id::{GroupNumber, Index, SessionId, Time};
+use crate::id::{GroupNumber, Index, LinkId, SessionId, Time};
 use crate::limits;
 use crate::log::{MissingCause, Piece};
 use crate::wire::body::{GapCause, Notice};
@@ -32,15 +32,6 @@ const TURN_SLICES: usize = 64;
 
 /// Messages that one of several competing receivers gets at a time.
 const SHARED_SLICE: u64 = 64;
-
-/// A read of a group's backlog that is on its way.
-#[derive(Debug)]
-pub(super) struct Fetch {
-    from: Index,
-    /// What was durable when it was asked for: the log has everything below.
-    end: Index,
-    waiting: Vec<SubscriptionNumber>,
-}
 
 /// Why a turn ended.
 enum End {
@@ -84,6 +75,19 @@ struct GroupSide<'a> {
     durable: Index,
     settings: &'a crate::topology::settings::GroupSettings,
     streams: &'a [super::stream::Stream],
+    member_since: u64,
+}
+
+impl GroupSide<'_> {
+    /// Whether a run was put after its origin knew that this relay is a member (I5).
+    fn owes(&self, run: &StoredRun) -> bool {
+        if run.link == LinkId(0) {
+            return true;
+        }
+        let stream = self.streams.binary_search_by_key(&run.stream, |s| s.number).ok();
+        let mark = stream.and_then(|place| self.streams.get(place)?.mark);
+        mark.is_some_and(|(from, version)| version >= self.member_since && from <= run.run.header.first)
+    }
 }
 
 impl Relay {
@@ -127,7 +131,7 @@ impl Relay {
     fn pump_one(&mut self, now: Now, key: SubscriptionKey) {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
-        let Group { durable, settings, streams, subscriptions, meter, .. } = group;
+        let Group { durable, settings, streams, subscriptions, meter, member_since, .. } = group;
         let subscription = &mut subscriptions[place];
         let Some(active) = &mut subscription.active else { return };
         active.queued = false;
@@ -135,7 +139,7 @@ impl Relay {
             return;
         }
         let was_dirty = subscription.dirty;
-        let mut side = GroupSide { durable: *durable, settings, streams };
+        let mut side = GroupSide { durable: *durable, settings, streams, member_since: *member_since };
         let mut turn = Turn {
             now,
             group: &mut side,
@@ -199,17 +203,9 @@ impl Relay {
             active.ahead = None;
         }
         let end = group.durable;
-        let fetches = &mut group.traffic().fetches;
-        match fetches.iter_mut().find(|fetch| fetch.from == from) {
-            Some(fetch) => fetch.waiting.push(key.number),
-            None => {
-                fetches.push(Fetch { from, end, waiting: vec![key.number] });
-                self.effects.push_back(Effect::Fetch {
-                    group: key.group,
-                    from,
-                    bytes_max: limits::READ_BYTES,
-                });
-            }
+        if group.traffic().ask_for(from, end, Waiter::Subscription(key.number)) {
+            let fetch = Effect::Fetch { group: key.group, from, bytes_max: limits::READ_BYTES };
+            self.effects.push_back(fetch);
         }
     }
 
@@ -221,7 +217,15 @@ impl Relay {
         let Fetch { end, waiting, .. } = fetches.swap_remove(place);
         let pieces: Arc<[Piece]> = with_holes(pieces, from..end, group.low).into();
         let mut nothing = Vec::new();
+        let mut links = Vec::new();
         for waiter in waiting {
+            let waiter = match waiter {
+                Waiter::Subscription(number) => number,
+                Waiter::Link(link) => {
+                    links.push(link);
+                    continue;
+                }
+            };
             let Some(place) = group.find(waiter) else { continue };
             let Some(active) = &mut group.subscriptions[place].active else { continue };
             if active.fetching != Some(from) {
@@ -241,6 +245,9 @@ impl Relay {
         }
         for key in nothing {
             self.answer_polls(key);
+        }
+        for link in links {
+            self.on_fetched_for_link(number, link, from, &pieces);
         }
     }
 
@@ -359,6 +366,12 @@ impl Turn<'_> {
                 return None;
             }
         };
+        if !subscription.replays && !self.group.owes(&run) {
+            let to = run.end_index().min(due.to);
+            subscription.out.filtered += subscription.finish(due.from, to);
+            subscription.used(due, to);
+            return None;
+        }
         let rule = Rule {
             filter: subscription.filter.as_ref(),
             not_before: subscription.not_before,

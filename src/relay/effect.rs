@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::id::{GroupNumber, Index, SessionId};
+use crate::id::{GroupNumber, Index, LinkId, SessionId};
 use crate::log::{Entry, EntryNumber, Urgency};
 use crate::wire::body::{Answer, Notice};
 use crate::wire::frame::{DELIVER_HEAD_BYTES, DeliverHead, FRAME_HEADER_BYTES, PutDone};
+use crate::wire::link::LinkMessage;
 
 /// One thing that the shell is to do, in the order in which they come.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,13 @@ pub enum Effect {
         head: DeliverHead,
         /// The records.
         records: Bytes,
+    },
+    /// Say something to a neighbour.
+    Link {
+        /// The link.
+        link: LinkId,
+        /// What.
+        message: LinkMessage,
     },
     /// Read a group's backlog; answered by [`super::Input::Fetched`] with the same `group` and `from`.
     Fetch {

@@ -1,11 +1,11 @@
 //! One group: its records' places, its streams, its subscriptions.
 
-use super::delivery::Fetch;
+use super::forward::Spread;
 use super::meter::Meter;
 use super::producer::Producers;
 use super::stream::Stream;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
-use crate::id::{GroupName, GroupNumber, Index, SessionId, StreamNumber, SubscriptionName, WallTime};
+use crate::id::{GroupName, GroupNumber, Index, LinkId, SessionId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{GapCause, RefusalCode};
@@ -42,11 +42,31 @@ pub(super) struct Group {
     pub(super) attached: Vec<SubscriptionNumber>,
     /// How often this relay became a member or ceased to be one.
     pub(super) membership: u64,
+    /// The membership in which it has been a member without a break.
+    pub(super) member_since: u64,
     pub(super) meter: Meter,
     /// Where the relays' own records stand (GENESIS, MARK, SEAL), in order: they are no messages.
     pub(super) marks: Vec<Index>,
     /// What only groups with traffic have.
     pub(super) traffic: Option<Box<Traffic>>,
+    /// What only groups have in which other relays take part.
+    pub(super) spread: Option<Box<Spread>>,
+}
+
+/// A read of a group's backlog that is on its way.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) from: Index,
+    /// What was durable when it was asked for: the log has everything below.
+    pub(super) end: Index,
+    pub(super) waiting: Vec<Waiter>,
+}
+
+/// Who waits for a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiter {
+    Subscription(SubscriptionNumber),
+    Link(LinkId),
 }
 
 /// What only groups with traffic have.
@@ -82,6 +102,22 @@ impl GroupBooks {
     }
 }
 
+impl Traffic {
+    /// Somebody waits for a read. True: nobody has asked for it yet.
+    pub(super) fn ask_for(&mut self, from: Index, end: Index, waiter: Waiter) -> bool {
+        match self.fetches.iter_mut().find(|fetch| fetch.from == from) {
+            Some(fetch) => {
+                fetch.waiting.push(waiter);
+                false
+            }
+            None => {
+                self.fetches.push(Fetch { from, end, waiting: vec![waiter] });
+                true
+            }
+        }
+    }
+}
+
 impl Group {
     pub(super) fn new(number: GroupNumber, name: GroupName, incarnation: u32, made: WallTime) -> Self {
         Self {
@@ -100,9 +136,11 @@ impl Group {
             subscriptions: Vec::new(),
             attached: Vec::new(),
             membership: 0,
+            member_since: 0,
             meter: Meter::default(),
             marks: Vec::new(),
             traffic: None,
+            spread: None,
         }
     }
 
@@ -156,12 +194,32 @@ impl Group {
 
     /// The lowest floor of all subscriptions; the end when there is none.
     pub(super) fn owed(&self) -> Index {
+        self.owed_here().min(self.owed_elsewhere())
+    }
+
+    /// What other relays may still need. Until they tell, that is everything.
+    fn owed_elsewhere(&self) -> Index {
+        let others = self.spread.as_ref().is_some_and(|spread| spread.has_others);
+        if others { self.low } else { self.next }
+    }
+
+    /// The lowest floor of all subscriptions; the end when there is none.
+    fn owed_here(&self) -> Index {
         self.subscriptions.iter().map(|s| s.cursor.floor()).min().unwrap_or(self.next).min(self.next)
+    }
+
+    /// The own membership has been said to have this version: higher than before, if it was
+    /// said while this relay did not know.
+    pub(super) fn raise_membership(&mut self, version: u64) {
+        if self.member_since == self.membership {
+            self.member_since = self.member_since.max(version);
+        }
+        self.membership = self.membership.max(version);
     }
 
     /// Whether every subscription is done with what stands before `end`, durably.
     pub(super) fn is_consumed(&self, end: Index) -> bool {
-        self.owed() >= end && (self.subscriptions.is_empty() || self.settled >= end)
+        self.owed_here() >= end && (self.subscriptions.is_empty() || self.settled >= end)
     }
 
     /// The first index to keep by the group's history settings.

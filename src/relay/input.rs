@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::id::{GroupNumber, Index, SessionId, Time, WallTime};
+use crate::id::{GroupNumber, Index, LinkId, SessionId, Time, WallTime};
 use crate::log::{EntryNumber, Piece};
 use crate::wire::body::Request;
 use crate::wire::frame::{Ack, Credit, PutHead};
+use crate::wire::link::LinkMessage;
 use crate::wire::run::BodySummary;
 
 /// The time at which something happens. Both are told to the core; it reads no clock.
@@ -91,6 +92,30 @@ pub enum Input {
     Room {
         /// It has.
         free: bool,
+    },
+    /// A link has come up: the neighbour's hello was fine.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+    },
+    /// A link is down.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+    },
+    /// What a neighbour says. The shell has checked the hashes of runs.
+    Link {
+        /// The link.
+        link: LinkId,
+        /// What.
+        message: LinkMessage,
+    },
+    /// Bytes that a link's writer has handed to the socket, in all.
+    LinkWritten {
+        /// The link.
+        link: LinkId,
+        /// Bytes since the link came up, counted as [`LinkMessage::bytes`] counts them.
+        total: u64,
     },
     /// The shell wants a part of the state for a snapshot: answered by [`super::Effect::Shard`].
     Snapshot {

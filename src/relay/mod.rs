@@ -22,11 +22,14 @@ mod cursor;
 mod dead_letter;
 mod delivery;
 mod effect;
+mod facts;
 mod filter;
+mod forward;
 mod group;
 mod input;
 mod journal;
 mod keeping;
+mod link;
 mod meter;
 mod producer;
 mod put;
@@ -44,11 +47,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod trees;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 pub use effect::Effect;
 pub use input::{Input, Now};
+pub use link::LinkOptions;
 pub use restore::Restore;
 pub use state::RestoreError;
 
@@ -57,12 +62,13 @@ use self::books::Retired;
 use self::delivery::DeadLetter;
 use self::group::GroupBooks;
 use self::journal::{Journal, Waiting, WaitingPut};
+use self::link::Links;
 use self::saved::Counters;
 use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
-use crate::id::{Epoch, GroupName, GroupNumber, Index, RelayId, SessionId, SubscriptionName, Time};
+use crate::id::{Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, SessionId, SubscriptionName, Time};
 use crate::limits;
 use crate::log::Urgency;
 use crate::wire::body::{Notice, Refusal, RefusalCode};
@@ -89,6 +95,10 @@ pub struct RelayOptions {
     /// Bytes of the records of one put, at most: what the log takes as one entry. Puts with
     /// more are refused.
     pub run_bytes_max: u64,
+    /// Its links to neighbours.
+    pub links: Vec<LinkOptions>,
+    /// Whether it passes on what it is no member of.
+    pub transit: bool,
 }
 
 /// One relay, without sockets, files, threads and clock.
@@ -102,6 +112,9 @@ pub struct Relay {
     removed: BTreeMap<GroupName, (GroupNumber, u32)>,
     counters: Counters,
     sessions: Sessions,
+    links: Links,
+    /// Neighbours of groups for whom there may be something to send.
+    ready_links: VecDeque<(GroupNumber, LinkId)>,
     journal: Journal,
     effects: VecDeque<Effect>,
     timers: Timers,
@@ -162,6 +175,10 @@ impl Relay {
                 self.settle_durable(now);
             }
             Input::Room { free } => self.room = free,
+            Input::LinkUp { link } => self.handle_link_up(now, link),
+            Input::LinkDown { link } => self.handle_link_down(now, link),
+            Input::Link { link, message } => self.handle_link(now, link, message),
+            Input::LinkWritten { link, total } => self.handle_link_written(link, total),
             Input::Snapshot { shard } => self.save_shard(shard),
             Input::Tick => {}
             Input::Stop => {
@@ -170,6 +187,7 @@ impl Relay {
             }
         }
         self.run_timers(now);
+        self.pump_links(now);
         self.pump(now);
     }
 
@@ -306,6 +324,7 @@ impl Relay {
             books.unsynced -= u64::from(count);
             books.accepted += u64::from(count);
             self.enqueue_group(number);
+            self.enqueue_readers(number);
         }
         if let Some(put) = put {
             self.finish_put(now, (number, end), put);

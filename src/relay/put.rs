@@ -8,13 +8,14 @@ use super::input::Now;
 use super::journal::{Waiting, WaitingPut};
 use super::producer::{Novelty, Producers, Retry};
 use super::state::Operation;
-use super::stream::{Draft, Genesis, Mark, Seal, Stream};
+use super::stream::{Draft, Mark, Seal, Stream};
 use super::{Relay, body_bytes};
 use crate::id::{GroupNumber, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, RunEntry, Urgency};
 use crate::wire::body::{Notice, Refusal, RefusalCode};
 use crate::wire::frame::{AckLevel, PutDone, PutHead};
+use crate::wire::link::Version;
 use crate::wire::run::{BodySummary, Records, RunKind};
 
 impl Relay {
@@ -105,6 +106,12 @@ impl Relay {
                 limits::CONSUMED_WAITING_MAX
             );
             return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        if !self.links.has_table {
+            return Err(Refusal::new(
+                RefusalCode::NotReady,
+                "the relay does not know yet who is a member: it waits for a neighbour",
+            ));
         }
         if stopping {
             return Err(Refusal::new(
@@ -253,13 +260,19 @@ impl Relay {
         let id = (&group.name, group.incarnation);
         group.streams.push(Stream::new(own, id, relay.clone(), epoch, group.next));
         group.own = Some(own);
-        let members = if group.subscriptions.is_empty() { vec![] } else { vec![(relay, group.membership)] };
-        let genesis = crate::wire::body::encode(&Genesis { members });
+        let genesis = crate::wire::body::encode(&self.genesis(number));
         self.append_control(now, number, own, Draft::control(RunKind::Genesis, genesis));
+        self.announce_origin(now, number, Version::default());
         own
     }
 
-    fn append_control(&mut self, now: Now, number: GroupNumber, stream: StreamNumber, draft: Draft) {
+    pub(super) fn append_control(
+        &mut self,
+        now: Now,
+        number: GroupNumber,
+        stream: StreamNumber,
+        draft: Draft,
+    ) {
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let stream_state = group.stream(stream).expect("the caller has found the stream");
         let run = stream_state.append(draft, now.wall);
@@ -271,12 +284,14 @@ impl Relay {
     pub(super) fn mark_membership(&mut self, now: Now, number: GroupNumber, member: bool) {
         let relay = self.options.relay.clone();
         let Some(group) = self.groups.get_mut(number) else { return };
-        group.membership += 1;
-        let mark = Mark { relay, member, version: group.membership };
-        if let Some(own) = group.own {
-            let body = crate::wire::body::encode(&mark);
-            self.append_control(now, number, own, Draft::control(RunKind::Mark, body));
+        let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(&relay));
+        group.membership = group.membership.max(said.map_or(0, |(version, _)| version.counter)) + 1;
+        if member {
+            group.member_since = group.membership;
         }
+        let version = group.membership;
+        self.mark(now, number, Mark { relay, member, version });
+        self.announce_membership(now, number, member);
     }
 }
 

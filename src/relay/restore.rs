@@ -9,6 +9,7 @@ use super::filter::Filter;
 use super::group::{Group, GroupBooks};
 use super::input::Now;
 use super::journal::Journal;
+use super::link::Links;
 use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
@@ -20,7 +21,7 @@ use super::timer::{Timer, Timers};
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
 use crate::id::{GroupNumber, Index, WallTime};
 use crate::log::{EntryNumber, Replayed, Snapshot};
-use crate::wire::run::{RUN_HEADER_BYTES, RunHeader, RunKind};
+use crate::wire::run::{RUN_HEADER_BYTES, Run, RunKind};
 
 /// How far each part of the snapshot reaches; only needed during a replay.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl Restore {
     /// # Errors
     /// When the snapshot is not one that this code wrote.
     pub fn new(options: RelayOptions, last: EntryNumber, snapshot: &Snapshot) -> Result<Self, RestoreError> {
+        let links = Links::new(&options.links);
         let mut relay = Relay {
             options,
             groups: Groups::default(),
@@ -43,6 +45,8 @@ impl Restore {
             removed: BTreeMap::new(),
             counters: Counters::default(),
             sessions: BTreeMap::new(),
+            links,
+            ready_links: VecDeque::new(),
             journal: Journal::after(last),
             effects: VecDeque::new(),
             timers: Timers::default(),
@@ -85,14 +89,14 @@ impl Restore {
         let through = &self.through;
         let known = |group: GroupNumber| through.get(shard_of(group) as usize).is_some_and(|t| number <= *t);
         match replayed {
-            Replayed::Run { group, stream, first_index, arrived, header, .. } => {
+            Replayed::Run { group, stream, first_index, arrived, header, body } => {
                 if known(group) {
                     return Ok(());
                 }
                 if let Some(salvage) = &mut self.salvage {
                     salvage.make_room(&mut self.relay, (group, stream), first_index, &header);
                 }
-                self.relay.replay_run((group, stream), first_index, arrived, &header)
+                self.relay.replay_run((group, stream), first_index, arrived, &Run { header, body })
             }
             Replayed::State(bytes) => match State::decode(bytes)? {
                 State::Operation(operation) if known(operation.group()) => Ok(()),
@@ -126,6 +130,9 @@ impl Restore {
         }
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
+            if let Some(spread) = &mut group.spread {
+                spread.has_others = spread.parts.wanted().iter().any(|name| *name != relay.options.relay);
+            }
             group.durable = group.next;
             group.settled = group.owed();
             for subscription in &mut group.subscriptions {
@@ -157,6 +164,7 @@ impl Relay {
     fn load_shard(&mut self, bytes: &Bytes) -> Result<(), RestoreError> {
         let shard = Shard::decode(bytes)?;
         self.counters = self.counters.max(shard.counters);
+        self.links.has_table |= shard.has_table;
         for (name, number, incarnation) in shard.removed {
             self.removed.insert(name, (number, incarnation));
         }
@@ -174,6 +182,7 @@ impl Relay {
     pub(super) fn save_shard(&mut self, shard: u32) {
         let saved = Shard {
             counters: self.counters,
+            has_table: self.links.has_table && !self.links.table.is_empty(),
             groups: self.groups.iter().filter(|g| shard_of(g.number) == shard).map(SavedGroup::of).collect(),
             removed: self
                 .removed
@@ -191,8 +200,10 @@ impl Relay {
         (number, stream): (GroupNumber, crate::id::StreamNumber),
         first_index: Index,
         arrived: WallTime,
-        header: &RunHeader,
+        run: &Run,
     ) -> Result<(), RestoreError> {
+        let header = &run.header;
+        let me = self.options.relay.clone();
         let contradiction = |what: String| Err(RestoreError::Contradiction(what));
         let Some(group) = self.groups.get_mut(number) else { return Ok(()) };
         if first_index != group.next {
@@ -222,6 +233,7 @@ impl Relay {
             return contradiction(message);
         }
         stream.note(header);
+        stream.note_membership(&me, run);
         stream.end = end;
         Ok(())
     }
@@ -242,6 +254,20 @@ impl Relay {
                 }
             }
             Operation::GroupRemoved { group } => self.forget_group(group),
+            Operation::MemberSet { group, relay, version, member } => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    if relay == self.options.relay {
+                        group.raise_membership(version.counter);
+                    }
+                    group.spread().parts.set_member(&relay, version, member);
+                }
+            }
+            Operation::OriginSet { group, relay, version, active } => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.spread().parts.set_origin(&relay, version, active);
+                }
+            }
+            Operation::TableLearned => self.links.has_table = true,
             Operation::StreamOpened { group, stream, origin, epoch } => {
                 self.counters.streams = self.counters.streams.max(stream.0);
                 if let Some(group) = self.groups.get_mut(group) {
@@ -267,8 +293,10 @@ impl Relay {
                     (start, not_before),
                 );
                 if let Some(group) = self.groups.get_mut(group) {
+                    made.replays = group.queue || start < group.next || not_before > WallTime(0);
                     if replay && group.subscriptions.is_empty() {
                         group.membership += 1;
+                        group.member_since = group.membership;
                     }
                     made.gaps.extend(group.take_evicted(&name, start));
                     group.subscriptions.push(Box::new(made));

@@ -41,13 +41,15 @@ impl Salvage {
     pub(super) fn before(&mut self, relay: &mut Relay, operation: &Operation) {
         let number = operation.group();
         match operation {
-            Operation::GroupCreated { .. } => {}
+            Operation::GroupCreated { .. } | Operation::TableLearned => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);
             }
             Operation::GroupSet { .. }
             | Operation::StreamOpened { .. }
             | Operation::SubscriptionCreated { .. }
+            | Operation::MemberSet { .. }
+            | Operation::OriginSet { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }

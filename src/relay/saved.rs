@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
+use super::facts::Parts;
 use super::filter::Filter;
 use super::group::Group;
 use super::meter::Meter;
@@ -11,9 +12,10 @@ use super::producer::Producers;
 use super::state::{CursorList, RestoreError, State, from_cbor};
 use super::stream::Stream;
 use super::subscription::Subscription;
-use crate::id::{GroupName, GroupNumber, Index, SubscriptionName, WallTime};
+use crate::id::{GroupName, GroupNumber, Index, RelayId, SubscriptionName, WallTime};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::Outcomes;
+use crate::wire::link::Version;
 
 /// Numbers that are never given twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ impl Counters {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Shard {
     pub(super) counters: Counters,
+    /// Whether a neighbour has told the whole table of memberships.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) has_table: bool,
     pub(super) groups: Vec<SavedGroup>,
     /// Names of removed groups, with their number and incarnation.
     pub(super) removed: Vec<(GroupName, GroupNumber, u32)>,
@@ -77,6 +82,8 @@ pub(super) struct SavedGroup {
     streams: Vec<Stream>,
     #[serde(rename = "m")]
     membership: u64,
+    #[serde(rename = "y", skip_serializing_if = "is_zero", default)]
+    member_since: u64,
     #[serde(rename = "d")]
     meter: Meter,
     #[serde(rename = "k", skip_serializing_if = "Vec::is_empty", default)]
@@ -87,6 +94,23 @@ pub(super) struct SavedGroup {
     subscriptions: Vec<SavedSubscription>,
     #[serde(rename = "e", skip_serializing_if = "Vec::is_empty", default)]
     evicted: Vec<(SubscriptionName, Index)>,
+    /// Members and origins: name, version, whether it is one.
+    #[serde(rename = "b", skip_serializing_if = "Vec::is_empty", default)]
+    members: Vec<(RelayId, Version, bool)>,
+    #[serde(rename = "o", skip_serializing_if = "Vec::is_empty", default)]
+    origins: Vec<(RelayId, Version, bool)>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+type Table = std::collections::BTreeMap<RelayId, (Version, bool)>;
+
+/// One of the tables of a group's parts, as it is saved.
+fn saved_table(group: &Group, table: fn(&Parts) -> &Table) -> Vec<(RelayId, Version, bool)> {
+    let spread = group.spread.iter().flat_map(|spread| table(&spread.parts));
+    spread.map(|(relay, (version, on))| (relay.clone(), *version, *on)).collect()
 }
 
 /// A subscription as it is saved: what never changes, and its cursor as in the log.
@@ -100,6 +124,8 @@ struct SavedSubscription {
     filter: Option<String>,
     #[serde(rename = "w")]
     window: u32,
+    #[serde(rename = "x", skip_serializing_if = "std::ops::Not::not", default)]
+    replays: bool,
     #[serde(rename = "c", with = "serde_bytes_compat")]
     cursor: Vec<u8>,
 }
@@ -153,15 +179,14 @@ impl SavedGroup {
             low: group.low,
             streams: group.streams.clone(),
             membership: group.membership,
+            member_since: group.member_since,
             meter: group.meter.clone(),
             marks: group.marks.clone(),
             producers: group.traffic.as_ref().map(|t| t.producers.clone()).unwrap_or_default(),
-            subscriptions: group
-                .subscriptions
-                .iter()
-                .map(|s| SavedSubscription::of(group.number, s))
-                .collect(),
+            subscriptions: group.subscriptions.iter().map(|s| SavedSubscription::of(group, s)).collect(),
             evicted: group.traffic.as_ref().map(|t| t.evicted.clone()).unwrap_or_default(),
+            members: saved_table(group, |parts| &parts.members),
+            origins: saved_table(group, |parts| &parts.origins),
         }
     }
 
@@ -173,6 +198,7 @@ impl SavedGroup {
         group.low = self.low;
         group.streams = self.streams;
         group.membership = self.membership;
+        group.member_since = self.member_since;
         group.meter = self.meter;
         group.marks = self.marks;
         if !self.producers.is_empty() {
@@ -181,8 +207,16 @@ impl SavedGroup {
         if !self.evicted.is_empty() {
             group.traffic().evicted = self.evicted;
         }
+        for (relay, version, member) in self.members {
+            group.spread().parts.set_member(&relay, version, member);
+        }
+        for (relay, version, active) in self.origins {
+            group.spread().parts.set_origin(&relay, version, active);
+        }
         for saved in self.subscriptions {
-            group.subscriptions.push(Box::new(saved.restore()?));
+            let mut subscription = saved.restore()?;
+            subscription.replays |= group.queue;
+            group.subscriptions.push(Box::new(subscription));
         }
         group.subscriptions.sort_by_key(|s| s.number);
         Ok(group)
@@ -190,14 +224,15 @@ impl SavedGroup {
 }
 
 impl SavedSubscription {
-    fn of(group: GroupNumber, subscription: &Subscription) -> Self {
+    fn of(group: &Group, subscription: &Subscription) -> Self {
         let mut list = CursorList::new();
-        list.push(group, subscription);
+        list.push(group.number, subscription);
         Self {
             name: subscription.name.clone(),
             shared: subscription.shared,
             filter: subscription.filter.as_ref().map(|f| f.as_str().to_owned()),
             window: subscription.window,
+            replays: subscription.replays && !group.queue,
             cursor: list.finish().to_vec(),
         }
     }
@@ -218,6 +253,7 @@ impl SavedSubscription {
             filter,
             start: record.start,
             replayed: 0,
+            replays: self.replays,
             not_before: WallTime(0),
             cursor: Cursor::default(),
             next: Index(1),

@@ -19,6 +19,7 @@ use crate::id::{Epoch, GroupName, GroupNumber, Index, RelayId, StreamNumber, Sub
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{GapCause, Outcomes};
+use crate::wire::link::Version;
 
 /// Why a relay's state cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +82,22 @@ pub(super) enum Operation {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         evicted: Option<Index>,
     },
+    /// A relay is a member of a group, or is one no longer.
+    MemberSet {
+        group: GroupNumber,
+        relay: RelayId,
+        version: Version,
+        member: bool,
+    },
+    /// A relay puts messages into a group, or does so no longer.
+    OriginSet {
+        group: GroupNumber,
+        relay: RelayId,
+        version: Version,
+        active: bool,
+    },
+    /// A neighbour has told the whole table of memberships.
+    TableLearned,
 }
 
 impl Operation {
@@ -91,7 +108,11 @@ impl Operation {
             | Self::GroupRemoved { group }
             | Self::StreamOpened { group, .. }
             | Self::SubscriptionCreated { group, .. }
-            | Self::SubscriptionRemoved { group, .. } => *group,
+            | Self::SubscriptionRemoved { group, .. }
+            | Self::MemberSet { group, .. }
+            | Self::OriginSet { group, .. } => *group,
+            // No group has this number; all parts of a snapshot say it.
+            Self::TableLearned => GroupNumber(0),
         }
     }
 

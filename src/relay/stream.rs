@@ -29,6 +29,10 @@ pub(super) struct Stream {
     pub(super) end: Index,
     #[serde(rename = "s")]
     pub(super) sealed: bool,
+    /// Where the newest mark stands that made this relay a member, with its version: what stands
+    /// before it is not owed to it.
+    #[serde(rename = "m", skip_serializing_if = "Option::is_none", default)]
+    pub(super) mark: Option<(Sequence, u64)>,
 }
 
 /// What is put into a run before the stream gives it its place.
@@ -60,7 +64,31 @@ impl Stream {
         end: Index,
     ) -> Self {
         let id = StreamId { group: group.0.clone(), incarnation: group.1, origin: origin.clone(), epoch };
-        Self { number, origin, epoch, last: Sequence(0), chain: id.chain_start(), end, sealed: false }
+        let chain = id.chain_start();
+        Self { number, origin, epoch, last: Sequence(0), chain, end, sealed: false, mark: None }
+    }
+
+    /// What it is called everywhere.
+    pub(super) fn id(&self, group: &GroupName, incarnation: u32) -> StreamId {
+        StreamId { group: group.clone(), incarnation, origin: self.origin.clone(), epoch: self.epoch }
+    }
+
+    /// Takes over what the run says of `relay`'s membership.
+    pub(super) fn note_membership(&mut self, relay: &RelayId, run: &Run) {
+        let version = match run.header.kind {
+            RunKind::Genesis => crate::wire::body::decode::<Genesis>(&run.body)
+                .ok()
+                .and_then(|genesis| genesis.members.into_iter().find(|(name, _)| name == relay))
+                .map(|(_, version)| version),
+            RunKind::Mark => crate::wire::body::decode::<Mark>(&run.body)
+                .ok()
+                .filter(|mark| mark.member && mark.relay == *relay)
+                .map(|mark| mark.version),
+            RunKind::Data | RunKind::Seal | RunKind::Loss => None,
+        };
+        if let Some(version) = version {
+            self.mark = Some((run.header.first, version));
+        }
     }
 
     /// Appends a draft: the next sequence is given once, here (I1).

@@ -51,6 +51,9 @@ pub(super) struct Subscription {
     pub(super) start: Index,
     /// Indexes that a seek made it owed once more.
     pub(super) replayed: u64,
+    /// Whether it began with what was there before. If not, it begins with its relay's membership:
+    /// what another origin put before its mark of that is not for it, though it comes later.
+    pub(super) replays: bool,
     /// Runs that arrived before are not wanted.
     pub(super) not_before: WallTime,
     pub(super) cursor: Cursor,
@@ -380,6 +383,7 @@ pub(super) fn subscription_from(
         filter,
         start,
         replayed: 0,
+        replays: false,
         not_before,
         cursor: Cursor::new(start),
         next: start,

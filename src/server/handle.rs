@@ -275,6 +275,10 @@ fn put_bytes(inputs: &[Input]) -> usize {
         | Input::Fetched { .. }
         | Input::Durable { .. }
         | Input::Room { .. }
+        | Input::LinkUp { .. }
+        | Input::LinkDown { .. }
+        | Input::Link { .. }
+        | Input::LinkWritten { .. }
         | Input::Snapshot { .. }
         | Input::Tick
         | Input::Stop => 0,

@@ -171,6 +171,8 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         version: env!("CARGO_PKG_VERSION").to_owned(),
         warnings: warnings(options, &opened),
         run_bytes_max: options.log.run_bytes_max(),
+        links: Vec::new(),
+        transit: true,
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());

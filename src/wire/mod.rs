@@ -2,4 +2,5 @@
 
 pub mod body;
 pub mod frame;
+pub mod link;
 pub mod run;

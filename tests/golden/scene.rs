@@ -59,6 +59,8 @@ impl Scene {
             version: "golden".to_owned(),
             warnings: Vec::new(),
             run_bytes_max: options().run_bytes_max(),
+            links: Vec::new(),
+            transit: true,
         };
         let mut restore = Restore::new(relay, opened.last, &opened.snapshot).unwrap();
         let mut entries = Vec::new();
@@ -123,6 +125,7 @@ impl Scene {
             Effect::Append { .. }
             | Effect::PutDone { .. }
             | Effect::Deliver { .. }
+            | Effect::Link { .. }
             | Effect::Close { .. } => {}
         }
     }

@@ -55,6 +55,8 @@ fn options(boot: u64) -> RelayOptions {
         version: "test".to_owned(),
         warnings: Vec::new(),
         run_bytes_max: 1 << 20,
+        links: Vec::new(),
+        transit: true,
     }
 }
 
@@ -155,7 +157,7 @@ impl Harness {
                 assert!(before.is_none_or(|b| b <= below.0), "a release went back");
             }
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
-            Effect::Close { .. } => {}
+            Effect::Link { .. } | Effect::Close { .. } => {}
         }
     }
 

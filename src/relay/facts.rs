@@ -1,0 +1,274 @@
+//! Facts that every relay of the network should know: links, memberships, active origins.
+//!
+//! They are flooded: whoever learns a newer version keeps it and tells all other neighbours, so
+//! each fact crosses each link at most once in each direction. The newest version wins, so their
+//! order and repeats do not matter. Memberships and origins outlive the relay that they are about:
+//! they are kept on every disk, and leave only by a newer version.
+
+use std::collections::BTreeMap;
+
+use super::input::Now;
+use super::state::Operation;
+use super::stream::Mark;
+use super::{Relay, trees};
+use crate::id::{GroupNumber, LinkId, RelayId};
+use crate::log::{Entry, Urgency};
+use crate::wire::link::{Fact, GroupId, LinkMessage, LinkState, Membership, Origin, Version};
+
+/// Facts in one message.
+pub(super) const CHUNK: usize = 1000;
+
+/// Who is part of a group, by the newest versions that are known here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts {
+    pub(super) members: BTreeMap<RelayId, (Version, bool)>,
+    pub(super) origins: BTreeMap<RelayId, (Version, bool)>,
+}
+
+impl Parts {
+    /// Everybody who is to be joined by the group's tree, in order of their names.
+    pub(super) fn wanted(&self) -> Vec<RelayId> {
+        let on = |table: &BTreeMap<RelayId, (Version, bool)>| -> Vec<RelayId> {
+            table.iter().filter(|(_, (_, on))| *on).map(|(relay, _)| relay.clone()).collect()
+        };
+        let mut all = on(&self.members);
+        all.extend(on(&self.origins));
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Keeps what is newer; says whether it was.
+    fn take(table: &mut BTreeMap<RelayId, (Version, bool)>, relay: &RelayId, news: (Version, bool)) -> bool {
+        match table.get_mut(relay) {
+            Some(known) if known.0 >= news.0 => false,
+            Some(known) => {
+                *known = news;
+                true
+            }
+            None => {
+                table.insert(relay.clone(), news);
+                true
+            }
+        }
+    }
+
+    pub(super) fn set_member(&mut self, relay: &RelayId, version: Version, member: bool) -> bool {
+        Self::take(&mut self.members, relay, (version, member))
+    }
+
+    pub(super) fn set_origin(&mut self, relay: &RelayId, version: Version, active: bool) -> bool {
+        Self::take(&mut self.origins, relay, (version, active))
+    }
+}
+
+impl Relay {
+    /// Everything that is known, for a neighbour that has come.
+    pub(super) fn all_facts(&self) -> Vec<Fact> {
+        let states = self.links.states.values().cloned().map(Fact::LinkState);
+        let groups = self.groups.iter().filter_map(|group| Some((group, group.spread.as_deref()?)));
+        let parts = groups.flat_map(|(group, spread)| {
+            let id = GroupId { name: group.name.clone(), incarnation: group.incarnation };
+            let members = spread.parts.members.iter().map({
+                let id = id.clone();
+                move |(relay, (version, member))| {
+                    let (group, relay) = (id.clone(), relay.clone());
+                    Fact::Membership(Membership { group, relay, version: *version, member: *member })
+                }
+            });
+            let origins = spread.parts.origins.iter().map(move |(relay, (version, active))| {
+                let (group, relay) = (id.clone(), relay.clone());
+                Fact::Origin(Origin { group, relay, version: *version, active: *active })
+            });
+            members.chain(origins)
+        });
+        states.chain(parts).collect()
+    }
+
+    /// Tells news to all neighbours but the one that told them.
+    fn flood(&mut self, except: Option<LinkId>, news: &[Fact]) {
+        let links: Vec<LinkId> = self.links.up().filter(|link| Some(*link) != except).collect();
+        for link in links {
+            for facts in news.chunks(CHUNK) {
+                self.say(link, LinkMessage::Facts(facts.to_vec()));
+            }
+        }
+    }
+
+    /// A neighbour has told facts.
+    pub(super) fn learn(&mut self, now: Now, link: LinkId, facts: Vec<Fact>) {
+        let mut news = Vec::new();
+        let mut map_changed = false;
+        for fact in facts {
+            let is_news = match &fact {
+                Fact::LinkState(state) => {
+                    let is_news = self.learn_links(now, state);
+                    map_changed |= is_news;
+                    is_news
+                }
+                Fact::Membership(membership) => self.learn_membership(now, membership),
+                Fact::Origin(origin) => self.learn_origin(now, origin),
+            };
+            if is_news {
+                news.push(fact);
+            }
+        }
+        if !news.is_empty() {
+            self.flood(Some(link), &news);
+        }
+        if map_changed {
+            self.plan_all(now);
+        }
+    }
+
+    pub(super) fn on_facts_end(&mut self) {
+        if !self.links.has_table {
+            self.links.has_table = true;
+            let operation = Operation::TableLearned;
+            self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        }
+    }
+
+    /// The own links have changed.
+    pub(super) fn announce_links(&mut self, now: Now) {
+        let relay = self.options.relay.clone();
+        let (boot, storage) = (self.options.epoch.counter, self.options.epoch.storage);
+        let version = match self.links.states.get(&relay) {
+            Some(known) => (known.version.0, known.version.1.next(storage)),
+            None => (boot, Version { counter: 1, storage }),
+        };
+        let up = self.links.table.values().filter(|link| link.is_up);
+        let links = up.map(|link| (link.neighbour.clone(), link.cost)).collect();
+        let state = LinkState { relay: relay.clone(), version, links, transit: self.options.transit };
+        self.links.states.insert(relay, state.clone());
+        self.flood(None, &[Fact::LinkState(state)]);
+        self.plan_all(now);
+    }
+
+    fn learn_links(&mut self, now: Now, state: &LinkState) -> bool {
+        if self.links.states.get(&state.relay).is_some_and(|known| known.version >= state.version) {
+            return false;
+        }
+        self.links.states.insert(state.relay.clone(), state.clone());
+        if state.relay == self.options.relay {
+            // Of a boot before, or of a storage that is gone: what holds now is said above it (R6).
+            self.announce_links(now);
+            return false;
+        }
+        true
+    }
+
+    /// The number of the group that a fact is about; it is made when it is not known. `None`: the
+    /// fact is about another life of the group.
+    pub(super) fn group_of(&mut self, now: Now, id: &GroupId) -> Option<GroupNumber> {
+        let number = match self.groups.number(&id.name) {
+            Some(number) => number,
+            None if id.incarnation > 0 => return None,
+            None => self.group_or_make(now, &id.name),
+        };
+        self.groups.get(number).filter(|group| group.incarnation == id.incarnation).map(|_| number)
+    }
+
+    fn learn_membership(&mut self, now: Now, membership: &Membership) -> bool {
+        let Some(number) = self.group_of(now, &membership.group) else { return false };
+        let Some(group) = self.groups.get_mut(number) else { return false };
+        let Membership { relay, version, member, .. } = membership;
+        if *relay == self.options.relay {
+            let known = group.spread().parts.members.get(relay).copied().unwrap_or_default();
+            if *version > known.0 {
+                // Said before a crash took it back, or by a storage that is gone: what holds now is
+                // said above it (R6).
+                group.membership = group.membership.max(version.counter) + 1;
+                self.announce_membership(now, number, known.1);
+            }
+            return false;
+        }
+        if !group.spread().parts.set_member(relay, *version, *member) {
+            return false;
+        }
+        let operation =
+            Operation::MemberSet { group: number, relay: relay.clone(), version: *version, member: *member };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
+        self.mark(now, number, Mark { relay: relay.clone(), member: *member, version: version.counter });
+        self.plan(now, number);
+        true
+    }
+
+    fn learn_origin(&mut self, now: Now, origin: &Origin) -> bool {
+        let Some(number) = self.group_of(now, &origin.group) else { return false };
+        let Some(group) = self.groups.get_mut(number) else { return false };
+        let Origin { relay, version, active, .. } = origin;
+        if *relay == self.options.relay {
+            let known = group.spread().parts.origins.get(relay).copied().unwrap_or_default();
+            if *version > known.0 {
+                self.announce_origin(now, number, *version);
+            }
+            return false;
+        }
+        if !group.spread().parts.set_origin(relay, *version, *active) {
+            return false;
+        }
+        let operation =
+            Operation::OriginSet { group: number, relay: relay.clone(), version: *version, active: *active };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
+        self.plan(now, number);
+        true
+    }
+
+    /// Says that this relay is, or is no longer, a member of a group.
+    pub(super) fn announce_membership(&mut self, now: Now, number: GroupNumber, member: bool) {
+        if self.links.table.is_empty() {
+            return;
+        }
+        let (relay, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let version = Version { counter: group.membership, storage };
+        group.spread().parts.set_member(&relay, version, member);
+        let id = GroupId { name: group.name.clone(), incarnation: group.incarnation };
+        let operation = Operation::MemberSet { group: number, relay: relay.clone(), version, member };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        self.flood(None, &[Fact::Membership(Membership { group: id, relay, version, member })]);
+        self.plan(now, number);
+    }
+
+    /// Says that this relay puts messages into a group, in a version above `above`.
+    pub(super) fn announce_origin(&mut self, now: Now, number: GroupNumber, above: Version) {
+        if self.links.table.is_empty() {
+            return;
+        }
+        let (relay, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let active = group.streams.iter().any(|stream| stream.origin == relay);
+        let known = group.spread().parts.origins.get(&relay).copied().unwrap_or_default();
+        if known.1 == active && known.0 > above {
+            return;
+        }
+        let version = known.0.max(above).next(storage);
+        group.spread().parts.set_origin(&relay, version, active);
+        let id = GroupId { name: group.name.clone(), incarnation: group.incarnation };
+        let operation = Operation::OriginSet { group: number, relay: relay.clone(), version, active };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
+        self.flood(None, &[Fact::Origin(Origin { group: id, relay, version, active })]);
+        self.plan(now, number);
+    }
+
+    /// Plans the trees of all groups anew: the map has changed.
+    fn plan_all(&mut self, now: Now) {
+        let groups: Vec<GroupNumber> =
+            self.groups.iter().filter(|group| group.spread.is_some()).map(|group| group.number).collect();
+        for number in groups {
+            self.plan(now, number);
+        }
+    }
+
+    /// Plans the tree of a group anew, and compares streams with neighbours that are new in it.
+    pub(super) fn plan(&mut self, now: Now, number: GroupNumber) {
+        let relay = self.options.relay.clone();
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let wanted = group.spread().parts.wanted();
+        group.spread().has_others = wanted.iter().any(|name| *name != relay);
+        let neighbours = trees::neighbours(&self.links.states, &wanted, &relay);
+        let tree: Vec<LinkId> = neighbours.iter().filter_map(|name| self.links.to(name)).collect();
+        self.set_tree(now, number, tree);
+    }
+}

@@ -1,0 +1,468 @@
+//! Runs over links: what a neighbour lacks is sent, what it sends is appended.
+//!
+//! A neighbour in the tree of a group is a reader of the group's log, like a subscription. Its
+//! place is an index, below which nothing is left for it, and per stream how far it has come:
+//! what it has told, what it was sent and what it has sent itself. Records of other origins are
+//! passed on when they arrive (cut-through): their sequence is fixed already. A relay's own are
+//! passed on when they are durable here, so no sequence is ever known elsewhere and then given
+//! to another record.
+//!
+//! ```text
+//!  tree gains the link ──▶ comparing ──their vector──▶ reading the log ◀──▶ at the end (pushed to)
+//!                              ▲                              │
+//!                              └───── link down, tree loses ──┘
+//! ```
+//!
+//! Data is taken from any neighbour, in the tree or not: what is next in its stream is appended,
+//! what is there already is dropped, and beyond a hole the neighbour is asked to compare again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ahead::Ahead;
+use super::effect::Effect;
+use super::facts::Parts;
+use super::group::{Group, Waiter};
+use super::input::Now;
+use super::journal::Waiting;
+use super::state::Operation;
+use super::stream::{Genesis, Mark, Stream};
+use super::{Relay, body_bytes};
+use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
+use crate::limits;
+use crate::log::{Entry, Piece, RunEntry, Urgency};
+use crate::wire::link::{GroupId, LinkMessage, StreamNamed, StreamSeen};
+use crate::wire::run::{Run, RunKind, StoredRun};
+
+/// Runs that one link is given of one group in one turn.
+const TURN_RUNS: usize = 64;
+
+/// What a group has when other relays take part in it.
+#[derive(Debug, Default)]
+pub(super) struct Spread {
+    pub(super) parts: Parts,
+    /// Whether any other relay is a member or an origin.
+    pub(super) has_others: bool,
+    /// The links that are part of the group's tree, in order.
+    tree: Vec<LinkId>,
+    readers: Vec<LinkReader>,
+    /// Neighbours that were told of a hole, and how far all streams were then.
+    asked: BTreeMap<LinkId, u64>,
+}
+
+/// A neighbour's place in a group.
+#[derive(Debug)]
+struct LinkReader {
+    link: LinkId,
+    /// Nothing below is left to be sent.
+    next: Index,
+    /// Whether the neighbour has told how far it is.
+    has_compared: bool,
+    /// How far it has each stream: told, sent by us, or sent to us.
+    known: BTreeMap<StreamNumber, Sequence>,
+    ahead: Option<Ahead>,
+    fetching: Option<Index>,
+    is_queued: bool,
+}
+
+impl LinkReader {
+    fn new(link: LinkId, next: Index) -> Self {
+        Self {
+            link,
+            next,
+            has_compared: false,
+            known: BTreeMap::new(),
+            ahead: None,
+            fetching: None,
+            is_queued: false,
+        }
+    }
+
+    fn has(&self, run: &StoredRun) -> bool {
+        self.known.get(&run.stream).is_some_and(|known| run.run.header.end().0 - 1 <= known.0)
+    }
+
+    fn note(&mut self, stream: StreamNumber, last: Sequence) {
+        let known = self.known.entry(stream).or_default();
+        *known = (*known).max(last);
+    }
+}
+
+impl Spread {
+    fn reader(&mut self, link: LinkId) -> Option<&mut LinkReader> {
+        self.readers.iter_mut().find(|reader| reader.link == link)
+    }
+
+    /// The links of the group's tree.
+    pub(super) fn tree(&self) -> &[LinkId] {
+        &self.tree
+    }
+}
+
+impl Group {
+    /// What it has because of other relays.
+    pub(super) fn spread(&mut self) -> &mut Spread {
+        self.spread.get_or_insert_default()
+    }
+
+    pub(super) fn id(&self) -> GroupId {
+        GroupId { name: self.name.clone(), incarnation: self.incarnation }
+    }
+
+    /// How far every stream is here.
+    fn seen(&self) -> Vec<StreamSeen> {
+        let seen = |s: &Stream| StreamSeen { origin: s.origin.clone(), epoch: s.epoch, seen: s.last };
+        self.streams.iter().map(seen).collect()
+    }
+
+    fn stream_of(&self, origin: &RelayId, epoch: Epoch) -> Option<&Stream> {
+        self.streams.iter().find(|s| s.epoch == epoch && s.origin == *origin)
+    }
+
+    /// Whether an earlier epoch of the same origin is not complete: then this one waits (I10).
+    fn waits_for_seal(&self, stream: &Stream) -> bool {
+        self.streams.iter().any(|s| !s.sealed && s.epoch < stream.epoch && s.origin == stream.origin)
+    }
+}
+
+impl Relay {
+    /// The links of the group's tree are these now. Compares streams over those that are new.
+    pub(super) fn set_tree(&mut self, _now: Now, number: GroupNumber, tree: Vec<LinkId>) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let (id, low) = (group.id(), group.low);
+        let streams = group.seen();
+        let spread = group.spread();
+        spread.readers.retain(|reader| tree.contains(&reader.link));
+        let fresh: Vec<LinkId> = tree.iter().copied().filter(|link| spread.reader(*link).is_none()).collect();
+        spread.readers.extend(fresh.iter().map(|link| LinkReader::new(*link, low)));
+        spread.tree = tree;
+        for link in fresh {
+            let message = LinkMessage::Seen { group: id.clone(), streams: streams.clone(), asks: true };
+            self.say(link, message);
+        }
+    }
+
+    /// A neighbour tells how far it is: what it lacks is sent from now on, if it is in the tree.
+    pub(super) fn on_seen(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        id: &GroupId,
+        streams: &[StreamSeen],
+        asks: bool,
+    ) {
+        let Some(number) = self.group_of(now, id) else { return };
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let known: Vec<(StreamNumber, Sequence)> = streams
+            .iter()
+            .filter_map(|told| Some((group.stream_of(&told.origin, told.epoch)?.number, told.seen)))
+            .collect();
+        let (ours, low) = (group.seen(), group.low);
+        if let Some(reader) = group.spread().reader(link) {
+            *reader = LinkReader::new(link, low);
+            reader.has_compared = true;
+            reader.known.extend(known);
+            self.enqueue_reader(number, link);
+        }
+        if asks {
+            self.say(link, LinkMessage::Seen { group: id.clone(), streams: ours, asks: false });
+        }
+    }
+
+    /// A neighbour names a stream that it is about to send.
+    pub(super) fn on_stream_named(&mut self, now: Now, link: LinkId, named: StreamNamed) {
+        let Some(number) = self.group_of(now, &named.group) else { return };
+        let Some(group) = self.groups.get(number) else { return };
+        let stream = match group.stream_of(&named.origin, named.epoch) {
+            Some(stream) => stream.number,
+            None => self.open_stream(number, &named),
+        };
+        if let Some(state) = self.links.table.get_mut(&link) {
+            state.theirs.insert(named.number, (number, stream));
+        }
+    }
+
+    fn open_stream(&mut self, number: GroupNumber, named: &StreamNamed) -> StreamNumber {
+        self.counters.streams += 1;
+        let stream = StreamNumber(self.counters.streams);
+        let opened = Operation::StreamOpened {
+            group: number,
+            stream,
+            origin: named.origin.clone(),
+            epoch: named.epoch,
+        };
+        self.journal.append(&mut self.effects, Entry::State(opened.encode()), Urgency::Ride);
+        if let Some(group) = self.groups.get_mut(number) {
+            let id = (&group.name, group.incarnation);
+            let made = Stream::new(stream, id, named.origin.clone(), named.epoch, group.next);
+            group.streams.push(made);
+        }
+        stream
+    }
+
+    /// A neighbour sends records.
+    pub(super) fn on_run(&mut self, now: Now, link: LinkId, (theirs, age_ms): (StreamNumber, u32), run: Run) {
+        let named = self.links.table.get(&link).and_then(|state| state.theirs.get(&theirs)).copied();
+        let Some((number, stream)) = named else { return };
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return };
+        let last = Sequence(run.header.end().0 - 1);
+        if last > known.last {
+            let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
+            if !is_next || group.waits_for_seal(known) {
+                let (id, streams) = (group.id(), group.seen());
+                self.compare_again(link, number, LinkMessage::Seen { group: id, streams, asks: false });
+                return;
+            }
+        }
+        let is_new = last > known.last;
+        if let Some(reader) = group.spread().reader(link) {
+            reader.note(stream, last);
+        }
+        if is_new {
+            self.take_run(now, link, (number, stream), age_ms, run);
+        }
+    }
+
+    /// Something is missing before what came: the neighbour is told so, once until it is there.
+    fn compare_again(&mut self, link: LinkId, number: GroupNumber, message: LinkMessage) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let LinkMessage::Seen { streams, .. } = &message else { return };
+        let total: u64 = streams.iter().map(|s| s.seen.0).sum();
+        if group.spread().asked.insert(link, total) != Some(total) {
+            self.say(link, message);
+        }
+    }
+
+    /// Appends records of another origin and passes them on at once.
+    fn take_run(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        (number, stream): (GroupNumber, StreamNumber),
+        age_ms: u32,
+        run: Run,
+    ) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let first_index = group.next;
+        let end = first_index.after(u64::from(run.header.count));
+        group.next = end;
+        if run.header.kind != RunKind::Data {
+            group.mark(first_index, run.header.count);
+        }
+        let me = self.options.relay.clone();
+        if let Some(known) = group.stream(stream) {
+            known.note(&run.header);
+            known.end = end;
+            known.note_membership(&me, &run);
+        }
+        if let Some((producer, first)) = run.header.producer {
+            let count = run.header.count;
+            group.traffic().producers.insert((producer, first), count, run.header.accepted, false);
+        }
+        group.meter.insert(first_index, end, body_bytes(&run), now.wall);
+        let entry = RunEntry { group: number, stream, first_index, arrived: now.wall, age_ms, link, run };
+        let stored = entry.stored();
+        self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);
+        self.journal.wait(Waiting::Run { group: number, end, count: 0, put: None });
+        self.mark_dirty_group(number);
+        self.pass_on(now, number, &stored);
+    }
+
+    /// Gives a run that has just come to the neighbours that have everything before it.
+    fn pass_on(&mut self, now: Now, number: GroupNumber, run: &StoredRun) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let links: Vec<LinkId> = group.spread().tree.clone();
+        for link in links {
+            let is_writable = self.links.table.get(&link).is_some_and(|state| state.is_writable());
+            let Some(group) = self.groups.get_mut(number) else { return };
+            let Some(reader) = group.spread().reader(link) else { continue };
+            if !reader.has_compared || reader.next != run.first_index {
+                continue;
+            }
+            if reader.has(run) {
+                reader.next = run.end_index();
+            } else if is_writable {
+                reader.next = run.end_index();
+                self.send_run(now, number, link, run);
+            }
+        }
+    }
+
+    fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let id = group.id();
+        let Some(stream) = group.streams.iter().find(|s| s.number == run.stream) else { return };
+        let named = StreamNamed {
+            number: stream.number,
+            group: id,
+            origin: stream.origin.clone(),
+            epoch: stream.epoch,
+            base: Sequence(1),
+            chain: stream.id(&group.name, group.incarnation).chain_start(),
+        };
+        if let Some(reader) = group.spread().reader(link) {
+            reader.note(run.stream, Sequence(run.run.header.end().0 - 1));
+        }
+        if self.links.table.get_mut(&link).is_some_and(|state| state.meets_stream(run.stream)) {
+            self.say(link, LinkMessage::Stream(named));
+        }
+        let waited_ms = now.wall.0.saturating_sub(run.arrived.0) / 1000;
+        let age_ms = u32::try_from(u64::from(run.age_ms) + waited_ms).unwrap_or(u32::MAX);
+        self.say(link, LinkMessage::Run { stream: run.stream, age_ms, run: run.run.clone() });
+    }
+
+    /// Puts a neighbour's place in a group into the queue, once.
+    pub(super) fn enqueue_reader(&mut self, number: GroupNumber, link: LinkId) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let durable = group.durable;
+        let Some(reader) = group.spread.as_mut().and_then(|spread| spread.reader(link)) else { return };
+        if reader.has_compared && !reader.is_queued && reader.fetching.is_none() && reader.next < durable {
+            reader.is_queued = true;
+            self.ready_links.push_back((number, link));
+        }
+    }
+
+    /// Puts all neighbours of a group into the queue: there is more that is durable.
+    pub(super) fn enqueue_readers(&mut self, number: GroupNumber) {
+        let Some(spread) = self.groups.get(number).and_then(|group| group.spread.as_deref()) else { return };
+        for link in spread.tree().to_vec() {
+            self.enqueue_reader(number, link);
+        }
+    }
+
+    /// Gives every neighbour in the queue its turn.
+    pub(super) fn pump_links(&mut self, now: Now) {
+        while let Some((number, link)) = self.ready_links.pop_front() {
+            let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
+            let Some(reader) = reader else { continue };
+            reader.is_queued = false;
+            for _ in 0..TURN_RUNS {
+                if !self.link_step(now, number, link) {
+                    break;
+                }
+            }
+            self.enqueue_unless_waiting(number, link);
+        }
+    }
+
+    /// A turn that ended with work left goes on after the others had theirs.
+    fn enqueue_unless_waiting(&mut self, number: GroupNumber, link: LinkId) {
+        if self.links.table.get(&link).is_some_and(|state| state.is_writable()) {
+            self.enqueue_reader(number, link);
+        }
+    }
+
+    /// Sends or passes over the next run. False: there is none, or it cannot be sent now.
+    fn link_step(&mut self, now: Now, number: GroupNumber, link: LinkId) -> bool {
+        let Some(group) = self.groups.get_mut(number) else { return false };
+        let durable = group.durable;
+        let Some(reader) = group.spread().reader(link) else { return false };
+        if !reader.has_compared || reader.fetching.is_some() || reader.next >= durable {
+            return false;
+        }
+        let Some(state) = self.links.table.get_mut(&link) else { return false };
+        if !state.is_writable() {
+            state.block(number);
+            return false;
+        }
+        let next = reader.next;
+        let Some((piece, _)) = reader.ahead.as_mut().and_then(|ahead| ahead.seek(next)) else {
+            self.fetch_for_link(number, link, next);
+            return false;
+        };
+        let run = match piece {
+            Piece::Missing { to, .. } => {
+                // Damaged here: another relay has it, and the neighbour compares with that one.
+                reader.next = *to;
+                return true;
+            }
+            Piece::Run(run) => run.clone(),
+        };
+        if run.end_index() > durable {
+            return false;
+        }
+        reader.next = run.end_index();
+        if !reader.has(&run) {
+            self.send_run(now, number, link, &run);
+        }
+        true
+    }
+
+    fn fetch_for_link(&mut self, number: GroupNumber, link: LinkId, from: Index) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        if let Some(reader) = group.spread().reader(link) {
+            reader.fetching = Some(from);
+            reader.ahead = None;
+        }
+        let fetch = Effect::Fetch { group: number, from, bytes_max: limits::READ_BYTES };
+        let end = group.durable;
+        if group.traffic().ask_for(from, end, Waiter::Link(link)) {
+            self.effects.push_back(fetch);
+        }
+    }
+
+    /// What a neighbour's place waited for was read.
+    pub(super) fn on_fetched_for_link(
+        &mut self,
+        number: GroupNumber,
+        link: LinkId,
+        from: Index,
+        pieces: &Arc<[Piece]>,
+    ) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let Some(reader) = group.spread().reader(link) else { return };
+        if reader.fetching != Some(from) {
+            return;
+        }
+        reader.fetching = None;
+        if !pieces.is_empty() {
+            reader.ahead = Some(Ahead::new(Arc::clone(pieces)));
+            self.enqueue_reader(number, link);
+        }
+    }
+
+    /// Notes in the own stream of a group, if there is one, what was learned of a membership.
+    pub(super) fn mark(&mut self, now: Now, number: GroupNumber, mark: Mark) {
+        let own = self.groups.get(number).and_then(|group| group.own);
+        if let Some(own) = own {
+            let body = crate::wire::body::encode(&mark);
+            self.append_control(now, number, own, super::stream::Draft::control(RunKind::Mark, body));
+        }
+    }
+
+    /// Who is a member, as a stream's first record says it.
+    pub(super) fn genesis(&self, number: GroupNumber) -> Genesis {
+        let Some(group) = self.groups.get(number) else { return Genesis { members: Vec::new() } };
+        let others = group.spread.iter().flat_map(|spread| &spread.parts.members);
+        let others = others.filter(|(relay, (_, member))| *member && **relay != self.options.relay);
+        let mut members: Vec<(RelayId, u64)> =
+            others.map(|(relay, (version, _))| (relay.clone(), version.counter)).collect();
+        if !group.subscriptions.is_empty() {
+            members.push((self.options.relay.clone(), group.membership));
+        }
+        members.sort();
+        Genesis { members }
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl Relay {
+    /// Groups with their trees, readers and streams, for people who look into a simulation.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let stream = |s: &Stream| format!("{}.{} to {}", s.origin, s.epoch.counter, s.last);
+        let groups = self.groups.iter().filter_map(|group| {
+            let spread = group.spread.as_deref()?;
+            let streams: Vec<String> = group.streams.iter().map(stream).collect();
+            let readers: Vec<_> =
+                spread.readers.iter().map(|r| (r.link.0, r.next.0, r.has_compared)).collect();
+            let tree: Vec<u32> = spread.tree.iter().map(|link| link.0).collect();
+            Some(format!(
+                "\n  {} to {} tree {tree:?} readers {readers:?} streams {streams:?}",
+                group.name, group.next
+            ))
+        });
+        groups.collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! What neighbours say to one another over a link.
+//!
+//! A link joins two relays and is symmetrical. Entries (link states, memberships, origins) are
+//! flooded: whoever learns a newer version tells all its other neighbours. Streams are compared
+//! by vectors ([`LinkMessage::Seen`]) when two relays become neighbours in a group's tree, and
+//! from then on each sends what the other lacks, run by run.
+
+use serde::{Deserialize, Serialize};
+
+use super::run::Run;
+use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber};
+
+/// A version of something that one relay says of itself. Newer is greater: first by the
+/// counter, then by the storage, so that both are always compared together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version {
+    /// Raised by one with every change.
+    pub counter: u64,
+    /// The data directory that said it.
+    pub storage: StorageId,
+}
+
+impl Version {
+    /// The next version, said by `storage`.
+    #[must_use]
+    pub fn next(self, storage: StorageId) -> Self {
+        Self { counter: self.counter + 1, storage }
+    }
+}
+
+/// Which links one relay has that are up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkState {
+    /// Who says it.
+    pub relay: RelayId,
+    /// Which boot and change of that relay it is: the boot's counter first.
+    pub version: (u64, Version),
+    /// Its neighbours with the cost of the link, by name.
+    pub links: Vec<(RelayId, u32)>,
+    /// Whether it passes on what it is no member of.
+    pub transit: bool,
+}
+
+/// A group in one of its lives.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GroupId {
+    /// Its name.
+    pub name: GroupName,
+    /// How often it was removed and made again before.
+    pub incarnation: u32,
+}
+
+/// Whether a relay has a durable subscription on a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The group.
+    pub group: GroupId,
+    /// The relay.
+    pub relay: RelayId,
+    /// The newest wins.
+    pub version: Version,
+    /// Whether it is a member now.
+    pub member: bool,
+}
+
+/// Whether a relay puts messages into a group: it is then part of the group's tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The group.
+    pub group: GroupId,
+    /// The relay.
+    pub relay: RelayId,
+    /// The newest wins.
+    pub version: Version,
+    /// Whether it is active now.
+    pub active: bool,
+}
+
+/// Something that every relay of the network should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact {
+    /// Links of a relay.
+    LinkState(LinkState),
+    /// A membership.
+    Membership(Membership),
+    /// An active origin.
+    Origin(Origin),
+}
+
+/// How far a relay has a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamSeen {
+    /// The origin relay.
+    pub origin: RelayId,
+    /// The boot of the origin.
+    pub epoch: Epoch,
+    /// The last sequence; everything from the base on is there.
+    pub seen: Sequence,
+}
+
+/// A stream is named before its first run on a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamNamed {
+    /// The number that runs will use, of the sender.
+    pub number: StreamNumber,
+    /// The group.
+    pub group: GroupId,
+    /// The origin relay.
+    pub origin: RelayId,
+    /// The boot of the origin.
+    pub epoch: Epoch,
+    /// The first sequence that will be sent to a neighbour that has nothing of it.
+    pub base: Sequence,
+    /// The hash over everything before the base.
+    pub chain: u64,
+}
+
+/// One thing that a neighbour says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkMessage {
+    /// News, or everything that is known, when the link came up.
+    Facts(Vec<Fact>),
+    /// All that was known has been said: the table of memberships is whole.
+    FactsEnd,
+    /// How far every stream of a group is there. The other side sends what is missing.
+    Seen {
+        /// The group.
+        group: GroupId,
+        /// Its streams; one that is not in the list is not known.
+        streams: Vec<StreamSeen>,
+        /// Whether the other side is to say the same of itself.
+        asks: bool,
+    },
+    /// Names a stream.
+    Stream(StreamNamed),
+    /// Records of a stream.
+    Run {
+        /// The stream, as the sender has named it.
+        stream: StreamNumber,
+        /// How old it was when it was sent, in milliseconds, over all relays before.
+        age_ms: u32,
+        /// Header and records.
+        run: Run,
+    },
+}
+
+impl LinkMessage {
+    /// Bytes that it counts towards what is on its way to a neighbour, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        const ITEM: usize = 64;
+        let bytes = match self {
+            Self::Facts(facts) => facts.len() * ITEM,
+            Self::FactsEnd | Self::Stream(_) => ITEM,
+            Self::Seen { streams, .. } => (streams.len() + 1) * ITEM,
+            Self::Run { run, .. } => super::run::RUN_HEADER_BYTES + run.body.len(),
+        };
+        bytes as u64
+    }
+}
