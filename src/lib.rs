@@ -67,6 +67,9 @@ pub mod http;
 
 pub mod cli;
 
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
 /// The examples in the documents are compiled, and run where they can be.
 #[cfg(doctest)]
 mod documents {

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["id", "limits", "topology", "log"]),
     ("log", &["id", "limits", "wire"]),
     ("relay", &["id", "limits", "wire", "topology", "log"]),
+    ("sim", &["id", "limits", "wire", "log", "relay"]),
     ("metrics", &["id", "limits", "wire"]),
     ("net", &["id", "limits", "wire", "metrics", "relay"]),
     ("server", &["id", "limits", "wire", "log", "relay", "net", "metrics", "topology", "config"]),

@@ -1,0 +1,30 @@
+//! Runs simulated networks under as many seeds as wanted, and names those that break a promise.
+//!
+//! ```text
+//! cargo run --release --features sim --example treecast-sim -- 10000 [FIRST-SEED] [STEPS]
+//! ```
+
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> std::io::Result<ExitCode> {
+    let mut numbers = std::env::args().skip(1).map(|word| word.parse::<u64>());
+    let mut next = |default| numbers.next().map_or(Some(default), Result::ok);
+    let (Some(seeds), Some(first), Some(steps)) = (next(1000), next(0), next(500)) else {
+        writeln!(std::io::stderr(), "usage: treecast-sim [SEEDS] [FIRST-SEED] [STEPS]")?;
+        return Ok(ExitCode::from(2));
+    };
+    let mut failed = 0;
+    for seed in first..first + seeds {
+        let run = std::panic::catch_unwind(|| treecast::sim::world::storm(seed, steps as usize));
+        let what = match run {
+            Ok(Ok(())) => continue,
+            Ok(Err(what)) => what,
+            Err(_) => "it panicked".to_owned(),
+        };
+        failed += 1;
+        writeln!(std::io::stdout(), "seed {seed}: {what}")?;
+    }
+    writeln!(std::io::stdout(), "{seeds} seeds from {first}, {steps} steps each: {failed} failed")?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

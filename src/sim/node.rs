@@ -1,0 +1,363 @@
+//! One relay of the simulation: the real core over a log in a vector.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::id::{
+    Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, SessionId, StorageId, SubscriptionName,
+};
+use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
+use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
+use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
+use crate::wire::link::LinkMessage;
+use crate::wire::run::{BodySummary, Record, Records, RunKind};
+
+/// The one session of every node.
+const SESSION: SessionId = SessionId(1);
+
+/// A message as a subscription got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// The subscription's handle.
+    pub handle: u32,
+    /// Its insertion index.
+    pub index: u64,
+    /// What was put.
+    pub payload: String,
+}
+
+/// A relay, what it has on its disk, and what has come out of it.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: RelayId,
+    links: Vec<LinkOptions>,
+    storage: StorageId,
+    boot: u64,
+    relay: Option<Relay>,
+    log: Vec<Entry>,
+    durable: usize,
+    snapshot: Snapshot,
+    shards: Vec<(EntryNumber, Bytes)>,
+    request: u64,
+    /// What it wants to say over its links, in order.
+    pub outbox: VecDeque<(LinkId, LinkMessage)>,
+    /// Bytes said over each link since it came up.
+    said: BTreeMap<LinkId, u64>,
+    /// Runs sent over each link, for the count of copies.
+    pub runs_sent: u64,
+    /// Messages that were delivered.
+    pub got: Vec<Got>,
+    /// Puts that were answered, by their number.
+    pub done: Vec<PutDone>,
+    /// Puts that were refused, by their number.
+    pub refused: Vec<u64>,
+    answers: BTreeMap<u64, Answer>,
+}
+
+impl Node {
+    /// A relay with an empty disk, running.
+    #[must_use]
+    pub fn new(name: &str, storage: u8, links: Vec<LinkOptions>, now: Now) -> Self {
+        let mut node = Self {
+            name: RelayId::new(name).expect("names of simulated relays are names"),
+            links,
+            storage: StorageId([storage; 16]),
+            boot: 0,
+            relay: None,
+            log: Vec::new(),
+            durable: 0,
+            snapshot: Snapshot::default(),
+            shards: Vec::new(),
+            request: 0,
+            outbox: VecDeque::new(),
+            said: BTreeMap::new(),
+            runs_sent: 0,
+            got: Vec::new(),
+            done: Vec::new(),
+            refused: Vec::new(),
+            answers: BTreeMap::new(),
+        };
+        node.start(now);
+        node
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.relay.is_some()
+    }
+
+    /// Whether everything that it appended is on its disk.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.durable == self.log.len()
+    }
+
+    /// Starts from what is on the disk.
+    ///
+    /// # Panics
+    /// When the core does not understand what it wrote: that is what the simulation is there to find.
+    pub fn start(&mut self, now: Now) {
+        self.boot += 1;
+        let epoch = Epoch { counter: self.boot, storage: self.storage, nonce: self.boot };
+        let options = RelayOptions {
+            relay: self.name.clone(),
+            epoch,
+            version: "sim".to_owned(),
+            warnings: Vec::new(),
+            run_bytes_max: 1 << 20,
+            links: self.links.clone(),
+            transit: true,
+        };
+        let last = EntryNumber(self.log.len() as u64);
+        let mut restore = Restore::new(options, last, &self.snapshot).expect("a snapshot of its own");
+        let begin = self.snapshot.shards.iter().map(|(n, _)| n.0).min().unwrap_or(0) as usize;
+        for (i, entry) in self.log.iter().enumerate().skip(begin) {
+            restore.replay(EntryNumber(i as u64 + 1), replayed(entry)).expect("entries of its own");
+        }
+        self.relay = Some(restore.start(now));
+        self.input(now, Input::SessionOpened { session: SESSION });
+    }
+
+    /// Stops at once. Of what was not synced the first `kept` entries are on the disk all the same.
+    pub fn crash(&mut self, kept: usize) {
+        self.relay = None;
+        self.durable = self.durable.saturating_add(kept).min(self.log.len());
+        self.log.truncate(self.durable);
+        let reached = EntryNumber(self.durable as u64);
+        debug_assert!(self.snapshot.shards.iter().all(|(through, _)| *through <= reached));
+        self.outbox.clear();
+        self.said.clear();
+        self.got.clear();
+        self.answers.clear();
+    }
+
+    /// Its disk is empty, and is another one from now on.
+    pub fn wipe(&mut self) {
+        self.log.clear();
+        self.durable = 0;
+        self.snapshot = Snapshot::default();
+        self.boot = 0;
+        self.storage.0[1] += 1;
+    }
+
+    /// Something happens to it. Its effects are carried out, but for syncs and links.
+    pub fn input(&mut self, now: Now, input: Input) {
+        let Some(relay) = &mut self.relay else { return };
+        relay.handle(now, input);
+        self.settle(now);
+    }
+
+    fn settle(&mut self, now: Now) {
+        while let Some(effect) = self.relay.as_mut().and_then(Relay::next_effect) {
+            self.carry_out(now, effect);
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, effect: Effect) {
+        match effect {
+            Effect::Append { entry, .. } => self.log.push(entry),
+            Effect::Answer { request, answer, .. } => {
+                self.answers.insert(request, *answer);
+            }
+            Effect::PutDone { done, .. } => self.done.push(done),
+            Effect::Notice { notice: Notice::PutRefused { put, .. }, .. } => self.refused.push(put),
+            Effect::Notice { .. } | Effect::Release { .. } | Effect::Close { .. } => {}
+            Effect::Deliver { session, handle, head, records } => {
+                self.take_delivery(handle, &head, &records);
+                self.again(now, Input::Written { session, total: u64::MAX });
+            }
+            Effect::Fetch { group, from, .. } => {
+                let pieces = self.read(group, from);
+                self.again(now, Input::Fetched { group, from, pieces });
+            }
+            Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
+            Effect::Link { link, message } => {
+                self.runs_sent += u64::from(matches!(message, LinkMessage::Run { .. }));
+                self.outbox.push_back((link, message));
+            }
+        }
+    }
+
+    fn again(&mut self, now: Now, input: Input) {
+        if let Some(relay) = &mut self.relay {
+            relay.handle(now, input);
+        }
+    }
+
+    fn take_delivery(&mut self, handle: u32, head: &DeliverHead, records: &[u8]) {
+        for (i, record) in Records::new(records).enumerate() {
+            let record = record.expect("what is delivered can be read");
+            let payload = String::from_utf8_lossy(record.payload).into_owned();
+            self.got.push(Got { handle, index: head.first_index.0 + i as u64, payload });
+        }
+    }
+
+    fn read(&self, group: GroupNumber, from: Index) -> Vec<Piece> {
+        let runs = self.log[..self.durable].iter().filter_map(|entry| match entry {
+            Entry::Run(run) if run.group == group && run.stored().end_index() > from => Some(run.stored()),
+            Entry::Run(_) | Entry::State(_) => None,
+        });
+        runs.take(4).map(Piece::Run).collect()
+    }
+
+    /// A message that it said has left: its link has room for more.
+    pub fn on_written(&mut self, now: Now, link: LinkId, bytes: u64) {
+        let said = self.said.entry(link).or_default();
+        *said += bytes;
+        let total = *said;
+        self.input(now, Input::LinkWritten { link, total });
+    }
+
+    /// A link has come up or gone down.
+    pub fn on_link(&mut self, now: Now, link: LinkId, is_up: bool) {
+        self.said.remove(&link);
+        self.outbox.retain(|(other, _)| *other != link);
+        self.input(now, if is_up { Input::LinkUp { link } } else { Input::LinkDown { link } });
+    }
+
+    /// The disk has synced `entries` of what waits, or everything.
+    pub fn sync(&mut self, now: Now, entries: usize) {
+        let through = self.durable.saturating_add(entries).min(self.log.len());
+        if self.is_up() && through > self.durable {
+            self.durable = through;
+            self.input(now, Input::Durable { through: EntryNumber(through as u64) });
+        }
+    }
+
+    /// The next moment at which it wants to be woken.
+    #[must_use]
+    pub fn deadline(&self) -> Option<crate::id::Time> {
+        self.relay.as_ref()?.next_deadline()
+    }
+
+    /// Saves all parts of its state as of now, and makes them the snapshot that it starts from.
+    pub fn take_snapshot(&mut self, now: Now) {
+        if !self.is_up() || !self.is_synced() {
+            return;
+        }
+        self.shards.clear();
+        for shard in 0..crate::relay::SHARDS {
+            self.input(now, Input::Snapshot { shard });
+        }
+        if self.is_synced() {
+            self.snapshot = Snapshot { shards: std::mem::take(&mut self.shards) };
+        }
+    }
+
+    /// Asks something, and syncs until it is answered.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn ask(&mut self, now: Now, body: Request) -> Answer {
+        self.request += 1;
+        let request = self.request;
+        self.input(now, Input::Request { session: SESSION, request, body: Box::new(body) });
+        self.sync(now, usize::MAX);
+        self.answers.remove(&request).expect("an answer once everything is synced")
+    }
+
+    /// Makes a subscription that begins now.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn subscribe(&mut self, now: Now, group: &GroupName, name: &SubscriptionName) {
+        let (group, name, spec) = (group.clone(), name.clone(), SubscriptionSpec::default());
+        let answer = self.ask(now, Request::SubscriptionCreate { group, name, spec });
+        assert_eq!(answer, Ok(Reply::Done));
+    }
+
+    /// Receives everything that a subscription is owed.
+    ///
+    /// # Panics
+    /// When the subscription is not there.
+    pub fn drain(&mut self, now: Now, group: &GroupName, name: &SubscriptionName) -> Vec<String> {
+        self.got.clear();
+        let start = Some(SubscriptionSpec { start: Start::Now, ..SubscriptionSpec::default() });
+        let attach = Request::Attach { group: group.clone(), name: Some(name.clone()), create: start };
+        let Ok(Reply::SubscriptionHandle { handle, created, .. }) = self.ask(now, attach) else {
+            panic!("{} has no subscription {name} of {group}", self.name)
+        };
+        assert!(!created, "{} has forgotten subscription {name} of {group}", self.name);
+        let mut taken = Vec::new();
+        loop {
+            let credits = vec![Credit { handle, total: u64::MAX }];
+            self.input(now, Input::Credit { session: SESSION, credits });
+            self.sync(now, usize::MAX);
+            let got = std::mem::take(&mut self.got);
+            let Some(last) = got.last().map(|got| got.index) else { return taken };
+            taken.extend(got.into_iter().map(|got| got.payload));
+            let (kind, from, to) = (crate::wire::frame::AckKind::Ack, Index(0), Index(last + 1));
+            let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms: 0 }];
+            self.input(now, Input::Ack { session: SESSION, acks });
+        }
+    }
+
+    /// Opens a group for puts.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn open(&mut self, now: Now, group: &GroupName) -> u32 {
+        match self.ask(now, Request::GroupOpen { group: group.clone() }) {
+            Ok(Reply::GroupHandle { handle, .. }) => handle,
+            other => panic!("{} does not open {group}: {other:?}", self.name),
+        }
+    }
+
+    /// Puts messages under a number.
+    ///
+    /// # Panics
+    /// Never: the records are made here.
+    pub fn put(&mut self, now: Now, handle: u32, put: u64, payloads: &[String]) {
+        let mut records = bytes::BytesMut::new();
+        for payload in payloads {
+            Record { payload: payload.as_bytes(), ..Record::default() }.encode(&mut records);
+        }
+        let records = records.freeze();
+        let head = PutHead {
+            put,
+            producer: None,
+            lowest_unanswered: crate::id::ProducerSequence(0),
+            body_hash: xxhash_rust::xxh3::xxh3_64(&records),
+            level: AckLevel::Accepted,
+            transient: false,
+            age_seconds: 0,
+        };
+        let summary = BodySummary::of(&records).expect("records that were just encoded");
+        self.input(now, Input::Put { session: SESSION, handle, head, summary, records });
+    }
+}
+
+fn replayed(entry: &Entry) -> Replayed {
+    match entry {
+        Entry::Run(run) => Replayed::Run {
+            group: run.group,
+            stream: run.stream,
+            first_index: run.first_index,
+            arrived: run.arrived,
+            header: run.run.header,
+            body: if run.run.header.kind == RunKind::Data { Bytes::new() } else { run.run.body.clone() },
+        },
+        Entry::State(bytes) => Replayed::State(bytes.clone()),
+    }
+}
+
+impl Node {
+    /// Where a message is here, and the groups with their trees and streams: for people.
+    #[must_use]
+    pub fn explain(&self, payload: &str) -> String {
+        let place = |entry: &Entry| match entry {
+            Entry::Run(run) => {
+                let found = run.run.body.windows(payload.len()).any(|part| part == payload.as_bytes());
+                found.then(|| format!("has it at {} from link {}", run.first_index, run.link))
+            }
+            Entry::State(_) => None,
+        };
+        let found = self.log.iter().find_map(place);
+        let relay = self.relay.as_ref().map(Relay::explain).unwrap_or_default();
+        format!("{} {}{relay}", self.name, found.unwrap_or_else(|| "does not have it".to_owned()))
+    }
+}

@@ -1,0 +1,98 @@
+//! Knows every put and every start, and says which promise is broken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One put.
+#[derive(Clone, Debug)]
+struct Put {
+    group: String,
+    payloads: Vec<String>,
+    answered: bool,
+}
+
+/// A promise that is broken.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct Wrong {
+    /// What is wrong.
+    pub what: String,
+    /// The message that shows it.
+    pub payload: String,
+}
+
+fn wrong(payload: &str, what: String) -> Result<(), Wrong> {
+    Err(Wrong { what, payload: payload.to_owned() })
+}
+
+/// Every put of a run, by its number.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    puts: BTreeMap<u64, Put>,
+    next: u64,
+}
+
+impl Oracle {
+    /// A put is about to be made at a relay: its number and its messages.
+    pub fn put(&mut self, relay: &str, group: &str, messages: u64) -> (u64, Vec<String>) {
+        self.next += 1;
+        let payloads: Vec<String> =
+            (0..messages).map(|i| format!("{relay}/{:06}/{i:02}", self.next)).collect();
+        let put = Put { group: group.to_owned(), payloads: payloads.clone(), answered: false };
+        self.puts.insert(self.next, put);
+        (self.next, payloads)
+    }
+
+    /// A put was answered: nothing of it may be lost from now on.
+    pub fn answered(&mut self, number: u64) {
+        if let Some(put) = self.puts.get_mut(&number) {
+            put.answered = true;
+        }
+    }
+
+    /// Puts that were answered.
+    #[must_use]
+    pub fn count_answered(&self) -> usize {
+        self.puts.values().filter(|put| put.answered).count()
+    }
+
+    /// What a subscription got that was there before every put, against what it is owed: everything
+    /// answered, once, in the order of each relay; of puts without an answer all or nothing, once.
+    ///
+    /// # Errors
+    /// Names the first thing that is wrong.
+    pub fn check(&self, group: &str, got: &[String]) -> Result<(), Wrong> {
+        let mut unique: BTreeSet<&String> = BTreeSet::new();
+        if let Some(twice) = got.iter().find(|payload| !unique.insert(*payload)) {
+            return wrong(twice, format!("{twice} came twice"));
+        }
+        let puts = || self.puts.values().filter(|put| put.group == group);
+        for put in puts() {
+            let there = put.payloads.iter().filter(|payload| unique.contains(payload)).count();
+            let is_whole = there == put.payloads.len() || (there == 0 && !put.answered);
+            if !is_whole {
+                let answered = if put.answered { "an answered put" } else { "a put" };
+                let what = format!("{there} of {answered} came: {:?}", put.payloads);
+                return wrong(&put.payloads[0], what);
+            }
+        }
+        let known: BTreeSet<&String> = puts().flat_map(|put| &put.payloads).collect();
+        if let Some(strange) = got.iter().find(|payload| !known.contains(payload)) {
+            return wrong(strange, format!("{strange} was never put into {group}"));
+        }
+        check_order(got)
+    }
+}
+
+/// Each relay's messages in the order in which they were put there.
+fn check_order(got: &[String]) -> Result<(), Wrong> {
+    let mut last: BTreeMap<&str, &String> = BTreeMap::new();
+    for payload in got {
+        let relay = payload.split('/').next().unwrap_or_default();
+        if let Some(before) = last.insert(relay, payload)
+            && before > payload
+        {
+            return wrong(payload, format!("{payload} came after {before}"));
+        }
+    }
+    Ok(())
+}

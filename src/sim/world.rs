@@ -1,0 +1,373 @@
+//! Relays, links and time, under one seed.
+
+use std::collections::VecDeque;
+
+use super::dice::Dice;
+use super::node::Node;
+use super::oracle::Oracle;
+use crate::id::{GroupName, LinkId, SubscriptionName, Time, WallTime};
+use crate::relay::{Input, LinkOptions, Now};
+use crate::wire::link::LinkMessage;
+
+/// A link between two relays: in order and without loss while it is up, like a connection.
+#[derive(Debug)]
+struct Wire {
+    ends: [usize; 2],
+    is_up: bool,
+    /// What is on its way to each end.
+    to: [VecDeque<LinkMessage>; 2],
+}
+
+/// How often what happens, in 100 steps; the rest is messages on their way.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// A put at some relay that runs.
+    pub puts: u64,
+    /// A disk syncs a part of what waits.
+    pub syncs: u64,
+    /// A relay crashes.
+    pub crashes: u64,
+    /// A relay that is down starts.
+    pub starts: u64,
+    /// A link breaks or heals.
+    pub flaps: u64,
+    /// A relay saves its state.
+    pub snapshots: u64,
+}
+
+impl Weather {
+    /// Nothing fails.
+    pub const CALM: Self = Self { puts: 20, syncs: 25, crashes: 0, starts: 0, flaps: 0, snapshots: 0 };
+    /// Links and relays fail all the time.
+    pub const STORM: Self = Self { puts: 15, syncs: 25, crashes: 2, starts: 4, flaps: 4, snapshots: 2 };
+}
+
+/// A network under one seed.
+#[derive(Debug)]
+pub struct World {
+    /// The relays.
+    pub nodes: Vec<Node>,
+    wires: Vec<Wire>,
+    dice: Dice,
+    now: Now,
+    /// What is known of all puts.
+    pub oracle: Oracle,
+    groups: Vec<GroupName>,
+    subscriptions: Vec<(usize, GroupName, SubscriptionName)>,
+}
+
+fn names(group: &str, name: &str) -> (GroupName, SubscriptionName) {
+    let group = GroupName::new(group).expect("names of simulated groups are names");
+    (group, SubscriptionName::new(name).expect("names of simulated subscriptions are names"))
+}
+
+/// The name of relay number `place`.
+fn name_of(place: usize) -> String {
+    format!("r{place:02}")
+}
+
+impl World {
+    /// Relays with empty disks, joined by `links` (two places and a cost); all links are up.
+    #[must_use]
+    pub fn new(seed: u64, relays: usize, links: &[(usize, usize, u32)]) -> Self {
+        let now = Now { time: Time(0), wall: WallTime(1_000_000_000) };
+        let options = |place: usize| -> Vec<LinkOptions> {
+            let mine = links.iter().enumerate().filter(|(_, (a, b, _))| *a == place || *b == place);
+            mine.map(|(wire, (a, b, cost))| LinkOptions {
+                link: LinkId(wire as u32 + 1),
+                neighbour: name_of(if *a == place { *b } else { *a }).parse().expect("a name"),
+                cost: *cost,
+            })
+            .collect()
+        };
+        let nodes = (0..relays)
+            .map(|place| Node::new(&name_of(place), place as u8 + 1, options(place), now))
+            .collect();
+        let wire =
+            |(a, b, _): &(usize, usize, u32)| Wire { ends: [*a, *b], is_up: false, to: Default::default() };
+        let mut world = Self {
+            nodes,
+            wires: links.iter().map(wire).collect(),
+            dice: Dice::new(seed),
+            now,
+            oracle: Oracle::default(),
+            groups: Vec::new(),
+            subscriptions: Vec::new(),
+        };
+        for wire in 0..world.wires.len() {
+            world.set_link(wire, true);
+        }
+        world.settle();
+        world
+    }
+
+    /// A ring of `relays` with some chords, as the seed wants it.
+    #[must_use]
+    pub fn random(seed: u64, relays: usize) -> Self {
+        let mut dice = Dice::new(seed ^ 0x5eed);
+        let mut links: Vec<(usize, usize, u32)> = Vec::new();
+        for place in 1..relays {
+            links.push((dice.below(place as u64) as usize, place, 1 + dice.below(9) as u32));
+        }
+        for _ in 0..dice.below(relays as u64) {
+            let (a, b) = (dice.below(relays as u64) as usize, dice.below(relays as u64) as usize);
+            let is_new = !links.iter().any(|(x, y, _)| (*x, *y) == (a, b) || (*x, *y) == (b, a));
+            if a != b && is_new {
+                links.push((a, b, 1 + dice.below(9) as u32));
+            }
+        }
+        Self::new(seed, relays, &links)
+    }
+
+    /// Makes a subscription at a relay, and lets everybody learn of it.
+    ///
+    /// # Panics
+    /// When the relay refuses it.
+    pub fn subscribe(&mut self, node: usize, group: &str, name: &str) {
+        let (group, name) = names(group, name);
+        self.nodes[node].subscribe(self.now, &group, &name);
+        if !self.groups.contains(&group) {
+            self.groups.push(group.clone());
+        }
+        self.subscriptions.push((node, group, name));
+        self.settle();
+    }
+
+    /// Makes a subscription at a relay without a pause: nobody else has heard of it yet.
+    ///
+    /// # Panics
+    /// When the relay refuses it.
+    pub fn subscribe_unheard(&mut self, node: usize, group: &str, name: &str) {
+        let (group, name) = names(group, name);
+        self.nodes[node].subscribe(self.now, &group, &name);
+        self.collect(node);
+    }
+
+    /// Everything that a subscription is owed now.
+    ///
+    /// # Panics
+    /// When there is no such subscription.
+    pub fn drain(&mut self, node: usize, group: &str, name: &str) -> Vec<String> {
+        let (group, name) = names(group, name);
+        let got = self.nodes[node].drain(self.now, &group, &name);
+        self.collect(node);
+        got
+    }
+
+    /// Puts messages at a relay.
+    pub fn put(&mut self, node: usize, group: &str, messages: u64) {
+        if !self.nodes[node].is_up() {
+            return;
+        }
+        let name = GroupName::new(group).expect("names of simulated groups are names");
+        let handle = self.nodes[node].open(self.now, &name);
+        let (number, payloads) = self.oracle.put(&name_of(node), group, messages);
+        self.nodes[node].put(self.now, handle, number, &payloads);
+        self.collect(node);
+    }
+
+    /// Takes what has come out of a relay: answers to the oracle, messages to the wires.
+    fn collect(&mut self, node: usize) {
+        for done in std::mem::take(&mut self.nodes[node].done) {
+            self.oracle.answered(done.put);
+        }
+        while let Some((link, message)) = self.nodes[node].outbox.pop_front() {
+            let wire = &mut self.wires[link.0 as usize - 1];
+            let to = usize::from(wire.ends[0] == node);
+            if wire.is_up {
+                wire.to[to].push_back(message);
+            }
+        }
+    }
+
+    /// Breaks or heals a link, by its place in the list that the world was made from. What was on
+    /// its way is lost. A link comes up only between relays that run.
+    pub fn set_link(&mut self, wire: usize, is_up: bool) {
+        let ends = self.wires[wire].ends;
+        if self.wires[wire].is_up == is_up || (is_up && !ends.iter().all(|end| self.nodes[*end].is_up())) {
+            return;
+        }
+        self.wires[wire].is_up = is_up;
+        self.wires[wire].to = Default::default();
+        for end in ends {
+            self.nodes[end].on_link(self.now, LinkId(wire as u32 + 1), is_up);
+            self.collect(end);
+        }
+    }
+
+    /// Lets the next message of a wire arrive. False: there is none.
+    fn arrive(&mut self, wire: usize, to: usize) -> bool {
+        let Some(message) = self.wires[wire].to[to].pop_front() else { return false };
+        let ends = self.wires[wire].ends;
+        let (link, bytes) = (LinkId(wire as u32 + 1), message.bytes());
+        self.nodes[ends[1 - to]].on_written(self.now, link, bytes);
+        self.nodes[ends[to]].input(self.now, Input::Link { link, message });
+        self.collect(ends[to]);
+        self.collect(ends[1 - to]);
+        true
+    }
+
+    fn pass_ms(&mut self, ms: u64) {
+        self.now.time = self.now.time.after_ms(ms);
+        self.now.wall.0 += ms * 1000;
+        for node in 0..self.nodes.len() {
+            while self.nodes[node].deadline().is_some_and(|at| at <= self.now.time) {
+                self.nodes[node].input(self.now, Input::Tick);
+            }
+            self.collect(node);
+        }
+    }
+
+    /// A relay crashes, and its links with it.
+    pub fn crash(&mut self, node: usize) {
+        if !self.nodes[node].is_up() {
+            return;
+        }
+        let kept = self.dice.below(4) as usize;
+        self.nodes[node].crash(kept);
+        for wire in 0..self.wires.len() {
+            if self.wires[wire].ends.contains(&node) {
+                self.set_link(wire, false);
+            }
+        }
+    }
+
+    /// A relay starts again; its links come up when they will.
+    pub fn start(&mut self, node: usize) {
+        if !self.nodes[node].is_up() {
+            self.nodes[node].start(self.now);
+            self.collect(node);
+        }
+    }
+
+    /// One thing happens.
+    pub fn step(&mut self, weather: &Weather) {
+        let node = self.dice.below(self.nodes.len() as u64) as usize;
+        let mut at = self.dice.below(100);
+        let mut is = |share: u64| {
+            let hit = at < share;
+            at = at.wrapping_sub(share);
+            hit
+        };
+        if is(weather.puts) {
+            let group = self.groups[self.dice.below(self.groups.len() as u64) as usize].to_string();
+            let messages = 1 + self.dice.below(3);
+            self.put(node, &group, messages);
+        } else if is(weather.syncs) {
+            let entries = 1 + self.dice.below(8) as usize;
+            self.nodes[node].sync(self.now, entries);
+            self.collect(node);
+        } else if is(weather.crashes) {
+            self.crash(node);
+        } else if is(weather.starts) {
+            self.start(node);
+        } else if is(weather.flaps) {
+            let wire = self.dice.below(self.wires.len() as u64) as usize;
+            let is_up = self.wires[wire].is_up;
+            self.set_link(wire, !is_up);
+        } else if is(weather.snapshots) {
+            self.nodes[node].take_snapshot(self.now);
+            self.collect(node);
+        } else {
+            let wire = self.dice.below(self.wires.len() as u64) as usize;
+            let to = self.dice.below(2) as usize;
+            self.arrive(wire, to);
+            let ms = self.dice.below(5);
+            self.pass_ms(ms);
+        }
+    }
+
+    /// Lets everything arrive and be synced, without anything new.
+    ///
+    /// # Panics
+    /// When the relays never come to rest.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let mut is_quiet = true;
+            for node in 0..self.nodes.len() {
+                is_quiet &= !self.nodes[node].is_up() || self.nodes[node].is_synced();
+                self.nodes[node].sync(self.now, usize::MAX);
+                self.collect(node);
+            }
+            for wire in 0..self.wires.len() {
+                for to in [0, 1] {
+                    while self.arrive(wire, to) {
+                        is_quiet = false;
+                    }
+                }
+            }
+            if is_quiet {
+                return;
+            }
+        }
+        panic!("the relays do not come to rest");
+    }
+
+    /// Starts every relay, heals every link, and lets everything arrive.
+    pub fn heal(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.start(node);
+        }
+        self.heal_links();
+        self.settle();
+        self.pass_ms(5_000);
+        self.settle();
+    }
+
+    /// Brings up every link between relays that run.
+    pub fn heal_links(&mut self) {
+        for wire in 0..self.wires.len() {
+            self.set_link(wire, true);
+        }
+    }
+
+    /// A relay crashes, and comes back with an empty disk and its old name.
+    pub fn wipe(&mut self, node: usize) {
+        self.crash(node);
+        self.nodes[node].wipe();
+        self.start(node);
+    }
+
+    /// Heals the network and checks every subscription.
+    ///
+    /// # Errors
+    /// The first promise that is broken.
+    pub fn finish(&mut self) -> Result<(), String> {
+        self.heal();
+        for (node, group, name) in self.subscriptions.clone() {
+            let got = self.nodes[node].drain(self.now, &group, &name);
+            let relay = name_of(node);
+            self.oracle.check(group.as_str(), &got).map_err(|wrong| {
+                let places: Vec<String> =
+                    self.nodes.iter().map(|node| node.explain(&wrong.payload)).collect();
+                format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Runs that were sent over all links.
+    #[must_use]
+    pub fn runs_sent(&self) -> u64 {
+        self.nodes.iter().map(|node| node.runs_sent).sum()
+    }
+}
+
+/// One run of a network of 3 to 8 relays in a storm.
+///
+/// # Errors
+/// The first promise that is broken.
+pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
+    let mut dice = Dice::new(seed ^ 0xface);
+    let relays = 3 + dice.below(6) as usize;
+    let mut world = World::random(seed, relays);
+    for group in ["g", "h"] {
+        for i in 0..1 + dice.below(4) {
+            world.subscribe(dice.below(relays as u64) as usize, group, &format!("s{i}"));
+        }
+    }
+    for _ in 0..steps {
+        world.step(&Weather::STORM);
+    }
+    world.finish()
+}
