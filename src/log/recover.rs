@@ -109,6 +109,18 @@ impl Recovery {
         Ok(())
     }
 
+    /// Of a block whose body alone is damaged the head still tells the entries: they are replayed,
+    /// and what is missing of them is told when it is read. Those are not lost.
+    fn spare_replayed(&self, lost: &mut Vec<(EntryNumber, EntryNumber)>) -> Result<(), LogError> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let mut replayed = Vec::new();
+        self.replay(&mut |number, _| replayed.push(number.0))?;
+        *lost = without(lost, &replayed);
+        Ok(())
+    }
+
     /// Starts the log. `on_event` is called from its threads and must not block.
     ///
     /// # Errors
@@ -402,7 +414,7 @@ impl Reading {
         let (spares, others): (Vec<_>, Vec<_>) =
             self.found.spares.into_iter().partition(|spare| spare.capacity == options.segment_bytes);
         others.iter().try_for_each(|spare| remove_if_there(&*storage, &segment_name(spare.number)))?;
-        let opened = Opened {
+        let mut opened = Opened {
             epoch,
             clean: ident.clean && self.lost.is_empty() && self.torn_bytes == 0,
             snapshot: snapshot.snapshot,
@@ -425,8 +437,24 @@ impl Reading {
             covered: snapshot.covered,
             lock,
         };
+        recovery.spare_replayed(&mut opened.lost)?;
         Ok((recovery, opened))
     }
+}
+
+/// What is left of half-open ranges without `numbers`, which are in order.
+fn without(ranges: &[(EntryNumber, EntryNumber)], numbers: &[u64]) -> Vec<(EntryNumber, EntryNumber)> {
+    let mut left = Vec::new();
+    for (from, to) in ranges {
+        let mut start = from.0;
+        for number in numbers.iter().filter(|number| (from.0..to.0).contains(number)) {
+            left.push((start, *number));
+            start = number + 1;
+        }
+        left.push((start, to.0));
+    }
+    let whole = left.into_iter().filter(|(from, to)| from < to);
+    whole.map(|(from, to)| (EntryNumber(from), EntryNumber(to))).collect()
 }
 
 pub(crate) fn replayed(entry: &Walked, block: &[u8]) -> Replayed {

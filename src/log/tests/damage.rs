@@ -10,7 +10,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index as Pick;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{TestRng, TestRunner};
 
 use super::super::block::{BLOCK_HEADER_BYTES, BlockHeader, Walk};
 use super::super::header::SegmentHeader;
@@ -369,9 +369,19 @@ fn kind() -> impl Strategy<Value = Kind> {
     ])
 }
 
+/// The same draws in every run; with `TREECAST_DRAWS=N`, `N` times as many and others each time.
 fn run<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value)) {
+    let times = std::env::var("TREECAST_DRAWS").ok().and_then(|times| times.parse::<u32>().ok());
+    let cases = cases * times.unwrap_or(1);
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let result = TestRunner::new(config).run(strategy, |value| {
+    let mut runner = match times {
+        Some(_) => TestRunner::new(config),
+        None => {
+            let seed = TestRng::deterministic_rng(config.rng_algorithm);
+            TestRunner::new_with_rng(config, seed)
+        }
+    };
+    let result = runner.run(strategy, |value| {
         test(value);
         Ok(())
     });
