@@ -253,8 +253,9 @@ impl Scanner<'_, '_> {
         wrong.push(reached..block.len());
         let sectors = block.chunks(SECTOR_BYTES).zip((0..).step_by(SECTOR_BYTES));
         let mut empty = sectors.filter(|(sector, _)| sector.iter().all(|byte| *byte == 0));
+        // A sector may hold the end of one entry and the head of the next, which is never zeros.
         let is_wrong =
-            |start: usize, end: usize| wrong.iter().any(|part| part.start <= start && end <= part.end);
+            |start: usize, end: usize| wrong.iter().any(|part| part.start < end && start < part.end);
         block.len() == header.bytes as usize
             && !empty.any(|(sector, start)| is_wrong(start, start + sector.len()))
     }
