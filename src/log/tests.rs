@@ -16,6 +16,7 @@ mod model;
 mod powercut;
 mod scrub;
 mod threads;
+mod torn;
 mod versions;
 
 use memory::MemoryStorage;
