@@ -10,6 +10,7 @@ use super::*;
 
 mod collect;
 mod damage;
+mod decode;
 mod faults;
 mod losses;
 mod model;
