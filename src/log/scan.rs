@@ -186,7 +186,10 @@ impl Scanner<'_, '_> {
 
     fn header_at(&mut self, position: u64) -> Option<BlockHeader> {
         let epoch = self.header.epoch;
-        BlockHeader::decode(self.window.get(position, BLOCK_HEADER_BYTES), epoch, position)
+        let header = BlockHeader::decode(self.window.get(position, BLOCK_HEADER_BYTES), epoch, position)?;
+        // No block goes beyond what its segment can hold, also where the file was cut off.
+        let end_max = self.header.capacity.max(self.window.length);
+        (self.header.cold.is_some() || header.end() <= end_max).then_some(header)
     }
 
     fn continues(&self, header: &BlockHeader) -> bool {

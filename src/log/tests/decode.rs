@@ -4,16 +4,17 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index as Pick;
+use proptest::test_runner::TestRunner;
 
 use super::super::block::{BLOCK_HEADER_BYTES, BlockHeader, RunHead, Walk};
-use super::super::codec::{salt, seal};
+use super::super::codec::{NUMBER_MAX, salt, seal};
 use super::super::footer::{self, Footer};
 use super::super::header::SegmentHeader;
 use super::super::ident::Ident;
 use super::super::postings::{Posting, Postings};
 use super::super::segment::SegmentEnd;
 use super::super::snapshot;
-use crate::id::{Epoch, GroupNumber, Index, Lsn, Sequence, StorageId};
+use crate::id::{GroupNumber, Index, Lsn, Sequence, StorageId};
 use crate::log::conformance::test_run;
 use crate::log::memory::MemoryStorage;
 use crate::log::storage::Storage;
@@ -107,7 +108,7 @@ fn judge_block(bytes: &[u8]) -> Option<BlockHeader> {
     let _ = BlockHeader::claimed_epoch(bytes, PLACE);
     let _ = RunHead::decode(bytes, EPOCH, PLACE).map(|head| head.end_index());
     let header = BlockHeader::decode(bytes, EPOCH, PLACE)?;
-    assert!(header.end() > PLACE && header.last().0 <= u64::MAX - 1 + u64::from(header.count == 0));
+    assert!(header.end() > PLACE && header.first <= header.last().next());
     let mut walk = Walk::new(bytes, header);
     let walked: Vec<_> = walk.by_ref().collect();
     assert!(walked.len() * 16 <= bytes.len());
@@ -153,7 +154,9 @@ proptest! {
         set(&mut bytes, 8, &fields);
         set(&mut bytes, 104, &tail);
         seal_again(&mut bytes, 0);
-        prop_assert_eq!(judge_segment(&bytes).is_some(), state < 2 || state == 2 && rest[8] >= rest[5]);
+        let is_known = |places: &[usize]| places.iter().all(|place| rest[*place] <= NUMBER_MAX);
+        let is_cold = state == 2 && rest[8] >= rest[5] && is_known(&[8, 9, 10, 11]);
+        prop_assert_eq!(judge_segment(&bytes).is_some(), is_known(&[5, 6]) && rest[3] < 1 << 32 && (state < 2 || is_cold));
     }
 
     #[test]
@@ -163,9 +166,11 @@ proptest! {
         record.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
         seal(&mut record, 0, 0);
         prop_assert_eq!(record.len(), 128);
-        let ident = read_ident([&record[..], &[0; 384], &record].concat()).unwrap().unwrap();
-        prop_assert_eq!(ident.epoch.counter, fields[2]);
-        prop_assert_eq!(ident.epoch, Epoch { counter: fields[2], nonce: fields[3], ..ident.epoch });
+        let ident = read_ident([&record[..], &[0; 384], &record].concat());
+        let is_known = [2, 4, 5].iter().all(|place| fields[*place] <= NUMBER_MAX);
+        prop_assert_eq!(ident.is_ok(), is_known);
+        let epoch = ident.ok().flatten().map(|ident| (ident.epoch.counter, ident.epoch.nonce));
+        prop_assert_eq!(epoch, is_known.then_some((fields[2], fields[3])));
     }
 
     #[test]
@@ -192,7 +197,7 @@ proptest! {
             }
             block.extend_from_slice(body);
         }
-        let fits = length as usize >= BLOCK_HEADER_BYTES && first.checked_add(u64::from(count)).is_some();
+        let fits = length as usize >= BLOCK_HEADER_BYTES && lsn.max(first) <= NUMBER_MAX;
         prop_assert_eq!(judge_block(&block), fits.then_some(header));
         for at in (0..block.len()).step_by(16) {
             let _ = RunHead::decode(&block[at..], EPOCH, PLACE + at as u64).map(|head| head.end_index());
@@ -219,7 +224,7 @@ proptest! {
         seal(&mut head, 0, 0);
         parts.iter().for_each(|(.., body)| head.extend_from_slice(body));
         let read = read_snapshot(head);
-        let is_right = is_counted && is_measured;
+        let is_right = is_counted && is_measured && parts.iter().all(|(entry, ..)| *entry <= NUMBER_MAX);
         prop_assert!(!is_right || read.is_ok_and(|snapshot| snapshot.shards.len() == parts.len()));
     }
 }
@@ -273,4 +278,88 @@ proptest! {
         content.extend(sector);
         judge_footer(content);
     }
+}
+
+/// A directory with all that there can be in one.
+fn directory() -> MemoryStorage {
+    let sim = MemoryStorage::default();
+    let options = LogOptions { collect_age_ms: 0, ..super::options() };
+    for boot in 0..2 {
+        let (recovery, _) =
+            Recovery::open(sim.storage(), options.clone(), &mut |bytes| bytes.fill(9)).unwrap();
+        let log = recovery.start_stepped(Box::new(|_| ())).unwrap();
+        for at in boot * 70 + 1..=boot * 70 + 70 {
+            let entries = vec![Entry::Run(test_run(1, at, 1, 1800)), Entry::Run(test_run(2, at, 1, 20))];
+            log.append(entries, Urgency::Sync).unwrap();
+            log.step();
+        }
+        if boot == 0 {
+            log.release(GroupNumber(1), Index(60));
+        }
+        for _ in 0..2 {
+            log.append(vec![Entry::State(bytes::Bytes::from_static(b"state"))], Urgency::Sync).unwrap();
+            log.step();
+            log.snapshot(Snapshot { shards: vec![(log.durable(), bytes::Bytes::from_static(b"s"))] })
+                .unwrap();
+        }
+        (0..4).for_each(|_| log.step());
+        log.append(vec![Entry::Run(test_run(3, 1 + boot, 1, 20))], Urgency::Sync).unwrap();
+        log.step();
+    }
+    sim
+}
+
+/// Opens what is there, asks for everything, and goes on; as far as it goes.
+fn use_all(sim: &MemoryStorage) -> Result<(), LogError> {
+    for _ in 0..2 {
+        let (recovery, _) = Recovery::open(sim.storage(), super::options(), &mut |bytes| bytes.fill(9))?;
+        recovery.replay(&mut |_, _| ())?;
+        let log = recovery.start_stepped(Box::new(|_| ()))?;
+        for (group, from) in (0..5).flat_map(|group| [0, 1, 70, u64::MAX].map(|from| (group, from))) {
+            log.read(GroupNumber(group), Index(from), 100_000)?;
+        }
+        log.append(vec![Entry::Run(test_run(4, 1, 1, 20))], Urgency::Sync)?;
+        log.step();
+        log.snapshot(Snapshot { shards: vec![(log.durable(), bytes::Bytes::new())] })?;
+        (0..3).for_each(|_| log.step());
+        log.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn f53_a_directory_that_lies_is_opened_or_refused() {
+    let directory = directory();
+    let lie = (any::<Pick>(), 0..3, 0..16_usize, number(), any::<bool>());
+    let config = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
+    let judged = TestRunner::new(config).run(&lie, |(file, kind, word, value, both)| {
+        let sim = directory.copy();
+        let names = sim.names();
+        let name = file.get(&names);
+        let mut content = sim.content(name);
+        let length = content.len();
+        // Where a record begins and ends, with its hash, and what its salt is made of.
+        let epoch = SegmentHeader::decode(&content).map_or(0, |header| header.epoch);
+        let (start, end, salt) = match kind {
+            _ if name == "IDENT" => (0, 128, 0),
+            _ if name.ends_with(".tcs") => (0, 64, 0),
+            0 => (0, 512, 0),
+            1 => (512, 512 + 96, salt(epoch, 512)),
+            _ => (length - 512, length, salt(epoch, length as u64 - 512)),
+        };
+        let mut record = content[start..end].to_vec();
+        let word = 8 + 8 * word % (record.len() - 24);
+        set(&mut record, word, &value.to_le_bytes());
+        seal_again(&mut record, salt);
+        set(&mut content, start, &record);
+        if (name == "IDENT" || start == 0 && epoch != 0) && both {
+            set(&mut content, 512, &record);
+        }
+        sim.put(name, content);
+        let _ = use_all(&sim);
+        let is_long = |name: &String| sim.content(name).len() > 128 * 1024;
+        assert_eq!(sim.names().into_iter().find(is_long), None);
+        Ok(())
+    });
+    judged.unwrap_or_else(|error| panic!("{error}"));
 }
