@@ -127,15 +127,14 @@ impl BlockHeader {
         let header = Self {
             epoch: input.u64()?,
             position: input.u64()?,
-            lsn: Lsn(input.u64()?),
+            lsn: Lsn(input.number()?),
             previous: input.u64()?,
-            first: EntryNumber(input.u64()?),
+            first: EntryNumber(input.number()?),
             count: input.u32()?,
             bytes: input.u32()?,
             heads_hash: input.u64()?,
         };
         let fits = header.bytes as usize >= BLOCK_HEADER_BYTES
-            && header.first.0.checked_add(u64::from(header.count)).is_some()
             && header.epoch == epoch
             && header.position == position;
         (version == VERSION && fits).then_some(header)

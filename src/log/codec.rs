@@ -23,6 +23,10 @@ impl Unusable {
     }
 }
 
+/// The highest number of a block, an entry or a boot that is taken for one: no log
+/// gets so far, and whoever counts on from it does not run over.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
+
 /// What is left to decode.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
@@ -50,6 +54,11 @@ impl<'a> Input<'a> {
 
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    /// Something that is counted; nothing for one that is beyond [`NUMBER_MAX`].
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        self.u64().filter(|number| *number <= NUMBER_MAX)
     }
 }
 

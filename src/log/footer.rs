@@ -271,8 +271,8 @@ impl Footer {
         }
         let end = SegmentEnd {
             position: input.u64()?,
-            lsn: Lsn(input.u64()?),
-            entry: EntryNumber(input.u64()?),
+            lsn: Lsn(input.number()?),
+            entry: EntryNumber(input.number()?),
             hash: input.u64()?,
         };
         let (groups, postings) = (input.u32()?, input.u32()?);

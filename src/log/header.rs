@@ -123,10 +123,10 @@ impl SegmentHeader {
             in_use: state != STATE_SPARE,
             storage,
             number,
-            capacity: input.u64()?,
+            capacity: input.u64().filter(|bytes| *bytes <= u64::from(u32::MAX))?,
             epoch: input.u64()?,
-            base: Lsn(input.u64()?),
-            base_entry: EntryNumber(input.u64()?),
+            base: Lsn(input.number()?),
+            base_entry: EntryNumber(input.number()?),
             previous: input.u64()?,
             cold: None,
         };
@@ -134,10 +134,10 @@ impl SegmentHeader {
             STATE_SPARE | STATE_IN_USE => Some(header),
             STATE_COLD => {
                 let cold = Cold {
-                    last: Lsn(input.u64()?),
-                    last_entry: EntryNumber(input.u64()?),
-                    own_last: Lsn(input.u64()?),
-                    own_last_entry: EntryNumber(input.u64()?),
+                    last: Lsn(input.number()?),
+                    last_entry: EntryNumber(input.number()?),
+                    own_last: Lsn(input.number()?),
+                    own_last_entry: EntryNumber(input.number()?),
                 };
                 (cold.last >= header.base).then_some(Self { cold: Some(cold), ..header })
             }

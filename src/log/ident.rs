@@ -91,9 +91,9 @@ impl Ident {
         let mut fields = || {
             let clean = input.u32()? == 1;
             let storage = StorageId(input.array()?);
-            let epoch = Epoch { storage, counter: input.u64()?, nonce: input.u64()? };
+            let epoch = Epoch { storage, counter: input.number()?, nonce: input.u64()? };
             let known =
-                Known { lsn: Lsn(input.u64()?), entry: EntryNumber(input.u64()?), hash: input.u64()? };
+                Known { lsn: Lsn(input.number()?), entry: EntryNumber(input.number()?), hash: input.u64()? };
             Some(Self { epoch, secret: input.u64()?, clean, known })
         };
         fields().ok_or_else(damaged)

@@ -194,18 +194,45 @@ impl MemoryStorage {
     #[must_use]
     pub fn crash(&self, random: &mut Random) -> Self {
         let mode = random.below(4);
-        let mut chance = move || match mode {
+        self.left(&mut |_| match mode {
             0 => false,
             1 => true,
             _ => random.below(2) == 0,
+        })
+    }
+
+    /// The sectors that were written and not synced, by file and number, in order.
+    #[must_use]
+    pub fn unsynced(&self) -> Vec<(String, usize)> {
+        let inner = self.inner();
+        let of_file = |(name, node): (&String, &usize)| {
+            let sectors = inner.nodes[*node].dirty.iter();
+            sectors.map(|sector| (name.clone(), *sector)).collect::<Vec<_>>()
         };
+        inner.names.iter().flat_map(of_file).collect()
+    }
+
+    /// What is left after a power cut now when of all that was not synced just
+    /// these sectors are there.
+    #[must_use]
+    pub fn crash_with(&self, sectors: &[(String, usize)]) -> Self {
+        let nodes = self.inner().names.clone();
+        let places: Vec<_> =
+            sectors.iter().filter_map(|(name, sector)| Some((*nodes.get(name)?, *sector))).collect();
+        self.left(&mut |place| place.is_some_and(|place| places.contains(&place)))
+    }
+
+    /// What is left after a power cut now: `is_there` is asked for every sector
+    /// that was not synced, by the number of its file and its own, and without
+    /// one for every length and every name.
+    fn left(&self, is_there: &mut dyn FnMut(Option<(usize, usize)>) -> bool) -> Self {
         let mut inner = self.inner().clone();
-        for node in &mut inner.nodes {
-            if node.durable.len() != node.now.len() && chance() {
+        for (number, node) in inner.nodes.iter_mut().enumerate() {
+            if node.durable.len() != node.now.len() && is_there(None) {
                 node.durable.resize(node.now.len(), 0);
             }
             for sector in std::mem::take(&mut node.dirty) {
-                if chance() {
+                if is_there(Some((number, sector))) {
                     node.persist(sector);
                 }
             }
@@ -213,7 +240,7 @@ impl MemoryStorage {
         }
         let changed: BTreeSet<_> = inner.names.keys().chain(inner.names_durable.keys()).cloned().collect();
         for name in changed {
-            let to = if chance() { inner.names.get(&name) } else { inner.names_durable.get(&name) };
+            let to = if is_there(None) { inner.names.get(&name) } else { inner.names_durable.get(&name) };
             match to.copied() {
                 Some(node) => inner.names_durable.insert(name, node),
                 None => inner.names_durable.remove(&name),

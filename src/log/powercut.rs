@@ -408,3 +408,6 @@ fn run(sim: &MemoryStorage, steps: u64, seed: u64) -> Result<Model, String> {
     }
     Ok(model)
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,7 +186,10 @@ impl Scanner<'_, '_> {
 
     fn header_at(&mut self, position: u64) -> Option<BlockHeader> {
         let epoch = self.header.epoch;
-        BlockHeader::decode(self.window.get(position, BLOCK_HEADER_BYTES), epoch, position)
+        let header = BlockHeader::decode(self.window.get(position, BLOCK_HEADER_BYTES), epoch, position)?;
+        // No block goes beyond what its segment can hold, also where the file was cut off.
+        let end_max = self.header.capacity.max(self.window.length);
+        (self.header.cold.is_some() || header.end() <= end_max).then_some(header)
     }
 
     fn continues(&self, header: &BlockHeader) -> bool {
@@ -253,8 +256,9 @@ impl Scanner<'_, '_> {
         wrong.push(reached..block.len());
         let sectors = block.chunks(SECTOR_BYTES).zip((0..).step_by(SECTOR_BYTES));
         let mut empty = sectors.filter(|(sector, _)| sector.iter().all(|byte| *byte == 0));
+        // A sector may hold the end of one entry and the head of the next, which is never zeros.
         let is_wrong =
-            |start: usize, end: usize| wrong.iter().any(|part| part.start <= start && end <= part.end);
+            |start: usize, end: usize| wrong.iter().any(|part| part.start < end && start < part.end);
         block.len() == header.bytes as usize
             && !empty.any(|(sector, start)| is_wrong(start, start + sector.len()))
     }

@@ -246,7 +246,8 @@ fn read_parts(file: &dyn StorageFile, length: u64, covered: &[u8]) -> Result<Sna
     let mut snapshot = Snapshot::default();
     for part in parts {
         let mut input = Input(part);
-        let (Some(entry), Some(bytes), Some(hash)) = (input.u64(), input.u64(), input.u64()) else { break };
+        let (entry, bytes, hash) =
+            part_fields(&mut input).ok_or("a part ends with an entry that no log has")?;
         if position.checked_add(bytes).is_none_or(|end| end > length) {
             return Err(format!("it ends after {length} bytes, inside a part"));
         }
@@ -259,6 +260,10 @@ fn read_parts(file: &dyn StorageFile, length: u64, covered: &[u8]) -> Result<Sna
         snapshot.shards.push((EntryNumber(entry), Bytes::from(body)));
     }
     Ok(snapshot)
+}
+
+fn part_fields(input: &mut Input<'_>) -> Option<(u64, u64, u64)> {
+    Some((input.number()?, input.u64()?, input.u64()?))
 }
 
 /// The version and the count of parts; not known to be undamaged yet.

@@ -10,12 +10,14 @@ use super::*;
 
 mod collect;
 mod damage;
+mod decode;
 mod faults;
 mod losses;
 mod model;
 mod powercut;
 mod scrub;
 mod threads;
+mod torn;
 mod versions;
 
 use memory::MemoryStorage;

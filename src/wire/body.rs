@@ -366,3 +366,6 @@ pub struct Close {
     /// Why the session ends.
     pub reason: String,
 }
+
+#[cfg(test)]
+mod tests;

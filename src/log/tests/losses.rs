@@ -200,6 +200,26 @@ fn f26_a_cut_block_that_has_all_its_sectors_is_uncertain_and_a_torn_one_is_not()
 }
 
 #[test]
+fn f26_a_block_that_lacks_one_sector_is_torn_whichever_it_is() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 4);
+    let entries = (4..8).map(|at| Entry::Run(test_run(1, at, 1, 900))).collect();
+    log.append(entries, Urgency::Sync).unwrap();
+    log.step();
+    drop(log);
+    let name = file_of(&sim, 7);
+    let body = test_run(1, 4, 1, 900).run.body;
+    let at = sim.content(&name).windows(body.len()).position(|part| part == body).unwrap() - 128 - 96;
+    for sector in 0..9 {
+        let sim = sim.copy();
+        write(&sim, &name, at + sector * 512, &[0; 512]);
+        let (_, opened, _) = start(&sim);
+        assert_eq!((opened.cut, opened.last), (None, EntryNumber(3)), "sector {sector}");
+    }
+}
+
+#[test]
 fn no_cut_of_power_makes_a_block_uncertain() {
     for seed in 0..200 {
         let sim = MemoryStorage::default();
