@@ -20,7 +20,7 @@ use super::select::{Fate, Rule, stretch};
 use super::subscription::{Due, Subscription, SubscriptionKey};
 use super::timer::Timer;
 use super::{Relay, Sessions};
-use crate::id::{GroupNumber, Index, LinkId, SessionId, Time};
+use crate::id::{GroupNumber, Index, LinkId, RelayId, SessionId, Time};
 use crate::limits;
 use crate::log::{MissingCause, Piece};
 use crate::wire::body::{GapCause, Notice};
@@ -76,6 +76,7 @@ struct GroupSide<'a> {
     settings: &'a crate::topology::settings::GroupSettings,
     streams: &'a [super::stream::Stream],
     member_since: u64,
+    me: &'a RelayId,
 }
 
 impl GroupSide<'_> {
@@ -85,8 +86,8 @@ impl GroupSide<'_> {
             return true;
         }
         let stream = self.streams.binary_search_by_key(&run.stream, |s| s.number).ok();
-        let mark = stream.and_then(|place| self.streams.get(place)?.mark);
-        mark.is_some_and(|(from, version)| version >= self.member_since && from <= run.run.header.first)
+        let mark = stream.and_then(|place| self.streams.get(place)?.marks.get(self.me));
+        mark.is_some_and(|(from, version)| *version >= self.member_since && *from <= run.run.header.first)
     }
 }
 
@@ -139,7 +140,13 @@ impl Relay {
             return;
         }
         let was_dirty = subscription.dirty;
-        let mut side = GroupSide { durable: *durable, settings, streams, member_since: *member_since };
+        let mut side = GroupSide {
+            durable: *durable,
+            settings,
+            streams,
+            member_since: *member_since,
+            me: &self.options.relay,
+        };
         let mut turn = Turn {
             now,
             group: &mut side,

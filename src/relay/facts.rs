@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::group::Group;
 use super::input::Now;
 use super::state::Operation;
 use super::stream::Mark;
@@ -252,8 +253,24 @@ impl Relay {
         self.plan(now, number);
     }
 
+    /// What the log holds of the own streams makes this relay an origin, though a crash may have
+    /// taken back that it said so (R5).
+    pub(super) fn rebuild_origins(&mut self, now: Now) {
+        let me = &self.options.relay;
+        let is_silent = |group: &&Group| {
+            let said = group.spread.as_ref().and_then(|spread| spread.parts.origins.get(me));
+            said.is_none_or(|(_, active)| !active) && group.streams.iter().any(|s| s.origin == *me)
+        };
+        let silent: Vec<GroupNumber> =
+            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+        for number in silent {
+            self.announce_origin(now, number, Version::default());
+        }
+    }
+
     /// Plans the trees of all groups anew: the map has changed.
     fn plan_all(&mut self, now: Now) {
+        self.find_ways();
         let groups: Vec<GroupNumber> =
             self.groups.iter().filter(|group| group.spread.is_some()).map(|group| group.number).collect();
         for number in groups {

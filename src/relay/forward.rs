@@ -24,7 +24,7 @@ use super::effect::Effect;
 use super::facts::Parts;
 use super::group::{Group, Waiter};
 use super::input::Now;
-use super::journal::Waiting;
+use super::journal::{Waiting, WaitingRun};
 use super::state::Operation;
 use super::stream::{Genesis, Mark, Stream};
 use super::{Relay, body_bytes};
@@ -111,7 +111,12 @@ impl Group {
 
     /// How far every stream is here.
     fn seen(&self) -> Vec<StreamSeen> {
-        let seen = |s: &Stream| StreamSeen { origin: s.origin.clone(), epoch: s.epoch, seen: s.last };
+        let seen = |s: &Stream| StreamSeen {
+            origin: s.origin.clone(),
+            epoch: s.epoch,
+            seen: s.last,
+            released: s.released,
+        };
         self.streams.iter().map(seen).collect()
     }
 
@@ -157,6 +162,12 @@ impl Relay {
             .iter()
             .filter_map(|told| Some((group.stream_of(&told.origin, told.epoch)?.number, told.seen)))
             .collect();
+        for told in streams {
+            let ours = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
+            if let Some(ours) = ours.filter(|ours| ours.origin != self.options.relay) {
+                ours.release(told.released);
+            }
+        }
         let (ours, low) = (group.seen(), group.low);
         if let Some(reader) = group.spread().reader(link) {
             *reader = LinkReader::new(link, low);
@@ -177,6 +188,7 @@ impl Relay {
             Some(stream) => stream.number,
             None => self.open_stream(number, &named),
         };
+        self.move_stream(number, stream, &named);
         if let Some(state) = self.links.table.get_mut(&link) {
             state.theirs.insert(named.number, (number, stream));
         }
@@ -198,6 +210,20 @@ impl Relay {
             group.streams.push(made);
         }
         stream
+    }
+
+    /// What a stream lacks before the base was released: nobody will ever send it.
+    fn move_stream(&mut self, number: GroupNumber, stream: StreamNumber, named: &StreamNamed) {
+        let Some(known) = self.groups.get_mut(number).and_then(|group| group.stream(stream)) else { return };
+        if known.origin != self.options.relay {
+            known.release(named.released);
+        }
+        let last = Sequence(named.base.0.saturating_sub(1));
+        if last > known.last && last <= named.released && known.origin != self.options.relay {
+            known.move_to(last, named.chain);
+            let moved = Operation::StreamMoved { group: number, stream, last, chain: named.chain };
+            self.journal.append(&mut self.effects, Entry::State(moved.encode()), Urgency::Ride);
+        }
     }
 
     /// A neighbour sends records.
@@ -255,16 +281,19 @@ impl Relay {
             known.note(&run.header);
             known.end = end;
             known.note_membership(&me, &run);
+            known.note_place(run.header.first, first_index);
         }
         if let Some((producer, first)) = run.header.producer {
             let count = run.header.count;
             group.traffic().producers.insert((producer, first), count, run.header.accepted, false);
         }
         group.meter.insert(first_index, end, body_bytes(&run), now.wall);
+        let last = Sequence(run.header.end().0 - 1);
         let entry = RunEntry { group: number, stream, first_index, arrived: now.wall, age_ms, link, run };
         let stored = entry.stored();
         self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);
-        self.journal.wait(Waiting::Run { group: number, end, count: 0, put: None });
+        let run = WaitingRun { group: number, end, stream, last };
+        self.journal.wait(Waiting::Run { run, count: 0, put: None });
         self.mark_dirty_group(number);
         self.pass_on(now, number, &stored);
     }
@@ -298,13 +327,17 @@ impl Relay {
             group: id,
             origin: stream.origin.clone(),
             epoch: stream.epoch,
-            base: Sequence(1),
-            chain: stream.id(&group.name, group.incarnation).chain_start(),
+            base: run.run.header.first,
+            chain: run.run.header.chain,
+            released: stream.released,
         };
+        let mut jumps = false;
         if let Some(reader) = group.spread().reader(link) {
+            jumps = reader.known.get(&run.stream).map_or(0, |known| known.0) + 1 < named.base.0;
             reader.note(run.stream, Sequence(run.run.header.end().0 - 1));
         }
-        if self.links.table.get_mut(&link).is_some_and(|state| state.meets_stream(run.stream)) {
+        let is_new = self.links.table.get_mut(&link).is_some_and(|state| state.meets_stream(run.stream));
+        if is_new || jumps {
             self.say(link, LinkMessage::Stream(named));
         }
         let waited_ms = now.wall.0.saturating_sub(run.arrived.0) / 1000;
@@ -356,7 +389,7 @@ impl Relay {
     /// Sends or passes over the next run. False: there is none, or it cannot be sent now.
     fn link_step(&mut self, now: Now, number: GroupNumber, link: LinkId) -> bool {
         let Some(group) = self.groups.get_mut(number) else { return false };
-        let durable = group.durable;
+        let (durable, low) = (group.durable, group.low);
         let Some(reader) = group.spread().reader(link) else { return false };
         if !reader.has_compared || reader.fetching.is_some() || reader.next >= durable {
             return false;
@@ -366,6 +399,7 @@ impl Relay {
             state.block(number);
             return false;
         }
+        reader.next = reader.next.max(low);
         let next = reader.next;
         let Some((piece, _)) = reader.ahead.as_mut().and_then(|ahead| ahead.seek(next)) else {
             self.fetch_for_link(number, link, next);
@@ -451,7 +485,8 @@ impl Relay {
     /// Groups with their trees, readers and streams, for people who look into a simulation.
     #[must_use]
     pub fn explain(&self) -> String {
-        let stream = |s: &Stream| format!("{}.{} to {}", s.origin, s.epoch.counter, s.last);
+        let stream =
+            |s: &Stream| format!("{}.{} to {} released {}", s.origin, s.epoch.counter, s.last, s.released);
         let groups = self.groups.iter().filter_map(|group| {
             let spread = group.spread.as_deref()?;
             let streams: Vec<String> = group.streams.iter().map(stream).collect();

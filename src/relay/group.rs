@@ -197,10 +197,12 @@ impl Group {
         self.owed_here().min(self.owed_elsewhere())
     }
 
-    /// What other relays may still need. Until they tell, that is everything.
+    /// What other relays may still need: what was not released.
     fn owed_elsewhere(&self) -> Index {
-        let others = self.spread.as_ref().is_some_and(|spread| spread.has_others);
-        if others { self.low } else { self.next }
+        if self.spread.as_ref().is_none_or(|spread| !spread.has_others) {
+            return self.next;
+        }
+        self.streams.iter().filter_map(Stream::needed_from).min().unwrap_or(self.next).max(self.low)
     }
 
     /// The lowest floor of all subscriptions; the end when there is none.

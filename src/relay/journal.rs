@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::effect::Effect;
-use crate::id::{GroupNumber, Index, SessionId};
+use crate::id::{GroupNumber, Index, Sequence, SessionId, StreamNumber};
 use crate::log::{Entry, EntryNumber, Urgency};
 use crate::wire::body::Answer;
 use crate::wire::frame::{AckLevel, PutDone};
@@ -12,13 +12,22 @@ use crate::wire::frame::{AckLevel, PutDone};
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// Records of a group may be delivered, and a put is done.
-    Run { group: GroupNumber, end: Index, count: u32, put: Option<WaitingPut> },
+    Run { run: WaitingRun, count: u32, put: Option<WaitingPut> },
     /// A put whose records were all repeats; what they repeat stands before `end`.
     Repeat { group: GroupNumber, end: Index, put: WaitingPut },
     /// A request can be answered.
     Answer { session: SessionId, request: u64, answer: Box<Answer> },
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
+}
+
+/// Records that are not durable yet: where they end in the group and in their stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WaitingRun {
+    pub(super) group: GroupNumber,
+    pub(super) end: Index,
+    pub(super) stream: StreamNumber,
+    pub(super) last: Sequence,
 }
 
 /// A put without an answer.

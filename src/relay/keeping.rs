@@ -126,6 +126,7 @@ impl Relay {
         self.timers.set(Timer::Housekeeping, now.time.after_ms(HOUSEKEEPING_MS));
         let mut again = Vec::new();
         for number in std::mem::take(&mut self.touched) {
+            self.repeat_receipts(now, number);
             self.enforce(now, number);
             let Some(group) = self.groups.get_mut(number) else { continue };
             if let Some(traffic) = &mut group.traffic {
@@ -265,7 +266,10 @@ pub(super) fn let_go(group: &mut Group, release: Index) {
     group.low = release;
     group.meter.release(release);
     group.marks.retain(|mark| *mark >= release);
-    group.streams.retain(|s| !(s.sealed && s.end <= release));
+    // With neighbours it must be known that a stream is over, or they would bring it again.
+    if group.spread.is_none() {
+        group.streams.retain(|s| !(s.sealed && s.end <= release));
+    }
 }
 
 /// The lowest floor that the quota lets a subscription have, and what happens below it.

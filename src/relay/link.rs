@@ -75,6 +75,8 @@ pub(super) struct Links {
     pub(super) table: BTreeMap<LinkId, Link>,
     /// The newest link state of every relay, this one's own among them.
     pub(super) states: BTreeMap<RelayId, LinkState>,
+    /// The link that leads towards each relay that can be reached.
+    pub(super) toward: BTreeMap<RelayId, LinkId>,
     /// Whether this storage has a table of memberships: its own to begin with, or a neighbour's.
     pub(super) has_table: bool,
 }
@@ -97,6 +99,7 @@ impl Links {
         Self {
             table: options.iter().map(link).collect(),
             states: BTreeMap::new(),
+            toward: BTreeMap::new(),
             has_table: options.is_empty(),
         }
     }
@@ -123,6 +126,7 @@ impl Relay {
     pub(super) fn handle_link_up(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true);
+        self.rebuild_origins(now);
         let known = self.all_facts();
         for facts in known.chunks(facts::CHUNK) {
             self.say(link, LinkMessage::Facts(facts.to_vec()));
@@ -157,6 +161,8 @@ impl Relay {
             LinkMessage::FactsEnd => self.on_facts_end(),
             LinkMessage::Seen { group, streams, asks } => self.on_seen(now, link, &group, &streams, asks),
             LinkMessage::Stream(named) => self.on_stream_named(now, link, named),
+            LinkMessage::Receipts(receipts) => self.on_receipts(now, receipts),
+            LinkMessage::Released(released) => self.on_released(now, link, released),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
         }
     }

@@ -33,6 +33,7 @@ mod link;
 mod meter;
 mod producer;
 mod put;
+mod receipt;
 mod receivers;
 mod requests;
 mod restore;
@@ -61,7 +62,7 @@ use self::active::Failure;
 use self::books::Retired;
 use self::delivery::DeadLetter;
 use self::group::GroupBooks;
-use self::journal::{Journal, Waiting, WaitingPut};
+use self::journal::{Journal, Waiting, WaitingPut, WaitingRun};
 use self::link::Links;
 use self::saved::Counters;
 use self::session::Session;
@@ -115,6 +116,8 @@ pub struct Relay {
     links: Links,
     /// Neighbours of groups for whom there may be something to send.
     ready_links: VecDeque<(GroupNumber, LinkId)>,
+    /// Groups of which receipts are to be said.
+    receipts_due: BTreeSet<GroupNumber>,
     journal: Journal,
     effects: VecDeque<Effect>,
     timers: Timers,
@@ -211,6 +214,7 @@ impl Relay {
     fn run_timers(&mut self, now: Now) {
         while let Some(timer) = self.timers.take_due(now.time) {
             match timer {
+                Timer::Receipts => self.on_receipts_time(now),
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
@@ -292,7 +296,7 @@ impl Relay {
     fn settle_durable(&mut self, now: Now) {
         while let Some(waiting) = self.journal.next_done() {
             match waiting {
-                Waiting::Run { group, end, count, put } => self.on_run_durable(now, (group, end), count, put),
+                Waiting::Run { run, count, put } => self.on_run_durable(now, run, count, put),
                 Waiting::Repeat { group, end, put } => self.finish_put(now, (group, end), put),
                 Waiting::Answer { session, request, answer } => {
                     self.effects.push_back(Effect::Answer { session, request, answer });
@@ -311,15 +315,19 @@ impl Relay {
         }
     }
 
-    fn on_run_durable(
-        &mut self,
-        now: Now,
-        (number, end): (GroupNumber, Index),
-        count: u32,
-        put: Option<WaitingPut>,
-    ) {
+    fn on_run_durable(&mut self, now: Now, run: WaitingRun, count: u32, put: Option<WaitingPut>) {
+        let WaitingRun { group: number, end, stream, last } = run;
         if let Some(group) = self.groups.get_mut(number) {
             group.durable = end;
+            if group.spread.is_some()
+                && let Some(stream) = group.stream(stream)
+            {
+                stream.durable = last;
+                if stream.origin != self.options.relay {
+                    self.owe_receipt(now, number);
+                }
+            }
+            let Some(group) = self.groups.get_mut(number) else { return };
             let books = &mut group.traffic().books;
             books.unsynced -= u64::from(count);
             books.accepted += u64::from(count);

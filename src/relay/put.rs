@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::effect::Effect;
 use super::group::Group;
 use super::input::Now;
-use super::journal::{Waiting, WaitingPut};
+use super::journal::{Waiting, WaitingPut, WaitingRun};
 use super::producer::{Novelty, Producers, Retry};
 use super::state::Operation;
 use super::stream::{Draft, Mark, Seal, Stream};
@@ -200,8 +200,10 @@ impl Relay {
             }
             put
         });
+        let last = Sequence(run.header.end().0 - 1);
         let end = self.append_run(now, number, own, run);
-        self.journal.wait(Waiting::Run { group: number, end, count, put });
+        let run = WaitingRun { group: number, end, stream: own, last };
+        self.journal.wait(Waiting::Run { run, count, put });
         first
     }
 
@@ -222,6 +224,7 @@ impl Relay {
         }
         if let Some(stream) = group.stream(stream) {
             stream.end = end;
+            stream.note_place(run.header.first, first_index);
         }
         group.meter.insert(first_index, end, body_bytes(&run), now.wall);
         let entry = RunEntry {
@@ -273,11 +276,15 @@ impl Relay {
         stream: StreamNumber,
         draft: Draft,
     ) {
+        let me = self.options.relay.clone();
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let stream_state = group.stream(stream).expect("the caller has found the stream");
         let run = stream_state.append(draft, now.wall);
+        stream_state.note_membership(&me, &run);
+        let last = Sequence(run.header.end().0 - 1);
         let end = self.append_run(now, number, stream, run);
-        self.journal.wait(Waiting::Run { group: number, end, count: 0, put: None });
+        let run = WaitingRun { group: number, end, stream, last };
+        self.journal.wait(Waiting::Run { run, count: 0, put: None });
     }
 
     /// Notes in the own stream, if there is one, that this relay is (no longer) a member.

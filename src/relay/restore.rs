@@ -47,6 +47,7 @@ impl Restore {
             sessions: BTreeMap::new(),
             links,
             ready_links: VecDeque::new(),
+            receipts_due: BTreeSet::new(),
             journal: Journal::after(last),
             effects: VecDeque::new(),
             timers: Timers::default(),
@@ -134,6 +135,7 @@ impl Restore {
                 spread.has_others = spread.parts.wanted().iter().any(|name| *name != relay.options.relay);
             }
             group.durable = group.next;
+            group.streams.iter_mut().for_each(|stream| stream.durable = stream.last);
             group.settled = group.owed();
             for subscription in &mut group.subscriptions {
                 subscription.ackable = group.next;
@@ -234,6 +236,7 @@ impl Relay {
         }
         stream.note(header);
         stream.note_membership(&me, run);
+        stream.note_place(header.first, first_index);
         stream.end = end;
         Ok(())
     }
@@ -265,6 +268,11 @@ impl Relay {
             Operation::OriginSet { group, relay, version, active } => {
                 if let Some(group) = self.groups.get_mut(group) {
                     group.spread().parts.set_origin(&relay, version, active);
+                }
+            }
+            Operation::StreamMoved { group, stream, last, chain } => {
+                if let Some(stream) = self.groups.get_mut(group).and_then(|group| group.stream(stream)) {
+                    stream.move_to(last, chain);
                 }
             }
             Operation::TableLearned => self.links.has_table = true,

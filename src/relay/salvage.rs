@@ -50,6 +50,7 @@ impl Salvage {
             | Operation::SubscriptionCreated { .. }
             | Operation::MemberSet { .. }
             | Operation::OriginSet { .. }
+            | Operation::StreamMoved { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::SHARDS;
 use super::cursor::Cursor;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
-use crate::id::{Epoch, GroupName, GroupNumber, Index, RelayId, StreamNumber, SubscriptionName, WallTime};
+use crate::id::{
+    Epoch, GroupName, GroupNumber, Index, RelayId, Sequence, StreamNumber, SubscriptionName, WallTime,
+};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{GapCause, Outcomes};
@@ -96,6 +98,13 @@ pub(super) enum Operation {
         version: Version,
         active: bool,
     },
+    /// What stands up to here in a stream of another origin was released before it came.
+    StreamMoved {
+        group: GroupNumber,
+        stream: StreamNumber,
+        last: Sequence,
+        chain: u64,
+    },
     /// A neighbour has told the whole table of memberships.
     TableLearned,
 }
@@ -110,7 +119,8 @@ impl Operation {
             | Self::SubscriptionCreated { group, .. }
             | Self::SubscriptionRemoved { group, .. }
             | Self::MemberSet { group, .. }
-            | Self::OriginSet { group, .. } => *group,
+            | Self::OriginSet { group, .. }
+            | Self::StreamMoved { group, .. } => *group,
             // No group has this number; all parts of a snapshot say it.
             Self::TableLearned => GroupNumber(0),
         }

@@ -1,11 +1,13 @@
 //! The streams of a group, as one relay knows them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{
-    Epoch, GroupName, Index, ProducerId, ProducerSequence, RelayId, Sequence, StreamId, StreamNumber,
-    WallTime,
+    Epoch, GroupName, Index, ProducerId, ProducerSequence, RelayId, Sequence, StorageId, StreamId,
+    StreamNumber, WallTime,
 };
 use crate::wire::run::{Run, RunHeader, RunKind};
 
@@ -29,11 +31,31 @@ pub(super) struct Stream {
     pub(super) end: Index,
     #[serde(rename = "s")]
     pub(super) sealed: bool,
-    /// Where the newest mark stands that made this relay a member, with its version: what stands
-    /// before it is not owed to it.
-    #[serde(rename = "m", skip_serializing_if = "Option::is_none", default)]
-    pub(super) mark: Option<(Sequence, u64)>,
+    /// Where the newest mark stands that made a relay a member, with its version: what stands
+    /// before it is not owed to it (I5). Of the own streams for all members, of others for this
+    /// relay only.
+    #[serde(rename = "m", skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(super) marks: BTreeMap<RelayId, (Sequence, u64)>,
+    /// Everybody who is owed it has everything up to here on disk.
+    #[serde(rename = "r", skip_serializing_if = "is_zero", default)]
+    pub(super) released: Sequence,
+    /// Where some of its records stand in the group, in order: a sequence and its index.
+    #[serde(rename = "x", skip_serializing_if = "Vec::is_empty", default)]
+    places: Vec<(Sequence, Index)>,
+    /// The last sequence that is on this relay's disk.
+    #[serde(skip)]
+    pub(super) durable: Sequence,
+    /// How far each member has it on its disk. Not kept: members say it again.
+    #[serde(skip)]
+    pub(super) receipts: BTreeMap<RelayId, (StorageId, Sequence)>,
 }
+
+fn is_zero(sequence: &Sequence) -> bool {
+    sequence.0 == 0
+}
+
+/// Places kept per stream; with more, every second one goes.
+const PLACES_MAX: usize = 64;
 
 /// What is put into a run before the stream gives it its place.
 #[derive(Debug)]
@@ -65,29 +87,92 @@ impl Stream {
     ) -> Self {
         let id = StreamId { group: group.0.clone(), incarnation: group.1, origin: origin.clone(), epoch };
         let chain = id.chain_start();
-        Self { number, origin, epoch, last: Sequence(0), chain, end, sealed: false, mark: None }
+        Self {
+            number,
+            origin,
+            epoch,
+            last: Sequence(0),
+            chain,
+            end,
+            sealed: false,
+            marks: BTreeMap::new(),
+            released: Sequence(0),
+            places: Vec::new(),
+            durable: Sequence(0),
+            receipts: BTreeMap::new(),
+        }
     }
 
-    /// What it is called everywhere.
-    pub(super) fn id(&self, group: &GroupName, incarnation: u32) -> StreamId {
-        StreamId { group: group.clone(), incarnation, origin: self.origin.clone(), epoch: self.epoch }
+    /// Notes that the record with this sequence stands at this index.
+    pub(super) fn note_place(&mut self, sequence: Sequence, index: Index) {
+        if self.places.len() >= PLACES_MAX {
+            let mut keep = false;
+            self.places.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+        self.places.push((sequence, index));
     }
 
-    /// Takes over what the run says of `relay`'s membership.
-    pub(super) fn note_membership(&mut self, relay: &RelayId, run: &Run) {
-        let version = match run.header.kind {
-            RunKind::Genesis => crate::wire::body::decode::<Genesis>(&run.body)
-                .ok()
-                .and_then(|genesis| genesis.members.into_iter().find(|(name, _)| name == relay))
-                .map(|(_, version)| version),
-            RunKind::Mark => crate::wire::body::decode::<Mark>(&run.body)
-                .ok()
-                .filter(|mark| mark.member && mark.relay == *relay)
-                .map(|mark| mark.version),
-            RunKind::Data | RunKind::Seal | RunKind::Loss => None,
+    /// The first index at which a record stands that may still be needed elsewhere, or one a
+    /// little before it. `None`: there is no such record.
+    pub(super) fn needed_from(&self) -> Option<Index> {
+        if self.released >= self.last {
+            return None;
+        }
+        let behind = self.places.partition_point(|(sequence, _)| *sequence <= self.released.next());
+        let place = behind.checked_sub(1).and_then(|at| self.places.get(at)).or(self.places.first());
+        place.map(|(_, index)| *index)
+    }
+
+    /// Forgets places that are of no use any more.
+    fn forget_places(&mut self) {
+        let behind = self.places.partition_point(|(sequence, _)| *sequence <= self.released.next());
+        self.places.drain(..behind.saturating_sub(1));
+    }
+
+    /// Nobody needs anything up to `to` any more, be it here yet or not. True if that is news.
+    pub(super) fn release(&mut self, to: Sequence) -> bool {
+        if to <= self.released {
+            return false;
+        }
+        self.released = to;
+        self.forget_places();
+        true
+    }
+
+    /// The own stream, by the receipts of `members`: what all that are owed it have on disk. What
+    /// this relay itself has is durable, or it would not have been sent.
+    pub(super) fn covered(&self, me: &RelayId, is_member: impl Fn(&RelayId) -> bool) -> Sequence {
+        let owed = self.marks.iter().filter(|(relay, _)| *relay != me && is_member(relay));
+        let has = owed.map(|(relay, (mark, _))| {
+            let receipt = self.receipts.get(relay).map_or(Sequence(0), |(_, durable)| *durable);
+            receipt.max(Sequence(mark.0 - 1))
+        });
+        has.min().unwrap_or(self.durable).min(self.durable)
+    }
+
+    /// Takes over what the run says of memberships: of `me`, and of all in a stream of its own.
+    pub(super) fn note_membership(&mut self, me: &RelayId, run: &Run) {
+        let said = match run.header.kind {
+            RunKind::Genesis => {
+                let genesis = crate::wire::body::decode::<Genesis>(&run.body);
+                let members = genesis.map(|genesis| genesis.members).unwrap_or_default();
+                members.into_iter().map(|(relay, version)| (relay, version, true)).collect()
+            }
+            RunKind::Mark => {
+                let mark = crate::wire::body::decode::<Mark>(&run.body);
+                mark.map(|mark| vec![(mark.relay, mark.version, mark.member)]).unwrap_or_default()
+            }
+            RunKind::Data | RunKind::Seal | RunKind::Loss => Vec::new(),
         };
-        if let Some(version) = version {
-            self.mark = Some((run.header.first, version));
+        for (relay, version, member) in said {
+            if member && (relay == *me || self.origin == *me) {
+                self.marks.insert(relay, (run.header.first, version));
+            } else if !member {
+                self.marks.remove(&relay);
+            }
         }
     }
 
@@ -107,6 +192,14 @@ impl Stream {
         };
         self.note(&header);
         Run { header, body: draft.body }
+    }
+
+    /// Everything up to `last` was released before it came here: it goes on behind that.
+    pub(super) fn move_to(&mut self, last: Sequence, chain: u64) {
+        if last > self.last {
+            (self.last, self.chain, self.durable) = (last, chain, last);
+            self.released = self.released.max(last);
+        }
     }
 
     /// Takes over what a run's header says, new or replayed.

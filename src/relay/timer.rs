@@ -10,6 +10,8 @@ use crate::id::Time;
 pub(super) enum Timer {
     /// Write cursors that have moved.
     Cursors,
+    /// Say what has become durable to the origins that wait for it.
+    Receipts,
     /// Look what may be let go, and who has been idle for too long.
     Housekeeping,
     /// An ack is overdue, or a nacked message is due again.

@@ -37,6 +37,23 @@ pub(super) fn neighbours(states: &States, wanted: &[RelayId], me: &RelayId) -> V
     found.into_iter().collect()
 }
 
+/// For every relay that can be reached the neighbour that the shortest way to it begins with.
+pub(super) fn first_steps(states: &States, me: &RelayId) -> BTreeMap<RelayId, RelayId> {
+    let parents = shortest(states, me);
+    let mut steps: BTreeMap<RelayId, RelayId> = BTreeMap::new();
+    for relay in parents.keys().copied().filter(|relay| *relay != me) {
+        let mut at = relay;
+        while let Some(Some(parent)) = parents.get(at) {
+            if *parent == me {
+                steps.insert(relay.clone(), at.clone());
+                break;
+            }
+            at = parent;
+        }
+    }
+    steps
+}
+
 /// The cost of the link between two relays, if both say that it is up: the larger one.
 fn cost(states: &States, from: &RelayId, to: &RelayId) -> Option<u64> {
     let one = |from: &RelayId, to: &RelayId| {

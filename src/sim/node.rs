@@ -55,6 +55,7 @@ pub struct Node {
     /// Puts that were refused, by their number.
     pub refused: Vec<u64>,
     answers: BTreeMap<u64, Answer>,
+    released: BTreeMap<GroupNumber, Index>,
 }
 
 impl Node {
@@ -79,6 +80,7 @@ impl Node {
             done: Vec::new(),
             refused: Vec::new(),
             answers: BTreeMap::new(),
+            released: BTreeMap::new(),
         };
         node.start(now);
         node
@@ -133,6 +135,19 @@ impl Node {
         self.said.clear();
         self.got.clear();
         self.answers.clear();
+        self.released.clear();
+    }
+
+    /// Runs that are on the disk and not let go.
+    #[must_use]
+    pub fn held_runs(&self) -> usize {
+        let is_held = |entry: &&Entry| match entry {
+            Entry::Run(run) => {
+                self.released.get(&run.group).is_none_or(|below| run.stored().end_index() > *below)
+            }
+            Entry::State(_) => false,
+        };
+        self.log.iter().filter(is_held).count()
     }
 
     /// Its disk is empty, and is another one from now on.
@@ -165,7 +180,11 @@ impl Node {
             }
             Effect::PutDone { done, .. } => self.done.push(done),
             Effect::Notice { notice: Notice::PutRefused { put, .. }, .. } => self.refused.push(put),
-            Effect::Notice { .. } | Effect::Release { .. } | Effect::Close { .. } => {}
+            Effect::Release { group, below } => {
+                let before = self.released.insert(group, below);
+                assert!(before.is_none_or(|before| before <= below), "a release went back");
+            }
+            Effect::Notice { .. } | Effect::Close { .. } => {}
             Effect::Deliver { session, handle, head, records } => {
                 self.take_delivery(handle, &head, &records);
                 self.again(now, Input::Written { session, total: u64::MAX });
@@ -197,6 +216,8 @@ impl Node {
     }
 
     fn read(&self, group: GroupNumber, from: Index) -> Vec<Piece> {
+        let low = self.released.get(&group).copied().unwrap_or(Index(0));
+        let from = from.max(low);
         let runs = self.log[..self.durable].iter().filter_map(|entry| match entry {
             Entry::Run(run) if run.group == group && run.stored().end_index() > from => Some(run.stored()),
             Entry::Run(_) | Entry::State(_) => None,

@@ -104,6 +104,29 @@ fn s8_a_member_that_is_down_gets_everything_later_though_all_others_restarted_me
 }
 
 #[test]
+fn i8_what_a_member_lacks_is_held_however_long_it_is_away_and_let_go_when_it_has_it() {
+    let mut world = World::new(1, 3, &LINE);
+    for node in 0..3 {
+        world.subscribe(node, "g", "s");
+    }
+    world.crash(2);
+    for _ in 0..5 {
+        world.put(0, "g", 1);
+        world.settle();
+    }
+    for node in [0, 1] {
+        // Acked here, and still owed there.
+        assert_eq!(world.drain(node, "g", "s").len(), 5);
+    }
+    world.rest();
+    assert!(world.nodes[0].held_runs() >= 5, "the origin keeps what one member lacks");
+    world.heal();
+    assert_eq!(world.drain(2, "g", "s").len(), 5);
+    world.rest();
+    assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+}
+
+#[test]
 fn s3_a_link_that_flaps_loses_and_doubles_nothing() {
     let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 0, 3)]);
     for node in 0..4 {

@@ -343,7 +343,31 @@ impl World {
                 format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
             })?;
         }
-        Ok(())
+        self.check_released()
+    }
+
+    /// Lets ten seconds pass in which nothing new happens.
+    ///
+    /// # Panics
+    /// When the relays never come to rest.
+    pub fn rest(&mut self) {
+        for _ in 0..5 {
+            self.pass_ms(2_000);
+            self.settle();
+        }
+    }
+
+    /// When everybody has acked everything, nothing is left on any disk.
+    fn check_released(&mut self) -> Result<(), String> {
+        self.rest();
+        match self.nodes.iter().find(|node| node.held_runs() > 0) {
+            Some(node) => {
+                let (held, name) = (node.held_runs(), &node.name);
+                let all: Vec<String> = self.nodes.iter().map(|node| node.explain("?")).collect();
+                Err(format!("{name} still holds {held} runs that nobody is owed\n{}", all.join("\n")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Runs that were sent over all links.

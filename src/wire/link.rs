@@ -96,6 +96,40 @@ pub struct StreamSeen {
     pub epoch: Epoch,
     /// The last sequence; everything from the base on is there.
     pub seen: Sequence,
+    /// Nobody needs anything up to here any more, as far as is known: the origin says so.
+    pub released: Sequence,
+}
+
+/// How far a member has a stream on its disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The group.
+    pub group: GroupId,
+    /// The origin relay of the stream: the receipt is on its way there.
+    pub origin: RelayId,
+    /// The boot of the origin.
+    pub epoch: Epoch,
+    /// Who has it: a member, or a relay that would let it go.
+    pub member: RelayId,
+    /// The disk it is on.
+    pub storage: StorageId,
+    /// The last sequence that is durable there.
+    pub durable: Sequence,
+}
+
+/// What an origin says of its stream from time to time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// The group.
+    pub group: GroupId,
+    /// The origin relay.
+    pub origin: RelayId,
+    /// The boot of the origin.
+    pub epoch: Epoch,
+    /// Every member has everything up to here on its disk.
+    pub released: Sequence,
+    /// Who is told, if it is an answer to one that did not know; `None`: everybody along the tree.
+    pub to: Option<RelayId>,
 }
 
 /// A stream is named before its first run on a link.
@@ -109,10 +143,13 @@ pub struct StreamNamed {
     pub origin: RelayId,
     /// The boot of the origin.
     pub epoch: Epoch,
-    /// The first sequence that will be sent to a neighbour that has nothing of it.
+    /// The first sequence that will be sent to a neighbour that has less: what is before it was
+    /// released.
     pub base: Sequence,
     /// The hash over everything before the base.
     pub chain: u64,
+    /// Everybody who is owed it has everything up to here, as far as the sender knows.
+    pub released: Sequence,
 }
 
 /// One thing that a neighbour says.
@@ -133,6 +170,10 @@ pub enum LinkMessage {
     },
     /// Names a stream.
     Stream(StreamNamed),
+    /// On the way to the origins that they are for.
+    Receipts(Vec<Receipt>),
+    /// Along the trees, from the origins.
+    Released(Vec<Released>),
     /// Records of a stream.
     Run {
         /// The stream, as the sender has named it.
@@ -151,6 +192,8 @@ impl LinkMessage {
         const ITEM: usize = 64;
         let bytes = match self {
             Self::Facts(facts) => facts.len() * ITEM,
+            Self::Receipts(receipts) => receipts.len() * ITEM,
+            Self::Released(released) => released.len() * ITEM,
             Self::FactsEnd | Self::Stream(_) => ITEM,
             Self::Seen { streams, .. } => (streams.len() + 1) * ITEM,
             Self::Run { run, .. } => super::run::RUN_HEADER_BYTES + run.body.len(),
