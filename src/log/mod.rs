@@ -319,6 +319,29 @@ pub enum Replayed {
     State(Bytes),
 }
 
+#[cfg(any(test, feature = "sim"))]
+impl Replayed {
+    /// What a replay gives for an entry.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Self {
+        use crate::wire::run::RunKind;
+        match entry {
+            Entry::Run(run) => Self::Run {
+                group: run.group,
+                stream: run.stream,
+                first_index: run.first_index,
+                arrived: run.arrived,
+                header: run.run.header,
+                body: match run.run.header.kind {
+                    RunKind::Data => Bytes::new(),
+                    RunKind::Mark | RunKind::Genesis | RunKind::Seal | RunKind::Loss => run.run.body.clone(),
+                },
+            },
+            Entry::State(bytes) => Self::State(bytes.clone()),
+        }
+    }
+}
+
 /// What a log was found to be when it was opened.
 #[derive(Clone, Debug)]
 pub struct Opened {

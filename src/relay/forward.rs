@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Relay;
 use super::ahead::Ahead;
 use super::effect::Effect;
 use super::facts::Parts;
@@ -27,10 +28,9 @@ use super::input::Now;
 use super::journal::{Waiting, WaitingRun};
 use super::state::Operation;
 use super::stream::{Genesis, Mark, Stream};
-use super::{Relay, body_bytes};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
 use crate::limits;
-use crate::log::{Entry, Piece, RunEntry, Urgency};
+use crate::log::{Entry, Piece, Urgency};
 use crate::wire::link::{GroupId, LinkMessage, StreamNamed, StreamSeen};
 use crate::wire::run::{Run, RunKind, StoredRun};
 
@@ -269,32 +269,22 @@ impl Relay {
         age_ms: u32,
         run: Run,
     ) {
+        let me = self.options.relay.clone();
         let Some(group) = self.groups.get_mut(number) else { return };
         let first_index = group.next;
-        let end = first_index.after(u64::from(run.header.count));
-        group.next = end;
-        if run.header.kind != RunKind::Data {
-            group.mark(first_index, run.header.count);
-        }
-        let me = self.options.relay.clone();
         if let Some(known) = group.stream(stream) {
             known.note(&run.header);
-            known.end = end;
             known.note_membership(&me, &run);
-            known.note_place(run.header.first, first_index);
         }
         if let Some((producer, first)) = run.header.producer {
             let count = run.header.count;
             group.traffic().producers.insert((producer, first), count, run.header.accepted, false);
         }
-        group.meter.insert(first_index, end, body_bytes(&run), now.wall);
         let last = Sequence(run.header.end().0 - 1);
-        let entry = RunEntry { group: number, stream, first_index, arrived: now.wall, age_ms, link, run };
-        let stored = entry.stored();
-        self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);
+        let stored = StoredRun { stream, first_index, arrived: now.wall, age_ms, link, run: run.clone() };
+        let end = self.append_run(now, (number, stream), (link, age_ms), run);
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
-        self.mark_dirty_group(number);
         self.pass_on(now, number, &stored);
     }
 

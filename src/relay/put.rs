@@ -10,13 +10,16 @@ use super::producer::{Novelty, Producers, Retry};
 use super::state::Operation;
 use super::stream::{Draft, Mark, Seal, Stream};
 use super::{Relay, body_bytes};
-use crate::id::{GroupNumber, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
+use crate::id::{GroupNumber, Index, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, RunEntry, Urgency};
 use crate::wire::body::{Notice, Refusal, RefusalCode};
 use crate::wire::frame::{AckLevel, PutDone, PutHead};
 use crate::wire::link::Version;
-use crate::wire::run::{BodySummary, Records, RunKind};
+use crate::wire::run::{BodySummary, Records, Run, RunKind};
+
+/// What is put here came over no link, and is new.
+const HERE: (LinkId, u32) = (LinkId(0), 0);
 
 impl Relay {
     pub(super) fn handle_put(
@@ -201,20 +204,20 @@ impl Relay {
             put
         });
         let last = Sequence(run.header.end().0 - 1);
-        let end = self.append_run(now, number, own, run);
+        let end = self.append_run(now, (number, own), HERE, run);
         let run = WaitingRun { group: number, end, stream: own, last };
         self.journal.wait(Waiting::Run { run, count, put });
         first
     }
 
     /// Gives a run its place in the group and appends it to the log; says where the group ends then.
-    fn append_run(
+    pub(super) fn append_run(
         &mut self,
         now: Now,
-        number: GroupNumber,
-        stream: StreamNumber,
-        run: crate::wire::run::Run,
-    ) -> crate::id::Index {
+        (number, stream): (GroupNumber, StreamNumber),
+        (link, age_ms): (LinkId, u32),
+        run: Run,
+    ) -> Index {
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let first_index = group.next;
         let end = first_index.after(u64::from(run.header.count));
@@ -227,15 +230,7 @@ impl Relay {
             stream.note_place(run.header.first, first_index);
         }
         group.meter.insert(first_index, end, body_bytes(&run), now.wall);
-        let entry = RunEntry {
-            group: number,
-            stream,
-            first_index,
-            arrived: now.wall,
-            age_ms: 0,
-            link: LinkId(0),
-            run,
-        };
+        let entry = RunEntry { group: number, stream, first_index, arrived: now.wall, age_ms, link, run };
         self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);
         self.mark_dirty_group(number);
         end
@@ -282,7 +277,7 @@ impl Relay {
         let run = stream_state.append(draft, now.wall);
         stream_state.note_membership(&me, &run);
         let last = Sequence(run.header.end().0 - 1);
-        let end = self.append_run(now, number, stream, run);
+        let end = self.append_run(now, (number, stream), HERE, run);
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
     }

@@ -12,7 +12,7 @@ use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore
 use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::LinkMessage;
-use crate::wire::run::{BodySummary, Record, Records, RunKind};
+use crate::wire::run::{BodySummary, Record, Records};
 
 /// The one session of every node.
 const SESSION: SessionId = SessionId(1);
@@ -118,7 +118,7 @@ impl Node {
         let mut restore = Restore::new(options, last, &self.snapshot).expect("a snapshot of its own");
         let begin = self.snapshot.shards.iter().map(|(n, _)| n.0).min().unwrap_or(0) as usize;
         for (i, entry) in self.log.iter().enumerate().skip(begin) {
-            restore.replay(EntryNumber(i as u64 + 1), replayed(entry)).expect("entries of its own");
+            restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).expect("entries of its own");
         }
         self.relay = Some(restore.start(now));
         self.input(now, Input::SessionOpened { session: SESSION });
@@ -349,20 +349,6 @@ impl Node {
         };
         let summary = BodySummary::of(&records).expect("records that were just encoded");
         self.input(now, Input::Put { session: SESSION, handle, head, summary, records });
-    }
-}
-
-fn replayed(entry: &Entry) -> Replayed {
-    match entry {
-        Entry::Run(run) => Replayed::Run {
-            group: run.group,
-            stream: run.stream,
-            first_index: run.first_index,
-            arrived: run.arrived,
-            header: run.run.header,
-            body: if run.run.header.kind == RunKind::Data { Bytes::new() } else { run.run.body.clone() },
-        },
-        Entry::State(bytes) => Replayed::State(bytes.clone()),
     }
 }
 

@@ -41,17 +41,7 @@ fn state(bytes: usize) -> Entry {
 
 /// What a replay gives for these entries.
 fn replays(entries: &[Entry]) -> Vec<(EntryNumber, Replayed)> {
-    let replayed = entries.iter().map(|entry| match entry {
-        Entry::State(bytes) => Replayed::State(bytes.clone()),
-        Entry::Run(run) => Replayed::Run {
-            group: run.group,
-            stream: run.stream,
-            first_index: run.first_index,
-            arrived: run.arrived,
-            header: run.run.header,
-            body: Bytes::new(),
-        },
-    });
+    let replayed = entries.iter().map(Replayed::of);
     (1..).map(EntryNumber).zip(replayed).collect()
 }
 

@@ -312,7 +312,7 @@ impl Harness {
         let begin = snapshot.shards.iter().map(|(n, _)| n.0).min().unwrap_or(0);
         for (i, entry) in self.log.iter().enumerate().skip(begin as usize) {
             if !self.lost.contains(&i) {
-                restore.replay(EntryNumber(i as u64 + 1), replayed(entry)).unwrap();
+                restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).unwrap();
             }
         }
         self.now.time = Time(0);
@@ -321,19 +321,5 @@ impl Harness {
         self.got.clear();
         self.answers.clear();
         self.input(Input::SessionOpened { session: SESSION });
-    }
-}
-
-fn replayed(entry: &Entry) -> Replayed {
-    match entry {
-        Entry::Run(run) => Replayed::Run {
-            group: run.group,
-            stream: run.stream,
-            first_index: run.first_index,
-            arrived: run.arrived,
-            header: run.run.header,
-            body: Bytes::new(),
-        },
-        Entry::State(bytes) => Replayed::State(bytes.clone()),
     }
 }
