@@ -280,15 +280,14 @@ impl Map {
         }
     }
 
-    /// The live links that differ in `newer`, in order. None when the two maps
-    /// differ in more than that: in relays, in what these are for others, or in
-    /// which links are configured at which cost.
+    /// The links whose live cost differs in `newer`, in order. None when the two
+    /// maps differ in relays, in what these are for others, or in which pairs of
+    /// them have a link; configured costs may differ.
     #[must_use]
     pub fn changes_to(&self, newer: &Self) -> Option<Vec<LinkChange>> {
         let is_same = self.relays == newer.relays
             && self.traits == newer.traits
             && self.first == newer.first
-            && self.configured == newer.configured
             && self.ends.iter().map(|end| end.to).eq(newer.ends.iter().map(|end| end.to));
         if !is_same {
             return None;

@@ -14,17 +14,19 @@
 //! | [`map`] | all relays and links: what is up, and what is configured |
 //! | [`shortest`] | distances between all relays, kept up to date link by link |
 //! | [`island`] | who can be reached from where, and who keeps for those who cannot |
-//! | [`tree`] | the tree of one set of relays |
-//! | [`table`] | the trees of all groups, recomputed where a change matters |
-//! | [`digest`] | one number for all inputs of the trees, for neighbours to compare |
 //!
 //! The relay core calls this; it knows of nothing but names, limits and the
 //! operator's topology.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bucket;
+pub mod island;
 pub mod linkstate;
 pub mod map;
+pub mod shortest;
 
+pub use island::{Island, Standing};
 pub use linkstate::{Advertised, LinkState, Version};
-pub use map::{Map, MapError, Place};
+pub use map::{LinkChange, Map, MapError, Place};
+pub use shortest::Distances;
