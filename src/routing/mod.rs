@@ -14,6 +14,8 @@
 //! | [`map`] | all relays and links: what is up, and what is configured |
 //! | [`shortest`] | distances between all relays, kept up to date link by link |
 //! | [`island`] | who can be reached from where, and who keeps for those who cannot |
+//! | [`order`] | what decides between equal choices |
+//! | [`tree`] | the tree of one set of relays |
 //!
 //! The relay core calls this; it knows of nothing but names, limits and the
 //! operator's topology.
@@ -21,12 +23,18 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod bucket;
+mod detour;
+mod grow;
 pub mod island;
 pub mod linkstate;
 pub mod map;
+pub mod order;
 pub mod shortest;
+pub mod tree;
 
 pub use island::{Island, Standing};
 pub use linkstate::{Advertised, LinkState, Version};
 pub use map::{LinkChange, Map, MapError, Place};
+pub use order::Spread;
 pub use shortest::Distances;
+pub use tree::{Algorithm, CutOff, Edge, Shape, Tree};
