@@ -16,12 +16,14 @@
 //! | [`island`] | who can be reached from where, and who keeps for those who cannot |
 //! | [`order`] | what decides between equal choices |
 //! | [`tree`] | the tree of one set of relays |
+//! | [`table`] | the trees of all groups, recomputed where a change matters |
 //!
 //! The relay core calls this; it knows of nothing but names, limits and the
 //! operator's topology.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod affected;
 mod bucket;
 mod detour;
 mod grow;
@@ -30,6 +32,7 @@ pub mod linkstate;
 pub mod map;
 pub mod order;
 pub mod shortest;
+pub mod table;
 pub mod tree;
 
 pub use island::{Island, Standing};
@@ -37,4 +40,5 @@ pub use linkstate::{Advertised, LinkState, Version};
 pub use map::{LinkChange, Map, MapError, Place};
 pub use order::Spread;
 pub use shortest::Distances;
+pub use table::{GroupWant, Table};
 pub use tree::{Algorithm, CutOff, Edge, Shape, Tree};
