@@ -17,6 +17,7 @@
 //! | [`order`] | what decides between equal choices |
 //! | [`tree`] | the tree of one set of relays |
 //! | [`table`] | the trees of all groups, recomputed where a change matters |
+//! | [`digest`] | one number for all inputs of the trees, for neighbours to compare |
 //!
 //! The relay core calls this; it knows of nothing but names, limits and the
 //! operator's topology.
@@ -26,6 +27,7 @@
 mod affected;
 mod bucket;
 mod detour;
+pub mod digest;
 mod grow;
 pub mod island;
 pub mod linkstate;
@@ -35,6 +37,7 @@ pub mod shortest;
 pub mod table;
 pub mod tree;
 
+pub use digest::Digest;
 pub use island::{Island, Standing};
 pub use linkstate::{Advertised, LinkState, Version};
 pub use map::{LinkChange, Map, MapError, Place};
