@@ -21,21 +21,21 @@ use crate::routing::tree::{Node, Shape, Tree};
 /// is on no shortest path over the link in that direction.
 pub(crate) type Gates = Vec<[u32; 2]>;
 
-/// Which relays are on a tree, folded into one line of the processor's cache: most
+/// Which relays are on a tree, folded into 64 bytes: most
 /// trees are settled without a look at them. Exact up to 512 relays; above that, two
 /// relays may share a bit, and the test lets a few more trees through.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sketch {
     bits: [u64; 8],
     root: Place,
+    /// Its detours can go over links that are on no shortest path.
+    is_odd: bool,
 }
 
 impl Sketch {
     pub(crate) fn of(tree: &Tree) -> Self {
-        if tree.is_odd {
-            return Self { bits: [u64::MAX; 8], root: Place(0) };
-        }
-        let mut sketch = Self { bits: [0; 8], root: tree.root().unwrap_or_default() };
+        let root = tree.root().unwrap_or_default();
+        let mut sketch = Self { bits: [0; 8], root, is_odd: tree.is_odd };
         tree.relays().for_each(|place| sketch.add(place));
         sketch
     }
@@ -73,6 +73,9 @@ impl<'e> Sieve<'e> {
 
     /// Whether the change may matter to the tree of a sketch.
     pub(crate) fn lets_through(&self, sketch: &Sketch) -> bool {
+        if sketch.is_odd {
+            return true;
+        }
         let [one, other] = [0, 1].map(|end| sketch.meets(&self.open[end]));
         if !self.is_worse {
             return one && other;
@@ -118,14 +121,17 @@ impl Effect<'_> {
         }
         let before = self.change.before.unwrap_or(UNREACHABLE);
         let after = self.change.after.unwrap_or(UNREACHABLE);
+        // The tree of an origin that nobody can reach begins at the 1-median too.
+        let has_chosen_root = match shape {
+            Shape::Shared => true,
+            Shape::From(origin) => tree.root() != Some(origin),
+        };
         if after > before {
-            self.uses_link(tree) || (shape == Shape::Shared && self.root_is_farther(tree, before))
+            self.uses_link(tree) || (has_chosen_root && self.root_is_farther(tree, before))
         } else {
             let (is_near, is_between) = self.can_be_crossed(shape, tree, after, greatest);
             (is_near && self.is_as_good(shape, tree, after, &mut scratch.waiting))
-                || (is_between
-                    && shape == Shape::Shared
-                    && self.brings_nearer(tree, after, &mut scratch.terminals))
+                || (is_between && has_chosen_root && self.brings_nearer(tree, after, &mut scratch.terminals))
         }
     }
 

@@ -35,7 +35,7 @@ struct Wanted {
 impl Wanted {
     fn random(map: &Map, numbers: &mut Numbers) -> Self {
         let kind = if numbers.below(3) == 0 { TreeKind::Source } else { TreeKind::Shared };
-        let count = 1 + numbers.below(9);
+        let count = 1 + numbers.below(20);
         let members = numbers.choose(map, count);
         let count = 1 + numbers.below(2);
         let origins = numbers.choose(map, count);
@@ -166,6 +166,28 @@ fn after_any_changes_the_trees_are_those_of_a_new_table() {
             }
         }
     }
+}
+
+#[test]
+fn the_tree_of_an_origin_that_is_lost_follows_the_median_of_the_others() {
+    let mut states: Vec<LinkState> =
+        (0..4).map(|number| LinkState::new(relay(number), Default::default())).collect();
+    for (one, other, cost) in [(0, 1, 4), (1, 2, 4), (0, 2, 8)] {
+        states[one].links.push(Advertised { neighbour: relay(other), cost, is_up: true });
+        states[other].links.push(Advertised { neighbour: relay(one), cost, is_up: true });
+    }
+    let map = Map::new(&states, []).unwrap();
+    let (members, origins) = ([0, 1, 2].map(Place).to_vec(), vec![Place(3)]);
+    let wanted = [Wanted { kind: TreeKind::Source, members, origins, spread: Spread::default() }];
+    let mut table = table_of(&map, &wanted);
+    assert_eq!(table.tree(GroupNumber(0), Place(3)).unwrap().root(), Some(Place(1)));
+    // No way from the root gets shorter, yet the root is another one.
+    states[0].links[1].cost = 3;
+    states[2].links[1].cost = 3;
+    let map = Map::new(&states, []).unwrap();
+    assert!(table.set_map(map.clone()));
+    assert_eq!(table.recompute(), [GroupNumber(0)]);
+    assert!(all_trees(&table, 1) == all_trees(&table_of(&map, &wanted), 1));
 }
 
 #[test]
