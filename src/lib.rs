@@ -25,6 +25,7 @@
 //! | [`config`] | what one relay is told, from flags and file |
 //! | [`wire`] | what travels: [frames](wire::frame), [control bodies](wire::body), [runs of records](wire::run) |
 //! | [`log`] | the one append-only order of everything a relay must not forget: [`log::Log`], [`log::DiskLog`], [`log::Recovery`] |
+//! | [`routing`] | the map of the network and the tree of every group: pure functions of what relays advertise |
 //! | [`relay`] | the core: [`relay::Relay`] is told [`relay::Input`]s and wants [`relay::Effect`]s; no clock, no files, no sockets |
 //! | [`metrics`] | every metric |
 //! | [`net`] | sockets: bytes to inputs, effects to bytes |
@@ -52,6 +53,8 @@ pub mod units;
 
 pub mod config;
 pub mod topology;
+
+pub mod routing;
 
 pub mod log;
 pub mod relay;

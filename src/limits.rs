@@ -209,6 +209,13 @@ pub const GROUPS_MAX: usize = 1_000_000;
 /// Subscriptions per relay: each costs about half a kilobyte of memory.
 pub const SUBSCRIPTIONS_MAX: usize = 4_000_000;
 
+/// Relays on one map, those known only by name among them; a map of more is not
+/// made. The distances between all of them take 4 bytes a pair: 64 MiB.
+pub const MAP_RELAYS_MAX: usize = 4096;
+
+/// Links that one relay may advertise: a link state with more is refused.
+pub const LINKS_PER_RELAY_MAX: usize = 4096;
+
 /// Sessions per relay; more are told so and closed.
 pub const SESSIONS_MAX: usize = 65_536;
 

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("id", &["limits"]),
     ("topology", &["id", "limits", "units"]),
+    ("routing", &["id", "limits", "topology"]),
     ("config", &["id", "limits", "units", "topology"]),
     ("wire", &["id", "limits", "topology", "log"]),
     ("log", &["id", "limits", "wire"]),
