@@ -104,6 +104,10 @@ pub const CURSORS_BYTES_TARGET: usize = 1 << 20;
 /// it takes nothing: within this much it shares what others hold in memory anyway.
 pub const AHEAD_LAG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// Milliseconds that a relay takes itself to have been down at the most, whatever the clock says:
+/// a year. Ages of messages count them; a clock that is wrong by decades expires none.
+pub const DOWNTIME_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
+
 /// Milliseconds a producer is remembered after its last message, unless told otherwise: 7 days.
 pub const PRODUCER_IDLE_MS_DEFAULT: u64 = 7 * 24 * 3600 * 1000;
 

@@ -48,6 +48,11 @@ impl Meter {
         self.last_arrived = self.last_arrived.max(arrived);
     }
 
+    /// When the last run arrived.
+    pub(super) fn last_arrived(&self) -> WallTime {
+        self.last_arrived
+    }
+
     fn thin(&mut self) {
         let mut keep = false;
         self.samples.retain(|_| {

@@ -122,6 +122,13 @@ impl Restore {
         }
     }
 
+    /// When the last message arrived that the log knows of, by the relay's own wall clock; 0 when
+    /// there is none.
+    #[must_use]
+    pub fn last_arrival(&self) -> WallTime {
+        self.relay.groups.iter().map(|group| group.meter.last_arrived()).max().unwrap_or_default()
+    }
+
     /// The replay is over: gives the running relay, with effects that tell the log what may go.
     #[must_use]
     pub fn start(self, now: Now) -> Relay {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::id::{Time, WallTime};
+use crate::limits;
 use crate::relay::Now;
 
 /// Reads the clocks.
@@ -15,9 +16,9 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock that begins now.
-    pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), even: EvenClock::new(since_boot(), system()) }
+    /// A clock that begins now, of a relay that saw `last` before it stopped.
+    pub(crate) fn start(last: WallTime) -> Self {
+        Self { started: Instant::now(), even: EvenClock::new(since_boot(), system(), last) }
     }
 
     /// Now.
@@ -70,7 +71,9 @@ pub(crate) fn system() -> WallTime {
 /// It follows the system's by running slower or faster, as `adjtime` does, by one part in
 /// [`EvenClock::FOLLOWS`]: within less than that an age is right, whatever happens to the
 /// system's clock while the relay runs. Sleep of the machine counts as time passed. A clock that
-/// was never set (it stands before 2020, as without a battery) is followed at once.
+/// was never set (it stands before 2020, as without a battery) is followed at once. At the start
+/// the time that the relay was down is what the system says, but at least 0 and at most
+/// [`limits::DOWNTIME_MS_MAX`]: a clock that stands decades ahead expires nothing.
 #[derive(Clone, Copy, Debug)]
 struct EvenClock {
     wall: WallTime,
@@ -78,6 +81,8 @@ struct EvenClock {
     since_boot: u64,
     /// Where the system's clock stood then.
     system: WallTime,
+    /// The system's was not set when the relay started, and has not been since.
+    is_unset: bool,
 }
 
 impl EvenClock {
@@ -90,8 +95,9 @@ impl EvenClock {
     /// Microseconds between two looks at how to follow: many parts of them are a whole number.
     const STEP: u64 = 1000;
 
-    fn new(since_boot: u64, system: WallTime) -> Self {
-        Self { wall: system, since_boot, system }
+    fn new(since_boot: u64, system: WallTime, last: WallTime) -> Self {
+        let is_unset = system < Self::NEVER_SET;
+        Self { wall: after_downtime(last, system), since_boot, system, is_unset }
     }
 
     fn at(&mut self, since_boot: u64, system: WallTime) -> WallTime {
@@ -101,17 +107,44 @@ impl EvenClock {
             return WallTime(even);
         }
         let most = passed / Self::FOLLOWS;
-        let is_unset = self.wall < Self::NEVER_SET;
-        self.wall =
-            if is_unset { system } else { WallTime(system.0.clamp(even - most, even.saturating_add(most))) };
+        let is_set_now = self.is_unset && system >= Self::NEVER_SET;
+        self.wall = if is_set_now {
+            after_downtime(self.wall, system)
+        } else {
+            WallTime(system.0.clamp(even - most, even.saturating_add(most)))
+        };
+        self.is_unset &= !is_set_now;
         (self.since_boot, self.system) = (since_boot, system);
         self.wall
     }
 }
 
+/// What the wall clock is taken to be by a relay that saw `last` before, when the system's first
+/// says something.
+fn after_downtime(last: WallTime, system: WallTime) -> WallTime {
+    if last < EvenClock::NEVER_SET {
+        return system;
+    }
+    let most = limits::DOWNTIME_MS_MAX * 1000;
+    WallTime(system.0.clamp(last.0, last.0.saturating_add(most)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r14_the_time_that_a_relay_was_down_is_bounded_on_both_sides() {
+        const DAY: u64 = 24 * HOUR;
+        let after = |system| EvenClock::new(SECOND, WallTime(system), WallTime(NOW)).wall.0;
+        assert_eq!(after(NOW + 30 * DAY), NOW + 30 * DAY);
+        assert_eq!(after(NOW - DAY), NOW, "it never goes back");
+        assert_eq!(after(NOW + 80 * 365 * DAY), NOW + limits::DOWNTIME_MS_MAX * 1000);
+        // Without a battery it stands where it stood, and is right once the system's is set.
+        let mut clock = EvenClock::new(SECOND, WallTime(0), WallTime(NOW));
+        assert_eq!(clock.wall.0, NOW);
+        assert_eq!(clock.at(2 * SECOND, WallTime(NOW + 9 * DAY)), WallTime(NOW + 9 * DAY));
+    }
 
     const SECOND: u64 = 1_000_000;
     const HOUR: u64 = 3600 * SECOND;
@@ -119,7 +152,7 @@ mod tests {
 
     /// A clock that began at [`NOW`], with the machine running for a second.
     fn begun() -> EvenClock {
-        EvenClock::new(SECOND, WallTime(NOW))
+        EvenClock::new(SECOND, WallTime(NOW), WallTime(0))
     }
 
     #[test]
@@ -171,7 +204,7 @@ mod tests {
 
     #[test]
     fn f34_one_that_was_never_set_is_followed_at_once() {
-        let mut clock = EvenClock::new(SECOND, WallTime(5 * SECOND));
+        let mut clock = EvenClock::new(SECOND, WallTime(5 * SECOND), WallTime(0));
         assert_eq!(clock.at(2 * SECOND, WallTime(NOW)), WallTime(NOW));
         assert_eq!(clock.at(3 * SECOND, WallTime(0)), WallTime(NOW + SECOND - SECOND / 10));
     }

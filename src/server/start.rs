@@ -191,7 +191,7 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         Box::new(move |event| signals.log_event(event))
     };
     let log = Arc::new(recovery.start(on_event).map_err(unusable)?);
-    let mut clock = Clock::start();
+    let mut clock = Clock::start(restore.last_arrival());
     let relay = restore.start(clock.now());
     for warning in relay.warnings() {
         tracing::warn!("{warning}");
