@@ -52,6 +52,8 @@ pub(super) struct Attached {
     pub(super) handle: u32,
     pub(super) name: SubscriptionName,
     pub(super) storage: StorageId,
+    /// Changes when the subscription is moved to another place.
+    pub(super) moves: u64,
     /// Messages that the relay lets be without an ack, at most.
     pub(super) window: u32,
 }
@@ -141,10 +143,12 @@ impl Inbox {
     }
 
     /// Receiving begins (again). Acks that were not sent are for the same messages as
-    /// before, unless the relay's storage is another one.
+    /// before, unless the relay's storage is another one or the subscription was moved: they
+    /// would undo that.
     pub(super) fn on_attached(&mut self, attached: Attached) {
         self.on_lost();
-        if self.last.as_ref().is_some_and(|last| last.storage != attached.storage) {
+        let place = |attached: &Attached| (attached.storage, attached.moves);
+        if self.last.as_ref().is_some_and(|last| place(last) != place(&attached)) {
             self.acks.clear();
         }
         self.last = Some(attached.clone());

@@ -199,10 +199,10 @@ impl<'a> Incoming<'a> {
 
     fn on_attached(&mut self, subscriber: &Arc<SubscriberShared>, answer: Answer) -> Result<(), ClientError> {
         match answer {
-            Ok(Reply::SubscriptionHandle { handle, name, window, .. }) => {
+            Ok(Reply::SubscriptionHandle { handle, name, window, moves, .. }) => {
                 self.subscribers.insert(handle, Arc::clone(subscriber));
                 let storage = self.session.hello.epoch.storage;
-                if subscriber.on_attached(Attached { handle, name, storage, window }) {
+                if subscriber.on_attached(Attached { handle, name, storage, window, moves }) {
                     return Ok(());
                 }
                 self.session.shared.queue(Request::Detach { handle }, Pending::Detach(handle, None))

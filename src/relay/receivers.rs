@@ -45,7 +45,7 @@ impl Relay {
         let group = self.groups.get_mut(key.group).expect("a known subscription has a group");
         let at = group.find(key.number).expect("a known subscription is in its group");
         let subscription = &mut group.subscriptions[at];
-        let window = subscription.window;
+        let (window, moves) = (subscription.window, subscription.moves());
         let active = subscription.active.get_or_insert_default();
         active.receivers.push(Receiver { session, handle, credit: 0, used: 0, poll: None });
         if !group.attached.contains(&key.number) {
@@ -53,7 +53,7 @@ impl Relay {
         }
         // Also one that another session has made just now.
         let when = if self.journal.is_durable() { When::Now } else { When::Durable };
-        Ok((Reply::SubscriptionHandle { handle, name, created, window }, when))
+        Ok((Reply::SubscriptionHandle { handle, name, created, window, moves }, when))
     }
 
     fn subscription_meant(

@@ -361,6 +361,11 @@ impl Subscription {
         }
     }
 
+    /// Another number after every seek that changed what is owed, across restarts too.
+    pub(super) fn moves(&self) -> u64 {
+        self.replayed.wrapping_add(self.out.skipped)
+    }
+
     /// Messages delivered and not acked.
     pub(super) fn in_flight(&self) -> u64 {
         self.active

@@ -233,6 +233,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
                 name: subscription("billing"),
                 created: true,
                 window: 1024,
+                moves: 0,
             }),
         ),
         ("groups", Ok(Reply::Groups(vec![group_info()]))),

@@ -307,7 +307,10 @@ async fn two_subscribers_of_one_client_get_their_own_messages() {
         assert!(matches!(request, Request::Attach { name: None, create: None, .. }));
         let name = "queue".parse().unwrap();
         remote
-            .answer(tag, Ok(Reply::SubscriptionHandle { handle: 3, name, created: false, window: 1024 }))
+            .answer(
+                tag,
+                Ok(Reply::SubscriptionHandle { handle: 3, name, created: false, window: 1024, moves: 0 }),
+            )
             .await;
         assert_eq!(remote.credit().await[0].total, 16);
         remote.deliver(2, 1, &["one"]).await;
@@ -346,6 +349,25 @@ async fn acks_that_were_sent_go_again_with_the_next_connection_until_they_are_du
     let mut remote = relay.accept().await;
     remote.attach(5).await;
     assert_eq!(remote.credit().await[0].total, 1024, "no acks come before it");
+}
+
+#[tokio::test]
+async fn acks_from_before_a_seek_are_not_said_again() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    remote.deliver(2, 1, &["a", "b"]).await;
+    message(&mut subscriber).await.ack();
+    message(&mut subscriber).await.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 3)]);
+    drop(remote);
+    // While it is away an operator moves the subscription back, to have both once more.
+    let mut remote = relay.accept().await;
+    remote.attach_moved(5, 2).await;
+    assert_eq!(remote.credit().await[0].total, 1024, "no acks come before it");
+    remote.deliver(5, 1, &["a"]).await;
+    message(&mut subscriber).await.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 2)]);
 }
 
 #[tokio::test]

@@ -164,10 +164,16 @@ impl Remote {
 
     /// Answers the request to attach, names the stream 1, and gives the request.
     pub(super) async fn attach(&mut self, handle: u32) -> Request {
+        self.attach_moved(handle, 0).await
+    }
+
+    /// The same, of a subscription that was moved so often.
+    pub(super) async fn attach_moved(&mut self, handle: u32, moves: u64) -> Request {
         let (tag, request) = self.request().await;
         assert!(matches!(request, Request::Attach { .. }), "{request:?}");
         let name = "sub".parse().unwrap();
-        self.answer(tag, Ok(Reply::SubscriptionHandle { handle, name, created: false, window: 1024 })).await;
+        let reply = Reply::SubscriptionHandle { handle, name, created: false, window: 1024, moves };
+        self.answer(tag, Ok(reply)).await;
         let origin = RelayId::new("south").unwrap();
         self.notice(Notice::Stream { number: StreamNumber(1), origin, epoch: epoch() }).await;
         request

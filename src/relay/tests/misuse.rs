@@ -141,6 +141,32 @@ fn a_million_nacks_of_nothing_cost_nothing() {
 }
 
 #[test]
+fn a_receiver_can_tell_that_its_subscription_was_moved_meanwhile() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { history_count: Some(100), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.put(g, &["a", "b"]);
+    let moves = |h: &mut Harness| {
+        let (group, name) = (group("g"), Some(sub("s")));
+        match h.request(Request::Attach { group, name, create: None }) {
+            Ok(Reply::SubscriptionHandle { handle, moves, .. }) => (handle, moves),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (s, first) = moves(&mut h);
+    h.credit(s, 10);
+    h.ack(s, 1, 100);
+    assert_eq!(moves(&mut h).1, first, "acks move nothing");
+    let (group, name) = (group("g"), sub("s"));
+    h.request(Request::SubscriptionSeek { group, name, start: Start::Beginning }).unwrap();
+    let moved = moves(&mut h).1;
+    assert_ne!(moved, first);
+    h.crash(&Snapshot::default());
+    assert_eq!(moves(&mut h).1, moved, "also after a restart");
+}
+
+#[test]
 fn a_seek_right_after_acks_were_written_finds_what_it_was_promised() {
     let mut h = Harness::new();
     let g = h.open("g");

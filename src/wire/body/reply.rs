@@ -28,6 +28,10 @@ pub enum Reply {
         created: bool,
         /// Messages delivered and not yet acked, at most.
         window: u32,
+        /// Another number than before when the subscription was moved to another place since:
+        /// acks from before that are not to be said again. Left out when it is 0.
+        #[serde(skip_serializing_if = "is_zero", default)]
+        moves: u64,
     },
     /// Groups.
     Groups(Vec<GroupInfo>),
@@ -220,4 +224,8 @@ pub struct Books {
     pub out: Outcomes,
     /// Whether the two sums above are right.
     pub balanced: bool,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

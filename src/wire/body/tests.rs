@@ -83,7 +83,7 @@ fn samples() -> Vec<Bytes> {
         Ok(Reply::Subscriptions(vec![subscription(), subscription()])),
         Ok(Reply::Located(vec![location])),
         Ok(Reply::Books(Box::new(books))),
-        Ok(Reply::SubscriptionHandle { handle: 1, name: name(), created: true, window: 9 }),
+        Ok(Reply::SubscriptionHandle { handle: 1, name: name(), created: true, window: 9, moves: 3 }),
         Err(refusal()),
     ];
     let notices = [
