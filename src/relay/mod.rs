@@ -116,8 +116,8 @@ pub struct Relay {
     links: Links,
     /// Neighbours of groups for whom there may be something to send.
     ready_links: VecDeque<(GroupNumber, LinkId)>,
-    /// Groups of which receipts are to be said.
-    receipts_due: BTreeSet<GroupNumber>,
+    /// Groups of which receipts are to be said, and whether again.
+    receipts_due: BTreeMap<GroupNumber, bool>,
     journal: Journal,
     effects: VecDeque<Effect>,
     timers: Timers,
@@ -324,7 +324,7 @@ impl Relay {
             {
                 stream.durable = last;
                 if stream.origin != self.options.relay {
-                    self.owe_receipt(now, number);
+                    self.owe_receipt(now, number, false);
                 }
             }
             let Some(group) = self.groups.get_mut(number) else { return };

@@ -5,8 +5,8 @@
 //! way: a relay that moves between two parents would fall between two minima. When everybody who
 //! is owed a record has it, the origin calls it released, and says so along the tree.
 //!
-//! A relay that holds something and is not (any longer) in the tree says a receipt too, though
-//! nobody counts it: the answer tells it what is released.
+//! A relay that holds something and is no member says a receipt too, when it has not heard for a
+//! second what is released; nobody counts it, but the answer tells.
 //!
 //! Receipts are state: they are said soon after something became durable, and again every second
 //! until the released mark covers them. So nothing has to be remembered on the way, and a receipt
@@ -26,16 +26,17 @@ use crate::wire::link::{LinkMessage, Receipt, Released};
 const GATHER_MS: u64 = 20;
 
 impl Relay {
-    /// Something of another origin has become durable here: it is said in a moment.
-    pub(super) fn owe_receipt(&mut self, now: Now, number: GroupNumber) {
-        self.receipts_due.insert(number);
+    /// Something of another origin has become durable here, or, if it `repeats`, has been for a
+    /// second: it is said in a moment.
+    pub(super) fn owe_receipt(&mut self, now: Now, number: GroupNumber, repeats: bool) {
+        *self.receipts_due.entry(number).or_default() |= repeats;
         self.timers.set_by(Timer::Receipts, now.time.after_ms(GATHER_MS));
     }
 
     pub(super) fn on_receipts_time(&mut self, _now: Now) {
         let mut by_link: BTreeMap<LinkId, Vec<Receipt>> = BTreeMap::new();
-        for number in std::mem::take(&mut self.receipts_due) {
-            for receipt in self.receipts_of(number) {
+        for (number, repeats) in std::mem::take(&mut self.receipts_due) {
+            for receipt in self.receipts_of(number, repeats) {
                 if let Some(link) = self.links.toward.get(&receipt.origin) {
                     by_link.entry(*link).or_default().push(receipt);
                 }
@@ -53,12 +54,11 @@ impl Relay {
     }
 
     /// What this relay has to say of the streams of a group that are not released yet.
-    fn receipts_of(&self, number: GroupNumber) -> Vec<Receipt> {
+    fn receipts_of(&self, number: GroupNumber, repeats: bool) -> Vec<Receipt> {
         let me = &self.options.relay;
         let Some(group) = self.groups.get(number) else { return Vec::new() };
-        let in_tree = group.spread.as_ref().is_some_and(|spread| !spread.tree().is_empty());
-        let is_told = |s: &Stream| in_tree && !s.marks.contains_key(me);
-        let is_owed = |s: &&Stream| s.origin != *me && s.durable > s.released && !is_told(s);
+        let counts = |s: &Stream| repeats || s.marks.contains_key(me);
+        let is_owed = |s: &&Stream| s.origin != *me && s.durable > s.released && counts(s);
         let receipt = |s: &Stream| Receipt {
             group: group.id(),
             origin: s.origin.clone(),
@@ -177,8 +177,8 @@ impl Relay {
     /// Says again what has not been heard, and releases what it can: once a second.
     pub(super) fn repeat_receipts(&mut self, now: Now, number: GroupNumber) {
         self.settle_released(number);
-        if !self.receipts_of(number).is_empty() {
-            self.owe_receipt(now, number);
+        if !self.receipts_of(number, true).is_empty() {
+            self.owe_receipt(now, number, true);
         }
     }
 

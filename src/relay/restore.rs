@@ -47,7 +47,7 @@ impl Restore {
             sessions: BTreeMap::new(),
             links,
             ready_links: VecDeque::new(),
-            receipts_due: BTreeSet::new(),
+            receipts_due: BTreeMap::new(),
             journal: Journal::after(last),
             effects: VecDeque::new(),
             timers: Timers::default(),

@@ -309,12 +309,16 @@ impl Node {
             self.input(now, Input::Credit { session: SESSION, credits });
             self.sync(now, usize::MAX);
             let got = std::mem::take(&mut self.got);
-            let Some(last) = got.last().map(|got| got.index) else { return taken };
+            let Some(last) = got.last().map(|got| got.index) else { break };
             taken.extend(got.into_iter().map(|got| got.payload));
             let (kind, from, to) = (crate::wire::frame::AckKind::Ack, Index(0), Index(last + 1));
             let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms: 0 }];
             self.input(now, Input::Ack { session: SESSION, acks });
         }
+        // Once its acks are on disk nothing of it may come again.
+        self.ask(now, Request::Sync).expect("a sync is never refused");
+        self.ask(now, Request::Detach { handle }).expect("the handle was just used");
+        taken
     }
 
     /// Opens a group for puts.
