@@ -14,8 +14,7 @@ use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
 use super::stream::Stream;
-use super::subscription::SubscriptionKey;
-use super::subscription::subscription_from;
+use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber, subscription_from};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
@@ -300,38 +299,45 @@ impl Relay {
                 start,
                 not_before,
             } => {
-                self.counters.subscriptions = self.counters.subscriptions.max(subscription.0);
                 let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
-                let mut made = subscription_from(
-                    (subscription, name.clone()),
-                    (shared, filter, window),
-                    (start, not_before),
-                );
-                if let Some(group) = self.groups.get_mut(group) {
-                    made.replays = group.queue || start < group.next || not_before > WallTime(0);
-                    if replay && group.subscriptions.is_empty() {
-                        group.membership += 1;
-                        group.member_since = group.membership;
-                    }
-                    made.gaps.extend(group.take_evicted(&name, start));
-                    group.subscriptions.push(Box::new(made));
-                    self.names.insert((group.number, name), subscription);
-                }
+                let made =
+                    subscription_from((subscription, name), (shared, filter, window), (start, not_before));
+                self.add_subscription(group, made, replay);
             }
             Operation::SubscriptionRemoved { group, subscription, evicted } => {
-                if let Some(group) = self.groups.get_mut(group)
-                    && let Some(place) = group.find(subscription)
-                {
-                    let removed = group.subscriptions.remove(place);
-                    self.names.remove(&(group.number, removed.name.clone()));
-                    if let Some(from) = evicted {
-                        group.note_evicted(removed.name, from);
-                    }
-                    group.membership += u64::from(group.subscriptions.is_empty());
-                }
+                self.take_subscription(group, subscription, evicted);
             }
         }
         Ok(())
+    }
+
+    fn add_subscription(&mut self, group: GroupNumber, mut made: Subscription, replay: bool) {
+        self.counters.subscriptions = self.counters.subscriptions.max(made.number.0);
+        let Some(group) = self.groups.get_mut(group) else { return };
+        made.replays = group.queue || made.start < group.next || made.not_before > WallTime(0);
+        if replay && group.subscriptions.is_empty() {
+            group.membership += 1;
+            group.member_since = group.membership;
+        }
+        made.gaps.extend(group.take_evicted(&made.name, made.start));
+        self.names.insert((group.number, made.name.clone()), made.number);
+        group.subscriptions.push(Box::new(made));
+    }
+
+    fn take_subscription(
+        &mut self,
+        group: GroupNumber,
+        subscription: SubscriptionNumber,
+        evicted: Option<Index>,
+    ) {
+        let Some(group) = self.groups.get_mut(group) else { return };
+        let Some(place) = group.find(subscription) else { return };
+        let removed = group.subscriptions.remove(place);
+        self.names.remove(&(group.number, removed.name.clone()));
+        if let Some(from) = evicted {
+            group.note_evicted(removed.name, from);
+        }
+        group.membership += u64::from(group.subscriptions.is_empty());
     }
 
     /// Takes a group out of all tables; its incarnation is kept, so that a new one is told apart.
