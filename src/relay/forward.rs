@@ -134,16 +134,19 @@ impl Relay {
     /// The links of the group's tree are these now. Compares streams over those that are new.
     pub(super) fn set_tree(&mut self, _now: Now, number: GroupNumber, tree: Vec<LinkId>) {
         let Some(group) = self.groups.get_mut(number) else { return };
-        let (id, low) = (group.id(), group.low);
-        let streams = group.seen();
+        let low = group.low;
         let spread = group.spread();
         spread.readers.retain(|reader| tree.contains(&reader.link));
         let fresh: Vec<LinkId> = tree.iter().copied().filter(|link| spread.reader(*link).is_none()).collect();
         spread.readers.extend(fresh.iter().map(|link| LinkReader::new(*link, low)));
         spread.tree = tree;
+        if fresh.is_empty() {
+            // Most plans change nothing: no vector is made for them.
+            return;
+        }
+        let compare = LinkMessage::Seen { group: group.id(), streams: group.seen(), asks: true };
         for link in fresh {
-            let message = LinkMessage::Seen { group: id.clone(), streams: streams.clone(), asks: true };
-            self.say(link, message);
+            self.say(link, compare.clone());
         }
     }
 
@@ -309,9 +312,27 @@ impl Relay {
     }
 
     fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+        let base = run.run.header.first;
+        let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
+        let jumps = reader.is_some_and(|reader| {
+            let jumps = reader.known.get(&run.stream).map_or(0, |known| known.0) + 1 < base.0;
+            reader.note(run.stream, Sequence(run.run.header.end().0 - 1));
+            jumps
+        });
+        let is_new = self.links.table.get_mut(&link).is_some_and(|state| state.meets_stream(run.stream));
+        if is_new || jumps {
+            self.name_stream(number, link, run);
+        }
+        let waited_ms = now.wall.0.saturating_sub(run.arrived.0) / 1000;
+        let age_ms = u32::try_from(u64::from(run.age_ms) + waited_ms).unwrap_or(u32::MAX);
+        self.say(link, LinkMessage::Run { stream: run.stream, age_ms, run: run.run.clone() });
+    }
+
+    /// Names the stream of a run, and where it goes on for a neighbour that has less.
+    fn name_stream(&mut self, number: GroupNumber, link: LinkId, run: &StoredRun) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let id = group.id();
-        let Some(stream) = group.streams.iter().find(|s| s.number == run.stream) else { return };
+        let Some(stream) = group.stream(run.stream) else { return };
         let named = StreamNamed {
             number: stream.number,
             group: id,
@@ -321,18 +342,7 @@ impl Relay {
             chain: run.run.header.chain,
             released: stream.released,
         };
-        let mut jumps = false;
-        if let Some(reader) = group.spread().reader(link) {
-            jumps = reader.known.get(&run.stream).map_or(0, |known| known.0) + 1 < named.base.0;
-            reader.note(run.stream, Sequence(run.run.header.end().0 - 1));
-        }
-        let is_new = self.links.table.get_mut(&link).is_some_and(|state| state.meets_stream(run.stream));
-        if is_new || jumps {
-            self.say(link, LinkMessage::Stream(named));
-        }
-        let waited_ms = now.wall.0.saturating_sub(run.arrived.0) / 1000;
-        let age_ms = u32::try_from(u64::from(run.age_ms) + waited_ms).unwrap_or(u32::MAX);
-        self.say(link, LinkMessage::Run { stream: run.stream, age_ms, run: run.run.clone() });
+        self.say(link, LinkMessage::Stream(named));
     }
 
     /// Puts a neighbour's place in a group into the queue, once.
