@@ -89,6 +89,27 @@ pub const CONSUMED_WAITING_MAX: usize = 16_384;
 /// Bytes on their way to one neighbour; at more, its groups wait until some are written.
 pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes of what relays tell one another in one frame (CBOR), runs excepted: a longer one closes
+/// the link. The vector of a group with 100,000 streams fits.
+pub const LINK_CONTROL_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Silent for so many of its own pings, a neighbour counts as dead.
+pub const LINK_HELLOS_UNHEARD_MAX: u32 = 3;
+
+/// Milliseconds until a connection to a neighbour must be there and the neighbour have said hello.
+pub const LINK_CONNECT_MS: u64 = 5_000;
+
+/// Milliseconds before the first new attempt to connect to a neighbour; doubled for each further one.
+pub const LINK_BACKOFF_MS_MIN: u64 = 50;
+
+/// Milliseconds between two attempts to connect to a neighbour, at the most: a relay that comes
+/// back is met within this time.
+pub const LINK_BACKOFF_MS_MAX: u64 = 1_000;
+
+/// The last sequence that a stream can reach: at a billion records a second it takes 140 years.
+/// Whoever counts further counts wrong.
+pub const SEQUENCE_MAX: u64 = 1 << 62;
+
 /// Subscriptions that keep what was read ahead for them while their one connection is busy: the
 /// next ones in turn. More would take memory for nothing.
 pub const AHEAD_BLOCKED_MAX: usize = 16;
@@ -203,6 +224,7 @@ pub const CLIENT_STEADY_MS: u64 = 10_000;
 /// Milliseconds that the last acks and the goodbye of a client may take.
 pub const CLIENT_GOODBYE_MS: u64 = 1_000;
 
+const _: () = assert!(LINK_OUT_BYTES_MAX == SESSION_OUT_BYTES_MAX as u64, "both wait in queues of one kind");
 const _: () = assert!(CLIENT_READ_BYTES_MIN <= CLIENT_READ_BYTES);
 const _: () = assert!(CLIENT_WINDOW_BYTES <= SESSION_PUT_BYTES_MAX);
 const _: () = assert!(CLIENT_BACKOFF_MS_MIN <= CLIENT_BACKOFF_MS_MAX);

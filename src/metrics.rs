@@ -44,6 +44,8 @@ metrics! {
     SESSIONS_OPENED = Counter "treecast_sessions_opened_total" in Count: "sessions that were opened";
     SESSIONS_CLOSED = Counter "treecast_sessions_closed_total" in Count: "sessions that have ended, by reason";
     SESSIONS_REFUSED = Counter "treecast_sessions_refused_total" in Count: "connections that did not become sessions, by reason";
+    LINK_UP = Gauge "treecast_link_up" in Count: "whether the link is up, by neighbour";
+    LINK_DOWNS = Counter "treecast_link_downs_total" in Count: "times that a link went down, by neighbour and reason";
     FRAMES_REFUSED = Counter "treecast_frames_refused_total" in Count: "frames that closed their session, by reason";
     ACCEPT_FAILURES = Counter "treecast_accept_failures_total" in Count: "connections that could not be accepted, by reason";
     APPENDED = Counter "treecast_appended_entries_total" in Count: "entries handed to the log";
@@ -220,6 +222,17 @@ pub fn session_closed(reason: &'static str) {
 /// A connection did not become a session.
 pub fn session_refused(reason: &'static str) {
     ::metrics::counter!(SESSIONS_REFUSED, "reason" => reason).increment(1);
+}
+
+/// The link to a neighbour is up.
+pub fn link_up(neighbour: &str) {
+    ::metrics::gauge!(LINK_UP, "neighbour" => neighbour.to_owned()).set(1.0);
+}
+
+/// The link to a neighbour is down.
+pub fn link_down(neighbour: &str, reason: &'static str) {
+    ::metrics::gauge!(LINK_UP, "neighbour" => neighbour.to_owned()).set(0.0);
+    ::metrics::counter!(LINK_DOWNS, "neighbour" => neighbour.to_owned(), "reason" => reason).increment(1);
 }
 
 /// A frame closes its session.

@@ -13,8 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Environment, RelayConfig, TopologyText};
 use crate::http::metrics::MetricsDoor;
-use crate::id::RelayId;
-use crate::server::{Server, ServerOptions};
+use crate::id::{LinkId, RelayId};
+use crate::server::{Neighbour, Server, ServerOptions};
+use crate::topology::Cost;
 
 use super::exit::Failure;
 use super::out::Context;
@@ -167,10 +168,34 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
     if config.is_exposed {
         options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
     }
+    options.neighbours = neighbours(config)?;
+    options.transit = config.topology.relay(&config.name).is_none_or(|relay| relay.transit);
     options.log.segment_bytes = config.log.segment_bytes;
     options.snapshot_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;
     Ok(options)
+}
+
+/// The links that the file gives this relay, numbered in the order of the neighbours' names.
+fn neighbours(config: &Config) -> Result<Vec<Neighbour>, Failure> {
+    let mut found = Vec::new();
+    for (link, other) in config.topology.links_of(&config.name) {
+        let relay = other.parse::<RelayId>().map_err(|error| Failure::Input(format!("{other}: {error}")))?;
+        let Some(address) = config.topology.relay(other).map(|relay| relay.address.to_string()) else {
+            continue;
+        };
+        let cost = match link.cost {
+            Cost::Fixed(cost) => cost,
+            // Not measured yet: counts as the default.
+            Cost::Rtt => 1,
+        };
+        found.push(Neighbour { link: LinkId(0), relay, address, cost, hello: link.hello });
+    }
+    found.sort_by(|one, other| one.relay.cmp(&other.relay));
+    for (number, neighbour) in (1..).zip(&mut found) {
+        neighbour.link = LinkId(number);
+    }
+    Ok(found)
 }
 
 /// The relay ends well, unless the user asks a second time.

@@ -49,11 +49,6 @@ pub struct UpArgs {
 /// When the file cannot be used, or a relay does not start, or dies.
 pub async fn run(args: UpArgs, context: &mut Context) -> Result<(), Failure> {
     let topology = super::topology::load(&args.file, context)?;
-    if topology.relays().len() > 1 {
-        context.notes.warning(
-            "links are not yet carried in this version: each relay runs alone, and a message stays where it was put",
-        );
-    }
     let relays = topology.relays().iter();
     let relays = relays.map(|relay| Planned { name: relay.name.clone(), address: relay.address.to_string() });
     run_all(&args.file, relays.collect(), context).await

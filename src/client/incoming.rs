@@ -56,7 +56,12 @@ impl<'a> Incoming<'a> {
             | FrameKind::Put
             | FrameKind::Ack
             | FrameKind::Credit
-            | FrameKind::Ping => Err(ClientError::protocol(format!("a {kind:?} frame is not for a client"))),
+            | FrameKind::Ping
+            | FrameKind::LinkHello
+            | FrameKind::Link
+            | FrameKind::LinkRun => {
+                Err(ClientError::protocol(format!("a {kind:?} frame is not for a client")))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::limits;
 use crate::wire::body::{BodyError, PROTOCOL_MAGIC, PROTOCOL_VERSION};
-use crate::wire::frame::{FrameError, FrameKind};
+use crate::wire::frame::{FrameError, FrameKind, LinkRunError};
 use crate::wire::run::RunError;
 
 /// What a remote did wrong. Its session is closed with this reason.
@@ -27,6 +27,18 @@ pub enum SessionFault {
         expected: u64,
         /// The hash of the records.
         found: u64,
+    },
+    /// A run from a neighbour that is not whole.
+    #[error("a run from a neighbour is not right: {0}")]
+    LinkRun(#[from] LinkRunError),
+    /// A relay that is no neighbour, or takes this one for another.
+    #[error("{0}")]
+    Stranger(String),
+    /// A neighbour that was not heard of any more.
+    #[error("nothing was heard from the neighbour for {after:?}")]
+    Unheard {
+        /// How long it was waited for.
+        after: Duration,
     },
     /// A frame of a kind that is not sent to a relay, or not now.
     #[error("a {0:?} frame is not expected here")]
@@ -85,6 +97,9 @@ impl SessionFault {
             Self::Body(_) => "body",
             Self::Records(_) => "records",
             Self::Hash { .. } => "hash",
+            Self::LinkRun(_) => "link-run",
+            Self::Stranger(_) => "stranger",
+            Self::Unheard { .. } => "unheard",
             Self::Unexpected(_) => "unexpected",
             Self::Handle(_) => "handle",
             Self::Requests { .. } => "requests",
@@ -109,6 +124,8 @@ pub enum SessionEnd {
     Fault(SessionFault),
     /// The relay closed it; the reason has been sent.
     Closed,
+    /// A neighbour has let this relay know that it is there; this relay connects to it.
+    Knocked,
     /// The relay is stopping.
     Stopping,
 }
@@ -122,6 +139,7 @@ impl SessionEnd {
             Self::Broken(_) => "broken",
             Self::Fault(_) => "fault",
             Self::Closed => "closed",
+            Self::Knocked => "knocked",
             Self::Stopping => "stopping",
         }
     }

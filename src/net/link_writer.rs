@@ -17,7 +17,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::limits;
 use crate::net::outgoing::{OutBatch, OutReceiver, Outgoing};
 use crate::wire::body::{self, Answer, Close, Refusal, RefusalCode};
-use crate::wire::frame::{FrameKind, PUT_DONE_BYTES, append_frame, append_frame_with};
+use crate::wire::frame::{FrameKind, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with};
+use crate::wire::link::LinkMessage;
 
 /// Put-answers in one frame.
 const DONES_MAX: usize = limits::CONTROL_BYTES_MAX / PUT_DONE_BYTES;
@@ -40,6 +41,9 @@ pub struct Encoder {
 impl Encoder {
     /// Encodes a batch behind what is there.
     pub fn batch(&mut self, batch: &OutBatch) {
+        for &tag in &batch.pings {
+            self.frame(FrameKind::Ping, tag, &[]);
+        }
         for &tag in &batch.pongs {
             self.frame(FrameKind::Pong, tag, &[]);
         }
@@ -67,13 +71,28 @@ impl Encoder {
             Outgoing::Deliver { handle, head, records } => {
                 let (kind, tag) = (FrameKind::Deliver, u64::from(*handle));
                 append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
-                if records.len() < limits::WRITE_COPY_BYTES_MAX {
-                    self.copied.extend_from_slice(records);
-                } else {
-                    self.cut();
-                    self.parts.push(Part::Shared(records.clone()));
-                }
+                self.records(records);
             }
+            Outgoing::Link(message) => self.link(message),
+        }
+    }
+
+    fn link(&mut self, message: &LinkMessage) {
+        let LinkMessage::Run { stream, age_ms, run } = message else {
+            return self.frame(FrameKind::Link, 0, &message.encode());
+        };
+        let head = LinkRunHead { age_ms: *age_ms, header: run.header };
+        let (kind, tag) = (FrameKind::LinkRun, u64::from(stream.0));
+        append_frame_with(&mut self.copied, kind, tag, run.body.len(), |out| head.encode(out));
+        self.records(&run.body);
+    }
+
+    fn records(&mut self, records: &Bytes) {
+        if records.len() < limits::WRITE_COPY_BYTES_MAX {
+            self.copied.extend_from_slice(records);
+        } else {
+            self.cut();
+            self.parts.push(Part::Shared(records.clone()));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Sockets and what goes through them: bytes in, frames out.
 //!
 //! Nothing here spawns a task and nothing here knows the server or the log:
-//! [`session`] turns bytes into inputs for the core, [`outgoing`] is where the
-//! driver leaves what a session is to be sent, [`link_writer`] turns that into
+//! [`session`] and [`link`] turn bytes into inputs for the core, [`outgoing`]
+//! is where the driver leaves what a session or a neighbour is to be sent, [`link_writer`] turns that into
 //! bytes, [`listener`] accepts, and [`socket`] holds every socket option.
 //!
 //! Cost per read of 256 KiB: one `recv`, one pass of hashing and one of
@@ -10,6 +10,7 @@
 //! one `writev`. A payload is never copied, unless it is small.
 
 pub mod fault;
+pub mod link;
 pub mod link_writer;
 pub mod listener;
 pub mod outgoing;

@@ -1,4 +1,4 @@
-//! What waits to be sent to one session: filled by the driver, emptied by the
+//! What waits to be sent to one session or neighbour: filled by the driver, emptied by the
 //! session's writer or by a front door.
 //!
 //! The driver never waits here: the queue takes everything, and is bounded by
@@ -7,7 +7,7 @@
 //! read from while [`limits::SESSION_CONTROL_BYTES_MAX`] bytes of answers wait,
 //! those to puts among them; past [`limits::SESSION_CONTROL_BYTES_LAST`] it is closed.
 //!
-//! Pongs and put-answers overtake; answers, notices and deliveries keep their
+//! Pings, pongs and put-answers overtake; answers, notices and deliveries keep their
 //! order among themselves. How much was written runs against the flow: a
 //! number that only grows, and the name of the session on the [`Progress`] board.
 
@@ -23,6 +23,7 @@ use crate::limits;
 use crate::relay::Effect;
 use crate::wire::body::{Answer, Notice, Reply};
 use crate::wire::frame::{DeliverHead, PUT_HEAD_BYTES, PutDone};
+use crate::wire::link::LinkMessage;
 
 /// One thing on its way to a session, in order with the others.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,14 +46,16 @@ pub enum Outgoing {
         /// The records.
         records: Bytes,
     },
+    /// Something for a neighbour. Counts as much as the core counts it, like a delivery.
+    Link(Box<LinkMessage>),
 }
 
 impl Outgoing {
-    /// About how many bytes of memory it holds, deliveries not counted.
+    /// About how many bytes of memory it holds; what the core counts by itself is not counted.
     fn control_bytes(&self) -> usize {
         const ITEM: usize = 512;
         match self {
-            Self::Deliver { .. } => 0,
+            Self::Deliver { .. } | Self::Link(_) => 0,
             Self::Notice(_) => ITEM,
             Self::Answer { answer, .. } => match &**answer {
                 Ok(Reply::Groups(groups)) => ITEM * (1 + groups.len()),
@@ -73,10 +76,28 @@ impl Outgoing {
         }
     }
 
-    /// Bytes as [`Effect::deliver_bytes`] counts them.
+    /// The records that go with it, if it has some.
+    fn records(&self) -> Option<&Bytes> {
+        match self {
+            Self::Deliver { records, .. } => Some(records),
+            Self::Link(message) => match &**message {
+                LinkMessage::Run { run, .. } => Some(&run.body),
+                LinkMessage::Facts(_)
+                | LinkMessage::FactsEnd
+                | LinkMessage::Seen { .. }
+                | LinkMessage::Stream(_)
+                | LinkMessage::Receipts(_)
+                | LinkMessage::Released(_) => None,
+            },
+            Self::Answer { .. } | Self::Notice(_) => None,
+        }
+    }
+
+    /// Bytes as [`Effect::deliver_bytes`] and [`LinkMessage::bytes`] count them.
     fn deliver_bytes(&self) -> u64 {
         match self {
             Self::Deliver { records, .. } => Effect::deliver_bytes(records),
+            Self::Link(message) => message.bytes(),
             Self::Answer { .. } | Self::Notice(_) => 0,
         }
     }
@@ -104,6 +125,8 @@ impl Staged {
 /// What a session's writer takes at a time.
 #[derive(Debug, Default)]
 pub struct OutBatch {
+    /// Tags of pings to be sent.
+    pub pings: Vec<u64>,
     /// Tags of pings to be answered.
     pub pongs: Vec<u64>,
     /// Puts that are done.
@@ -119,6 +142,7 @@ pub struct OutBatch {
 impl OutBatch {
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
+        self.pings.clear();
         self.pongs.clear();
         self.dones.clear();
         self.items.clear();
@@ -149,6 +173,7 @@ impl Progress {
 
 #[derive(Debug, Default)]
 struct State {
+    pings: Vec<u64>,
     pongs: Vec<u64>,
     dones: Vec<PutDone>,
     items: VecDeque<Outgoing>,
@@ -262,6 +287,18 @@ impl OutQueue {
         self.filled.notify_one();
     }
 
+    /// Asks whether the other side is there, ahead of everything that waits; once for all
+    /// questions that wait already.
+    pub fn ping(&self, tag: u64) {
+        let mut state = lock(&self.state);
+        if !state.is_over {
+            state.pings.clear();
+            state.pings.push(tag);
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
     /// Ends the session after what waits; the first reason stays.
     pub fn close(&self, reason: String) {
         lock(&self.state).close.get_or_insert(reason);
@@ -315,6 +352,7 @@ impl OutQueue {
     fn take(&self, batch: &mut OutBatch) -> bool {
         batch.clear();
         let mut state = lock(&self.state);
+        std::mem::swap(&mut batch.pings, &mut state.pings);
         std::mem::swap(&mut batch.pongs, &mut state.pongs);
         std::mem::swap(&mut batch.dones, &mut state.dones);
         let taken = size_of_val(&batch.pongs[..]) + size_of_val(&batch.dones[..]);
@@ -322,15 +360,12 @@ impl OutQueue {
         let (mut bytes, mut large) = (0, 0);
         while bytes < limits::WRITE_BYTES_MAX && large < LARGE_ITEMS_MAX {
             let Some(item) = state.items.pop_front() else { break };
-            if let Outgoing::Deliver { records, .. } = &item {
-                large += usize::from(records.len() >= limits::WRITE_COPY_BYTES_MAX);
-                batch.deliver_bytes += item.deliver_bytes();
-                bytes += records.len();
-            } else {
-                let control = item.control_bytes();
-                state.control_bytes -= control.min(state.control_bytes);
-                bytes += control;
-            }
+            let (counted, control) = (item.deliver_bytes(), item.control_bytes());
+            let is_large = item.records().is_some_and(|r| r.len() >= limits::WRITE_COPY_BYTES_MAX);
+            large += usize::from(is_large);
+            batch.deliver_bytes += counted;
+            state.control_bytes -= control.min(state.control_bytes);
+            bytes += control + usize::try_from(counted).unwrap_or(usize::MAX);
             batch.items.push(item);
         }
         if state.items.is_empty() {
@@ -340,7 +375,8 @@ impl OutQueue {
             batch.close = state.close.take();
             state.is_over |= batch.close.is_some();
         }
-        let is_filled = !(batch.pongs.is_empty() && batch.dones.is_empty() && batch.items.is_empty());
+        let has_control = !(batch.pings.is_empty() && batch.pongs.is_empty() && batch.dones.is_empty());
+        let is_filled = has_control || !batch.items.is_empty();
         drop(state);
         self.drained.notify_one();
         is_filled || batch.close.is_some()

@@ -27,6 +27,7 @@ use crate::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSI
 use crate::wire::frame::{
     Ack, Credit, FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, PutHead, take_frame,
 };
+use crate::wire::link::{LINK_MAGIC, LINK_VERSION, LinkHello};
 use crate::wire::run::BodySummary;
 
 /// What one read has brought.
@@ -42,6 +43,15 @@ pub struct Incoming {
     pub put_bytes: usize,
     /// Why nothing comes after this, if so.
     pub end: Option<SessionEnd>,
+}
+
+/// Who has connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// An application, and the version that both speak.
+    Client(ClientHello, u32),
+    /// A neighbour. The version in it is the one that both speak.
+    Relay(LinkHello),
 }
 
 /// Takes bytes off a stream and frames off the bytes.
@@ -142,7 +152,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    /// Takes the next whole frame that has come.
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         let frame = take_frame(&mut self.buffer)?;
         if frame.is_some() {
             self.begun = None;
@@ -151,17 +162,43 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(frame)
     }
 
-    /// Waits for the client's hello and checks it. The version returned is the one that both speak.
+    /// Waits for the first frame and checks it. The version in it is the one that both speak.
     ///
     /// # Errors
     /// When the stream ends before, or begins with something else.
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn hello(&mut self) -> Result<(ClientHello, u32), SessionEnd> {
+    pub async fn greeting(&mut self) -> Result<Greeting, SessionEnd> {
+        let frame = self.first(&[FrameKind::Hello, FrameKind::LinkHello]).await?;
+        if frame.kind == FrameKind::LinkHello {
+            return Ok(Greeting::Relay(check_link_hello(&frame.body)?));
+        }
+        let (hello, version) = check_hello(&frame.body)?;
+        Ok(Greeting::Client(hello, version))
+    }
+
+    /// Waits for the answer of a relay that was greeted as a neighbour.
+    ///
+    /// # Errors
+    /// When it refuses, which [`SessionEnd::Left`] tells, or says something else.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn link_hello(&mut self) -> Result<LinkHello, SessionEnd> {
+        let frame = self.first(&[FrameKind::LinkHello, FrameKind::Close]).await?;
+        if frame.kind == FrameKind::Close {
+            let close: Close = body::decode(&frame.body)?;
+            return Err(SessionEnd::Left(Some(close.reason)));
+        }
+        Ok(check_link_hello(&frame.body)?)
+    }
+
+    /// The first frame, of one of these kinds. Strangers send no long ones.
+    async fn first(&mut self, kinds: &[FrameKind]) -> Result<Frame, SessionEnd> {
         loop {
             if let Some(header) = FrameHeader::decode(&self.buffer)? {
-                if header.kind != FrameKind::Hello {
+                if !kinds.contains(&header.kind) {
                     return Err(SessionFault::Unexpected(header.kind).into());
                 }
                 if header.body_bytes > limits::HELLO_BYTES_MAX {
@@ -169,10 +206,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 }
             }
             if let Some(frame) = self.next()? {
-                return Ok(check_hello(&frame.body)?);
+                return Ok(frame);
             }
             self.fill().await?;
         }
+    }
+
+    /// Whether records of so many bytes keep much more memory than they fill.
+    pub(super) fn is_wasteful(&self, bytes: usize) -> bool {
+        bytes * 4 < self.allocated
     }
 
     /// Takes all whole frames that have come. What was right before something wrong is given too.
@@ -188,7 +230,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 Err(fault) => incoming.end = Some(fault.into()),
             }
         }
-        if incoming.put_bytes * 4 < self.allocated {
+        if self.is_wasteful(incoming.put_bytes) {
             incoming.copy_records();
         }
     }
@@ -246,7 +288,10 @@ impl Incoming {
             | FrameKind::Answer
             | FrameKind::PutAnswer
             | FrameKind::Deliver
-            | FrameKind::Notice) => return Err(SessionFault::Unexpected(kind).into()),
+            | FrameKind::Notice
+            | FrameKind::LinkHello
+            | FrameKind::Link
+            | FrameKind::LinkRun) => return Err(SessionFault::Unexpected(kind).into()),
         }
         Ok(())
     }
@@ -269,6 +314,18 @@ fn decode_put(session: SessionId, frame: Frame) -> Result<Input, SessionFault> {
     }
     let summary = BodySummary::of(&records)?;
     Ok(Input::Put { session, handle, head, summary, records })
+}
+
+fn check_link_hello(body: &[u8]) -> Result<LinkHello, SessionFault> {
+    let mut hello: LinkHello = body::decode(body)?;
+    if hello.magic != LINK_MAGIC {
+        return Err(SessionFault::Magic { found: hello.magic.chars().take(32).collect() });
+    }
+    if hello.version == 0 {
+        return Err(SessionFault::Version { found: hello.version });
+    }
+    hello.version = hello.version.min(LINK_VERSION);
+    Ok(hello)
 }
 
 fn check_hello(body: &[u8]) -> Result<(ClientHello, u32), SessionFault> {

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use self::sessions::Table;
+use self::sessions::{Table, Written};
 use self::snapshots::Snapshots;
 use super::clock::Clock;
 use super::fault::ServerError;
@@ -28,7 +28,7 @@ use super::handle::PutPermit;
 use super::readers::{JobDone, Readers};
 use super::scrub::Scrubber;
 use super::signals::Signals;
-use crate::id::{GroupNumber, Index, SessionId};
+use crate::id::{GroupNumber, Index, LinkId, SessionId, StorageId};
 use crate::limits;
 use crate::log::{Entry, EntryNumber, Log, Urgency};
 use crate::metrics::{TurnCounts, Turns};
@@ -41,6 +41,8 @@ use crate::wire::body::{Answer, Reply};
 pub(crate) enum Message {
     /// A session was opened; its queue takes what comes back.
     Opened(Arc<OutQueue>),
+    /// A neighbour was greeted, by this data directory of it.
+    LinkOpened(Arc<OutQueue>, LinkId, StorageId),
     /// A session has something.
     Batch(Batch),
     /// A session is over.
@@ -221,8 +223,12 @@ impl Driver {
             self.snapshots.want();
         }
         self.sessions.take_written(&self.signals.progress);
-        while let Some((session, total)) = self.sessions.next_written() {
-            self.handle(now, Input::Written { session, total });
+        while let Some(written) = self.sessions.next_written() {
+            let input = match written {
+                Written::Session(session, total) => Input::Written { session, total },
+                Written::Link(link, total) => Input::LinkWritten { link, total },
+            };
+            self.handle(now, input);
         }
         for session in self.signals.take_abandoned() {
             self.close_session(now, session);
@@ -257,6 +263,7 @@ impl Driver {
                 self.sessions.insert(queue);
                 self.handle(now, Input::SessionOpened { session });
             }
+            Message::LinkOpened(queue, link, storage) => self.open_link(now, queue, link, storage),
             Message::Batch(batch) => self.take_batch(now, batch),
             Message::Closed(session) => self.close_session(now, session),
             Message::Done(JobDone::Read { group, from, pieces }) => {
@@ -283,9 +290,33 @@ impl Driver {
         }
     }
 
+    fn open_link(&mut self, now: Now, queue: Arc<OutQueue>, link: LinkId, storage: StorageId) {
+        match self.sessions.insert_link(link, storage, queue) {
+            Ok(before) => {
+                if let Some(session) = before {
+                    self.sessions.close(session, "the relay has connected anew".to_owned());
+                    self.sessions.remove(session);
+                    self.handle(now, Input::LinkDown { link });
+                }
+                self.handle(now, Input::LinkUp { link });
+            }
+            Err(queue) => {
+                tracing::error!(%link, "two relays with one name and two data directories want to be this neighbour");
+                queue.close("a relay of this name, with another data directory, is connected".to_owned());
+            }
+        }
+    }
+
     fn close_session(&mut self, now: Now, session: SessionId) {
+        let link = self.sessions.link_of(session);
         if self.sessions.remove(session) {
-            self.handle(now, Input::SessionClosed { session });
+            self.handle(
+                now,
+                match link {
+                    Some(link) => Input::LinkDown { link },
+                    None => Input::SessionClosed { session },
+                },
+            );
         }
     }
 

@@ -14,12 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::driver::{Batch, Message};
 use super::signals::Signals;
-use crate::id::{Epoch, RelayId, SessionId};
+use crate::id::{Epoch, LinkId, RelayId, SessionId, StorageId};
 use crate::limits;
 use crate::net::outgoing::{OutBatch, OutQueue, OutReceiver};
 use crate::relay::Input;
 use crate::wire::body::Request;
-use crate::wire::frame::{Ack, Credit, PUT_HEAD_BYTES, PutHead};
+use crate::wire::frame::{Ack, Credit, LINK_RUN_HEAD_BYTES, PUT_HEAD_BYTES, PutHead};
+use crate::wire::link::LinkMessage;
 use crate::wire::run::{BodySummary, RunError};
 
 /// The relay takes no sessions and no inputs any more.
@@ -84,13 +85,28 @@ impl Sessions {
     /// # Cancel safety
     /// No session is open when it is dropped before it is ready.
     pub async fn open(&self) -> Result<SessionHandle, Stopped> {
+        self.open_as(Message::Opened).await
+    }
+
+    /// Opens a session that is a link to a neighbour with this data directory.
+    ///
+    /// # Errors
+    /// When the relay is stopping.
+    ///
+    /// # Cancel safety
+    /// No link is open when it is dropped before it is ready.
+    pub(crate) async fn open_link(&self, link: LinkId, storage: StorageId) -> Result<SessionHandle, Stopped> {
+        self.open_as(|queue| Message::LinkOpened(queue, link, storage)).await
+    }
+
+    async fn open_as(&self, opened: impl FnOnce(Arc<OutQueue>) -> Message) -> Result<SessionHandle, Stopped> {
         if self.shared.signals.is_stopping() {
             return Err(Stopped);
         }
         let place = self.shared.driver.reserve().await.map_err(|_| Stopped)?;
         let session = SessionId(self.shared.next.fetch_add(1, Ordering::Relaxed));
         let (queue, receiver) = OutQueue::new(session, Arc::clone(&self.shared.signals.progress));
-        place.send(Message::Opened(Arc::clone(&queue)));
+        place.send(opened(Arc::clone(&queue)));
         let sender = SessionSender {
             session,
             shared: Arc::clone(&self.shared),
@@ -201,7 +217,7 @@ impl SessionSender {
 
     /// What stands before the first put need not wait with it.
     async fn send_in_parts(&self, mut inputs: Vec<Input>) -> Result<(), Stopped> {
-        let first = inputs.iter().position(|input| matches!(input, Input::Put { .. })).unwrap_or(0);
+        let first = inputs.iter().position(|input| bytes_of(input) > 0).unwrap_or(0);
         let puts = inputs.split_off(first);
         if !inputs.is_empty() {
             self.hand_over(inputs, 0, None).await?;
@@ -262,10 +278,15 @@ fn of_all(bytes: usize) -> u32 {
     u32::try_from(bytes.min(limits::UNSYNCED_BYTES_MAX)).unwrap_or(u32::MAX)
 }
 
-/// Bytes that the puts among `inputs` count.
+/// Bytes that the puts among `inputs` count, and runs of neighbours.
 fn put_bytes(inputs: &[Input]) -> usize {
-    let bytes = |input: &Input| match input {
+    inputs.iter().map(bytes_of).sum()
+}
+
+fn bytes_of(input: &Input) -> usize {
+    match input {
         Input::Put { records, .. } => PUT_HEAD_BYTES + records.len(),
+        Input::Link { message: LinkMessage::Run { run, .. }, .. } => LINK_RUN_HEAD_BYTES + run.body.len(),
         Input::SessionOpened { .. }
         | Input::SessionClosed { .. }
         | Input::Request { .. }
@@ -282,6 +303,5 @@ fn put_bytes(inputs: &[Input]) -> usize {
         | Input::Snapshot { .. }
         | Input::Tick
         | Input::Stop => 0,
-    };
-    inputs.iter().map(bytes).sum()
+    }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | listener | task, [`crate::net::listener`] | one |
 //! | session | task, `native` | one per connection, reading |
+//! | link | task, `links` | one per neighbour that this relay connects to |
 //! | link writer | task, [`crate::net::link_writer`] | one per connection |
 //! | driver | task, `driver` | one, owns the core |
 //! | log | threads of the log, `readers` and `scrub` | one writes, a few read, one reads slowly |
@@ -21,6 +22,7 @@ mod clock;
 mod driver;
 mod fault;
 pub mod handle;
+mod links;
 mod native;
 mod process;
 mod readers;
@@ -38,10 +40,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::fault::ServerError;
+pub use self::links::Neighbour;
 pub use self::start::{ServerOptions, StartError};
 
 use self::fault::Faults;
 use self::handle::Sessions;
+use self::links::Links;
 use self::native::Native;
 use self::signals::Signals;
 use self::start::Started;
@@ -73,7 +77,8 @@ impl Server {
     /// When the data directory cannot be used, its content contradicts itself,
     /// or the address cannot be bound. Nothing runs then.
     pub async fn start(options: ServerOptions) -> Result<Self, StartError> {
-        let Started { driver, listener, address, sessions, signals, faults } = start::start(options).await?;
+        let Started { driver, listener, address, sessions, links, signals, faults } =
+            start::start(options).await?;
         let tasks = Tasks::new(Arc::clone(&faults));
         let server = Self {
             address,
@@ -86,7 +91,9 @@ impl Server {
             ended: CancellationToken::new(),
         };
         server.spawn_driver(driver);
-        server.spawn_listener(listener);
+        let native = server.native(links);
+        native.connect_to_neighbours();
+        server.spawn_listener(listener, native);
         Ok(server)
     }
 
@@ -159,13 +166,17 @@ impl Server {
         });
     }
 
-    fn spawn_listener(&self, mut listener: Listener) {
-        let native = Native {
+    fn native(&self, links: Links) -> Native {
+        Native {
             sessions: self.sessions.clone(),
             tasks: self.tasks.clone(),
             stop: self.stop_sessions.clone(),
             partial_bytes: Arc::new(Semaphore::new(limits::PARTIAL_BYTES_MAX)),
-        };
+            links,
+        }
+    }
+
+    fn spawn_listener(&self, mut listener: Listener, native: Native) {
         let stop = self.stop_listener.clone();
         let places = Arc::new(Semaphore::new(limits::SESSIONS_MAX));
         self.tasks.spawn("listener", async move {

@@ -16,16 +16,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::handle::{SessionHandle, SessionSender, Sessions};
+use super::links::{self, Links, Neighbour};
 use super::tasks::Tasks;
 use crate::limits;
 use crate::metrics;
 use crate::net::fault::{SessionEnd, SessionFault};
 use crate::net::link_writer;
-use crate::net::session::{FrameReader, Incoming};
+use crate::net::session::{FrameReader, Greeting, Incoming};
 use crate::wire::body::{self, PROTOCOL_MAGIC, RelayHello};
 use crate::wire::frame::FrameKind;
 
-type Reader = FrameReader<OwnedReadHalf>;
+pub(super) type Reader = FrameReader<OwnedReadHalf>;
+
+/// Who has connected.
+enum Greeted {
+    /// An application.
+    Client(SessionHandle),
+    /// A neighbour.
+    Neighbour(Neighbour, SessionHandle),
+}
 
 const CLOSE: Duration = Duration::from_millis(limits::CLOSE_MS_MAX);
 
@@ -41,6 +50,8 @@ pub(crate) struct Native {
     pub(crate) stop: CancellationToken,
     /// Bytes of large frames that may be on their way in.
     pub(crate) partial_bytes: Arc<Semaphore>,
+    /// The neighbours, who connect here too.
+    pub(crate) links: Links,
 }
 
 impl Native {
@@ -48,47 +59,54 @@ impl Native {
     pub(crate) async fn serve(self, stream: TcpStream) {
         let (reader, mut writer) = stream.into_split();
         let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
-        match self.greet(&mut reader, &mut writer).await {
-            Ok(handle) => {
+        let refused = match self.greet(&mut reader, &mut writer).await {
+            Ok(Greeted::Client(handle)) => {
                 metrics::session_opened();
-                let end = self.run(handle, &mut reader, writer).await;
+                let end = self.run(handle, &mut reader, writer, None).await;
                 count_fault(&end);
                 metrics::session_closed(end.label());
                 tracing::debug!(?end, "a session has ended");
+                return;
             }
-            Err(end) => {
-                count_fault(&end);
-                metrics::session_refused(end.label());
-                if let Some(reason) = last_words(&end) {
-                    // When the remote does not take its reason in time, it does without.
-                    let _ = timeout(CLOSE, link_writer::write_close(&mut writer, reason)).await;
-                    drop(writer);
-                    let _ = timeout(CLOSE, reader.drain()).await;
-                }
+            Ok(Greeted::Neighbour(neighbour, handle)) => {
+                self.run_link(&neighbour, handle, &mut reader, writer).await;
+                return;
             }
+            Err(end) => end,
+        };
+        metrics::session_refused(refused.label());
+        self.refuse(&refused, &mut reader, writer).await;
+    }
+
+    /// Ends a connection that becomes no session.
+    pub(super) async fn refuse(&self, end: &SessionEnd, reader: &mut Reader, mut writer: OwnedWriteHalf) {
+        count_fault(end);
+        if let Some(reason) = last_words(end) {
+            // When the remote does not take its reason in time, it does without.
+            let _ = timeout(CLOSE, link_writer::write_close(&mut writer, reason)).await;
+            drop(writer);
+            let _ = timeout(CLOSE, reader.drain()).await;
         }
     }
 
-    async fn greet(
-        &self,
-        reader: &mut Reader,
-        writer: &mut OwnedWriteHalf,
-    ) -> Result<SessionHandle, SessionEnd> {
+    async fn greet(&self, reader: &mut Reader, writer: &mut OwnedWriteHalf) -> Result<Greeted, SessionEnd> {
         let deadline = Duration::from_millis(limits::HELLO_MS_MAX);
-        let hello = tokio::select! {
+        let greeting = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(SessionEnd::Stopping),
-            hello = timeout(deadline, reader.hello()) => hello,
+            greeting = timeout(deadline, reader.greeting()) => greeting,
         };
-        let (client, version) = hello.map_err(|_| SessionFault::Silent)??;
+        let (client, version) = match greeting.map_err(|_| SessionFault::Silent)?? {
+            Greeting::Client(client, version) => (client, version),
+            Greeting::Relay(hello) => {
+                let (neighbour, handle) = self.greet_neighbour(&hello, writer).await?;
+                return Ok(Greeted::Neighbour(neighbour, handle));
+            }
+        };
         let handle = self.sessions.open().await.map_err(|_| SessionEnd::Stopping)?;
         tracing::debug!(session = %handle.sender.session(), name = client.name, "a session was opened");
-        let hello = self.hello(version);
-        match timeout(deadline, link_writer::write_control(writer, FrameKind::Hello, &hello)).await {
-            Ok(result) => result.map_err(SessionEnd::Broken)?,
-            Err(_) => return Err(SessionFault::Silent.into()),
-        }
-        Ok(handle)
+        write_hello(writer, FrameKind::Hello, &self.hello(version)).await?;
+        Ok(Greeted::Client(handle))
     }
 
     fn hello(&self, version: u32) -> Bytes {
@@ -103,11 +121,13 @@ impl Native {
         })
     }
 
-    async fn run(
+    /// Runs a session, or a link when it is one with a neighbour, until it ends.
+    pub(super) async fn run(
         &self,
         handle: SessionHandle,
         reader: &mut Reader,
         mut writer: OwnedWriteHalf,
+        neighbour: Option<&Neighbour>,
     ) -> SessionEnd {
         let SessionHandle { sender, mut receiver } = handle;
         let queue = Arc::clone(sender.queue());
@@ -122,7 +142,12 @@ impl Native {
             biased;
             () = written.cancelled() => SessionEnd::Closed,
             () = self.stop.cancelled() => SessionEnd::Stopping,
-            end = read(reader, &sender) => end,
+            end = async {
+                match neighbour {
+                    Some(neighbour) => links::converse(neighbour, reader, &sender).await,
+                    None => read(reader, &sender).await,
+                }
+            } => end,
         };
         match (&end, last_words(&end)) {
             // The driver answers what is on its way, and closes the queue.
@@ -178,6 +203,19 @@ async fn read(reader: &mut Reader, sender: &SessionSender) -> SessionEnd {
     }
 }
 
+/// Writes a first frame, unless the other side takes too long to take it.
+pub(super) async fn write_hello(
+    writer: &mut OwnedWriteHalf,
+    kind: FrameKind,
+    hello: &[u8],
+) -> Result<(), SessionEnd> {
+    let deadline = Duration::from_millis(limits::HELLO_MS_MAX);
+    match timeout(deadline, link_writer::write_control(writer, kind, hello)).await {
+        Ok(result) => result.map_err(SessionEnd::Broken),
+        Err(_) => Err(SessionFault::Silent.into()),
+    }
+}
+
 fn count_fault(end: &SessionEnd) {
     if let SessionEnd::Fault(fault) = end {
         metrics::frame_refused(fault.label());
@@ -189,6 +227,7 @@ fn last_words(end: &SessionEnd) -> Option<String> {
     match end {
         SessionEnd::Fault(fault) => Some(fault.to_string()),
         SessionEnd::Stopping => Some("the relay is stopping".to_owned()),
+        SessionEnd::Knocked => Some("this relay connects to the other one now".to_owned()),
         SessionEnd::Left(_) | SessionEnd::Broken(_) | SessionEnd::Closed => None,
     }
 }

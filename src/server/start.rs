@@ -11,6 +11,7 @@ use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::fault::Faults;
 use super::handle::{Identity, Sessions};
+use super::links::{Links, Neighbour};
 use super::readers::Readers;
 use super::scrub::Scrubber;
 use super::signals::Signals;
@@ -24,7 +25,7 @@ use crate::log::{
 use crate::metrics;
 use crate::net::listener::Listener;
 use crate::net::socket::SocketOptions;
-use crate::relay::{Relay, RelayOptions, Restore, RestoreError};
+use crate::relay::{LinkOptions, Relay, RelayOptions, Restore, RestoreError};
 
 /// How a server is to run.
 #[derive(Clone, Debug)]
@@ -47,6 +48,10 @@ pub struct ServerOptions {
     pub scrub_bytes_per_second: u64,
     /// What the operator should know about how it was set up; its status says it.
     pub warnings: Vec<String>,
+    /// Its links to neighbours; none by default: the relay is alone.
+    pub neighbours: Vec<Neighbour>,
+    /// Whether it passes on what it is no member of; true by default.
+    pub transit: bool,
 }
 
 impl ServerOptions {
@@ -62,6 +67,8 @@ impl ServerOptions {
             snapshot_bytes: limits::SEGMENT_BYTES_DEFAULT,
             scrub_bytes_per_second: limits::SCRUB_BYTES_PER_SECOND_DEFAULT,
             warnings: Vec::new(),
+            neighbours: Vec::new(),
+            transit: true,
         }
     }
 }
@@ -111,6 +118,7 @@ pub(super) struct Started {
     pub(super) listener: Listener,
     pub(super) address: SocketAddr,
     pub(super) sessions: Sessions,
+    pub(super) links: Links,
     pub(super) signals: Arc<Signals>,
     pub(super) faults: Arc<Faults>,
 }
@@ -144,7 +152,8 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         last,
         snapshot_bytes: options.snapshot_bytes,
     });
-    Ok(Started { driver, listener, address, sessions, signals, faults })
+    let links = Links::new(options.relay, &options.neighbours, options.socket);
+    Ok(Started { driver, listener, address, sessions, links, signals, faults })
 }
 
 struct Restored {
@@ -171,8 +180,8 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         version: env!("CARGO_PKG_VERSION").to_owned(),
         warnings: warnings(options, &opened),
         run_bytes_max: options.log.run_bytes_max(),
-        links: Vec::new(),
-        transit: true,
+        links: options.neighbours.iter().map(link).collect(),
+        transit: options.transit,
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());
@@ -197,6 +206,10 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         tracing::warn!("{warning}");
     }
     Ok(Restored { relay, log, identity, clock, last: opened.last })
+}
+
+fn link(neighbour: &Neighbour) -> LinkOptions {
+    LinkOptions { link: neighbour.link, neighbour: neighbour.relay.clone(), cost: neighbour.cost }
 }
 
 /// What the operator should know from the start on.

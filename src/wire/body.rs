@@ -32,7 +32,7 @@ pub enum BodyError {
     /// Not CBOR.
     #[error("the control body is no CBOR: {0}")]
     Syntax(String),
-    /// Longer than [`limits::CONTROL_BYTES_MAX`].
+    /// Longer than a body of its kind may be.
     #[error("the control body has {found} bytes; at most {max} are allowed")]
     TooLong {
         /// Bytes it has.
@@ -57,8 +57,13 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
 /// # Errors
 /// When it is too long, not CBOR, or not of the expected shape.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
-    if body.len() > limits::CONTROL_BYTES_MAX {
-        return Err(BodyError::TooLong { found: body.len(), max: limits::CONTROL_BYTES_MAX });
+    decode_up_to(body, limits::CONTROL_BYTES_MAX)
+}
+
+/// As [`decode`], with another bound.
+pub(super) fn decode_up_to<T: DeserializeOwned>(body: &[u8], max: usize) -> Result<T, BodyError> {
+    if body.len() > max {
+        return Err(BodyError::TooLong { found: body.len(), max });
     }
     use ciborium::de::Error;
     ciborium::de::from_reader_with_recursion_limit(body, 32).map_err(|error| match error {

@@ -8,12 +8,12 @@
 //! | 4 | 1 | kind |
 //! | 5 | 3 | reserved, 0 |
 //! | 8 | 8 | tag: a request's number or a handle, by kind |
-//! | 16 | 4 | CRC-32 of the body; of a put and a delivery only of its fixed part |
+//! | 16 | 4 | CRC-32 of the body; of a put, a delivery and a link-run only of its fixed part |
 //! | 20 | 4 | CRC-32 of bytes 0 to 20 |
 //!
 //! Control bodies are CBOR ([`crate::wire::body`]); the frames of the hot path
-//! (put, put-answer, deliver, ack, credit) have fixed layouts, given at their
-//! types. A body's length is checked against the bound of its kind before
+//! (put, put-answer, deliver, ack, credit, link-run) have fixed layouts, given at
+//! their types. A body's length is checked against the bound of its kind before
 //! anything is allocated for it.
 //!
 //! Every byte is covered once: the header by its own checksum, so that a length
@@ -23,6 +23,7 @@
 
 mod deliver;
 mod encode;
+mod link;
 mod put;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -31,6 +32,7 @@ use crate::limits;
 
 pub use self::deliver::{ACK_BYTES, Ack, AckKind, CREDIT_BYTES, Credit, DELIVER_HEAD_BYTES, DeliverHead};
 pub use self::encode::{append_frame, append_frame_with};
+pub use self::link::{LINK_RUN_HEAD_BYTES, LinkRunError, LinkRunHead};
 pub use self::put::{AckLevel, PUT_DONE_BYTES, PUT_HEAD_BYTES, PutDone, PutHead};
 
 /// Bytes of a frame header.
@@ -67,6 +69,12 @@ pub enum FrameKind {
     Pong = 11,
     /// The last frame: why the session ends (CBOR).
     Close = 12,
+    /// First frame in both directions between two relays: versions, names, identity (CBOR).
+    LinkHello = 13,
+    /// What neighbours say to one another, runs excepted (CBOR).
+    Link = 14,
+    /// Records of a stream for a neighbour; the tag is the sender's number of the stream.
+    LinkRun = 15,
 }
 
 impl FrameKind {
@@ -84,6 +92,9 @@ impl FrameKind {
             10 => Self::Ping,
             11 => Self::Pong,
             12 => Self::Close,
+            13 => Self::LinkHello,
+            14 => Self::Link,
+            15 => Self::LinkRun,
             _ => return None,
         })
     }
@@ -92,7 +103,9 @@ impl FrameKind {
     #[must_use]
     pub fn body_bytes_max(self) -> usize {
         match self {
-            Self::Put | Self::Deliver => limits::FRAME_BYTES_MAX,
+            Self::Put | Self::Deliver | Self::LinkRun => limits::FRAME_BYTES_MAX,
+            Self::Link => limits::LINK_CONTROL_BYTES_MAX,
+            Self::LinkHello => limits::HELLO_BYTES_MAX,
             Self::Hello
             | Self::Request
             | Self::Answer
@@ -111,6 +124,7 @@ impl FrameKind {
         let bytes = match self {
             Self::Put => PUT_HEAD_BYTES,
             Self::Deliver => DELIVER_HEAD_BYTES,
+            Self::LinkRun => LINK_RUN_HEAD_BYTES,
             Self::Hello
             | Self::Request
             | Self::Answer
@@ -120,6 +134,8 @@ impl FrameKind {
             | Self::Notice
             | Self::Ping
             | Self::Pong
+            | Self::LinkHello
+            | Self::Link
             | Self::Close => body.len(),
         };
         body.get(..bytes).unwrap_or(body)
@@ -199,7 +215,7 @@ pub struct FrameHeader {
     pub tag: u64,
     /// Bytes of the body.
     pub body_bytes: usize,
-    /// CRC-32 of the body; of a put and a delivery only of its fixed part.
+    /// CRC-32 of the body; of a put, a delivery and a link-run only of its fixed part.
     pub body_checksum: u32,
 }
 
@@ -234,7 +250,7 @@ fn check(part: &'static str, expected: u32, found: u32) -> Result<(), FrameError
 }
 
 /// Takes the first whole frame off `buffer`, without copying its body. The records of a
-/// put or a delivery are not looked at: their hash is in front of them.
+/// put, a delivery or a link-run are not looked at: their hash is in front of them.
 /// `None`: more bytes are needed.
 ///
 /// # Errors

@@ -5,10 +5,37 @@
 //! by vectors ([`LinkMessage::Seen`]) when two relays become neighbours in a group's tree, and
 //! from then on each sends what the other lacks, run by run.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::body::BodyError;
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber};
+use crate::limits;
+
+/// The version of what relays say to one another that this code speaks.
+pub const LINK_VERSION: u32 = 1;
+
+/// Text that begins every link, so that an application is told apart at once.
+pub const LINK_MAGIC: &str = "treecast-link";
+
+/// The first frame of a link, in both directions. The relay with the smaller name connects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkHello {
+    /// [`LINK_MAGIC`].
+    pub magic: String,
+    /// From the one who connects the highest version that it speaks; in the answer the one that
+    /// both will speak.
+    pub version: u32,
+    /// Who says it.
+    pub relay: RelayId,
+    /// Its storage and boot.
+    pub epoch: Epoch,
+    /// Whom it takes the other end to be.
+    pub to: RelayId,
+    /// Milliseconds between two of its pings: silent for longer than a few of them, it counts as dead.
+    pub hello_ms: u32,
+}
 
 /// A version of something that one relay says of itself. Newer is greater: first by the
 /// counter, then by the storage, so that both are always compared together.
@@ -152,8 +179,8 @@ pub struct StreamNamed {
     pub released: Sequence,
 }
 
-/// One thing that a neighbour says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One thing that a neighbour says. All but a run travel as CBOR.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkMessage {
     /// News, or everything that is known, when the link came up.
     Facts(Vec<Fact>),
@@ -174,7 +201,8 @@ pub enum LinkMessage {
     Receipts(Vec<Receipt>),
     /// Along the trees, from the origins.
     Released(Vec<Released>),
-    /// Records of a stream.
+    /// Records of a stream. They have a frame of their own ([`crate::wire::frame::LinkRunHead`]).
+    #[serde(skip)]
     Run {
         /// The stream, as the sender has named it.
         stream: StreamNumber,
@@ -186,6 +214,41 @@ pub enum LinkMessage {
 }
 
 impl LinkMessage {
+    /// Decodes the body of a link frame. Never gives a [`LinkMessage::Run`].
+    ///
+    /// # Errors
+    /// When it is too long, not CBOR, not of the expected shape, or counts beyond
+    /// [`limits::SEQUENCE_MAX`].
+    pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
+        let message: Self = super::body::decode_up_to(body, limits::LINK_CONTROL_BYTES_MAX)?;
+        match message.sequences().max() {
+            Some(found) if found.0 > limits::SEQUENCE_MAX => {
+                Err(BodyError::Decode(format!("{found} is no sequence: no stream has as many records")))
+            }
+            Some(_) | None => Ok(message),
+        }
+    }
+
+    /// Encodes the body of a link frame.
+    ///
+    /// # Panics
+    /// When it is a [`LinkMessage::Run`], which has a frame of its own.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        super::body::encode(self)
+    }
+
+    /// Every sequence in it.
+    fn sequences(&self) -> Box<dyn Iterator<Item = Sequence> + '_> {
+        match self {
+            Self::Facts(_) | Self::FactsEnd | Self::Run { .. } => Box::new(std::iter::empty()),
+            Self::Seen { streams, .. } => Box::new(streams.iter().flat_map(|s| [s.seen, s.released])),
+            Self::Stream(named) => Box::new([named.base, named.released].into_iter()),
+            Self::Receipts(receipts) => Box::new(receipts.iter().map(|receipt| receipt.durable)),
+            Self::Released(released) => Box::new(released.iter().map(|told| told.released)),
+        }
+    }
+
     /// Bytes that it counts towards what is on its way to a neighbour, about.
     #[must_use]
     pub fn bytes(&self) -> u64 {

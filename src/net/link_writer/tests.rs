@@ -72,6 +72,7 @@ fn deliver(bytes: usize) -> Outgoing {
 fn batch() -> OutBatch {
     let done = |put| PutDone { put, first: Sequence(put), repeats: 0, level: AckLevel::Accepted };
     OutBatch {
+        pings: vec![4],
         pongs: vec![1, 2],
         dones: vec![done(1), done(2), done(3)],
         items: vec![
@@ -94,6 +95,7 @@ async fn a_batch_is_one_write_of_few_slices() {
     assert_eq!((stream.writes, stream.slices_max), (1, 5));
     let kinds: Vec<_> = stream.frames().iter().map(|frame| frame.kind).collect();
     let expected = [
+        FrameKind::Ping,
         FrameKind::Pong,
         FrameKind::Pong,
         FrameKind::PutAnswer,

@@ -41,8 +41,7 @@ impl Driver {
                 }
                 Effect::Release { group, below } => self.log.release(group, below),
                 Effect::Shard { shard, through, bytes } => self.snapshots.shard(shard, through, bytes),
-                // The server opens no links in this version, so the core has nothing to say on one.
-                Effect::Link { link, .. } => debug_assert!(false, "link {link} is not open"),
+                Effect::Link { link, message } => self.sessions.say(link, message),
                 Effect::Close { session, reason } => self.sessions.close(session, reason),
             }
         }

@@ -1,24 +1,40 @@
 //! The sessions as the driver sees them: their queues, and what a turn has for each.
+//!
+//! A link is a session with a neighbour: one at a time. A new connection of the same relay takes
+//! the place of the one before, which it has given up; one of another data directory under the
+//! same name is refused while the first is there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::id::SessionId;
+use crate::id::{LinkId, SessionId, StorageId};
 use crate::net::outgoing::{OutQueue, Outgoing, Progress, Staged};
 use crate::wire::body::Answer;
 use crate::wire::frame::PutDone;
+use crate::wire::link::LinkMessage;
 
 struct Slot {
     queue: Arc<OutQueue>,
     staged: Staged,
     is_listed: bool,
     known_written: u64,
+    /// The link that it is, if it is one.
+    link: Option<LinkId>,
+}
+
+/// Whose writer has got further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Session(SessionId, u64),
+    Link(LinkId, u64),
 }
 
 /// All open sessions.
 #[derive(Default)]
 pub(super) struct Table {
     slots: HashMap<SessionId, Slot, foldhash::fast::RandomState>,
+    /// Links that are up, with the data directory of the neighbour.
+    links: BTreeMap<LinkId, (SessionId, StorageId)>,
     /// Sessions for which the turn has something.
     touched: Vec<SessionId>,
     /// Sessions that have written.
@@ -27,8 +43,42 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn insert(&mut self, queue: Arc<OutQueue>) {
-        let slot = Slot { staged: Staged::default(), is_listed: false, known_written: 0, queue };
+        self.put(queue, None);
+    }
+
+    fn put(&mut self, queue: Arc<OutQueue>, link: Option<LinkId>) {
+        let slot = Slot { staged: Staged::default(), is_listed: false, known_written: 0, link, queue };
         self.slots.insert(slot.queue.session(), slot);
+    }
+
+    /// Takes a connection to a neighbour as the link. Gives the session that was the link before
+    /// and is to be removed, or the refused queue when another data directory's is there.
+    pub(super) fn insert_link(
+        &mut self,
+        link: LinkId,
+        storage: StorageId,
+        queue: Arc<OutQueue>,
+    ) -> Result<Option<SessionId>, Arc<OutQueue>> {
+        let before = self.links.get(&link).copied();
+        if before.is_some_and(|(_, known)| known != storage) {
+            return Err(queue);
+        }
+        self.links.insert(link, (queue.session(), storage));
+        self.put(queue, Some(link));
+        Ok(before.map(|(session, _)| session))
+    }
+
+    /// The link that a session is; `None` when it is none, or is not any more.
+    pub(super) fn link_of(&self, session: SessionId) -> Option<LinkId> {
+        let link = self.slots.get(&session)?.link?;
+        self.links.get(&link).is_some_and(|(current, _)| *current == session).then_some(link)
+    }
+
+    /// Says something to a neighbour, if the link is up.
+    pub(super) fn say(&mut self, link: LinkId, message: LinkMessage) {
+        if let Some((session, _)) = self.links.get(&link).copied() {
+            self.stage(session, Outgoing::Link(Box::new(message)));
+        }
     }
 
     pub(super) fn has(&self, session: SessionId) -> bool {
@@ -37,6 +87,9 @@ impl Table {
 
     /// Forgets a session; false when it was not there. What was staged is handed on first.
     pub(super) fn remove(&mut self, session: SessionId) -> bool {
+        if let Some(link) = self.link_of(session) {
+            self.links.remove(&link);
+        }
         let Some(mut slot) = self.slots.remove(&session) else { return false };
         if !slot.staged.is_empty() {
             slot.queue.push(&mut slot.staged, slot.known_written);
@@ -90,12 +143,16 @@ impl Table {
         progress.take(&mut self.changed);
     }
 
-    /// The next session that has written, and how much in all.
-    pub(super) fn next_written(&mut self) -> Option<(SessionId, u64)> {
+    /// Whose writer has got further, and how far in all.
+    pub(super) fn next_written(&mut self) -> Option<Written> {
         while let Some(session) = self.changed.pop() {
             if let Some(slot) = self.slots.get_mut(&session) {
                 slot.known_written = slot.queue.take_written();
-                return Some((session, slot.known_written));
+                let total = slot.known_written;
+                return Some(match slot.link {
+                    Some(link) => Written::Link(link, total),
+                    None => Written::Session(session, total),
+                });
             }
         }
         None

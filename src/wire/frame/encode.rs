@@ -35,8 +35,8 @@ pub fn append_frame(out: &mut BytesMut, kind: FrameKind, tag: u64, body: &[u8]) 
     append_frame_with(out, kind, tag, 0, |out| out.put_slice(body));
 }
 
-/// Appends a frame to `out`, its body by `write`. Of a put or a delivery `write` may append
-/// the fixed part only: `records_bytes` of records are to follow then, by the caller.
+/// Appends a frame to `out`, its body by `write`. Of a put, a delivery or a link-run `write` may
+/// append the fixed part only: `records_bytes` of records are to follow then, by the caller.
 ///
 /// # Panics
 /// When the body has 4 GiB or more, which the bounds exclude.
@@ -51,7 +51,7 @@ pub fn append_frame_with(
     out.put_bytes(0, FRAME_HEADER_BYTES);
     write(out);
     debug_assert!(
-        records_bytes == 0 || matches!(kind, FrameKind::Put | FrameKind::Deliver),
+        records_bytes == 0 || matches!(kind, FrameKind::Put | FrameKind::Deliver | FrameKind::LinkRun),
         "no records in it"
     );
     let (header, body) = out[place..].split_at_mut(FRAME_HEADER_BYTES);

@@ -1,0 +1,110 @@
+//! The reading side of a link: frames of a neighbour to inputs.
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::id::{LinkId, StreamNumber};
+use crate::net::fault::{SessionEnd, SessionFault};
+use crate::net::session::FrameReader;
+use crate::relay::Input;
+use crate::wire::body::{self, Close};
+use crate::wire::frame::{Frame, FrameKind, LinkRunError, LinkRunHead};
+use crate::wire::link::LinkMessage;
+use crate::wire::run::{BodySummary, Run, RunError, RunKind};
+
+/// What one read of a link has brought.
+#[derive(Debug, Default)]
+pub struct LinkIncoming {
+    /// What the neighbour says, in order.
+    pub inputs: Vec<Input>,
+    /// Tags of pings.
+    pub pings: Vec<u64>,
+    /// Tags of pongs.
+    pub pongs: Vec<u64>,
+    /// Bytes of the runs' records among the inputs.
+    pub run_bytes: usize,
+    /// Why nothing comes after this, if so.
+    pub end: Option<SessionEnd>,
+}
+
+impl LinkIncoming {
+    /// Takes all whole frames that have come. What was right before something wrong is given too.
+    pub fn take<R: AsyncRead + Unpin>(&mut self, link: LinkId, reader: &mut FrameReader<R>) {
+        while self.end.is_none() {
+            match reader.next() {
+                Ok(Some(frame)) => self.end = self.frame(link, frame).err(),
+                Ok(None) => break,
+                Err(fault) => self.end = Some(fault.into()),
+            }
+        }
+        if reader.is_wasteful(self.run_bytes) {
+            self.copy_records();
+        }
+    }
+
+    fn frame(&mut self, link: LinkId, frame: Frame) -> Result<(), SessionEnd> {
+        match frame.kind {
+            FrameKind::LinkRun => {
+                let (message, bytes) = decode_run(frame)?;
+                self.run_bytes += bytes;
+                self.inputs.push(Input::Link { link, message });
+            }
+            FrameKind::Link => {
+                self.inputs.push(Input::Link { link, message: LinkMessage::decode(&frame.body)? });
+            }
+            FrameKind::Ping => self.pings.push(frame.tag),
+            FrameKind::Pong => self.pongs.push(frame.tag),
+            FrameKind::Close => {
+                let close: Close = body::decode(&frame.body)?;
+                return Err(SessionEnd::Left(Some(close.reason)));
+            }
+            kind @ (FrameKind::Hello
+            | FrameKind::LinkHello
+            | FrameKind::Request
+            | FrameKind::Answer
+            | FrameKind::Put
+            | FrameKind::PutAnswer
+            | FrameKind::Deliver
+            | FrameKind::Ack
+            | FrameKind::Credit
+            | FrameKind::Notice) => return Err(SessionFault::Unexpected(kind).into()),
+        }
+        Ok(())
+    }
+
+    fn copy_records(&mut self) {
+        for input in &mut self.inputs {
+            if let Input::Link { message: LinkMessage::Run { run, .. }, .. } = input {
+                run.body = Bytes::copy_from_slice(&run.body);
+            }
+        }
+    }
+}
+
+/// A run is believed only when its records are what its origin has hashed, and whole.
+fn decode_run(frame: Frame) -> Result<(LinkMessage, usize), SessionFault> {
+    let stream = StreamNumber(u32::try_from(frame.tag).map_err(|_| SessionFault::Handle(frame.tag))?);
+    let (head, records) = LinkRunHead::decode(frame.body)?;
+    let LinkRunHead { age_ms, header } = head;
+    let found = xxh3_64(&records);
+    if found != header.body_hash {
+        return Err(
+            LinkRunError::Run(RunError::Hash { part: "body", expected: header.body_hash, found }).into()
+        );
+    }
+    // What relays say to one another in a stream is one record, and no message.
+    let found = match header.kind {
+        RunKind::Data => BodySummary::of(&records).map_err(LinkRunError::Run)?.count,
+        RunKind::Mark | RunKind::Genesis | RunKind::Seal | RunKind::Loss => 1,
+    };
+    if found != header.count {
+        let announced = header.count;
+        return Err(LinkRunError::Run(RunError::Count { announced, found }).into());
+    }
+    let bytes = records.len();
+    Ok((LinkMessage::Run { stream, age_ms, run: Run { header, body: records } }, bytes))
+}
+
+#[cfg(test)]
+mod tests;

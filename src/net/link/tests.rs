@@ -1,0 +1,133 @@
+use bytes::{BufMut, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::id::{ProducerId, ProducerSequence, Sequence, WallTime};
+use crate::limits;
+use crate::net::link_writer::Encoder;
+use crate::net::outgoing::{OutBatch, Outgoing};
+use crate::wire::frame::{FrameError, append_frame};
+use crate::wire::run::{Record, RunHeader};
+
+fn run(payload_bytes: usize) -> LinkMessage {
+    let mut records = BytesMut::new();
+    Record { payload: &vec![7; payload_bytes], ..Record::default() }.encode(&mut records);
+    let body = records.freeze();
+    let header = RunHeader {
+        kind: RunKind::Data,
+        has_ttl: false,
+        has_subject: false,
+        count: 1,
+        body_bytes: u32::try_from(body.len()).unwrap(),
+        first: Sequence(5),
+        body_hash: xxh3_64(&body),
+        chain: 9,
+        accepted: WallTime(1),
+        producer: Some((ProducerId(3), ProducerSequence(1))),
+    };
+    LinkMessage::Run { stream: StreamNumber(4), age_ms: 12, run: Run { header, body } }
+}
+
+/// What the writer of one end makes of it.
+async fn encoded(items: Vec<LinkMessage>) -> Vec<u8> {
+    let items = items.into_iter().map(|message| Outgoing::Link(Box::new(message))).collect();
+    let mut encoder = Encoder::default();
+    encoder.batch(&OutBatch { pings: vec![1], pongs: vec![2], items, ..OutBatch::default() });
+    let mut bytes = Vec::new();
+    encoder.write(&mut bytes).await.unwrap();
+    bytes
+}
+
+/// What the reader of the other end makes of it.
+async fn decoded(bytes: &[u8]) -> LinkIncoming {
+    let (mut remote, stream) = tokio::io::duplex(bytes.len().max(1));
+    let semaphore = std::sync::Arc::new(Semaphore::new(limits::PARTIAL_BYTES_MAX));
+    let mut reader = FrameReader::new(stream, semaphore);
+    remote.write_all(bytes).await.unwrap();
+    drop(remote);
+    let mut incoming = LinkIncoming::default();
+    while reader.fill().await.is_ok() {}
+    incoming.take(LinkId(7), &mut reader);
+    incoming
+}
+
+fn frame(kind: FrameKind, tag: u64, body: &[u8]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    append_frame(&mut bytes, kind, tag, body);
+    bytes
+}
+
+#[tokio::test]
+async fn what_one_end_says_the_other_hears() {
+    let said = vec![LinkMessage::FactsEnd, run(10), run(100_000), LinkMessage::Receipts(Vec::new())];
+    let heard = decoded(&encoded(said.clone()).await).await;
+    assert!(heard.end.is_none(), "{:?}", heard.end);
+    assert_eq!((heard.pings, heard.pongs), (vec![1], vec![2]));
+    let said: Vec<Input> = said.into_iter().map(|message| Input::Link { link: LinkId(7), message }).collect();
+    assert_eq!(heard.inputs, said);
+}
+
+#[tokio::test]
+async fn a_run_changed_on_its_way_is_not_believed() {
+    let bytes = encoded(vec![run(1000)]).await;
+    // Past the ping and the pong: any bit of the run's frame.
+    for at in (48..bytes.len()).step_by(7) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        let heard = decoded(&changed).await;
+        assert!(heard.inputs.is_empty(), "byte {at}");
+        // A length that became larger is waited for, unless its header is found out first.
+        assert!(heard.end.is_some(), "byte {at}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_run_ends_the_link_with_its_reason() {
+    let short = decoded(&frame(FrameKind::LinkRun, 1, &[0; 20])).await;
+    assert!(short.end.is_some_and(|end| format!("{end:?}").contains("Short")));
+    let LinkMessage::Run { run: Run { header, body }, .. } = run(10) else { unreachable!() };
+    let counted = RunHeader { count: 2, ..header };
+    for (header, why) in [(counted, "Count"), (RunHeader { body_bytes: 3, ..header }, "Short")] {
+        let mut bytes = BytesMut::new();
+        bytes.put_u64_le(0);
+        bytes.put_slice(&header.encode());
+        bytes.put_slice(&body);
+        let heard = decoded(&frame(FrameKind::LinkRun, 1, &bytes)).await;
+        assert!(heard.end.is_some_and(|end| format!("{end:?}").contains(why)), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn what_applications_say_is_not_for_links() {
+    for kind in [FrameKind::Put, FrameKind::Request, FrameKind::Ack, FrameKind::LinkHello] {
+        let heard = decoded(&frame(kind, 1, &[0; 100])).await;
+        assert!(heard.inputs.is_empty() && heard.end.is_some(), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sequence_beyond_all_reason_is_refused() {
+    let released = crate::wire::link::Released {
+        group: crate::wire::link::GroupId { name: "a".parse().unwrap(), incarnation: 0 },
+        origin: "b".parse().unwrap(),
+        epoch: crate::id::Epoch::default(),
+        released: Sequence(u64::MAX),
+        to: None,
+    };
+    let heard = decoded(&frame(FrameKind::Link, 0, &LinkMessage::Released(vec![released]).encode())).await;
+    assert!(heard.inputs.is_empty() && heard.end.is_some());
+    let unreadable = decoded(&frame(FrameKind::Link, 0, b"no cbor")).await;
+    assert!(unreadable.end.is_some());
+}
+
+#[tokio::test]
+async fn a_header_that_is_none_ends_the_link() {
+    let mut bytes = frame(FrameKind::Ping, 1, &[]);
+    bytes[4] = 99;
+    let end = decoded(&bytes).await.end;
+    assert!(
+        matches!(end, Some(SessionEnd::Fault(SessionFault::Frame(FrameError::Checksum { .. })))),
+        "{end:?}"
+    );
+}

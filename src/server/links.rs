@@ -1,0 +1,294 @@
+//! Links to neighbours: who connects, and what keeps a link alive.
+//!
+//! The relay with the smaller name connects, and tries again with a growing pause while it
+//! cannot. A relay that starts knocks at the others: it connects, is told so, and they connect at
+//! once, so that nobody waits out a pause for it.
+//!
+//! Each end pings the other. Whatever comes counts as a sign of life, and silence only while this
+//! end was reading: a relay that waits for its own disk does not take its neighbours for dead.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::handle::{SessionHandle, SessionSender};
+use super::native::{Native, Reader, write_hello};
+use crate::id::{LinkId, RelayId};
+use crate::limits;
+use crate::metrics;
+use crate::net::fault::{SessionEnd, SessionFault};
+use crate::net::link::LinkIncoming;
+use crate::net::session::FrameReader;
+use crate::net::socket::{self, SocketOptions};
+use crate::wire::body;
+use crate::wire::frame::FrameKind;
+use crate::wire::link::{LINK_MAGIC, LINK_VERSION, LinkHello};
+
+const CONNECT: Duration = Duration::from_millis(limits::LINK_CONNECT_MS);
+
+/// A link to a neighbour as it was configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The link's number: unique among the links of this relay, never 0.
+    pub link: LinkId,
+    /// The relay at the other end.
+    pub relay: RelayId,
+    /// Where it listens: an address or a host name, and a port.
+    pub address: String,
+    /// What it costs to use the link: at least 1.
+    pub cost: u32,
+    /// The pause between two pings; 100 ms unless told otherwise. Each end uses the longer one of both.
+    pub hello: Duration,
+}
+
+impl Neighbour {
+    /// The same link, with the pause that both ends use.
+    fn at_pace_of(&self, hello: &LinkHello) -> Self {
+        let theirs = Duration::from_millis(u64::from(hello.hello_ms));
+        Self { hello: self.hello.max(theirs), ..self.clone() }
+    }
+}
+
+/// All links of a relay. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Links {
+    me: RelayId,
+    neighbours: Arc<BTreeMap<RelayId, (Neighbour, Arc<Notify>)>>,
+    socket: SocketOptions,
+}
+
+impl Links {
+    pub(crate) fn new(me: RelayId, neighbours: &[Neighbour], socket: SocketOptions) -> Self {
+        let one = |n: &Neighbour| (n.relay.clone(), (n.clone(), Arc::new(Notify::new())));
+        Self { me, neighbours: Arc::new(neighbours.iter().map(one).collect()), socket }
+    }
+
+    /// Whether this relay is the one of both that connects.
+    fn connects_to(&self, relay: &RelayId) -> bool {
+        self.me < *relay
+    }
+}
+
+impl Native {
+    /// Begins to connect to the neighbours.
+    pub(crate) fn connect_to_neighbours(&self) {
+        for (neighbour, knocked) in self.links.neighbours.values().cloned() {
+            let native = self.clone();
+            self.tasks.spawn("link", async move {
+                if native.links.connects_to(&neighbour.relay) {
+                    native.keep_connected(&neighbour, &knocked).await;
+                } else {
+                    native.knock(&neighbour).await;
+                }
+            });
+        }
+    }
+
+    /// Connects, and again whenever the link has ended, until the relay stops.
+    async fn keep_connected(&self, neighbour: &Neighbour, knocked: &Notify) {
+        let first = Duration::from_millis(limits::LINK_BACKOFF_MS_MIN);
+        let last = Duration::from_millis(limits::LINK_BACKOFF_MS_MAX);
+        let mut pause = first;
+        loop {
+            let begun = Instant::now();
+            let end = self.connect(neighbour).await;
+            if matches!(end, SessionEnd::Stopping) || self.stop.is_cancelled() {
+                return;
+            }
+            tracing::debug!(neighbour = %neighbour.relay, ?end, "no link");
+            if begun.elapsed() > last {
+                pause = first;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = knocked.notified() => pause = first,
+                () = sleep(pause) => pause = (pause * 2).min(last),
+            }
+        }
+    }
+
+    /// One connection, from its beginning to its end.
+    async fn connect(&self, neighbour: &Neighbour) -> SessionEnd {
+        let stream = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return SessionEnd::Stopping,
+            stream = timeout(CONNECT, TcpStream::connect(&neighbour.address)) => stream,
+        };
+        let stream = match stream {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return SessionEnd::Broken(error),
+            Err(_) => return SessionFault::Silent.into(),
+        };
+        if let Err(error) = socket::tune(&stream, &self.links.socket) {
+            return SessionEnd::Broken(error);
+        }
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
+        match self.introduce(neighbour, &mut reader, &mut writer).await {
+            Ok((neighbour, handle)) => self.run_link(&neighbour, handle, &mut reader, writer).await,
+            Err(end) => {
+                self.refuse(&end, &mut reader, writer).await;
+                end
+            }
+        }
+    }
+
+    /// Greets a neighbour that this relay has connected to, and checks who it is.
+    async fn introduce(
+        &self,
+        neighbour: &Neighbour,
+        reader: &mut Reader,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<(Neighbour, SessionHandle), SessionEnd> {
+        write_hello(writer, FrameKind::LinkHello, &self.link_hello(neighbour, LINK_VERSION)).await?;
+        let hello = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(SessionEnd::Stopping),
+            hello = timeout(CONNECT, reader.link_hello()) => hello,
+        };
+        let hello = hello.map_err(|_| SessionFault::Silent)??;
+        if hello.relay != neighbour.relay {
+            let (found, wanted, at) = (&hello.relay, &neighbour.relay, &neighbour.address);
+            return Err(SessionFault::Stranger(format!("the relay at {at} is {found}, not {wanted}")).into());
+        }
+        let neighbour = neighbour.at_pace_of(&hello);
+        let opened = self.sessions.open_link(neighbour.link, hello.epoch.storage).await;
+        Ok((neighbour, opened.map_err(|_| SessionEnd::Stopping)?))
+    }
+
+    /// Checks and greets a relay that has connected to this one.
+    pub(super) async fn greet_neighbour(
+        &self,
+        hello: &LinkHello,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<(Neighbour, SessionHandle), SessionEnd> {
+        let stranger = |why: String| SessionEnd::from(SessionFault::Stranger(why));
+        let (me, found) = (&self.links.me, &hello.relay);
+        if hello.to != *me {
+            return Err(stranger(format!("this is relay {me}, not {}", hello.to)));
+        }
+        let Some((neighbour, knocked)) = self.links.neighbours.get(found) else {
+            return Err(stranger(format!("relay {me} has no link to {found}")));
+        };
+        if self.links.connects_to(found) {
+            knocked.notify_one();
+            return Err(SessionEnd::Knocked);
+        }
+        let neighbour = neighbour.at_pace_of(hello);
+        write_hello(writer, FrameKind::LinkHello, &self.link_hello(&neighbour, hello.version)).await?;
+        let opened = self.sessions.open_link(neighbour.link, hello.epoch.storage).await;
+        Ok((neighbour, opened.map_err(|_| SessionEnd::Stopping)?))
+    }
+
+    /// Lets a neighbour that connects to this relay know that it is there. What it answers is not
+    /// of interest: it connects when it can.
+    async fn knock(&self, neighbour: &Neighbour) {
+        let knock = async {
+            let stream = TcpStream::connect(&neighbour.address).await?;
+            let (reader, mut writer) = stream.into_split();
+            let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
+            if write_hello(&mut writer, FrameKind::LinkHello, &self.link_hello(neighbour, LINK_VERSION))
+                .await
+                .is_ok()
+            {
+                let _ = reader.link_hello().await;
+            }
+            std::io::Result::Ok(())
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            _ = timeout(CONNECT, knock) => {}
+        }
+    }
+
+    fn link_hello(&self, neighbour: &Neighbour, version: u32) -> bytes::Bytes {
+        let identity = self.sessions.identity();
+        body::encode(&LinkHello {
+            magic: LINK_MAGIC.to_owned(),
+            version,
+            relay: identity.relay.clone(),
+            epoch: identity.epoch,
+            to: neighbour.relay.clone(),
+            hello_ms: u32::try_from(neighbour.hello.as_millis()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Runs a link until it ends.
+    pub(super) async fn run_link(
+        &self,
+        neighbour: &Neighbour,
+        handle: SessionHandle,
+        reader: &mut Reader,
+        writer: OwnedWriteHalf,
+    ) -> SessionEnd {
+        metrics::link_up(neighbour.relay.as_str());
+        tracing::info!(neighbour = %neighbour.relay, "the link is up");
+        let end = self.run(handle, reader, writer, Some(neighbour)).await;
+        metrics::link_down(neighbour.relay.as_str(), end.label());
+        tracing::warn!(neighbour = %neighbour.relay, why = %why(&end), "the link is down");
+        end
+    }
+}
+
+fn why(end: &SessionEnd) -> String {
+    match end {
+        SessionEnd::Left(Some(reason)) => reason.clone(),
+        SessionEnd::Left(None) => "the neighbour has closed the connection".to_owned(),
+        SessionEnd::Broken(error) => error.to_string(),
+        SessionEnd::Fault(fault) => fault.to_string(),
+        SessionEnd::Closed => "this relay has closed it".to_owned(),
+        SessionEnd::Knocked | SessionEnd::Stopping => "this relay stops".to_owned(),
+    }
+}
+
+/// Reads from a neighbour and pings it, until the link ends from its side.
+///
+/// # Cancel safety
+/// Inputs that wait to be handed over are lost.
+pub(super) async fn converse(
+    neighbour: &Neighbour,
+    reader: &mut Reader,
+    sender: &SessionSender,
+) -> SessionEnd {
+    tokio::select! {
+        end = read(neighbour, reader, sender) => end,
+        () = ping(neighbour, sender) => SessionEnd::Closed,
+    }
+}
+
+async fn ping(neighbour: &Neighbour, sender: &SessionSender) {
+    let mut ticks = interval(neighbour.hello.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    for tag in 1.. {
+        ticks.tick().await;
+        sender.queue().ping(tag);
+    }
+}
+
+async fn read(neighbour: &Neighbour, reader: &mut Reader, sender: &SessionSender) -> SessionEnd {
+    let after = neighbour.hello * limits::LINK_HELLOS_UNHEARD_MAX;
+    loop {
+        let mut incoming = LinkIncoming::default();
+        incoming.take(neighbour.link, reader);
+        if !incoming.pings.is_empty() {
+            sender.queue().pong(&incoming.pings);
+        }
+        if sender.send(incoming.inputs).await.is_err() {
+            return SessionEnd::Stopping;
+        }
+        if let Some(end) = incoming.end {
+            return end;
+        }
+        sender.queue().has_room().await;
+        match timeout(after, reader.fill()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(end)) => return end,
+            Err(_) => return SessionFault::Unheard { after }.into(),
+        }
+    }
+}
