@@ -93,6 +93,14 @@ pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// the link. The vector of a group with 100,000 streams fits.
 pub const LINK_CONTROL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Milliseconds between a change of the map and the plan of the trees: what changes with it is
+/// planned with it.
+pub const PLAN_PAUSE_MS_MIN: u64 = 10;
+
+/// Milliseconds between two plans of the trees when the map does not rest; the pause doubles up
+/// to this.
+pub const PLAN_PAUSE_MS_MAX: u64 = 1000;
+
 /// Silent for so many of its own pings, a neighbour counts as dead.
 pub const LINK_HELLOS_UNHEARD_MAX: u32 = 3;
 

@@ -169,7 +169,9 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
         options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
     }
     options.neighbours = neighbours(config)?;
-    options.transit = config.topology.relay(&config.name).is_none_or(|relay| relay.transit);
+    let relay = config.topology.relay(&config.name);
+    options.transit = relay.is_none_or(|relay| relay.transit);
+    options.max_children = relay.and_then(|relay| relay.max_children);
     options.log.segment_bytes = config.log.segment_bytes;
     options.snapshot_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;

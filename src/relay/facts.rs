@@ -7,14 +7,18 @@
 
 use std::collections::BTreeMap;
 
+use super::Relay;
 use super::group::Group;
 use super::input::Now;
+use super::link::Link;
 use super::state::Operation;
 use super::stream::Mark;
-use super::{Relay, trees};
 use crate::id::{GroupNumber, LinkId, RelayId};
 use crate::log::{Entry, Urgency};
-use crate::wire::link::{Fact, GroupId, LinkMessage, LinkState, Membership, Origin, Version};
+use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Origin, Version};
+
+/// Bits of a link state's version that count the changes within one boot.
+const BOOT_SHIFT: u32 = 32;
 
 /// Facts in one message.
 pub(super) const CHUNK: usize = 1000;
@@ -27,16 +31,27 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    fn on(table: &BTreeMap<RelayId, (Version, bool)>) -> Vec<&RelayId> {
+        table.iter().filter(|(_, (_, on))| *on).map(|(relay, _)| relay).collect()
+    }
+
+    /// Relays with a durable subscription, in order of their names.
+    pub(super) fn active_members(&self) -> Vec<&RelayId> {
+        Self::on(&self.members)
+    }
+
+    /// Relays that put messages, in order of their names.
+    pub(super) fn active_origins(&self) -> Vec<&RelayId> {
+        Self::on(&self.origins)
+    }
+
     /// Everybody who is to be joined by the group's tree, in order of their names.
     pub(super) fn wanted(&self) -> Vec<RelayId> {
-        let on = |table: &BTreeMap<RelayId, (Version, bool)>| -> Vec<RelayId> {
-            table.iter().filter(|(_, (_, on))| *on).map(|(relay, _)| relay.clone()).collect()
-        };
-        let mut all = on(&self.members);
-        all.extend(on(&self.origins));
+        let mut all = self.active_members();
+        all.extend(self.active_origins());
         all.sort();
         all.dedup();
-        all
+        all.into_iter().cloned().collect()
     }
 
     /// Keeps what is newer; says whether it was.
@@ -118,7 +133,7 @@ impl Relay {
             self.flood(Some(link), &news);
         }
         if map_changed {
-            self.plan_all(now);
+            self.map_changed(now);
         }
     }
 
@@ -134,20 +149,30 @@ impl Relay {
     pub(super) fn announce_links(&mut self, now: Now) {
         let relay = self.options.relay.clone();
         let (boot, storage) = (self.options.epoch.counter, self.options.epoch.storage);
-        let version = match self.links.states.get(&relay) {
-            Some(known) => (known.version.0, known.version.1.next(storage)),
-            None => (boot, Version { counter: 1, storage }),
+        // A boot begins above everything that the one before can have said.
+        let first = Version { counter: boot.saturating_mul(1 << BOOT_SHIFT), storage };
+        let before = self.links.states.get(&relay).map_or(first, |known| known.version.max(first));
+        let link = |link: &Link| Advertised {
+            neighbour: link.neighbour.clone(),
+            cost: link.cost,
+            is_up: link.is_up,
         };
-        let up = self.links.table.values().filter(|link| link.is_up);
-        let links = up.map(|link| (link.neighbour.clone(), link.cost)).collect();
-        let state = LinkState { relay: relay.clone(), version, links, transit: self.options.transit };
+        let state = LinkState {
+            relay: relay.clone(),
+            version: before.next(storage),
+            transit: self.options.transit,
+            max_children: self.options.max_children,
+            catching_up: false,
+            links: self.links.table.values().map(link).collect(),
+        };
         self.links.states.insert(relay, state.clone());
         self.flood(None, &[Fact::LinkState(state)]);
-        self.plan_all(now);
+        self.own_links_changed(now);
     }
 
     fn learn_links(&mut self, now: Now, state: &LinkState) -> bool {
-        if self.links.states.get(&state.relay).is_some_and(|known| known.version >= state.version) {
+        let known = self.links.states.get(&state.relay);
+        if known.is_some_and(|known| !state.is_newer_than(known)) || state.check().is_err() {
             return false;
         }
         self.links.states.insert(state.relay.clone(), state.clone());
@@ -180,7 +205,7 @@ impl Relay {
                 // Said before a crash took it back, or by a storage that is gone: what holds now is
                 // said above it (R6).
                 group.membership = group.membership.max(version.counter) + 1;
-                self.announce_membership(now, number, known.1);
+                self.announce_membership(number, known.1);
             }
             return false;
         }
@@ -191,7 +216,7 @@ impl Relay {
             Operation::MemberSet { group: number, relay: relay.clone(), version: *version, member: *member };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
         self.mark(now, number, Mark { relay: relay.clone(), member: *member, version: version.counter });
-        self.plan(now, number);
+        self.plan(number);
         true
     }
 
@@ -202,7 +227,7 @@ impl Relay {
         if *relay == self.options.relay {
             let known = group.spread().parts.origins.get(relay).copied().unwrap_or_default();
             if *version > known.0 {
-                self.announce_origin(now, number, *version);
+                self.announce_origin(number, *version);
             }
             return false;
         }
@@ -212,12 +237,12 @@ impl Relay {
         let operation =
             Operation::OriginSet { group: number, relay: relay.clone(), version: *version, active: *active };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
-        self.plan(now, number);
+        self.plan(number);
         true
     }
 
     /// Says that this relay is, or is no longer, a member of a group.
-    pub(super) fn announce_membership(&mut self, now: Now, number: GroupNumber, member: bool) {
+    pub(super) fn announce_membership(&mut self, number: GroupNumber, member: bool) {
         if self.links.table.is_empty() {
             return;
         }
@@ -229,11 +254,11 @@ impl Relay {
         let operation = Operation::MemberSet { group: number, relay: relay.clone(), version, member };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.flood(None, &[Fact::Membership(Membership { group: id, relay, version, member })]);
-        self.plan(now, number);
+        self.plan(number);
     }
 
     /// Says that this relay puts messages into a group, in a version above `above`.
-    pub(super) fn announce_origin(&mut self, now: Now, number: GroupNumber, above: Version) {
+    pub(super) fn announce_origin(&mut self, number: GroupNumber, above: Version) {
         if self.links.table.is_empty() {
             return;
         }
@@ -250,12 +275,12 @@ impl Relay {
         let operation = Operation::OriginSet { group: number, relay: relay.clone(), version, active };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
         self.flood(None, &[Fact::Origin(Origin { group: id, relay, version, active })]);
-        self.plan(now, number);
+        self.plan(number);
     }
 
     /// What the log holds of the own streams makes this relay an origin, though a crash may have
     /// taken back that it said so (R5).
-    pub(super) fn rebuild_origins(&mut self, now: Now) {
+    pub(super) fn rebuild_origins(&mut self) {
         let me = &self.options.relay;
         let is_silent = |group: &&Group| {
             let said = group.spread.as_ref().and_then(|spread| spread.parts.origins.get(me));
@@ -264,28 +289,7 @@ impl Relay {
         let silent: Vec<GroupNumber> =
             self.groups.iter().filter(is_silent).map(|group| group.number).collect();
         for number in silent {
-            self.announce_origin(now, number, Version::default());
+            self.announce_origin(number, Version::default());
         }
-    }
-
-    /// Plans the trees of all groups anew: the map has changed.
-    fn plan_all(&mut self, now: Now) {
-        self.find_ways();
-        let groups: Vec<GroupNumber> =
-            self.groups.iter().filter(|group| group.spread.is_some()).map(|group| group.number).collect();
-        for number in groups {
-            self.plan(now, number);
-        }
-    }
-
-    /// Plans the tree of a group anew, and compares streams with neighbours that are new in it.
-    pub(super) fn plan(&mut self, now: Now, number: GroupNumber) {
-        let relay = self.options.relay.clone();
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let wanted = group.spread().parts.wanted();
-        group.spread().has_others = wanted.iter().any(|name| *name != relay);
-        let neighbours = trees::neighbours(&self.links.states, &wanted, &relay);
-        let tree: Vec<LinkId> = neighbours.iter().filter_map(|name| self.links.to(name)).collect();
-        self.set_tree(now, number, tree);
     }
 }

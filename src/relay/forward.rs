@@ -43,8 +43,10 @@ pub(super) struct Spread {
     pub(super) parts: Parts,
     /// Whether any other relay is a member or an origin.
     pub(super) has_others: bool,
-    /// The links that are part of the group's tree, in order.
+    /// The links that are part of the group's tree, or of any of its trees, in order.
     tree: Vec<LinkId>,
+    /// Where each origin has a tree of its own: the links that are part of it.
+    by_origin: BTreeMap<RelayId, Vec<LinkId>>,
     readers: Vec<LinkReader>,
     /// Neighbours that were told of a hole, and how far all streams were then.
     asked: BTreeMap<LinkId, u64>,
@@ -93,9 +95,15 @@ impl Spread {
         self.readers.iter_mut().find(|reader| reader.link == link)
     }
 
-    /// The links of the group's tree.
+    /// The links of the group's tree, or of all its trees.
     pub(super) fn tree(&self) -> &[LinkId] {
         &self.tree
+    }
+
+    /// Whether messages of an origin take this link of the tree. Those of an origin that has none
+    /// yet take all.
+    fn carries(&self, origin: &RelayId, link: LinkId) -> bool {
+        self.by_origin.get(origin).is_none_or(|links| links.contains(&link))
     }
 }
 
@@ -131,15 +139,28 @@ impl Group {
 }
 
 impl Relay {
-    /// The links of the group's tree are these now. Compares streams over those that are new.
-    pub(super) fn set_tree(&mut self, _now: Now, number: GroupNumber, tree: Vec<LinkId>) {
+    /// The links of the group's trees are these now. Compares streams over those that are new, or
+    /// that some origin's messages did not take before.
+    pub(super) fn set_tree(
+        &mut self,
+        number: GroupNumber,
+        tree: Vec<LinkId>,
+        by_origin: BTreeMap<RelayId, Vec<LinkId>>,
+    ) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let low = group.low;
         let spread = group.spread();
         spread.readers.retain(|reader| tree.contains(&reader.link));
-        let fresh: Vec<LinkId> = tree.iter().copied().filter(|link| spread.reader(*link).is_none()).collect();
+        let is_fresh = |link: &LinkId| {
+            let gains = |(origin, links): (&RelayId, &Vec<LinkId>)| {
+                links.contains(link) && !spread.carries(origin, *link)
+            };
+            !spread.readers.iter().any(|reader| reader.link == *link) || by_origin.iter().any(gains)
+        };
+        let fresh: Vec<LinkId> = tree.iter().copied().filter(is_fresh).collect();
+        spread.readers.retain(|reader| !fresh.contains(&reader.link));
         spread.readers.extend(fresh.iter().map(|link| LinkReader::new(*link, low)));
-        spread.tree = tree;
+        (spread.tree, spread.by_origin) = (tree, by_origin);
         if fresh.is_empty() {
             // Most plans change nothing: no vector is made for them.
             return;
@@ -147,6 +168,15 @@ impl Relay {
         let compare = LinkMessage::Seen { group: group.id(), streams: group.seen(), asks: true };
         for link in fresh {
             self.say(link, compare.clone());
+        }
+    }
+
+    /// A link is down: it is part of no tree until the next plan.
+    pub(super) fn leave_trees(&mut self, link: LinkId) {
+        for spread in self.groups.iter_mut().filter_map(|group| group.spread.as_deref_mut()) {
+            spread.readers.retain(|reader| reader.link != link);
+            spread.tree.retain(|of| *of != link);
+            spread.asked.remove(&link);
         }
     }
 

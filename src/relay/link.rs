@@ -126,7 +126,7 @@ impl Relay {
     pub(super) fn handle_link_up(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true);
-        self.rebuild_origins(now);
+        self.rebuild_origins();
         let known = self.all_facts();
         for facts in known.chunks(facts::CHUNK) {
             self.say(link, LinkMessage::Facts(facts.to_vec()));
@@ -138,6 +138,7 @@ impl Relay {
     pub(super) fn handle_link_down(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(false);
+        self.leave_trees(link);
         self.announce_links(now);
     }
 
@@ -161,7 +162,7 @@ impl Relay {
             LinkMessage::FactsEnd => self.on_facts_end(),
             LinkMessage::Seen { group, streams, asks } => self.on_seen(now, link, &group, &streams, asks),
             LinkMessage::Stream(named) => self.on_stream_named(now, link, named),
-            LinkMessage::Receipts(receipts) => self.on_receipts(now, receipts),
+            LinkMessage::Receipts(receipts) => self.on_receipts(now, link, receipts),
             LinkMessage::Released(released) => self.on_released(now, link, released),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
         }

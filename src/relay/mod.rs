@@ -69,6 +69,7 @@ use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
+use self::trees::Trees;
 use crate::id::{Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, SessionId, SubscriptionName, Time};
 use crate::limits;
 use crate::log::Urgency;
@@ -100,6 +101,8 @@ pub struct RelayOptions {
     pub links: Vec<LinkOptions>,
     /// Whether it passes on what it is no member of.
     pub transit: bool,
+    /// The most neighbours that it sends to in one tree; not set: no limit.
+    pub max_children: Option<u32>,
 }
 
 /// One relay, without sockets, files, threads and clock.
@@ -114,6 +117,7 @@ pub struct Relay {
     counters: Counters,
     sessions: Sessions,
     links: Links,
+    trees: Trees,
     /// Neighbours of groups for whom there may be something to send.
     ready_links: VecDeque<(GroupNumber, LinkId)>,
     /// Groups of which receipts are to be said, and whether again.
@@ -190,6 +194,7 @@ impl Relay {
             }
         }
         self.run_timers(now);
+        self.plan_trees();
         self.pump_links(now);
         self.pump(now);
     }
@@ -214,6 +219,7 @@ impl Relay {
     fn run_timers(&mut self, now: Now) {
         while let Some(timer) = self.timers.take_due(now.time) {
             match timer {
+                Timer::Plan => self.on_plan_time(now),
                 Timer::Receipts => self.on_receipts_time(now),
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),

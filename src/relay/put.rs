@@ -260,7 +260,7 @@ impl Relay {
         group.own = Some(own);
         let genesis = crate::wire::body::encode(&self.genesis(number));
         self.append_control(now, number, own, Draft::control(RunKind::Genesis, genesis));
-        self.announce_origin(now, number, Version::default());
+        self.announce_origin(number, Version::default());
         own
     }
 
@@ -293,7 +293,7 @@ impl Relay {
         }
         let version = group.membership;
         self.mark(now, number, Mark { relay, member, version });
-        self.announce_membership(now, number, member);
+        self.announce_membership(number, member);
     }
 }
 

@@ -14,11 +14,11 @@
 
 use std::collections::BTreeMap;
 
+use super::Relay;
 use super::facts::CHUNK;
 use super::input::Now;
 use super::stream::Stream;
 use super::timer::Timer;
-use super::{Relay, trees};
 use crate::id::{GroupNumber, LinkId, RelayId, Sequence, StorageId};
 use crate::wire::link::{LinkMessage, Receipt, Released};
 
@@ -66,21 +66,30 @@ impl Relay {
             member: me.clone(),
             storage: self.options.epoch.storage,
             durable: s.durable,
+            hops: self.trees.hops(),
         };
         group.streams.iter().filter(is_owed).map(receipt).collect()
     }
 
     /// Receipts of others: for this relay's own streams, or to be passed on towards their origins.
-    pub(super) fn on_receipts(&mut self, now: Now, receipts: Vec<Receipt>) {
+    pub(super) fn on_receipts(&mut self, now: Now, from: LinkId, receipts: Vec<Receipt>) {
         let mut by_link: BTreeMap<LinkId, Vec<Receipt>> = BTreeMap::new();
         for receipt in receipts {
             if receipt.origin == self.options.relay {
                 self.take_receipt(now, &receipt);
-            } else if let Some(link) = self.links.toward.get(&receipt.origin) {
-                by_link.entry(*link).or_default().push(receipt);
+            } else if let Some((link, hops)) = self.way_on(&receipt.origin, from, receipt.hops) {
+                by_link.entry(link).or_default().push(Receipt { hops, ..receipt });
             }
         }
         self.say_receipts(by_link);
+    }
+
+    /// The link by which something goes on that came over `from`, and the links it may take
+    /// behind that. What would go back or has gone too far is dropped: the maps differ, and it is
+    /// said again in a second.
+    fn way_on(&self, to: &RelayId, from: LinkId, hops: u16) -> Option<(LinkId, u16)> {
+        let link = self.links.toward.get(to).copied().filter(|link| *link != from)?;
+        Some((link, hops.checked_sub(1)?))
     }
 
     fn take_receipt(&mut self, now: Now, receipt: &Receipt) {
@@ -109,7 +118,8 @@ impl Relay {
     fn answer_receipt(&mut self, receipt: &Receipt, released: Sequence) {
         let Receipt { group, origin, epoch, member, .. } = receipt.clone();
         if let Some(link) = self.links.toward.get(&member).copied() {
-            let told = Released { group, origin, epoch, released, to: Some(member) };
+            let hops = self.trees.hops();
+            let told = Released { group, origin, epoch, released, to: Some(member), hops };
             self.say(link, LinkMessage::Released(vec![told]));
         }
     }
@@ -138,6 +148,7 @@ impl Relay {
                 epoch,
                 released,
                 to: None,
+                hops: 0,
             })
             .collect();
         if !released.is_empty() {
@@ -150,8 +161,8 @@ impl Relay {
         for told in released {
             self.take_released(now, link, &told);
             let on_its_way = told.to.as_ref().filter(|to| **to != self.options.relay);
-            if let Some(way) = on_its_way.and_then(|to| self.links.toward.get(to)).copied() {
-                self.say(way, LinkMessage::Released(vec![told]));
+            if let Some((way, hops)) = on_its_way.and_then(|to| self.way_on(to, link, told.hops)) {
+                self.say(way, LinkMessage::Released(vec![Released { hops, ..told }]));
             }
         }
     }
@@ -161,7 +172,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
         if found.is_some_and(|stream| stream.origin != self.options.relay && stream.release(told.released)) {
-            self.tell_released(number, Some(link), &[Released { to: None, ..told.clone() }]);
+            self.tell_released(number, Some(link), &[Released { to: None, hops: 0, ..told.clone() }]);
         }
     }
 
@@ -180,12 +191,5 @@ impl Relay {
         if !self.receipts_of(number, true).is_empty() {
             self.owe_receipt(now, number, true);
         }
-    }
-
-    /// Which link leads towards each relay: the map has changed.
-    pub(super) fn find_ways(&mut self) {
-        let ways = trees::first_steps(&self.links.states, &self.options.relay);
-        self.links.toward =
-            ways.into_iter().filter_map(|(relay, step)| Some((relay, self.links.to(&step)?))).collect();
     }
 }

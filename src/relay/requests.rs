@@ -214,6 +214,9 @@ impl Relay {
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if let Some(group) = self.groups.get_mut(number) {
             group.settings = settings;
+            if group.spread.is_some() {
+                self.plan(number);
+            }
         }
         self.enforce(now, number);
         self.mark_dirty_group(number);

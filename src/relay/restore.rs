@@ -17,6 +17,7 @@ use super::stream::Stream;
 use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber, subscription_from};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
+use super::trees::Trees;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
 use crate::id::{GroupNumber, Index, WallTime};
 use crate::log::{EntryNumber, Replayed, Snapshot};
@@ -45,6 +46,7 @@ impl Restore {
             counters: Counters::default(),
             sessions: BTreeMap::new(),
             links,
+            trees: Trees::default(),
             ready_links: VecDeque::new(),
             receipts_due: BTreeMap::new(),
             journal: Journal::after(last),
@@ -135,11 +137,11 @@ impl Restore {
         if let Some(salvage) = self.salvage {
             salvage.finish(&mut relay);
         }
+        let spread: Vec<GroupNumber> =
+            relay.groups.iter().filter(|group| group.spread.is_some()).map(|group| group.number).collect();
+        spread.into_iter().for_each(|number| relay.plan(number));
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
-            if let Some(spread) = &mut group.spread {
-                spread.has_others = spread.parts.wanted().iter().any(|name| *name != relay.options.relay);
-            }
             group.durable = group.next;
             group.streams.iter_mut().for_each(|stream| stream.durable = stream.last);
             group.settled = group.owed();
@@ -343,6 +345,7 @@ impl Relay {
     /// Takes a group out of all tables; its incarnation is kept, so that a new one is told apart.
     pub(super) fn forget_group(&mut self, number: GroupNumber) {
         let Some(group) = self.groups.remove(number) else { return };
+        self.trees.forget(number);
         for subscription in group.subscriptions {
             self.names.remove(&(number, subscription.name));
         }

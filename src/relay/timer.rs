@@ -8,6 +8,8 @@ use crate::id::Time;
 /// What is to be done at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
+    /// Make the map and the trees anew.
+    Plan,
     /// Write cursors that have moved.
     Cursors,
     /// Say what has become durable to the origins that wait for it.

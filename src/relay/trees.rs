@@ -1,148 +1,262 @@
-//! The tree of a group: which neighbours a relay passes its messages on to.
+//! Which links the messages of a group take: the map and the groups' parts, made into trees.
 //!
-//! Shortest paths (Dijkstra 1959) from the first wanted relay to all others, cut down to those
-//! that lead to a wanted one. A function of its inputs alone, with ties broken by names, so that
-//! relays with equal maps agree on every tree. Safety never depends on that.
+//! [`crate::routing`] computes; this decides when, and turns places into links. What a group is
+//! planned for may change with every input and is planned at the end of it. A change of the map
+//! waits a little for others that come with it, and longer each time that they do not end: a link
+//! that flaps costs one plan per pause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::RelayId;
-use crate::wire::link::LinkState;
+use super::Relay;
+use super::group::Group;
+use super::input::Now;
+use super::timer::Timer;
+use crate::id::{GroupNumber, LinkId, RelayId, Time};
+use crate::limits;
+use crate::routing::{GroupWant, Map, Place, Spread as Ties, Table};
+use crate::topology::settings::TreeKind;
 
-type States = BTreeMap<RelayId, LinkState>;
+/// The trees of all groups, and what of them is to be planned anew.
+#[derive(Debug, Default)]
+pub(super) struct Trees {
+    /// `None` until the first link has come up: a relay alone needs no trees.
+    table: Option<Table>,
+    /// Relays that take part in groups: on the map though nobody may have a link to them.
+    named: BTreeSet<RelayId>,
+    /// Groups whose parts have changed.
+    changed: BTreeSet<GroupNumber>,
+    /// Whether the map is to be made anew at the end of this input.
+    is_map_due: bool,
+    /// Whether links of this relay have gone or come: then the trees are the same and their links
+    /// are not.
+    is_all_due: bool,
+    pace: Pace,
+}
 
-/// The neighbours of `me` in the tree that joins `wanted`, in order of their names.
-pub(super) fn neighbours(states: &States, wanted: &[RelayId], me: &RelayId) -> Vec<RelayId> {
-    let mut left: BTreeSet<&RelayId> = wanted.iter().collect();
-    let mut found = BTreeSet::new();
-    // One tree for each island: those that cannot be reached from the first have one of their own.
-    while let Some(root) = left.pop_first() {
-        let parents = shortest(states, root);
-        let reached: Vec<&RelayId> =
-            left.iter().copied().filter(|relay| parents.contains_key(*relay)).collect();
-        for relay in reached {
-            left.remove(relay);
-            let mut at = relay;
-            while let Some(Some(parent)) = parents.get(at) {
-                if at == me {
-                    found.insert((*parent).clone());
-                }
-                if *parent == me {
-                    found.insert(at.clone());
-                }
-                at = parent;
+/// When the next change of the map may be planned.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    last: Option<Time>,
+    pause_ms: u64,
+}
+
+impl Pace {
+    /// The map has changed: when is it to be planned?
+    fn next(&mut self, now: Time) -> Time {
+        let soon = now.after_ms(limits::PLAN_PAUSE_MS_MIN);
+        let Some(last) = self.last else { return soon };
+        if now >= last.after_ms(2 * self.pause_ms) {
+            self.pause_ms = limits::PLAN_PAUSE_MS_MIN;
+        }
+        soon.max(last.after_ms(self.pause_ms))
+    }
+
+    fn planned(&mut self, now: Time) {
+        self.last = Some(now);
+        let next = (self.pause_ms * 2).clamp(limits::PLAN_PAUSE_MS_MIN, limits::PLAN_PAUSE_MS_MAX);
+        self.pause_ms = next;
+    }
+}
+
+impl Trees {
+    /// How many links a message to one relay may take: no way without a loop has more.
+    pub(super) fn hops(&self) -> u16 {
+        let relays = self.table.as_ref().map_or(0, |table| table.map().relay_count());
+        u16::try_from(relays).unwrap_or(u16::MAX)
+    }
+
+    /// A group is gone.
+    pub(super) fn forget(&mut self, group: GroupNumber) {
+        self.changed.insert(group);
+    }
+}
+
+impl Relay {
+    /// Whether a change of the map waits to be planned, for simulations.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn is_planning(&self) -> bool {
+        self.timers.is_set(Timer::Plan)
+    }
+
+    /// The map has changed.
+    pub(super) fn map_changed(&mut self, now: Now) {
+        if !self.timers.is_set(Timer::Plan) {
+            let at = self.trees.pace.next(now.time);
+            self.timers.set(Timer::Plan, at);
+        }
+    }
+
+    pub(super) fn on_plan_time(&mut self, now: Now) {
+        self.trees.pace.planned(now.time);
+        self.trees.is_map_due = true;
+    }
+
+    /// Links of this relay have come or gone.
+    pub(super) fn own_links_changed(&mut self, now: Now) {
+        self.trees.is_all_due = true;
+        self.map_changed(now);
+    }
+
+    /// Who takes part in a group has changed, or how its tree is to be made.
+    pub(super) fn plan(&mut self, number: GroupNumber) {
+        self.trees.changed.insert(number);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let wanted = group.spread().parts.wanted();
+        group.spread().has_others = wanted.iter().any(|name| *name != self.options.relay);
+        for name in wanted {
+            if !self.trees.named.contains(&name) {
+                let map = self.trees.table.as_ref().map(Table::map);
+                self.trees.is_map_due |= map.is_some_and(|map| map.place(&name).is_none());
+                self.trees.named.insert(name);
             }
         }
     }
-    found.into_iter().collect()
-}
 
-/// For every relay that can be reached the neighbour that the shortest way to it begins with.
-pub(super) fn first_steps(states: &States, me: &RelayId) -> BTreeMap<RelayId, RelayId> {
-    let parents = shortest(states, me);
-    let mut steps: BTreeMap<RelayId, RelayId> = BTreeMap::new();
-    for relay in parents.keys().copied().filter(|relay| *relay != me) {
-        let mut at = relay;
-        while let Some(Some(parent)) = parents.get(at) {
-            if *parent == me {
-                steps.insert(relay.clone(), at.clone());
-                break;
-            }
-            at = parent;
+    /// Does what is due at the end of an input.
+    pub(super) fn plan_trees(&mut self) {
+        if self.trees.is_map_due {
+            self.trees.is_map_due = false;
+            self.trees.is_all_due = true;
+            self.take_map();
         }
+        let Some(mut table) = self.trees.table.take() else { return };
+        if self.trees.changed.is_empty() && !self.trees.is_all_due {
+            self.trees.table = Some(table);
+            return;
+        }
+        for number in std::mem::take(&mut self.trees.changed) {
+            match self.groups.get(number).filter(|group| group.spread.is_some()) {
+                Some(group) => want(&mut table, group),
+                None => table.remove_group(number),
+            }
+        }
+        let mut planned = table.recompute();
+        if std::mem::take(&mut self.trees.is_all_due) {
+            planned = self.groups.iter().filter(|group| group.spread.is_some()).map(|g| g.number).collect();
+        }
+        let me = table.map().place(&self.options.relay);
+        for number in planned {
+            if let Some(me) = me {
+                self.apply_tree(&table, me, number);
+            }
+        }
+        self.trees.table = Some(table);
     }
-    steps
+
+    /// Makes the map of what is known now.
+    fn take_map(&mut self) {
+        let known = self.links.states.values();
+        let map = match Map::new(known, self.trees.named.iter().chain([&self.options.relay])) {
+            Ok(map) => map,
+            Err(error) => {
+                // The map stays as it was: what is on it goes on.
+                tracing::error!(%error, "the map cannot be made anew");
+                return;
+            }
+        };
+        let is_taken = self.trees.table.as_mut().is_some_and(|table| table.set_map(map.clone()));
+        if !is_taken && let Some(me) = map.place(&self.options.relay) {
+            self.trees.table = Some(Table::new(map, me));
+            let all = self.groups.iter().filter(|group| group.spread.is_some()).map(|group| group.number);
+            self.trees.changed.extend(all);
+        }
+        self.find_ways();
+    }
+
+    /// Which link leads towards each relay: the first step of a shortest way, to the lesser name
+    /// of several.
+    fn find_ways(&mut self) {
+        let Some(table) = &self.trees.table else { return };
+        let (map, distances) = (table.map(), table.distances());
+        let Some(me) = map.place(&self.options.relay) else { return };
+        let steps: Vec<(Place, u32, LinkId)> = self
+            .links
+            .up()
+            .filter_map(|link| {
+                let step = map.place(&self.links.table.get(&link)?.neighbour)?;
+                Some((step, map.live_cost(me, step)?, link))
+            })
+            .collect();
+        let toward = |to: Place| {
+            let ways = steps.iter().filter(|(step, _, _)| *step == to || map.is_transit(*step));
+            let ways = ways.filter_map(|(step, cost, link)| {
+                Some((distances.between(*step, to)?.saturating_add(*cost), *step, *link))
+            });
+            ways.min().map(|(_, _, link)| link)
+        };
+        let others = map.places().filter(|to| *to != me);
+        self.links.toward = others.filter_map(|to| Some((map.relay(to).clone(), toward(to)?))).collect();
+    }
+
+    /// The links of a group's trees at this relay.
+    fn apply_tree(&mut self, table: &Table, me: Place, number: GroupNumber) {
+        let links_of = |tree: &crate::routing::Tree| {
+            let neighbours = tree.neighbours(me).map(|place| table.map().relay(place));
+            let mut links: Vec<LinkId> = neighbours.filter_map(|name| self.links.to(name)).collect();
+            links.sort_unstable();
+            links
+        };
+        let mut all = BTreeSet::new();
+        let mut by_origin = BTreeMap::new();
+        for (origin, tree) in table.trees(number) {
+            let links = links_of(tree);
+            all.extend(links.iter().copied());
+            if let Some(origin) = origin {
+                by_origin.insert(table.map().relay(origin).clone(), links);
+            }
+        }
+        self.set_tree(number, all.into_iter().collect(), by_origin);
+    }
 }
 
-/// The cost of the link between two relays, if both say that it is up: the larger one.
-fn cost(states: &States, from: &RelayId, to: &RelayId) -> Option<u64> {
-    let one = |from: &RelayId, to: &RelayId| {
-        let state = states.get(from)?;
-        state.links.iter().filter(|(name, _)| name == to).map(|(_, cost)| u64::from(*cost)).min()
+/// Tells the table what a group is to be planned for.
+fn want(table: &mut Table, group: &Group) {
+    let Some(spread) = group.spread.as_deref() else { return };
+    let places = |names: Vec<&RelayId>| -> Vec<Place> {
+        names.into_iter().filter_map(|name| table.map().place(name)).collect()
     };
-    Some(one(from, to)?.max(one(to, from)?))
-}
-
-/// For every relay that can be reached from `root` the one before it on the way there. Relays
-/// that pass nothing on are ends of ways only.
-fn shortest<'a>(states: &'a States, root: &'a RelayId) -> BTreeMap<&'a RelayId, Option<&'a RelayId>> {
-    let mut parents: BTreeMap<&RelayId, Option<&RelayId>> = BTreeMap::new();
-    let mut open: BTreeSet<(u64, &RelayId, Option<&RelayId>)> = BTreeSet::from([(0, root, None)]);
-    while let Some((distance, relay, parent)) = open.pop_first() {
-        if parents.contains_key(relay) {
-            continue;
-        }
-        parents.insert(relay, parent);
-        let Some(state) = states.get(relay).filter(|state| state.transit || relay == root) else { continue };
-        for (next, _) in &state.links {
-            if !parents.contains_key(next)
-                && let Some(cost) = cost(states, relay, next)
-            {
-                open.insert((distance + cost, next, Some(relay)));
-            }
-        }
+    let members = places(spread.parts.active_members());
+    let origins = places(spread.parts.active_origins());
+    if members.is_empty() && origins.is_empty() {
+        return table.remove_group(group.number);
     }
-    parents
+    let kind: TreeKind = group.settings.tree;
+    let want = GroupWant { kind, spread: Ties::of(&group.name), members: &members, origins: &origins };
+    table.set_group(group.number, want);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::link::Version;
 
-    fn states(links: &[(&str, &str, u32)]) -> States {
-        let mut states = States::new();
-        for (a, b, cost) in links {
-            for (from, to) in [(a, b), (b, a)] {
-                let relay = RelayId::new(from).unwrap();
-                let state = states.entry(relay.clone()).or_insert_with(|| LinkState {
-                    relay,
-                    version: (1, Version::default()),
-                    links: Vec::new(),
-                    transit: true,
-                });
-                state.links.push((RelayId::new(to).unwrap(), *cost));
+    #[test]
+    fn a_map_that_does_not_rest_is_planned_less_and_less_often() {
+        let mut pace = Pace::default();
+        let mut now = Time(0);
+        let mut plans = Vec::new();
+        // A change every millisecond for 10 s.
+        let mut next = None;
+        for _ in 0..10_000 {
+            now = now.after_ms(1);
+            let at = *next.get_or_insert_with(|| pace.next(now));
+            if now >= at {
+                pace.planned(now);
+                plans.push(now);
+                next = None;
             }
         }
-        states
-    }
-
-    fn names(names: &[&str]) -> Vec<RelayId> {
-        names.iter().map(|name| RelayId::new(name).unwrap()).collect()
-    }
-
-    fn of(states: &States, wanted: &[&str], me: &str) -> Vec<String> {
-        let me = RelayId::new(me).unwrap();
-        neighbours(states, &names(wanted), &me).iter().map(ToString::to_string).collect()
+        assert!(plans.first().is_some_and(|first| *first <= Time(0).after_ms(12)), "{plans:?}");
+        assert!((12..=20).contains(&plans.len()), "{} plans in 10 s", plans.len());
     }
 
     #[test]
-    fn a_tree_joins_what_is_wanted_and_nothing_else() {
-        let map = states(&[("a", "b", 1), ("b", "c", 1), ("c", "d", 1), ("b", "x", 1)]);
-        assert_eq!(of(&map, &["a", "c"], "b"), ["a", "c"]);
-        assert_eq!(of(&map, &["a", "c"], "c"), ["b"]);
-        assert_eq!(of(&map, &["a", "c"], "x"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_ring_is_cut_at_its_dearest_place() {
-        let map = states(&[("a", "b", 1), ("b", "c", 1), ("c", "d", 1), ("d", "a", 9)]);
-        let all = ["a", "b", "c", "d"];
-        let degree: usize = all.iter().map(|me| of(&map, &all, me).len()).sum();
-        assert_eq!(degree, 6, "a tree of four has three links");
-        assert_eq!(of(&map, &all, "d"), ["c"]);
-    }
-
-    #[test]
-    fn a_link_counts_when_both_ends_say_so() {
-        let mut map = states(&[("a", "b", 1), ("b", "c", 1), ("a", "c", 9)]);
-        map.get_mut(&RelayId::new("b").unwrap()).unwrap().links.retain(|(name, _)| name.as_str() != "c");
-        assert_eq!(of(&map, &["a", "c"], "a"), ["c"]);
-    }
-
-    #[test]
-    fn islands_have_trees_of_their_own() {
-        let map = states(&[("a", "b", 1), ("c", "d", 1)]);
-        assert_eq!(of(&map, &["a", "b", "c", "d"], "d"), ["c"]);
+    fn after_a_rest_a_change_is_planned_at_once_again() {
+        let mut pace = Pace::default();
+        for ms in [10, 30, 70, 150] {
+            pace.planned(Time(0).after_ms(ms));
+        }
+        let later = Time(0).after_ms(60_000);
+        assert_eq!(pace.next(later), later.after_ms(limits::PLAN_PAUSE_MS_MIN));
     }
 }

@@ -6,14 +6,22 @@ use crate::id::{RelayId, StorageId};
 use crate::limits;
 use crate::topology::{COST_MAX, Cost, Topology};
 
-/// Orders the link states of one relay: by counter, then by storage, so that two
-/// live relays of one name still agree with everybody on which of theirs counts.
+/// Orders what one relay says of itself (its links, its memberships): by counter, then by
+/// storage, so that two live relays of one name still agree with everybody on which counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version {
     /// Raised by one with every change: 1, 2, 3, …; 0 for what comes from a file.
     pub counter: u64,
     /// The data directory of the relay that says so.
     pub storage: StorageId,
+}
+
+impl Version {
+    /// The next version, said by `storage`.
+    #[must_use]
+    pub fn next(self, storage: StorageId) -> Self {
+        Self { counter: self.counter + 1, storage }
+    }
 }
 
 /// One end of a link, as the relay at that end advertises it.

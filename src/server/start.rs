@@ -52,6 +52,8 @@ pub struct ServerOptions {
     pub neighbours: Vec<Neighbour>,
     /// Whether it passes on what it is no member of; true by default.
     pub transit: bool,
+    /// The most neighbours that it sends to in one tree; no limit by default.
+    pub max_children: Option<u32>,
 }
 
 impl ServerOptions {
@@ -69,6 +71,7 @@ impl ServerOptions {
             warnings: Vec::new(),
             neighbours: Vec::new(),
             transit: true,
+            max_children: None,
         }
     }
 }
@@ -182,6 +185,7 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         run_bytes_max: options.log.run_bytes_max(),
         links: options.neighbours.iter().map(link).collect(),
         transit: options.transit,
+        max_children: options.max_children,
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());

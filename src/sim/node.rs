@@ -9,6 +9,7 @@ use crate::id::{
 };
 use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
+use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::LinkMessage;
@@ -59,6 +60,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether a change of the map waits to be planned.
+    #[must_use]
+    pub fn is_planning(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::is_planning)
+    }
+
     /// A relay with an empty disk, running.
     #[must_use]
     pub fn new(name: &str, storage: u8, links: Vec<LinkOptions>, now: Now) -> Self {
@@ -113,6 +120,7 @@ impl Node {
             run_bytes_max: 1 << 20,
             links: self.links.clone(),
             transit: true,
+            max_children: None,
         };
         let last = EntryNumber(self.log.len() as u64);
         let mut restore = Restore::new(options, last, &self.snapshot).expect("a snapshot of its own");
@@ -279,6 +287,16 @@ impl Node {
         self.input(now, Input::Request { session: SESSION, request, body: Box::new(body) });
         self.sync(now, usize::MAX);
         self.answers.remove(&request).expect("an answer once everything is synced")
+    }
+
+    /// Makes a group with a tree of its own for each origin.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn create_source_group(&mut self, now: Now, group: &GroupName) {
+        let settings = GroupSettings { tree: TreeKind::Source, ..GroupSettings::default() };
+        let answer = self.ask(now, Request::GroupCreate { group: group.clone(), settings, queue: false });
+        assert_eq!(answer, Ok(Reply::Done));
     }
 
     /// Makes a subscription that begins now.

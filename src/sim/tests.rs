@@ -206,3 +206,46 @@ fn s52_storms_lose_nothing_and_double_nothing() {
         storm(seed, 400).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
 }
+
+#[test]
+fn each_origin_has_a_tree_of_its_own_where_the_group_wants_it() {
+    let runs = |source: bool| {
+        let mut world = World::new(1, 3, &[(0, 1, 10), (1, 2, 10), (0, 2, 11)]);
+        if source {
+            world.create_source_group("g");
+        }
+        for node in 0..3 {
+            world.subscribe(node, "g", "s");
+        }
+        world.put(0, "g", 1);
+        world.settle();
+        let before: Vec<u64> = world.nodes.iter().map(|node| node.runs_sent).collect();
+        world.put(0, "g", 1);
+        world.settle();
+        let sent = world.nodes.iter().zip(before).map(|(node, before)| node.runs_sent - before).collect();
+        world.finish().unwrap();
+        sent
+    };
+    let (shared, source): (Vec<u64>, Vec<u64>) = (runs(false), runs(true));
+    assert_eq!(shared, [1, 1, 0], "along the cheapest tree");
+    assert_eq!(source, [2, 0, 0], "along shortest ways");
+}
+
+#[test]
+fn the_relay_nearest_to_a_member_that_is_away_keeps_for_it() {
+    // Nobody else is a member: without the member being away, r01 would only pass on.
+    let mut world = World::new(1, 3, &[(0, 1, 1), (1, 2, 1)]);
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_link(1, false);
+    world.settle();
+    world.put(0, "g", 5);
+    world.settle();
+    // The origin is gone, disk and all, before the member comes back.
+    world.crash(0);
+    world.settle();
+    world.set_link(1, true);
+    world.settle();
+    assert_eq!(world.drain(2, "g", "s").len(), 6);
+}

@@ -126,6 +126,19 @@ impl World {
         Self::new(seed, relays, &links)
     }
 
+    /// Makes a group at every relay in which each origin has a tree of its own.
+    ///
+    /// # Panics
+    /// When a relay refuses it.
+    pub fn create_source_group(&mut self, group: &str) {
+        let group = GroupName::new(group).expect("names of simulated groups are names");
+        for node in 0..self.nodes.len() {
+            self.nodes[node].create_source_group(self.now, &group);
+            self.collect(node);
+        }
+        self.settle();
+    }
+
     /// Makes a subscription at a relay, and lets everybody learn of it.
     ///
     /// # Panics
@@ -307,8 +320,11 @@ impl World {
                     }
                 }
             }
-            if is_quiet {
+            if is_quiet && !self.nodes.iter().any(Node::is_planning) {
                 return;
+            }
+            if is_quiet {
+                self.pass_ms(10);
             }
         }
         panic!("the relays do not come to rest");
@@ -409,6 +425,7 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
     let most = if dice.chance(10) { 28 } else { 6 };
     let relays = 3 + dice.below(most) as usize;
     let mut world = World::random(seed, relays);
+    world.create_source_group("h");
     for group in ["g", "h"] {
         for i in 0..1 + dice.below(4) {
             world.subscribe(dice.below(relays as u64) as usize, group, &format!("s{i}"));

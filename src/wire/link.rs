@@ -8,6 +8,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use crate::routing::{Advertised, LinkState, Version};
+
 use super::body::BodyError;
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber};
@@ -35,37 +37,6 @@ pub struct LinkHello {
     pub to: RelayId,
     /// Milliseconds between two of its pings: silent for longer than a few of them, it counts as dead.
     pub hello_ms: u32,
-}
-
-/// A version of something that one relay says of itself. Newer is greater: first by the
-/// counter, then by the storage, so that both are always compared together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Version {
-    /// Raised by one with every change.
-    pub counter: u64,
-    /// The data directory that said it.
-    pub storage: StorageId,
-}
-
-impl Version {
-    /// The next version, said by `storage`.
-    #[must_use]
-    pub fn next(self, storage: StorageId) -> Self {
-        Self { counter: self.counter + 1, storage }
-    }
-}
-
-/// Which links one relay has that are up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkState {
-    /// Who says it.
-    pub relay: RelayId,
-    /// Which boot and change of that relay it is: the boot's counter first.
-    pub version: (u64, Version),
-    /// Its neighbours with the cost of the link, by name.
-    pub links: Vec<(RelayId, u32)>,
-    /// Whether it passes on what it is no member of.
-    pub transit: bool,
 }
 
 /// A group in one of its lives.
@@ -142,6 +113,8 @@ pub struct Receipt {
     pub storage: StorageId,
     /// The last sequence that is durable there.
     pub durable: Sequence,
+    /// Links that it may still take: while relays see different maps it could go round for ever.
+    pub hops: u16,
 }
 
 /// What an origin says of its stream from time to time.
@@ -157,6 +130,8 @@ pub struct Released {
     pub released: Sequence,
     /// Who is told, if it is an answer to one that did not know; `None`: everybody along the tree.
     pub to: Option<RelayId>,
+    /// Links that an answer may still take.
+    pub hops: u16,
 }
 
 /// A stream is named before its first run on a link.

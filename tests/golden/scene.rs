@@ -61,6 +61,7 @@ impl Scene {
             run_bytes_max: options().run_bytes_max(),
             links: Vec::new(),
             transit: true,
+            max_children: None,
         };
         let mut restore = Restore::new(relay, opened.last, &opened.snapshot).unwrap();
         let mut entries = Vec::new();

@@ -114,6 +114,7 @@ async fn a_sequence_beyond_all_reason_is_refused() {
         epoch: crate::id::Epoch::default(),
         released: Sequence(u64::MAX),
         to: None,
+        hops: 0,
     };
     let heard = decoded(&frame(FrameKind::Link, 0, &LinkMessage::Released(vec![released]).encode())).await;
     assert!(heard.inputs.is_empty() && heard.end.is_some());

@@ -57,6 +57,7 @@ fn options(boot: u64) -> RelayOptions {
         run_bytes_max: 1 << 20,
         links: Vec::new(),
         transit: true,
+        max_children: None,
     }
 }
 
