@@ -93,6 +93,12 @@ pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// the link. The vector of a group with 100,000 streams fits.
 pub const LINK_CONTROL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Milliseconds in which other relays must have confirmed a new subscription, unless told otherwise.
+pub const CONFIRM_MS_DEFAULT: u64 = 5_000;
+
+/// Milliseconds after which a relay that has not confirmed is asked again.
+pub const CONFIRM_AGAIN_MS: u64 = 200;
+
 /// Milliseconds between a change of the map and the plan of the trees: what changes with it is
 /// planned with it.
 pub const PLAN_PAUSE_MS_MIN: u64 = 10;

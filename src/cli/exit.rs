@@ -233,6 +233,7 @@ pub fn exit_of_refusal(code: RefusalCode) -> Exit {
         | RefusalCode::NotReady
         | RefusalCode::Limit
         | RefusalCode::Stopping => Exit::TryAgain,
+        RefusalCode::Deadline => Exit::Deadline,
         RefusalCode::NotPermitted => Exit::NotPermitted,
         RefusalCode::Exists | RefusalCode::ProducerForgotten => Exit::Failed,
     }
@@ -253,6 +254,7 @@ fn advice_on_refusal(code: RefusalCode) -> Option<&'static str> {
         | RefusalCode::ProducerForgotten
         | RefusalCode::Removed
         | RefusalCode::NotPermitted
+        | RefusalCode::Deadline
         | RefusalCode::Stopping => None,
     }
 }
@@ -268,6 +270,7 @@ pub fn refusal_word(code: RefusalCode) -> &'static str {
         RefusalCode::Quota => "quota",
         RefusalCode::NoRoom => "no-room",
         RefusalCode::NotReady => "not-ready",
+        RefusalCode::Deadline => "deadline",
         RefusalCode::Limit => "limit",
         RefusalCode::ProducerForgotten => "producer-forgotten",
         RefusalCode::Removed => "removed",

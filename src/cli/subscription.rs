@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::limits;
-use crate::wire::body::{Request, Start, SubscriptionInfo, SubscriptionSpec};
+use crate::wire::body::{Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec};
 
 use super::ask;
 use super::exit::Failure;
@@ -108,6 +108,34 @@ pub struct SpecArgs {
     /// Messages delivered and not yet acked, at most [default: 1024, at most 65536]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::WINDOW_MAX)))]
     pub window: Option<u32>,
+    /// Who must know of it before it counts as made: what they accept afterwards reaches it
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t)]
+    pub level: Level,
+    /// How long they may take [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]
+    pub within: Option<values::Millis>,
+}
+
+/// Who must know of a new subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// The relay that is asked
+    Local,
+    /// All relays that can be reached from it
+    #[default]
+    Reachable,
+    /// All relays of the network
+    Strict,
+}
+
+impl Level {
+    fn of_wire(self) -> SubscribeLevel {
+        match self {
+            Self::Local => SubscribeLevel::Local,
+            Self::Reachable => SubscribeLevel::Reachable,
+            Self::Strict => SubscribeLevel::Strict,
+        }
+    }
 }
 
 /// Where a subscription begins.
@@ -182,6 +210,8 @@ impl SpecArgs {
             shared: self.shared,
             filter: self.filter.clone(),
             window: self.window,
+            level: self.level.of_wire(),
+            within_ms: self.within.map(|within| within.0),
         }
     }
 }

@@ -86,6 +86,7 @@ pub(super) fn is_passing(code: RefusalCode) -> bool {
         | RefusalCode::Limit
         | RefusalCode::ProducerForgotten
         | RefusalCode::Removed
+        | RefusalCode::Deadline
         | RefusalCode::NotPermitted => false,
     }
 }

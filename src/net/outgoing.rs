@@ -87,7 +87,9 @@ impl Outgoing {
                 | LinkMessage::Seen { .. }
                 | LinkMessage::Stream(_)
                 | LinkMessage::Receipts(_)
-                | LinkMessage::Released(_) => None,
+                | LinkMessage::Released(_)
+                | LinkMessage::Ask(_)
+                | LinkMessage::Confirmed(_) => None,
             },
             Self::Answer { .. } | Self::Notice(_) => None,
         }

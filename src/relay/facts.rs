@@ -214,7 +214,7 @@ impl Relay {
         }
         let operation =
             Operation::MemberSet { group: number, relay: relay.clone(), version: *version, member: *member };
-        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.mark(now, number, Mark { relay: relay.clone(), member: *member, version: version.counter });
         self.plan(number);
         true

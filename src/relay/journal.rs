@@ -7,6 +7,7 @@ use crate::id::{GroupNumber, Index, Sequence, SessionId, StreamNumber};
 use crate::log::{Entry, EntryNumber, Urgency};
 use crate::wire::body::Answer;
 use crate::wire::frame::{AckLevel, PutDone};
+use crate::wire::link::Confirmed;
 
 /// What is to be done when an entry is durable.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub(super) enum Waiting {
     Repeat { group: GroupNumber, end: Index, put: WaitingPut },
     /// A request can be answered.
     Answer { session: SessionId, request: u64, answer: Box<Answer> },
+    /// A new subscription is durable; who else is to know of it is waited for elsewhere.
+    Known { group: GroupNumber },
+    /// A membership of another relay is durable, and the relay wants to know.
+    Confirmed(Box<Confirmed>),
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }
@@ -85,6 +90,11 @@ impl Journal {
     /// Whether everything appended so far is durable.
     pub(super) fn is_durable(&self) -> bool {
         self.durable == self.last
+    }
+
+    /// Whether this entry is durable.
+    pub(super) fn has_durable(&self, entry: EntryNumber) -> bool {
+        self.durable >= entry
     }
 
     /// Takes the next thing that waited for something durable by now.

@@ -164,6 +164,8 @@ impl Relay {
             LinkMessage::Stream(named) => self.on_stream_named(now, link, named),
             LinkMessage::Receipts(receipts) => self.on_receipts(now, link, receipts),
             LinkMessage::Released(released) => self.on_released(now, link, released),
+            LinkMessage::Ask(ask) => self.on_ask(now, link, ask),
+            LinkMessage::Confirmed(confirmed) => self.on_confirmed(now, link, confirmed),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
         }
     }

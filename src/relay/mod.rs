@@ -18,6 +18,7 @@
 mod active;
 mod ahead;
 mod books;
+mod confirm;
 mod cursor;
 mod dead_letter;
 mod delivery;
@@ -60,6 +61,7 @@ pub use state::RestoreError;
 
 use self::active::Failure;
 use self::books::Retired;
+use self::confirm::Confirmations;
 use self::delivery::DeadLetter;
 use self::group::GroupBooks;
 use self::journal::{Journal, Waiting, WaitingPut, WaitingRun};
@@ -118,6 +120,8 @@ pub struct Relay {
     sessions: Sessions,
     links: Links,
     trees: Trees,
+    /// Requests that wait until other relays know of a subscription.
+    confirmations: Confirmations,
     /// Neighbours of groups for whom there may be something to send.
     ready_links: VecDeque<(GroupNumber, LinkId)>,
     /// Groups of which receipts are to be said, and whether again.
@@ -194,7 +198,7 @@ impl Relay {
             }
         }
         self.run_timers(now);
-        self.plan_trees();
+        self.plan_trees(now);
         self.pump_links(now);
         self.pump(now);
     }
@@ -219,6 +223,7 @@ impl Relay {
     fn run_timers(&mut self, now: Now) {
         while let Some(timer) = self.timers.take_due(now.time) {
             match timer {
+                Timer::Confirm(group) => self.on_confirm_time(now, group),
                 Timer::Plan => self.on_plan_time(now),
                 Timer::Receipts => self.on_receipts_time(now),
                 Timer::Cursors => self.on_cursors_time(now),
@@ -233,6 +238,7 @@ impl Relay {
         for (handle, _) in open {
             self.detach(now, (session, handle));
         }
+        self.confirmations.leave(session);
         let Some(closed) = self.sessions.remove(&session) else { return };
         for number in closed.groups() {
             // Nobody is left to be told.
@@ -307,6 +313,8 @@ impl Relay {
                 Waiting::Answer { session, request, answer } => {
                     self.effects.push_back(Effect::Answer { session, request, answer });
                 }
+                Waiting::Known { group } => self.settle_confirmed(now, group),
+                Waiting::Confirmed(confirmed) => self.say_confirmed(*confirmed),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {
                         self.on_floor(group, consumed, release);

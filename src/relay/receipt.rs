@@ -87,7 +87,7 @@ impl Relay {
     /// The link by which something goes on that came over `from`, and the links it may take
     /// behind that. What would go back or has gone too far is dropped: the maps differ, and it is
     /// said again in a second.
-    fn way_on(&self, to: &RelayId, from: LinkId, hops: u16) -> Option<(LinkId, u16)> {
+    pub(super) fn way_on(&self, to: &RelayId, from: LinkId, hops: u16) -> Option<(LinkId, u16)> {
         let link = self.links.toward.get(to).copied().filter(|link| *link != from)?;
         Some((link, hops.checked_sub(1)?))
     }

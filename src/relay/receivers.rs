@@ -23,8 +23,8 @@ impl Relay {
         if !self.sessions.get(&session).is_some_and(Session::has_subscription_room) {
             return Err(too_many_handles());
         }
-        let (key, created) = match (self.known_subscription(group, &name), create) {
-            (Ok(key), _) => (key, false),
+        let (key, known) = match (self.known_subscription(group, &name), create) {
+            (Ok(key), _) => (key, None),
             (Err(refusal), None) => return Err(refusal),
             (Err(_), Some(spec)) => {
                 check_spec(&spec)?;
@@ -32,7 +32,8 @@ impl Relay {
                     self.check_group_room()?;
                 }
                 let number = self.group_or_make(now, group);
-                (self.make_subscription(now, number, name.clone(), &spec)?, true)
+                let key = self.make_subscription(now, number, name.clone(), &spec)?;
+                (key, Some(self.when_known(number, &spec)))
             }
         };
         let handle = self.sessions.get_mut(&session).and_then(|s| s.open_subscription(key));
@@ -52,7 +53,8 @@ impl Relay {
             group.attached.push(key.number);
         }
         // Also one that another session has made just now.
-        let when = if self.journal.is_durable() { When::Now } else { When::Durable };
+        let created = known.is_some();
+        let when = known.unwrap_or(if self.journal.is_durable() { When::Now } else { When::Durable });
         Ok((Reply::SubscriptionHandle { handle, name, created, window, moves }, when))
     }
 

@@ -1,5 +1,6 @@
 //! What applications and operators ask: groups, queues, subscriptions, receivers.
 
+use super::confirm::Wish;
 use super::filter::Filter;
 use super::group::Group;
 use super::input::Now;
@@ -22,6 +23,8 @@ pub(super) enum When {
     Now,
     /// When what it changed is durable.
     Durable,
+    /// When that is so, and other relays know of it.
+    Known(Wish),
     /// The answer comes by itself.
     Later,
 }
@@ -42,6 +45,7 @@ impl Relay {
                 self.journal.wait(Waiting::Answer { session, request, answer });
                 self.settle_durable(now);
             }
+            When::Known(wish) => self.confirm(now, (session, request), answer, wish),
             When::Later => {}
         }
     }
@@ -287,7 +291,7 @@ impl Relay {
             let key = SubscriptionKey { group: group_number, number };
             let same = self.groups.subscription(key).is_some_and(|s| is_same(s, spec));
             return if same {
-                Ok((Reply::Done, When::Durable))
+                Ok((Reply::Done, self.when_known(group_number, spec)))
             } else {
                 let message = format!(
                     "subscription `{name}` of group `{group}` exists already, with another mode, filter or window"
@@ -301,7 +305,7 @@ impl Relay {
         }
         let number = self.group_or_make(now, group);
         self.make_subscription(now, number, name, spec)?;
-        Ok((Reply::Done, When::Durable))
+        Ok((Reply::Done, self.when_known(number, spec)))
     }
 
     pub(super) fn make_subscription(

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use bytes::Bytes;
 
 use super::books::Retired;
+use super::confirm::Confirmations;
 use super::filter::Filter;
 use super::group::{Group, GroupBooks};
 use super::input::Now;
@@ -47,6 +48,7 @@ impl Restore {
             sessions: BTreeMap::new(),
             links,
             trees: Trees::default(),
+            confirmations: Confirmations::default(),
             ready_links: VecDeque::new(),
             receipts_due: BTreeMap::new(),
             journal: Journal::after(last),
@@ -346,6 +348,7 @@ impl Relay {
     pub(super) fn forget_group(&mut self, number: GroupNumber) {
         let Some(group) = self.groups.remove(number) else { return };
         self.trees.forget(number);
+        self.confirmations.forget(number);
         for subscription in group.subscriptions {
             self.names.remove(&(number, subscription.name));
         }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::subscription::SubscriptionKey;
-use crate::id::Time;
+use crate::id::{GroupNumber, Time};
 
 /// What is to be done at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// Make the map and the trees anew.
     Plan,
+    /// Ask again who knows of a new subscription.
+    Confirm(GroupNumber),
     /// Write cursors that have moved.
     Cursors,
     /// Say what has become durable to the origins that wait for it.

@@ -65,6 +65,11 @@ impl Trees {
         u16::try_from(relays).unwrap_or(u16::MAX)
     }
 
+    /// All relays that are known.
+    pub(super) fn relays(&self) -> impl Iterator<Item = &RelayId> {
+        self.table.iter().flat_map(|table| table.map().relays())
+    }
+
     /// A group is gone.
     pub(super) fn forget(&mut self, group: GroupNumber) {
         self.changed.insert(group);
@@ -92,6 +97,15 @@ impl Relay {
         self.trees.is_map_due = true;
     }
 
+    /// Plans what waits for its time: somebody wants to know who can be reached now.
+    pub(super) fn plan_now(&mut self, now: Now) {
+        if self.timers.is_set(Timer::Plan) {
+            self.timers.clear(Timer::Plan);
+            self.on_plan_time(now);
+            self.plan_trees(now);
+        }
+    }
+
     /// Links of this relay have come or gone.
     pub(super) fn own_links_changed(&mut self, now: Now) {
         self.trees.is_all_due = true;
@@ -114,11 +128,12 @@ impl Relay {
     }
 
     /// Does what is due at the end of an input.
-    pub(super) fn plan_trees(&mut self) {
+    pub(super) fn plan_trees(&mut self, now: Now) {
         if self.trees.is_map_due {
             self.trees.is_map_due = false;
             self.trees.is_all_due = true;
             self.take_map();
+            self.settle_all_confirmed(now);
         }
         let Some(mut table) = self.trees.table.take() else { return };
         if self.trees.changed.is_empty() && !self.trees.is_all_due {

@@ -10,7 +10,7 @@ use crate::id::{
 use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
 use crate::topology::settings::{GroupSettings, TreeKind};
-use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::LinkMessage;
 use crate::wire::run::{BodySummary, Record, Records};
@@ -304,9 +304,31 @@ impl Node {
     /// # Panics
     /// When it is refused.
     pub fn subscribe(&mut self, now: Now, group: &GroupName, name: &SubscriptionName) {
-        let (group, name, spec) = (group.clone(), name.clone(), SubscriptionSpec::default());
+        let spec = SubscriptionSpec { level: SubscribeLevel::Local, ..SubscriptionSpec::default() };
+        let (group, name) = (group.clone(), name.clone());
         let answer = self.ask(now, Request::SubscriptionCreate { group, name, spec });
         assert_eq!(answer, Ok(Reply::Done));
+    }
+
+    /// Asks for a subscription that begins now and that others are to know of; its answer is taken
+    /// by [`Node::take_answer`].
+    pub fn begin_subscribe(
+        &mut self,
+        now: Now,
+        group: &GroupName,
+        name: &SubscriptionName,
+        level: SubscribeLevel,
+    ) -> u64 {
+        self.request += 1;
+        let spec = SubscriptionSpec { level, ..SubscriptionSpec::default() };
+        let body = Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec };
+        self.input(now, Input::Request { session: SESSION, request: self.request, body: Box::new(body) });
+        self.request
+    }
+
+    /// The answer to a request, if it has come.
+    pub fn take_answer(&mut self, request: u64) -> Option<Answer> {
+        self.answers.remove(&request)
     }
 
     /// Receives everything that a subscription is owed.

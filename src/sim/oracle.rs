@@ -49,6 +49,18 @@ impl Oracle {
         }
     }
 
+    /// Puts that were made so far.
+    #[must_use]
+    pub fn puts(&self) -> u64 {
+        self.next
+    }
+
+    /// The messages of all puts behind the first `puts`.
+    #[must_use]
+    pub fn payloads_since(&self, puts: u64) -> Vec<String> {
+        self.puts.range(puts + 1..).flat_map(|(_, put)| put.payloads.clone()).collect()
+    }
+
     /// Puts that were answered.
     #[must_use]
     pub fn count_answered(&self) -> usize {

@@ -1,4 +1,5 @@
 use super::world::{Weather, World, storm};
+use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 
 const LINE: [(usize, usize, u32); 2] = [(0, 1, 1), (1, 2, 1)];
 
@@ -248,4 +249,49 @@ fn the_relay_nearest_to_a_member_that_is_away_keeps_for_it() {
     world.set_link(1, true);
     world.settle();
     assert_eq!(world.drain(2, "g", "s").len(), 6);
+}
+
+/// Subscribes at one relay while everybody puts, and says whether every message that was put
+/// anywhere after the answer comes.
+fn starts_exactly(seed: u64, level: SubscribeLevel) -> bool {
+    let mut world = World::random(seed, 5);
+    world.subscribe(1, "g", "other");
+    world.put(2, "g", 1);
+    world.put(3, "g", 1);
+    // What comes next is not settled: facts, questions and puts are on their way together.
+    let weather = Weather { puts: 10, syncs: 15, ..Weather::CALM };
+    let answer = world.subscribe_at_level((0, "g", "s"), level, &weather, 20_000);
+    assert_eq!(answer, Some(Ok(Reply::Done)));
+    let before = world.oracle.puts();
+    for node in 0..5 {
+        world.put(node, "g", 2);
+    }
+    world.heal();
+    let got = world.drain(0, "g", "s");
+    let after = world.oracle.payloads_since(before);
+    assert_eq!(after.len(), 10);
+    after.iter().all(|payload| got.contains(payload))
+}
+
+#[test]
+fn s11_what_is_put_anywhere_after_a_subscription_was_answered_reaches_it() {
+    for seed in 0..100 {
+        assert!(starts_exactly(seed, SubscribeLevel::Reachable), "seed {seed}");
+    }
+    let local = (0..100).filter(|seed| !starts_exactly(*seed, SubscribeLevel::Local)).count();
+    assert!(local > 0, "the test cannot fail: not even a subscription nobody else knows of misses something");
+}
+
+#[test]
+fn a_strict_subscription_names_who_has_not_confirmed_and_a_reachable_one_does_not_wait_for_him() {
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1)]);
+    world.set_link(2, false);
+    world.settle();
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    let reachable = world.subscribe_at_level((0, "g", "a"), SubscribeLevel::Reachable, &calm, 20_000);
+    assert_eq!(reachable, Some(Ok(Reply::Done)));
+    let strict = world.subscribe_at_level((0, "g", "b"), SubscribeLevel::Strict, &calm, 20_000);
+    let Some(Err(refusal)) = strict else { panic!("{strict:?}") };
+    assert_eq!(refusal.code, RefusalCode::Deadline);
+    assert!(refusal.message.contains("in time: r03;"), "{}", refusal.message);
 }

@@ -7,6 +7,7 @@ use super::node::Node;
 use super::oracle::Oracle;
 use crate::id::{GroupName, LinkId, SubscriptionName, Time, WallTime};
 use crate::relay::{Input, LinkOptions, Now};
+use crate::wire::body::{Answer, SubscribeLevel};
 use crate::wire::link::LinkMessage;
 
 /// A link between two relays: in order and without loss while it is up, like a connection.
@@ -152,6 +153,35 @@ impl World {
         self.subscriptions.push((node, group, name));
         self.taken.push(Vec::new());
         self.settle();
+    }
+
+    /// Makes a subscription at a relay, and goes on with the weather until it is answered, for at
+    /// most so many steps: `None` if it is not then.
+    ///
+    /// # Panics
+    /// When the relay refuses it for another reason than time.
+    pub fn subscribe_at_level(
+        &mut self,
+        (node, group, name): (usize, &str, &str),
+        level: SubscribeLevel,
+        weather: &Weather,
+        steps: usize,
+    ) -> Option<Answer> {
+        let (group, name) = names(group, name);
+        let request = self.nodes[node].begin_subscribe(self.now, &group, &name, level);
+        self.collect(node);
+        if !self.groups.contains(&group) {
+            self.groups.push(group.clone());
+        }
+        self.subscriptions.push((node, group, name));
+        self.taken.push(Vec::new());
+        for _ in 0..steps {
+            if let Some(answer) = self.nodes[node].take_answer(request) {
+                return Some(answer);
+            }
+            self.step(weather);
+        }
+        None
     }
 
     /// Makes a subscription at a relay without a pause: nobody else has heard of it yet.

@@ -256,6 +256,32 @@ pub struct SubscriptionSpec {
     pub filter: Option<String>,
     /// Messages delivered and not yet acked, at most; `None`: [`limits::WINDOW_DEFAULT`].
     pub window: Option<u32>,
+    /// Who must know of it before it is answered that it was made.
+    #[serde(default, skip_serializing_if = "SubscribeLevel::is_default")]
+    pub level: SubscribeLevel,
+    /// Milliseconds that they may take; `None`: [`limits::CONFIRM_MS_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
+}
+
+/// Who must know of a new subscription before it is answered that it was made: every message
+/// that such a relay accepts afterwards reaches the subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SubscribeLevel {
+    /// The relay that was asked.
+    Local,
+    /// All relays that can be reached from it. One that can be reached no more while the answer
+    /// is waited for is not waited for.
+    #[default]
+    Reachable,
+    /// All relays of the network that are known, reachable or not.
+    Strict,
+}
+
+impl SubscribeLevel {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why something was not done.
@@ -286,6 +312,8 @@ pub enum RefusalCode {
     NoRoom,
     /// The relay is not ready for it yet.
     NotReady,
+    /// What was to be waited for did not come in time; it may still come.
+    Deadline,
     /// A bound of the relay is reached.
     Limit,
     /// The producer was forgotten, its retry is too old.

@@ -154,6 +154,36 @@ pub struct StreamNamed {
     pub released: Sequence,
 }
 
+/// A relay wants to know when others have a membership of it on their disks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The group.
+    pub group: GroupId,
+    /// Who is a member, and asks.
+    pub home: RelayId,
+    /// The version of its membership; a later one will do.
+    pub version: Version,
+    /// Who is asked.
+    pub to: Vec<RelayId>,
+    /// Links that it may still take.
+    pub hops: u16,
+}
+
+/// A relay has a membership on its disk: what it accepts from now on is owed to the member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// The group.
+    pub group: GroupId,
+    /// Who is a member, and has asked.
+    pub home: RelayId,
+    /// The version of the membership that it asked for.
+    pub version: Version,
+    /// Who has it.
+    pub by: RelayId,
+    /// Links that it may still take.
+    pub hops: u16,
+}
+
 /// One thing that a neighbour says. All but a run travel as CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkMessage {
@@ -176,6 +206,10 @@ pub enum LinkMessage {
     Receipts(Vec<Receipt>),
     /// Along the trees, from the origins.
     Released(Vec<Released>),
+    /// On the way to those who are asked.
+    Ask(Ask),
+    /// On the way to the one who has asked.
+    Confirmed(Confirmed),
     /// Records of a stream. They have a frame of their own ([`crate::wire::frame::LinkRunHead`]).
     #[serde(skip)]
     Run {
@@ -216,7 +250,9 @@ impl LinkMessage {
     /// Every sequence in it.
     fn sequences(&self) -> Box<dyn Iterator<Item = Sequence> + '_> {
         match self {
-            Self::Facts(_) | Self::FactsEnd | Self::Run { .. } => Box::new(std::iter::empty()),
+            Self::Facts(_) | Self::FactsEnd | Self::Run { .. } | Self::Ask(_) | Self::Confirmed(_) => {
+                Box::new(std::iter::empty())
+            }
             Self::Seen { streams, .. } => Box::new(streams.iter().flat_map(|s| [s.seen, s.released])),
             Self::Stream(named) => Box::new([named.base, named.released].into_iter()),
             Self::Receipts(receipts) => Box::new(receipts.iter().map(|receipt| receipt.durable)),
@@ -232,7 +268,8 @@ impl LinkMessage {
             Self::Facts(facts) => facts.len() * ITEM,
             Self::Receipts(receipts) => receipts.len() * ITEM,
             Self::Released(released) => released.len() * ITEM,
-            Self::FactsEnd | Self::Stream(_) => ITEM,
+            Self::FactsEnd | Self::Stream(_) | Self::Confirmed(_) => ITEM,
+            Self::Ask(ask) => (ask.to.len() + 1) * ITEM,
             Self::Seen { streams, .. } => (streams.len() + 1) * ITEM,
             Self::Run { run, .. } => super::run::RUN_HEADER_BYTES + run.body.len(),
         };

@@ -55,7 +55,13 @@ fn first_boot(sim: &MemoryStorage) {
     // Two are kept; the second is the one in force.
     scene.snapshot();
     let filter = Some("eu/#".to_owned());
-    let audit = SubscriptionSpec { start: Start::Beginning, shared: true, filter, window: Some(256) };
+    let audit = SubscriptionSpec {
+        start: Start::Beginning,
+        shared: true,
+        filter,
+        window: Some(256),
+        ..SubscriptionSpec::default()
+    };
     create(&mut scene, "audit", audit);
     let billing = attach(&mut scene, "billing", Some(SubscriptionSpec::default()));
     scene.credit(billing, 100);

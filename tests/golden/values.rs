@@ -69,6 +69,7 @@ fn spec() -> SubscriptionSpec {
         shared: true,
         filter: Some("eu/+/#".to_owned()),
         window: Some(256),
+        ..SubscriptionSpec::default()
     }
 }
 
@@ -188,7 +189,7 @@ fn status() -> Status {
 }
 
 /// Every code there is.
-pub(crate) const CODES: [RefusalCode; 12] = [
+pub(crate) const CODES: [RefusalCode; 13] = [
     RefusalCode::NotFound,
     RefusalCode::Exists,
     RefusalCode::Invalid,
@@ -201,6 +202,7 @@ pub(crate) const CODES: [RefusalCode; 12] = [
     RefusalCode::Removed,
     RefusalCode::NotPermitted,
     RefusalCode::Stopping,
+    RefusalCode::Deadline,
 ];
 
 fn books() -> Books {
