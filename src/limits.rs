@@ -83,8 +83,8 @@ pub const PRODUCER_RANGES_MAX: usize = 64;
 /// retries from before that time by producers that are not known are refused.
 pub const PRODUCERS_MAX: usize = 4096;
 
-/// Puts at level `consumed` that wait for their acks, per group; more are refused.
-pub const CONSUMED_WAITING_MAX: usize = 16_384;
+/// Puts that wait for a higher level than `accepted`, per group; more are refused.
+pub const AWAITED_PUTS_MAX: usize = 16_384;
 
 /// Bytes on their way to one neighbour; at more, its groups wait until some are written.
 pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;

@@ -204,6 +204,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
         ClientError::Refused(refusal) => exit_of_refusal(refusal.code),
         ClientError::Unreachable { .. } | ClientError::Closed { .. } => Exit::Unreachable,
         ClientError::Deadline => Exit::Deadline,
+        ClientError::Unreached { .. } => Exit::TryAgain,
         ClientError::Protocol(_) | ClientError::Version { .. } => Exit::Failed,
     }
 }
@@ -216,6 +217,7 @@ fn advice_on_client(error: &ClientError) -> Option<&'static str> {
         ClientError::Refused(Refusal { code, .. }) => advice_on_refusal(*code),
         ClientError::Closed { .. }
         | ClientError::Deadline
+        | ClientError::Unreached { .. }
         | ClientError::Protocol(_)
         | ClientError::Version { .. } => None,
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::json;
 
@@ -42,8 +42,13 @@ pub struct PutArgs {
     /// One message a line, from standard input or from --file
     #[arg(long, conflicts_with = "text")]
     pub lines: bool,
-    /// When the put counts as done
-    #[arg(long, value_enum, value_name = "LEVEL", default_value = "accepted")]
+    /// When the put counts as done: accepted, stored=N, inserted or consumed
+    ///
+    /// accepted: it is on the relay's disk;
+    /// stored=N: it is on the disks of N relays, this one among them;
+    /// inserted: it is in the backlog of every relay that has subscriptions;
+    /// consumed: every subscription has acked it
+    #[arg(long, value_name = "LEVEL", default_value = "accepted", value_parser = ack)]
     pub ack: Ack,
     /// How long to wait for that, connecting included; with --lines: how long without any progress
     #[arg(long, value_name = "DURATION", value_parser = values::millis, default_value = "30s")]
@@ -69,10 +74,12 @@ pub struct PutArgs {
 }
 
 /// When a put counts as done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
     /// It is on the relay's disk
     Accepted,
+    /// It is on the disks of so many relays
+    Stored(u16),
     /// It is in the backlog of every relay that has subscriptions
     Inserted,
     /// Every subscription has acked it
@@ -83,10 +90,35 @@ impl Ack {
     fn level(self) -> AckLevel {
         match self {
             Self::Accepted => AckLevel::Accepted,
+            Self::Stored(_) => AckLevel::Stored,
             Self::Inserted => AckLevel::Inserted,
             Self::Consumed => AckLevel::Consumed,
         }
     }
+
+    fn copies(self) -> u16 {
+        if let Self::Stored(copies) = self { copies } else { 0 }
+    }
+}
+
+/// Reads a level.
+fn ack(text: &str) -> Result<Ack, String> {
+    Ok(match text {
+        "accepted" => Ack::Accepted,
+        "inserted" => Ack::Inserted,
+        "consumed" => Ack::Consumed,
+        _ => {
+            let copies = text.strip_prefix("stored=").and_then(|copies| copies.parse().ok());
+            match copies {
+                Some(copies @ 1..) => Ack::Stored(copies),
+                Some(0) | None => {
+                    return Err(
+                        "write accepted, stored=N (N relays, 1 or more), inserted or consumed".to_owned()
+                    );
+                }
+            }
+        }
+    })
 }
 
 impl PutArgs {
@@ -141,6 +173,7 @@ async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
         // Other processes may be putting lower numbers at this moment.
         counts_on: args.sequence.is_none(),
         level: args.ack.level(),
+        copies: args.ack.copies(),
         ..PublisherOptions::default()
     };
     let publisher = client.publisher(args.group.clone(), options).await?;
@@ -152,8 +185,13 @@ async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let payload = args.whole_payload()?;
     let deadline = ask::deadline(args.deadline);
     let Sender { publisher, _client } = until(deadline, ask::SILENT, connect(args, context)).await?;
-    let put = async { Ok(publisher.put(args.message(payload)).await?.await?) };
-    let receipt = until(deadline, UNCONFIRMED, put).await?;
+    let put = async { Ok(publisher.put(args.message(payload)).await?) };
+    let mut ticket = until(deadline, UNCONFIRMED, put).await?;
+    let answered = until(deadline, UNCONFIRMED, async { Ok((&mut ticket).await?) }).await;
+    let receipt = match answered {
+        Err(Failure::Deadline(_)) if ticket.reached().is_some() => return Err(Failure::Deadline(ACCEPTED)),
+        answered => answered?,
+    };
     if context.is_text() {
         match &receipt.id {
             Some(id) => context.out.line(id)?,
@@ -169,6 +207,9 @@ async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     }
     Ok(publisher.close().await?)
 }
+
+/// How far a put has come whose level takes longer than its deadline.
+const ACCEPTED: &str = "the relay has it on its disk, but --ack was not reached in time; it may still be";
 
 /// Why a deadline may be over though everything is well later.
 const UNCONFIRMED: &str = "the relay has not confirmed it; it may still come to be";

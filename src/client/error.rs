@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::wire::body::{Refusal, RefusalCode};
+use crate::wire::frame::AckLevel;
 
 /// Why something was not done. Cheap to clone: one lost connection may be the
 /// answer to many.
@@ -27,6 +28,13 @@ pub enum ClientError {
     Closed {
         /// Why.
         reason: String,
+    },
+    /// The message is safe at the relay, as `reached` says, but the level that was asked for
+    /// cannot be reached: too few relays carry the group.
+    #[error("the message is {reached:?} and no more: fewer relays carry the group than were to have it")]
+    Unreached {
+        /// How far it has come.
+        reached: AckLevel,
     },
     /// There was no answer in time. What was asked may still be done.
     #[error("the deadline passed")]
@@ -68,7 +76,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Closed { .. } | Self::Deadline | Self::Protocol(_) => true,
             Self::Refused(refusal) => is_passing(refusal.code),
-            Self::Version { .. } => false,
+            Self::Version { .. } | Self::Unreached { .. } => false,
         }
     }
 }

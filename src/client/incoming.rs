@@ -68,6 +68,13 @@ impl<'a> Incoming<'a> {
     fn on_done(&self, dones: Vec<PutDone>) -> Result<(), ClientError> {
         let shared = self.session.shared;
         for done in dones {
+            if done.has_more {
+                let publisher =
+                    lock(&self.session.puts).get(done.put).map(|p| (Arc::clone(&p.publisher), p.first));
+                let (publisher, first) = publisher.ok_or_else(|| no_such("put", done.put))?;
+                publisher.on_done(first, done);
+                continue;
+            }
             let put = lock(&self.session.puts).take(done.put);
             let put = put.ok_or_else(|| no_such("put", done.put))?;
             if put.publisher.on_done(put.first, done) {

@@ -86,6 +86,9 @@ pub struct PublisherOptions {
     pub counts_on: bool,
     /// When a put counts as done; on the relay's disk by default.
     pub level: AckLevel,
+    /// With [`AckLevel::Stored`]: on how many relays' disks, the source relay among them; 2 by
+    /// default. More than there are relays for the group fails at once.
+    pub copies: u16,
     /// Messages without an answer, at most: then puts wait.
     /// [`limits::CLIENT_WINDOW_MESSAGES`] by default.
     pub window_messages: usize,
@@ -104,6 +107,7 @@ impl Default for PublisherOptions {
             first_sequence: ProducerSequence(1),
             counts_on: true,
             level: AckLevel::Accepted,
+            copies: 2,
             window_messages: limits::CLIENT_WINDOW_MESSAGES,
             window_bytes: limits::CLIENT_WINDOW_BYTES,
             run_bytes: limits::RUN_BYTES_TARGET,

@@ -39,6 +39,7 @@ pub(super) struct OutboxOptions {
     pub(super) first: u64,
     pub(super) counts_on: bool,
     pub(super) level: AckLevel,
+    pub(super) copies: u16,
     pub(super) window_messages: usize,
     pub(super) window_bytes: usize,
     pub(super) run_bytes: usize,
@@ -310,6 +311,7 @@ impl Outbox {
             lowest_unanswered,
             body_hash: run.hash,
             level: self.options.level,
+            copies: if self.options.level == AckLevel::Stored { self.options.copies } else { 0 },
             transient: self.options.transient,
             age_seconds: u32::try_from(age.as_secs()).unwrap_or(u32::MAX),
         };
@@ -322,8 +324,18 @@ impl Outbox {
         Taken::Nothing
     }
 
-    /// The relay has the run that begins with `first`.
+    /// The relay has the run that begins with `first`: as far as it was asked for, or not yet.
     pub(super) fn on_done(&mut self, first: u64, done: PutDone) {
+        if done.has_more {
+            let place = self.runs.binary_search_by_key(&first, |run| run.first);
+            if let Some(cell) = place.ok().and_then(|place| self.runs.get(place)?.cell.as_ref()) {
+                cell.note(done.level);
+            }
+            return;
+        }
+        if done.level != self.options.level {
+            return self.answer(first, |_| Err(ClientError::Unreached { reached: done.level }));
+        }
         let stream = self.stream.clone();
         let answer = |count| {
             let stream = stream.expect("a put was sent in a session that had opened the group");

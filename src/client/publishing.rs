@@ -42,6 +42,7 @@ impl PublisherShared {
             first,
             counts_on: options.counts_on,
             level: options.level,
+            copies: options.copies,
             window_messages: options.window_messages.max(1),
             window_bytes: options.window_bytes,
             run_bytes: options.run_bytes.clamp(1, limits::RUN_BYTES_MAX),

@@ -197,6 +197,12 @@ impl Puts {
         self.table.push_back(Some(put));
     }
 
+    /// The put with this number, if it has no last answer yet.
+    pub(super) fn get(&self, number: u64) -> Option<&SentPut> {
+        let place = usize::try_from(number.checked_sub(self.base)?).ok()?;
+        self.table.get(place)?.as_ref()
+    }
+
     /// The put with this number, if it has no answer yet.
     pub(super) fn take(&mut self, number: u64) -> Option<SentPut> {
         let place = usize::try_from(number.checked_sub(self.base)?).ok()?;

@@ -9,6 +9,7 @@ use super::error::ClientError;
 use super::lock;
 use super::message::{MessageId, MessageStream, PutReceipt};
 use crate::id::Sequence;
+use crate::wire::frame::AckLevel;
 
 /// What the relay said of a run.
 #[derive(Clone, Debug)]
@@ -37,10 +38,17 @@ pub(super) struct RunCell(Mutex<CellState>);
 #[derive(Debug, Default)]
 struct CellState {
     answer: Option<Result<RunAnswer, ClientError>>,
+    /// What is reached meanwhile.
+    reached: Option<AckLevel>,
     wakers: Vec<Waker>,
 }
 
 impl RunCell {
+    /// The relay has said how far the run has come, and will say more.
+    pub(super) fn note(&self, reached: AckLevel) {
+        lock(&self.0).reached = Some(reached);
+    }
+
     /// Puts the answer in and wakes all who wait for it.
     pub(super) fn fill(&self, answer: Result<RunAnswer, ClientError>) {
         let mut state = lock(&self.0);
@@ -65,6 +73,14 @@ pub struct PutTicket {
 impl PutTicket {
     pub(super) fn new(cell: Arc<RunCell>, place: u32) -> Self {
         Self { cell, place, slot: None }
+    }
+
+    /// The level that is reached while the one that was asked for is waited for: `None` until the
+    /// relay has the message on its disk. Whoever does not want to wait any longer learns from it
+    /// whether the message is safe; the ticket goes on to wait for the late answer.
+    #[must_use]
+    pub fn reached(&self) -> Option<AckLevel> {
+        lock(&self.cell.0).reached
     }
 }
 

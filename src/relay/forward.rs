@@ -31,7 +31,7 @@ use super::stream::{Genesis, Mark, Stream};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, Piece, Urgency};
-use crate::wire::link::{GroupId, LinkMessage, StreamNamed, StreamSeen};
+use crate::wire::link::{GroupId, LinkMessage, Released, StreamNamed, StreamSeen};
 use crate::wire::run::{Run, RunKind, StoredRun};
 
 /// Runs that one link is given of one group in one turn.
@@ -124,6 +124,7 @@ impl Group {
             epoch: s.epoch,
             seen: s.last,
             released: s.released,
+            wanted: s.wanted,
         };
         self.streams.iter().map(seen).collect()
     }
@@ -195,10 +196,15 @@ impl Relay {
             .iter()
             .filter_map(|told| Some((group.stream_of(&told.origin, told.epoch)?.number, told.seen)))
             .collect();
+        let mut wanted = Vec::new();
         for told in streams {
             let ours = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
             if let Some(ours) = ours.filter(|ours| ours.origin != self.options.relay) {
                 ours.release(told.released);
+                if told.wanted > ours.wanted {
+                    ours.wanted = told.wanted;
+                    wanted.push(told.clone());
+                }
             }
         }
         let (ours, low) = (group.seen(), group.low);
@@ -211,6 +217,26 @@ impl Relay {
         if asks {
             self.say(link, LinkMessage::Seen { group: id.clone(), streams: ours, asks: false });
         }
+        self.pass_wants(now, number, link, wanted);
+    }
+
+    /// Puts at an origin wait for more than was known here: it is passed on, and answered.
+    fn pass_wants(&mut self, now: Now, number: GroupNumber, from: LinkId, wanted: Vec<StreamSeen>) {
+        let Some(group) = self.groups.get(number).filter(|_| !wanted.is_empty()).map(Group::id) else {
+            return;
+        };
+        let told = |seen: StreamSeen| Released {
+            group: group.clone(),
+            origin: seen.origin,
+            epoch: seen.epoch,
+            released: seen.released,
+            wanted: seen.wanted,
+            to: None,
+            hops: 0,
+        };
+        let told: Vec<Released> = wanted.into_iter().map(told).collect();
+        self.tell_released(number, Some(from), &told);
+        self.owe_receipt(now, number, false);
     }
 
     /// A neighbour names a stream that it is about to send.

@@ -1,15 +1,15 @@
 //! One group: its records' places, its streams, its subscriptions.
 
 use super::forward::Spread;
+use super::levels::Awaited;
 use super::meter::Meter;
 use super::producer::Producers;
 use super::stream::Stream;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
-use crate::id::{GroupName, GroupNumber, Index, LinkId, SessionId, StreamNumber, SubscriptionName, WallTime};
+use crate::id::{GroupName, GroupNumber, Index, LinkId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{GapCause, RefusalCode};
-use crate::wire::frame::PutDone;
 
 /// One group or queue.
 #[derive(Debug)]
@@ -74,8 +74,8 @@ pub(super) enum Waiter {
 pub(super) struct Traffic {
     pub(super) producers: Producers,
     pub(super) books: GroupBooks,
-    /// Puts at level `consumed`: the index after their last record, in order.
-    pub(super) consumed: Vec<(Index, SessionId, PutDone)>,
+    /// Puts that wait for more than this relay's disk, in order.
+    pub(super) awaited: Vec<Awaited>,
     /// Subscriptions that wait for the same read.
     pub(super) fetches: Vec<Fetch>,
     /// Subscriptions that were evicted and not made again, with what they are owed from, the
@@ -217,6 +217,11 @@ impl Group {
             self.member_since = self.member_since.max(version);
         }
         self.membership = self.membership.max(version);
+    }
+
+    /// What stands before it every subscription is done with, durably.
+    pub(super) fn floor_on_disk(&self) -> Index {
+        self.owed_here().min(self.settled)
     }
 
     /// Whether every subscription is done with what stands before `end`, durably.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::effect::Effect;
+use super::levels::Reach;
 use crate::id::{GroupNumber, Index, Sequence, SessionId, StreamNumber};
 use crate::log::{Entry, EntryNumber, Urgency};
 use crate::wire::body::Answer;
@@ -14,8 +15,8 @@ use crate::wire::link::Confirmed;
 pub(super) enum Waiting {
     /// Records of a group may be delivered, and a put is done.
     Run { run: WaitingRun, count: u32, put: Option<WaitingPut> },
-    /// A put whose records were all repeats; what they repeat stands before `end`.
-    Repeat { group: GroupNumber, end: Index, put: WaitingPut },
+    /// A put whose records were all repeats; what they repeat stands before this.
+    Repeat { group: GroupNumber, reach: Reach, put: WaitingPut },
     /// A request can be answered.
     Answer { session: SessionId, request: u64, answer: Box<Answer> },
     /// A new subscription is durable; who else is to know of it is waited for elsewhere.
@@ -41,6 +42,7 @@ pub(super) struct WaitingPut {
     pub(super) session: SessionId,
     pub(super) done: PutDone,
     pub(super) level: AckLevel,
+    pub(super) copies: u16,
 }
 
 /// Counts entries and remembers who waits for which.

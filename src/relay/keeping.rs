@@ -12,7 +12,6 @@ use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::SubscriptionPolicy;
 use crate::wire::body::{GapCause, Notice, Refusal, RefusalCode};
-use crate::wire::frame::{AckLevel, PutDone};
 
 /// How often it is weighed whether moved cursors are worth writing.
 pub(super) const CURSOR_TICK_MS: u64 = 50;
@@ -54,9 +53,7 @@ impl Relay {
 
     fn is_consumption_awaited(&mut self) -> bool {
         let groups = &self.groups;
-        let awaited = |key: &SubscriptionKey| {
-            groups.get(key.group).is_some_and(|g| g.traffic.as_ref().is_some_and(|t| !t.consumed.is_empty()))
-        };
+        let awaited = |key: &SubscriptionKey| groups.get(key.group).is_some_and(Group::awaits_acks);
         self.dirty.iter().any(awaited)
     }
 
@@ -98,22 +95,20 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let consumed = group.owed();
         let release = consumed.min(group.history(now.wall)).min(group.next);
-        if consumed > group.low || group.traffic.as_ref().is_some_and(|t| !t.consumed.is_empty()) {
+        if consumed > group.low || group.awaits_acks() {
             self.journal.wait(Waiting::Floor { group: number, consumed, release });
         }
     }
 
     /// Written floors are durable: answers puts that waited for them, and lets go.
-    pub(super) fn on_floor(&mut self, number: GroupNumber, consumed: Index, release: Index) {
+    pub(super) fn on_floor(&mut self, now: Now, number: GroupNumber, consumed: Index, release: Index) {
         let Some(group) = self.groups.get_mut(number) else { return };
         group.settled = group.settled.max(consumed);
-        if let Some(traffic) = &mut group.traffic {
-            let done = traffic.consumed.partition_point(|(end, _, _)| *end <= consumed);
-            for (_, session, done) in traffic.consumed.drain(..done) {
-                let done = PutDone { level: AckLevel::Consumed, ..done };
-                self.effects.push_back(Effect::PutDone { session, done });
-            }
+        if group.streams.iter().any(|stream| stream.wanted > stream.told.1) {
+            self.owe_receipt(now, number, false);
         }
+        self.settle_levels(number);
+        let Some(group) = self.groups.get_mut(number) else { return };
         // What a seek or a new subscription was promised meanwhile stays.
         let release = release.min(group.durable).min(group.owed());
         if release > group.low {
@@ -186,7 +181,7 @@ impl Relay {
         if self.journal.is_durable() {
             let consumed = group.owed();
             let release = consumed.min(group.history(now.wall));
-            self.on_floor(number, consumed, release);
+            self.on_floor(now, number, consumed, release);
         } else {
             // Under a steady load there is never a moment with everything durable.
             self.wait_for_floor(now, number);

@@ -30,6 +30,7 @@ mod group;
 mod input;
 mod journal;
 mod keeping;
+mod levels;
 mod link;
 mod meter;
 mod producer;
@@ -65,6 +66,7 @@ use self::confirm::Confirmations;
 use self::delivery::DeadLetter;
 use self::group::GroupBooks;
 use self::journal::{Journal, Waiting, WaitingPut, WaitingRun};
+use self::levels::Reach;
 use self::link::Links;
 use self::saved::Counters;
 use self::session::Session;
@@ -72,11 +74,11 @@ use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
 use self::trees::Trees;
-use crate::id::{Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, SessionId, SubscriptionName, Time};
+use crate::id::{Epoch, GroupName, GroupNumber, LinkId, RelayId, SessionId, SubscriptionName, Time};
 use crate::limits;
 use crate::log::Urgency;
 use crate::wire::body::{Notice, Refusal, RefusalCode};
-use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, PutDone};
+use crate::wire::frame::{Ack, AckKind, Credit, PutDone};
 use crate::wire::run::{RUN_HEADER_BYTES, Run};
 
 /// How many parts a relay's state is cut into for snapshots.
@@ -126,6 +128,8 @@ pub struct Relay {
     ready_links: VecDeque<(GroupNumber, LinkId)>,
     /// Groups of which receipts are to be said, and whether again.
     receipts_due: BTreeMap<GroupNumber, bool>,
+    /// Groups of which it is to be said that puts wait.
+    wants_due: BTreeSet<GroupNumber>,
     journal: Journal,
     effects: VecDeque<Effect>,
     timers: Timers,
@@ -199,6 +203,7 @@ impl Relay {
         }
         self.run_timers(now);
         self.plan_trees(now);
+        self.tell_wants();
         self.pump_links(now);
         self.pump(now);
     }
@@ -243,7 +248,7 @@ impl Relay {
         for number in closed.groups() {
             // Nobody is left to be told.
             if let Some(traffic) = self.groups.get_mut(*number).and_then(|group| group.traffic.as_mut()) {
-                traffic.consumed.retain(|(_, waiting, _)| *waiting != session);
+                traffic.awaited.retain(|awaited| awaited.session != session);
             }
         }
     }
@@ -309,7 +314,7 @@ impl Relay {
         while let Some(waiting) = self.journal.next_done() {
             match waiting {
                 Waiting::Run { run, count, put } => self.on_run_durable(now, run, count, put),
-                Waiting::Repeat { group, end, put } => self.finish_put(now, (group, end), put),
+                Waiting::Repeat { group, reach, put } => self.finish_put(now, group, reach, put),
                 Waiting::Answer { session, request, answer } => {
                     self.effects.push_back(Effect::Answer { session, request, answer });
                 }
@@ -317,7 +322,7 @@ impl Relay {
                 Waiting::Confirmed(confirmed) => self.say_confirmed(*confirmed),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {
-                        self.on_floor(group, consumed, release);
+                        self.on_floor(now, group, consumed, release);
                     } else {
                         self.effects.push_back(Effect::Release { group, below: release });
                     }
@@ -333,9 +338,7 @@ impl Relay {
         let WaitingRun { group: number, end, stream, last } = run;
         if let Some(group) = self.groups.get_mut(number) {
             group.durable = end;
-            if group.spread.is_some()
-                && let Some(stream) = group.stream(stream)
-            {
+            if let Some(stream) = group.stream(stream) {
                 stream.durable = last;
                 if stream.origin != self.options.relay {
                     self.owe_receipt(now, number, false);
@@ -349,29 +352,8 @@ impl Relay {
             self.enqueue_readers(number);
         }
         if let Some(put) = put {
-            self.finish_put(now, (number, end), put);
+            self.finish_put(now, number, Reach { end, last, is_repeat: false }, put);
         }
-    }
-
-    /// Answers a put, or lets it wait until its messages, which stand before `end`, are consumed:
-    /// until the acks are on disk, not only known.
-    fn finish_put(&mut self, now: Now, (number, end): (GroupNumber, Index), put: WaitingPut) {
-        let WaitingPut { session, done, level } = put;
-        if level == AckLevel::Consumed {
-            match self.groups.get_mut(number) {
-                Some(group) if !group.is_consumed(end) => {
-                    let is_acked = group.owed() >= end;
-                    group.traffic().consumed.push((end, session, done));
-                    if is_acked {
-                        self.settle_acks(now, number);
-                    }
-                    return;
-                }
-                Some(_) => {}
-                None => return self.refuse_removed(session, done),
-            }
-        }
-        self.effects.push_back(Effect::PutDone { session, done: PutDone { level, ..done } });
     }
 
     /// A put whose group went before its messages were consumed: nobody will ever say more of them.

@@ -6,6 +6,7 @@ use super::effect::Effect;
 use super::group::Group;
 use super::input::Now;
 use super::journal::{Waiting, WaitingPut, WaitingRun};
+use super::levels::Reach;
 use super::producer::{Novelty, Producers, Retry};
 use super::state::Operation;
 use super::stream::{Draft, Mark, Seal, Stream};
@@ -101,12 +102,11 @@ impl Relay {
             }
             check_producer(producers, now, head, summary.count, idle_max_ms)?;
         }
-        if head.level == AckLevel::Consumed && group.traffic().consumed.len() >= limits::CONSUMED_WAITING_MAX
-        {
+        if head.level != AckLevel::Accepted && group.traffic().awaited.len() >= limits::AWAITED_PUTS_MAX {
             let message = format!(
-                "group `{}` has {} puts that wait until they are consumed, which is the bound",
+                "group `{}` has {} puts that wait for more than this relay's disk, which is the bound",
                 group.name,
-                limits::CONSUMED_WAITING_MAX
+                limits::AWAITED_PUTS_MAX
             );
             return Err(Refusal::new(RefusalCode::Limit, message));
         }
@@ -162,11 +162,19 @@ impl Relay {
         let new: u32 = drafts.iter().map(|d| d.count).sum();
         let repeats = summary.count - new;
         group.traffic().books.repeats += u64::from(repeats);
-        let done = PutDone { put: head.put, first: Sequence(0), repeats, level: AckLevel::Accepted };
-        let mut put = WaitingPut { session, done, level: head.level };
+        let done = PutDone {
+            put: head.put,
+            first: Sequence(0),
+            repeats,
+            level: AckLevel::Accepted,
+            has_more: false,
+        };
+        let mut put = WaitingPut { session, done, level: head.level, copies: head.copies };
         if new == 0 {
-            let end = group.next;
-            self.journal.wait(Waiting::Repeat { group: number, end, put });
+            let own = group.own.and_then(|own| group.stream(own));
+            let last = own.map_or(Sequence(0), |own| own.last);
+            let reach = Reach { end: group.next, last, is_repeat: true };
+            self.journal.wait(Waiting::Repeat { group: number, reach, put });
         }
         let last = drafts.len();
         for (i, draft) in drafts.into_iter().enumerate() {

@@ -17,26 +17,32 @@ use std::collections::BTreeMap;
 use super::Relay;
 use super::facts::CHUNK;
 use super::input::Now;
-use super::stream::Stream;
+use super::stream::{Held, Stream};
 use super::timer::Timer;
-use crate::id::{GroupNumber, LinkId, RelayId, Sequence, StorageId};
+use crate::id::{GroupNumber, LinkId, RelayId, Sequence};
 use crate::wire::link::{LinkMessage, Receipt, Released};
 
 /// Milliseconds for which receipts are gathered.
 const GATHER_MS: u64 = 20;
+
+/// The same while puts wait for them.
+const GATHER_WANTED_MS: u64 = 1;
 
 impl Relay {
     /// Something of another origin has become durable here, or, if it `repeats`, has been for a
     /// second: it is said in a moment.
     pub(super) fn owe_receipt(&mut self, now: Now, number: GroupNumber, repeats: bool) {
         *self.receipts_due.entry(number).or_default() |= repeats;
-        self.timers.set_by(Timer::Receipts, now.time.after_ms(GATHER_MS));
+        let group = self.groups.get(number);
+        let is_wanted = group.is_some_and(|group| group.streams.iter().any(Stream::is_wanted));
+        let wait = if is_wanted { GATHER_WANTED_MS } else { GATHER_MS };
+        self.timers.set_by(Timer::Receipts, now.time.after_ms(wait));
     }
 
     pub(super) fn on_receipts_time(&mut self, _now: Now) {
         let mut by_link: BTreeMap<LinkId, Vec<Receipt>> = BTreeMap::new();
         for (number, repeats) in std::mem::take(&mut self.receipts_due) {
-            for receipt in self.receipts_of(number, repeats) {
+            for receipt in self.take_receipts(number, repeats) {
                 if let Some(link) = self.links.toward.get(&receipt.origin) {
                     by_link.entry(*link).or_default().push(receipt);
                 }
@@ -53,12 +59,50 @@ impl Relay {
         }
     }
 
-    /// What this relay has to say of the streams of a group that are not released yet.
+    /// What is to be said now: it counts as told.
+    fn take_receipts(&mut self, number: GroupNumber, repeats: bool) -> Vec<Receipt> {
+        let receipts = self.receipts_of(number, repeats);
+        if let Some(group) = self.groups.get_mut(number) {
+            for stream in group.streams.iter_mut().filter(|stream| stream.is_wanted()) {
+                let said = receipts.iter().find(|r| r.epoch == stream.epoch && r.origin == stream.origin);
+                if let Some(said) = said {
+                    stream.told = (said.durable, said.consumed);
+                }
+            }
+        }
+        receipts
+    }
+
+    /// The map has changed: what puts wait for may have got lost on the way, and is said again.
+    pub(super) fn say_wanted_again(&mut self, now: Now) {
+        let mut due = Vec::new();
+        for group in self.groups.iter_mut().filter(|group| group.spread.is_some()) {
+            for stream in group.streams.iter_mut().filter(|s| s.wanted > Sequence(0)) {
+                stream.told = (Sequence(0), Sequence(0));
+                due.push((group.number, stream.origin == self.options.relay));
+            }
+        }
+        for (number, is_own) in due {
+            if is_own {
+                self.wants_due.insert(number);
+            } else {
+                self.owe_receipt(now, number, false);
+            }
+        }
+    }
+
+    /// What this relay has to say of the streams of a group that are not released yet, or of which
+    /// somebody wants to hear.
     fn receipts_of(&self, number: GroupNumber, repeats: bool) -> Vec<Receipt> {
         let me = &self.options.relay;
         let Some(group) = self.groups.get(number) else { return Vec::new() };
         let counts = |s: &Stream| repeats || s.marks.contains_key(me);
-        let is_owed = |s: &&Stream| s.origin != *me && s.durable > s.released && counts(s);
+        let is_consumer = !group.subscriptions.is_empty();
+        let floor = group.floor_on_disk();
+        // Who has no subscription has nothing to be done with.
+        let consumed = |s: &Stream| if is_consumer { s.last_below(floor) } else { s.durable };
+        let is_news = |s: &Stream| s.is_wanted() && s.told != (s.durable, consumed(s));
+        let is_owed = |s: &&Stream| s.origin != *me && ((s.durable > s.released && counts(s)) || is_news(s));
         let receipt = |s: &Stream| Receipt {
             group: group.id(),
             origin: s.origin.clone(),
@@ -66,6 +110,7 @@ impl Relay {
             member: me.clone(),
             storage: self.options.epoch.storage,
             durable: s.durable,
+            consumed: consumed(s),
             hops: self.trees.hops(),
         };
         group.streams.iter().filter(is_owed).map(receipt).collect()
@@ -99,19 +144,23 @@ impl Relay {
         let known = group.spread().parts.members.get(member).copied();
         let found = group.streams.iter_mut().find(|s| s.epoch == receipt.epoch && s.origin == receipt.origin);
         let Some(stream) = found else { return };
-        if receipt.durable <= stream.released {
-            let released = stream.released;
-            return self.answer_receipt(receipt, released);
+        let released = stream.released;
+        // Of a disk that the membership is not about it says nothing. Who is no member counts only
+        // for copies.
+        if known.is_none_or(|(version, member)| !member || version.storage == storage) {
+            let held: &mut Held = stream.receipts.entry(member.clone()).or_default();
+            if held.storage != storage {
+                *held = Held { storage, ..Held::default() };
+            }
+            held.durable = held.durable.max(receipt.durable);
+            held.consumed = held.consumed.max(receipt.consumed);
         }
-        // Of a disk that the membership is not about it says nothing.
-        if known.is_none_or(|(version, _)| version.storage != storage) {
-            return;
+        if receipt.durable <= released {
+            self.answer_receipt(receipt, released);
+            self.settle_levels(number);
+        } else {
+            self.settle_released(number);
         }
-        let entry: &mut (StorageId, Sequence) =
-            stream.receipts.entry(member.clone()).or_insert((storage, Sequence(0)));
-        let before = if entry.0 == storage { entry.1 } else { Sequence(0) };
-        *entry = (storage, before.max(receipt.durable));
-        self.settle_released(number);
     }
 
     /// Tells one relay, which did not know, how far a stream is released.
@@ -119,7 +168,8 @@ impl Relay {
         let Receipt { group, origin, epoch, member, .. } = receipt.clone();
         if let Some(link) = self.links.toward.get(&member).copied() {
             let hops = self.trees.hops();
-            let told = Released { group, origin, epoch, released, to: Some(member), hops };
+            let wanted = Sequence(0);
+            let told = Released { group, origin, epoch, released, wanted, to: Some(member), hops };
             self.say(link, LinkMessage::Released(vec![told]));
         }
     }
@@ -147,6 +197,7 @@ impl Relay {
                 origin: me.clone(),
                 epoch,
                 released,
+                wanted: Sequence(0),
                 to: None,
                 hops: 0,
             })
@@ -154,6 +205,7 @@ impl Relay {
         if !released.is_empty() {
             self.tell_released(number, None, &released);
         }
+        self.settle_levels(number);
     }
 
     /// An origin has released something: it is passed on along the tree.
@@ -171,12 +223,23 @@ impl Relay {
         let Some(number) = self.group_of(now, &told.group) else { return };
         let Some(group) = self.groups.get_mut(number) else { return };
         let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
-        if found.is_some_and(|stream| stream.origin != self.options.relay && stream.release(told.released)) {
+        let Some(stream) = found.filter(|stream| stream.origin != self.options.relay) else { return };
+        let is_wanted_more = told.wanted > stream.wanted;
+        stream.wanted = stream.wanted.max(told.wanted);
+        if stream.release(told.released) || is_wanted_more {
             self.tell_released(number, Some(link), &[Released { to: None, hops: 0, ..told.clone() }]);
+        }
+        if is_wanted_more {
+            self.owe_receipt(now, number, false);
         }
     }
 
-    fn tell_released(&mut self, number: GroupNumber, except: Option<LinkId>, released: &[Released]) {
+    pub(super) fn tell_released(
+        &mut self,
+        number: GroupNumber,
+        except: Option<LinkId>,
+        released: &[Released],
+    ) {
         self.touched.insert(number);
         let Some(spread) = self.groups.get(number).and_then(|group| group.spread.as_deref()) else { return };
         let links: Vec<LinkId> = spread.tree().iter().copied().filter(|link| Some(*link) != except).collect();

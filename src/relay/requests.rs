@@ -264,8 +264,8 @@ impl Relay {
             subscriptions.for_each(|s| self.retired.add(s, group.durable, Removal::Wanted));
         }
         let traffic = self.groups.get_mut(number).and_then(|group| group.traffic.take());
-        for (_, session, done) in traffic.map(|traffic| traffic.consumed).unwrap_or_default() {
-            self.refuse_removed(session, done);
+        for awaited in traffic.map(|traffic| traffic.awaited).unwrap_or_default() {
+            self.refuse_removed(awaited.session, awaited.done);
         }
         self.forget_group(number);
         let operation = Operation::GroupRemoved { group: number };

@@ -51,6 +51,7 @@ impl Restore {
             confirmations: Confirmations::default(),
             ready_links: VecDeque::new(),
             receipts_due: BTreeMap::new(),
+            wants_due: BTreeSet::new(),
             journal: Journal::after(last),
             effects: VecDeque::new(),
             timers: Timers::default(),

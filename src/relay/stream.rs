@@ -45,9 +45,26 @@ pub(super) struct Stream {
     /// The last sequence that is on this relay's disk.
     #[serde(skip)]
     pub(super) durable: Sequence,
-    /// How far each member has it on its disk. Not kept: members say it again.
+    /// How far each relay has it. Not kept: they say it again.
     #[serde(skip)]
-    pub(super) receipts: BTreeMap<RelayId, (StorageId, Sequence)>,
+    pub(super) receipts: BTreeMap<RelayId, Held>,
+    /// The origin wants to hear of everything up to here: puts wait.
+    #[serde(skip)]
+    pub(super) wanted: Sequence,
+    /// What was said last: of another origin's stream what is durable here and what is consumed,
+    /// of an own one how far it is wanted.
+    #[serde(skip)]
+    pub(super) told: (Sequence, Sequence),
+}
+
+/// How far a relay has a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// The disk it is on.
+    pub(super) storage: StorageId,
+    pub(super) durable: Sequence,
+    /// What its subscriptions are done with.
+    pub(super) consumed: Sequence,
 }
 
 fn is_zero(sequence: &Sequence) -> bool {
@@ -100,6 +117,8 @@ impl Stream {
             places: Vec::new(),
             durable: Sequence(0),
             receipts: BTreeMap::new(),
+            wanted: Sequence(0),
+            told: (Sequence(0), Sequence(0)),
         }
     }
 
@@ -145,12 +164,41 @@ impl Stream {
     /// The own stream, by the receipts of `members`: what all that are owed it have on disk. What
     /// this relay itself has is durable, or it would not have been sent.
     pub(super) fn covered(&self, me: &RelayId, is_member: impl Fn(&RelayId) -> bool) -> Sequence {
+        self.owed_least(me, is_member, |held| held.durable)
+    }
+
+    /// The own stream: what the subscriptions of all members elsewhere are done with.
+    pub(super) fn consumed_elsewhere(&self, me: &RelayId, is_member: impl Fn(&RelayId) -> bool) -> Sequence {
+        self.owed_least(me, is_member, |held| held.consumed)
+    }
+
+    fn owed_least(
+        &self,
+        me: &RelayId,
+        is_member: impl Fn(&RelayId) -> bool,
+        has: impl Fn(&Held) -> Sequence,
+    ) -> Sequence {
         let owed = self.marks.iter().filter(|(relay, _)| *relay != me && is_member(relay));
         let has = owed.map(|(relay, (mark, _))| {
-            let receipt = self.receipts.get(relay).map_or(Sequence(0), |(_, durable)| *durable);
+            let receipt = self.receipts.get(relay).map_or(Sequence(0), &has);
             receipt.max(Sequence(mark.0 - 1))
         });
         has.min().unwrap_or(self.durable).min(self.durable)
+    }
+
+    /// Whether puts at the origin wait for more than was said.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted > self.told.0.min(self.told.1)
+    }
+
+    /// The last sequence that stands below an index for certain, when all there is does not.
+    pub(super) fn last_below(&self, index: Index) -> Sequence {
+        if index >= self.end {
+            return self.durable;
+        }
+        let behind = self.places.partition_point(|(_, at)| *at <= index);
+        let place = behind.checked_sub(1).and_then(|at| self.places.get(at));
+        place.map_or(Sequence(0), |(sequence, _)| Sequence(sequence.0 - 1)).min(self.durable)
     }
 
     /// Takes over what the run says of memberships: of `me`, and of all in a stream of its own.

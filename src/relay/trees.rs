@@ -65,6 +65,12 @@ impl Trees {
         u16::try_from(relays).unwrap_or(u16::MAX)
     }
 
+    /// How many relays are on the tree that messages of `origin` take.
+    pub(super) fn carriers(&self, group: GroupNumber, origin: &RelayId) -> usize {
+        let tree = self.table.as_ref().and_then(|table| table.tree(group, table.map().place(origin)?));
+        tree.map_or(0, crate::routing::Tree::relay_count)
+    }
+
     /// All relays that are known.
     pub(super) fn relays(&self) -> impl Iterator<Item = &RelayId> {
         self.table.iter().flat_map(|table| table.map().relays())
@@ -134,6 +140,7 @@ impl Relay {
             self.trees.is_all_due = true;
             self.take_map();
             self.settle_all_confirmed(now);
+            self.say_wanted_again(now);
         }
         let Some(mut table) = self.trees.table.take() else { return };
         if self.trees.changed.is_empty() && !self.trees.is_all_due {
@@ -166,7 +173,10 @@ impl Relay {
             Ok(map) => map,
             Err(error) => {
                 // The map stays as it was: what is on it goes on.
-                tracing::error!(%error, "the map cannot be made anew");
+                let warning = format!("the map of the network cannot be made anew: {error}");
+                if !self.options.warnings.contains(&warning) {
+                    self.options.warnings.push(warning);
+                }
                 return;
             }
         };

@@ -186,6 +186,7 @@ impl Node {
             Effect::Answer { request, answer, .. } => {
                 self.answers.insert(request, *answer);
             }
+            Effect::PutDone { done, .. } if done.has_more => {}
             Effect::PutDone { done, .. } => self.done.push(done),
             Effect::Notice { notice: Notice::PutRefused { put, .. }, .. } => self.refused.push(put),
             Effect::Release { group, below } => {
@@ -377,6 +378,20 @@ impl Node {
     /// # Panics
     /// Never: the records are made here.
     pub fn put(&mut self, now: Now, handle: u32, put: u64, payloads: &[String]) {
+        self.put_at_level(now, (handle, put), payloads, (AckLevel::Accepted, 0));
+    }
+
+    /// Puts messages under a number; done when they have come as far as this.
+    ///
+    /// # Panics
+    /// Never: the records are made here.
+    pub fn put_at_level(
+        &mut self,
+        now: Now,
+        (handle, put): (u32, u64),
+        payloads: &[String],
+        (level, copies): (AckLevel, u16),
+    ) {
         let mut records = bytes::BytesMut::new();
         for payload in payloads {
             Record { payload: payload.as_bytes(), ..Record::default() }.encode(&mut records);
@@ -387,7 +402,8 @@ impl Node {
             producer: None,
             lowest_unanswered: crate::id::ProducerSequence(0),
             body_hash: xxhash_rust::xxh3::xxh3_64(&records),
-            level: AckLevel::Accepted,
+            level,
+            copies,
             transient: false,
             age_seconds: 0,
         };

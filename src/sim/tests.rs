@@ -1,5 +1,6 @@
 use super::world::{Weather, World, storm};
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
+use crate::wire::frame::AckLevel;
 
 const LINE: [(usize, usize, u32); 2] = [(0, 1, 1), (1, 2, 1)];
 
@@ -294,4 +295,73 @@ fn a_strict_subscription_names_who_has_not_confirmed_and_a_reachable_one_does_no
     let Some(Err(refusal)) = strict else { panic!("{strict:?}") };
     assert_eq!(refusal.code, RefusalCode::Deadline);
     assert!(refusal.message.contains("in time: r03;"), "{}", refusal.message);
+}
+
+/// Puts one message at a level while all is slow, and takes the origin and its disk away in the
+/// moment in which it is answered. Says at how many of four members it comes then.
+fn survivors(seed: u64, level: (AckLevel, u16)) -> usize {
+    let mut world = World::random(seed, 5);
+    for node in 1..5 {
+        world.subscribe(node, "g", "s");
+    }
+    let weather = Weather { puts: 0, syncs: 10, ..Weather::CALM };
+    let (put, payload) = world.put_at_level(0, "g", level);
+    assert_eq!(world.until_answered(put, &weather, 50_000), Some(level.0), "seed {seed}");
+    world.wipe(0);
+    for node in 1..5 {
+        world.crash(node);
+    }
+    world.heal();
+    world.rest();
+    (1..5).filter(|node| world.drain(*node, "g", "s").contains(&payload)).count()
+}
+
+#[test]
+fn a_put_that_was_answered_as_inserted_or_stored_outlives_its_origin() {
+    let mut lost = 0;
+    for seed in 0..60 {
+        assert_eq!(survivors(seed, (AckLevel::Inserted, 0)), 4, "inserted, seed {seed}");
+        assert_eq!(survivors(seed, (AckLevel::Stored, 2)), 4, "stored=2, seed {seed}");
+        lost += usize::from(survivors(seed, (AckLevel::Accepted, 0)) < 4);
+    }
+    assert!(lost > 0, "the test cannot fail: what only the origin had outlives it too");
+}
+
+#[test]
+fn a_put_is_answered_late_when_a_member_was_away() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_link(1, false);
+    world.settle();
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    let (inserted, _) = world.put_at_level(0, "g", (AckLevel::Inserted, 0));
+    let (consumed, _) = world.put_at_level(0, "g", (AckLevel::Consumed, 0));
+    let (stored, _) = world.put_at_level(0, "g", (AckLevel::Stored, 2));
+    assert_eq!(world.until_answered(stored, &calm, 20_000), Some(AckLevel::Stored));
+    assert_eq!(world.until_answered(inserted, &calm, 2_000), None);
+    world.set_link(1, true);
+    assert_eq!(world.until_answered(inserted, &calm, 20_000), Some(AckLevel::Inserted));
+    assert_eq!(world.until_answered(consumed, &calm, 2_000), None);
+    assert_eq!(world.drain(1, "g", "s").len(), 4);
+    assert_eq!(world.until_answered(consumed, &calm, 2_000), None, "one of two has acked");
+    assert_eq!(world.drain(2, "g", "s").len(), 4);
+    assert_eq!(world.until_answered(consumed, &calm, 20_000), Some(AckLevel::Consumed));
+}
+
+#[test]
+fn more_copies_than_relays_are_refused_at_once_and_the_message_is_kept() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    let (four, _) = world.put_at_level(0, "g", (AckLevel::Stored, 4));
+    assert_eq!(world.until_answered(four, &calm, 2_000), Some(AckLevel::Accepted));
+    let (three, _) = world.put_at_level(0, "g", (AckLevel::Stored, 3));
+    assert_eq!(world.until_answered(three, &calm, 20_000), Some(AckLevel::Stored), "the one between counts");
+    world.settle();
+    assert_eq!(world.drain(2, "g", "s").len(), 3);
 }

@@ -1,6 +1,6 @@
 //! Relays, links and time, under one seed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::dice::Dice;
 use super::node::Node;
@@ -8,6 +8,7 @@ use super::oracle::Oracle;
 use crate::id::{GroupName, LinkId, SubscriptionName, Time, WallTime};
 use crate::relay::{Input, LinkOptions, Now};
 use crate::wire::body::{Answer, SubscribeLevel};
+use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
 
 /// A link between two relays: in order and without loss while it is up, like a connection.
@@ -59,6 +60,8 @@ pub struct World {
     pub oracle: Oracle,
     groups: Vec<GroupName>,
     subscriptions: Vec<(usize, GroupName, SubscriptionName)>,
+    /// Which level each put has reached that was answered.
+    levels: BTreeMap<u64, AckLevel>,
     /// What each of them has taken so far.
     taken: Vec<Vec<String>>,
 }
@@ -100,6 +103,7 @@ impl World {
             oracle: Oracle::default(),
             groups: Vec::new(),
             subscriptions: Vec::new(),
+            levels: BTreeMap::new(),
             taken: Vec::new(),
         };
         for wire in 0..world.wires.len() {
@@ -217,10 +221,33 @@ impl World {
         self.collect(node);
     }
 
+    /// Puts one message at a relay, to be answered when it has come as far as this; gives its
+    /// number and what it is.
+    pub fn put_at_level(&mut self, node: usize, group: &str, level: (AckLevel, u16)) -> (u64, String) {
+        let name = GroupName::new(group).expect("names of simulated groups are names");
+        let handle = self.nodes[node].open(self.now, &name);
+        let (number, payloads) = self.oracle.put(&name_of(node), group, 1);
+        self.nodes[node].put_at_level(self.now, (handle, number), &payloads, level);
+        self.collect(node);
+        (number, payloads.into_iter().next().unwrap_or_default())
+    }
+
+    /// Goes on with the weather until a put is answered, for at most so many steps.
+    pub fn until_answered(&mut self, put: u64, weather: &Weather, steps: usize) -> Option<AckLevel> {
+        for _ in 0..steps {
+            if let Some(level) = self.levels.get(&put) {
+                return Some(*level);
+            }
+            self.step(weather);
+        }
+        self.levels.get(&put).copied()
+    }
+
     /// Takes what has come out of a relay: answers to the oracle, messages to the wires.
     fn collect(&mut self, node: usize) {
         for done in std::mem::take(&mut self.nodes[node].done) {
             self.oracle.answered(done.put);
+            self.levels.insert(done.put, done.level);
         }
         while let Some((link, message)) = self.nodes[node].outbox.pop_front() {
             let wire = &mut self.wires[link.0 as usize - 1];

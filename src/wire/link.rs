@@ -96,6 +96,8 @@ pub struct StreamSeen {
     pub seen: Sequence,
     /// Nobody needs anything up to here any more, as far as is known: the origin says so.
     pub released: Sequence,
+    /// The origin wants to hear of everything up to here, as far as is known.
+    pub wanted: Sequence,
 }
 
 /// How far a member has a stream on its disk.
@@ -113,6 +115,8 @@ pub struct Receipt {
     pub storage: StorageId,
     /// The last sequence that is durable there.
     pub durable: Sequence,
+    /// The last sequence that all its subscriptions are done with, durably, or one before it.
+    pub consumed: Sequence,
     /// Links that it may still take: while relays see different maps it could go round for ever.
     pub hops: u16,
 }
@@ -128,6 +132,8 @@ pub struct Released {
     pub epoch: Epoch,
     /// Every member has everything up to here on its disk.
     pub released: Sequence,
+    /// Puts up to here wait: whoever has the stream says at once how far it has come.
+    pub wanted: Sequence,
     /// Who is told, if it is an answer to one that did not know; `None`: everybody along the tree.
     pub to: Option<RelayId>,
     /// Links that an answer may still take.
@@ -253,10 +259,16 @@ impl LinkMessage {
             Self::Facts(_) | Self::FactsEnd | Self::Run { .. } | Self::Ask(_) | Self::Confirmed(_) => {
                 Box::new(std::iter::empty())
             }
-            Self::Seen { streams, .. } => Box::new(streams.iter().flat_map(|s| [s.seen, s.released])),
+            Self::Seen { streams, .. } => {
+                Box::new(streams.iter().flat_map(|s| [s.seen, s.released, s.wanted]))
+            }
             Self::Stream(named) => Box::new([named.base, named.released].into_iter()),
-            Self::Receipts(receipts) => Box::new(receipts.iter().map(|receipt| receipt.durable)),
-            Self::Released(released) => Box::new(released.iter().map(|told| told.released)),
+            Self::Receipts(receipts) => {
+                Box::new(receipts.iter().flat_map(|receipt| [receipt.durable, receipt.consumed]))
+            }
+            Self::Released(released) => {
+                Box::new(released.iter().flat_map(|told| [told.released, told.wanted]))
+            }
         }
     }
 

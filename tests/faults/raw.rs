@@ -100,6 +100,7 @@ fn put() -> Bytes {
         lowest_unanswered: ProducerSequence(0),
         body_hash: xxhash_rust::xxh3::xxh3_64(&records),
         level: AckLevel::Accepted,
+        copies: 0,
         transient: false,
         age_seconds: 0,
     };

@@ -145,6 +145,7 @@ impl Scene {
             lowest_unanswered: ProducerSequence(0),
             body_hash: xxh3_64(&records),
             level: AckLevel::Accepted,
+            copies: 0,
             transient: false,
             age_seconds: 0,
         };

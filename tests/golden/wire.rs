@@ -142,6 +142,7 @@ fn puts_and_their_answers_are_as_ever() {
         lowest_unanswered: ProducerSequence(9),
         body_hash: xxh3_64(&records),
         level: AckLevel::Consumed,
+        copies: 0,
         transient: true,
         age_seconds: 2,
     };
@@ -160,6 +161,7 @@ fn puts_and_their_answers_are_as_ever() {
         producer: None,
         lowest_unanswered: ProducerSequence(0),
         level: AckLevel::Accepted,
+        copies: 0,
         transient: false,
         age_seconds: 0,
         ..head
@@ -171,7 +173,8 @@ fn puts_and_their_answers_are_as_ever() {
     assert_eq!(PutHead::decode(body), Ok((plain, records)));
 
     let dones = [AckLevel::Accepted, AckLevel::Inserted, AckLevel::Consumed];
-    let dones = dones.map(|level| PutDone { put: 5, first: Sequence(40), repeats: 1, level });
+    let dones =
+        dones.map(|level| PutDone { put: 5, first: Sequence(40), repeats: 1, level, has_more: false });
     let mut bytes = BytesMut::new();
     dones.iter().for_each(|done| done.encode(&mut bytes));
     let body = check_frame("put-answer", FrameKind::PutAnswer, 0, &bytes);

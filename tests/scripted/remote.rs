@@ -253,6 +253,7 @@ pub(crate) fn put_frame(handle: u32, put: u64, records: &[u8]) -> BytesMut {
         lowest_unanswered: ProducerSequence(0),
         body_hash: xxhash_rust::xxh3::xxh3_64(records),
         level: AckLevel::Accepted,
+        copies: 0,
         transient: false,
         age_seconds: 0,
     };

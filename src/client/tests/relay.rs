@@ -194,7 +194,8 @@ impl Remote {
 
     pub(super) async fn done_with(&mut self, put: u64, first: u64, repeats: u32) {
         let mut body = BytesMut::with_capacity(PUT_DONE_BYTES);
-        PutDone { put, first: Sequence(first), repeats, level: AckLevel::Accepted }.encode(&mut body);
+        PutDone { put, first: Sequence(first), repeats, level: AckLevel::Accepted, has_more: false }
+            .encode(&mut body);
         self.send(FrameKind::PutAnswer, 0, &body.freeze()).await;
     }
 

@@ -113,6 +113,7 @@ async fn a_sequence_beyond_all_reason_is_refused() {
         origin: "b".parse().unwrap(),
         epoch: crate::id::Epoch::default(),
         released: Sequence(u64::MAX),
+        wanted: Sequence(0),
         to: None,
         hops: 0,
     };

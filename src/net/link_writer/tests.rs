@@ -70,7 +70,8 @@ fn deliver(bytes: usize) -> Outgoing {
 }
 
 fn batch() -> OutBatch {
-    let done = |put| PutDone { put, first: Sequence(put), repeats: 0, level: AckLevel::Accepted };
+    let done =
+        |put| PutDone { put, first: Sequence(put), repeats: 0, level: AckLevel::Accepted, has_more: false };
     OutBatch {
         pings: vec![4],
         pongs: vec![1, 2],
@@ -132,7 +133,7 @@ async fn a_stream_that_takes_nothing_is_an_error() {
 
 #[tokio::test]
 async fn put_answers_are_cut_at_the_bound_of_a_frame() {
-    let done = PutDone { put: 1, first: Sequence(1), repeats: 0, level: AckLevel::Accepted };
+    let done = PutDone { put: 1, first: Sequence(1), repeats: 0, level: AckLevel::Accepted, has_more: false };
     let mut encoder = Encoder::default();
     encoder.batch(&OutBatch { dones: vec![done; DONES_MAX + 1], ..OutBatch::default() });
     let mut stream = Slow::new(usize::MAX);

@@ -33,7 +33,7 @@ fn push(queue: &OutQueue, items: Vec<Outgoing>) {
 fn things_keep_their_order_and_answers_to_puts_overtake() {
     let (queue, mut receiver, _) = queue();
     push(&queue, vec![deliver(10), answer(1), deliver(20)]);
-    let done = PutDone { put: 1, first: Sequence(1), repeats: 0, level: AckLevel::Accepted };
+    let done = PutDone { put: 1, first: Sequence(1), repeats: 0, level: AckLevel::Accepted, has_more: false };
     queue.push(&mut Staged { dones: vec![done], ..Staged::default() }, 0);
     queue.pong(&[9]);
     let mut batch = OutBatch::default();
@@ -112,7 +112,7 @@ fn answers_that_nobody_reads_close_the_session() {
 #[test]
 fn answers_to_puts_that_nobody_reads_hold_the_session_back_and_close_it_in_the_end() {
     let (queue, mut receiver, _) = queue();
-    let done = PutDone { put: 1, first: Sequence(1), repeats: 0, level: AckLevel::Accepted };
+    let done = PutDone { put: 1, first: Sequence(1), repeats: 0, level: AckLevel::Accepted, has_more: false };
     let push = || queue.push(&mut Staged { dones: vec![done; 10_000], ..Staged::default() }, 0);
     let mut batch = OutBatch::default();
     (0..5).for_each(|_| push());

@@ -39,6 +39,8 @@ pub(super) struct Harness {
     pub(super) got: Vec<Got>,
     pub(super) heads: Vec<DeliverHead>,
     pub(super) done: Vec<PutDone>,
+    /// Puts that are durable here and wait for more.
+    pub(super) reached: Vec<PutDone>,
     pub(super) answers: BTreeMap<u64, Answer>,
     pub(super) notices: Vec<Notice>,
     pub(super) released: BTreeMap<u32, u64>,
@@ -95,6 +97,7 @@ impl Harness {
             got: Vec::new(),
             heads: Vec::new(),
             done: Vec::new(),
+            reached: Vec::new(),
             answers: BTreeMap::new(),
             notices: Vec::new(),
             released: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl Harness {
             Effect::Answer { request, answer, .. } => {
                 self.answers.insert(request, *answer);
             }
+            Effect::PutDone { done, .. } if done.has_more => self.reached.push(done),
             Effect::PutDone { done, .. } => self.done.push(done),
             Effect::Notice { notice, .. } => self.notices.push(notice),
             Effect::Deliver { session, handle, head, records } => {
@@ -228,6 +232,7 @@ impl Harness {
             lowest_unanswered: ProducerSequence(0),
             body_hash: xxhash_rust::xxh3::xxh3_64(&records),
             level,
+            copies: 0,
             transient: false,
             age_seconds: 0,
         };

@@ -315,6 +315,7 @@ fn a_transient_producer_that_was_away_for_too_long_is_told_so() {
             lowest_unanswered: crate::id::ProducerSequence(1),
             body_hash: xxhash_rust::xxh3::xxh3_64(&records),
             level: AckLevel::Accepted,
+            copies: 0,
             transient: true,
             age_seconds,
         };
@@ -357,6 +358,7 @@ fn a_retry_of_a_producer_that_made_room_for_others_is_refused() {
         lowest_unanswered: crate::id::ProducerSequence(1),
         body_hash: xxhash_rust::xxh3::xxh3_64(&records),
         level: AckLevel::Accepted,
+        copies: 0,
         transient: false,
         age_seconds: 6,
     };
@@ -381,6 +383,7 @@ fn a_session_that_ends_waits_for_nothing_any_more() {
         lowest_unanswered: crate::id::ProducerSequence(0),
         body_hash: xxhash_rust::xxh3::xxh3_64(&records),
         level: AckLevel::Consumed,
+        copies: 0,
         transient: false,
         age_seconds: 0,
     };

@@ -12,6 +12,8 @@ pub enum AckLevel {
     /// The record is on the source relay's disk.
     #[default]
     Accepted,
+    /// It is on the disks of so many relays as the put says, the source relay among them.
+    Stored,
     /// It is in the backlog of every member relay.
     Inserted,
     /// Every durable subscription has acked it, durably.
@@ -24,11 +26,13 @@ impl AckLevel {
             Self::Accepted => 0,
             Self::Inserted => 1,
             Self::Consumed => 2,
+            Self::Stored => 3,
         }
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Accepted, Self::Inserted, Self::Consumed].into_iter().find(|level| level.to_byte() == byte)
+        let all = [Self::Accepted, Self::Stored, Self::Inserted, Self::Consumed];
+        all.into_iter().find(|level| level.to_byte() == byte)
     }
 }
 
@@ -41,9 +45,9 @@ impl AckLevel {
 /// | 24 | 8 | producer sequence of the first record |
 /// | 32 | 8 | lowest producer sequence that is not answered yet |
 /// | 40 | 8 | XXH3-64 of the records |
-/// | 48 | 1 | level: 0 accepted, 1 inserted, 2 consumed |
+/// | 48 | 1 | level: 0 accepted, 1 inserted, 2 consumed, 3 stored |
 /// | 49 | 1 | flags: 1 the producer ends with its session, and can be forgotten soon after |
-/// | 50 | 2 | reserved, 0 |
+/// | 50 | 2 | relays that are to have the records on disk; only with level stored |
 /// | 52 | 4 | seconds since the producer first tried to send these records |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PutHead {
@@ -57,6 +61,9 @@ pub struct PutHead {
     pub body_hash: u64,
     /// When the put counts as done.
     pub level: AckLevel,
+    /// How many relays are to have the records on disk, this one among them; only with
+    /// [`AckLevel::Stored`].
+    pub copies: u16,
     /// Whether the producer ends with its session, and can be forgotten soon after.
     pub transient: bool,
     /// Seconds since the producer first tried to send these records. A retry that is older
@@ -80,7 +87,7 @@ impl PutHead {
         out.put_u64_le(self.body_hash);
         out.put_u8(self.level.to_byte());
         out.put_u8(if self.transient { PUT_TRANSIENT } else { 0 });
-        out.put_u16_le(0);
+        out.put_u16_le(self.copies);
         out.put_u32_le(self.age_seconds);
     }
 
@@ -100,7 +107,7 @@ impl PutHead {
         let body_hash = body.get_u64_le();
         let level = body.get_u8();
         let flags = body.get_u8();
-        body.advance(2);
+        let copies = body.get_u16_le();
         let age_seconds = body.get_u32_le();
         if flags & !PUT_TRANSIENT != 0 {
             return Err(FrameError::Value { kind, field: "flags", found: u64::from(flags) });
@@ -115,7 +122,10 @@ impl PutHead {
         }
         let producer = (producer.0 != 0).then_some((producer, first));
         let transient = flags & PUT_TRANSIENT != 0;
-        Ok((Self { put, producer, lowest_unanswered, body_hash, level, transient, age_seconds }, body))
+        Ok((
+            Self { put, producer, lowest_unanswered, body_hash, level, copies, transient, age_seconds },
+            body,
+        ))
     }
 }
 
@@ -127,7 +137,8 @@ impl PutHead {
 /// | 8 | 8 | sequence of its first new record in this relay's stream of the group; 0 when all were repeats |
 /// | 16 | 4 | how many of its records were repeats, already taken before |
 /// | 20 | 1 | level reached |
-/// | 21 | 3 | reserved, 0 |
+/// | 21 | 1 | flags: 1 another answer follows when the level that was asked for is reached |
+/// | 22 | 2 | reserved, 0 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PutDone {
     /// Number of the put.
@@ -138,7 +149,11 @@ pub struct PutDone {
     pub repeats: u32,
     /// The level reached.
     pub level: AckLevel,
+    /// Whether another answer follows, when the level that was asked for is reached.
+    pub has_more: bool,
 }
+
+const DONE_MORE: u8 = 1;
 
 /// Bytes of an encoded [`PutDone`].
 pub const PUT_DONE_BYTES: usize = 24;
@@ -150,7 +165,8 @@ impl PutDone {
         out.put_u64_le(self.first.0);
         out.put_u32_le(self.repeats);
         out.put_u8(self.level.to_byte());
-        out.put_bytes(0, 3);
+        out.put_u8(if self.has_more { DONE_MORE } else { 0 });
+        out.put_bytes(0, 2);
     }
 
     /// Decodes a whole list.
@@ -164,13 +180,17 @@ impl PutDone {
             let first = Sequence(item.get_u64_le());
             let repeats = item.get_u32_le();
             let level = item.get_u8();
-            item.advance(3);
+            let flags = item.get_u8();
+            item.advance(2);
+            if flags & !DONE_MORE != 0 {
+                return Err(FrameError::Value { kind, field: "flags", found: u64::from(flags) });
+            }
             let level = AckLevel::from_byte(level).ok_or(FrameError::Value {
                 kind,
                 field: "level",
                 found: u64::from(level),
             })?;
-            Ok(Self { put, first, repeats, level })
+            Ok(Self { put, first, repeats, level, has_more: flags & DONE_MORE != 0 })
         })
     }
 }

@@ -83,6 +83,7 @@ fn fixed_parts_come_back_as_they_were() {
         lowest_unanswered: ProducerSequence(2),
         body_hash: 5,
         level: AckLevel::Consumed,
+        copies: 0,
         transient: true,
         age_seconds: 9,
     };
@@ -104,7 +105,7 @@ fn fixed_parts_come_back_as_they_were() {
     deliver.encode(&mut bytes);
     assert_eq!(DeliverHead::decode(bytes.freeze()), Ok((deliver, Bytes::new())));
 
-    let done = PutDone { put: 1, first: Sequence(2), repeats: 3, level: AckLevel::Inserted };
+    let done = PutDone { put: 1, first: Sequence(2), repeats: 3, level: AckLevel::Inserted, has_more: false };
     let mut bytes = BytesMut::new();
     done.encode(&mut bytes);
     done.encode(&mut bytes);

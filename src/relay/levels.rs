@@ -1,0 +1,176 @@
+//! Puts that wait for more than this relay's disk: copies elsewhere, every backlog, every ack.
+//!
+//! What is waited for is told by receipts ([`super::receipt`]). The origin says along the tree how
+//! far it wants to hear; whoever has the stream then says at once how far it has come, and what
+//! its subscriptions are done with. The publisher is told first that its messages are durable
+//! here, and again when the level that it asked for is reached, however late.
+
+use super::group::Group;
+use super::input::Now;
+use super::journal::WaitingPut;
+use super::{Effect, Relay};
+use crate::id::{GroupNumber, Index, RelayId, Sequence, SessionId};
+use crate::wire::frame::{AckLevel, PutDone};
+use crate::wire::link::Released;
+
+/// Where the messages of a put end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// In the group.
+    pub(super) end: Index,
+    /// In the own stream.
+    pub(super) last: Sequence,
+    /// Whether some may stand in an own stream of an epoch before: it was a repeat.
+    pub(super) is_repeat: bool,
+}
+
+/// A put that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    pub(super) session: SessionId,
+    pub(super) done: PutDone,
+    level: AckLevel,
+    copies: u16,
+    reach: Reach,
+}
+
+/// How far a group has come, for puts that wait.
+#[derive(Debug)]
+struct Progress {
+    /// The own stream is in the backlogs of all members up to here.
+    inserted: Sequence,
+    /// All subscriptions elsewhere are done with it up to here.
+    consumed: Sequence,
+    /// How far each relay has the own stream on disk, the farthest first.
+    stored: Vec<Sequence>,
+    /// Whether all own streams of epochs before are in all backlogs, and consumed elsewhere.
+    are_old_inserted: bool,
+    are_old_consumed: bool,
+}
+
+impl Group {
+    /// Whether acks should be on disk soon, because somebody here or elsewhere waits for them.
+    pub(super) fn awaits_acks(&self) -> bool {
+        let here =
+            self.traffic.as_ref().is_some_and(|t| t.awaited.iter().any(|a| a.level == AckLevel::Consumed));
+        here || self.streams.iter().any(|s| s.wanted > s.told.1)
+    }
+
+    fn progress(&self, me: &RelayId) -> Progress {
+        let members = self.spread.as_deref().map(|spread| &spread.parts.members);
+        let is_member =
+            |relay: &RelayId| members.and_then(|m| m.get(relay)).is_none_or(|(_, member)| *member);
+        let own = self.own.and_then(|own| self.streams.iter().find(|s| s.number == own));
+        let old = || self.streams.iter().filter(|s| s.origin == *me && Some(s.number) != self.own);
+        let mut stored: Vec<Sequence> = own.map_or_else(Vec::new, |own| {
+            let elsewhere =
+                own.receipts.iter().filter(|(relay, _)| *relay != me).map(|(_, held)| held.durable);
+            elsewhere.chain([own.durable]).collect()
+        });
+        stored.sort_unstable_by(|one, other| other.cmp(one));
+        Progress {
+            inserted: own.map_or(Sequence(0), |own| own.covered(me, is_member)),
+            consumed: own.map_or(Sequence(0), |own| own.consumed_elsewhere(me, is_member)),
+            stored,
+            are_old_inserted: old().all(|s| s.covered(me, is_member) >= s.last),
+            are_old_consumed: old().all(|s| s.consumed_elsewhere(me, is_member) >= s.last),
+        }
+    }
+
+    fn is_reached(&self, awaited: &Awaited, progress: &Progress) -> bool {
+        let Reach { end, last, is_repeat } = awaited.reach;
+        match awaited.level {
+            AckLevel::Accepted => true,
+            AckLevel::Stored => {
+                let place = usize::from(awaited.copies).saturating_sub(1);
+                progress.stored.get(place).is_some_and(|stored| *stored >= last)
+            }
+            AckLevel::Inserted => progress.inserted >= last && (!is_repeat || progress.are_old_inserted),
+            AckLevel::Consumed => {
+                let elsewhere = progress.consumed >= last && (!is_repeat || progress.are_old_consumed);
+                elsewhere && self.is_consumed(end)
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// Messages of a put are durable here: answers it, or lets it wait for its level.
+    pub(super) fn finish_put(&mut self, now: Now, number: GroupNumber, reach: Reach, put: WaitingPut) {
+        let WaitingPut { session, done, level, copies } = put;
+        if level == AckLevel::Accepted {
+            return self.effects.push_back(Effect::PutDone { session, done });
+        }
+        let awaited = Awaited { session, done, level, copies, reach };
+        let (me, carriers) = (self.options.relay.clone(), self.carriers(number));
+        let Some(group) = self.groups.get_mut(number) else { return self.refuse_removed(session, done) };
+        if group.is_reached(&awaited, &group.progress(&me)) {
+            return self.effects.push_back(Effect::PutDone { session, done: PutDone { level, ..done } });
+        }
+        let is_possible = level != AckLevel::Stored || usize::from(copies) <= carriers;
+        self.effects.push_back(Effect::PutDone { session, done: PutDone { has_more: is_possible, ..done } });
+        if !is_possible {
+            return;
+        }
+        let own = group.own;
+        if let Some(own) = own.and_then(|own| group.stream(own)) {
+            own.wanted = own.wanted.max(reach.last);
+        }
+        let is_acked = group.owed() >= reach.end;
+        group.traffic().awaited.push(awaited);
+        self.wants_due.insert(number);
+        if level == AckLevel::Consumed && is_acked {
+            self.settle_acks(now, number);
+        }
+    }
+
+    /// How many relays have the group's own stream sooner or later: those of the tree.
+    fn carriers(&self, number: GroupNumber) -> usize {
+        self.trees.carriers(number, &self.options.relay).max(1)
+    }
+
+    /// Answers the puts of a group that have come far enough.
+    pub(super) fn settle_levels(&mut self, number: GroupNumber) {
+        let me = &self.options.relay;
+        let Some(group) = self.groups.get_mut(number) else { return };
+        if group.traffic.as_ref().is_none_or(|traffic| traffic.awaited.is_empty()) {
+            return;
+        }
+        let progress = group.progress(me);
+        let mut awaited = std::mem::take(&mut group.traffic().awaited);
+        awaited.retain(|awaited| {
+            let is_reached = group.is_reached(awaited, &progress);
+            if is_reached {
+                let done = PutDone { level: awaited.level, has_more: false, ..awaited.done };
+                self.effects.push_back(Effect::PutDone { session: awaited.session, done });
+            }
+            !is_reached
+        });
+        group.traffic().awaited = awaited;
+    }
+
+    /// Says along the trees how far this relay wants to hear.
+    pub(super) fn tell_wants(&mut self) {
+        for number in std::mem::take(&mut self.wants_due) {
+            let Some(group) = self.groups.get(number) else { continue };
+            let own = group.streams.iter().filter(|s| s.origin == self.options.relay && s.wanted > s.told.0);
+            let told: Vec<Released> = own
+                .map(|s| Released {
+                    group: group.id(),
+                    origin: s.origin.clone(),
+                    epoch: s.epoch,
+                    released: s.released,
+                    wanted: s.wanted,
+                    to: None,
+                    hops: 0,
+                })
+                .collect();
+            if !told.is_empty() {
+                self.tell_released(number, None, &told);
+            }
+            if let Some(own) = self.groups.get_mut(number).and_then(|g| g.own.and_then(|own| g.stream(own))) {
+                own.told.0 = own.wanted;
+            }
+        }
+    }
+}
