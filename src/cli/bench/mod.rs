@@ -41,6 +41,7 @@ use report::{Checked, Report};
     Examples:\n  treecast bench put --size 16B --count 5000000\n  \
     treecast bench fanout --subscriptions 100 --count 50000\n  \
     treecast bench latency --rate 1000 --count 10000 --output json\n  \
+    treecast bench latency --relay 127.0.0.1:7412 --receive-at 127.0.0.1:7413\n  \
     treecast bench idle --subscriptions 100000\n\n\
     JSON: one object with the keys puts_per_second, deliveries_per_second, bytes_per_second,\n\
     p50_us, p99_us, p999_us, max_us, lost, duplicated, misordered, relay_cpu_seconds and\n\
@@ -74,6 +75,9 @@ pub struct BenchArgs {
     /// Connections over which subscriptions are spread
     #[arg(long, value_name = "N", default_value = "2", value_parser = values::positive)]
     pub connections: u64,
+    /// The relay at which the subscriptions are and receive [default: the one that is put to]
+    #[arg(long, value_name = "ADDR")]
+    pub receive_at: Option<String>,
     /// Messages a second, for latency alone [default: 1000]
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub rate: Option<u64>,
@@ -119,6 +123,7 @@ fn size(text: &str) -> Result<u64, String> {
 struct Plan {
     mode: BenchMode,
     relay: String,
+    receive_at: String,
     group: GroupName,
     size: usize,
     count: u64,
@@ -157,6 +162,9 @@ impl Plan {
         if delivers && subscriptions == 0 {
             return usage("this mode needs at least one subscription".to_owned());
         }
+        if args.receive_at.is_some() && !delivers {
+            return usage("--receive-at is for modes that deliver: fanout, drain and latency".to_owned());
+        }
         let group = match &args.group {
             Some(group) => group.clone(),
             None => name(&format!("bench/{}", values::now()))?,
@@ -164,6 +172,7 @@ impl Plan {
         Ok(Self {
             mode: args.mode,
             relay: relay.to_owned(),
+            receive_at: args.receive_at.clone().unwrap_or_else(|| relay.to_owned()),
             group,
             size: usize::try_from(args.size).unwrap_or(usize::MAX),
             count: args.count.unwrap_or(count).max(u64::from(delivers)),
@@ -254,6 +263,9 @@ pub async fn run(args: BenchArgs, context: &mut Context) -> Result<(), Failure> 
         context.notes.note(format_args!("left behind: {}", plan.group));
     } else {
         idle::remove(&plan, &client).await;
+        if plan.receive_at != plan.relay {
+            idle::remove(&plan, &Arc::new(ask::connect(&plan.receive_at).await?)).await;
+        }
     }
     let report = measured?;
     if context.is_text() {

@@ -36,14 +36,15 @@ pub(super) fn subscription(number: u64) -> SubscriptionName {
 }
 
 /// Makes the durable subscriptions, which begin now.
-pub(super) async fn create(plan: &Plan, client: &Client) -> Result<(), Failure> {
+pub(super) async fn create(plan: &Plan) -> Result<(), Failure> {
+    let client = ask::connect(&plan.receive_at).await?;
     for number in 0..plan.subscriptions {
         let request = Request::SubscriptionCreate {
             group: plan.group.clone(),
             name: subscription(number),
             spec: SubscriptionSpec::default(),
         };
-        ask::done(client, request).await?;
+        ask::done(&client, request).await?;
     }
     Ok(())
 }
@@ -59,7 +60,7 @@ pub(super) struct Attached {
 pub(super) async fn attach(plan: &Plan) -> Result<Attached, Failure> {
     let mut clients = Vec::new();
     for _ in 0..plan.connections {
-        clients.push(ask::connect(&plan.relay).await?);
+        clients.push(ask::connect(&plan.receive_at).await?);
     }
     let mut subscribers = Vec::new();
     for (number, client) in (0..plan.subscriptions).zip(clients.iter().cycle()) {

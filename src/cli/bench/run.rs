@@ -37,7 +37,7 @@ pub(super) async fn puts(plan: &Plan, client: &Arc<Client>) -> Result<Report, Fa
 /// Puts to subscriptions that are online; in `latency` mode at a fixed rate.
 pub(super) async fn fanout(plan: &Plan, client: &Arc<Client>) -> Result<Report, Failure> {
     make_group(plan, client).await?;
-    receive::create(plan, client).await?;
+    receive::create(plan).await?;
     let loads = connect(plan).await?;
     let subscribers = receive::attach(plan).await?;
     let meter = Meter::start(client).await?;
@@ -56,7 +56,7 @@ pub(super) async fn fanout(plan: &Plan, client: &Arc<Client>) -> Result<Report, 
 /// A backlog for all subscriptions, taken by all of them at once.
 pub(super) async fn drain(plan: &Plan, client: &Arc<Client>) -> Result<Report, Failure> {
     make_group(plan, client).await?;
-    receive::create(plan, client).await?;
+    receive::create(plan).await?;
     let filling = Instant::now();
     publish(connect(plan).await?, filling).await?;
     let fill_seconds = filling.elapsed().as_secs_f64();
