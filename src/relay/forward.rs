@@ -292,7 +292,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return };
         let last = Sequence(run.header.end().0 - 1);
-        if last > known.last {
+        if last > known.last && self.room {
             let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
             if !is_next || group.waits_for_seal(known) {
                 let (id, streams) = (group.id(), group.seen());
@@ -301,6 +301,11 @@ impl Relay {
             }
         }
         let is_new = last > known.last;
+        if is_new && !self.room {
+            // Neighbours keep it, and send it again when there is room.
+            self.starved.insert(number);
+            return;
+        }
         if let Some(reader) = group.spread().reader(link) {
             reader.note(stream, last);
         }
@@ -316,6 +321,22 @@ impl Relay {
         let total: u64 = streams.iter().map(|s| s.seen.0).sum();
         if group.spread().asked.insert(link, total) != Some(total) {
             self.say(link, message);
+        }
+    }
+
+    /// The disk has room again, or has none any more.
+    pub(super) fn handle_room(&mut self, free: bool) {
+        self.room = free;
+        if !free {
+            return;
+        }
+        for number in std::mem::take(&mut self.starved) {
+            let Some(group) = self.groups.get(number) else { continue };
+            let Some(spread) = group.spread.as_deref() else { continue };
+            let lacks = LinkMessage::Seen { group: group.id(), streams: group.seen(), asks: false };
+            for link in spread.tree.clone() {
+                self.say(link, lacks.clone());
+            }
         }
     }
 

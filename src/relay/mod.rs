@@ -146,6 +146,8 @@ pub struct Relay {
     books: GroupBooks,
     retired: Retired,
     room: bool,
+    /// Groups of which neighbours have sent what there was no room for.
+    starved: BTreeSet<GroupNumber>,
     stopping: bool,
 }
 
@@ -189,7 +191,7 @@ impl Relay {
                 self.journal.on_durable(through);
                 self.settle_durable(now);
             }
-            Input::Room { free } => self.room = free,
+            Input::Room { free } => self.handle_room(free),
             Input::LinkUp { link } => self.handle_link_up(now, link),
             Input::LinkDown { link } => self.handle_link_down(now, link),
             Input::Link { link, message } => self.handle_link(now, link, message),

@@ -63,6 +63,7 @@ impl Restore {
             books: GroupBooks::default(),
             retired: Retired::default(),
             room: true,
+            starved: BTreeSet::new(),
             stopping: false,
         };
         let mut through = vec![EntryNumber(0); SHARDS as usize];

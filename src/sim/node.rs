@@ -13,7 +13,7 @@ use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::LinkMessage;
-use crate::wire::run::{BodySummary, Record, Records};
+use crate::wire::run::{BodySummary, Record, Records, RunKind};
 
 /// The one session of every node.
 const SESSION: SessionId = SessionId(1);
@@ -40,6 +40,7 @@ pub struct Node {
     relay: Option<Relay>,
     log: Vec<Entry>,
     durable: usize,
+    has_room: bool,
     snapshot: Snapshot,
     shards: Vec<(EntryNumber, Bytes)>,
     request: u64,
@@ -77,6 +78,7 @@ impl Node {
             relay: None,
             log: Vec::new(),
             durable: 0,
+            has_room: true,
             snapshot: Snapshot::default(),
             shards: Vec::new(),
             request: 0,
@@ -111,6 +113,7 @@ impl Node {
     /// When the core does not understand what it wrote: that is what the simulation is there to find.
     pub fn start(&mut self, now: Now) {
         self.boot += 1;
+        self.has_room = true;
         let epoch = Epoch { counter: self.boot, storage: self.storage, nonce: self.boot };
         let options = RelayOptions {
             relay: self.name.clone(),
@@ -182,7 +185,13 @@ impl Node {
 
     fn carry_out(&mut self, now: Now, effect: Effect) {
         match effect {
-            Effect::Append { entry, .. } => self.log.push(entry),
+            Effect::Append { entry, .. } => {
+                if let Entry::Run(run) = &entry {
+                    let is_message = run.run.header.kind == RunKind::Data;
+                    assert!(self.has_room || !is_message, "{} appends a message to a full disk", self.name);
+                }
+                self.log.push(entry);
+            }
             Effect::Answer { request, answer, .. } => {
                 self.answers.insert(request, *answer);
             }
@@ -247,6 +256,18 @@ impl Node {
         self.said.remove(&link);
         self.outbox.retain(|(other, _)| *other != link);
         self.input(now, if is_up { Input::LinkUp { link } } else { Input::LinkDown { link } });
+    }
+
+    /// The disk is full, or has room again.
+    pub fn set_room(&mut self, now: Now, free: bool) {
+        self.has_room = free;
+        self.input(now, Input::Room { free });
+    }
+
+    /// Whether the disk has room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.has_room
     }
 
     /// The disk has synced `entries` of what waits, or everything.

@@ -365,3 +365,26 @@ fn more_copies_than_relays_are_refused_at_once_and_the_message_is_kept() {
     world.settle();
     assert_eq!(world.drain(2, "g", "s").len(), 3);
 }
+
+#[test]
+fn s45_a_member_with_a_full_disk_gets_everything_when_there_is_room() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_room(2, false);
+    world.put(0, "g", 3);
+    world.rest();
+    assert_eq!(world.drain(1, "g", "s").len(), 4, "others are not held up");
+    world.rest();
+    assert!(world.nodes[0].held_runs() > 0, "the origin keeps what a full disk lacks");
+    let sent = world.runs_sent();
+    world.rest();
+    assert_eq!(world.runs_sent(), sent, "nobody sends to a full disk again and again");
+    world.set_room(2, true);
+    world.settle();
+    assert_eq!(world.drain(2, "g", "s").len(), 4);
+    world.rest();
+    assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+}

@@ -37,15 +37,17 @@ pub struct Weather {
     pub snapshots: u64,
     /// A subscription takes and acks what is there, durably.
     pub takes: u64,
+    /// A disk becomes full, or has room again.
+    pub fulls: u64,
 }
 
 impl Weather {
     /// Nothing fails.
     pub const CALM: Self =
-        Self { puts: 20, syncs: 25, crashes: 0, starts: 0, flaps: 0, snapshots: 0, takes: 0 };
+        Self { puts: 20, syncs: 25, crashes: 0, starts: 0, flaps: 0, snapshots: 0, takes: 0, fulls: 0 };
     /// Links and relays fail all the time.
     pub const STORM: Self =
-        Self { puts: 15, syncs: 25, crashes: 2, starts: 4, flaps: 4, snapshots: 2, takes: 2 };
+        Self { puts: 15, syncs: 25, crashes: 2, starts: 4, flaps: 4, snapshots: 2, takes: 2, fulls: 1 };
 }
 
 /// A network under one seed.
@@ -310,6 +312,12 @@ impl World {
         }
     }
 
+    /// The disk of a relay is full, or has room again.
+    pub fn set_room(&mut self, node: usize, free: bool) {
+        self.nodes[node].set_room(self.now, free);
+        self.collect(node);
+    }
+
     /// A relay starts again; its links come up when they will.
     pub fn start(&mut self, node: usize) {
         if !self.nodes[node].is_up() {
@@ -343,6 +351,9 @@ impl World {
             let wire = self.dice.below(self.wires.len() as u64) as usize;
             let is_up = self.wires[wire].is_up;
             self.set_link(wire, !is_up);
+        } else if is(weather.fulls) {
+            let free = !self.nodes[node].has_room();
+            self.set_room(node, free);
         } else if is(weather.takes) {
             let place = self.dice.below(self.subscriptions.len() as u64) as usize;
             self.take(place);
@@ -391,6 +402,7 @@ impl World {
     pub fn heal(&mut self) {
         for node in 0..self.nodes.len() {
             self.start(node);
+            self.set_room(node, true);
         }
         self.heal_links();
         self.settle();
