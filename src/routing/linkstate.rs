@@ -20,7 +20,7 @@ impl Version {
     /// The next version, said by `storage`.
     #[must_use]
     pub fn next(self, storage: StorageId) -> Self {
-        Self { counter: self.counter + 1, storage }
+        Self { counter: self.counter.saturating_add(1), storage }
     }
 }
 

@@ -1,3 +1,5 @@
+mod hostile;
+
 use super::world::{Weather, World, storm};
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;

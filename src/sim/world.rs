@@ -287,6 +287,29 @@ impl World {
         true
     }
 
+    /// Says something to one end of a wire as if its other end had.
+    pub fn inject(&mut self, wire: usize, end: usize, message: LinkMessage) {
+        if self.wires[wire].is_up {
+            self.wires[wire].to[end].push_back(message);
+        }
+    }
+
+    /// Lets what is on its way arrive, and be synced, in so many rounds; what goes round longer
+    /// than that is left.
+    pub fn arrive_all(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            for wire in 0..self.wires.len() {
+                self.arrive(wire, 0);
+                self.arrive(wire, 1);
+            }
+            for node in 0..self.nodes.len() {
+                self.nodes[node].sync(self.now, usize::MAX);
+                self.collect(node);
+            }
+            self.pass_ms(1);
+        }
+    }
+
     fn pass_ms(&mut self, ms: u64) {
         self.now.time = self.now.time.after_ms(ms);
         self.now.wall.0 += ms * 1000;

@@ -236,9 +236,10 @@ impl LinkMessage {
     /// [`limits::SEQUENCE_MAX`].
     pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
         let message: Self = super::body::decode_up_to(body, limits::LINK_CONTROL_BYTES_MAX)?;
-        match message.sequences().max() {
-            Some(found) if found.0 > limits::SEQUENCE_MAX => {
-                Err(BodyError::Decode(format!("{found} is no sequence: no stream has as many records")))
+        let sequences = message.sequences().map(|sequence| sequence.0);
+        match sequences.chain(message.versions().map(|version| version.counter)).max() {
+            Some(found) if found > limits::SEQUENCE_MAX => {
+                Err(BodyError::Decode(format!("{found} is no sequence and no version: nobody counts so far")))
             }
             Some(_) | None => Ok(message),
         }
@@ -251,6 +252,25 @@ impl LinkMessage {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         super::body::encode(self)
+    }
+
+    /// Every version in it.
+    fn versions(&self) -> Box<dyn Iterator<Item = Version> + '_> {
+        match self {
+            Self::Facts(facts) => Box::new(facts.iter().map(|fact| match fact {
+                Fact::LinkState(state) => state.version,
+                Fact::Membership(membership) => membership.version,
+                Fact::Origin(origin) => origin.version,
+            })),
+            Self::Ask(ask) => Box::new(std::iter::once(ask.version)),
+            Self::Confirmed(confirmed) => Box::new(std::iter::once(confirmed.version)),
+            Self::FactsEnd
+            | Self::Seen { .. }
+            | Self::Stream(_)
+            | Self::Receipts(_)
+            | Self::Released(_)
+            | Self::Run { .. } => Box::new(std::iter::empty()),
+        }
     }
 
     /// Every sequence in it.
