@@ -194,8 +194,8 @@ pub async fn create(
 ///
 /// # Errors
 /// As [`ask`].
-pub async fn locations(client: &Client, group: GroupName) -> Result<Vec<Location>, Failure> {
-    let Reply::Located(locations) = ask(client, Request::Locate { group }).await? else {
+pub async fn locations(client: &Client, group: GroupName, prefix: bool) -> Result<Vec<Location>, Failure> {
+    let Reply::Located(locations) = ask(client, Request::Locate { group, prefix }).await? else {
         return Err(unexpected("locations"));
     };
     Ok(locations)

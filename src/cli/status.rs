@@ -29,11 +29,15 @@ pub struct BooksArgs {
 
 /// Arguments of `locate`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  treecast locate orders\n\n\
+#[command(after_help = "Examples:\n  treecast locate orders\n  treecast locate --prefix metrics\n\n\
+    Every relay of the network knows the answer.\n\
     The exit code is 3 when nothing of the name lives anywhere.")]
 pub struct LocateArgs {
     /// The group or queue
     pub name: GroupName,
+    /// All groups and queues whose name begins so
+    #[arg(long)]
+    pub prefix: bool,
 }
 
 /// Tells how the relay is.
@@ -170,7 +174,7 @@ fn books_json(books: &Books, group: Option<&GroupName>) -> Value {
 /// When it lives nowhere, or the relay is not there.
 pub async fn locate(args: LocateArgs, context: &mut Context) -> Result<(), Failure> {
     let client = ask::connect(&context.global.relay).await?;
-    let locations = ask::locations(&client, args.name.clone()).await?;
+    let locations = ask::locations(&client, args.name.clone(), args.prefix).await?;
     if locations.is_empty() {
         return Err(Failure::Missing(format!(
             "no subscription or queue of the name {} lives anywhere",

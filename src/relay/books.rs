@@ -7,9 +7,7 @@ use super::subscription::{Removal, Subscription, SubscriptionKey};
 use crate::id::{GroupName, GroupNumber, Index, SubscriptionName};
 use crate::limits;
 use crate::log::Space;
-use crate::wire::body::{
-    Books, GroupInfo, Location, Outcomes, Refusal, Status, StreamInfo, SubscriptionInfo,
-};
+use crate::wire::body::{Books, GroupInfo, Outcomes, Refusal, Status, StreamInfo, SubscriptionInfo};
 
 /// Subscriptions or groups in one answer at the most: it then fits into a frame.
 const LIST_MAX: u32 = 1000;
@@ -110,21 +108,6 @@ impl Relay {
             inserted: subscription.inserted(group.durable),
             out: subscription.out,
         }
-    }
-
-    pub(super) fn locate(&self, name: &GroupName) -> Result<Vec<Location>, Refusal> {
-        let number = self.known_group(name)?;
-        let home = self.options.relay.clone();
-        let Some(group) = self.groups.get(number) else { return Ok(Vec::new()) };
-        if group.queue {
-            return Ok(vec![Location { group: name.clone(), subscription: None, home }]);
-        }
-        let locations = group.subscriptions.iter().take(LIST_MAX as usize).map(|s| Location {
-            group: name.clone(),
-            subscription: Some(s.name.clone()),
-            home: home.clone(),
-        });
-        Ok(locations.collect())
     }
 
     /// The health, as far as the core knows it; the shell fills in memory, time and space.

@@ -15,6 +15,7 @@ use super::state::Operation;
 use super::stream::Mark;
 use crate::id::{GroupNumber, LinkId, RelayId};
 use crate::log::{Entry, Urgency};
+use crate::topology::settings::GroupSettings;
 use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Origin, Version};
 
 /// Bits of a link state's version that count the changes within one boot.
@@ -98,11 +99,14 @@ impl Relay {
             });
             members.chain(origins)
         });
-        states.chain(parts).collect()
+        // Names first: a relay that has lost its disk has its subscriptions again before it is
+        // told of what it is a member.
+        let names = self.groups.iter().flat_map(Group::name_facts);
+        self.removed_facts().chain(names).chain(states).chain(parts).collect()
     }
 
     /// Tells news to all neighbours but the one that told them.
-    fn flood(&mut self, except: Option<LinkId>, news: &[Fact]) {
+    pub(super) fn flood(&mut self, except: Option<LinkId>, news: &[Fact]) {
         let links: Vec<LinkId> = self.links.up().filter(|link| Some(*link) != except).collect();
         for link in links {
             for facts in news.chunks(CHUNK) {
@@ -124,6 +128,9 @@ impl Relay {
                 }
                 Fact::Membership(membership) => self.learn_membership(now, membership),
                 Fact::Origin(origin) => self.learn_origin(now, origin),
+                Fact::Group(entry) => self.learn_group(now, entry),
+                Fact::Removed(removed) => self.learn_removed(removed),
+                Fact::Name(entry) => self.learn_name(now, entry),
             };
             if is_news {
                 news.push(fact);
@@ -138,6 +145,10 @@ impl Relay {
     }
 
     pub(super) fn on_facts_end(&mut self) {
+        for number in std::mem::take(&mut self.links.disowned) {
+            let is_member = self.groups.get(number).is_some_and(|group| !group.subscriptions.is_empty());
+            self.announce_membership(number, is_member);
+        }
         if !self.links.has_table {
             self.links.has_table = true;
             let operation = Operation::TableLearned;
@@ -184,15 +195,23 @@ impl Relay {
         true
     }
 
-    /// The number of the group that a fact is about; it is made when it is not known. `None`: the
-    /// fact is about another life of the group.
+    /// The number of the group that a fact is about; it is made when it is not known, and made
+    /// again when the fact is about a later life. `None`: it is about an earlier one.
     pub(super) fn group_of(&mut self, now: Now, id: &GroupId) -> Option<GroupNumber> {
-        let number = match self.groups.number(&id.name) {
-            Some(number) => number,
-            None if id.incarnation > 0 => return None,
-            None => self.group_or_make(now, &id.name),
-        };
-        self.groups.get(number).filter(|group| group.incarnation == id.incarnation).map(|_| number)
+        if let Some(number) = self.groups.number(&id.name) {
+            let known = self.groups.get(number).map_or(0, |group| group.incarnation);
+            if known >= id.incarnation {
+                return (known == id.incarnation).then_some(number);
+            }
+        }
+        if id.incarnation > 0 {
+            let before = GroupId { name: id.name.clone(), incarnation: id.incarnation - 1 };
+            self.learn_removed(&before);
+        }
+        if self.removed.get(&id.name).is_some_and(|(_, over)| *over >= id.incarnation) {
+            return None;
+        }
+        Some(self.make_life(now, id.name.clone(), id.incarnation, GroupSettings::default(), false))
     }
 
     fn learn_membership(&mut self, now: Now, membership: &Membership) -> bool {
@@ -202,20 +221,30 @@ impl Relay {
         if *relay == self.options.relay {
             let known = group.spread().parts.members.get(relay).copied().unwrap_or_default();
             if *version > known.0 {
-                // Said before a crash took it back, or by a storage that is gone: what holds now is
-                // said above it (R6).
                 group.membership = group.membership.max(version.counter) + 1;
-                self.announce_membership(number, known.1);
+                if *member && !known.1 && version.storage != self.options.epoch.storage {
+                    // Of a disk that is gone: its subscriptions may still be told (R3).
+                    self.links.disowned.insert(number);
+                } else {
+                    // Said before a crash took it back: what holds now is said above it (R6).
+                    self.announce_membership(number, known.1);
+                }
             }
             return false;
         }
+        let before = group.spread().parts.members.get(relay).copied();
+        // Who has lost its disk and is a member still is owed what it was owed.
+        let is_owed_as_before =
+            *member && before.is_some_and(|(known, was)| was && known.storage != version.storage);
         if !group.spread().parts.set_member(relay, *version, *member) {
             return false;
         }
         let operation =
             Operation::MemberSet { group: number, relay: relay.clone(), version: *version, member: *member };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
-        self.mark(now, number, Mark { relay: relay.clone(), member: *member, version: version.counter });
+        if !is_owed_as_before {
+            self.mark(now, number, Mark { relay: relay.clone(), member: *member, version: version.counter });
+        }
         self.plan(number);
         true
     }

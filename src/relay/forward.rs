@@ -26,6 +26,7 @@ use super::facts::Parts;
 use super::group::{Group, Waiter};
 use super::input::Now;
 use super::journal::{Waiting, WaitingRun};
+use super::names::Names;
 use super::state::Operation;
 use super::stream::{Genesis, Mark, Stream};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
@@ -41,6 +42,7 @@ const TURN_RUNS: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Spread {
     pub(super) parts: Parts,
+    pub(super) names: Names,
     /// Whether any other relay is a member or an origin.
     pub(super) has_others: bool,
     /// The links that are part of the group's tree, or of any of its trees, in order.
@@ -273,14 +275,20 @@ impl Relay {
 
     /// What a stream lacks before the base was released: nobody will ever send it.
     fn move_stream(&mut self, number: GroupNumber, stream: StreamNumber, named: &StreamNamed) {
-        let Some(known) = self.groups.get_mut(number).and_then(|group| group.stream(stream)) else { return };
+        let me = self.options.relay.clone();
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let owed = group.spread().names.is_remade;
+        let Some(known) = group.stream(stream) else { return };
         if known.origin != self.options.relay {
             known.release(named.released);
         }
         let last = Sequence(named.base.0.saturating_sub(1));
         if last > known.last && last <= named.released && known.origin != self.options.relay {
             known.move_to(last, named.chain);
-            let moved = Operation::StreamMoved { group: number, stream, last, chain: named.chain };
+            if owed {
+                known.owe(&me);
+            }
+            let moved = Operation::StreamMoved { group: number, stream, last, chain: named.chain, owed };
             self.journal.append(&mut self.effects, Entry::State(moved.encode()), Urgency::Ride);
         }
     }

@@ -251,6 +251,7 @@ impl Relay {
         if last {
             self.mark_membership(now, key.group, false);
         }
+        self.announce_name(key.group, &removed.name, None);
         self.wait_for_floor(now, key.group);
         self.mark_dirty_group(key.group);
     }

@@ -77,6 +77,8 @@ pub(super) struct Links {
     pub(super) states: BTreeMap<RelayId, LinkState>,
     /// The link that leads towards each relay that can be reached.
     pub(super) toward: BTreeMap<RelayId, LinkId>,
+    /// Groups of which a disk that this relay has lost was a member, until all names are told.
+    pub(super) disowned: BTreeSet<GroupNumber>,
     /// Whether this storage has a table of memberships: its own to begin with, or a neighbour's.
     pub(super) has_table: bool,
 }
@@ -100,6 +102,7 @@ impl Links {
             table: options.iter().map(link).collect(),
             states: BTreeMap::new(),
             toward: BTreeMap::new(),
+            disowned: BTreeSet::new(),
             has_table: options.is_empty(),
         }
     }
@@ -127,6 +130,7 @@ impl Relay {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true);
         self.rebuild_origins();
+        self.rebuild_names();
         let known = self.all_facts();
         for facts in known.chunks(facts::CHUNK) {
             self.say(link, LinkMessage::Facts(facts.to_vec()));

@@ -33,6 +33,7 @@ mod keeping;
 mod levels;
 mod link;
 mod meter;
+mod names;
 mod producer;
 mod put;
 mod receipt;

@@ -13,6 +13,7 @@ use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Answer, Refusal, RefusalCode, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::link::Fact;
 
 /// The one subscription of a queue.
 pub(super) const QUEUE_SUBSCRIPTION: &str = "queue";
@@ -101,7 +102,9 @@ impl Relay {
                 self.write_cursors(now, Urgency::Sync);
                 Ok((Reply::Done, When::Durable))
             }
-            Request::Locate { group } => Ok((Reply::Located(self.locate(&group)?), When::Now)),
+            Request::Locate { group, prefix } => {
+                Ok((Reply::Located(self.locate(&group, prefix)?), When::Now))
+            }
             Request::Unknown { why } => {
                 let message = format!("the request cannot be understood: {why}");
                 Err(Refusal::new(RefusalCode::Invalid, message))
@@ -163,9 +166,21 @@ impl Relay {
     }
 
     fn make_group(&mut self, now: Now, name: GroupName, settings: GroupSettings, queue: bool) -> GroupNumber {
+        let incarnation = self.removed.get(&name).map_or(0, |(_, incarnation)| incarnation + 1);
+        self.make_life(now, name, incarnation, settings, queue)
+    }
+
+    /// Makes a group in one of its lives.
+    pub(super) fn make_life(
+        &mut self,
+        now: Now,
+        name: GroupName,
+        incarnation: u32,
+        settings: GroupSettings,
+        queue: bool,
+    ) -> GroupNumber {
         self.counters.groups += 1;
         let number = GroupNumber(self.counters.groups);
-        let incarnation = self.removed.get(&name).map_or(0, |(_, incarnation)| incarnation + 1);
         let settings = Box::new(settings);
         let operation = Operation::GroupCreated {
             group: number,
@@ -205,7 +220,8 @@ impl Relay {
             };
         }
         self.check_group_room()?;
-        self.make_group(now, name, settings, queue);
+        let number = self.make_group(now, name, settings, queue);
+        self.announce_group(number);
         Ok((Reply::Done, When::Durable))
     }
 
@@ -222,6 +238,7 @@ impl Relay {
                 self.plan(number);
             }
         }
+        self.announce_group(number);
         self.enforce(now, number);
         self.mark_dirty_group(number);
         Ok((Reply::Done, When::Durable))
@@ -251,6 +268,17 @@ impl Relay {
 
     fn remove_group(&mut self, name: &GroupName) -> Outcome {
         let number = self.known_group(name)?;
+        let life = self.groups.get(number).map(Group::id);
+        self.end_group(number);
+        if let Some(life) = life {
+            self.flood(None, &[Fact::Removed(life)]);
+        }
+        Ok((Reply::Done, When::Durable))
+    }
+
+    /// Removes a group with its backlogs and subscriptions.
+    pub(super) fn end_group(&mut self, number: GroupNumber) {
+        let name = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
         let refusal = Refusal::new(RefusalCode::Removed, format!("group `{name}` was removed"));
         let keys: Vec<SubscriptionKey> = self.groups.get(number).map_or_else(Vec::new, |g| {
             g.subscriptions.iter().map(|s| SubscriptionKey { group: number, number: s.number }).collect()
@@ -275,7 +303,6 @@ impl Relay {
             consumed: Index(u64::MAX),
             release: Index(u64::MAX),
         });
-        Ok((Reply::Done, When::Durable))
     }
 
     fn create_subscription(
@@ -316,6 +343,7 @@ impl Relay {
         spec: &SubscriptionSpec,
     ) -> Result<SubscriptionKey, Refusal> {
         check_spec(spec)?;
+        self.check_home(number)?;
         if self.names.len() >= limits::SUBSCRIPTIONS_MAX {
             let message =
                 format!("the relay has {} subscriptions, which is its bound", limits::SUBSCRIPTIONS_MAX);
@@ -346,6 +374,7 @@ impl Relay {
         if first {
             self.mark_membership(now, number, true);
         }
+        self.announce_name(number, &name, Some(spec.clone()));
         Ok(key)
     }
 

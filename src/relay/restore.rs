@@ -22,6 +22,7 @@ use super::trees::Trees;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
 use crate::id::{GroupNumber, Index, WallTime};
 use crate::log::{EntryNumber, Replayed, Snapshot};
+use crate::wire::link::NameEntry;
 use crate::wire::run::{RUN_HEADER_BYTES, Run, RunKind};
 
 /// How far each part of the snapshot reaches; only needed during a replay.
@@ -282,9 +283,28 @@ impl Relay {
                     group.spread().parts.set_origin(&relay, version, active);
                 }
             }
-            Operation::StreamMoved { group, stream, last, chain } => {
+            Operation::GroupEntrySet { group, version, settings, home } => {
+                self.replay_entry(group, version, *settings, home);
+            }
+            Operation::NameSet { group, name, home, version, spec } => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    let entry = NameEntry { group: group.id(), name, home, version, spec };
+                    group.set_name(&entry);
+                }
+            }
+            Operation::NameRemoved { name, incarnation } => self.note_removed(name, incarnation),
+            Operation::StreamMoved { group, stream, last, chain, owed } => {
+                let me = self.options.relay.clone();
                 if let Some(stream) = self.groups.get_mut(group).and_then(|group| group.stream(stream)) {
                     stream.move_to(last, chain);
+                    if owed {
+                        stream.owe(&me);
+                    }
+                }
+            }
+            Operation::GroupRemade { group } => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.spread().names.is_remade = true;
                 }
             }
             Operation::TableLearned => self.links.has_table = true,

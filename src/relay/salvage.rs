@@ -41,7 +41,7 @@ impl Salvage {
     pub(super) fn before(&mut self, relay: &mut Relay, operation: &Operation) {
         let number = operation.group();
         match operation {
-            Operation::GroupCreated { .. } | Operation::TableLearned => {}
+            Operation::GroupCreated { .. } | Operation::TableLearned | Operation::NameRemoved { .. } => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);
             }
@@ -50,6 +50,9 @@ impl Salvage {
             | Operation::SubscriptionCreated { .. }
             | Operation::MemberSet { .. }
             | Operation::OriginSet { .. }
+            | Operation::GroupEntrySet { .. }
+            | Operation::NameSet { .. }
+            | Operation::GroupRemade { .. }
             | Operation::StreamMoved { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }

@@ -14,8 +14,8 @@ use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::id::{GroupName, GroupNumber, Index, RelayId, SubscriptionName, WallTime};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::Outcomes;
-use crate::wire::link::Version;
+use crate::wire::body::{Outcomes, SubscriptionSpec};
+use crate::wire::link::{NameEntry, Version};
 
 /// Numbers that are never given twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +99,14 @@ pub(super) struct SavedGroup {
     members: Vec<(RelayId, Version, bool)>,
     #[serde(rename = "o", skip_serializing_if = "Vec::is_empty", default)]
     origins: Vec<(RelayId, Version, bool)>,
+    /// The version of the settings and the home of a queue, if somebody has set them.
+    #[serde(rename = "w", skip_serializing_if = "Option::is_none", default)]
+    entry: Option<(Version, Option<RelayId>)>,
+    #[serde(rename = "z", skip_serializing_if = "std::ops::Not::not", default)]
+    is_remade: bool,
+    /// Subscriptions everywhere: name, home, version, and how they work.
+    #[serde(rename = "h", skip_serializing_if = "Vec::is_empty", default)]
+    names: Vec<(SubscriptionName, RelayId, Version, Option<SubscriptionSpec>)>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -168,6 +176,7 @@ mod serde_bytes_compat {
 impl SavedGroup {
     pub(super) fn of(group: &Group) -> Self {
         let settings = &group.settings;
+        let names = group.spread.as_deref().map(|spread| &spread.names);
         Self {
             number: group.number,
             name: group.name.clone(),
@@ -187,6 +196,13 @@ impl SavedGroup {
             evicted: group.traffic.as_ref().map(|t| t.evicted.clone()).unwrap_or_default(),
             members: saved_table(group, |parts| &parts.members),
             origins: saved_table(group, |parts| &parts.origins),
+            entry: names.filter(|n| n.version.counter > 0).map(|n| (n.version, n.home.clone())),
+            is_remade: names.is_some_and(|names| names.is_remade),
+            names: names
+                .into_iter()
+                .flat_map(|names| &names.subscriptions)
+                .map(|((name, home), named)| (name.clone(), home.clone(), named.version, named.spec.clone()))
+                .collect(),
         }
     }
 
@@ -212,6 +228,15 @@ impl SavedGroup {
         }
         for (relay, version, active) in self.origins {
             group.spread().parts.set_origin(&relay, version, active);
+        }
+        if self.is_remade {
+            group.spread().names.is_remade = true;
+        }
+        if let Some((version, home)) = self.entry {
+            (group.spread().names.version, group.spread().names.home) = (version, home);
+        }
+        for (name, home, version, spec) in self.names {
+            group.set_name(&NameEntry { group: group.id(), name, home, version, spec });
         }
         for saved in self.subscriptions {
             let mut subscription = saved.restore()?;

@@ -20,6 +20,7 @@ use crate::id::{
 };
 use crate::limits;
 use crate::topology::settings::GroupSettings;
+use crate::wire::body::SubscriptionSpec;
 use crate::wire::body::{GapCause, Outcomes};
 use crate::wire::link::Version;
 
@@ -98,12 +99,39 @@ pub(super) enum Operation {
         version: Version,
         active: bool,
     },
+    /// How a group works, as every relay is to know.
+    GroupEntrySet {
+        group: GroupNumber,
+        version: Version,
+        settings: Box<GroupSettings>,
+        home: Option<RelayId>,
+    },
+    /// Where a subscription lives, and how it works.
+    NameSet {
+        group: GroupNumber,
+        name: SubscriptionName,
+        home: RelayId,
+        version: Version,
+        spec: Option<SubscriptionSpec>,
+    },
+    /// A group was removed elsewhere: this life of it and all before.
+    NameRemoved {
+        name: GroupName,
+        incarnation: u32,
+    },
     /// What stands up to here in a stream of another origin was released before it came.
     StreamMoved {
         group: GroupNumber,
         stream: StreamNumber,
         last: Sequence,
         chain: u64,
+        /// What follows is owed to this relay, though its mark was lost with a disk.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        owed: bool,
+    },
+    /// This relay was a member before it lost its disk.
+    GroupRemade {
+        group: GroupNumber,
     },
     /// A neighbour has told the whole table of memberships.
     TableLearned,
@@ -120,9 +148,12 @@ impl Operation {
             | Self::SubscriptionRemoved { group, .. }
             | Self::MemberSet { group, .. }
             | Self::OriginSet { group, .. }
+            | Self::GroupEntrySet { group, .. }
+            | Self::NameSet { group, .. }
+            | Self::GroupRemade { group }
             | Self::StreamMoved { group, .. } => *group,
-            // No group has this number; all parts of a snapshot say it.
-            Self::TableLearned => GroupNumber(0),
+            // No group has this number.
+            Self::TableLearned | Self::NameRemoved { .. } => GroupNumber(0),
         }
     }
 

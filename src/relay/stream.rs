@@ -250,6 +250,12 @@ impl Stream {
         }
     }
 
+    /// What comes next is owed to `me`, whatever was said in what is lost: in any version.
+    pub(super) fn owe(&mut self, me: &RelayId) {
+        let next = self.last.next();
+        self.marks.entry(me.clone()).or_insert((next, u64::MAX));
+    }
+
     /// Takes over what a run's header says, new or replayed.
     pub(super) fn note(&mut self, header: &RunHeader) {
         self.last = Sequence(header.end().0 - 1);

@@ -258,6 +258,12 @@ impl Node {
         self.input(now, if is_up { Input::LinkUp { link } } else { Input::LinkDown { link } });
     }
 
+    /// What it tells its operator.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.relay.as_ref().map_or(&[], Relay::warnings)
+    }
+
     /// The disk is full, or has room again.
     pub fn set_room(&mut self, now: Now, free: bool) {
         self.has_room = free;

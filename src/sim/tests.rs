@@ -1,4 +1,5 @@
 mod hostile;
+mod names;
 
 use super::world::{Weather, World, storm};
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};

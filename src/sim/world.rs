@@ -7,7 +7,7 @@ use super::node::Node;
 use super::oracle::Oracle;
 use crate::id::{GroupName, LinkId, SubscriptionName, Time, WallTime};
 use crate::relay::{Input, LinkOptions, Now};
-use crate::wire::body::{Answer, SubscribeLevel};
+use crate::wire::body::{Answer, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
 
@@ -188,6 +188,26 @@ impl World {
             self.step(weather);
         }
         None
+    }
+
+    /// Makes a subscription again that was there before.
+    ///
+    /// # Panics
+    /// When the relay refuses it.
+    pub fn subscribe_again(&mut self, node: usize, group: &str, name: &str) {
+        let (group, name) = names(group, name);
+        self.nodes[node].subscribe(self.now, &group, &name);
+        self.settle();
+    }
+
+    /// Asks a relay.
+    ///
+    /// # Panics
+    /// When it does not answer once all is on its disk.
+    pub fn ask(&mut self, node: usize, request: Request) -> Answer {
+        let answer = self.nodes[node].ask(self.now, request);
+        self.collect(node);
+        answer
     }
 
     /// Makes a subscription at a relay without a pause: nobody else has heard of it yet.

@@ -221,6 +221,9 @@ pub enum Request {
     Locate {
         /// A group's or queue's name.
         group: GroupName,
+        /// Whether all groups are meant whose name begins so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        prefix: bool,
     },
     /// The relay's health.
     Status,

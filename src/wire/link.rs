@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::routing::{Advertised, LinkState, Version};
 
-use super::body::BodyError;
+use super::body::{BodyError, SubscriptionSpec};
 use super::run::Run;
-use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber};
+use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::limits;
+use crate::topology::settings::GroupSettings;
 
 /// The version of what relays say to one another that this code speaks.
 pub const LINK_VERSION: u32 = 1;
@@ -74,6 +75,34 @@ pub struct Origin {
     pub active: bool,
 }
 
+/// How a group is to work, and the home of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupEntry {
+    /// The group.
+    pub group: GroupId,
+    /// The newest wins, whoever says it.
+    pub version: Version,
+    /// Its settings.
+    pub settings: GroupSettings,
+    /// If it is a queue: the relay that hands out its messages.
+    pub home: Option<RelayId>,
+}
+
+/// Where a durable subscription lives, and how it works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameEntry {
+    /// The group.
+    pub group: GroupId,
+    /// The subscription.
+    pub name: SubscriptionName,
+    /// Its home.
+    pub home: RelayId,
+    /// The newest wins.
+    pub version: Version,
+    /// How it works; `None`: it was removed.
+    pub spec: Option<SubscriptionSpec>,
+}
+
 /// Something that every relay of the network should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
@@ -83,6 +112,12 @@ pub enum Fact {
     Membership(Membership),
     /// An active origin.
     Origin(Origin),
+    /// How a group works.
+    Group(GroupEntry),
+    /// A group was removed: this life of it and all before.
+    Removed(GroupId),
+    /// Where a subscription lives.
+    Name(NameEntry),
 }
 
 /// How far a relay has a stream.
@@ -261,6 +296,9 @@ impl LinkMessage {
                 Fact::LinkState(state) => state.version,
                 Fact::Membership(membership) => membership.version,
                 Fact::Origin(origin) => origin.version,
+                Fact::Group(entry) => entry.version,
+                Fact::Name(entry) => entry.version,
+                Fact::Removed(_) => Version::default(),
             })),
             Self::Ask(ask) => Box::new(std::iter::once(ask.version)),
             Self::Confirmed(confirmed) => Box::new(std::iter::once(confirmed.version)),

@@ -108,7 +108,8 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("detach", Request::Detach { handle: 1 }),
         ("poll", Request::Poll { handle: 1, messages: 10 }),
         ("sync", Request::Sync),
-        ("locate", Request::Locate { group: orders() }),
+        ("locate", Request::Locate { group: orders(), prefix: false }),
+        ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
         ("status", Request::Status),
         ("books", Request::Books { group: None }),
     ]

@@ -1,0 +1,374 @@
+//! The name database: what every relay knows of groups, queues and durable subscriptions.
+//!
+//! Each entry is versioned and flooded like a membership ([`super::facts`]), and on every disk. A
+//! group has one entry with its settings and, for a queue, its home; whoever changes it says a
+//! higher version. A removed group leaves a tombstone: the highest life that is over. A durable
+//! subscription has one entry at its home (R12), with how it works, so that a home that has lost
+//! its disk makes it again (R3).
+
+use std::collections::BTreeMap;
+
+use super::Relay;
+use super::group::Group;
+use super::input::Now;
+use super::state::Operation;
+use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
+use crate::log::{Entry, Urgency};
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Location, Refusal, RefusalCode, Start, SubscribeLevel, SubscriptionSpec};
+use crate::wire::link::{Fact, GroupEntry, GroupId, NameEntry, Version};
+
+/// Locations in one answer at the most: it then fits into a frame.
+const LOCATIONS_MAX: usize = 1000;
+
+/// What is known of a subscription, wherever it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) version: Version,
+    /// How it works; `None`: it was removed.
+    pub(super) spec: Option<SubscriptionSpec>,
+}
+
+/// All that is known of a group's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    /// The version of the settings; 0: nobody has set any.
+    pub(super) version: Version,
+    /// The home of a queue.
+    pub(super) home: Option<RelayId>,
+    /// Whether this relay was a member before it lost its disk: streams whose marks are lost with
+    /// it are owed to it from where they can be had.
+    pub(super) is_remade: bool,
+    /// Subscriptions by name and home.
+    pub(super) subscriptions: BTreeMap<(SubscriptionName, RelayId), Named>,
+}
+
+impl Names {
+    fn set(&mut self, name: &SubscriptionName, home: &RelayId, named: Named) -> bool {
+        let key = (name.clone(), home.clone());
+        if self.subscriptions.get(&key).is_some_and(|known| known.version >= named.version) {
+            return false;
+        }
+        self.subscriptions.insert(key, named);
+        true
+    }
+}
+
+impl Group {
+    fn entry(&self) -> Option<GroupEntry> {
+        let names = &self.spread.as_deref()?.names;
+        (names.version.counter > 0).then(|| GroupEntry {
+            group: self.id(),
+            version: names.version,
+            settings: (*self.settings).clone(),
+            home: names.home.clone(),
+        })
+    }
+
+    /// Facts of its names, for a neighbour that has come.
+    pub(super) fn name_facts(&self) -> impl Iterator<Item = Fact> + '_ {
+        let names = self.spread.iter().flat_map(|spread| &spread.names.subscriptions);
+        let names = names.map(|((name, home), named)| {
+            Fact::Name(NameEntry {
+                group: self.id(),
+                name: name.clone(),
+                home: home.clone(),
+                version: named.version,
+                spec: named.spec.clone(),
+            })
+        });
+        self.entry().map(Fact::Group).into_iter().chain(names)
+    }
+
+    /// Takes over an entry, decided here or learned.
+    pub(super) fn set_entry(&mut self, entry: GroupEntry) {
+        self.settings = Box::new(entry.settings);
+        let names = &mut self.spread().names;
+        (names.version, names.home) = (entry.version, entry.home);
+    }
+
+    /// Takes over the entry of a subscription.
+    pub(super) fn set_name(&mut self, entry: &NameEntry) -> bool {
+        let named = Named { version: entry.version, spec: entry.spec.clone() };
+        self.spread().names.set(&entry.name, &entry.home, named)
+    }
+}
+
+impl Relay {
+    /// Says how a group is to work, in a version above the one that is known.
+    pub(super) fn announce_group(&mut self, number: GroupNumber) {
+        if self.links.table.is_empty() {
+            return;
+        }
+        let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let settings = (*group.settings).clone();
+        let home = if group.queue { Some(me) } else { group.spread().names.home.clone() };
+        let version = group.spread().names.version.next(storage);
+        let entry = GroupEntry { group: group.id(), version, settings, home };
+        self.keep_entry(number, entry.clone());
+        self.flood(None, &[Fact::Group(entry)]);
+    }
+
+    fn keep_entry(&mut self, number: GroupNumber, entry: GroupEntry) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let (version, settings, home) = (entry.version, Box::new(entry.settings.clone()), entry.home.clone());
+        let operation = Operation::GroupEntrySet { group: number, version, settings, home };
+        let is_replanned = group.settings.tree != entry.settings.tree;
+        group.set_entry(entry);
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        if is_replanned {
+            self.plan(number);
+        }
+    }
+
+    /// Somebody has said how a group is to work.
+    pub(super) fn learn_group(&mut self, now: Now, entry: &GroupEntry) -> bool {
+        let Some(number) = self.group_of(now, &entry.group) else { return false };
+        let me = self.options.relay.clone();
+        let Some(group) = self.groups.get_mut(number) else { return false };
+        if group.spread().names.version >= entry.version {
+            return false;
+        }
+        if group.queue && entry.home.as_ref() != Some(&me) {
+            let other = entry.home.as_ref().map_or("nowhere", RelayId::as_str);
+            let warning = format!("queue {} has two homes: {me} and {other}", group.name);
+            // The lesser name is the home that counts; said above what the other one says.
+            if entry.home.as_ref().is_none_or(|home| *home > me) {
+                group.spread().names.version = entry.version;
+                self.announce_group(number);
+                self.warn(warning);
+                return false;
+            }
+            self.warn(warning);
+        }
+        self.keep_entry(number, entry.clone());
+        self.enforce(now, number);
+        self.mark_dirty_group(number);
+        true
+    }
+
+    /// What the operator should know; once.
+    pub(super) fn warn(&mut self, warning: String) {
+        if !self.options.warnings.contains(&warning) {
+            self.options.warnings.push(warning);
+        }
+    }
+
+    /// A group's lives up to this one are over.
+    pub(super) fn learn_removed(&mut self, removed: &GroupId) -> bool {
+        if self.removed.get(&removed.name).is_some_and(|(_, known)| *known >= removed.incarnation) {
+            return false;
+        }
+        if let Some(number) = self.groups.number(&removed.name)
+            && self.groups.get(number).is_some_and(|group| group.incarnation <= removed.incarnation)
+        {
+            self.end_group(number);
+        }
+        let GroupId { name, incarnation } = removed.clone();
+        let operation = Operation::NameRemoved { name: name.clone(), incarnation };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        self.note_removed(name, incarnation);
+        true
+    }
+
+    /// Remembers the highest life of a name that is over.
+    pub(super) fn note_removed(&mut self, name: GroupName, incarnation: u32) {
+        let known = self.removed.entry(name).or_insert((GroupNumber(0), incarnation));
+        known.1 = known.1.max(incarnation);
+    }
+
+    /// Tombstones, for a neighbour that has come.
+    pub(super) fn removed_facts(&self) -> impl Iterator<Item = Fact> + '_ {
+        let id = |(name, (_, incarnation)): (&GroupName, &(GroupNumber, u32))| {
+            Fact::Removed(GroupId { name: name.clone(), incarnation: *incarnation })
+        };
+        self.removed.iter().map(id)
+    }
+
+    /// Says that a subscription lives here, or does so no longer.
+    pub(super) fn announce_name(
+        &mut self,
+        number: GroupNumber,
+        name: &SubscriptionName,
+        spec: Option<SubscriptionSpec>,
+    ) {
+        if self.links.table.is_empty() {
+            return;
+        }
+        let (home, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let known = group.spread().names.subscriptions.get(&(name.clone(), home.clone()));
+        let version = known.map_or(Version::default(), |known| known.version).next(storage);
+        // Where it began matters to nobody else.
+        let spec = spec.map(|spec| SubscriptionSpec { start: Start::Now, ..spec });
+        let entry = NameEntry { group: group.id(), name: name.clone(), home, version, spec };
+        self.keep_name(number, &entry);
+        self.flood(None, &[Fact::Name(entry)]);
+    }
+
+    fn keep_name(&mut self, number: GroupNumber, entry: &NameEntry) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        group.set_name(entry);
+        let NameEntry { name, home, version, spec, .. } = entry.clone();
+        let operation = Operation::NameSet { group: number, name, home, version, spec };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+    }
+
+    /// Somebody has said where a subscription lives.
+    pub(super) fn learn_name(&mut self, now: Now, entry: &NameEntry) -> bool {
+        let Some(number) = self.group_of(now, &entry.group) else { return false };
+        let Some(group) = self.groups.get_mut(number) else { return false };
+        let key = (entry.name.clone(), entry.home.clone());
+        let known = group.spread().names.subscriptions.get(&key).map(|named| named.version);
+        if known.is_some_and(|known| known >= entry.version) {
+            return false;
+        }
+        if entry.home != self.options.relay {
+            self.keep_name(number, entry);
+            return true;
+        }
+        // Said before a crash took it back, or by a disk that is gone (R6): what holds is said above.
+        group.set_name(entry);
+        let is_here = self.names.contains_key(&(number, entry.name.clone()));
+        match &entry.spec {
+            Some(spec) if !is_here && entry.version.storage != self.options.epoch.storage => {
+                self.make_again(now, number, &entry.name, spec);
+            }
+            _ => {
+                let spec = self.spec_of(number, &entry.name);
+                self.announce_name(number, &entry.name, spec);
+            }
+        }
+        false
+    }
+
+    /// A subscription of a disk that this relay has lost (R3).
+    fn make_again(
+        &mut self,
+        now: Now,
+        number: GroupNumber,
+        name: &SubscriptionName,
+        spec: &SubscriptionSpec,
+    ) {
+        let spec = SubscriptionSpec { start: Start::Beginning, level: SubscribeLevel::Local, ..spec.clone() };
+        let group = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
+        match self.make_subscription(now, number, name.clone(), &spec) {
+            Ok(_) => {
+                self.remade(number);
+                self.warn(format!(
+                "this relay has lost a disk: subscription {name} of group {group} was made again from what \
+                 others know, without the messages that only the lost disk had"
+                ));
+            }
+            Err(refusal) => {
+                self.warn(format!("subscription {name} of group {group} is lost with a disk: {refusal}"));
+            }
+        }
+    }
+
+    fn remade(&mut self, number: GroupNumber) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        if !std::mem::replace(&mut group.spread().names.is_remade, true) {
+            let operation = Operation::GroupRemade { group: number };
+            self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        }
+    }
+
+    fn spec_of(&self, number: GroupNumber, name: &SubscriptionName) -> Option<SubscriptionSpec> {
+        let place = self.names.get(&(number, name.clone()))?;
+        let group = self.groups.get(number)?;
+        let subscription = group.subscriptions.get(group.find(*place)?)?;
+        Some(SubscriptionSpec {
+            start: Start::Now,
+            shared: subscription.shared,
+            filter: subscription.filter.as_ref().map(|filter| filter.as_str().to_owned()),
+            window: Some(subscription.window),
+            ..SubscriptionSpec::default()
+        })
+    }
+
+    /// Says where all own subscriptions live of which a crash may have taken that back.
+    pub(super) fn rebuild_names(&mut self) {
+        let me = self.options.relay.clone();
+        let mut silent = Vec::new();
+        for group in self.groups.iter() {
+            let known = group.spread.as_deref().map(|spread| &spread.names.subscriptions);
+            for subscription in &group.subscriptions {
+                let key = (subscription.name.clone(), me.clone());
+                let is_said = known.and_then(|known| known.get(&key)).is_some_and(|n| n.spec.is_some());
+                if !is_said {
+                    silent.push((group.number, subscription.name.clone()));
+                }
+            }
+        }
+        for (number, name) in silent {
+            let spec = self.spec_of(number, &name);
+            self.announce_name(number, &name, spec);
+        }
+    }
+
+    /// A queue whose home is another relay: who asks here is told where.
+    pub(super) fn check_home(&self, number: GroupNumber) -> Result<(), Refusal> {
+        let Some(group) = self.groups.get(number) else { return Ok(()) };
+        let home = group.spread.as_deref().and_then(|spread| spread.names.home.as_ref());
+        match home {
+            Some(home) if !group.queue && *home != self.options.relay => {
+                let message = format!("`{}` is a queue that lives at relay {home}: ask there", group.name);
+                Err(Refusal::new(RefusalCode::NotReady, message))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Where queues and subscriptions live of the groups whose name begins so.
+    pub(super) fn locate(&self, name: &GroupName, is_prefix: bool) -> Result<Vec<Location>, Refusal> {
+        let numbers = if is_prefix {
+            self.groups.list(name.as_str(), None, u32::MAX)
+        } else {
+            vec![self.known_group(name)?]
+        };
+        let mut locations = Vec::new();
+        for group in numbers.into_iter().filter_map(|number| self.groups.get(number)) {
+            self.locations_of(group, &mut locations);
+            if locations.len() >= LOCATIONS_MAX {
+                break;
+            }
+        }
+        locations.truncate(LOCATIONS_MAX);
+        Ok(locations)
+    }
+
+    fn locations_of(&self, group: &Group, locations: &mut Vec<Location>) {
+        let me = &self.options.relay;
+        let elsewhere = group.spread.as_deref().map(|spread| &spread.names);
+        let home = if group.queue { Some(me) } else { elsewhere.and_then(|names| names.home.as_ref()) };
+        let at = |subscription: Option<&SubscriptionName>, home: &RelayId| Location {
+            group: group.name.clone(),
+            subscription: subscription.cloned(),
+            home: home.clone(),
+        };
+        if let Some(home) = home {
+            return locations.push(at(None, home));
+        }
+        let mut found: Vec<Location> = group.subscriptions.iter().map(|s| at(Some(&s.name), me)).collect();
+        let others = elsewhere.iter().flat_map(|names| &names.subscriptions);
+        let others = others.filter(|((_, home), named)| home != me && named.spec.is_some());
+        found.extend(others.map(|((name, home), _)| at(Some(name), home)));
+        found.sort_by(|one, other| (&one.subscription, &one.home).cmp(&(&other.subscription, &other.home)));
+        locations.append(&mut found);
+    }
+
+    /// Takes over settings that are read again from the log.
+    pub(super) fn replay_entry(
+        &mut self,
+        number: GroupNumber,
+        version: Version,
+        settings: GroupSettings,
+        home: Option<RelayId>,
+    ) {
+        if let Some(group) = self.groups.get_mut(number) {
+            group.set_entry(GroupEntry { group: group.id(), version, settings, home });
+        }
+    }
+}

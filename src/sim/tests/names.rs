@@ -1,0 +1,131 @@
+//! The name database: settings, queues and subscriptions are known everywhere (R3, R11, R12).
+
+use super::super::world::World;
+use super::LINE;
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Location, RefusalCode, Reply, Request, SubscriptionSpec};
+
+fn located(world: &mut World, node: usize, name: &str, prefix: bool) -> Vec<(String, String, String)> {
+    let answer = world.ask(node, Request::Locate { group: name.parse().unwrap(), prefix });
+    let Ok(Reply::Located(locations)) = answer else { panic!("{answer:?}") };
+    let told = |at: Location| {
+        let subscription = at.subscription.map(|name| name.to_string()).unwrap_or_default();
+        (at.group.to_string(), subscription, at.home.to_string())
+    };
+    locations.into_iter().map(told).collect()
+}
+
+fn triple(group: &str, subscription: &str, home: &str) -> (String, String, String) {
+    (group.to_owned(), subscription.to_owned(), home.to_owned())
+}
+
+#[test]
+fn every_relay_knows_where_queues_and_subscriptions_live() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(0, "news/a", "x");
+    world.subscribe(2, "news/a", "x");
+    world.subscribe(2, "news/b", "y");
+    let create = Request::GroupCreate {
+        group: "jobs".parse().unwrap(),
+        settings: GroupSettings::default(),
+        queue: true,
+    };
+    assert_eq!(world.ask(0, create), Ok(Reply::Done));
+    world.settle();
+    for node in 0..3 {
+        let news = [triple("news/a", "x", "r00"), triple("news/a", "x", "r02"), triple("news/b", "y", "r02")];
+        assert_eq!(located(&mut world, node, "news", true), news);
+        assert_eq!(located(&mut world, node, "jobs", false), [triple("jobs", "", "r00")]);
+    }
+    // What is put elsewhere travels to the home; whoever asks elsewhere is told where that is.
+    world.put(2, "jobs", 3);
+    world.settle();
+    let (group, name) = ("jobs".parse().unwrap(), "mine".parse().unwrap());
+    let elsewhere =
+        world.ask(2, Request::SubscriptionCreate { group, name, spec: SubscriptionSpec::default() });
+    let Err(refusal) = elsewhere else { panic!("{elsewhere:?}") };
+    assert!(refusal.code == RefusalCode::NotReady && refusal.message.contains("relay r00"), "{refusal:?}");
+    assert_eq!(world.drain(0, "jobs", "queue").len(), 3);
+    // A name that is gone is gone everywhere, also for a relay that was away.
+    world.crash(2);
+    let (group, name) = ("news/a".parse().unwrap(), "x".parse().unwrap());
+    assert_eq!(world.ask(0, Request::SubscriptionRemove { group, name }), Ok(Reply::Done));
+    world.heal();
+    for node in 0..3 {
+        assert_eq!(located(&mut world, node, "news/a", false), [triple("news/a", "x", "r02")]);
+    }
+}
+
+#[test]
+fn settings_are_those_that_were_set_last_at_every_relay_also_after_restarts() {
+    let mut world = World::new(1, 3, &LINE);
+    let set = |ttl_ms| Request::GroupSet {
+        group: "g".parse().unwrap(),
+        settings: GroupSettings { ttl_ms, ..GroupSettings::default() },
+    };
+    world.subscribe(1, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    assert_eq!(world.ask(0, set(Some(1000))), Ok(Reply::Done));
+    world.settle();
+    world.crash(2);
+    assert_eq!(world.ask(1, set(Some(2000))), Ok(Reply::Done));
+    world.heal();
+    world.crash(0);
+    world.heal();
+    for node in 0..3 {
+        let answer = world.ask(node, Request::GroupShow { group: "g".parse().unwrap() });
+        let Ok(Reply::Group(info)) = answer else { panic!("{answer:?}") };
+        assert_eq!(info.settings.ttl_ms, Some(2000), "at relay {node}");
+    }
+}
+
+#[test]
+fn a_removed_group_stays_removed_and_a_new_one_of_its_name_has_nothing_of_it() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(0, "g", "s");
+    world.subscribe(2, "g", "s");
+    world.put(1, "g", 2);
+    world.settle();
+    // One is away while the group is removed, with the old life on its disk.
+    world.crash(2);
+    world.put(1, "g", 1);
+    assert_eq!(world.ask(1, Request::GroupRemove { group: "g".parse().unwrap() }), Ok(Reply::Done));
+    world.settle();
+    world.put(1, "g", 1);
+    world.heal();
+    let answer =
+        world.ask(2, Request::SubscriptionShow { group: "g".parse().unwrap(), name: "s".parse().unwrap() });
+    assert!(answer.is_err(), "{answer:?}");
+    world.subscribe_again(2, "g", "s");
+    world.put(0, "g", 2);
+    world.settle();
+    assert_eq!(world.drain(2, "g", "s").len(), 2, "only what was put after it was made again");
+}
+
+#[test]
+fn r3_a_home_that_lost_its_disk_has_its_subscriptions_again_and_what_others_keep_for_them() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(2, "g", "s");
+    world.subscribe(0, "g", "other");
+    world.put(0, "g", 3);
+    world.settle();
+    world.rest();
+    world.crash(2);
+    world.put(0, "g", 4);
+    world.put(1, "g", 1);
+    world.settle();
+    world.rest();
+    world.wipe(2);
+    world.heal();
+    world.put(0, "g", 2);
+    world.settle();
+    let got = world.drain(2, "g", "s");
+    assert_eq!(got.len(), 7, "what was put while it was away, and after: {got:?}");
+    assert!(world.nodes[2].warnings().iter().any(|warning| warning.contains("lost a disk")));
+    // It is a member as before: what nobody has is not released over its head.
+    world.rest();
+    assert_eq!(world.drain(0, "g", "other").len(), 10);
+    world.rest();
+    assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+}
