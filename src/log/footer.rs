@@ -283,6 +283,11 @@ impl Footer {
         (start >= end.position).then_some(Trailer { footer, end, gap })
     }
 
+    /// The blocks end before this place of the file.
+    pub(crate) fn blocks_end(&self) -> u64 {
+        self.start
+    }
+
     /// How many pages the table of groups has.
     pub(crate) fn group_pages(&self) -> u64 {
         self.counts().groups

@@ -28,7 +28,8 @@ impl Footer {
         }
     }
 
-    /// The runs of the group of `record`; see [`Postings::find`].
+    /// The runs of the group of `record`; see [`Postings::find`]. What it gives ends behind
+    /// `from`, rises, and lies among the blocks, whatever the footer says: so every reader gets on.
     pub(crate) fn find_of(
         &self,
         file: &dyn StorageFile,
@@ -47,8 +48,16 @@ impl Footer {
             found.before = Some(cursor.read(at - 1)?.end_index());
         }
         let mut bytes = 0;
+        let mut behind = from.0;
         while at < end && bytes < bytes_max.max(1) {
             let posting = cursor.read(at)?;
+            let is_behind = posting.end_index() > behind.max(posting.first_index);
+            let overlaps = !found.postings.is_empty() && posting.first_index < behind;
+            if !is_behind || overlaps || posting.end() > self.blocks_end() {
+                // Whoever followed it would go back, and come here again for ever.
+                return Err(FooterError::Damaged);
+            }
+            behind = posting.end_index();
             bytes = bytes.saturating_add(posting.bytes as usize);
             found.postings.push(posting);
             at += 1;

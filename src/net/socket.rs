@@ -88,3 +88,27 @@ pub fn tune(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A remote that is gone without a word is noticed by nobody else.
+    #[tokio::test]
+    async fn f39_a_connection_is_given_up_when_nothing_is_heard_or_nothing_is_taken() {
+        let options = SocketOptions::default();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&stream, &options).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            let asks = KEEPALIVE_INTERVAL * socket.tcp_keepalive_retries().unwrap();
+            let silence = socket.tcp_keepalive_time().unwrap() + asks;
+            assert!(silence <= Duration::from_secs(30), "given up after {silence:?} only");
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(options.user_timeout));
+        }
+    }
+}

@@ -251,6 +251,13 @@ mod tests {
         }
         assert!(!producers.is_known(ProducerId(1)));
         assert!(producers.is_known(ProducerId(2)));
+        // The youngest of all, and one that ends with its session.
+        let newest = limits::PRODUCERS_MAX as u128 + 2;
+        producers.insert((ProducerId(newest), ProducerSequence(1)), 1, WallTime(newest as u64), true);
+        producers.insert((ProducerId(newest + 1), ProducerSequence(1)), 1, WallTime(newest as u64), false);
+        assert!(!producers.is_known(ProducerId(2)), "it made room for the transient one");
+        assert!(!producers.is_known(ProducerId(newest)), "a transient one goes before all others");
+        assert!(producers.is_known(ProducerId(3)));
     }
 
     proptest! {

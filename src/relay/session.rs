@@ -41,6 +41,14 @@ impl Session {
         u32::try_from(place).ok()
     }
 
+    /// A session with as many handles of both kinds as there can be.
+    #[cfg(test)]
+    pub(super) fn full() -> Self {
+        let (groups, key) = (0..limits::SESSION_HANDLES_MAX as u32, SubscriptionKey::default());
+        let subscriptions = vec![Some(key); limits::SESSION_HANDLES_MAX];
+        Self { groups: groups.map(GroupNumber).collect(), subscriptions, ..Self::default() }
+    }
+
     /// All groups that it has a handle for.
     pub(super) fn groups(&self) -> &[GroupNumber] {
         &self.groups
@@ -125,5 +133,26 @@ impl Session {
     /// Whether more may be put on its way.
     pub(super) fn is_writable(&self) -> bool {
         self.sent - self.written < limits::SESSION_OUT_BYTES_MAX as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_bound_no_handle_is_given_but_one_that_is_known_or_free() {
+        let mut session = Session::full();
+        let max = limits::SESSION_HANDLES_MAX as u32;
+        assert_eq!(session.open_group(GroupNumber(max)), None);
+        assert!(!session.has_group_room(None) && !session.has_group_room(Some(GroupNumber(max))));
+        assert_eq!(session.open_group(GroupNumber(7)), Some(7));
+        assert!(session.has_group_room(Some(GroupNumber(7))));
+        assert_eq!(session.open_subscription(SubscriptionKey::default()), None);
+        assert!(!session.has_subscription_room());
+        session.close_subscription(9);
+        assert!(session.has_subscription_room());
+        assert_eq!(session.open_subscription(SubscriptionKey::default()), Some(9));
+        assert_eq!(session.subscriptions.len(), limits::SESSION_HANDLES_MAX);
     }
 }

@@ -25,7 +25,7 @@ use crate::wire::body::{GapCause, Outcomes};
 pub(super) struct SubscriptionNumber(pub(super) u32);
 
 /// Where a subscription is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SubscriptionKey {
     pub(super) group: GroupNumber,
     pub(super) number: SubscriptionNumber,

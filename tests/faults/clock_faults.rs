@@ -72,3 +72,28 @@ async fn f34_a_clock_that_is_set_expires_nothing_and_forgets_no_producer() {
     wait_for("it is well again", async || !warnings(address).contains("clock")).await;
     relay.stop().expect_code(0);
 }
+
+/// A year at the most is believed: see R14.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r14_a_clock_that_is_wrong_by_years_at_a_start_expires_no_more_than_a_year() {
+    let Some(library) = library() else {
+        return skip("r14", "there is no libfaketime");
+    };
+    let data = tempfile::tempdir().expect("a directory");
+    let clock = data.path().join("clock");
+    set(&clock, "+0");
+    let relay = start(&data.path().join("data"), &library, &clock);
+    good(&relay.address, &["subscription", "create", "g", "late"]);
+    good(&relay.address, &["put", "g", "for a month", "--ttl", "30d"]);
+    good(&relay.address, &["put", "g", "for years", "--ttl", "500d"]);
+    relay.stop().expect_code(0);
+    set(&clock, "-1d");
+    let relay = start(&data.path().join("data"), &library, &clock);
+    good(&relay.address, &["subscription", "show", "g", "late"]);
+    relay.stop().expect_code(0);
+    set(&clock, "+9000d");
+    let relay = start(&data.path().join("data"), &library, &clock);
+    let got = good(&relay.address, &["poll", "g", "--as", "late", "-n", "10"]);
+    assert_eq!(got, "for years\n");
+    relay.stop().expect_code(0);
+}

@@ -410,10 +410,15 @@ fn f14_a_bit_of_a_footer_changes_no_answer_whenever_it_flips() {
         .regions(Kind::Footer)
         .into_iter()
         .flat_map(|region| {
-            (region.range.start * 8..region.range.end * 8).map(|bit| (region.file.clone(), bit))
+            // The most of it is zeros, of which nothing is made.
+            let content = example.sim.content(&region.file);
+            let is_used =
+                |byte: &usize| content[byte - 4..(byte + 4).min(content.len())].iter().any(|b| *b != 0);
+            let used = region.range.clone().filter(is_used).collect::<Vec<_>>().into_iter();
+            used.flat_map(|byte| (byte * 8..byte * 8 + 8).map(|bit| (region.file.clone(), bit)))
         })
         .collect();
-    run(100, &(any::<Pick>(), any::<bool>()), |(bit, is_running)| {
+    run(300, &(any::<Pick>(), any::<bool>()), |(bit, is_running)| {
         let (name, bit) = bit.get(&bits);
         let sim = example.sim.copy();
         if !is_running {

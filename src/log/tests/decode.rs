@@ -363,3 +363,89 @@ fn f53_a_directory_that_lies_is_opened_or_refused() {
     });
     judged.unwrap_or_else(|error| panic!("{error}"));
 }
+
+/// The footers in a directory: the file, where the footer begins, and the epoch of its segment.
+fn footers(sim: &MemoryStorage) -> Vec<(String, usize, u64)> {
+    let footer = |name: String| {
+        let content = sim.content(&name);
+        let header = SegmentHeader::decode(&content).filter(|header| header.in_use)?;
+        let file = sim.storage().open(&name).unwrap();
+        let trailer = Footer::open(&*file, header.epoch).unwrap()?;
+        Some((name, usize::try_from(trailer.footer.blocks_end()).unwrap(), header.epoch))
+    };
+    sim.names().into_iter().filter(|name| name.starts_with("segment")).filter_map(footer).collect()
+}
+
+/// Reads every group to its end, while what is released is recycled and moved. Every read must get
+/// on, and give nothing that was not appended.
+fn read_to_the_end(sim: &MemoryStorage) {
+    let options = LogOptions { collect_age_ms: 0, ..super::options() };
+    let Ok((recovery, _)) = Recovery::open(sim.storage(), options, &mut |bytes| bytes.fill(9)) else {
+        return;
+    };
+    if recovery.replay(&mut |_, _| ()).is_err() {
+        return;
+    }
+    let log = recovery.start_stepped(Box::new(|_| ())).unwrap();
+    for group in 1..4 {
+        let mut at = Index(1);
+        loop {
+            let pieces = log.read(GroupNumber(group), at, 5000).unwrap();
+            if pieces.is_empty() {
+                break;
+            }
+            for piece in pieces {
+                let (from, to) = match &piece {
+                    Piece::Run(run) => (run.first_index, run.end_index()),
+                    Piece::Missing { from, to, .. } => (*from, *to),
+                };
+                assert!(from >= at && to > from, "group {group}: {from} to {to} comes behind {at}");
+                at = to;
+            }
+        }
+        log.release(GroupNumber(group), Index(100));
+        (0..8).for_each(|_| log.step());
+    }
+    let is_long = |name: &String| sim.content(name).len() > 128 * 1024;
+    assert_eq!(sim.names().into_iter().find(is_long), None);
+}
+
+/// Does something that may never end: then the test fails.
+fn in_time(what: &str, does: impl FnOnce() + Send + 'static) {
+    let (sender, done) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        does();
+        sender.send(()).ok();
+    });
+    let is_late = done.recv_timeout(std::time::Duration::from_secs(20))
+        == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+    assert!(!is_late, "{what}: it does not end");
+    assert!(thread.join().is_ok(), "{what}");
+}
+
+#[test]
+fn f14_a_footer_that_lies_makes_no_reader_go_round() {
+    let directory = directory();
+    let footers = footers(&directory);
+    assert!(footers.len() > 2, "{footers:?}");
+    for (name, start, epoch) in footers {
+        let content = directory.content(&name);
+        // All pages but that of the trailer, and of each the first few records.
+        let pages = (start..content.len() - 4096).step_by(4096);
+        for (page, word) in pages.flat_map(|page| (0..16).map(move |word| (page, word))) {
+            let at = page + 4 * word;
+            let before = u32::from_le_bytes(content[at..at + 4].try_into().unwrap());
+            for lie in [0, before.wrapping_sub(20), u32::MAX] {
+                let mut content = content.clone();
+                set(&mut content, at, &lie.to_le_bytes());
+                let mut sealed = content[page..page + 4096].to_vec();
+                seal_again(&mut sealed, salt(epoch, page as u64));
+                set(&mut content, page, &sealed);
+                let sim = directory.copy();
+                sim.put(&name, content);
+                let what = format!("{name}: {lie} at {at} instead of {before}");
+                in_time(&what, move || read_to_the_end(&sim));
+            }
+        }
+    }
+}

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use super::super::block::BlockHeader;
+use super::super::header::SegmentHeader;
 use super::powercut::read_all;
 use crate::id::{GroupNumber, Index};
 use crate::log::conformance::test_run;
@@ -410,6 +412,35 @@ fn f29_a_lost_write_is_found_by_the_chain() {
     let (log, opened, _) = open(&sim).unwrap();
     assert_eq!(opened.lost, [(EntryNumber(5), EntryNumber(6))]);
     assert_eq!(opened.last, EntryNumber(7));
+    assert_eq!(sorted(&log, 1), (vec![1, 2, 3, 4, 6, 7], vec![(5, 6, MissingCause::Damaged)]));
+}
+
+/// A block that is whole, has the right number and stands in the right place, and is not the one
+/// that was written there: the next one knows.
+#[test]
+fn f29_a_block_of_another_history_is_found_by_the_chain() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 5);
+    drop(log);
+    let other = sim.copy();
+    for (sim, group, to) in [(&sim, 1, 8), (&other, 2, 6)] {
+        let (log, ..) = open(sim).unwrap();
+        fill(&log, group, 5, to);
+    }
+    let begins_at_5 = |name: &String| {
+        let header = SegmentHeader::decode(&sim.content(name)).filter(|header| header.in_use);
+        header.is_some_and(|header| header.base_entry == EntryNumber(5))
+    };
+    let name = sim.names().into_iter().filter(|name| name.starts_with("segment")).find(begins_at_5).unwrap();
+    let (mut content, theirs) = (sim.content(&name), other.content(&name));
+    let epoch = SegmentHeader::decode(&content).unwrap().epoch;
+    let block = BlockHeader::decode(&theirs[512..], epoch, 512).unwrap();
+    let block = 512..usize::try_from(block.end()).unwrap();
+    content[block.clone()].copy_from_slice(&theirs[block]);
+    sim.put(&name, content);
+    let (log, ..) = open(&sim).unwrap();
+    // What is whole behind it is there, and what it stands in the place of is told, not passed over.
     assert_eq!(sorted(&log, 1), (vec![1, 2, 3, 4, 6, 7], vec![(5, 6, MissingCause::Damaged)]));
 }
 

@@ -95,8 +95,11 @@ async fn a_frame_that_never_ends_is_given_up() {
     let (mut remote, mut reader) = reader(1 << 20);
     remote.write_all(&put(100)[..50]).await.unwrap();
     reader.fill().await.unwrap();
+    let begun = Instant::now();
     let end = reader.fill().await.unwrap_err();
     assert!(matches!(end, SessionEnd::Fault(SessionFault::Stalled { .. })), "{end:?}");
+    let most = Duration::from_millis(limits::FRAME_MS_MAX + 1000);
+    assert!(begun.elapsed() <= most, "given up after {:?} only", begun.elapsed());
 }
 
 #[tokio::test]

@@ -96,6 +96,61 @@ fn after_a_seek_back_a_message_may_die_again() {
     assert_eq!(dead(&mut h), ["a", "a"]);
 }
 
+/// The last message that was put anywhere, with its headers as text.
+fn last_message(h: &Harness) -> (Option<u64>, Vec<(String, String)>) {
+    let data = h.log.iter().rev().find_map(|entry| match entry {
+        Entry::Run(run) if run.run.header.kind == RunKind::Data => Some(run.run.body.clone()),
+        Entry::Run(_) | Entry::State(_) => None,
+    });
+    let body = data.unwrap();
+    let record = Records::new(&body).next().unwrap().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let headers = record.headers().map(|(key, value)| (key.to_owned(), text(value))).collect();
+    (record.ttl_ms, headers)
+}
+
+#[test]
+fn a_dead_letter_says_what_it_was_and_why_it_died() {
+    for (kind, reason, attempts) in [(AckKind::Reject, "rejected", "1"), (AckKind::Nack, "max-deliver", "3")]
+    {
+        let mut h = Harness::new();
+        let settings = GroupSettings {
+            dead_letter: Some("dead".into()),
+            max_deliver: Some(3),
+            ..GroupSettings::default()
+        };
+        h.set("g", settings);
+        let g = h.open("g");
+        let s = h.attach("g", "s");
+        h.credit(s, 1_000);
+        keep_dead(&mut h);
+        h.put(g, &["before"]);
+        let mut headers = bytes::BytesMut::new();
+        Record::encode_header(&mut headers, "own", b"kept");
+        let mut body = bytes::BytesMut::new();
+        Record { payload: b"bad", ttl_ms: Some(60_000), headers: &headers, ..Record::default() }
+            .encode(&mut body);
+        h.put_with(g, body.freeze(), None, AckLevel::Accepted);
+        let index = h.got[1].index;
+        for _ in 0..attempts.parse().unwrap() {
+            h.say(s, kind, index, index + 1, 0);
+        }
+        let (ttl_ms, headers) = last_message(&h);
+        assert_eq!(ttl_ms, None, "what nobody could use does not vanish as well");
+        let headers: Vec<_> = headers.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        // The first of the stream is the relay's own, the second the message before.
+        let wanted = [
+            ("own", "kept"),
+            ("treecast-dead-reason", reason),
+            ("treecast-dead-group", "g"),
+            ("treecast-dead-subscription", "s"),
+            ("treecast-dead-attempts", attempts),
+            ("treecast-dead-sequence", "3"),
+        ];
+        assert_eq!(headers, wanted);
+    }
+}
+
 #[test]
 fn the_reasons_fit_beside_headers_of_any_length() {
     let (mut h, g, s) = with_dead_letters();
@@ -147,6 +202,15 @@ fn dead_letters_that_would_come_back_are_refused() {
         let refused = h.request(Request::GroupSet { group: group(name), settings });
         assert_eq!(refused.unwrap_err().code, RefusalCode::Invalid, "{name} -> {target}");
     }
+    // One that is made later may close the circle too.
+    let create = |h: &mut Harness, name, target: &str| {
+        let settings = GroupSettings { dead_letter: Some(target.into()), ..GroupSettings::default() };
+        h.request(Request::GroupCreate { group: group(name), settings, queue: false })
+    };
+    create(&mut h, "one", "two").unwrap();
+    create(&mut h, "two", "three").unwrap();
+    assert_eq!(create(&mut h, "three", "one").unwrap_err().code, RefusalCode::Invalid);
+    create(&mut h, "three", "four").unwrap();
 }
 
 #[test]

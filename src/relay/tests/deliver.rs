@@ -359,6 +359,29 @@ fn a_seek_goes_back_and_forth_and_the_books_still_balance() {
 }
 
 #[test]
+fn after_a_seek_nothing_comes_for_what_was_on_its_way_before() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 100);
+    h.subscribe("g", "keeps", SubscriptionSpec::default());
+    h.put(g, &["a", "b", "c"]);
+    let first = h.got[0].index;
+    h.say(s, AckKind::Nack, first + 1, first + 2, 25_000);
+    h.pass_ms(20_000);
+    h.payloads();
+    let seek = |start| Request::SubscriptionSeek { group: group("g"), name: sub("s"), start };
+    assert_eq!(h.request(seek(Start::Index(crate::id::Index(first)))), Ok(Reply::Done));
+    assert_eq!(h.got.iter().map(|got| got.attempt).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!((h.info("g", "s").in_flight, h.info("g", "s").parked), (3, 0));
+    h.payloads();
+    // Past the wait for the old ack and the old delay, before the wait for the new acks.
+    h.pass_ms(25_000);
+    assert_eq!(h.payloads(), Vec::<String>::new());
+    h.pass_ms(6_000);
+    assert_eq!(h.payloads(), ["a", "b", "c"], "nobody has acked them");
+    assert!(h.books().balanced);
+}
+
+#[test]
 fn subscriptions_on_one_slow_connection_take_turns() {
     const SUBSCRIPTIONS: usize = 12;
     const MESSAGES: usize = 600;
@@ -390,6 +413,25 @@ fn subscriptions_on_one_slow_connection_take_turns() {
         rounds += 1;
         assert!(rounds < 10_000, "{counts:?}");
     }
+}
+
+#[test]
+fn what_a_connection_does_not_take_waits_in_the_log() {
+    let mut h = Harness::new();
+    let (g, s) = live(&mut h, 0);
+    let payload = "x".repeat(64 * 1024);
+    for _ in 0..200 {
+        h.put(g, &[&payload]);
+    }
+    h.auto_write = false;
+    h.credit(s, 200);
+    let most = crate::limits::SESSION_OUT_BYTES_MAX / payload.len() + 1;
+    assert!(h.got.len() <= most, "{} messages are on their way, {most} may be", h.got.len());
+    let before = h.got.len();
+    h.pass_ms(10_000);
+    assert_eq!(h.got.len(), before);
+    h.input(Input::Written { session: SESSION, total: u64::MAX });
+    assert!(h.got.len() > before && h.got.len() <= 2 * most, "{before}, then {}", h.got.len());
 }
 
 /// Everything that a receiver can say, of every index that there may be.

@@ -10,9 +10,11 @@ use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Answer, Books, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec};
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, DeliverHead, PutDone, PutHead};
+use crate::wire::link::LinkMessage;
 use crate::wire::run::{BodySummary, Record, Records};
 
 pub(super) const SESSION: SessionId = SessionId(1);
+pub(super) const LINK: LinkId = LinkId(1);
 
 /// A message as a receiver got it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,20 +46,25 @@ pub(super) struct Harness {
     pub(super) answers: BTreeMap<u64, Answer>,
     pub(super) notices: Vec<Notice>,
     pub(super) released: BTreeMap<u32, u64>,
+    /// What the last start found to be the time of the last arrival.
+    pub(super) last_arrival: WallTime,
+    /// What it has said to its neighbour.
+    pub(super) said: Vec<LinkMessage>,
+    links: Vec<LinkOptions>,
     shards: Vec<(EntryNumber, Bytes)>,
     request: u64,
     put: u64,
     boot: u64,
 }
 
-fn options(boot: u64) -> RelayOptions {
+fn options(boot: u64, links: &[LinkOptions]) -> RelayOptions {
     RelayOptions {
         relay: RelayId::new("r").unwrap(),
         epoch: Epoch { counter: boot, storage: StorageId([1; 16]), nonce: boot },
         version: "test".to_owned(),
         warnings: Vec::new(),
         run_bytes_max: 1 << 20,
-        links: Vec::new(),
+        links: links.to_vec(),
         transit: true,
         max_children: None,
     }
@@ -82,8 +89,21 @@ pub(super) fn body(payloads: &[&str]) -> Bytes {
 
 impl Harness {
     pub(super) fn new() -> Self {
+        Self::with_links(&[])
+    }
+
+    /// A relay with one neighbour, `o`, on the other end of [`LINK`].
+    pub(super) fn linked() -> Self {
+        let neighbour = RelayId::new("o").unwrap();
+        let mut harness = Self::with_links(&[LinkOptions { link: LINK, neighbour, cost: 1 }]);
+        harness.input(Input::LinkUp { link: LINK });
+        harness.hear(LinkMessage::FactsEnd);
+        harness
+    }
+
+    fn with_links(links: &[LinkOptions]) -> Self {
         let now = Now { time: Time(0), wall: WallTime(1_000_000_000) };
-        let restore = Restore::new(options(1), EntryNumber(0), &Snapshot::default()).unwrap();
+        let restore = Restore::new(options(1, links), EntryNumber(0), &Snapshot::default()).unwrap();
         let mut harness = Self {
             relay: restore.start(now),
             now,
@@ -101,6 +121,9 @@ impl Harness {
             answers: BTreeMap::new(),
             notices: Vec::new(),
             released: BTreeMap::new(),
+            last_arrival: WallTime(0),
+            said: Vec::new(),
+            links: links.to_vec(),
             shards: Vec::new(),
             request: 0,
             put: 0,
@@ -128,6 +151,11 @@ impl Harness {
             let through = EntryNumber(self.durable as u64);
             self.relay.handle(self.now, Input::Durable { through });
         }
+    }
+
+    /// The neighbour says something.
+    pub(super) fn hear(&mut self, message: LinkMessage) {
+        self.input(Input::Link { link: LINK, message });
     }
 
     pub(super) fn sync(&mut self) {
@@ -162,7 +190,8 @@ impl Harness {
                 assert!(before.is_none_or(|b| b <= below.0), "a release went back");
             }
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
-            Effect::Link { .. } | Effect::Close { .. } => {}
+            Effect::Link { message, .. } => self.said.push(message),
+            Effect::Close { .. } => {}
         }
     }
 
@@ -313,7 +342,7 @@ impl Harness {
         self.log.truncate(self.durable);
         self.boot += 1;
         let last = EntryNumber(self.durable as u64);
-        let mut restore = Restore::new(options(self.boot), last, snapshot).unwrap();
+        let mut restore = Restore::new(options(self.boot, &self.links), last, snapshot).unwrap();
         restore.tolerate_loss(self.lost.len() as u64);
         let begin = snapshot.shards.iter().map(|(n, _)| n.0).min().unwrap_or(0);
         for (i, entry) in self.log.iter().enumerate().skip(begin as usize) {
@@ -322,6 +351,7 @@ impl Harness {
             }
         }
         self.now.time = Time(0);
+        self.last_arrival = restore.last_arrival();
         self.relay = restore.start(self.now);
         self.released.clear();
         self.got.clear();

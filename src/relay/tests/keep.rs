@@ -1,7 +1,8 @@
-use super::harness::{Harness, group, sub};
+use super::harness::{Harness, body, group, sub};
 use crate::log::Snapshot;
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
 use crate::wire::body::{GapCause, Notice, Reply, Request, SubscriptionSpec};
+use crate::wire::frame::AckLevel;
 
 fn gaps(h: &Harness) -> Vec<(u64, u64, GapCause)> {
     let gap = |n: &Notice| match n {
@@ -188,6 +189,29 @@ fn f49_a_removed_subscription_keeps_nothing_and_a_new_one_starts_now() {
     h.put(g, &["new"]);
     assert_eq!(h.payloads(), ["new"]);
     assert!(h.books().balanced);
+}
+
+#[test]
+fn a_removed_subscription_lets_its_backlog_go_and_no_put_waits_for_it() {
+    for others_ack in [true, false] {
+        let mut h = Harness::new();
+        let g = h.open("g");
+        h.subscribe("g", "removed", SubscriptionSpec::default());
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        h.put_with(g, body(&["a", "b"]), None, AckLevel::Consumed);
+        if others_ack {
+            h.ack(s, 1, 100);
+            assert_eq!(h.request(Request::Sync), Ok(Reply::Done));
+        }
+        assert!(h.done.is_empty() && h.released.values().all(|below| *below <= 2));
+        let remove = Request::SubscriptionRemove { group: group("g"), name: sub("removed") };
+        assert_eq!(h.request(remove), Ok(Reply::Done));
+        assert_eq!(h.done.len(), usize::from(others_ack), "the other has acked: {others_ack}");
+        let is_gone = h.released.values().any(|below| *below >= 4);
+        assert_eq!(is_gone, others_ack, "{:?}", h.released);
+        assert!(h.books().balanced);
+    }
 }
 
 #[test]

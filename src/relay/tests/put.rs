@@ -148,12 +148,15 @@ fn r7_the_group_quota_refuses_and_names_the_slowest_subscription() {
     let mut h = Harness::new();
     h.set("g", GroupSettings { quota_count: Some(3), ..GroupSettings::default() });
     let g = h.open("g");
+    let fast = h.attach("g", "fast");
     let s = h.attach("g", "slow");
+    h.credit(fast, 10);
     h.put(g, &["a"]);
     h.put(g, &["b", "c"]);
+    h.ack(fast, 1, 100);
     h.put(g, &["d"]);
     assert_eq!(refusals(&h), [RefusalCode::Quota]);
-    let said = h.notices.iter().any(|n| format!("{n:?}").contains("slow"));
+    let said = h.notices.iter().any(|n| format!("{n:?}").contains("`slow` holds back 3"));
     assert!(said, "{:?}", h.notices);
     h.credit(s, 10);
     h.ack(s, 1, 100);
@@ -275,6 +278,14 @@ fn removing_a_group_lets_everything_go_and_a_new_one_is_empty() {
     h.put(g, &["new"]);
     assert_eq!(h.payloads(), ["new"]);
     assert!(h.books().balanced);
+    // R11: nobody takes what is left of one for a part of the other.
+    let lives = |h: &Harness| h.relay.groups.iter().map(|group| group.incarnation).collect::<Vec<_>>();
+    assert_eq!(lives(&h), [1]);
+    assert_eq!(h.request(Request::GroupRemove { group: group("g") }), Ok(Reply::Done));
+    let snapshot = h.snapshot();
+    h.crash(&snapshot);
+    h.open("g");
+    assert_eq!(lives(&h), [2]);
 }
 
 #[test]
@@ -300,6 +311,45 @@ fn a_quota_of_messages_counts_messages_and_refuses_when_it_is_reached() {
         assert!(refusal.message.contains("holds 3 messages of its quota of 3"), "{}", refusal.message);
         let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
         h.crash(&snapshot);
+    }
+}
+
+#[test]
+fn a_quota_of_bytes_takes_a_put_whole_or_not_at_all() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { quota_bytes: Some(2_000), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let text = "x".repeat(500);
+    h.put(g, &[&text, &text, &text, &text, &text]);
+    assert_eq!(refusals(&h), [RefusalCode::Quota], "what it holds is no reason, what it brings is");
+    h.put(g, &[&text, &text]);
+    assert_eq!(h.done.len(), 1);
+    h.put(g, &[&text, &text]);
+    assert_eq!(refusals(&h), [RefusalCode::Quota, RefusalCode::Quota]);
+    assert!(h.books().balanced);
+}
+
+#[test]
+fn a_quota_of_each_subscription_takes_a_put_whole_or_not_at_all() {
+    for quota in [(Some(3), None), (None, Some(1_000))] {
+        let mut h = Harness::new();
+        let settings = GroupSettings {
+            subscription_quota_count: quota.0,
+            subscription_quota_bytes: quota.1,
+            subscription_policy: SubscriptionPolicy::Refuse,
+            ..GroupSettings::default()
+        };
+        h.set("g", settings);
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        let g = h.open("g");
+        let text = "x".repeat(200);
+        h.put(g, &[&text, &text, &text, &text, &text]);
+        assert_eq!(refusals(&h), [RefusalCode::Quota], "{quota:?}");
+        h.put(g, &[&text, &text]);
+        assert_eq!(h.done.len(), 1, "{quota:?}");
+        h.put(g, &[&text, &text, &text]);
+        assert_eq!(refusals(&h), [RefusalCode::Quota, RefusalCode::Quota], "{quota:?}");
     }
 }
 
@@ -389,12 +439,17 @@ fn a_session_that_ends_waits_for_nothing_any_more() {
     };
     let summary = crate::wire::run::BodySummary::of(&records).unwrap();
     h.input(Input::Put { session: other, handle, head, summary, records });
+    let g = h.open("g");
+    h.put_with(g, body(&["b"]), None, AckLevel::Accepted);
+    let mine = [h.put_with(g, body(&["c"]), None, AckLevel::Consumed)];
+    h.done.clear();
     h.input(Input::SessionClosed { session: other });
     let s = h.attach("g", "s");
     h.credit(s, 10);
     h.ack(s, 1, 100);
     h.pass_ms(5_000);
-    assert!(h.done.is_empty(), "nobody is left to be told: {:?}", h.done);
+    let done: Vec<u64> = h.done.iter().map(|done| done.put).collect();
+    assert_eq!(done, mine, "nobody is left to be told of the other");
 }
 
 #[test]

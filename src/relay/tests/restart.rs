@@ -68,17 +68,46 @@ fn every_boot_is_a_new_epoch_and_the_old_stream_is_sealed_first() {
 
 #[test]
 fn f17_a_retry_after_a_crash_inserts_once() {
-    let mut h = Harness::new();
-    let g = h.open("g");
-    h.attach("g", "s");
-    h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
-    h.crash(&Snapshot::default());
-    let g = h.open("g");
-    h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
-    h.put_with(g, body(&["b"]), Some((7, 2)), AckLevel::Accepted);
-    let s = h.attach("g", "s");
-    h.credit(s, 10);
-    assert_eq!(h.payloads(), ["a", "b"]);
+    for with_snapshot in [false, true] {
+        let mut h = Harness::new();
+        let g = h.open("g");
+        h.attach("g", "s");
+        h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+        let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
+        h.crash(&snapshot);
+        let g = h.open("g");
+        h.put_with(g, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+        h.put_with(g, body(&["b"]), Some((7, 2)), AckLevel::Accepted);
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), ["a", "b"], "with snapshot: {with_snapshot}");
+    }
+}
+
+/// R14: the time that a relay was down is counted from there.
+#[test]
+fn r14_a_start_knows_when_the_last_message_arrived() {
+    for (put_before, with_snapshot) in [(false, false), (false, true), (true, true)] {
+        let mut h = Harness::new();
+        let (g, other) = (h.open("g"), h.open("other"));
+        let s = h.attach("g", "s");
+        h.put(other, &["early"]);
+        h.now.wall.0 += 5_000_000;
+        let last = h.now.wall;
+        if put_before {
+            // All of it was taken and let go.
+            h.put(g, &["a"]);
+            h.ack(s, 1, 100);
+            h.pass_ms(3_000);
+        }
+        let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
+        if !put_before {
+            h.put(g, &["a"]);
+        }
+        h.now.wall.0 += 7_000_000;
+        h.crash(&snapshot);
+        assert_eq!(h.last_arrival, last, "with a snapshot: {with_snapshot}, of what was put: {put_before}");
+    }
 }
 
 #[test]

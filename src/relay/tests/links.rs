@@ -1,0 +1,114 @@
+//! What a neighbour says over a link, also in an order that no relay of this version would choose.
+
+use super::harness::{Harness, body, group};
+use crate::id::{Epoch, Index, RelayId, StorageId, StreamNumber, WallTime};
+use crate::relay::stream::{Draft, Genesis, Seal, Stream};
+use crate::wire::body::{SubscriptionSpec, encode};
+use crate::wire::link::{GroupId, LinkMessage, StreamNamed};
+use crate::wire::run::{Run, RunKind};
+
+/// One epoch of the neighbour's stream of the group `g`, as the neighbour has it.
+struct Theirs {
+    stream: Stream,
+    runs: Vec<Run>,
+}
+
+impl Theirs {
+    /// Begins with everybody who is a member: the relay that is tested.
+    fn begin(boot: u32) -> Self {
+        let epoch = Epoch { counter: u64::from(boot), storage: StorageId([9; 16]), nonce: 1 };
+        let origin = RelayId::new("o").unwrap();
+        let stream = Stream::new(StreamNumber(boot), (&group("g"), 0), origin, epoch, Index(1));
+        let mut theirs = Self { stream, runs: Vec::new() };
+        let genesis = Genesis { members: vec![(RelayId::new("r").unwrap(), 1)] };
+        theirs.append(Draft::control(RunKind::Genesis, encode(&genesis)));
+        theirs
+    }
+
+    fn append(&mut self, draft: Draft) {
+        self.runs.push(self.stream.append(draft, WallTime(1_000_000_000)));
+    }
+
+    fn put(&mut self, payload: &str) {
+        self.append(Draft { kind: RunKind::Data, ..Draft::control(RunKind::Data, body(&[payload])) });
+    }
+
+    fn name(&self) -> LinkMessage {
+        LinkMessage::Stream(StreamNamed {
+            number: self.stream.number,
+            group: GroupId { name: group("g"), incarnation: 0 },
+            origin: self.stream.origin.clone(),
+            epoch: self.stream.epoch,
+            base: self.runs[0].header.first,
+            chain: self.runs[0].header.chain,
+            released: crate::id::Sequence(0),
+        })
+    }
+
+    /// Sends the runs in this range.
+    fn send(&self, h: &mut Harness, runs: std::ops::Range<usize>) {
+        for run in &self.runs[runs] {
+            h.hear(LinkMessage::Run { stream: self.stream.number, age_ms: 0, run: run.clone() });
+        }
+    }
+}
+
+/// How often the relay has asked its neighbour to compare.
+fn compared(h: &mut Harness) -> usize {
+    let said = std::mem::take(&mut h.said);
+    said.iter().filter(|said| matches!(said, LinkMessage::Seen { .. })).count()
+}
+
+/// A relay that receives from `g`, and knows both epochs by name.
+fn between(first: &Theirs, second: &Theirs) -> Harness {
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    h.hear(first.name());
+    h.hear(second.name());
+    compared(&mut h);
+    h
+}
+
+#[test]
+fn i10_an_epoch_waits_until_the_one_before_is_complete_up_to_its_seal() {
+    let (mut first, mut second) = (Theirs::begin(1), Theirs::begin(2));
+    first.put("a");
+    first.put("b");
+    first.append(Draft::control(RunKind::Seal, encode(&Seal { by: second.stream.epoch })));
+    second.put("c");
+    let mut h = between(&first, &second);
+    // What came, and of the first epoch what there is then: nothing, some, all but its seal.
+    for there in [0..1, 1..2, 2..3] {
+        first.send(&mut h, there);
+        compared(&mut h);
+        second.send(&mut h, 0..2);
+        assert!(
+            !h.got.iter().any(|got| got.payload == "c"),
+            "it came before the end of the first: {:?}",
+            h.got
+        );
+        assert_eq!(compared(&mut h), 1, "the neighbour is told that something is missing");
+    }
+    first.send(&mut h, 3..4);
+    second.send(&mut h, 0..2);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+}
+
+#[test]
+fn i3_what_is_not_next_in_its_stream_is_not_taken() {
+    let (mut first, second) = (Theirs::begin(1), Theirs::begin(2));
+    first.put("a");
+    first.put("b");
+    let mut h = between(&first, &second);
+    first.send(&mut h, 0..1);
+    first.send(&mut h, 2..3);
+    assert_eq!((h.payloads().len(), compared(&mut h)), (0, 1));
+    // Told once: until something has come it would be the same.
+    first.send(&mut h, 2..3);
+    assert_eq!(compared(&mut h), 0);
+    first.send(&mut h, 1..3);
+    first.send(&mut h, 0..3);
+    assert_eq!(h.payloads(), ["a", "b"], "what is there already is dropped");
+}
