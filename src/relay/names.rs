@@ -82,7 +82,7 @@ impl Group {
 
     /// Takes over an entry, decided here or learned.
     pub(super) fn set_entry(&mut self, entry: GroupEntry) {
-        self.settings = Box::new(entry.settings);
+        *self.settings = entry.settings;
         let names = &mut self.spread().names;
         (names.version, names.home) = (entry.version, entry.home);
     }

@@ -109,9 +109,9 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("poll", Request::Poll { handle: 1, messages: 10 }),
         ("sync", Request::Sync),
         ("locate", Request::Locate { group: orders(), prefix: false }),
-        ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
         ("status", Request::Status),
         ("books", Request::Books { group: None }),
+        ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
     ]
 }
 
