@@ -219,9 +219,9 @@ pub(super) fn damage_warning(ranges: u64) -> Option<String> {
 }
 
 fn report(opened: &Opened) {
-    if let Some((from, to)) = opened.cut {
+    if let Some(cut) = &opened.cut {
         metrics::log_cut();
-        tracing::warn!(%from, %to, "entries of a damaged last block were cut; whether they were durable is uncertain");
+        tracing::warn!("a damaged last block was cut, with {cut}; whether it was durable is uncertain");
     } else if opened.torn_bytes > 0 {
         tracing::info!(bytes = opened.torn_bytes, "the end of the log was not whole and was cut");
     }
