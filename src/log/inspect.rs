@@ -187,7 +187,9 @@ fn note_problems(name: &str, scan: &Scan, report: &mut Report) {
         .problems
         .extend(lost.map(|lost| format!("{name}: entries from {} to {} are lost", lost.start, lost.end)));
     if let Some(cut) = &scan.cut {
-        report.problems.push(format!("{name}: the last block is damaged, with {cut}; the next start cuts it"));
+        report
+            .problems
+            .push(format!("{name}: the last block is damaged, with {cut}; the next start cuts it"));
     } else if scan.torn_bytes > 0 {
         report.problems.push(format!("{name}: {} bytes behind the end are no block", scan.torn_bytes));
     }

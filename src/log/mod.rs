@@ -375,7 +375,7 @@ pub struct Cut {
     pub from: EntryNumber,
     /// How many entries it had; nothing where that is damaged too.
     pub entries: Option<u64>,
-    /// How many messages of which groups; nothing where the heads do not tell
+    /// How many messages of which groups, by number; nothing where the heads do not tell
     /// all of them.
     pub messages: Option<Vec<(GroupNumber, u64)>>,
 }

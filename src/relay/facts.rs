@@ -122,11 +122,12 @@ impl Relay {
         }
     }
 
-    pub(super) fn on_facts_end(&mut self) {
+    pub(super) fn on_facts_end(&mut self, now: Now) {
         if !self.links.has_table {
             self.links.has_table = true;
             let operation = Operation::TableLearned;
             self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+            self.tell_uncertain(now);
         }
     }
 

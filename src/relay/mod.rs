@@ -30,6 +30,7 @@ mod input;
 mod journal;
 mod keeping;
 mod link;
+mod loss;
 mod meter;
 mod producer;
 mod put;
@@ -64,6 +65,7 @@ use self::delivery::DeadLetter;
 use self::group::GroupBooks;
 use self::journal::{Journal, Waiting, WaitingPut, WaitingRun};
 use self::link::Links;
+use self::loss::TailCut;
 use self::saved::Counters;
 use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
@@ -112,6 +114,8 @@ pub struct Relay {
     /// Removed groups: the number and incarnation they had.
     removed: BTreeMap<GroupName, (GroupNumber, u32)>,
     counters: Counters,
+    /// Cuts of the log's end, in order.
+    cuts: Vec<TailCut>,
     sessions: Sessions,
     links: Links,
     /// Neighbours of groups for whom there may be something to send.

@@ -41,7 +41,7 @@ impl Salvage {
     pub(super) fn before(&mut self, relay: &mut Relay, operation: &Operation) {
         let number = operation.group();
         match operation {
-            Operation::GroupCreated { .. } | Operation::TableLearned => {}
+            Operation::GroupCreated { .. } | Operation::TableLearned | Operation::TailCut { .. } => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);
             }

@@ -7,6 +7,7 @@ use super::cursor::Cursor;
 use super::facts::Parts;
 use super::filter::Filter;
 use super::group::Group;
+use super::loss::{TailCut, Uncertain};
 use super::meter::Meter;
 use super::producer::Producers;
 use super::state::{CursorList, RestoreError, State, from_cbor};
@@ -45,6 +46,9 @@ pub(super) struct Shard {
     pub(super) groups: Vec<SavedGroup>,
     /// Names of removed groups, with their number and incarnation.
     pub(super) removed: Vec<(GroupName, GroupNumber, u32)>,
+    /// Cuts of the log's end, in the first part only.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) cuts: Vec<TailCut>,
 }
 
 impl Shard {
@@ -99,6 +103,8 @@ pub(super) struct SavedGroup {
     members: Vec<(RelayId, Version, bool)>,
     #[serde(rename = "o", skip_serializing_if = "Vec::is_empty", default)]
     origins: Vec<(RelayId, Version, bool)>,
+    #[serde(rename = "z", skip_serializing_if = "Option::is_none", default)]
+    uncertain: Option<Uncertain>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -187,6 +193,7 @@ impl SavedGroup {
             evicted: group.traffic.as_ref().map(|t| t.evicted.clone()).unwrap_or_default(),
             members: saved_table(group, |parts| &parts.members),
             origins: saved_table(group, |parts| &parts.origins),
+            uncertain: group.traffic.as_ref().and_then(|t| t.uncertain),
         }
     }
 
@@ -206,6 +213,9 @@ impl SavedGroup {
         }
         if !self.evicted.is_empty() {
             group.traffic().evicted = self.evicted;
+        }
+        if self.uncertain.is_some() {
+            group.traffic().uncertain = self.uncertain;
         }
         for (relay, version, member) in self.members {
             group.spread().parts.set_member(&relay, version, member);

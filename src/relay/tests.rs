@@ -6,6 +6,7 @@ mod fuzz;
 mod harness;
 mod holes;
 mod keep;
+mod loss;
 mod misuse;
 mod put;
 mod restart;

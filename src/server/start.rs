@@ -176,6 +176,9 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());
+    if let Some(cut) = &opened.cut {
+        restore.note_cut(cut);
+    }
     let mut fault = None;
     let replayed = recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
         if fault.is_none() {
@@ -203,10 +206,6 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
 fn warnings(options: &ServerOptions, opened: &Opened) -> Vec<String> {
     let mut warnings = options.warnings.clone();
     warnings.extend(damage_warning(opened.damaged.len() as u64));
-    if opened.cut.is_some() {
-        let message = "the last block of the log was damaged and cut; what it held is uncertain";
-        warnings.push(message.to_owned());
-    }
     warnings.extend(opened.notes.iter().map(|note| format!("in the data directory: {note}")));
     warnings
 }
