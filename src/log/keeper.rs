@@ -27,6 +27,8 @@ const SPARES_MAX: usize = 8;
 /// that was only allocated than to fill it with zeros before: on ext4 over a
 /// fast disk at 1 MiB a commit 0.10 s for 128 MiB instead of 0.16 s.
 const BULK_COMMIT_BYTES: u64 = 512 * 1024;
+/// Small segments hold so many commits of that size, which are bulk for them.
+const BULK_COMMITS: u64 = 16;
 /// Bytes per second at which a spare is filled when nobody waits for it.
 const FILL_BYTES_PER_SECOND: f64 = 32.0 * 1024.0 * 1024.0;
 /// Milliseconds between looks at the room that is left.
@@ -220,7 +222,7 @@ impl Keeper {
     }
 
     fn make_spares(&self, shared: &Shared) {
-        let is_bulk = shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES;
+        let is_bulk = is_bulk(shared);
         loop {
             let state = self.lock();
             if state.spares.len() >= SPARES || state.ending {
@@ -263,7 +265,7 @@ impl Keeper {
             let rate = (committed as f64 * 2.0 / elapsed.as_secs_f64().max(0.1)).max(FILL_BYTES_PER_SECOND);
             let due = Duration::from_secs_f64(filled.written as f64 / rate);
             let state = self.lock();
-            if state.ending || shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES {
+            if state.ending || is_bulk(shared) {
                 return Pace::Enough;
             }
             if state.spares.is_empty() {
@@ -384,6 +386,12 @@ pub(crate) fn run(shared: &Shared) {
         shared.keeper.step(shared);
         shared.keeper.collect(shared);
     }
+}
+
+/// Whether commits are so long that a segment need not be filled before.
+fn is_bulk(shared: &Shared) -> bool {
+    let bound = BULK_COMMIT_BYTES.min(shared.options.segment_bytes / BULK_COMMITS);
+    shared.counters.commit_bytes_mean() >= bound
 }
 
 /// Whether some group still needs something in the segment.
