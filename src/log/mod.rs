@@ -36,6 +36,8 @@ pub mod disk;
 mod engine;
 mod footer;
 mod found;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod header;
 mod ident;
 pub mod inspect;

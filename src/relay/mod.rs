@@ -25,6 +25,8 @@ mod effect;
 mod facts;
 mod filter;
 mod forward;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod group;
 mod input;
 mod journal;

@@ -294,6 +294,8 @@ fn decode_cursor(bytes: &mut Bytes) -> Option<CursorRecord> {
     if words > bytes.remaining() / 8 || words > WORDS_MAX {
         return None;
     }
+    // The last bit of the window is an index too.
+    floor.0.checked_add((words as u64 + 1) * 64)?;
     let words: Vec<u64> = (0..words).map(|_| bytes.get_u64_le()).collect();
     let gaps = take_varint(bytes)?;
     let mut found = Vec::new();
