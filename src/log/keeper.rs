@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::seal::write_footers;
 use super::segment::{Filled, Pace, Segment, SegmentIndex, Spare, Witness, segment_name};
+use super::segments::let_go;
 use super::shared::Shared;
 use super::storage::Storage;
 use super::{LogError, LogEvent, file_error, recover};
@@ -303,14 +304,11 @@ impl Keeper {
             }
         }
         let leaving = std::mem::take(&mut self.lock().leaving);
-        let mut waiting = Vec::new();
-        for segment in leaving {
-            match Arc::try_unwrap(segment) {
-                Ok(segment) => self.retire(shared, segment),
-                Err(pinned) => waiting.push(pinned),
-            }
+        let (free, held) = let_go(leaving);
+        self.lock().leaving.extend(held);
+        for segment in free {
+            self.retire(shared, segment);
         }
-        self.lock().leaving.extend(waiting);
     }
 
     fn retire(&self, shared: &Shared, segment: Segment) {

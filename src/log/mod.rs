@@ -44,11 +44,13 @@ pub mod inspect;
 mod keeper;
 mod live;
 mod lookup;
+mod mark;
 pub mod memory;
 #[cfg(any(test, feature = "sim"))]
 mod memory_log;
 mod postings;
 pub mod powercut;
+mod queue;
 mod reader;
 mod recover;
 mod rewrite;
@@ -60,6 +62,7 @@ mod segments;
 mod shared;
 mod snapshot;
 pub mod storage;
+mod sync;
 mod tail;
 
 pub use engine::{DiskLog, LogOptions, OnEvent};
