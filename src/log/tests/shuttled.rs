@@ -24,11 +24,14 @@ mod sync {
 
 #[path = "../mark.rs"]
 #[expect(dead_code, reason = "not all of it is used here")]
+#[expect(clippy::duplicate_mod, reason = "that is the idea: the same file over other locks")]
 mod mark;
 #[path = "../queue.rs"]
 #[expect(dead_code, reason = "not all of it is used here")]
+#[expect(clippy::duplicate_mod, reason = "that is the idea: the same file over other locks")]
 mod queue;
 #[path = "../segments.rs"]
+#[expect(clippy::duplicate_mod, reason = "that is the idea: the same file over other locks")]
 mod segments;
 
 /// As much of a segment as the table of segments knows.
