@@ -367,6 +367,13 @@ pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// worked off is soon gone by itself.
 pub const COLLECT_AGE_MS: u64 = 10_000;
 
+/// Cuts of the log's end that are remembered for the status; the oldest makes way.
+pub const TAIL_CUTS_MAX: usize = 16;
+
+/// For so long the status tells that the log's end was cut: thirty days, since nobody can say
+/// whether somebody has read it.
+pub const TAIL_CUT_SHOWN_MS: u64 = 30 * 24 * 3600 * 1000;
+
 /// Evicted subscriptions of a group that are remembered for their owners; the
 /// oldest makes way.
 pub const EVICTED_MAX: usize = 1024;

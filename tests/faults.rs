@@ -18,6 +18,7 @@
 //! ```
 
 mod faults {
+    mod bulk;
     mod client;
     mod clock_faults;
     mod commands;

@@ -237,19 +237,34 @@ async fn f55_a_segment_that_is_gone_is_a_gap_wherever_it_was() {
 }
 
 #[tokio::test]
-async fn r17_a_damaged_last_block_that_was_cut_is_in_the_status() {
+async fn r17_what_a_damaged_last_block_held_is_uncertain_and_that_is_told_for_good() {
     let mut server = TestServer::start().await;
     let mut remote = server.connect().await;
     attach(&mut remote, "g").await;
+    attach(&mut remote, "other").await;
     let handle = open_group(&mut remote, "g").await;
     remote.send(&put_frame(handle, 1, &records(&[&[b'A'; 700]]))).await;
     remote.expect_puts_done(1).await;
     drop(remote);
     let flip = |bytes: &mut [u8], at: usize| bytes[at + 300] ^= 1;
     server = server.crash_then(|data| tamper(data, &[b'A'; 700], flip)).await;
-    let mut remote = server.connect().await;
-    let Ok(Reply::Status(status)) = remote.request(Request::Status).await else { panic!("no status") };
-    assert!(status.warnings.iter().any(|w| w.contains("is uncertain")), "{:?}", status.warnings);
+    for _ in 0..2 {
+        let mut remote = server.connect().await;
+        let Ok(Reply::Status(status)) = remote.request(Request::Status).await else { panic!("no status") };
+        assert!(status.warnings.iter().any(|w| w.contains("is uncertain")), "{:?}", status.warnings);
+        for (group, is_told) in [("g", true), ("other", false)] {
+            let handle = attach(&mut remote, group).await;
+            remote.send_credit(Credit { handle, total: 10 }).await;
+            let put = open_group(&mut remote, group).await;
+            remote.send(&put_frame(put, 2, &records(&[b"B"]))).await;
+            if is_told {
+                assert_eq!(expect_gap(&mut remote).await.2, GapCause::Uncertain);
+            }
+            assert_eq!(expect_letter(&mut remote).await, b'B', "group {group}");
+        }
+        drop(remote);
+        server = server.crash_then(|_| ()).await;
+    }
     server.stop().await;
 }
 

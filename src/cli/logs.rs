@@ -243,7 +243,8 @@ fn powercut(args: &PowercutArgs, context: &mut Context) -> Result<(), Failure> {
         if context.notes.is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
     let begun = Instant::now();
-    let done = powercut::powercut(args.ops, args.seed, &mut |done, all| {
+    let script = powercut::Script { steps: args.ops, seed: args.seed, is_bulk: false };
+    let done = powercut::powercut(script, &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     });

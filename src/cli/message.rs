@@ -109,7 +109,12 @@ pub fn write_gap(from: Index, to: Index, cause: GapCause, context: &mut Context)
         GapCause::Damaged => ("damaged", "they were damaged on disk"),
         GapCause::Expired => ("expired", "their time to live was over"),
         GapCause::Evicted => ("evicted", "the subscription was over its quota and was removed"),
+        GapCause::Uncertain => ("uncertain", "the end of a relay's log was damaged and cut"),
     };
+    if context.is_text() && cause == GapCause::Uncertain {
+        context.notes.warning(format_args!("messages may be missing before position {from}: {text}"));
+        return Ok(());
+    }
     if context.is_text() {
         // Positions and not messages: the relay's own records have some too.
         let last = to.0.saturating_sub(1);

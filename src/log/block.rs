@@ -3,7 +3,9 @@
 //! A block starts at a multiple of 512 bytes and is padded with zeros to one.
 //! It is written only after the block before it has become durable, so a block
 //! that can be read proves that all before it were durable once: recovery may
-//! cut behind the last block of a log, and nowhere else.
+//! cut behind the last block of a log, and nowhere else. A field that says up to
+//! where the log was durable would always say `lsn` less one, so there is none;
+//! of the last block itself no header can say it.
 //!
 //! Block header, 96 bytes, integers little-endian:
 //!
@@ -146,6 +148,15 @@ impl BlockHeader {
         let mut input = Input(bytes.get(8..16)?);
         let epoch = input.u64()?;
         Self::decode(bytes, epoch, position).map(|_| epoch)
+    }
+
+    /// Whether `bytes` are a header that was written in the place of this one and
+    /// damaged since: two of the five fields that it must have may be wrong.
+    pub(crate) fn resembles(&self, bytes: &[u8]) -> bool {
+        let wanted = [self.epoch, self.position, self.lsn.0, self.previous, self.first.0];
+        let there = bytes.get(8..48).unwrap_or_default().chunks_exact(8);
+        let right = there.zip(wanted).filter(|(found, wanted)| **found == wanted.to_le_bytes()).count();
+        right >= wanted.len() - 2
     }
 
     /// Where the next block may start.

@@ -186,10 +186,10 @@ fn note_problems(name: &str, scan: &Scan, report: &mut Report) {
     report
         .problems
         .extend(lost.map(|lost| format!("{name}: entries from {} to {} are lost", lost.start, lost.end)));
-    if let Some((from, to)) = scan.cut {
-        report.problems.push(format!(
-            "{name}: the last block is damaged, with entries from {from} to {to}; the next start cuts it"
-        ));
+    if let Some(cut) = &scan.cut {
+        report
+            .problems
+            .push(format!("{name}: the last block is damaged, with {cut}; the next start cuts it"));
     } else if scan.torn_bytes > 0 {
         report.problems.push(format!("{name}: {} bytes behind the end are no block", scan.torn_bytes));
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::seal::write_footers;
 use super::segment::{Filled, Pace, Segment, SegmentIndex, Spare, Witness, segment_name};
+use super::segments::let_go;
 use super::shared::Shared;
 use super::storage::Storage;
 use super::{LogError, LogEvent, file_error, recover};
@@ -27,6 +28,8 @@ const SPARES_MAX: usize = 8;
 /// that was only allocated than to fill it with zeros before: on ext4 over a
 /// fast disk at 1 MiB a commit 0.10 s for 128 MiB instead of 0.16 s.
 const BULK_COMMIT_BYTES: u64 = 512 * 1024;
+/// Small segments hold so many commits of that size, which are bulk for them.
+const BULK_COMMITS: u64 = 16;
 /// Bytes per second at which a spare is filled when nobody waits for it.
 const FILL_BYTES_PER_SECOND: f64 = 32.0 * 1024.0 * 1024.0;
 /// Milliseconds between looks at the room that is left.
@@ -220,7 +223,7 @@ impl Keeper {
     }
 
     fn make_spares(&self, shared: &Shared) {
-        let is_bulk = shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES;
+        let is_bulk = is_bulk(shared);
         loop {
             let state = self.lock();
             if state.spares.len() >= SPARES || state.ending {
@@ -263,7 +266,7 @@ impl Keeper {
             let rate = (committed as f64 * 2.0 / elapsed.as_secs_f64().max(0.1)).max(FILL_BYTES_PER_SECOND);
             let due = Duration::from_secs_f64(filled.written as f64 / rate);
             let state = self.lock();
-            if state.ending || shared.counters.commit_bytes_mean() >= BULK_COMMIT_BYTES {
+            if state.ending || is_bulk(shared) {
                 return Pace::Enough;
             }
             if state.spares.is_empty() {
@@ -301,14 +304,11 @@ impl Keeper {
             }
         }
         let leaving = std::mem::take(&mut self.lock().leaving);
-        let mut waiting = Vec::new();
-        for segment in leaving {
-            match Arc::try_unwrap(segment) {
-                Ok(segment) => self.retire(shared, segment),
-                Err(pinned) => waiting.push(pinned),
-            }
+        let (free, held) = let_go(leaving);
+        self.lock().leaving.extend(held);
+        for segment in free {
+            self.retire(shared, segment);
         }
-        self.lock().leaving.extend(waiting);
     }
 
     fn retire(&self, shared: &Shared, segment: Segment) {
@@ -384,6 +384,12 @@ pub(crate) fn run(shared: &Shared) {
         shared.keeper.step(shared);
         shared.keeper.collect(shared);
     }
+}
+
+/// Whether commits are so long that a segment need not be filled before.
+fn is_bulk(shared: &Shared) -> bool {
+    let bound = BULK_COMMIT_BYTES.min(shared.options.segment_bytes / BULK_COMMITS);
+    shared.counters.commit_bytes_mean() >= bound
 }
 
 /// Whether some group still needs something in the segment.

@@ -81,6 +81,8 @@ struct Inner {
     /// Positions whose reading fails.
     unreadable: Option<(usize, std::ops::Range<u64>)>,
     room: Option<u64>,
+    /// Space can be taken for a file without writing it.
+    allocates: bool,
     locked: bool,
 }
 
@@ -168,6 +170,11 @@ impl MemoryStorage {
     /// Bytes that all files together may have; `None` for no bound.
     pub fn set_room(&self, bytes: Option<u64>) {
         self.inner().room = bytes;
+    }
+
+    /// Whether space can be taken for a file without writing it, as some file systems can.
+    pub fn set_allocates(&self, allocates: bool) {
+        self.inner().allocates = allocates;
     }
 
     /// Has every read of a part of a file fail.
@@ -435,5 +442,19 @@ impl StorageFile for MemoryFile {
         inner.op()?;
         inner.nodes[self.1].now.resize(narrow(length), 0);
         Ok(())
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<bool> {
+        let mut inner = lock(&self.0);
+        if !inner.allocates {
+            return Ok(false);
+        }
+        let is_last = inner.op()?;
+        let grown = length.saturating_sub(inner.nodes[self.1].now.len() as u64);
+        if inner.room.is_some_and(|room| inner.used() + grown > room) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        inner.nodes[self.1].now.resize(narrow(length), 0);
+        if is_last { Err(cut()) } else { Ok(true) }
     }
 }

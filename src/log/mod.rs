@@ -36,17 +36,21 @@ pub mod disk;
 mod engine;
 mod footer;
 mod found;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod header;
 mod ident;
 pub mod inspect;
 mod keeper;
 mod live;
 mod lookup;
+mod mark;
 pub mod memory;
 #[cfg(any(test, feature = "sim"))]
 mod memory_log;
 mod postings;
 pub mod powercut;
+mod queue;
 mod reader;
 mod recover;
 mod rewrite;
@@ -58,6 +62,7 @@ mod segments;
 mod shared;
 mod snapshot;
 pub mod storage;
+mod sync;
 mod tail;
 
 pub use engine::{DiskLog, LogOptions, OnEvent};
@@ -355,9 +360,8 @@ pub struct Opened {
     pub last: EntryNumber,
     /// Bytes that were cut from the tail because they were not a whole block.
     pub torn_bytes: u64,
-    /// The entries of a last block that was cut though all of it seems to have
-    /// been written, half-open: it was damaged later, or never became durable.
-    pub cut: Option<(EntryNumber, EntryNumber)>,
+    /// A last block that was cut though all of it seems to have been written.
+    pub cut: Option<Cut>,
     /// Ranges found damaged while opening.
     pub damaged: Vec<(GroupNumber, Index, Index)>,
     /// Entries that were durable and are lost, those behind the snapshot and
@@ -366,6 +370,28 @@ pub struct Opened {
     pub lost: Vec<(EntryNumber, EntryNumber)>,
     /// Files that were left alone, each with the reason, for people to read.
     pub notes: Vec<String>,
+}
+
+/// What is known of a last block that was cut though all of it seems to have
+/// been written: it was damaged later, or never became durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Its first entry.
+    pub from: EntryNumber,
+    /// How many entries it had; nothing where that is damaged too.
+    pub entries: Option<u64>,
+    /// How many messages of which groups, by number; nothing where the heads do not tell
+    /// all of them.
+    pub messages: Option<Vec<(GroupNumber, u64)>>,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.entries {
+            Some(entries) => write!(f, "{entries} entries from {} on", self.from),
+            None => write!(f, "entries from {} on", self.from),
+        }
+    }
 }
 
 /// How much a log holds.

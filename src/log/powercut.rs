@@ -36,6 +36,18 @@ const GROUPS: u32 = 4;
 /// The group of which little is written and which is seldom released.
 const LAGGARD: u32 = GROUPS - 1;
 
+/// What a self-test does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// How many steps.
+    pub steps: u64,
+    /// Which steps: the same number, the same ones.
+    pub seed: u64,
+    /// Commits are long, on a disk that can give space without writing it: segments are then
+    /// allocated and not filled.
+    pub is_bulk: bool,
+}
+
 /// What a self-test did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,15 +64,15 @@ pub struct Powercuts {
     pub rewritten: u64,
 }
 
-/// Runs a script of `steps` steps that `seed` chooses, and cuts it everywhere.
-/// `told` is called after every cut with how many are done and how many there are.
+/// Runs a script, and cuts it everywhere. `told` is called after every cut with how many are done and how many there are.
 /// Takes time with the square of `steps`: 100 take about ten seconds.
 ///
 /// # Errors
 /// What was lost, made up or changed, and by which cut.
-pub fn powercut(steps: u64, seed: u64, told: &mut dyn FnMut(u64, u64)) -> Result<Powercuts, String> {
+pub fn powercut(script: Script, told: &mut dyn FnMut(u64, u64)) -> Result<Powercuts, String> {
+    let Script { steps, seed, .. } = script;
     let whole = MemoryStorage::default();
-    let model = run(&whole, steps, seed)?;
+    let model = run(&whole, script)?;
     let cuts = whole.ops();
     let (entries, rewritten) = (model.entries.len() as u64, model.rewritten);
     let mut done = Powercuts { steps, cuts, states: 0, entries, rewritten };
@@ -69,7 +81,7 @@ pub fn powercut(steps: u64, seed: u64, told: &mut dyn FnMut(u64, u64)) -> Result
         let at = |fault: String| format!("seed {seed}, power cut at operation {cut_at} of {cuts}: {fault}");
         let sim = MemoryStorage::default();
         sim.cut_after(cut_at);
-        let model = run(&sim, steps, seed).map_err(at)?;
+        let model = run(&sim, script).map_err(at)?;
         for _ in 0..IMAGES {
             let image = sim.crash(&mut random);
             model.check_image(&image.copy()).map_err(at)?;
@@ -114,6 +126,8 @@ struct Model {
     durable: Arc<AtomicU64>,
     /// Segments that were rewritten.
     rewritten: u64,
+    /// Runs are long.
+    is_bulk: bool,
 }
 
 /// One step of the script: `None` once the power is cut.
@@ -310,8 +324,12 @@ impl Model {
             let group = any_group(random);
             let count = 1 + u32::try_from(random.below(5)).unwrap_or_default();
             let next = self.next.entry(group).or_insert(1);
-            let bytes =
-                usize::try_from(random.below(if group == LAGGARD { 40 } else { 2500 })).unwrap_or_default();
+            let bytes_max = match (group == LAGGARD, self.is_bulk) {
+                (true, _) => 40,
+                (false, false) => 2500,
+                (false, true) => 5000,
+            };
+            let bytes = usize::try_from(random.below(bytes_max)).unwrap_or_default();
             entries.push(Entry::Run(sample_run(group, *next, count, bytes)));
             *next += u64::from(count);
         }
@@ -397,11 +415,12 @@ fn read_all(log: &dyn Log, group: u32, from: u64) -> Result<Vec<Piece>, String> 
 }
 
 /// Runs the script until the power is cut, or to its end.
-fn run(sim: &MemoryStorage, steps: u64, seed: u64) -> Result<Model, String> {
-    let mut model = Model::default();
-    let mut random = Random(seed);
+fn run(sim: &MemoryStorage, script: Script) -> Result<Model, String> {
+    sim.set_allocates(script.is_bulk);
+    let mut model = Model { is_bulk: script.is_bulk, ..Model::default() };
+    let mut random = Random(script.seed);
     let mut log = model.open(sim)?;
-    for _ in 0..steps {
+    for _ in 0..script.steps {
         if model.act(&mut log, sim, &mut random)?.is_none() {
             break;
         }

@@ -34,7 +34,7 @@ use super::segments::Segments;
 use super::shared::Start;
 use super::snapshot::{self, FoundSnapshot};
 use super::storage::{Storage, StorageFile};
-use super::{EntryNumber, LogError, Opened, Replayed, file_error};
+use super::{Cut, EntryNumber, LogError, Opened, Replayed, file_error};
 use crate::id::{Epoch, GroupNumber, Index, StorageId};
 use crate::limits;
 use crate::wire::run::RunKind;
@@ -238,7 +238,7 @@ struct Reading {
     damaged: Vec<(GroupNumber, Index, Index)>,
     lost: Vec<Range<u64>>,
     torn_bytes: u64,
-    cut: Option<(EntryNumber, EntryNumber)>,
+    cut: Option<Cut>,
 }
 
 impl Reading {
@@ -330,7 +330,7 @@ impl Reading {
         if next.is_some() || header.cold.is_some() {
             return Ok(());
         }
-        (self.torn_bytes, self.cut) = (scan.torn_bytes, scan.cut);
+        (self.torn_bytes, self.cut) = (scan.torn_bytes, scan.cut.clone());
         let Some(last) = scan.last_block else { return Ok(()) };
         let length = usize::try_from(scan.end.position.saturating_sub(last)).unwrap_or(0);
         let mut bytes = vec![0; length];

@@ -9,16 +9,17 @@
 //! what it includes. What is not proven is torn, and cut; where all of it seems
 //! to have been written, that is told, since it may as well have been damaged.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::EntryNumber;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, Walk, Walked};
 use super::header::{Cold, SegmentHeader};
 use super::postings::{Posting, Postings};
 use super::segment::SegmentEnd;
 use super::storage::{SECTOR_BYTES, StorageFile};
+use super::{Cut, EntryNumber};
 use crate::id::{GroupNumber, Index, Lsn};
 use crate::wire::run::RunKind;
 
@@ -102,9 +103,9 @@ pub(crate) struct Scan {
     pub(crate) lost: Vec<Range<u64>>,
     /// Bytes behind the end that are no block and not zeros.
     pub(crate) torn_bytes: u64,
-    /// The entries of a block behind the end that is not whole though all of it
-    /// seems to have been written, half-open.
-    pub(crate) cut: Option<(EntryNumber, EntryNumber)>,
+    /// A block behind the end that is not whole though all of it seems to have
+    /// been written.
+    pub(crate) cut: Option<Cut>,
     /// Where the last whole block starts.
     pub(crate) last_block: Option<u64>,
 }
@@ -176,8 +177,7 @@ impl Scanner<'_, '_> {
             None => match self.window.failed.take() {
                 Some(error) => Err(error),
                 None => {
-                    let cut = header.filter(|header| self.has_all_sectors(header));
-                    self.scan.cut = cut.map(|header| (header.first, header.last().next()));
+                    self.scan.cut = self.cut(header);
                     Ok(false)
                 }
             },
@@ -239,6 +239,38 @@ impl Scanner<'_, '_> {
             (self.on_entry)(&entry, block);
         }
         count
+    }
+
+    /// What is to be said of the block behind the end, which is not whole.
+    fn cut(&mut self, header: Option<BlockHeader>) -> Option<Cut> {
+        let end = self.scan.end;
+        let Some(header) = header else {
+            // A sector is written as a whole: one that is the header in all but a part was damaged.
+            let next = BlockHeader {
+                epoch: self.header.epoch,
+                position: end.position,
+                lsn: Lsn(end.lsn.0 + 1),
+                previous: self.previous.unwrap_or_default(),
+                first: end.entry.next(),
+                count: 0,
+                bytes: 0,
+                heads_hash: 0,
+            };
+            let is_damaged = next.resembles(self.window.get(end.position, BLOCK_HEADER_BYTES));
+            return is_damaged.then_some(Cut { from: next.first, entries: None, messages: None });
+        };
+        if !self.has_all_sectors(&header) {
+            return None;
+        }
+        let mut walk = Walk::new(self.window.get(header.position, header.bytes as usize), header);
+        let mut messages = BTreeMap::<GroupNumber, u64>::new();
+        for run in walk.by_ref().filter_map(|entry| entry.run) {
+            if run.header.kind == RunKind::Data {
+                *messages.entry(run.group).or_default() += u64::from(run.header.count);
+            }
+        }
+        let messages = walk.is_whole().then(|| messages.into_iter().collect());
+        Some(Cut { from: header.first, entries: Some(u64::from(header.count)), messages })
     }
 
     /// Whether no sector is empty in what is wrong with a block: then it was not

@@ -1,9 +1,9 @@
 //! Which segments are in use, in the order of the log.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use super::segment::Segment;
+use super::sync::{Arc, PoisonError, RwLock};
 use crate::id::Lsn;
 
 /// All segments in use, by the lsn of their first block.
@@ -56,4 +56,17 @@ impl Segments {
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
+}
+
+/// Tells those of `leaving` that no reader holds any more, and whose files may be used for
+/// something else, from those that are still being read.
+pub(crate) fn let_go(leaving: Vec<Arc<Segment>>) -> (Vec<Segment>, Vec<Arc<Segment>>) {
+    let (mut free, mut held) = (Vec::new(), Vec::new());
+    for segment in leaving {
+        match Arc::try_unwrap(segment) {
+            Ok(segment) => free.push(segment),
+            Err(segment) => held.push(segment),
+        }
+    }
+    (free, held)
 }

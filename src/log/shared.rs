@@ -3,59 +3,23 @@
 //! else takes it while the log runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use foldhash::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::collect::Collector;
-use super::committer::{Committer, Queue, entry_bytes, entry_bytes_max};
+use super::committer::{Committer, entry_bytes, entry_bytes_max};
 use super::engine::{LogOptions, OnEvent};
 use super::keeper::Keeper;
+use super::mark::Mark;
+use super::queue::Queue;
 use super::segment::SegmentEnd;
 use super::segments::Segments;
 use super::storage::Storage;
 use super::tail::Tail;
 use super::{Entry, EntryNumber, LogError, LogEvent, reader};
 use crate::id::{Epoch, GroupNumber, Index};
-
-/// A number that one thread raises and others read or wait for.
-pub(crate) struct Mark {
-    number: Mutex<EntryNumber>,
-    raised: Condvar,
-}
-
-impl Mark {
-    pub(crate) fn new(number: EntryNumber) -> Self {
-        Self { number: Mutex::new(number), raised: Condvar::new() }
-    }
-
-    pub(crate) fn get(&self) -> EntryNumber {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, EntryNumber> {
-        self.number.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set(&self, number: EntryNumber) {
-        *self.lock() = number;
-        self.raised.notify_all();
-    }
-
-    /// Waits until the mark has reached `number`, or `stop` says to give up.
-    pub(crate) fn wait(&self, number: EntryNumber, stop: impl Fn() -> bool) -> bool {
-        let mut now = self.lock();
-        while *now < number {
-            if stop() {
-                return false;
-            }
-            let pause = std::time::Duration::from_millis(50);
-            now = self.raised.wait_timeout(now, pause).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
-    }
-}
 
 /// What was counted since the start.
 #[derive(Default)]

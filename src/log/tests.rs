@@ -16,6 +16,7 @@ mod losses;
 mod model;
 mod powercut;
 mod scrub;
+mod shuttled;
 mod threads;
 mod torn;
 mod versions;

@@ -112,6 +112,8 @@ impl Relay {
 
     /// The health, as far as the core knows it; the shell fills in memory, time and space.
     pub(super) fn status(&self, now: Now) -> Status {
+        let mut warnings = self.options.warnings.clone();
+        warnings.extend(self.cut_warnings(now));
         let accepting = if self.stopping {
             Err("the relay is stopping".to_owned())
         } else if self.room {
@@ -126,7 +128,7 @@ impl Relay {
             boot: self.options.epoch.counter,
             uptime_ms: now.time.0 / 1_000_000,
             accepting,
-            warnings: self.options.warnings.clone(),
+            warnings,
             groups: self.groups.len() as u64,
             subscriptions: self.names.len() as u64,
             sessions: self.sessions.len() as u64,

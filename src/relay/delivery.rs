@@ -407,6 +407,10 @@ impl Turn<'_> {
                 subscription.used(due, to);
             }
             Fate::Damaged => self.miss(subscription, due, to, MissingCause::Damaged),
+            Fate::Uncertain => {
+                subscription.out.lost += subscription.skip(due.from, to, GapCause::Uncertain);
+                subscription.used(due, to);
+            }
         }
         None
     }

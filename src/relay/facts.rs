@@ -144,7 +144,7 @@ impl Relay {
         }
     }
 
-    pub(super) fn on_facts_end(&mut self) {
+    pub(super) fn on_facts_end(&mut self, now: Now) {
         for number in std::mem::take(&mut self.links.disowned) {
             let is_member = self.groups.get(number).is_some_and(|group| !group.subscriptions.is_empty());
             self.announce_membership(number, is_member);
@@ -153,6 +153,7 @@ impl Relay {
             self.links.has_table = true;
             let operation = Operation::TableLearned;
             self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+            self.tell_uncertain(now);
         }
     }
 

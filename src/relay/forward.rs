@@ -135,9 +135,12 @@ impl Group {
         self.streams.iter().find(|s| s.epoch == epoch && s.origin == *origin)
     }
 
-    /// Whether an earlier epoch of the same origin is not complete: then this one waits (I10).
+    /// Whether an earlier epoch of the same origin and disk is not complete: then this one waits
+    /// (I10). Epochs of a disk that is gone are sealed by nobody and hold nobody up (R9).
     fn waits_for_seal(&self, stream: &Stream) -> bool {
-        self.streams.iter().any(|s| !s.sealed && s.epoch < stream.epoch && s.origin == stream.origin)
+        let is_before =
+            |s: &Stream| s.epoch.storage == stream.epoch.storage && s.epoch.counter < stream.epoch.counter;
+        self.streams.iter().any(|s| !s.sealed && s.origin == stream.origin && is_before(s))
     }
 }
 

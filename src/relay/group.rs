@@ -2,6 +2,7 @@
 
 use super::forward::Spread;
 use super::levels::Awaited;
+use super::loss::Uncertain;
 use super::meter::Meter;
 use super::producer::Producers;
 use super::stream::Stream;
@@ -45,7 +46,7 @@ pub(super) struct Group {
     /// The membership in which it has been a member without a break.
     pub(super) member_since: u64,
     pub(super) meter: Meter,
-    /// Where the relays' own records stand (GENESIS, MARK, SEAL), in order: they are no messages.
+    /// Where the relays' own records stand (GENESIS, MARK, SEAL, LOSS), in order: they are no messages.
     pub(super) marks: Vec<Index>,
     /// What only groups with traffic have.
     pub(super) traffic: Option<Box<Traffic>>,
@@ -81,6 +82,8 @@ pub(super) struct Traffic {
     /// Subscriptions that were evicted and not made again, with what they are owed from, the
     /// oldest first.
     pub(super) evicted: Vec<(SubscriptionName, Index)>,
+    /// Messages that may be lost, and of which the group's streams do not say so yet.
+    pub(super) uncertain: Option<Uncertain>,
 }
 
 /// Messages of puts since the relay was started.

@@ -163,7 +163,7 @@ impl Relay {
         }
         match message {
             LinkMessage::Facts(facts) => self.learn(now, link, facts),
-            LinkMessage::FactsEnd => self.on_facts_end(),
+            LinkMessage::FactsEnd => self.on_facts_end(now),
             LinkMessage::Seen { group, streams, asks } => self.on_seen(now, link, &group, &streams, asks),
             LinkMessage::Stream(named) => self.on_stream_named(now, link, named),
             LinkMessage::Receipts(receipts) => self.on_receipts(now, link, receipts),

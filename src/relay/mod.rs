@@ -26,12 +26,15 @@ mod effect;
 mod facts;
 mod filter;
 mod forward;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod group;
 mod input;
 mod journal;
 mod keeping;
 mod levels;
 mod link;
+mod loss;
 mod meter;
 mod names;
 mod producer;
@@ -69,6 +72,7 @@ use self::group::GroupBooks;
 use self::journal::{Journal, Waiting, WaitingPut, WaitingRun};
 use self::levels::Reach;
 use self::link::Links;
+use self::loss::TailCut;
 use self::saved::Counters;
 use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
@@ -120,6 +124,8 @@ pub struct Relay {
     /// Removed groups: the number and incarnation they had.
     removed: BTreeMap<GroupName, (GroupNumber, u32)>,
     counters: Counters,
+    /// Cuts of the log's end, in order.
+    cuts: Vec<TailCut>,
     sessions: Sessions,
     links: Links,
     trees: Trees,

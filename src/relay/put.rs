@@ -246,7 +246,7 @@ impl Relay {
 
     /// This relay's stream of this epoch: opened when the first record needs it, after
     /// the streams of its epochs before are sealed.
-    fn own_stream(&mut self, now: Now, number: GroupNumber) -> StreamNumber {
+    pub(super) fn own_stream(&mut self, now: Now, number: GroupNumber) -> StreamNumber {
         let (relay, epoch) = (self.options.relay.clone(), self.options.epoch);
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         if let Some(own) = group.own {

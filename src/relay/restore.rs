@@ -11,6 +11,7 @@ use super::group::{Group, GroupBooks};
 use super::input::Now;
 use super::journal::Journal;
 use super::link::Links;
+use super::loss::{self, TailCut};
 use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
@@ -21,7 +22,7 @@ use super::timer::{Timer, Timers};
 use super::trees::Trees;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
 use crate::id::{GroupNumber, Index, WallTime};
-use crate::log::{EntryNumber, Replayed, Snapshot};
+use crate::log::{Cut, EntryNumber, Replayed, Snapshot};
 use crate::wire::link::NameEntry;
 use crate::wire::run::{RUN_HEADER_BYTES, Run, RunKind};
 
@@ -31,6 +32,7 @@ pub struct Restore {
     relay: Relay,
     through: Vec<EntryNumber>,
     salvage: Option<Salvage>,
+    cut: Option<Cut>,
 }
 
 impl Restore {
@@ -46,6 +48,7 @@ impl Restore {
             names: HashMap::default(),
             removed: BTreeMap::new(),
             counters: Counters::default(),
+            cuts: Vec::new(),
             sessions: BTreeMap::new(),
             links,
             trees: Trees::default(),
@@ -76,7 +79,7 @@ impl Restore {
             *place = *number;
             relay.load_shard(bytes)?;
         }
-        Ok(Self { relay, through, salvage: None })
+        Ok(Self { relay, through, salvage: None, cut: None })
     }
 
     /// The log has lost `entries` that were durable: what the rest of it says
@@ -86,6 +89,12 @@ impl Restore {
         if entries > 0 {
             self.salvage = Some(Salvage::new(entries, &self.relay));
         }
+    }
+
+    /// The log has cut a last block that may have been durable: the relay will say so, in its log,
+    /// to its subscribers and in its status.
+    pub fn note_cut(&mut self, cut: &Cut) {
+        self.cut = Some(cut.clone());
     }
 
     /// Takes in an entry of the log, in order. What the snapshot includes already is passed over.
@@ -106,8 +115,14 @@ impl Restore {
                 self.relay.replay_run((group, stream), first_index, arrived, &Run { header, body })
             }
             Replayed::State(bytes) => match State::decode(bytes)? {
-                State::Operation(operation) if known(operation.group()) => Ok(()),
                 State::Operation(operation) => {
+                    // It is about the groups of all parts.
+                    if let Operation::TailCut { groups, .. } = &*operation {
+                        self.relay.suspect(groups.as_deref(), &|group| !known(group));
+                    }
+                    if known(operation.group()) {
+                        return Ok(());
+                    }
                     if let Some(salvage) = &mut self.salvage {
                         salvage.before(&mut self.relay, &operation);
                     }
@@ -171,6 +186,10 @@ impl Restore {
             relay.effects.push_back(Effect::Release { group, below: Index(u64::MAX) });
         }
         relay.timers.set(Timer::Housekeeping, keeping::first_housekeeping(now.time));
+        if let Some(cut) = &self.cut {
+            relay.note_cut(now, cut);
+        }
+        relay.tell_uncertain(now);
         relay
     }
 }
@@ -180,6 +199,7 @@ impl Relay {
         let shard = Shard::decode(bytes)?;
         self.counters = self.counters.max(shard.counters);
         self.links.has_table |= shard.has_table;
+        self.cuts.extend(shard.cuts);
         for (name, number, incarnation) in shard.removed {
             self.removed.insert(name, (number, incarnation));
         }
@@ -205,6 +225,7 @@ impl Relay {
                 .filter(|(_, (number, _))| shard_of(*number) == shard)
                 .map(|(name, (number, incarnation))| (name.clone(), *number, *incarnation))
                 .collect(),
+            cuts: if shard == shard_of(GroupNumber(0)) { self.cuts.clone() } else { Vec::new() },
         };
         let (through, bytes) = (self.journal.last(), saved.encode());
         self.effects.push_back(Effect::Shard { shard, through, bytes });
@@ -248,9 +269,13 @@ impl Relay {
             return contradiction(message);
         }
         stream.note(header);
+        let tells_loss = header.kind == RunKind::Loss && stream.origin == me;
         stream.note_membership(&me, run);
         stream.note_place(header.first, first_index);
         stream.end = end;
+        if tells_loss && let Some(traffic) = &mut group.traffic {
+            traffic.uncertain = None;
+        }
         Ok(())
     }
 
@@ -308,6 +333,10 @@ impl Relay {
                 }
             }
             Operation::TableLearned => self.links.has_table = true,
+            Operation::TailCut { boot, at, entries, groups } => {
+                let messages = loss::total(groups.as_deref());
+                self.add_cut(TailCut { boot, at, entries, messages });
+            }
             Operation::StreamOpened { group, stream, origin, epoch } => {
                 self.counters.streams = self.counters.streams.max(stream.0);
                 if let Some(group) = self.groups.get_mut(group) {

@@ -41,7 +41,10 @@ impl Salvage {
     pub(super) fn before(&mut self, relay: &mut Relay, operation: &Operation) {
         let number = operation.group();
         match operation {
-            Operation::GroupCreated { .. } | Operation::TableLearned | Operation::NameRemoved { .. } => {}
+            Operation::GroupCreated { .. }
+            | Operation::TableLearned
+            | Operation::NameRemoved { .. }
+            | Operation::TailCut { .. } => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);
             }

@@ -7,6 +7,7 @@ use super::cursor::Cursor;
 use super::facts::Parts;
 use super::filter::Filter;
 use super::group::Group;
+use super::loss::{TailCut, Uncertain};
 use super::meter::Meter;
 use super::producer::Producers;
 use super::state::{CursorList, RestoreError, State, from_cbor};
@@ -45,6 +46,9 @@ pub(super) struct Shard {
     pub(super) groups: Vec<SavedGroup>,
     /// Names of removed groups, with their number and incarnation.
     pub(super) removed: Vec<(GroupName, GroupNumber, u32)>,
+    /// Cuts of the log's end, in the first part only.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) cuts: Vec<TailCut>,
 }
 
 impl Shard {
@@ -102,11 +106,13 @@ pub(super) struct SavedGroup {
     /// The version of the settings and the home of a queue, if somebody has set them.
     #[serde(rename = "w", skip_serializing_if = "Option::is_none", default)]
     entry: Option<(Version, Option<RelayId>)>,
-    #[serde(rename = "z", skip_serializing_if = "std::ops::Not::not", default)]
+    #[serde(rename = "j", skip_serializing_if = "std::ops::Not::not", default)]
     is_remade: bool,
     /// Subscriptions everywhere: name, home, version, and how they work.
     #[serde(rename = "h", skip_serializing_if = "Vec::is_empty", default)]
     names: Vec<(SubscriptionName, RelayId, Version, Option<SubscriptionSpec>)>,
+    #[serde(rename = "z", skip_serializing_if = "Option::is_none", default)]
+    uncertain: Option<Uncertain>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -203,6 +209,7 @@ impl SavedGroup {
                 .flat_map(|names| &names.subscriptions)
                 .map(|((name, home), named)| (name.clone(), home.clone(), named.version, named.spec.clone()))
                 .collect(),
+            uncertain: group.traffic.as_ref().and_then(|t| t.uncertain),
         }
     }
 
@@ -222,6 +229,9 @@ impl SavedGroup {
         }
         if !self.evicted.is_empty() {
             group.traffic().evicted = self.evicted;
+        }
+        if self.uncertain.is_some() {
+            group.traffic().uncertain = self.uncertain;
         }
         for (relay, version, member) in self.members {
             group.spread().parts.set_member(&relay, version, member);

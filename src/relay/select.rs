@@ -15,6 +15,8 @@ pub(super) enum Fate {
     Expired,
     /// They cannot be read.
     Damaged,
+    /// A LOSS: here messages may be missing.
+    Uncertain,
 }
 
 /// What decides it.
@@ -55,8 +57,13 @@ pub(super) fn stretch(
     let left = header.count.saturating_sub(record);
     let rest = run.run.body.get(offset..).unwrap_or(&[]);
     let all = |fate| Stretch { fate, count: left.max(1), bytes: rest.len() };
-    if header.kind != RunKind::Data || run.arrived < rule.not_before {
+    if run.arrived < rule.not_before {
         return all(Fate::Filtered);
+    }
+    match header.kind {
+        RunKind::Data => {}
+        RunKind::Loss => return all(Fate::Uncertain),
+        RunKind::Mark | RunKind::Genesis | RunKind::Seal => return all(Fate::Filtered),
     }
     let age = age_ms(run, rule.now);
     let may_expire = header.has_ttl || rule.ttl_ms.is_some();

@@ -135,6 +135,18 @@ pub(super) enum Operation {
     },
     /// A neighbour has told the whole table of memberships.
     TableLearned,
+    /// The log's last block was damaged and cut at the start of this boot.
+    TailCut {
+        boot: u64,
+        at: WallTime,
+        /// How many entries it had, if that was to be seen.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        entries: Option<u64>,
+        /// How many messages of which groups, by number, if that was to be seen; else any of all
+        /// groups that there are.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        groups: Option<Vec<(GroupNumber, u64)>>,
+    },
 }
 
 impl Operation {
@@ -153,7 +165,7 @@ impl Operation {
             | Self::GroupRemade { group }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
-            Self::TableLearned | Self::NameRemoved { .. } => GroupNumber(0),
+            Self::TableLearned | Self::NameRemoved { .. } | Self::TailCut { .. } => GroupNumber(0),
         }
     }
 
@@ -275,12 +287,13 @@ fn cause_to_byte(cause: GapCause) -> u8 {
         GapCause::Damaged => 2,
         GapCause::Expired => 3,
         GapCause::Evicted => 4,
+        GapCause::Uncertain => 5,
     }
 }
 
 fn cause_from_byte(byte: u8) -> Option<GapCause> {
-    use GapCause::{Damaged, Evicted, Expired, Retention, SubscriptionQuota};
-    let all = [SubscriptionQuota, Retention, Damaged, Expired, Evicted];
+    use GapCause::{Damaged, Evicted, Expired, Retention, SubscriptionQuota, Uncertain};
+    let all = [SubscriptionQuota, Retention, Damaged, Expired, Evicted, Uncertain];
     all.into_iter().find(|cause| cause_to_byte(*cause) == byte)
 }
 
@@ -312,6 +325,8 @@ fn decode_cursor(bytes: &mut Bytes) -> Option<CursorRecord> {
     if words > bytes.remaining() / 8 || words > WORDS_MAX {
         return None;
     }
+    // The last bit of the window is an index too.
+    floor.0.checked_add((words as u64 + 1) * 64)?;
     let words: Vec<u64> = (0..words).map(|_| bytes.get_u64_le()).collect();
     let gaps = take_varint(bytes)?;
     let mut found = Vec::new();

@@ -7,6 +7,7 @@ mod harness;
 mod holes;
 mod keep;
 mod links;
+mod loss;
 mod misuse;
 mod put;
 mod restart;

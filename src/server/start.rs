@@ -189,6 +189,9 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());
+    if let Some(cut) = &opened.cut {
+        restore.note_cut(cut);
+    }
     let mut fault = None;
     let replayed = recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
         if fault.is_none() {
@@ -220,10 +223,6 @@ fn link(neighbour: &Neighbour) -> LinkOptions {
 fn warnings(options: &ServerOptions, opened: &Opened) -> Vec<String> {
     let mut warnings = options.warnings.clone();
     warnings.extend(damage_warning(opened.damaged.len() as u64));
-    if opened.cut.is_some() {
-        let message = "the last block of the log was damaged and cut; what it held is uncertain";
-        warnings.push(message.to_owned());
-    }
     warnings.extend(opened.notes.iter().map(|note| format!("in the data directory: {note}")));
     warnings
 }
@@ -236,9 +235,9 @@ pub(super) fn damage_warning(ranges: u64) -> Option<String> {
 }
 
 fn report(opened: &Opened) {
-    if let Some((from, to)) = opened.cut {
+    if let Some(cut) = &opened.cut {
         metrics::log_cut();
-        tracing::warn!(%from, %to, "entries of a damaged last block were cut; whether they were durable is uncertain");
+        tracing::warn!("a damaged last block was cut, with {cut}; whether it was durable is uncertain");
     } else if opened.torn_bytes > 0 {
         tracing::info!(bytes = opened.torn_bytes, "the end of the log was not whole and was cut");
     }

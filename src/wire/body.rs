@@ -394,6 +394,9 @@ pub enum GapCause {
     /// The subscription was over its quota and was removed, as the group's
     /// policy says; then it was made again.
     Evicted,
+    /// Nobody knows whether there were any: the end of an origin's log was
+    /// damaged and cut. What may be missing stood before this.
+    Uncertain,
 }
 
 /// The last frame of a session.

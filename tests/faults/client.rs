@@ -8,7 +8,7 @@ use treecast::client::{
 };
 use treecast::id::{GroupName, SubscriptionName};
 use treecast::topology::settings::GroupSettings;
-use treecast::wire::body::{Books, RefusalCode, Reply, Request, Start, Status, SubscriptionSpec};
+use treecast::wire::body::{Books, GapCause, RefusalCode, Reply, Request, Start, Status, SubscriptionSpec};
 
 use super::oracle::{Event, History, Id};
 use super::random::Random;
@@ -193,16 +193,20 @@ impl Inbox {
 
     /// The next message, whose bytes are what was put.
     pub(crate) async fn next(&mut self) -> Result<(Id, Arrived), String> {
-        match self.inner.next().await.expect("there is always an end with a reason") {
-            Ok(Delivery::Message(message)) => {
-                let number =
-                    |at| u32::from_le_bytes(message.payload[at..at + 4].try_into().expect("4 bytes"));
-                let id = Id { producer: number(0), number: number(4) };
-                assert_eq!(message.payload, payload(id, message.payload.len()), "{id:?} has other bytes");
-                Ok((id, Arrived(message)))
+        loop {
+            match self.inner.next().await.expect("there is always an end with a reason") {
+                Ok(Delivery::Message(message)) => {
+                    let number =
+                        |at| u32::from_le_bytes(message.payload[at..at + 4].try_into().expect("4 bytes"));
+                    let id = Id { producer: number(0), number: number(4) };
+                    assert_eq!(message.payload, payload(id, message.payload.len()), "{id:?} has other bytes");
+                    return Ok((id, Arrived(message)));
+                }
+                // Whether anything is lost the oracle knows.
+                Ok(Delivery::Gap(gap)) if gap.cause == GapCause::Uncertain => gap.ack(),
+                Ok(Delivery::Gap(gap)) => panic!("a gap: {gap:?}"),
+                Err(error) => return Err(error.to_string()),
             }
-            Ok(Delivery::Gap(gap)) => panic!("a gap: {gap:?}"),
-            Err(error) => Err(error.to_string()),
         }
     }
 

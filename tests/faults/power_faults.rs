@@ -195,3 +195,24 @@ async fn f04_what_was_served_after_a_crash_is_not_forgotten() {
     }
     finish(relay, load).await;
 }
+
+/// One commit after the other gets to the disk in part only: its header alone, without its header,
+/// with a hole in its middle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f05_a_torn_write_loses_nothing_acked() {
+    let volume = match forgetful() {
+        Ok(volume) => volume,
+        Err(why) => return skip_forgetful("f05 on LazyFS", &why),
+    };
+    let (mut relay, proxy, load) = loaded(volume.relay(), Shape::default()).await;
+    for eighths in ["1", "2,3,8", "1,2,8", "1,2,3,4,5,6,7", "8"] {
+        volume.tear_next_write(eighths);
+        // Its disk is gone.
+        relay.wait_ended().expect_code(1);
+        volume.revive();
+        relay = volume.relay().start();
+        proxy.lead_to(&relay.address);
+        load.progress(30).await;
+    }
+    finish(relay, load).await;
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::bulk::{Bulk, EACH};
 use super::client::{Connection, Publisher, Put};
 use super::commands::Running;
 use super::load::{Load, Shape, check_kept, create_kept, wait_for};
@@ -163,5 +164,50 @@ async fn f23_a_backlog_larger_than_memory_is_kept_and_read() {
     let status = Connection::open(&relay.address).await.status().await.expect("it answers");
     assert!(status.resident_bytes < memory, "{} bytes are resident", status.resident_bytes);
     check_kept(&relay.address, &history).await;
+    relay.stop().expect_code(0);
+}
+
+/// A hundred million messages of 16 bytes that wait cost their bytes on disk, and no memory each.
+/// `TREECAST_PUTS` for another number of 62,500.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes, and 3 GiB of disk"]
+async fn f23_a_hundred_million_small_messages_wait_within_a_bound_of_memory() {
+    let puts = std::env::var("TREECAST_PUTS").map_or(1600, |puts| puts.parse().expect("a number"));
+    let memory = 160 << 20;
+    let bounded = match Bounded::make(memory) {
+        Ok(bounded) => bounded,
+        Err(why) => return skip("f23", &why),
+    };
+    let data = tempfile::tempdir().expect("a directory");
+    let relay = Start::new(data.path()).start();
+    if let Err(why) = bounded.take(&relay) {
+        return skip("f23", &why);
+    }
+    let messages = u64::from(puts) * u64::from(EACH);
+    let begun = Instant::now();
+    Bulk::open(&relay.address, "many", "waits").await.put(puts).await;
+    let put = begun.elapsed();
+    let full = Connection::open(&relay.address).await.status().await.expect("it answers");
+    // A start has to know of all of them, too.
+    let begun = Instant::now();
+    relay.kill();
+    let relay = Start::new(data.path()).start();
+    let started = begun.elapsed();
+    bounded.take(&relay).expect("the group is there");
+    let begun = Instant::now();
+    Bulk::open(&relay.address, "many", "waits").await.take(messages).await;
+    let taken = begun.elapsed();
+    let status = Connection::open(&relay.address).await.status().await.expect("it answers");
+    let mebibytes = |bytes: u64| bytes >> 20;
+    say(&format!(
+        "f23: {messages} messages of 16 bytes: put in {put:.0?}, {} MiB on disk and {} MiB resident with all of \
+         them waiting; started again in {started:.1?}, taken in {taken:.0?} with {} MiB resident",
+        mebibytes(full.space.file_bytes),
+        mebibytes(full.resident_bytes),
+        mebibytes(status.resident_bytes),
+    ));
+    assert!(full.resident_bytes.max(status.resident_bytes) < memory, "{full:?} {status:?}");
+    let books = Connection::open(&relay.address).await.books().await;
+    assert!(books.balanced && books.held == 0, "{books:?}");
     relay.stop().expect_code(0);
 }

@@ -78,10 +78,33 @@ impl Volume {
              \"fifo_path_completed='$1.done'\" '[cache]' 'apply_eviction=false' '[cache.simple]' \
              'custom_size=\"512mb\"' 'blocks_per_page=1' '[filesystem]' 'log_all_operations=false' \
              \"logfile='$1.log'\" > \"$1.toml\" || exit 1; \
+             cat > \"$1.sh\" <<'END'\n\
+             rm -f \"$1.faults\" \"$1.done\"\n\
              '{program}' \"$1\" --config-path \"$1.toml\" -o allow_other -o modules=subdir \
-             -o subdir=\"$1.root\" -f > \"$1.out\" 2>&1 & trap 'kill $!' EXIT; \
-             until grep -q \" $1 \" /proc/mounts; do sleep 0.1; kill -0 $! || exit 1; done"
+             -o subdir=\"$1.root\" -f > \"$1.out\" 2>&1 &\n\
+             echo $! > \"$1.pid\"\n\
+             until grep -q \" $1 \" /proc/mounts; do sleep 0.1; kill -0 $! || exit 1; done\nEND\n\
+             trap 'kill $(cat \"$1.pid\")' EXIT; sh \"$1.sh\" \"$1\""
         ))
+    }
+
+    /// Of the next write to any segment file only these eighths get to the disk of a LazyFS, which
+    /// then ends with all that was not synced.
+    pub(crate) fn tear_next_write(&self, eighths: &str) {
+        // It takes no command before somebody listens to what it has done, and ends while others
+        // are on their way.
+        let done = self.run(&format!(
+            "timeout 1 cat \"$1.done\" & for file in \"$1.root\"/data/segment-*.log; do \
+             timeout 0.2 sh -c \"echo lazyfs::torn-op::file=$file::parts=8::persist={eighths} > '$1.faults'\"; \
+             sleep 0.1; done; wait"
+        ));
+        assert!(done.status.success(), "{done:?}");
+    }
+
+    /// A LazyFS that has ended is there again.
+    pub(crate) fn revive(&self) {
+        let done = self.run("umount -l \"$1\"; sh \"$1.sh\" \"$1\" >/dev/null 2>&1 </dev/null");
+        assert!(done.status.success(), "{done:?}");
     }
 
     /// A LazyFS forgets what was not synced.

@@ -264,6 +264,7 @@ pub(crate) fn notices() -> Vec<(&'static str, Notice)> {
         ("gap-damaged", gap(GapCause::Damaged)),
         ("gap-expired", gap(GapCause::Expired)),
         ("gap-evicted", gap(GapCause::Evicted)),
+        ("gap-uncertain", gap(GapCause::Uncertain)),
         ("detached", Notice::Detached { handle: 1, refusal: refusal(RefusalCode::Removed) }),
     ]
 }

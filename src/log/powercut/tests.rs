@@ -2,9 +2,9 @@
 
 use super::*;
 
-const STEPS: u64 = 40;
 /// One in which replaced segments are left over.
 const SEED: u64 = 5;
+const SCRIPT: Script = Script { steps: 40, seed: SEED, is_bulk: false };
 
 /// Operations that opening a log takes when nothing cuts it.
 fn operations(image: &MemoryStorage, model: &Model) -> Result<u64, String> {
@@ -17,12 +17,12 @@ fn operations(image: &MemoryStorage, model: &Model) -> Result<u64, String> {
 /// What the cut of the script leaves whose recovery takes the most operations.
 fn longest(random: &mut Random) -> Result<(u64, MemoryStorage, Model), String> {
     let whole = MemoryStorage::default();
-    run(&whole, STEPS, SEED)?;
+    run(&whole, SCRIPT)?;
     let mut longest: Option<(u64, MemoryStorage, Model)> = None;
     for cut_at in (1..=whole.ops()).rev() {
         let sim = MemoryStorage::default();
         sim.cut_after(cut_at);
-        let model = run(&sim, STEPS, SEED)?;
+        let model = run(&sim, SCRIPT)?;
         let image = sim.crash(random);
         let found = operations(&image, &model)?;
         if longest.as_ref().is_none_or(|(most, ..)| found > *most) {

@@ -6,23 +6,19 @@ use proptest::prelude::*;
 use proptest::sample::Index as Pick;
 use proptest::test_runner::TestRunner;
 
-use super::super::block::{BLOCK_HEADER_BYTES, BlockHeader, RunHead, Walk};
+use super::super::block::{BLOCK_HEADER_BYTES, BlockHeader, RunHead};
 use super::super::codec::{NUMBER_MAX, salt, seal};
-use super::super::footer::{self, Footer};
+use super::super::footer;
+use super::super::fuzz::{
+    EPOCH, ID, PLACE, judge_block, judge_footer, judge_segment, read_ident, read_snapshot,
+};
 use super::super::header::SegmentHeader;
-use super::super::ident::Ident;
 use super::super::postings::{Posting, Postings};
 use super::super::segment::SegmentEnd;
-use super::super::snapshot;
-use crate::id::{GroupNumber, Index, Lsn, Sequence, StorageId};
+use crate::id::{GroupNumber, Index, Lsn, Sequence};
 use crate::log::conformance::test_run;
 use crate::log::memory::MemoryStorage;
-use crate::log::storage::Storage;
 use crate::log::*;
-
-const EPOCH: u64 = 7;
-const PLACE: u64 = 4096;
-const ID: StorageId = StorageId([3; 16]);
 
 /// Numbers that are right, near a border, or anything.
 fn number() -> impl Strategy<Value = u64> {
@@ -52,80 +48,6 @@ fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
 fn seal_again(bytes: &mut Vec<u8>, salt: u64) {
     bytes.truncate(bytes.len() - 8);
     seal(bytes, 0, salt);
-}
-
-fn read_snapshot(content: Vec<u8>) -> Result<Snapshot, LogError> {
-    let length = content.len();
-    let sim = MemoryStorage::default();
-    sim.put("snapshot-0000000000000001.tcs", content);
-    let read = snapshot::read_newest(&sim, ID, &|_| Ok(())).map(|found| found.snapshot);
-    if let Ok(snapshot) = &read {
-        let bytes: usize = snapshot.shards.iter().map(|(_, bytes)| 24 + bytes.len()).sum();
-        assert!(
-            bytes <= length && snapshot.shards.capacity() * 24 <= 4 * length.max(24),
-            "{bytes} of {length}"
-        );
-    }
-    read
-}
-
-fn read_ident(content: Vec<u8>) -> Result<Option<Ident>, LogError> {
-    let sim = MemoryStorage::default();
-    sim.put("IDENT", content);
-    Ident::read(&sim)
-}
-
-/// Asks a footer for all that there is to ask; whether there is one.
-fn judge_footer(content: Vec<u8>) -> bool {
-    let length = content.len();
-    let sim = MemoryStorage::default();
-    sim.put("file", content);
-    let file = sim.open("file").unwrap();
-    let Some(trailer) = Footer::open(&*file, EPOCH).unwrap() else { return false };
-    let footer = trailer.footer;
-    assert!(footer.table_bytes() <= length as u64);
-    let _ = footer.check(&*file);
-    if let Ok(fence) = footer.fence(&*file) {
-        assert!(fence.len() * 4 <= length);
-    }
-    for page in 0..footer.group_pages() {
-        let Ok(records) = footer.group_page(&*file, page) else { continue };
-        assert!(records.len() * 32 <= length);
-        for record in records {
-            for from in [0, record.first_index, record.first_index.saturating_add(1), u64::MAX - 1] {
-                let _ = footer.count_of(&*file, &record, Index(from));
-                if let Ok(found) = footer.find(&*file, record.group, Index(from), usize::MAX) {
-                    assert!(found.postings.len() * 20 <= length);
-                }
-            }
-        }
-    }
-    let _ = footer.witness(&*file, 0, &|_| Index(0));
-    true
-}
-
-fn judge_block(bytes: &[u8]) -> Option<BlockHeader> {
-    let _ = BlockHeader::claimed_epoch(bytes, PLACE);
-    let _ = RunHead::decode(bytes, EPOCH, PLACE).map(|head| head.end_index());
-    let header = BlockHeader::decode(bytes, EPOCH, PLACE)?;
-    assert!(header.end() > PLACE && header.first <= header.last().next());
-    let mut walk = Walk::new(bytes, header);
-    let walked: Vec<_> = walk.by_ref().collect();
-    assert!(walked.len() * 16 <= bytes.len());
-    for entry in &walked {
-        assert!(entry.body.end <= bytes.len() && entry.number.0 >= header.first.0);
-        assert!(entry.run.is_none_or(|run| run.end_index() >= run.first_index));
-    }
-    let _ = walk.is_whole();
-    Some(header)
-}
-
-fn judge_segment(bytes: &[u8]) -> Option<SegmentHeader> {
-    let _ = SegmentHeader::version(bytes);
-    let header = SegmentHeader::decode(bytes)?;
-    let _ = (header.replaces(&header), SegmentEnd::before_blocks(&header), header.start());
-    assert_eq!(SegmentHeader::decode(&header.encode()), Some(header));
-    Some(header)
 }
 
 proptest! {
@@ -370,7 +292,7 @@ fn footers(sim: &MemoryStorage) -> Vec<(String, usize, u64)> {
         let content = sim.content(&name);
         let header = SegmentHeader::decode(&content).filter(|header| header.in_use)?;
         let file = sim.storage().open(&name).unwrap();
-        let trailer = Footer::open(&*file, header.epoch).unwrap()?;
+        let trailer = footer::Footer::open(&*file, header.epoch).unwrap()?;
         Some((name, usize::try_from(trailer.footer.blocks_end()).unwrap(), header.epoch))
     };
     sim.names().into_iter().filter(|name| name.starts_with("segment")).filter_map(footer).collect()

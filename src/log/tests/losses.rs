@@ -189,7 +189,8 @@ fn f26_a_cut_block_that_has_all_its_sectors_is_uncertain_and_a_torn_one_is_not()
     let flipped = sim.copy();
     flip(&flipped, &body);
     let (_, opened, _) = start(&flipped);
-    assert_eq!(opened.cut, Some((EntryNumber(5), EntryNumber(6))));
+    let messages = Some(vec![(GroupNumber(1), 1)]);
+    assert_eq!(opened.cut, Some(Cut { from: EntryNumber(5), entries: Some(1), messages }));
     assert!(opened.torn_bytes > 0 && opened.last == EntryNumber(4) && !opened.clean);
     // A sector that was never written.
     let sector = (at + 300).next_multiple_of(512);
@@ -197,6 +198,53 @@ fn f26_a_cut_block_that_has_all_its_sectors_is_uncertain_and_a_torn_one_is_not()
     let (_, opened, _) = start(&sim);
     assert_eq!((opened.cut, opened.last), (None, EntryNumber(4)));
     assert!(opened.torn_bytes > 0);
+}
+
+/// A log whose last block has runs of two groups and a change of state; where that block starts.
+fn mixed() -> (MemoryStorage, String, usize) {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 4);
+    let body = test_run(1, 4, 2, 900).run.body;
+    let state = Entry::State(Bytes::from_static(b"a cursor"));
+    let runs = [test_run(1, 4, 2, 900), test_run(2, 1, 3, 900), test_run(1, 6, 1, 900)];
+    log.append(runs.into_iter().map(Entry::Run).chain([state]).collect(), Urgency::Sync).unwrap();
+    log.step();
+    drop(log);
+    let holds = |name: &String| sim.content(name).windows(body.len()).position(|part| part == body);
+    let (name, at) = sim.names().into_iter().find_map(|name| Some((name.clone(), holds(&name)?))).unwrap();
+    (sim, name, at - 128 - 96)
+}
+
+fn cut_of(sim: &MemoryStorage, name: &str, at: usize) -> Option<Cut> {
+    let flipped = sim.copy();
+    flipped.flip(name, at * 8 + at % 8);
+    let (_, opened, _) = start(&flipped);
+    assert_eq!(opened.last, EntryNumber(3), "byte {at} is cut");
+    opened.cut
+}
+
+#[test]
+fn f26_the_heads_of_a_cut_block_name_the_groups_that_may_have_lost_messages() {
+    let (sim, name, at) = mixed();
+    let messages = Some(vec![(GroupNumber(1), 3), (GroupNumber(2), 3)]);
+    let body = at + 96 + 128 + 1000;
+    let known = Cut { from: EntryNumber(4), entries: Some(4), messages };
+    assert_eq!(cut_of(&sim, &name, body), Some(known.clone()), "a body");
+    let head = at + 96 + 40;
+    assert_eq!(cut_of(&sim, &name, head), Some(Cut { messages: None, ..known }), "a head");
+}
+
+#[test]
+fn f26_a_damaged_header_is_not_taken_for_one_that_was_never_written() {
+    let (sim, name, at) = mixed();
+    let unknown = Cut { from: EntryNumber(4), entries: None, messages: None };
+    for byte in 0..96 {
+        assert_eq!(cut_of(&sim, &name, at + byte), Some(unknown.clone()), "byte {byte}");
+    }
+    write(&sim, &name, at, &[0; 512]);
+    let (_, opened, _) = start(&sim);
+    assert_eq!(opened.cut, None, "its sector is empty");
 }
 
 #[test]

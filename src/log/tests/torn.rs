@@ -209,7 +209,7 @@ fn check_recycled(sim: &MemoryStorage, new: &[Entry], what: &str) {
         assert_eq!(opened.last.0, end, "{what}");
         assert_eq!((&opened.damaged, &opened.lost, &opened.notes), (&vec![], &vec![], &vec![]), "{what}");
         // Behind a header, old bytes look like new ones that were damaged.
-        assert!(opened.cut.is_none_or(|(from, _)| from.0 == end + 1), "{what}: {opened:?}");
+        assert!(opened.cut.as_ref().is_none_or(|cut| cut.from.0 == end + 1), "{what}: {opened:?}");
         let numbers: Vec<_> = replayed.iter().map(|(number, _)| number.0).collect();
         assert!(numbers.is_sorted() && numbers.last() == Some(&end), "{what}: {numbers:?}");
         assert!(read_all(&log, NEW, 1) == pieces(new, NEW), "{what}");

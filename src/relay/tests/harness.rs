@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::*;
 use crate::id::{Epoch, GroupName, Index, ProducerId, ProducerSequence, SessionId, StorageId, WallTime};
-use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
+use crate::log::{Cut, Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Answer, Books, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec};
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, DeliverHead, PutDone, PutHead};
@@ -139,7 +139,7 @@ impl Harness {
     }
 
     /// Runs effects until there are none and, with `auto_sync`, nothing waits for the disk.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             while let Some(effect) = self.relay.next_effect() {
                 self.effect(effect);
@@ -337,8 +337,34 @@ impl Harness {
         Snapshot { shards: std::mem::take(&mut self.shards) }
     }
 
+    /// A snapshot of which one part is of now, and all others are as old as can be.
+    pub(super) fn snapshot_of(&mut self, part: u32) -> Snapshot {
+        let mut snapshot = self.snapshot();
+        for (_, shard) in (0..).zip(&mut snapshot.shards).filter(|(at, _)| *at != part) {
+            *shard = (EntryNumber(0), saved::Shard::default().encode());
+        }
+        snapshot
+    }
+
     /// A crash: what was not synced is gone; the relay starts from `snapshot` and the rest of the log.
     pub(super) fn crash(&mut self, snapshot: &Snapshot) {
+        self.crash_with(snapshot, None);
+    }
+
+    /// A crash after which the log's last block, `entries` entries, is found damaged and is cut.
+    pub(super) fn crash_cutting(
+        &mut self,
+        snapshot: &Snapshot,
+        entries: usize,
+        messages: Option<Vec<(GroupNumber, u64)>>,
+    ) {
+        self.durable -= entries;
+        let from = EntryNumber(self.durable as u64 + 1);
+        let cut = Cut { from, entries: Some(entries as u64), messages };
+        self.crash_with(snapshot, Some(&cut));
+    }
+
+    fn crash_with(&mut self, snapshot: &Snapshot, cut: Option<&Cut>) {
         self.log.truncate(self.durable);
         self.boot += 1;
         let last = EntryNumber(self.durable as u64);
@@ -350,11 +376,15 @@ impl Harness {
                 restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).unwrap();
             }
         }
+        if let Some(cut) = cut {
+            restore.note_cut(cut);
+        }
         self.now.time = Time(0);
         self.last_arrival = restore.last_arrival();
         self.relay = restore.start(self.now);
         self.released.clear();
         self.got.clear();
+        self.notices.clear();
         self.answers.clear();
         self.input(Input::SessionOpened { session: SESSION });
     }

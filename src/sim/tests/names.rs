@@ -129,3 +129,20 @@ fn r3_a_home_that_lost_its_disk_has_its_subscriptions_again_and_what_others_keep
     world.rest();
     assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
 }
+
+#[test]
+fn r9_an_origin_that_lost_its_disk_goes_on_in_a_new_stream() {
+    for wiped in [0, 1] {
+        let mut world = World::new(1, 3, &LINE);
+        world.subscribe(2, "g", "s");
+        world.subscribe(1, "g", "s");
+        world.put(wiped, "g", 2);
+        world.settle();
+        world.wipe(wiped);
+        world.heal();
+        world.put(wiped, "g", 3);
+        world.settle();
+        world.rest();
+        assert_eq!(world.drain(2, "g", "s").len(), 5, "relay {wiped} lost its disk");
+    }
+}

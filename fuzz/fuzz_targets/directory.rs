@@ -1,0 +1,6 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+// A directory that lies, with hashes that are right.
+fuzz_target!(|data: &[u8]| treecast::log::fuzz::directory(data));
