@@ -26,12 +26,14 @@
 //! running network and does no input or output; the caller reads the file.
 //!
 //! The parts: `file` and `setting` know the shape of the file, `read` single values, `check`
-//! how the parts fit together, [`faults`] what is wrong and where.
+//! how the parts fit together, [`faults`] what is wrong and where. [`graphml`] makes topology
+//! files from graphs.
 
 mod address;
 mod check;
 pub mod faults;
 mod file;
+pub mod graphml;
 mod key;
 mod likely;
 mod name;
