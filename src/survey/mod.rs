@@ -1,0 +1,18 @@
+//! What can be told of a network from its file alone, before any relay runs: the
+//! the trees are.
+//!
+//! Pure: files are read and written by the caller. The trees are those that the
+//! relays will compute, since it is the same code on the same inputs; only the
+//! members of a group, which come and go with subscriptions, are the caller's guess.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`forest`] | the trees of groups over all islands of a map |
+//! | [`bound`] | what a tree costs at the least |
+//! | [`plan`] | what changes from one file to another, and when a relay dies |
+//! | [`report`] | the trees of a network against bounds and direct paths |
+
+pub mod bound;
+pub mod forest;
+pub mod plan;
+pub mod report;
