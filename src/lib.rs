@@ -26,6 +26,7 @@
 //! | [`wire`] | what travels: [frames](wire::frame), [control bodies](wire::body), [runs of records](wire::run) |
 //! | [`log`] | the one append-only order of everything a relay must not forget: [`log::Log`], [`log::DiskLog`], [`log::Recovery`] |
 //! | [`routing`] | the map of the network and the tree of every group: pure functions of what relays advertise |
+//! | [`survey`] | what a topology file alone tells: pictures, plans and reports over the trees that its relays will have |
 //! | [`relay`] | the core: [`relay::Relay`] is told [`relay::Input`]s and wants [`relay::Effect`]s; no clock, no files, no sockets |
 //! | [`metrics`] | every metric |
 //! | [`net`] | sockets: bytes to inputs, effects to bytes |
@@ -55,6 +56,7 @@ pub mod config;
 pub mod topology;
 
 pub mod routing;
+pub mod survey;
 
 pub mod log;
 pub mod relay;

@@ -11,7 +11,5 @@ mod common;
 mod paths;
 #[path = "routing/quality.rs"]
 mod quality;
-#[path = "routing/steiner.rs"]
-mod steiner;
 #[path = "routing/trees.rs"]
 mod trees;

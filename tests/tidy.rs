@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("id", &["limits"]),
     ("topology", &["id", "limits", "units"]),
     ("routing", &["id", "limits", "topology"]),
+    ("survey", &["id", "limits", "topology", "routing"]),
     ("config", &["id", "limits", "units", "topology"]),
     ("wire", &["id", "limits", "topology", "log", "routing"]),
     ("log", &["id", "limits", "wire"]),

@@ -11,12 +11,13 @@ use clap::Command;
 use clap_mangen::Man;
 
 /// Headings of help texts, and the sections that manuals have for them.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("Examples:", "EXAMPLES"),
     ("A quick tour:", "EXAMPLES"),
     ("Exit codes:", "EXIT STATUS"),
     ("Environment:", "ENVIRONMENT"),
     ("Modes:", "MODES"),
+    ("Columns:", "COLUMNS"),
 ];
 
 /// Text that belongs under no heading.

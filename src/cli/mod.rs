@@ -114,7 +114,7 @@ pub enum Command {
     Relay(relay::RelayArgs),
     /// Start every relay of a topology file on this machine
     Up(up::UpArgs),
-    /// Check topology files
+    /// Check, draw, compare, judge and make topology files
     #[command(subcommand)]
     Topology(topology::TopologyCommand),
     /// Put a message into a group or queue

@@ -2,15 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::topology::{Checked, Topology};
+use crate::routing::MapError;
+use crate::topology::{COST_MAX, Checked, Topology, likely_or_known};
 
 use super::exit::Failure;
 use super::human;
 use super::out::Context;
 use super::table::{Side, Table};
+
+mod draw;
+mod import;
+mod plan;
+mod report;
+
+pub use draw::{DrawArgs, Form};
+pub use import::ImportArgs;
+pub use plan::PlanArgs;
+pub use report::ReportArgs;
 
 /// What to do with a topology file.
 #[derive(Debug, Subcommand)]
@@ -23,6 +34,76 @@ pub enum TopologyCommand {
         /// The topology file
         file: PathBuf,
     },
+    /// Draw a network, and the tree of a group on it
+    #[command(after_help = draw::AFTER_HELP)]
+    Draw(DrawArgs),
+    /// Tell what a change of the file moves, and what the death of a relay does
+    #[command(after_help = plan::AFTER_HELP)]
+    Plan(PlanArgs),
+    /// Tell how good the trees of a network are
+    #[command(after_help = report::AFTER_HELP)]
+    Report(ReportArgs),
+    /// Make a topology file from a GraphML file
+    #[command(after_help = import::AFTER_HELP)]
+    Import(ImportArgs),
+}
+
+/// Who is taken to be in a group, since a file cannot know it.
+#[derive(Clone, Debug, Args)]
+pub struct Guess {
+    /// The relays of the group, those that have subscriptions and those that put; all unless said
+    #[arg(long, value_name = "RELAY,...", value_delimiter = ',')]
+    pub members: Option<Vec<String>>,
+    /// What a link costs whose cost is measured
+    #[arg(long, value_name = "COST", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(COST_MAX)))]
+    pub rtt: u32,
+}
+
+impl Guess {
+    /// Checks that every member is in one of `topologies`.
+    fn check(&self, topologies: &[&Topology]) -> Result<(), Failure> {
+        self.members.iter().flatten().try_for_each(|member| known("relay", member, topologies))
+    }
+}
+
+/// Checks that a relay is in one of `topologies`.
+fn known(what: &str, relay: &str, topologies: &[&Topology]) -> Result<(), Failure> {
+    if topologies.iter().any(|topology| topology.relay(relay).is_some()) {
+        return Ok(());
+    }
+    let names = topologies.iter().flat_map(|topology| topology.relays()).map(|relay| relay.name.as_str());
+    let advice = likely_or_known(relay, names).map(|advice| format!("; {advice}")).unwrap_or_default();
+    Err(Failure::Usage(format!("no {what} {relay:?} in the file{advice}")))
+}
+
+/// The groups and queues of `topologies` by name, or `only` that one. Without any
+/// there is one that stands for all, since groups need no entry in the file.
+fn groups(topologies: &[&Topology], only: Option<&str>) -> Vec<String> {
+    if let Some(only) = only {
+        return vec![only.to_owned()];
+    }
+    let groups = topologies.iter().flat_map(|topology| topology.groups()).map(|group| group.name.clone());
+    let queues = topologies.iter().flat_map(|topology| topology.queues()).map(|queue| queue.name.clone());
+    let mut names: Vec<String> = groups.chain(queues).collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() { vec![ANY_GROUP.to_owned()] } else { names }
+}
+
+/// What a group is called that no file names.
+const ANY_GROUP: &str = "(any)";
+
+/// The network is larger than any map.
+fn too_large(error: MapError) -> Failure {
+    Failure::Input(error.to_string())
+}
+
+/// Writes a file, or to standard output when there is none.
+fn write(text: &str, file: Option<&Path>, context: &mut Context) -> Result<(), Failure> {
+    let Some(file) = file else { return Ok(context.out.bytes(text.as_bytes())?) };
+    let failure = |source| Failure::File { what: "write", path: file.to_owned(), source };
+    std::fs::write(file, text).map_err(failure)
 }
 
 /// Does it.
@@ -30,8 +111,17 @@ pub enum TopologyCommand {
 /// # Errors
 /// When the file cannot be read or used.
 pub fn run(command: TopologyCommand, context: &mut Context) -> Result<(), Failure> {
-    let TopologyCommand::Check { file } = command;
-    let text = read(&file)?;
+    match command {
+        TopologyCommand::Check { file } => check(&file, context),
+        TopologyCommand::Draw(args) => draw::run(&args, context),
+        TopologyCommand::Plan(args) => plan::run(&args, context),
+        TopologyCommand::Report(args) => report::run(&args, context),
+        TopologyCommand::Import(args) => import::run(&args, context),
+    }
+}
+
+fn check(file: &Path, context: &mut Context) -> Result<(), Failure> {
+    let text = read(file)?;
     let checked = Topology::parse(&file.to_string_lossy(), &text);
     if context.is_text() {
         return show(&accepted(checked, context)?, context);

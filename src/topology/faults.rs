@@ -24,8 +24,9 @@ pub enum Severity {
 /// Declares [`Code`] once: variant, stable text, severity and meaning.
 macro_rules! codes {
     ($($variant:ident = $text:literal, $severity:ident, $meaning:literal;)+) => {
-        /// What kind of fault it is. `T` codes are about the topology, `C`
-        /// codes about the configuration of one relay.
+        /// What kind of fault it is. `T` codes are about the topology, `G`
+        /// codes about a graph that becomes one, `C` codes about the
+        /// configuration of one relay.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Code {
@@ -80,6 +81,18 @@ codes! {
     NameTaken = "T020", Error, "a group and a queue with one name";
     NoEffect = "T021", Warning, "a setting that has no effect";
     TooLarge = "T022", Error, "a file that is too large";
+    NotGraphMl = "G001", Error, "the text is not GraphML";
+    MissingAttribute = "G002", Error, "a node or an edge without what it must have";
+    UnknownNode = "G003", Error, "an edge to a node that does not exist";
+    DuplicateNode = "G004", Error, "two nodes with one id";
+    BadNumber = "G005", Error, "a cost or a length that is no number";
+    TooManyNodes = "G006", Error, "a graph with more nodes than a network may have relays";
+    Renamed = "G007", Warning, "a node whose relay is not called as its label";
+    DroppedLoop = "G008", Warning, "an edge from a node to itself, which is left out";
+    DroppedParallel = "G009", Warning, "a second edge between two nodes, of which the cheaper stays";
+    UnknownPlace = "G010", Warning, "a node of which it is not known where it is";
+    GraphIslands = "G011", Warning, "nodes that cannot reach each other";
+    NotRead = "G012", Warning, "a part of a GraphML file that is not read";
     NoName = "C001", Error, "no name for this relay";
     UnknownSelf = "C002", Error, "this relay is not in the topology";
     BadListen = "C003", Error, "an address that cannot be listened on";

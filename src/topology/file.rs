@@ -20,6 +20,7 @@ use super::name::check_name;
 use super::read::{Field, Reader, Value, describe};
 use super::setting::{SETTING_KEYS, read_setting};
 use super::settings::GroupSettings;
+use super::site::read_site;
 use super::{Cost, Group, Link, Queue, Relay};
 use crate::units::shorten;
 
@@ -45,8 +46,17 @@ pub const RATE_MIN: u64 = 1_000;
 
 const FILE_KEYS: &[&str] = &["version", "allow_islands", "insecure", "relay", "link", "group", "queue"];
 const RELAY_KEYS: &[&str] =
-    &["address", "data", "transit", "max_children", "key", "segment_bytes", "reserve_bytes"];
+    &["address", "data", "transit", "max_children", "key", "segment_bytes", "reserve_bytes", "at"];
 const LINK_KEYS: &[&str] = &["between", "cost", "rate", "hello"];
+
+/// Every key that there is.
+#[cfg(test)]
+pub(super) fn keys() -> Vec<&'static str> {
+    let settings = SETTING_KEYS.iter().map(|(key, _)| *key);
+    let fixed = [FILE_KEYS, RELAY_KEYS, LINK_KEYS].into_iter().flatten().copied();
+    fixed.chain(settings).chain(["home"]).collect()
+}
+
 /// Something from the file and where it and its parts stand.
 pub(super) struct Placed<T> {
     pub(super) value: T,
@@ -229,6 +239,7 @@ fn read_relay(reader: &mut Reader, section: &Section<'_, '_>) -> Placed<Relay> {
         key: None,
         segment_bytes: None,
         reserve_bytes: None,
+        at: None,
     };
     let mut placed = Placed::new(relay, section.at);
     for (key, value) in section.table {
@@ -258,6 +269,7 @@ fn read_relay(reader: &mut Reader, section: &Section<'_, '_>) -> Placed<Relay> {
                 let size = reader.size(field, value);
                 placed.value.reserve_bytes = placed.keep(field.key, value, size);
             }
+            "at" => placed.value.at = read_site(reader, field, value),
             _ => unknown_key(reader, section, field, value, RELAY_KEYS),
         }
     }

@@ -26,18 +26,21 @@
 //! running network and does no input or output; the caller reads the file.
 //!
 //! The parts: `file` and `setting` know the shape of the file, `read` single values, `check`
-//! how the parts fit together, [`faults`] what is wrong and where.
+//! how the parts fit together, [`faults`] what is wrong and where. [`graphml`] makes topology
+//! files from graphs.
 
 mod address;
 mod check;
 pub mod faults;
 mod file;
+pub mod graphml;
 mod key;
 mod likely;
 mod name;
 mod read;
 mod setting;
 pub mod settings;
+mod site;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,6 +58,7 @@ pub use key::{KeyFault, PublicKey};
 pub(crate) use likely::likely_or_known;
 pub use name::{NAME_BYTES_MAX, NameFault, check_name};
 pub use settings::GroupSettings;
+pub use site::{FIBRE_KM_PER_MS, Site};
 
 use file::Draft;
 use read::Reader;
@@ -82,6 +86,8 @@ pub struct Relay {
     pub segment_bytes: Option<u64>,
     /// The disk space kept free for what must always fit.
     pub reserve_bytes: Option<u64>,
+    /// Where on earth it stands. For pictures only: no tree depends on it.
+    pub at: Option<Site>,
 }
 
 /// What a link costs.
@@ -209,6 +215,7 @@ impl Topology {
             key: None,
             segment_bytes: None,
             reserve_bytes: None,
+            at: None,
         };
         Self { relays: vec![relay], ..Self::default() }
     }

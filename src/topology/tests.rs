@@ -199,3 +199,14 @@ fn a_relay_alone_is_a_topology() {
     let alone = Topology::alone("a", Address::loopback(7411));
     assert_eq!(alone, parse(&network(&["a"], &[])).topology);
 }
+
+#[test]
+fn the_document_names_every_key_and_every_code() {
+    let document = include_str!("../../docs/topology.md");
+    let keys = super::file::keys();
+    assert!(keys.len() > 30, "{keys:?}");
+    let codes = Code::ALL.iter().map(|code| code.as_str()).filter(|code| !code.starts_with('C'));
+    let missing: Vec<&str> =
+        keys.into_iter().chain(codes).filter(|word| !document.contains(&format!("`{word}`"))).collect();
+    assert!(missing.is_empty(), "docs/topology.md says nothing of {missing:?}");
+}

@@ -2,10 +2,10 @@
 
 use treecast::id::GroupNumber;
 use treecast::routing::{GroupWant, Map, Place, Spread, Table, Tree};
+use treecast::survey::bound;
 use treecast::topology::settings::TreeKind;
 
 use crate::common::{Numbers, real};
-use crate::steiner;
 
 /// Up to this many relays the cheapest tree is found exactly.
 const EXACT_MAX: usize = 8;
@@ -52,11 +52,10 @@ fn sizes(map: &Map) -> Vec<usize> {
 }
 
 fn cost_at_least(table: &Table, members: &[Place]) -> u64 {
-    let distance = |one, other| u64::from(table.distances().between(one, other).expect("all are joined"));
     if members.len() <= EXACT_MAX {
-        steiner::exact(table.map(), &distance, members)
+        bound::exact(table.map(), table.distances(), members)
     } else {
-        steiner::lower_bound(table.map(), members)
+        bound::lower_bound(table.map(), members)
     }
 }
 

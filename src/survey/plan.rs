@@ -1,0 +1,275 @@
+//! What changes from one topology file to another, group by group and link by
+//! link, and what is lost while a relay is dead.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::id::RelayId;
+use crate::routing::{LinkState, Map, MapError, Place};
+use crate::survey::forest::{Forest, Wanted, grow, islands};
+use crate::topology::settings::TreeKind;
+use crate::topology::{Cost, Topology};
+
+/// The names of two relays, the lesser first.
+pub type Between = [String; 2];
+
+/// What is asked about two files.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q> {
+    /// The network as it is.
+    pub old: &'q Topology,
+    /// The network as it will be.
+    pub new: &'q Topology,
+    /// The groups, by name.
+    pub groups: &'q [String],
+    /// Their relays; none: all.
+    pub members: Option<&'q [String]>,
+    /// What a link costs whose cost is measured.
+    pub unmeasured: u32,
+    /// The relay of the new network whose death is looked at.
+    pub without: Option<&'q str>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// What differs in the files themselves.
+    pub network: NetworkChange,
+    /// From the old network to the new one.
+    pub change: Change,
+    /// From the new network to the new one without a relay.
+    pub death: Option<Death>,
+}
+
+/// How two networks differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NetworkChange {
+    /// Relays only in the new one.
+    pub relays_added: Vec<String>,
+    /// Relays only in the old one.
+    pub relays_removed: Vec<String>,
+    /// Links only in the new one.
+    pub links_added: Vec<Between>,
+    /// Links only in the old one.
+    pub links_removed: Vec<Between>,
+    /// Links whose cost is another one.
+    pub costs: Vec<CostChange>,
+}
+
+/// A link with another cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CostChange {
+    /// The relays at its ends.
+    pub between: Between,
+    /// The cost in the old file.
+    pub before: String,
+    /// The cost in the new file.
+    pub after: String,
+}
+
+/// The trees before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Group by group.
+    pub groups: Vec<GroupChange>,
+    /// The links that more or fewer trees use than before.
+    pub links: Vec<Load>,
+}
+
+/// The trees of one group before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupChange {
+    /// The group.
+    pub group: String,
+    /// What its trees are like.
+    pub kind: TreeKind,
+    /// Before; none: none of its relays existed.
+    pub before: Option<Trees>,
+    /// After; none: none of its relays exists any more.
+    pub after: Option<Trees>,
+}
+
+impl GroupChange {
+    /// Whether messages take the same links as before and reach the same relays.
+    #[must_use]
+    pub fn is_same(&self) -> bool {
+        self.before == self.after
+    }
+}
+
+/// The trees of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trees {
+    /// How many there are: one, or one for each origin, on each island.
+    pub trees: usize,
+    /// The sum of their costs.
+    pub cost: u64,
+    /// The links that any of them uses.
+    pub links: Vec<Between>,
+    /// Relays of the group that most of the others cannot reach.
+    pub cut_off: Vec<CutOffRelay>,
+    /// How many of the trees use each of `links`.
+    #[serde(skip)]
+    uses: Vec<u32>,
+}
+
+/// A relay that cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CutOffRelay {
+    /// The relay.
+    pub relay: String,
+    /// The relay that keeps messages for it; none: no configured path leads there.
+    pub custodian: Option<String>,
+}
+
+/// How many trees use a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Load {
+    /// The relays at its ends.
+    pub between: Between,
+    /// Before.
+    pub before: u32,
+    /// After.
+    pub after: u32,
+}
+
+/// What the death of one relay does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Death {
+    /// The relay.
+    pub relay: String,
+    /// The parts into which the others fall, the largest first.
+    pub parts: Vec<Vec<String>>,
+    /// Queues that hand out nothing meanwhile, because they live there.
+    pub queues: Vec<String>,
+    /// Its effect on the trees.
+    pub change: Change,
+}
+
+/// Computes it.
+///
+/// # Errors
+/// When a network has more relays than a map may have.
+pub fn plan(question: Question<'_>) -> Result<Plan, MapError> {
+    let old = Side::new(question.old, Map::of_topology(question.old, question.unmeasured)?, question);
+    let new = Side::new(question.new, Map::of_topology(question.new, question.unmeasured)?, question);
+    let death = match question.without {
+        None => None,
+        Some(relay) => Some(death(question, &new, relay)?),
+    };
+    let network = network_change(question.old, question.new);
+    Ok(Plan { network, change: compare(&old, &new), death })
+}
+
+/// One network with the trees of all groups.
+struct Side {
+    map: Map,
+    groups: Vec<(Wanted, Forest)>,
+}
+
+impl Side {
+    fn new(topology: &Topology, map: Map, question: Question<'_>) -> Self {
+        let wanted: Vec<Wanted> =
+            question.groups.iter().map(|name| Wanted::new(topology, &map, name, question.members)).collect();
+        let forests = grow(&map, &wanted);
+        Self { map, groups: wanted.into_iter().zip(forests).collect() }
+    }
+
+    fn name(&self, place: Place) -> String {
+        self.map.relay(place).as_str().to_owned()
+    }
+
+    fn trees(&self, at: usize) -> Option<Trees> {
+        let (wanted, forest) = &self.groups[at];
+        if wanted.relays.is_empty() {
+            return None;
+        }
+        let cut_off = forest.cut_off.iter().map(|cut| CutOffRelay {
+            relay: self.name(cut.relay),
+            custodian: cut.custodian.map(|custodian| self.name(custodian)),
+        });
+        let links = forest.links();
+        Some(Trees {
+            trees: forest.trees.iter().filter(|grown| grown.tree.relay_count() > 0).count(),
+            cost: forest.cost(),
+            links: links.keys().map(|between| between.map(|end| self.name(end))).collect(),
+            cut_off: cut_off.collect(),
+            uses: links.into_values().collect(),
+        })
+    }
+}
+
+fn compare(old: &Side, new: &Side) -> Change {
+    let mut loads: BTreeMap<Between, [u32; 2]> = BTreeMap::new();
+    let mut groups = Vec::new();
+    for at in 0..new.groups.len() {
+        let sides = [old.trees(at), new.trees(at)];
+        for (side, trees) in sides.iter().enumerate() {
+            for (between, uses) in trees.iter().flat_map(|trees| trees.links.iter().zip(&trees.uses)) {
+                loads.entry(between.clone()).or_default()[side] += uses;
+            }
+        }
+        let (group, kind) = (new.groups[at].0.name.clone(), new.groups[at].0.kind);
+        let [before, after] = sides;
+        groups.push(GroupChange { group, kind, before, after });
+    }
+    let changed = loads.into_iter().filter(|(_, [before, after])| before != after);
+    let links = changed.map(|(between, [before, after])| Load { between, before, after }).collect();
+    Change { groups, links }
+}
+
+fn death(question: Question<'_>, new: &Side, relay: &str) -> Result<Death, MapError> {
+    let mut states = LinkState::of_topology(question.new, question.unmeasured);
+    for state in &mut states {
+        let is_it = state.relay.as_str() == relay;
+        let links = state.links.iter_mut().filter(|link| is_it || link.neighbour.as_str() == relay);
+        links.for_each(|link| link.is_up = false);
+    }
+    let side = Side::new(question.new, Map::new(&states, [])?, question);
+    let dead = RelayId::new(relay).ok().and_then(|relay| side.map.place(&relay));
+    let mut parts: Vec<Vec<String>> = islands(&side.map)
+        .into_iter()
+        .map(|part| part.into_iter().filter(|&place| Some(place) != dead).collect::<Vec<_>>())
+        .filter(|part| !part.is_empty())
+        .map(|part| part.into_iter().map(|place| side.name(place)).collect())
+        .collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    let queues = question.new.queues().iter().filter(|queue| queue.home == relay);
+    let queues = queues.map(|queue| queue.name.clone()).collect();
+    Ok(Death { relay: relay.to_owned(), parts, queues, change: compare(new, &side) })
+}
+
+fn network_change(old: &Topology, new: &Topology) -> NetworkChange {
+    let relays = |topology: &Topology| -> BTreeSet<String> {
+        topology.relays().iter().map(|relay| relay.name.clone()).collect()
+    };
+    let links = |topology: &Topology| -> BTreeMap<Between, Cost> {
+        topology.links().iter().map(|link| (link.between.clone(), link.cost)).collect()
+    };
+    let (old_relays, new_relays) = (relays(old), relays(new));
+    let (old_links, new_links) = (links(old), links(new));
+    let only = |one: &BTreeMap<Between, Cost>, other: &BTreeMap<Between, Cost>| -> Vec<Between> {
+        one.keys().filter(|between| !other.contains_key(*between)).cloned().collect()
+    };
+    let costs = old_links.iter().filter_map(|(between, before)| {
+        let after = new_links.get(between).filter(|after| *after != before)?;
+        Some(CostChange { between: between.clone(), before: shown(*before), after: shown(*after) })
+    });
+    NetworkChange {
+        relays_added: new_relays.difference(&old_relays).cloned().collect(),
+        relays_removed: old_relays.difference(&new_relays).cloned().collect(),
+        links_added: only(&new_links, &old_links),
+        links_removed: only(&old_links, &new_links),
+        costs: costs.collect(),
+    }
+}
+
+/// A cost as the file writes it.
+pub(crate) fn shown(cost: Cost) -> String {
+    match cost {
+        Cost::Fixed(cost) => cost.to_string(),
+        Cost::Rtt => "rtt".to_owned(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Plans say what moves, who is cut off and what dies.
+
+use treecast::survey::plan::{Load, Plan, Question, plan};
+use treecast::topology::Topology;
+
+use crate::{names, network, shipped};
+
+fn planned(old: &Topology, new: &Topology, groups: &[&str], members: Option<&[String]>) -> Plan {
+    let question = Question { old, new, groups: &names(groups), members, unmeasured: 10, without: None };
+    plan(question).unwrap()
+}
+
+fn dead(network: &Topology, groups: &[&str], relay: &str) -> treecast::survey::plan::Death {
+    let groups = names(groups);
+    let question = Question {
+        old: network,
+        new: network,
+        groups: &groups,
+        members: None,
+        unmeasured: 10,
+        without: Some(relay),
+    };
+    plan(question).unwrap().death.unwrap()
+}
+
+fn load(one: &str, other: &str, before: u32, after: u32) -> Load {
+    Load { between: [one.to_owned(), other.to_owned()], before, after }
+}
+
+#[test]
+fn a_dearer_link_moves_the_trees_that_used_it() {
+    let (old, new) = (network("ab:1 bc:1 ac:3", ""), network("ab:1 bc:9 ac:3", ""));
+    let plan = planned(&old, &new, &["one", "two"], None);
+    let [cost] = plan.network.costs.as_slice() else { panic!("{plan:?}") };
+    assert_eq!((cost.before.as_str(), cost.after.as_str()), ("1", "9"));
+    for group in &plan.change.groups {
+        assert!(!group.is_same());
+        let costs = [&group.before, &group.after].map(|trees| trees.as_ref().unwrap().cost);
+        assert_eq!(costs, [2, 4]);
+    }
+    assert_eq!(plan.change.links, [load("a", "c", 0, 2), load("b", "c", 2, 0)]);
+}
+
+#[test]
+fn nothing_moves_when_nothing_changes() {
+    for name in ["abilene.toml", "ring.toml", "three-sites.toml"] {
+        let network = shipped(name);
+        let plan = planned(&network, &network, &["news", "alarms", "orders"], None);
+        assert!(
+            plan.change.links.is_empty() && plan.change.groups.iter().all(|group| group.is_same()),
+            "{name}"
+        );
+        assert_eq!(plan.network, Default::default(), "{name}");
+    }
+}
+
+#[test]
+fn relays_and_links_that_come_and_go_are_told() {
+    let (old, new) = (network("ab:1 bc:1", ""), network("ab:1 bd:1", ""));
+    let plan = planned(&old, &new, &["g"], Some(&names(&["c"])));
+    assert_eq!((plan.network.relays_added, plan.network.relays_removed), (names(&["d"]), names(&["c"])));
+    assert_eq!(plan.network.links_added, [["b".to_owned(), "d".to_owned()]]);
+    assert_eq!(plan.network.links_removed, [["b".to_owned(), "c".to_owned()]]);
+    assert!(plan.change.groups[0].after.is_none(), "its only relay is gone");
+}
+
+#[test]
+fn a_member_behind_a_removed_link_is_cut_off() {
+    let (old, new) =
+        (network("ab:1 bc:1 cd:1", ""), network("ab:1 bc:1", "[relay.d]\naddress = \"127.0.0.1:9\"\n"));
+    let plan = planned(&old, &new, &["g"], None);
+    let cut = &plan.change.groups[0].after.as_ref().unwrap().cut_off;
+    let cut: Vec<_> = cut.iter().map(|cut| (cut.relay.as_str(), cut.custodian.as_deref())).collect();
+    assert_eq!(cut, [("d", None)]);
+}
+
+#[test]
+fn a_source_group_counts_a_tree_for_each_origin() {
+    let text = "[group.g]\ntree = \"source\"\n";
+    let (old, new) = (network("ab:1 bc:1", text), network("ab:1 bc:1 ac:1", text));
+    let plan = planned(&old, &new, &["g"], None);
+    assert_eq!(plan.change.groups[0].after.as_ref().unwrap().trees, 3);
+    assert_eq!(plan.change.links, [load("a", "b", 3, 2), load("a", "c", 0, 2), load("b", "c", 3, 2)]);
+}
+
+#[test]
+fn the_death_of_the_hub_parts_the_offices_and_stops_its_queue() {
+    let death = dead(&shipped("three-sites.toml"), &["prices"], "hub");
+    assert_eq!(death.parts, [names(&["east"]), names(&["west"])]);
+    assert_eq!(death.queues, ["orders"]);
+    let after = death.change.groups[0].after.as_ref().unwrap();
+    assert_eq!((after.cost, after.cut_off.len()), (0, 2));
+}
+
+#[test]
+fn the_death_of_a_relay_in_a_ring_cuts_off_that_relay_alone() {
+    let death = dead(&shipped("ring.toml"), &["news"], "b");
+    assert_eq!(death.parts.len(), 1);
+    let after = death.change.groups[0].after.as_ref().unwrap();
+    let cut: Vec<_> =
+        after.cut_off.iter().map(|cut| (cut.relay.as_str(), cut.custodian.as_deref())).collect();
+    assert_eq!(cut, [("b", Some("a"))]);
+    assert_eq!(death.change.links, [load("a", "b", 1, 0), load("a", "e", 0, 1), load("b", "c", 1, 0)]);
+}
