@@ -136,6 +136,8 @@ impl Relay {
         } else {
             Err("the disk is full: puts are refused, gets and acks go on".to_owned())
         };
+        let mut warnings = self.options.warnings.clone();
+        warnings.extend(self.network_warnings());
         Status {
             relay: self.options.relay.clone(),
             version: self.options.version.clone(),
@@ -143,13 +145,14 @@ impl Relay {
             boot: self.options.epoch.counter,
             uptime_ms: now.time.0 / 1_000_000,
             accepting,
-            warnings: self.options.warnings.clone(),
+            warnings,
             groups: self.groups.len() as u64,
             subscriptions: self.names.len() as u64,
             sessions: self.sessions.len() as u64,
             space: Space::default(),
             resident_bytes: 0,
             cpu_us: 0,
+            network: self.network_status(),
         }
     }
 
@@ -160,6 +163,8 @@ impl Relay {
                 let number = self.known_group(&name)?;
                 if let Some(group) = self.groups.get(number) {
                     add_group(&mut books, group);
+                    let carried = group.spread.as_deref().map(|spread| &spread.carried[..]);
+                    books.links = self.link_books(carried.unwrap_or_default());
                 }
             }
             None => {
@@ -167,11 +172,14 @@ impl Relay {
                 books.inserted += self.retired.inserted;
                 add(&mut books.out, &self.retired.out);
                 self.groups.iter().for_each(|group| add_group(&mut books, group));
+                let carried: Vec<_> = self.links.table.iter().map(|(id, link)| (*id, link.counts)).collect();
+                books.links = self.link_books(&carried);
             }
         }
         let refused: u64 = books.refused.iter().map(|(_, n)| n).sum();
         books.balanced = books.put == books.accepted + books.repeats + books.unsynced + refused
-            && books.inserted == books.held + books.out.total();
+            && books.inserted == books.held + books.out.total()
+            && books.links.iter().all(|link| link.counts.is_balanced());
         Ok(books)
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use super::Relay;
 use super::ahead::Ahead;
+use super::carried::Fate;
 use super::effect::Effect;
 use super::facts::Parts;
 use super::group::{Group, Waiter};
@@ -31,6 +32,7 @@ use super::stream::{Genesis, Mark, Stream};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, Piece, Urgency};
+use crate::wire::body::LinkCounts;
 use crate::wire::link::{GroupId, LinkMessage, StreamNamed, StreamSeen};
 use crate::wire::run::{Run, RunKind, StoredRun};
 
@@ -48,6 +50,8 @@ pub(super) struct Spread {
     /// Where each origin has a tree of its own: the links that are part of it.
     by_origin: BTreeMap<RelayId, Vec<LinkId>>,
     readers: Vec<LinkReader>,
+    /// What of the group each link has carried since the start of the relay.
+    pub(super) carried: Vec<(LinkId, LinkCounts)>,
     /// Neighbours that were told of a hole, and how far all streams were then.
     asked: BTreeMap<LinkId, u64>,
 }
@@ -98,6 +102,12 @@ impl Spread {
     /// The links of the group's tree, or of all its trees.
     pub(super) fn tree(&self) -> &[LinkId] {
         &self.tree
+    }
+
+    /// Where a neighbour's place is, and whether the neighbour has told how far it is.
+    pub(super) fn place_of(&self, link: LinkId) -> Option<(Index, bool)> {
+        let reader = self.readers.iter().find(|reader| reader.link == link)?;
+        Some((reader.next, reader.has_compared))
     }
 
     /// Whether messages of an origin take this link of the tree. Those of an origin that has none
@@ -262,25 +272,39 @@ impl Relay {
     /// A neighbour sends records.
     pub(super) fn on_run(&mut self, now: Now, link: LinkId, (theirs, age_ms): (StreamNumber, u32), run: Run) {
         let named = self.links.table.get(&link).and_then(|state| state.theirs.get(&theirs)).copied();
-        let Some((number, stream)) = named else { return };
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return };
+        let group = named.map(|(number, _)| number);
+        let load = super::carried::load(&run);
+        let fate = named.map_or(Fate::Stray, |at| self.accept_run(now, link, at, (age_ms, run)));
+        self.count_received((link, group), load, fate);
+    }
+
+    fn accept_run(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        (number, stream): (GroupNumber, StreamNumber),
+        (age_ms, run): (u32, Run),
+    ) -> Fate {
+        let Some(group) = self.groups.get_mut(number) else { return Fate::Stray };
+        let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return Fate::Stray };
         let last = Sequence(run.header.end().0 - 1);
         if last > known.last {
             let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
             if !is_next || group.waits_for_seal(known) {
                 let (id, streams) = (group.id(), group.seen());
                 self.compare_again(link, number, LinkMessage::Seen { group: id, streams, asks: false });
-                return;
+                return Fate::Early;
             }
         }
         let is_new = last > known.last;
         if let Some(reader) = group.spread().reader(link) {
             reader.note(stream, last);
         }
-        if is_new {
-            self.take_run(now, link, (number, stream), age_ms, run);
+        if !is_new {
+            return Fate::Repeat;
         }
+        self.take_run(now, link, (number, stream), age_ms, run);
+        Fate::Taken
     }
 
     /// Something is missing before what came: the neighbour is told so, once until it is there.
@@ -343,6 +367,7 @@ impl Relay {
 
     fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
         let base = run.run.header.first;
+        self.count_sent((link, number), super::carried::load(&run.run));
         let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
         let jumps = reader.is_some_and(|reader| {
             let jumps = reader.known.get(&run.stream).map_or(0, |known| known.0) + 1 < base.0;

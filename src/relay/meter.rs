@@ -125,6 +125,18 @@ impl Meter {
         Index(last.index.0 + ((span * u128::from(part)) / u128::from(width)) as u64)
     }
 
+    /// About when what stands at `index` arrived.
+    pub(super) fn arrived_at(&self, index: Index) -> WallTime {
+        let place = self.samples.partition_point(|s| s.index <= index);
+        let (end, latest) =
+            self.samples.get(place).map_or((self.end, self.last_arrived), |s| (s.index, s.arrived));
+        let Some(last) = place.checked_sub(1).and_then(|p| self.samples.get(p)) else { return latest };
+        let width = end.0.saturating_sub(last.index.0).max(1);
+        let part = index.0.saturating_sub(last.index.0).min(width);
+        let span = u128::from(latest.0.saturating_sub(last.arrived.0));
+        WallTime(last.arrived.0 + ((span * u128::from(part)) / u128::from(width)) as u64)
+    }
+
     /// An index before which everything arrived before `time`, as near to it as the samples tell.
     pub(super) fn index_at(&self, time: WallTime) -> Index {
         if self.last_arrived < time {

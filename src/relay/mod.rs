@@ -18,9 +18,11 @@
 mod active;
 mod ahead;
 mod books;
+mod carried;
 mod cursor;
 mod dead_letter;
 mod delivery;
+mod drawing;
 mod effect;
 mod facts;
 mod filter;
@@ -49,6 +51,7 @@ mod table;
 mod tests;
 mod timer;
 mod trees;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 

@@ -103,6 +103,16 @@ impl Relay {
                 Err(Refusal::new(RefusalCode::Invalid, message))
             }
             Request::Status => Ok((Reply::Status(Box::new(self.status(now))), When::Now)),
+            Request::LinkList { after, limit } => {
+                Ok((Reply::Links(self.link_infos(now, after.as_ref(), limit)), When::Now))
+            }
+            Request::RelayList { after, limit } => {
+                Ok((Reply::Relays(self.relay_infos(after.as_ref(), limit)?), When::Now))
+            }
+            Request::GroupTree { group, origin, from, limit } => {
+                let tree = self.group_tree(now, &group, origin, (from, limit))?;
+                Ok((Reply::GroupTree(Box::new(tree)), When::Now))
+            }
             Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
         }
     }

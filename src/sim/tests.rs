@@ -1,3 +1,5 @@
+mod views;
+
 use super::world::{Weather, World, storm};
 
 const LINE: [(usize, usize, u32); 2] = [(0, 1, 1), (1, 2, 1)];

@@ -7,6 +7,7 @@ use super::node::Node;
 use super::oracle::Oracle;
 use crate::id::{GroupName, LinkId, SubscriptionName, Time, WallTime};
 use crate::relay::{Input, LinkOptions, Now};
+use crate::wire::body::{Answer, Request};
 use crate::wire::link::LinkMessage;
 
 /// A link between two relays: in order and without loss while it is up, like a connection.
@@ -162,6 +163,13 @@ impl World {
         let (group, name) = names(group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         self.collect(node);
+    }
+
+    /// Asks a relay something.
+    pub fn ask(&mut self, node: usize, request: Request) -> Answer {
+        let answer = self.nodes[node].ask(self.now, request);
+        self.collect(node);
+        answer
     }
 
     /// Everything that a subscription is owed now.
