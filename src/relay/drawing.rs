@@ -224,3 +224,39 @@ fn fingerprint(view: &View<'_>, spots: &[Spot]) -> u64 {
     }
     hash.digest()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::body::{Answer, Reply, encode};
+
+    #[test]
+    fn the_longest_page_of_a_tree_fits_into_a_frame() {
+        let name = "n".repeat(limits::NAME_BYTES_MAX);
+        let lag = Lag { messages: u64::MAX, bytes: u64::MAX, ms: u64::MAX };
+        let node = TreeNode {
+            relay: RelayId::new(&name).unwrap(),
+            up: Some(u32::MAX),
+            state: EdgeState::Comparing,
+            cost: Some(u32::MAX),
+            member: false,
+            origin: false,
+            lag: Some(lag),
+            unconfirmed: Some(u64::MAX),
+        };
+        let tree = GroupTree {
+            group: GroupName::new(&name).unwrap(),
+            here: node.relay.clone(),
+            kind: TreeKind::Source,
+            origin: Some(node.relay.clone()),
+            trees: u64::MAX,
+            cost: u64::MAX,
+            held: lag,
+            fingerprint: u64::MAX,
+            relays: u32::MAX,
+            nodes: vec![node; LIST_MAX as usize],
+        };
+        let answer: Answer = Ok(Reply::GroupTree(Box::new(tree)));
+        assert!(encode(&answer).len() <= limits::CONTROL_BYTES_MAX, "{}", encode(&answer).len());
+    }
+}

@@ -194,6 +194,17 @@ mod tests {
     }
 
     #[test]
+    fn an_index_tells_about_when_it_arrived() {
+        let meter = filled();
+        assert_eq!(meter.arrived_at(Index(1)), WallTime(0));
+        let half = meter.arrived_at(Index(50_001)).0;
+        assert!((4_800..=5_200).contains(&half), "{half}");
+        assert!(meter.arrived_at(Index(99_991)) <= meter.last_arrived());
+        assert_eq!(meter.arrived_at(Index(200_000)), meter.last_arrived());
+        assert_eq!(Meter::default().arrived_at(Index(1)), WallTime(0));
+    }
+
+    #[test]
     fn an_empty_group_keeps_no_samples() {
         let mut meter = filled();
         meter.release(Index(100_001));

@@ -247,3 +247,64 @@ impl Relay {
         self.links.table.get(&link).map(|state| (state.counts, state.waiting_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::StorageId;
+    use crate::wire::body::{Answer, Carried, Reply, encode};
+
+    fn longest() -> RelayId {
+        RelayId::new(&"n".repeat(limits::NAME_BYTES_MAX)).unwrap()
+    }
+
+    #[test]
+    fn the_longest_links_fit_into_a_frame() {
+        let most = Carried { bytes: u64::MAX, runs: u64::MAX, records: u64::MAX };
+        let n = u64::MAX;
+        let counts = LinkCounts { sent: most, received: most, taken: n, repeats: n, early: n, strays: n };
+        let link = LinkInfo {
+            link: LinkId(u32::MAX),
+            neighbour: longest(),
+            address: Some("h".repeat(limits::NAME_BYTES_MAX + 6)),
+            cost: u32::MAX,
+            is_up: false,
+            for_ms: n,
+            downs: n,
+            last_down: Some("r".repeat(240)),
+            last_attempt: Some("r".repeat(240)),
+            rtt_us: Some(n),
+            rtt_variation_us: Some(n),
+            waiting_bytes: n,
+            counts,
+            groups: n,
+        };
+        let answer: Answer = Ok(Reply::Links(vec![link; LIST_MAX as usize]));
+        assert!(encode(&answer).len() <= limits::CONTROL_BYTES_MAX, "{}", encode(&answer).len());
+    }
+
+    #[test]
+    fn the_longest_page_of_relays_fits_into_a_frame() {
+        let end = LinkEnd { neighbour: longest(), cost: u32::MAX, is_up: false };
+        let relay = RelayInfo {
+            relay: longest(),
+            reach: Reach::Over { next: longest(), distance: u32::MAX },
+            transit: false,
+            max_children: Some(u32::MAX),
+            catching_up: false,
+            storage: Some(StorageId([255; 16])),
+            boot: Some(u64::MAX),
+            links_up: u32::MAX,
+            links: u32::MAX,
+            ends: Vec::new(),
+        };
+        let few: Answer = Ok(Reply::Relays(vec![relay.clone(); LIST_MAX as usize]));
+        assert!(encode(&few).len() <= limits::CONTROL_BYTES_MAX, "{}", encode(&few).len());
+        // A page may be one byte short of its end when one with all its links is added.
+        let before = PAGE_BYTES / ITEM_BYTES;
+        let mut all = vec![relay.clone(); before];
+        all.push(RelayInfo { ends: vec![end; ENDS_MAX], ..relay });
+        let all: Answer = Ok(Reply::Relays(all));
+        assert!(encode(&all).len() <= limits::CONTROL_BYTES_MAX, "{}", encode(&all).len());
+    }
+}
