@@ -52,12 +52,12 @@ metrics! {
     LINK_UP = Gauge "treecast_link_up" in Count: "whether the link is up, by neighbour";
     LINK_DOWNS = Counter "treecast_link_downs_total" in Count: "times that a link went down, by neighbour and reason";
     LINK_RTT = Gauge "treecast_link_rtt_seconds" in Seconds: "smoothed round-trip time of the link, by neighbour";
-    LINK_WAITING = Gauge "treecast_link_waiting_bytes" in Bytes: "bytes that wait to be written to the neighbour";
+    LINK_WAITING = Gauge "treecast_link_waiting_bytes" in Bytes: "bytes that wait to be written to the link, by neighbour";
     LINK_BYTES = Counter "treecast_link_bytes_total" in Bytes: "bytes over the link, about, by neighbour and direction";
     LINK_RUNS = Counter "treecast_link_runs_total" in Count: "runs of records over the link, by neighbour and direction";
     LINK_RECORDS = Counter "treecast_link_records_total" in Count: "records over the link, by neighbour and direction";
-    LINK_REPEATS = Counter "treecast_link_repeated_records_total" in Count: "records from the neighbour that were here already";
-    LINK_EARLY = Counter "treecast_link_early_records_total" in Count: "records from the neighbour before which something was missing";
+    LINK_REPEATS = Counter "treecast_link_repeated_records_total" in Count: "records over the link that were here already, by neighbour";
+    LINK_EARLY = Counter "treecast_link_early_records_total" in Count: "records over the link before which something was missing, by neighbour";
     FRAMES_REFUSED = Counter "treecast_frames_refused_total" in Count: "frames that closed their session, by reason";
     ACCEPT_FAILURES = Counter "treecast_accept_failures_total" in Count: "connections that could not be accepted, by reason";
     APPENDED = Counter "treecast_appended_entries_total" in Count: "entries handed to the log";
