@@ -5,7 +5,12 @@
 //! what happens seldom is looked up when it happens. Without a recorder all of
 //! it costs next to nothing.
 
+use std::collections::BTreeMap;
+
 use ::metrics::{Counter, Gauge, Histogram, Unit};
+
+use crate::id::LinkId;
+use crate::wire::body::LinkCounts;
 
 /// What kind of number a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,13 @@ metrics! {
     SESSIONS_REFUSED = Counter "treecast_sessions_refused_total" in Count: "connections that did not become sessions, by reason";
     LINK_UP = Gauge "treecast_link_up" in Count: "whether the link is up, by neighbour";
     LINK_DOWNS = Counter "treecast_link_downs_total" in Count: "times that a link went down, by neighbour and reason";
+    LINK_RTT = Gauge "treecast_link_rtt_seconds" in Seconds: "smoothed round-trip time of the link, by neighbour";
+    LINK_WAITING = Gauge "treecast_link_waiting_bytes" in Bytes: "bytes that wait to be written to the link, by neighbour";
+    LINK_BYTES = Counter "treecast_link_bytes_total" in Bytes: "bytes over the link, about, by neighbour and direction";
+    LINK_RUNS = Counter "treecast_link_runs_total" in Count: "runs of records over the link, by neighbour and direction";
+    LINK_RECORDS = Counter "treecast_link_records_total" in Count: "records over the link, by neighbour and direction";
+    LINK_REPEATS = Counter "treecast_link_repeated_records_total" in Count: "records over the link that were here already, by neighbour";
+    LINK_EARLY = Counter "treecast_link_early_records_total" in Count: "records over the link before which something was missing, by neighbour";
     FRAMES_REFUSED = Counter "treecast_frames_refused_total" in Count: "frames that closed their session, by reason";
     ACCEPT_FAILURES = Counter "treecast_accept_failures_total" in Count: "connections that could not be accepted, by reason";
     APPENDED = Counter "treecast_appended_entries_total" in Count: "entries handed to the log";
@@ -173,6 +185,65 @@ impl Default for Turns {
     }
 }
 
+/// Handles of one link.
+struct LinkHandles {
+    waiting: Gauge,
+    bytes: [Counter; 2],
+    runs: [Counter; 2],
+    records: [Counter; 2],
+    repeats: Counter,
+    early: Counter,
+}
+
+impl LinkHandles {
+    fn new(neighbour: &str) -> Self {
+        use ::metrics::{counter, gauge};
+        let both = |name: &'static str| {
+            ["sent", "received"]
+                .map(|way| counter!(name, "neighbour" => neighbour.to_owned(), "direction" => way))
+        };
+        Self {
+            waiting: gauge!(LINK_WAITING, "neighbour" => neighbour.to_owned()),
+            bytes: both(LINK_BYTES),
+            runs: both(LINK_RUNS),
+            records: both(LINK_RECORDS),
+            repeats: counter!(LINK_REPEATS, "neighbour" => neighbour.to_owned()),
+            early: counter!(LINK_EARLY, "neighbour" => neighbour.to_owned()),
+        }
+    }
+}
+
+/// Handles for what links carry, told once per turn of the driver.
+pub struct LinkTraffic {
+    links: BTreeMap<LinkId, LinkHandles>,
+}
+
+impl std::fmt::Debug for LinkTraffic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkTraffic").finish_non_exhaustive()
+    }
+}
+
+impl LinkTraffic {
+    /// Looks the handles up at the recorder that is installed now, for links with their neighbours.
+    pub fn new<'n>(links: impl Iterator<Item = (LinkId, &'n str)>) -> Self {
+        Self { links: links.map(|(link, neighbour)| (link, LinkHandles::new(neighbour))).collect() }
+    }
+
+    /// A link has carried so much since the start, and so many bytes wait for it.
+    pub fn carried(&self, link: LinkId, counts: &LinkCounts, waiting_bytes: u64) {
+        let Some(handles) = self.links.get(&link) else { return };
+        handles.waiting.set(waiting_bytes as f64);
+        for (way, carried) in [&counts.sent, &counts.received].into_iter().enumerate() {
+            handles.bytes[way].absolute(carried.bytes);
+            handles.runs[way].absolute(carried.runs);
+            handles.records[way].absolute(carried.records);
+        }
+        handles.repeats.absolute(counts.repeats);
+        handles.early.absolute(counts.early);
+    }
+}
+
 /// Handles for what the log's own threads report.
 pub struct Commits {
     commits: Counter,
@@ -233,6 +304,11 @@ pub fn link_up(neighbour: &str) {
 pub fn link_down(neighbour: &str, reason: &'static str) {
     ::metrics::gauge!(LINK_UP, "neighbour" => neighbour.to_owned()).set(0.0);
     ::metrics::counter!(LINK_DOWNS, "neighbour" => neighbour.to_owned(), "reason" => reason).increment(1);
+}
+
+/// The round-trip time of the link to a neighbour was measured.
+pub fn link_rtt(neighbour: &str, time: std::time::Duration) {
+    ::metrics::gauge!(LINK_RTT, "neighbour" => neighbour.to_owned()).set(time.as_secs_f64());
 }
 
 /// A frame closes its session.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::{Backoff, Client, ClientError, ClientOptions};
-use crate::id::{GroupName, SubscriptionName};
+use crate::id::{GroupName, RelayId, SubscriptionName};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Books, GroupInfo, Location, Reply, Request, Status, SubscriptionInfo};
+use crate::wire::body::{
+    Books, GroupInfo, GroupTree, LinkInfo, Location, RelayInfo, Reply, Request, Status, SubscriptionInfo,
+};
 
 use super::RELAY_DEFAULT;
 use super::exit::Failure;
@@ -221,6 +223,84 @@ pub async fn books(client: &Client, group: Option<GroupName>) -> Result<Books, F
         return Err(unexpected("its books"));
     };
     Ok(*books)
+}
+
+/// Every link of the relay.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn all_links(client: &Client) -> Result<Vec<LinkInfo>, Failure> {
+    let mut all: Vec<LinkInfo> = Vec::new();
+    loop {
+        let after = all.last().map(|last| last.neighbour.clone());
+        let Reply::Links(page) = ask(client, Request::LinkList { after, limit: PAGE }).await? else {
+            return Err(unexpected("its links"));
+        };
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// Every relay that the relay knows of.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn all_relays(client: &Client) -> Result<Vec<RelayInfo>, Failure> {
+    let mut all: Vec<RelayInfo> = Vec::new();
+    loop {
+        let after = all.last().map(|last| last.relay.clone());
+        let Reply::Relays(page) = ask(client, Request::RelayList { after, limit: PAGE }).await? else {
+            return Err(unexpected("the relays it knows"));
+        };
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// How often a tree is asked for that changes while its pages are taken.
+const TREE_TRIES: usize = 10;
+
+/// The whole tree of a group.
+///
+/// # Errors
+/// As [`ask`], and when the tree does not stay the same from its first page to the last.
+pub async fn group_tree(
+    client: &Client,
+    group: &GroupName,
+    origin: Option<&RelayId>,
+) -> Result<GroupTree, Failure> {
+    for _ in 0..TREE_TRIES {
+        let mut whole = tree_page(client, group, origin, 0).await?;
+        loop {
+            let found = whole.nodes.len() as u32;
+            if found >= whole.relays {
+                return Ok(whole);
+            }
+            let page = tree_page(client, group, origin, found).await?;
+            if page.fingerprint != whole.fingerprint || page.nodes.is_empty() {
+                break;
+            }
+            whole.nodes.extend(page.nodes);
+        }
+    }
+    Err(Failure::Deadline("the tree of the group changes faster than it can be read"))
+}
+
+async fn tree_page(
+    client: &Client,
+    group: &GroupName,
+    origin: Option<&RelayId>,
+    from: u32,
+) -> Result<GroupTree, Failure> {
+    let request = Request::GroupTree { group: group.clone(), origin: origin.cloned(), from, limit: PAGE };
+    let Reply::GroupTree(tree) = ask(client, request).await? else {
+        return Err(unexpected("the tree of a group"));
+    };
+    Ok(*tree)
 }
 
 fn unexpected(wanted: &str) -> Failure {

@@ -14,6 +14,7 @@ use super::human;
 use super::out::Context;
 use super::settings::{self, Field, SettingsArgs};
 use super::table::{Facts, Side, Table};
+use super::tree::{self, TreeArgs};
 
 /// What to do with groups.
 #[derive(Debug, Subcommand)]
@@ -39,6 +40,13 @@ pub enum GroupCommand {
         /// The group
         group: GroupName,
     },
+    /// Draw the tree that the messages of a group take, as the relay has planned it
+    #[command(after_help = "Examples:\n  treecast group tree orders\n  \
+        treecast group tree orders --origin north\n  \
+        treecast group tree orders --output dot | dot -Tsvg > orders.svg\n\n\
+        The lag on a link is how much its end that was asked has not sent to the other one yet; it is\n\
+        known at the two ends only. A relay that is cut off hangs at the one that keeps for it.")]
+    Tree(TreeArgs),
     /// Remove a group with its subscriptions and backlogs
     #[command(after_help = "Examples:\n  treecast group remove orders")]
     Remove {
@@ -83,6 +91,7 @@ pub async fn run(command: GroupCommand, context: &mut Context) -> Result<(), Fai
     }
     let client = ask::connect(&context.global.relay).await?;
     match command {
+        GroupCommand::Tree(args) => tree::run(&client, args, context).await,
         GroupCommand::Create(CreateArgs { group, settings }) => {
             let mut wanted = GroupSettings::default();
             settings.apply(&mut wanted);

@@ -12,6 +12,8 @@ pub mod exec;
 pub mod exit;
 pub mod human;
 pub mod input;
+pub mod link;
+mod network;
 pub mod out;
 pub mod settings;
 pub mod table;
@@ -31,6 +33,7 @@ pub mod status;
 pub mod stop;
 pub mod subscription;
 pub mod topology;
+pub mod tree;
 pub mod up;
 
 pub mod bench;
@@ -86,6 +89,9 @@ pub enum Output {
     Text,
     /// For programs: one object a line, with stable keys.
     Json,
+    /// For Graphviz; `group tree` only.
+    #[value(hide = true)]
+    Dot,
 }
 
 /// What every verb takes.
@@ -110,7 +116,7 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start one relay in this process
+    /// Start one relay in this process, or list the relays of the network
     Relay(relay::RelayArgs),
     /// Start every relay of a topology file on this machine
     Up(up::UpArgs),
@@ -133,9 +139,12 @@ pub enum Command {
     /// Make, list, show and remove point-to-point queues
     #[command(subcommand)]
     Queue(queue::QueueCommand),
-    /// Make, change, list, show and remove groups
+    /// Make, change, list, show, draw and remove groups
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// List the links of a relay
+    #[command(subcommand)]
+    Link(link::LinkCommand),
     /// Tell where the subscriptions of a group, or a queue, live
     Locate(status::LocateArgs),
     /// Tell how the relay is
@@ -178,6 +187,12 @@ pub fn main() -> std::process::ExitCode {
 }
 
 fn run(command: Command, context: &mut out::Context) -> Result<(), exit::Failure> {
+    let draws = matches!(command, Command::Group(group::GroupCommand::Tree(_)));
+    if context.global.output == Output::Dot && !draws {
+        return Err(exit::Failure::Usage(
+            "--output dot is for `group tree` only: there is no drawing".to_owned(),
+        ));
+    }
     match command {
         Command::Relay(args) => block_on(relay::run(args, context)),
         Command::Up(args) => block_on(up::run(args, context)),
@@ -189,6 +204,7 @@ fn run(command: Command, context: &mut out::Context) -> Result<(), exit::Failure
         Command::Subscription(command) => block_on(subscription::run(command, context)),
         Command::Queue(command) => block_on(queue::run(command, context)),
         Command::Group(command) => block_on(group::run(command, context)),
+        Command::Link(command) => block_on(link::run(command, context)),
         Command::Locate(args) => block_on(status::locate(args, context)),
         Command::Status(args) => block_on(status::status(args, context)),
         Command::Books(args) => block_on(status::books(args, context)),

@@ -1,11 +1,11 @@
-//! `treecast relay`: one relay in this process.
+//! `treecast relay`: one relay in this process; below it, what one asks about relays.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -14,13 +14,14 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, Environment, RelayConfig, TopologyText};
 use crate::http::metrics::MetricsDoor;
 use crate::id::{LinkId, RelayId};
+use crate::limits;
 use crate::server::{Neighbour, Server, ServerOptions};
 use crate::topology::Cost;
 
 use super::exit::Failure;
 use super::out::Context;
 use super::stop::Stop;
-use super::{groups, topology};
+use super::{groups, network, topology};
 
 /// What is logged unless TREECAST_LOG says otherwise.
 const LOG_DEFAULT: &str = "info";
@@ -28,6 +29,17 @@ const LOG_DEFAULT: &str = "info";
 /// How much can be logged.
 const LOG_LEVELS: [&str; 12] =
     ["off", "error", "warn", "info", "debug", "trace", "0", "1", "2", "3", "4", "5"];
+
+/// What to do with relays, beside starting one.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RelayCommand {
+    /// List every relay of the network, as the asked relay sees it
+    #[command(after_help = "Examples:\n  treecast relay list\n  \
+        treecast relay list --relay 127.0.0.1:7412 --output json\n\n\
+        The distance is the sum of the costs of the links. A relay that cannot be reached gets its\n\
+        messages later, from the relay that keeps them.")]
+    List,
+}
 
 /// Arguments of `relay`.
 #[derive(Clone, Debug, Args)]
@@ -38,6 +50,9 @@ const LOG_LEVELS: [&str; 12] =
     TREECAST_LOG sets how much, like `debug` or `treecast::server=debug` [default: info]."
 )]
 pub struct RelayArgs {
+    /// What to ask a relay that runs; without it one is started.
+    #[command(subcommand)]
+    pub command: Option<RelayCommand>,
     /// Where messages are kept; made when missing [default: ~/.local/state/treecast/NAME]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -70,11 +85,35 @@ pub struct RelayArgs {
     pub until_input_ends: bool,
 }
 
-/// Runs a relay.
+impl RelayArgs {
+    /// Whether an option says how a relay is to be started. Options of all verbs may stand
+    /// before the word `list`, so that clap cannot tell.
+    fn is_about_a_start(&self) -> bool {
+        let texts = [&self.listen, &self.name, &self.segment_bytes, &self.reserve_bytes];
+        let paths = [&self.data, &self.topology];
+        texts.iter().any(|text| text.is_some())
+            || paths.iter().any(|path| path.is_some())
+            || self.insecure
+            || self.metrics.is_some()
+            || self.scrub_rate != limits::SCRUB_BYTES_PER_SECOND_DEFAULT
+    }
+}
+
+/// Runs a relay, or asks one that runs.
 ///
 /// # Errors
-/// When it cannot start, or ends by itself.
+/// When it cannot start, or ends by itself; when there is none to be asked.
 pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
+    match args.command {
+        Some(RelayCommand::List) if args.is_about_a_start() => Err(Failure::Usage(
+            "`relay list` asks a relay that runs: it takes no option of a start".to_owned(),
+        )),
+        Some(RelayCommand::List) => network::list(context).await,
+        None => start(args, context).await,
+    }
+}
+
+async fn start(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
     let config = configure(&args, context)?;
     let mut options = options(&config).await?;
     options.scrub_bytes_per_second = args.scrub_rate;

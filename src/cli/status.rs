@@ -4,12 +4,12 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::id::GroupName;
-use crate::wire::body::{Books, Status};
+use crate::wire::body::{Books, NetworkStatus, Status};
 
 use super::exit::{Failure, refusal_word};
 use super::out::Context;
 use super::table::{Facts, Side, Table};
-use super::{ask, human, subscription};
+use super::{ask, human, link, subscription};
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -61,6 +61,9 @@ pub async fn status(_: StatusArgs, context: &mut Context) -> Result<(), Failure>
     facts.add("version", status.version.as_str());
     facts.add("up", human::millis(status.uptime_ms));
     facts.add("storage", format!("{}, boot {}", status.storage, status.boot));
+    if let Some(network) = &status.network {
+        add_network(network, &mut facts, context);
+    }
     facts.add("groups", human::count(status.groups));
     facts.add("subscriptions", human::count(status.subscriptions));
     facts.add("sessions", human::count(status.sessions));
@@ -78,6 +81,28 @@ pub async fn status(_: StatusArgs, context: &mut Context) -> Result<(), Failure>
     facts.write(&mut context.out)?;
     status.warnings.iter().for_each(|warning| context.notes.warning(warning));
     Ok(())
+}
+
+fn add_network(network: &NetworkStatus, facts: &mut Facts, context: &Context) {
+    let part = |some: u64, all: u64, what: &str| {
+        let text = format!("{} of {} {what}", human::count(some), human::count(all));
+        if some == all { text } else { context.out.bad(&text) }
+    };
+    facts.add("links", part(network.links_up, network.links, "up"));
+    facts.add("relays", part(network.relays_reachable, network.relays, "can be reached"));
+    if !network.protected {
+        facts.add("protection", "none: there are no keys, links are neither encrypted nor authenticated");
+    }
+}
+
+fn network_json(network: &NetworkStatus) -> Value {
+    json!({
+        "links_up": network.links_up,
+        "links_configured": network.links,
+        "relays_reachable": network.relays_reachable,
+        "relays_known": network.relays,
+        "protected": network.protected,
+    })
 }
 
 fn status_json(status: &Status) -> Value {
@@ -107,6 +132,7 @@ fn status_json(status: &Status) -> Value {
         },
         "resident_bytes": status.resident_bytes,
         "cpu_us": status.cpu_us,
+        "network": status.network.as_ref().map(network_json),
     })
 }
 
@@ -148,7 +174,8 @@ fn books_text(books: &Books, group: Option<&GroupName>, context: &mut Context) -
     let balance = if books.balanced { context.out.good("balanced") } else { context.out.bad("NOT BALANCED") };
     let heading = context.out.heading(&heading);
     context.out.line(format!("{heading}: {balance}"))?;
-    Ok(table.write(&mut context.out)?)
+    table.write(&mut context.out)?;
+    link::books(&books.links, context)
 }
 
 fn books_json(books: &Books, group: Option<&GroupName>) -> Value {
@@ -165,6 +192,7 @@ fn books_json(books: &Books, group: Option<&GroupName>) -> Value {
         "inserted": books.inserted,
         "held": books.held,
         "out": subscription::outcomes_json(&books.out),
+        "links": link::books_json(&books.links),
     })
 }
 

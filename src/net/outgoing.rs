@@ -61,6 +61,12 @@ impl Outgoing {
                 Ok(Reply::Groups(groups)) => ITEM * (1 + groups.len()),
                 Ok(Reply::Subscriptions(subscriptions)) => ITEM * (1 + subscriptions.len()),
                 Ok(Reply::Located(locations)) => ITEM * (1 + locations.len()),
+                Ok(Reply::Links(links)) => 2 * ITEM * (1 + links.len()),
+                Ok(Reply::Relays(relays)) => {
+                    ITEM * (1 + relays.len())
+                        + 64 * relays.iter().map(|relay| relay.ends.len()).sum::<usize>()
+                }
+                Ok(Reply::GroupTree(tree)) => ITEM + 128 * tree.nodes.len(),
                 Ok(Reply::Group(group)) => ITEM + 64 * group.streams.len(),
                 Ok(
                     Reply::Done

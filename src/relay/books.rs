@@ -121,6 +121,7 @@ impl Relay {
         } else {
             Err("the disk is full: puts are refused, gets and acks go on".to_owned())
         };
+        warnings.extend(self.network_warnings());
         Status {
             relay: self.options.relay.clone(),
             version: self.options.version.clone(),
@@ -135,6 +136,7 @@ impl Relay {
             space: Space::default(),
             resident_bytes: 0,
             cpu_us: 0,
+            network: self.network_status(),
         }
     }
 
@@ -145,6 +147,8 @@ impl Relay {
                 let number = self.known_group(&name)?;
                 if let Some(group) = self.groups.get(number) {
                     add_group(&mut books, group);
+                    let carried = group.spread.as_deref().map(|spread| &spread.carried[..]);
+                    books.links = self.link_books(carried.unwrap_or_default());
                 }
             }
             None => {
@@ -152,11 +156,14 @@ impl Relay {
                 books.inserted += self.retired.inserted;
                 add(&mut books.out, &self.retired.out);
                 self.groups.iter().for_each(|group| add_group(&mut books, group));
+                let carried: Vec<_> = self.links.table.iter().map(|(id, link)| (*id, link.counts)).collect();
+                books.links = self.link_books(&carried);
             }
         }
         let refused: u64 = books.refused.iter().map(|(_, n)| n).sum();
         books.balanced = books.put == books.accepted + books.repeats + books.unsynced + refused
-            && books.inserted == books.held + books.out.total();
+            && books.inserted == books.held + books.out.total()
+            && books.links.iter().all(|link| link.counts.is_balanced());
         Ok(books)
     }
 }

@@ -19,7 +19,7 @@ use crate::topology::settings::GroupSettings;
 use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Origin, Version};
 
 /// Bits of a link state's version that count the changes within one boot.
-const BOOT_SHIFT: u32 = 32;
+pub(super) const BOOT_SHIFT: u32 = 32;
 
 /// Facts in one message.
 pub(super) const CHUNK: usize = 1000;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use super::Relay;
 use super::ahead::Ahead;
+use super::carried::Fate;
 use super::effect::Effect;
 use super::facts::Parts;
 use super::group::{Group, Waiter};
@@ -32,7 +33,8 @@ use super::stream::{Genesis, Mark, Stream};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, Piece, Urgency};
-use crate::wire::link::{GroupId, LinkMessage, Released, StreamNamed, StreamSeen};
+use crate::wire::body::LinkCounts;
+use crate::wire::link::{GroupId, LinkMessage, Released, SeenWhy, StreamNamed, StreamSeen};
 use crate::wire::run::{Run, RunKind, StoredRun};
 
 /// Runs that one link is given of one group in one turn.
@@ -50,6 +52,8 @@ pub(super) struct Spread {
     /// Where each origin has a tree of its own: the links that are part of it.
     by_origin: BTreeMap<RelayId, Vec<LinkId>>,
     readers: Vec<LinkReader>,
+    /// What of the group each link has carried since the start of the relay.
+    pub(super) carried: Vec<(LinkId, LinkCounts)>,
     /// Neighbours that were told of a hole, and how far all streams were then.
     asked: BTreeMap<LinkId, u64>,
 }
@@ -100,6 +104,12 @@ impl Spread {
     /// The links of the group's tree, or of all its trees.
     pub(super) fn tree(&self) -> &[LinkId] {
         &self.tree
+    }
+
+    /// Where a neighbour's place is, and whether the neighbour has told how far it is.
+    pub(super) fn place_of(&self, link: LinkId) -> Option<(Index, bool)> {
+        let reader = self.readers.iter().find(|reader| reader.link == link)?;
+        Some((reader.next, reader.has_compared))
     }
 
     /// Whether messages of an origin take this link of the tree. Those of an origin that has none
@@ -171,7 +181,7 @@ impl Relay {
             // Most plans change nothing: no vector is made for them.
             return;
         }
-        let compare = LinkMessage::Seen { group: group.id(), streams: group.seen(), asks: true };
+        let compare = LinkMessage::Seen { group: group.id(), streams: group.seen(), why: SeenWhy::Asks };
         for link in fresh {
             self.say(link, compare.clone());
         }
@@ -193,7 +203,7 @@ impl Relay {
         link: LinkId,
         id: &GroupId,
         streams: &[StreamSeen],
-        asks: bool,
+        why: SeenWhy,
     ) {
         let Some(number) = self.group_of(now, id) else { return };
         let Some(group) = self.groups.get_mut(number) else { return };
@@ -213,14 +223,17 @@ impl Relay {
             }
         }
         let (ours, low) = (group.seen(), group.low);
-        if let Some(reader) = group.spread().reader(link) {
+        let reader = group.spread().reader(link);
+        // Both have asked at once: the answer is older than what was sent since the question.
+        let is_old = |reader: &&mut LinkReader| why == SeenWhy::Answers && reader.has_compared;
+        if let Some(reader) = reader.filter(|reader| !is_old(reader)) {
             *reader = LinkReader::new(link, low);
             reader.has_compared = true;
             reader.known.extend(known);
             self.enqueue_reader(number, link);
         }
-        if asks {
-            self.say(link, LinkMessage::Seen { group: id.clone(), streams: ours, asks: false });
+        if why == SeenWhy::Asks {
+            self.say(link, LinkMessage::Seen { group: id.clone(), streams: ours, why: SeenWhy::Answers });
         }
         self.pass_wants(now, number, link, wanted);
     }
@@ -299,30 +312,48 @@ impl Relay {
     /// A neighbour sends records.
     pub(super) fn on_run(&mut self, now: Now, link: LinkId, (theirs, age_ms): (StreamNumber, u32), run: Run) {
         let named = self.links.table.get(&link).and_then(|state| state.theirs.get(&theirs)).copied();
-        let Some((number, stream)) = named else { return };
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return };
+        let group = named.map(|(number, _)| number);
+        let load = super::carried::load(&run);
+        let fate = named.map_or(Fate::Stray, |at| self.accept_run(now, link, at, (age_ms, run)));
+        self.count_received((link, group), load, fate);
+    }
+
+    fn accept_run(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        (number, stream): (GroupNumber, StreamNumber),
+        (age_ms, run): (u32, Run),
+    ) -> Fate {
+        let Some(group) = self.groups.get_mut(number) else { return Fate::Stray };
+        let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return Fate::Stray };
         let last = Sequence(run.header.end().0 - 1);
         if last > known.last && self.room {
             let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
             if !is_next || group.waits_for_seal(known) {
                 let (id, streams) = (group.id(), group.seen());
-                self.compare_again(link, number, LinkMessage::Seen { group: id, streams, asks: false });
-                return;
+                self.compare_again(
+                    link,
+                    number,
+                    LinkMessage::Seen { group: id, streams, why: SeenWhy::Lacks },
+                );
+                return Fate::Early;
             }
         }
         let is_new = last > known.last;
         if is_new && !self.room {
             // Neighbours keep it, and send it again when there is room.
             self.starved.insert(number);
-            return;
+            return Fate::Early;
         }
         if let Some(reader) = group.spread().reader(link) {
             reader.note(stream, last);
         }
-        if is_new {
-            self.take_run(now, link, (number, stream), age_ms, run);
+        if !is_new {
+            return Fate::Repeat;
         }
+        self.take_run(now, link, (number, stream), age_ms, run);
+        Fate::Taken
     }
 
     /// Something is missing before what came: the neighbour is told so, once until it is there.
@@ -344,7 +375,7 @@ impl Relay {
         for number in std::mem::take(&mut self.starved) {
             let Some(group) = self.groups.get(number) else { continue };
             let Some(spread) = group.spread.as_deref() else { continue };
-            let lacks = LinkMessage::Seen { group: group.id(), streams: group.seen(), asks: false };
+            let lacks = LinkMessage::Seen { group: group.id(), streams: group.seen(), why: SeenWhy::Lacks };
             for link in spread.tree.clone() {
                 self.say(link, lacks.clone());
             }
@@ -401,6 +432,7 @@ impl Relay {
 
     fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
         let base = run.run.header.first;
+        self.count_sent((link, number), super::carried::load(&run.run));
         let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
         let jumps = reader.is_some_and(|reader| {
             let jumps = reader.known.get(&run.stream).map_or(0, |known| known.0) + 1 < base.0;

@@ -201,7 +201,7 @@ impl Group {
     }
 
     /// What other relays may still need: what was not released.
-    fn owed_elsewhere(&self) -> Index {
+    pub(super) fn owed_elsewhere(&self) -> Index {
         if self.spread.as_ref().is_none_or(|spread| !spread.has_others) {
             return self.next;
         }

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::effect::Effect;
 use super::input::Now;
 use super::{Relay, facts};
-use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber};
+use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
+use crate::wire::body::LinkCounts;
 use crate::wire::link::{LinkMessage, LinkState};
 
 /// A link as it was configured.
@@ -30,6 +31,12 @@ pub(super) struct Link {
     pub(super) neighbour: RelayId,
     pub(super) cost: u32,
     pub(super) is_up: bool,
+    /// Since when it is up, or down; 0 is the start of the relay.
+    pub(super) since: Time,
+    /// How often it went down.
+    pub(super) downs: u64,
+    /// What it has carried since the start of the relay.
+    pub(super) counts: LinkCounts,
     /// Bytes given to its writer since it came up.
     sent: u64,
     /// Bytes that its writer has handed to the socket.
@@ -45,7 +52,12 @@ pub(super) struct Link {
 impl Link {
     /// Whether more may be put on its way.
     pub(super) fn is_writable(&self) -> bool {
-        self.is_up && self.sent - self.written < limits::LINK_OUT_BYTES_MAX
+        self.is_up && self.waiting_bytes() < limits::LINK_OUT_BYTES_MAX
+    }
+
+    /// Bytes that are not with the socket yet.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.sent - self.written
     }
 
     /// The group goes on when more was written.
@@ -60,8 +72,9 @@ impl Link {
         self.named.insert(stream)
     }
 
-    fn reset(&mut self, is_up: bool) {
-        self.is_up = is_up;
+    fn reset(&mut self, is_up: bool, now: Time) {
+        self.downs += u64::from(self.is_up && !is_up);
+        (self.is_up, self.since) = (is_up, now);
         (self.sent, self.written) = (0, 0);
         self.named.clear();
         self.theirs.clear();
@@ -90,6 +103,9 @@ impl Links {
                 neighbour: o.neighbour.clone(),
                 cost: o.cost.max(1),
                 is_up: false,
+                since: Time(0),
+                downs: 0,
+                counts: LinkCounts::default(),
                 sent: 0,
                 written: 0,
                 named: BTreeSet::new(),
@@ -122,13 +138,15 @@ impl Relay {
     /// Says something to a neighbour, if the link is up.
     pub(super) fn say(&mut self, link: LinkId, message: LinkMessage) {
         let Some(state) = self.links.table.get_mut(&link).filter(|state| state.is_up) else { return };
-        state.sent += message.bytes();
+        let bytes = message.bytes();
+        state.sent += bytes;
+        state.counts.sent.bytes += bytes;
         self.effects.push_back(Effect::Link { link, message });
     }
 
     pub(super) fn handle_link_up(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
-        state.reset(true);
+        state.reset(true, now.time);
         self.rebuild_origins();
         self.rebuild_names();
         let known = self.all_facts();
@@ -141,7 +159,7 @@ impl Relay {
 
     pub(super) fn handle_link_down(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
-        state.reset(false);
+        state.reset(false, now.time);
         self.leave_trees(link);
         self.announce_links(now);
     }
@@ -158,13 +176,12 @@ impl Relay {
 
     /// What a neighbour says over a link that is down is late, and means nothing.
     pub(super) fn handle_link(&mut self, now: Now, link: LinkId, message: LinkMessage) {
-        if !self.links.table.get(&link).is_some_and(|state| state.is_up) {
-            return;
-        }
+        let Some(state) = self.links.table.get_mut(&link).filter(|state| state.is_up) else { return };
+        state.counts.received.bytes += message.bytes();
         match message {
             LinkMessage::Facts(facts) => self.learn(now, link, facts),
             LinkMessage::FactsEnd => self.on_facts_end(now),
-            LinkMessage::Seen { group, streams, asks } => self.on_seen(now, link, &group, &streams, asks),
+            LinkMessage::Seen { group, streams, why } => self.on_seen(now, link, &group, &streams, why),
             LinkMessage::Stream(named) => self.on_stream_named(now, link, named),
             LinkMessage::Receipts(receipts) => self.on_receipts(now, link, receipts),
             LinkMessage::Released(released) => self.on_released(now, link, released),

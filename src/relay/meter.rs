@@ -125,6 +125,18 @@ impl Meter {
         Index(last.index.0 + ((span * u128::from(part)) / u128::from(width)) as u64)
     }
 
+    /// About when what stands at `index` arrived.
+    pub(super) fn arrived_at(&self, index: Index) -> WallTime {
+        let place = self.samples.partition_point(|s| s.index <= index);
+        let (end, latest) =
+            self.samples.get(place).map_or((self.end, self.last_arrived), |s| (s.index, s.arrived));
+        let Some(last) = place.checked_sub(1).and_then(|p| self.samples.get(p)) else { return latest };
+        let width = end.0.saturating_sub(last.index.0).max(1);
+        let part = index.0.saturating_sub(last.index.0).min(width);
+        let span = u128::from(latest.0.saturating_sub(last.arrived.0));
+        WallTime(last.arrived.0 + ((span * u128::from(part)) / u128::from(width)) as u64)
+    }
+
     /// An index before which everything arrived before `time`, as near to it as the samples tell.
     pub(super) fn index_at(&self, time: WallTime) -> Index {
         if self.last_arrived < time {
@@ -179,6 +191,17 @@ mod tests {
         let behind = meter.index_behind(WallTime(5_000)).0;
         assert!((49_000..=51_000).contains(&behind), "{behind}");
         assert_eq!(meter.index_behind(WallTime(10_000)), Index(100_001));
+    }
+
+    #[test]
+    fn an_index_tells_about_when_it_arrived() {
+        let meter = filled();
+        assert_eq!(meter.arrived_at(Index(1)), WallTime(0));
+        let half = meter.arrived_at(Index(50_001)).0;
+        assert!((4_800..=5_200).contains(&half), "{half}");
+        assert!(meter.arrived_at(Index(99_991)) <= meter.last_arrived());
+        assert_eq!(meter.arrived_at(Index(200_000)), meter.last_arrived());
+        assert_eq!(Meter::default().arrived_at(Index(1)), WallTime(0));
     }
 
     #[test]

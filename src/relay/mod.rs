@@ -18,10 +18,12 @@
 mod active;
 mod ahead;
 mod books;
+mod carried;
 mod confirm;
 mod cursor;
 mod dead_letter;
 mod delivery;
+mod drawing;
 mod effect;
 mod facts;
 mod filter;
@@ -55,6 +57,7 @@ mod table;
 mod tests;
 mod timer;
 mod trees;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 

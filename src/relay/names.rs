@@ -255,7 +255,7 @@ impl Relay {
         let group = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
         match self.make_subscription(now, number, name.clone(), &spec) {
             Ok(_) => {
-                self.remade(number);
+                self.remade(now, number);
                 self.warn(format!(
                 "this relay has lost a disk: subscription {name} of group {group} was made again from what \
                  others know, without the messages that only the lost disk had"
@@ -267,11 +267,15 @@ impl Relay {
         }
     }
 
-    fn remade(&mut self, number: GroupNumber) {
+    fn remade(&mut self, now: Now, number: GroupNumber) {
         let Some(group) = self.groups.get_mut(number) else { return };
         if !std::mem::replace(&mut group.spread().names.is_remade, true) {
             let operation = Operation::GroupRemade { group: number };
             self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+            // What only the lost disk had is said aloud, here and to everybody who gets this relay's
+            // messages: it may have taken some that it had not passed on.
+            self.suspect(None, &|group| group == number);
+            self.tell_uncertain(now);
         }
     }
 

@@ -78,23 +78,7 @@ impl Relay {
                     .ok_or_else(|| no_subscription(&group, &name))
             }
             Request::SubscriptionSeek { group, name, start } => self.seek(now, &group, &name, &start),
-            Request::SubscriptionRemove { group, name } => {
-                let key = self.known_subscription(&group, &name)?;
-                if self.groups.get(key.group).is_some_and(|g| g.queue) {
-                    let message = format!(
-                        "`{group}` is a queue, and `{name}` is its backlog: remove the queue instead"
-                    );
-                    return Err(Refusal::new(RefusalCode::Invalid, message));
-                }
-                let message = format!("subscription `{name}` of group `{group}` was removed");
-                self.remove_subscription(
-                    now,
-                    key,
-                    Refusal::new(RefusalCode::Removed, message),
-                    Removal::Wanted,
-                );
-                Ok((Reply::Done, When::Durable))
-            }
+            Request::SubscriptionRemove { group, name } => self.remove_by_name(now, &group, &name),
             Request::Attach { group, name, create } => self.attach(now, session, &group, name, create),
             Request::Detach { handle } => self.detach_request(now, session, handle),
             Request::Poll { handle, messages } => self.poll((session, request), handle, messages),
@@ -110,8 +94,30 @@ impl Relay {
                 Err(Refusal::new(RefusalCode::Invalid, message))
             }
             Request::Status => Ok((Reply::Status(Box::new(self.status(now))), When::Now)),
+            Request::LinkList { after, limit } => {
+                Ok((Reply::Links(self.link_infos(now, after.as_ref(), limit)), When::Now))
+            }
+            Request::RelayList { after, limit } => {
+                Ok((Reply::Relays(self.relay_infos(after.as_ref(), limit)?), When::Now))
+            }
+            Request::GroupTree { group, origin, from, limit } => {
+                let tree = self.group_tree(now, &group, origin, (from, limit))?;
+                Ok((Reply::GroupTree(Box::new(tree)), When::Now))
+            }
             Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
         }
+    }
+
+    fn remove_by_name(&mut self, now: Now, group: &GroupName, name: &SubscriptionName) -> Outcome {
+        let key = self.known_subscription(group, name)?;
+        if self.groups.get(key.group).is_some_and(|g| g.queue) {
+            let message =
+                format!("`{group}` is a queue, and `{name}` is its backlog: remove the queue instead");
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        let message = format!("subscription `{name}` of group `{group}` was removed");
+        self.remove_subscription(now, key, Refusal::new(RefusalCode::Removed, message), Removal::Wanted);
+        Ok((Reply::Done, When::Durable))
     }
 
     pub(super) fn known_group(&self, name: &GroupName) -> Result<GroupNumber, Refusal> {

@@ -13,7 +13,7 @@ use super::input::Now;
 use super::timer::Timer;
 use crate::id::{GroupNumber, LinkId, RelayId, Time};
 use crate::limits;
-use crate::routing::{GroupWant, Map, Place, Spread as Ties, Table};
+use crate::routing::{GroupWant, Map, MapError, Place, Spread as Ties, Table};
 use crate::topology::settings::TreeKind;
 
 /// The trees of all groups, and what of them is to be planned anew.
@@ -31,6 +31,8 @@ pub(super) struct Trees {
     /// are not.
     is_all_due: bool,
     pace: Pace,
+    /// Why the map could not be made of what is known now.
+    map_fault: Option<MapError>,
 }
 
 /// When the next change of the map may be planned.
@@ -74,6 +76,21 @@ impl Trees {
     /// All relays that are known.
     pub(super) fn relays(&self) -> impl Iterator<Item = &RelayId> {
         self.table.iter().flat_map(|table| table.map().relays())
+    }
+
+    /// The map and the trees as they were planned last; `None` until a link has come up.
+    pub(super) fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    /// Why the map is older than what is known, if it is.
+    pub(super) fn map_fault(&self) -> Option<&MapError> {
+        self.map_fault.as_ref()
+    }
+
+    /// Relays that take part in groups.
+    pub(super) fn named(&self) -> &BTreeSet<RelayId> {
+        &self.named
     }
 
     /// A group is gone.
@@ -173,13 +190,11 @@ impl Relay {
             Ok(map) => map,
             Err(error) => {
                 // The map stays as it was: what is on it goes on.
-                let warning = format!("the map of the network cannot be made anew: {error}");
-                if !self.options.warnings.contains(&warning) {
-                    self.options.warnings.push(warning);
-                }
+                self.trees.map_fault = Some(error);
                 return;
             }
         };
+        self.trees.map_fault = None;
         let is_taken = self.trees.table.as_mut().is_some_and(|table| table.set_map(map.clone()));
         if !is_taken && let Some(me) = map.place(&self.options.relay) {
             self.trees.table = Some(Table::new(map, me));

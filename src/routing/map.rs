@@ -241,6 +241,12 @@ impl Map {
         })
     }
 
+    /// The links at a relay: the other end, the live cost, and the configured one; in order.
+    pub fn links_at(&self, place: Place) -> impl Iterator<Item = (Place, Option<u32>, u32)> {
+        let ends = self.ends(place).iter().zip(self.configured(place));
+        ends.map(|(end, (to, configured))| (to, (end.cost != UNREACHABLE).then_some(end.cost), configured))
+    }
+
     /// What the link between two relays costs, if there is one and it is up.
     #[must_use]
     pub fn live_cost(&self, one: Place, other: Place) -> Option<u32> {

@@ -14,7 +14,7 @@ mod sessions;
 mod snapshots;
 mod stop;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,13 +25,14 @@ use self::snapshots::Snapshots;
 use super::clock::Clock;
 use super::fault::ServerError;
 use super::handle::PutPermit;
+use super::links::Watch;
 use super::readers::{JobDone, Readers};
 use super::scrub::Scrubber;
 use super::signals::Signals;
 use crate::id::{GroupNumber, Index, LinkId, SessionId, StorageId};
 use crate::limits;
 use crate::log::{Entry, EntryNumber, Log, Urgency};
-use crate::metrics::{TurnCounts, Turns};
+use crate::metrics::{LinkTraffic, TurnCounts, Turns};
 use crate::net::outgoing::OutQueue;
 use crate::relay::{Input, Now, Relay};
 use crate::wire::body::{Answer, Reply};
@@ -81,6 +82,9 @@ pub(crate) struct Parts {
     pub(crate) readers: Readers,
     pub(crate) scrubber: Scrubber,
     pub(crate) clock: Clock,
+    /// What is known of links outside of the core.
+    pub(crate) watch: Watch,
+    pub(crate) link_traffic: LinkTraffic,
     /// The last entry in the log.
     pub(crate) last: EntryNumber,
     /// Bytes appended between two snapshots.
@@ -94,6 +98,8 @@ struct Turn {
     is_urgent: bool,
     permits: Vec<PutPermit>,
     counts: TurnCounts,
+    /// Links over which something went.
+    links: BTreeSet<LinkId>,
 }
 
 pub(crate) struct Driver {
@@ -116,6 +122,8 @@ pub(crate) struct Driver {
     /// The last entry that the core knows to be durable.
     durable: EntryNumber,
     metrics: Turns,
+    link_traffic: LinkTraffic,
+    watch: Watch,
 }
 
 impl Driver {
@@ -136,6 +144,8 @@ impl Driver {
             appended: parts.last,
             durable: parts.last,
             metrics: Turns::new(),
+            link_traffic: parts.link_traffic,
+            watch: parts.watch,
         }
     }
 
@@ -193,6 +203,11 @@ impl Driver {
         self.finish()?;
         self.metrics.turn(&self.turn.counts, started.elapsed());
         self.turn.counts = TurnCounts::default();
+        for link in std::mem::take(&mut self.turn.links) {
+            if let Some((counts, waiting)) = self.relay.link_counts(link) {
+                self.link_traffic.carried(link, &counts, waiting);
+            }
+        }
         Ok(has_more || !self.wanted.is_empty() || self.snapshots.is_asking())
     }
 
@@ -226,7 +241,10 @@ impl Driver {
         while let Some(written) = self.sessions.next_written() {
             let input = match written {
                 Written::Session(session, total) => Input::Written { session, total },
-                Written::Link(link, total) => Input::LinkWritten { link, total },
+                Written::Link(link, total) => {
+                    self.turn.links.insert(link);
+                    Input::LinkWritten { link, total }
+                }
             };
             self.handle(now, input);
         }
@@ -282,6 +300,7 @@ impl Driver {
             self.turn.counts.orphans += batch.inputs.len() as u64;
             return;
         }
+        self.turn.links.extend(self.sessions.link_of(batch.session));
         self.turn.permits.extend(batch.permit);
         self.turn.counts.put_bytes += batch.put_bytes as u64;
         for input in batch.inputs {

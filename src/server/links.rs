@@ -7,6 +7,9 @@
 //! Each end pings the other. Whatever comes counts as a sign of life, and silence only while this
 //! end was reading: a relay that waits for its own disk does not take its neighbours for dead.
 
+mod rtt;
+mod watch;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +19,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use self::rtt::RoundTrips;
+pub(crate) use self::watch::Watch;
 use super::handle::{SessionHandle, SessionSender};
 use super::native::{Native, Reader, write_hello};
 use crate::id::{LinkId, RelayId};
@@ -60,12 +65,19 @@ pub(crate) struct Links {
     me: RelayId,
     neighbours: Arc<BTreeMap<RelayId, (Neighbour, Arc<Notify>)>>,
     socket: SocketOptions,
+    watch: Watch,
 }
 
 impl Links {
     pub(crate) fn new(me: RelayId, neighbours: &[Neighbour], socket: SocketOptions) -> Self {
         let one = |n: &Neighbour| (n.relay.clone(), (n.clone(), Arc::new(Notify::new())));
-        Self { me, neighbours: Arc::new(neighbours.iter().map(one).collect()), socket }
+        let watch = Watch::new(neighbours);
+        Self { me, neighbours: Arc::new(neighbours.iter().map(one).collect()), socket, watch }
+    }
+
+    /// What is known of the links, for those who are asked.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Whether this relay is the one of both that connects.
@@ -101,6 +113,7 @@ impl Native {
                 return;
             }
             tracing::debug!(neighbour = %neighbour.relay, ?end, "no link");
+            self.links.watch.failed(&neighbour.relay, &why(&end));
             if begun.elapsed() > last {
                 pause = first;
             }
@@ -202,7 +215,9 @@ impl Native {
         };
         tokio::select! {
             () = self.stop.cancelled() => {}
-            _ = timeout(CONNECT, knock) => {}
+            knocked = timeout(CONNECT, knock) => if let Ok(Err(error)) = knocked {
+                self.links.watch.failed(&neighbour.relay, &error.to_string());
+            },
         }
     }
 
@@ -227,10 +242,13 @@ impl Native {
         writer: OwnedWriteHalf,
     ) -> SessionEnd {
         metrics::link_up(neighbour.relay.as_str());
+        self.links.watch.up(&neighbour.relay);
         tracing::info!(neighbour = %neighbour.relay, "the link is up");
         let end = self.run(handle, reader, writer, Some(neighbour)).await;
         metrics::link_down(neighbour.relay.as_str(), end.label());
-        tracing::warn!(neighbour = %neighbour.relay, why = %why(&end), "the link is down");
+        let why = why(&end);
+        self.links.watch.down(&neighbour.relay, &why);
+        tracing::warn!(neighbour = %neighbour.relay, %why, "the link is down");
         end
     }
 }
@@ -252,31 +270,42 @@ fn why(end: &SessionEnd) -> String {
 /// Inputs that wait to be handed over are lost.
 pub(super) async fn converse(
     neighbour: &Neighbour,
+    watch: &Watch,
     reader: &mut Reader,
     sender: &SessionSender,
 ) -> SessionEnd {
+    let started = Instant::now();
     tokio::select! {
-        end = read(neighbour, reader, sender) => end,
-        () = ping(neighbour, sender) => SessionEnd::Closed,
+        end = read((neighbour, watch), RoundTrips::new(started), reader, sender) => end,
+        () = ping(neighbour, started, sender) => SessionEnd::Closed,
     }
 }
 
-async fn ping(neighbour: &Neighbour, sender: &SessionSender) {
+async fn ping(neighbour: &Neighbour, started: Instant, sender: &SessionSender) {
     let mut ticks = interval(neighbour.hello.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    for tag in 1.. {
+    loop {
         ticks.tick().await;
-        sender.queue().ping(tag);
+        sender.queue().ping(RoundTrips::tag(started));
     }
 }
 
-async fn read(neighbour: &Neighbour, reader: &mut Reader, sender: &SessionSender) -> SessionEnd {
+async fn read(
+    (neighbour, watch): (&Neighbour, &Watch),
+    mut trips: RoundTrips,
+    reader: &mut Reader,
+    sender: &SessionSender,
+) -> SessionEnd {
     let after = neighbour.hello * limits::LINK_HELLOS_UNHEARD_MAX;
     loop {
         let mut incoming = LinkIncoming::default();
         incoming.take(neighbour.link, reader);
         if !incoming.pings.is_empty() {
             sender.queue().pong(&incoming.pings);
+        }
+        if let Some(smoothed) = incoming.pongs.iter().filter_map(|tag| trips.take(*tag)).last() {
+            watch.measured(&neighbour.relay, smoothed);
+            metrics::link_rtt(neighbour.relay.as_str(), smoothed.time);
         }
         if sender.send(incoming.inputs).await.is_err() {
             return SessionEnd::Stopping;

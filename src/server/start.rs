@@ -144,8 +144,12 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
     let log: Arc<dyn Log> = log;
     let readers = Readers::start(&log, &sender, &faults).map_err(StartError::Thread)?;
     let sessions = Sessions::new(identity, sender, Arc::clone(&signals));
+    let links = Links::new(options.relay, &options.neighbours, options.socket);
+    let names = options.neighbours.iter().map(|neighbour| (neighbour.link, neighbour.relay.as_str()));
     let driver = Driver::new(Parts {
         relay,
+        watch: links.watch().clone(),
+        link_traffic: metrics::LinkTraffic::new(names),
         log,
         signals: Arc::clone(&signals),
         messages,
@@ -155,7 +159,6 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         last,
         snapshot_bytes: options.snapshot_bytes,
     });
-    let links = Links::new(options.relay, &options.neighbours, options.socket);
     Ok(Started { driver, listener, address, sessions, links, signals, faults })
 }
 

@@ -52,6 +52,8 @@ pub struct Node {
     pub runs_sent: u64,
     /// Messages that were delivered.
     pub got: Vec<Got>,
+    /// Gaps that subscriptions were told of.
+    pub gaps: u64,
     /// Puts that were answered, by their number.
     pub done: Vec<PutDone>,
     /// Puts that were refused, by their number.
@@ -86,6 +88,7 @@ impl Node {
             said: BTreeMap::new(),
             runs_sent: 0,
             got: Vec::new(),
+            gaps: 0,
             done: Vec::new(),
             refused: Vec::new(),
             answers: BTreeMap::new(),
@@ -202,6 +205,7 @@ impl Node {
                 let before = self.released.insert(group, below);
                 assert!(before.is_none_or(|before| before <= below), "a release went back");
             }
+            Effect::Notice { notice: Notice::Gap { .. }, .. } => self.gaps += 1,
             Effect::Notice { .. } | Effect::Close { .. } => {}
             Effect::Deliver { session, handle, head, records } => {
                 self.take_delivery(handle, &head, &records);

@@ -1,5 +1,6 @@
 mod hostile;
 mod names;
+mod views;
 
 use super::world::{Weather, World, storm};
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};

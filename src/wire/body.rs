@@ -3,6 +3,7 @@
 //! Fields are named, so that a later version can add some; unknown fields are
 //! ignored, unknown variants refused. Nothing here is on the hot path.
 
+mod network;
 mod reply;
 
 use bytes::Bytes;
@@ -13,6 +14,10 @@ use crate::id::{Epoch, GroupName, Index, RelayId, StreamNumber, SubscriptionName
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 
+pub use self::network::{
+    Carried, EdgeState, GroupTree, Lag, LinkBooks, LinkCounts, LinkEnd, LinkInfo, NetworkStatus, Reach,
+    RelayInfo, TreeNode,
+};
 pub use self::reply::{Books, GroupInfo, Location, Outcomes, Reply, Status, StreamInfo, SubscriptionInfo};
 
 /// The protocol version that this code speaks.
@@ -227,6 +232,31 @@ pub enum Request {
     },
     /// The relay's health.
     Status,
+    /// Lists the links of the relay.
+    LinkList {
+        /// Only links to neighbours behind this one, in order of their names.
+        after: Option<RelayId>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Lists all relays that the relay knows of.
+    RelayList {
+        /// Only relays behind this one, in order of their names.
+        after: Option<RelayId>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Tells which links the messages of a group take.
+    GroupTree {
+        /// The group.
+        group: GroupName,
+        /// Whose tree, where each origin has one; `None`: the relay chooses.
+        origin: Option<RelayId>,
+        /// Where in the list to begin.
+        from: u32,
+        /// At most so many relays.
+        limit: u32,
+    },
     /// The accounts: in = out + held + expired + evicted + refused.
     Books {
         /// Only this group; `None`: all of them added up.

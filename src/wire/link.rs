@@ -120,6 +120,18 @@ pub enum Fact {
     Name(NameEntry),
 }
 
+/// Why a relay says how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeenWhy {
+    /// The link has become part of the group's tree: the other side is to say the same of itself.
+    Asks,
+    /// The other side has asked. Of two that ask at once each has said it with its question
+    /// already, and what was sent since is not in it.
+    Answers,
+    /// Something that came does not follow on what is here.
+    Lacks,
+}
+
 /// How far a relay has a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamSeen {
@@ -238,8 +250,8 @@ pub enum LinkMessage {
         group: GroupId,
         /// Its streams; one that is not in the list is not known.
         streams: Vec<StreamSeen>,
-        /// Whether the other side is to say the same of itself.
-        asks: bool,
+        /// Why it is said.
+        why: SeenWhy,
     },
     /// Names a stream.
     Stream(StreamNamed),

@@ -12,6 +12,8 @@ use treecast::wire::body::{
 };
 use treecast::wire::run::Record;
 
+use super::network;
+
 pub(crate) const EPOCH: Epoch =
     Epoch { counter: 3, storage: StorageId(*b"0123456789abcdef"), nonce: 0x1122_3344_5566_7788 };
 
@@ -111,6 +113,9 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("locate", Request::Locate { group: orders(), prefix: false }),
         ("status", Request::Status),
         ("books", Request::Books { group: None }),
+        ("link-list", Request::LinkList { after: Some(relay()), limit: 100 }),
+        ("relay-list", Request::RelayList { after: None, limit: 100 }),
+        ("group-tree", Request::GroupTree { group: orders(), origin: Some(relay()), from: 500, limit: 100 }),
         ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
     ]
 }
@@ -186,6 +191,7 @@ fn status() -> Status {
         },
         resident_bytes: 11,
         cpu_us: 12,
+        network: None,
     }
 }
 
@@ -217,6 +223,7 @@ fn books() -> Books {
         held: 1,
         out: outcomes(),
         balanced: true,
+        links: Vec::new(),
     }
 }
 
@@ -249,6 +256,11 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("status-not-accepting", Ok(Reply::Status(Box::new(stopping)))),
         ("books", Ok(Reply::Books(Box::new(books())))),
         ("refused", Err(refusal)),
+        ("status-in-a-network", Ok(Reply::Status(Box::new(network::status(status()))))),
+        ("books-with-links", Ok(Reply::Books(Box::new(network::books(books()))))),
+        ("links", Ok(Reply::Links(network::links()))),
+        ("relays", Ok(Reply::Relays(network::relays()))),
+        ("group-tree", Ok(Reply::GroupTree(Box::new(network::tree())))),
     ]
 }
 

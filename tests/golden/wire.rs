@@ -90,6 +90,9 @@ fn request_family(request: &Request) -> &'static str {
         Request::Locate { .. } => "locate",
         Request::Status => "status",
         Request::Books { .. } => "books",
+        Request::LinkList { .. } => "link-list",
+        Request::RelayList { .. } => "relay-list",
+        Request::GroupTree { .. } => "group-tree",
     }
 }
 
@@ -116,6 +119,9 @@ fn reply_family(reply: &Reply) -> &'static str {
         Reply::Located(_) => "located",
         Reply::Status(_) => "status",
         Reply::Books(_) => "books",
+        Reply::Links(_) => "links",
+        Reply::Relays(_) => "relays",
+        Reply::GroupTree(_) => "group-tree",
     }
 }
 

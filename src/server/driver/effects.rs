@@ -41,7 +41,10 @@ impl Driver {
                 }
                 Effect::Release { group, below } => self.log.release(group, below),
                 Effect::Shard { shard, through, bytes } => self.snapshots.shard(shard, through, bytes),
-                Effect::Link { link, message } => self.sessions.say(link, message),
+                Effect::Link { link, message } => {
+                    self.turn.links.insert(link);
+                    self.sessions.say(link, message);
+                }
                 Effect::Close { session, reason } => self.sessions.close(session, reason),
             }
         }
@@ -84,7 +87,12 @@ impl Driver {
                 // What was found at the start may be found once more by reading it.
                 status.warnings.extend(damage.filter(|warning| !status.warnings.contains(warning)));
                 status.warnings.extend(self.clock.warning());
+                status.warnings.extend(self.watch.warnings());
                 self.readers.give(Job::Status { session, request, status });
+            }
+            Ok(Reply::Links(mut links)) => {
+                links.iter_mut().for_each(|link| self.watch.fill(link));
+                self.sessions.answer(session, request, Box::new(Ok(Reply::Links(links))));
             }
             answer => self.sessions.answer(session, request, Box::new(answer)),
         }

@@ -9,7 +9,7 @@ use crate::id::{Epoch, RelayId, Sequence, StorageId, StreamNumber, WallTime};
 use crate::limits;
 use crate::wire::link::{
     Advertised, Ask, Confirmed, Fact, GroupId, LinkMessage, LinkState, Membership, Origin, Receipt, Released,
-    StreamNamed, StreamSeen, Version,
+    SeenWhy, StreamNamed, StreamSeen, Version,
 };
 use crate::wire::run::{Run, RunHeader, RunKind};
 
@@ -114,7 +114,8 @@ fn message(dice: &mut Dice) -> LinkMessage {
                 wanted: sequence(dice),
             };
             let streams = (0..dice.below(4)).map(|_| seen(dice)).collect();
-            LinkMessage::Seen { group: group(dice), streams, asks: dice.below(2) == 0 }
+            let why = [SeenWhy::Asks, SeenWhy::Answers, SeenWhy::Lacks][dice.below(3) as usize];
+            LinkMessage::Seen { group: group(dice), streams, why }
         }
         3 | 4 => LinkMessage::Stream(StreamNamed {
             number: StreamNumber(dice.below(6) as u32),

@@ -123,6 +123,7 @@ fn r3_a_home_that_lost_its_disk_has_its_subscriptions_again_and_what_others_keep
     let got = world.drain(2, "g", "s");
     assert_eq!(got.len(), 7, "what was put while it was away, and after: {got:?}");
     assert!(world.nodes[2].warnings().iter().any(|warning| warning.contains("lost a disk")));
+    assert_eq!(world.nodes[2].gaps, 1, "what only the lost disk had is told");
     // It is a member as before: what nobody has is not released over its head.
     world.rest();
     assert_eq!(world.drain(0, "g", "other").len(), 10);

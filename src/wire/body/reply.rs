@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::RefusalCode;
+use super::{GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo};
 use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::topology::settings::GroupSettings;
 
@@ -52,6 +52,12 @@ pub enum Reply {
     Status(Box<Status>),
     /// The accounts.
     Books(Box<Books>),
+    /// Links of the relay.
+    Links(Vec<LinkInfo>),
+    /// Relays that it knows.
+    Relays(Vec<RelayInfo>),
+    /// The tree of a group.
+    GroupTree(Box<GroupTree>),
 }
 
 /// Where a queue or a durable subscription lives.
@@ -198,12 +204,16 @@ pub struct Status {
     pub resident_bytes: u64,
     /// Microseconds of processor time that the process has used.
     pub cpu_us: u64,
+    /// How it stands in its network; left out when it has no links.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub network: Option<NetworkStatus>,
 }
 
 /// The accounts of a group, or of all. All counts are of messages.
 ///
 /// For the group: `put = accepted + repeats + refused`. For its subscriptions
-/// together: `inserted = held + out.total()`.
+/// together: `inserted = held + out.total()`. For each link:
+/// `received.records = taken + repeats + early + strays`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Books {
     /// Messages that arrived in puts.
@@ -222,8 +232,11 @@ pub struct Books {
     pub held: u64,
     /// Of these, what became of the others.
     pub out: Outcomes,
-    /// Whether the two sums above are right.
+    /// Whether the sums above, and those of the links, are right.
     pub balanced: bool,
+    /// Links over which something went; left out when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub links: Vec<LinkBooks>,
 }
 
 fn is_zero(number: &u64) -> bool {

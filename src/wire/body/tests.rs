@@ -115,7 +115,12 @@ fn answer_bytes(answer: &Answer) -> usize {
         Ok(Reply::Subscriptions(list)) => list_bytes(list),
         Ok(Reply::Located(list)) => list_bytes(list),
         Ok(Reply::Status(status)) => list_bytes(&status.warnings),
-        Ok(Reply::Books(books)) => list_bytes(&books.refused),
+        Ok(Reply::Books(books)) => list_bytes(&books.refused) + list_bytes(&books.links),
+        Ok(Reply::Links(links)) => list_bytes(links),
+        Ok(Reply::Relays(relays)) => {
+            list_bytes(relays) + relays.iter().map(|relay| list_bytes(&relay.ends)).sum::<usize>()
+        }
+        Ok(Reply::GroupTree(tree)) => list_bytes(&tree.nodes),
         Ok(
             Reply::Done
             | Reply::GroupHandle { .. }

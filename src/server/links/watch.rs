@@ -1,0 +1,133 @@
+//! What the shell knows of links and the core does not: where a neighbour listens, why a link is
+//! down, how long a ping takes. Latest values, written by the link's task and read by the driver
+//! when somebody asks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Neighbour;
+use super::rtt::Smoothed;
+use crate::id::RelayId;
+use crate::wire::body::LinkInfo;
+
+/// Bytes of a reason that are kept: some come from the neighbour.
+const REASON_BYTES_MAX: usize = 240;
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    is_up: bool,
+    rtt: Option<Smoothed>,
+    last_down: Option<String>,
+    last_attempt: Option<String>,
+}
+
+/// One link.
+#[derive(Debug)]
+struct Watched {
+    address: String,
+    seen: Mutex<Seen>,
+}
+
+/// All links. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watch {
+    links: Arc<BTreeMap<RelayId, Watched>>,
+}
+
+impl Watch {
+    pub(super) fn new(neighbours: &[Neighbour]) -> Self {
+        let one =
+            |n: &Neighbour| (n.relay.clone(), Watched { address: n.address.clone(), seen: Mutex::default() });
+        Self { links: Arc::new(neighbours.iter().map(one).collect()) }
+    }
+
+    fn change(&self, neighbour: &RelayId, change: impl FnOnce(&mut Seen)) {
+        if let Some(link) = self.links.get(neighbour) {
+            // What is inside is whole between any two statements: a panic elsewhere does not spoil it.
+            change(&mut link.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    pub(super) fn up(&self, neighbour: &RelayId) {
+        self.change(neighbour, |seen| {
+            (seen.is_up, seen.rtt, seen.last_attempt) = (true, None, None);
+        });
+    }
+
+    pub(super) fn down(&self, neighbour: &RelayId, why: &str) {
+        self.change(neighbour, |seen| {
+            (seen.is_up, seen.rtt, seen.last_down) = (false, None, Some(readable(why)));
+        });
+    }
+
+    /// An attempt to connect has failed.
+    pub(super) fn failed(&self, neighbour: &RelayId, why: &str) {
+        self.change(neighbour, |seen| seen.last_attempt = Some(readable(why)));
+    }
+
+    pub(super) fn measured(&self, neighbour: &RelayId, rtt: Smoothed) {
+        self.change(neighbour, |seen| seen.rtt = Some(rtt));
+    }
+
+    /// Fills in what the core has left open.
+    pub(crate) fn fill(&self, link: &mut LinkInfo) {
+        let Some(watched) = self.links.get(&link.neighbour) else { return };
+        let seen = watched.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        link.address = Some(watched.address.clone());
+        link.last_down = seen.last_down;
+        if link.is_up {
+            link.rtt_us = seen.rtt.map(|rtt| micros(rtt.time));
+            link.rtt_variation_us = seen.rtt.map(|rtt| micros(rtt.variation));
+        } else {
+            link.last_attempt = seen.last_attempt;
+        }
+    }
+
+    /// What the operator should know: the links that are down, with the reason.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        const TOLD_MAX: usize = 8;
+        let mut warnings = Vec::new();
+        let mut more = 0;
+        for (neighbour, link) in &*self.links {
+            let seen = link.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.is_up {
+                continue;
+            }
+            if warnings.len() == TOLD_MAX {
+                more += 1;
+                continue;
+            }
+            let why = seen.last_attempt.as_ref().or(seen.last_down.as_ref());
+            let why = why.map_or_else(|| "it has not connected yet".to_owned(), Clone::clone);
+            warnings.push(format!("the link to {neighbour} is down: {why}"));
+        }
+        if more > 0 {
+            warnings.push(format!("{more} more links are down"));
+        }
+        warnings
+    }
+}
+
+/// A reason in one short line that does nothing to a terminal.
+fn readable(why: &str) -> String {
+    let mut line = String::new();
+    for c in why.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if line.len() + c.len_utf8() > REASON_BYTES_MAX {
+            break;
+        }
+        line.push(c);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_short_line() {
+        assert_eq!(readable("no\nroute\u{1b}[2J"), "no route [2J");
+        assert_eq!(readable(&"ä".repeat(5000)).len(), REASON_BYTES_MAX);
+    }
+}

@@ -1,0 +1,129 @@
+//! What a relay answers of the network, for the golden files.
+
+use treecast::id::{LinkId, RelayId};
+use treecast::topology::settings::TreeKind;
+use treecast::wire::body::{
+    Books, Carried, EdgeState, GroupTree, Lag, LinkBooks, LinkCounts, LinkEnd, LinkInfo, NetworkStatus,
+    Reach, RelayInfo, Status, TreeNode,
+};
+
+use super::values::{EPOCH, group, relay};
+
+fn other() -> RelayId {
+    RelayId::new("oslo").unwrap()
+}
+
+fn counts() -> LinkCounts {
+    LinkCounts {
+        sent: Carried { bytes: 1000, runs: 2, records: 30 },
+        received: Carried { bytes: 4000, runs: 5, records: 26 },
+        taken: 10,
+        repeats: 7,
+        early: 8,
+        strays: 1,
+    }
+}
+
+pub(crate) fn status(status: Status) -> Status {
+    let network = NetworkStatus { links_up: 1, links: 2, relays_reachable: 3, relays: 4, protected: false };
+    Status { network: Some(network), ..status }
+}
+
+pub(crate) fn books(books: Books) -> Books {
+    Books { links: vec![LinkBooks { neighbour: other(), counts: counts() }], ..books }
+}
+
+/// One with everything that a link can have, and one with nothing.
+pub(crate) fn links() -> Vec<LinkInfo> {
+    let up = LinkInfo {
+        link: LinkId(1),
+        neighbour: other(),
+        address: Some("127.0.0.1:7412".to_owned()),
+        cost: 10,
+        is_up: true,
+        for_ms: 60_000,
+        downs: 2,
+        last_down: Some("nothing was heard".to_owned()),
+        last_attempt: Some("refused".to_owned()),
+        rtt_us: Some(153),
+        rtt_variation_us: Some(12),
+        waiting_bytes: 99,
+        counts: counts(),
+        groups: 3,
+    };
+    let down = LinkInfo {
+        link: LinkId(2),
+        neighbour: relay(),
+        address: None,
+        is_up: false,
+        last_down: None,
+        last_attempt: None,
+        rtt_us: None,
+        rtt_variation_us: None,
+        counts: LinkCounts::default(),
+        ..up.clone()
+    };
+    vec![up, down]
+}
+
+/// One for each way in which a relay can be reached, or not.
+pub(crate) fn relays() -> Vec<RelayInfo> {
+    let with = |reach| RelayInfo {
+        relay: relay(),
+        reach,
+        transit: true,
+        max_children: Some(4),
+        catching_up: false,
+        storage: Some(EPOCH.storage),
+        boot: Some(EPOCH.counter),
+        links_up: 1,
+        links: 2,
+        ends: vec![LinkEnd { neighbour: other(), cost: 10, is_up: true }],
+    };
+    let unknown =
+        RelayInfo { max_children: None, storage: None, boot: None, ends: Vec::new(), ..with(Reach::Lost) };
+    vec![
+        with(Reach::Here),
+        with(Reach::Over { next: other(), distance: 20 }),
+        with(Reach::KeptBy(other())),
+        unknown,
+    ]
+}
+
+/// A tree with a link in each state.
+pub(crate) fn tree() -> GroupTree {
+    let lag = Lag { messages: 12, bytes: 3400, ms: 2000 };
+    let root = TreeNode {
+        relay: relay(),
+        up: None,
+        state: EdgeState::Up,
+        cost: None,
+        member: true,
+        origin: true,
+        lag: None,
+        unconfirmed: None,
+    };
+    let below = |state| TreeNode {
+        relay: other(),
+        up: Some(0),
+        state,
+        cost: Some(10),
+        member: true,
+        origin: false,
+        lag: Some(lag),
+        unconfirmed: Some(7),
+    };
+    let states = [EdgeState::Up, EdgeState::Comparing, EdgeState::Down];
+    GroupTree {
+        group: group("orders"),
+        here: relay(),
+        kind: TreeKind::Source,
+        origin: Some(relay()),
+        trees: 2,
+        cost: 30,
+        held: lag,
+        fingerprint: 0x1122_3344,
+        relays: 4,
+        nodes: [root].into_iter().chain(states.map(below)).collect(),
+    }
+}
