@@ -98,6 +98,14 @@ impl Connection {
         }
     }
 
+    /// Messages of the group that are still kept.
+    pub(crate) async fn kept(&self) -> u64 {
+        match self.0.request(Request::GroupShow { group: group() }).await {
+            Ok(Reply::Group(info)) => info.messages,
+            other => panic!("no group: {other:?}"),
+        }
+    }
+
     pub(crate) async fn books(&self) -> Books {
         match self.0.request(Request::Books { group: None }).await {
             Ok(Reply::Books(books)) => *books,
