@@ -147,6 +147,9 @@ impl Relay {
         let compare = LinkMessage::Seen { group: group.id(), streams: group.seen(), asks: true };
         for link in fresh {
             self.say(link, compare.clone());
+            if let Some(state) = self.links.table.get_mut(&link) {
+                state.ask(number);
+            }
         }
     }
 
@@ -160,6 +163,8 @@ impl Relay {
         asks: bool,
     ) {
         let Some(number) = self.group_of(now, id) else { return };
+        let answers = self.links.table.get_mut(&link).filter(|_| !asks);
+        let is_unasked = answers.is_some_and(|state| !state.is_answered(number));
         let Some(group) = self.groups.get_mut(number) else { return };
         let known: Vec<(StreamNumber, Sequence)> = streams
             .iter()
@@ -173,9 +178,13 @@ impl Relay {
         }
         let (ours, low) = (group.seen(), group.low);
         if let Some(reader) = group.spread().reader(link) {
-            *reader = LinkReader::new(link, low);
-            reader.has_compared = true;
-            reader.known.extend(known);
+            // What was sent since the neighbour made this vector arrives on the same connection, so
+            // it is not sent again. Only what is told unasked says that something was not taken.
+            if !reader.has_compared || is_unasked {
+                *reader = LinkReader::new(link, low);
+                reader.has_compared = true;
+            }
+            known.into_iter().for_each(|(stream, seen)| reader.note(stream, seen));
             self.enqueue_reader(number, link);
         }
         if asks {

@@ -40,6 +40,8 @@ pub(super) struct Link {
     pub(super) theirs: BTreeMap<StreamNumber, (GroupNumber, StreamNumber)>,
     /// Groups that wait until more was written.
     blocked: VecDeque<GroupNumber>,
+    /// Questions how far the neighbour is that it has not answered yet, by group.
+    asked: BTreeMap<GroupNumber, u32>,
 }
 
 impl Link {
@@ -60,12 +62,28 @@ impl Link {
         self.named.insert(stream)
     }
 
+    /// The neighbour is asked how far it is in a group.
+    pub(super) fn ask(&mut self, group: GroupNumber) {
+        *self.asked.entry(group).or_default() += 1;
+    }
+
+    /// The neighbour says how far it is: whether it was asked. Answers come in the order of questions.
+    pub(super) fn is_answered(&mut self, group: GroupNumber) -> bool {
+        let Some(open) = self.asked.get_mut(&group) else { return false };
+        *open -= 1;
+        if *open == 0 {
+            self.asked.remove(&group);
+        }
+        true
+    }
+
     fn reset(&mut self, is_up: bool) {
         self.is_up = is_up;
         (self.sent, self.written) = (0, 0);
         self.named.clear();
         self.theirs.clear();
         self.blocked.clear();
+        self.asked.clear();
     }
 }
 
@@ -93,6 +111,7 @@ impl Links {
                 named: BTreeSet::new(),
                 theirs: BTreeMap::new(),
                 blocked: VecDeque::new(),
+                asked: BTreeMap::new(),
             };
             (o.link, link)
         };

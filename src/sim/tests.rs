@@ -127,6 +127,30 @@ fn i8_what_a_member_lacks_is_held_however_long_it_is_away_and_let_go_when_it_has
 }
 
 #[test]
+fn s3_what_waits_for_a_link_crosses_it_once_when_it_comes_back() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    for node in 0..2 {
+        world.subscribe(node, "g", "s");
+    }
+    for node in 0..2 {
+        world.put(node, "g", 1);
+    }
+    world.settle();
+    for round in 0..10 {
+        let before = world.runs_sent();
+        world.set_link(0, false);
+        for node in [0, 1] {
+            (0..5).for_each(|_| world.put(node, "g", 1));
+        }
+        world.settle();
+        world.set_link(0, true);
+        world.settle();
+        assert_eq!(world.runs_sent() - before, 10, "in round {round}");
+    }
+    world.finish().unwrap();
+}
+
+#[test]
 fn s3_a_link_that_flaps_loses_and_doubles_nothing() {
     let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 0, 3)]);
     for node in 0..4 {
