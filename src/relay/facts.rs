@@ -147,10 +147,14 @@ impl Relay {
     }
 
     fn learn_links(&mut self, now: Now, state: &LinkState) -> bool {
-        if self.links.states.get(&state.relay).is_some_and(|known| known.version >= state.version) {
+        let known = self.links.states.get(&state.relay).map(|known| known.version);
+        if known.is_some_and(|known| known >= state.version) {
             return false;
         }
         self.links.states.insert(state.relay.clone(), state.clone());
+        if known.is_none_or(|(boot, _)| boot < state.version.0) {
+            self.doubt_released(now, &state.relay);
+        }
         if state.relay == self.options.relay {
             // Of a boot before, or of a storage that is gone: what holds now is said above it (R6).
             self.announce_links(now);

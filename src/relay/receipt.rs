@@ -10,7 +10,8 @@
 //!
 //! Receipts are state: they are said soon after something became durable, and again every second
 //! until the released mark covers them. So nothing has to be remembered on the way, and a receipt
-//! that is lost with a link costs a second.
+//! that is lost with a link costs a second. An origin that starts again has forgotten them, and
+//! perhaps what it had released: everybody says them once more, until it answers.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +59,8 @@ impl Relay {
         let me = &self.options.relay;
         let Some(group) = self.groups.get(number) else { return Vec::new() };
         let counts = |s: &Stream| repeats || s.marks.contains_key(me);
-        let is_owed = |s: &&Stream| s.origin != *me && s.durable > s.released && counts(s);
+        let is_new = |s: &Stream| s.durable > s.released || (s.doubted && repeats);
+        let is_owed = |s: &&Stream| s.origin != *me && is_new(s) && counts(s);
         let receipt = |s: &Stream| Receipt {
             group: group.id(),
             origin: s.origin.clone(),
@@ -103,6 +105,22 @@ impl Relay {
         let before = if entry.0 == storage { entry.1 } else { Sequence(0) };
         *entry = (storage, before.max(receipt.durable));
         self.settle_released(number);
+    }
+
+    /// An origin has started, or this relay has and does not know what it missed: how far the
+    pub(super) fn doubt_released(&mut self, now: Now, origin: &RelayId) {
+        let mut doubted = Vec::new();
+        for group in self.groups.iter_mut() {
+            for stream in group.streams.iter_mut().filter(|s| s.origin == *origin && s.durable > Sequence(0))
+            {
+                stream.doubted = true;
+                doubted.push(group.number);
+            }
+        }
+        for number in doubted {
+            self.owe_receipt(now, number, true);
+            self.touched.insert(number);
+        }
     }
 
     /// Tells one relay, which did not know, how far a stream is released.
@@ -160,6 +178,11 @@ impl Relay {
         let Some(number) = self.group_of(now, &told.group) else { return };
         let Some(group) = self.groups.get_mut(number) else { return };
         let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
+        let found = found.map(|stream| {
+            let is_answer = told.to.as_ref() == Some(&self.options.relay);
+            stream.doubted &= !is_answer || told.released < stream.durable;
+            stream
+        });
         if found.is_some_and(|stream| stream.origin != self.options.relay && stream.release(told.released)) {
             self.tell_released(number, Some(link), &[Released { to: None, ..told.clone() }]);
         }
@@ -179,6 +202,8 @@ impl Relay {
         self.settle_released(number);
         if !self.receipts_of(number, true).is_empty() {
             self.owe_receipt(now, number, true);
+            // Also when nothing is kept here any more.
+            self.touched.insert(number);
         }
     }
 

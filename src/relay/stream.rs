@@ -48,6 +48,9 @@ pub(super) struct Stream {
     /// How far each member has it on its disk. Not kept: members say it again.
     #[serde(skip)]
     pub(super) receipts: BTreeMap<RelayId, (StorageId, Sequence)>,
+    /// Whether its origin has started again since, and may have forgotten what it had released.
+    #[serde(skip)]
+    pub(super) doubted: bool,
 }
 
 fn is_zero(sequence: &Sequence) -> bool {
@@ -100,6 +103,7 @@ impl Stream {
             places: Vec::new(),
             durable: Sequence(0),
             receipts: BTreeMap::new(),
+            doubted: false,
         }
     }
 
