@@ -210,11 +210,12 @@ async fn join(client: TcpStream, shared: Arc<Shared>) {
             pass(from_relay, to_client, &shared, (|weather| &weather.down, &shared.down))
         )
     };
+    // Dropped at the end only: a half that is dropped says to the other side that it has ended.
+    tokio::pin!(passing);
     let whole = tokio::select! {
-        (up, down) = passing => up && down,
+        (up, down) = &mut passing => up && down,
         order = ordered(&mut orders) => {
             if order == Order::Hang {
-                // The halves are dropped only behind this, so that nothing is said to either side.
                 while ordered(&mut orders).await == Order::Hang {}
             }
             false

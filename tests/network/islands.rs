@@ -20,7 +20,7 @@ struct Islands {
 /// The address of one end of the cable between two relays.
 fn end(pair: (usize, usize), side: usize) -> String {
     let (one, other) = (pair.0.min(pair.1), pair.0.max(pair.1));
-    format!("10.214.{one}{other}.{}", 1 + side)
+    format!("10.214.{}.{}", 10 * one + other, 1 + side)
 }
 
 impl Islands {

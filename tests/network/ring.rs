@@ -84,14 +84,16 @@ async fn s49_in_a_ring_traffic_goes_the_other_way_round_when_links_fall_silent()
     let network = Network::ring(5).await;
     let traffic = Traffic::start(&network, ALL).await;
     traffic.progress(200).await;
-    let silent = Instant::now();
     for ends in [(0, 1), (1, 2)] {
         let proxy = network.cable(ends.0, ends.1);
         proxy.set(Weather { refused: true, ..Weather::default() });
         proxy.hang();
     }
+    let silent = Instant::now();
     let repaired = traffic.first_after(silent, 0, 2).await;
     say(&format!("s49: {repaired:?} from the silence of 1 until a message from 0 was at 2"));
+    let log = network.sites[0].log();
+    assert!(log.contains("nothing was heard from the neighbour"), "the link did not end by silence: {log}");
     traffic.progress(200).await;
     for ends in [(0, 1), (1, 2)] {
         network.cable(ends.0, ends.1).set(Weather::default());

@@ -47,7 +47,7 @@ fn a_message_put_at_one_site_of_a_file_is_got_at_another() {
     // That west is a member is on its way to east.
     std::thread::sleep(Duration::from_secs(1));
     good(&east, &["put", "prices", "bread 3"]);
-    let got = run(&west, &["get", "prices", "--as", "till", "--timeout", "20s"]);
+    let got = run(&west, &["get", "prices", "--as", "till", "--wait", "20s"]);
     assert_eq!((got.code, got.output.trim()), (Some(0), "bread 3"), "{got:?}");
     kill_process(Pid::from_child(&up), Signal::INT).expect("it runs");
     let begun = std::time::Instant::now();

@@ -13,7 +13,7 @@ use super::oracle::{Event, History, Id};
 use super::site::Network;
 
 /// Longer than any repair takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Messages that a subscriber takes between two confirmations of its acks.
 const SYNC_AFTER: u32 = 200;
