@@ -17,6 +17,7 @@
 //! cargo test --test faults -- --ignored --nocapture --test-threads=1
 //! ```
 
+#[allow(dead_code, reason = "what is shared by tests of relays: these use a part of each")]
 mod faults {
     #[path = "../common/client.rs"]
     mod client;

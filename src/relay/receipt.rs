@@ -178,12 +178,10 @@ impl Relay {
         let Some(number) = self.group_of(now, &told.group) else { return };
         let Some(group) = self.groups.get_mut(number) else { return };
         let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
-        let found = found.map(|stream| {
-            let is_answer = told.to.as_ref() == Some(&self.options.relay);
-            stream.doubted &= !is_answer || told.released < stream.durable;
-            stream
-        });
-        if found.is_some_and(|stream| stream.origin != self.options.relay && stream.release(told.released)) {
+        let Some(stream) = found.filter(|stream| stream.origin != self.options.relay) else { return };
+        let is_answer = told.to.as_ref() == Some(&self.options.relay);
+        stream.doubted &= !is_answer || told.released < stream.durable;
+        if stream.release(told.released) {
             self.tell_released(number, Some(link), &[Released { to: None, ..told.clone() }]);
         }
     }

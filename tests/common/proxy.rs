@@ -64,15 +64,9 @@ struct Shared {
     made: AtomicU64,
     ways: AtomicU64,
     flips: AtomicU64,
-    up: Passed,
-    down: Passed,
-}
-
-/// What has passed in one direction, over all connections.
-#[derive(Default)]
-struct Passed {
-    bytes: AtomicU64,
-    marks: AtomicU64,
+    /// Messages that have passed.
+    up: AtomicU64,
+    down: AtomicU64,
 }
 
 /// Counts the marks in a stream that comes in parts.
@@ -116,8 +110,8 @@ impl Proxy {
             made: AtomicU64::new(0),
             ways: AtomicU64::new(0),
             flips: AtomicU64::new(0),
-            up: Passed::default(),
-            down: Passed::default(),
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, task }
@@ -151,14 +145,7 @@ impl Proxy {
 
     /// Messages that have passed so far in either direction: each carries [`MARK`] once.
     pub(crate) fn messages(&self) -> u64 {
-        let count = |way: &Passed| way.marks.load(Ordering::Relaxed);
-        count(&self.shared.up) + count(&self.shared.down)
-    }
-
-    /// Bytes that have passed so far in either direction.
-    pub(crate) fn bytes(&self) -> u64 {
-        let count = |way: &Passed| way.bytes.load(Ordering::Relaxed);
-        count(&self.shared.up) + count(&self.shared.down)
+        self.shared.up.load(Ordering::Relaxed) + self.shared.down.load(Ordering::Relaxed)
     }
 
     /// Bits flipped so far.
@@ -244,7 +231,7 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
-    (way, counts): (fn(&Weather) -> &Way, &Passed),
+    (way, counts): (fn(&Weather) -> &Way, &AtomicU64),
 ) -> bool {
     let mut weather = shared.weather.subscribe();
     let mut passed = 0;
@@ -284,8 +271,7 @@ async fn pass(
             return false;
         }
         passed += bytes.len() as u64;
-        counts.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        counts.marks.fetch_add(marks.count(bytes), Ordering::Relaxed);
+        counts.fetch_add(marks.count(bytes), Ordering::Relaxed);
         if !whole {
             // What was written before the cut arrives.
             tokio::time::sleep(Duration::from_millis(5)).await;

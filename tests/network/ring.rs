@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::process::say;
 use super::proxy::Weather;
 use super::site::{Cable, Network};
-use super::traffic::{Shape, Traffic};
+use super::traffic::{Shape, Traffic, wait_for};
 
 const ALL: Shape<'static> =
     Shape { puts: &[0, 2], reads: &[0, 1, 2, 3, 4], pause: Duration::from_millis(2), bytes: 200 };
@@ -92,7 +92,17 @@ async fn s49_in_a_ring_traffic_goes_the_other_way_round_when_links_fall_silent()
     let silent = Instant::now();
     let repaired = traffic.first_after(silent, 0, 2).await;
     say(&format!("s49: {repaired:?} from the silence of 1 until a message from 0 was at 2"));
-    let log = network.sites[0].log();
+    wait_for("silence is told", async || network.sites[0].said("nothing was heard from") > 0).await;
+    traffic.progress(200).await;
+    for ends in [(0, 1), (1, 2)] {
+        let proxy = network.cable(ends.0, ends.1);
+        proxy.set(Weather { refused: true, ..Weather::default() });
+        proxy.hang();
+    }
+    let silent = Instant::now();
+    let repaired = traffic.first_after(silent, 0, 2).await;
+    say(&format!("s49: {repaired:?} from the silence of 1 until a message from 0 was at 2"));
+    let log: String = network.sites.iter().map(super::site::Site::log).collect();
     assert!(log.contains("nothing was heard from the neighbour"), "the link did not end by silence: {log}");
     traffic.progress(200).await;
     for ends in [(0, 1), (1, 2)] {
