@@ -17,28 +17,38 @@
 //! cargo test --test faults -- --ignored --nocapture --test-threads=1
 //! ```
 
+#[allow(dead_code, reason = "what is shared by tests of relays: these use a part of each")]
 mod faults {
     mod bulk;
+    #[path = "../common/client.rs"]
     mod client;
     mod clock_faults;
+    #[path = "../common/commands.rs"]
     mod commands;
     mod disk_faults;
     mod halt_faults;
     mod load;
+    #[path = "../common/namespace.rs"]
+    mod namespace;
     mod network_faults;
+    #[path = "../common/oracle.rs"]
     mod oracle;
     mod partition_faults;
     mod power_faults;
+    #[path = "../common/process.rs"]
     mod process;
     mod process_faults;
+    #[path = "../common/proxy.rs"]
     mod proxy;
     mod quota_faults;
+    #[path = "../common/random.rs"]
     mod random;
     mod raw;
     mod soak;
     mod space_faults;
     mod starved;
     mod syscall_faults;
+    #[path = "../common/tracer.rs"]
     mod tracer;
     mod volume;
 }

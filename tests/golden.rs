@@ -24,6 +24,7 @@ mod golden {
     mod dumper;
     mod files;
     mod flips;
+    mod links;
     mod network;
     #[cfg(feature = "sim")]
     mod scene;

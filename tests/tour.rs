@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it expects")]
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 const README: &str = include_str!("../README.md");
@@ -59,4 +60,52 @@ fn the_tour_works_as_written() {
     for expected in ["one pizza\n", "two\nthree\n", r#""payload":"four""#, "resize 17.png", "balanced"] {
         assert!(out.contains(expected), "`{expected}` is missing:\n{out}\n{err}");
     }
+}
+
+/// A shell with everything that it has started, ended with the test.
+struct Shell(Child);
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn the_tour_of_three_relays_works_as_written() {
+    let script = README.split("```sh network-tour\n").nth(1).unwrap().split("```").next().unwrap();
+    // An address of its own, so that the ports of the file are free.
+    let id = std::process::id();
+    let address = format!("127.{}.{}.77:74", 100 + id / 250 % 100, 1 + id % 250);
+    let place = tempfile::tempdir().unwrap();
+    let topologies = place.path().join("topologies");
+    std::fs::create_dir(&topologies).unwrap();
+    let file = include_str!("../topologies/three-sites.toml").replace("127.0.0.1:74", &address);
+    std::fs::write(topologies.join("three-sites.toml"), file).unwrap();
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_treecast"));
+    let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let (out, err) = (place.path().join("out.txt"), place.path().join("err.txt"));
+    let mut shell = Shell(
+        Command::new("sh")
+            .args(["-e", "-c", &script.replace("127.0.0.1:74", &address)])
+            .current_dir(place.path())
+            .env("PATH", path)
+            .env("XDG_STATE_HOME", place.path().join("state"))
+            // To files: the relays outlive the shell and hold what it was given.
+            .stdout(std::fs::File::create(&out).unwrap())
+            .stderr(std::fs::File::create(&err).unwrap())
+            .process_group(0)
+            .spawn()
+            .unwrap(),
+    );
+    let status = shell.0.wait().unwrap();
+    let text = |path| std::fs::read_to_string(path).unwrap();
+    let (out, err) = (text(&out), text(&err));
+    assert!(status.success(), "{out}\n{err}");
+    for expected in ["over the hub\n", "while the hub is dead\nand one more\n", "all groups: balanced"] {
+        assert!(out.contains(expected), "`{expected}` is missing:\n{out}\n{err}");
+    }
+    assert!(err.contains("--ack was not reached in time"), "{out}\n{err}");
 }

@@ -167,15 +167,16 @@ fn announce(running: &[Running], context: &mut Context) -> Result<(), Failure> {
     }
     table.write(&mut context.out)?;
     context.out.flush()?;
-    if let Some(Running { relay, .. }) = running.first() {
-        let to = if relay.address == super::RELAY_DEFAULT {
-            String::new()
-        } else {
-            format!(" --relay {}", relay.address)
-        };
+    let at = |relay: &Planned| {
+        let is_default = relay.address == super::RELAY_DEFAULT;
+        if is_default { String::new() } else { format!(" --relay {}", relay.address) }
+    };
+    if let (Some(first), Some(last)) = (running.first(), running.last()) {
+        let (here, there) = (at(&first.relay), at(&last.relay));
         context.notes.note(format_args!(
-            "\nIn another terminal:\n  treecast{to} subscription create news me\n  \
-             treecast{to} put news 'hello'\n  treecast{to} get news --as me\nCtrl-C here stops the relays."
+            "\nIn another terminal:\n  treecast{there} subscription create news me\n  \
+             treecast{here} put news 'hello'\n  treecast{there} get news --as me\n\
+             Ctrl-C here stops the relays."
         ));
     }
     Ok(())

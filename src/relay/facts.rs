@@ -187,7 +187,12 @@ impl Relay {
         if known.is_some_and(|known| !state.is_newer_than(known)) || state.check().is_err() {
             return false;
         }
+        let boot = |version: Version| (version.counter >> BOOT_SHIFT, version.storage);
+        let has_started = known.is_none_or(|known| boot(known.version) != boot(state.version));
         self.links.states.insert(state.relay.clone(), state.clone());
+        if has_started {
+            self.doubt_released(now, &state.relay);
+        }
         if state.relay == self.options.relay {
             // Of a boot before, or of a storage that is gone: what holds now is said above it (R6).
             self.announce_links(now);

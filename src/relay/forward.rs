@@ -223,13 +223,14 @@ impl Relay {
             }
         }
         let (ours, low) = (group.seen(), group.low);
-        let reader = group.spread().reader(link);
-        // Both have asked at once: the answer is older than what was sent since the question.
-        let is_old = |reader: &&mut LinkReader| why == SeenWhy::Answers && reader.has_compared;
-        if let Some(reader) = reader.filter(|reader| !is_old(reader)) {
-            *reader = LinkReader::new(link, low);
-            reader.has_compared = true;
-            reader.known.extend(known);
+        if let Some(reader) = group.spread().reader(link) {
+            // What was sent since the neighbour made this vector arrives on the same connection, so
+            // it is not sent again. Only one who lacks something has not taken what was sent.
+            if !reader.has_compared || why == SeenWhy::Lacks {
+                *reader = LinkReader::new(link, low);
+                reader.has_compared = true;
+            }
+            known.into_iter().for_each(|(stream, seen)| reader.note(stream, seen));
             self.enqueue_reader(number, link);
         }
         if why == SeenWhy::Asks {

@@ -10,7 +10,8 @@
 //!
 //! Receipts are state: they are said soon after something became durable, and again every second
 //! until the released mark covers them. So nothing has to be remembered on the way, and a receipt
-//! that is lost with a link costs a second.
+//! that is lost with a link costs a second. An origin that starts again has forgotten them, and
+//! perhaps what it had released: everybody says them once more, until it answers.
 
 use std::collections::BTreeMap;
 
@@ -97,12 +98,13 @@ impl Relay {
         let me = &self.options.relay;
         let Some(group) = self.groups.get(number) else { return Vec::new() };
         let counts = |s: &Stream| repeats || s.marks.contains_key(me);
+        let is_new = |s: &Stream| s.durable > s.released || (s.doubted && repeats);
         let is_consumer = !group.subscriptions.is_empty();
         let floor = group.floor_on_disk();
         // Who has no subscription has nothing to be done with.
         let consumed = |s: &Stream| if is_consumer { s.last_below(floor) } else { s.durable };
         let is_news = |s: &Stream| s.is_wanted() && s.told != (s.durable, consumed(s));
-        let is_owed = |s: &&Stream| s.origin != *me && ((s.durable > s.released && counts(s)) || is_news(s));
+        let is_owed = |s: &&Stream| s.origin != *me && ((is_new(s) && counts(s)) || is_news(s));
         let receipt = |s: &Stream| Receipt {
             group: group.id(),
             origin: s.origin.clone(),
@@ -160,6 +162,23 @@ impl Relay {
             self.settle_levels(number);
         } else {
             self.settle_released(number);
+        }
+    }
+
+    /// An origin has started, or this relay has and does not know what it missed: it is told again
+    /// how far this relay is.
+    pub(super) fn doubt_released(&mut self, now: Now, origin: &RelayId) {
+        let mut doubted = Vec::new();
+        for group in self.groups.iter_mut() {
+            for stream in group.streams.iter_mut().filter(|s| s.origin == *origin && s.durable > Sequence(0))
+            {
+                stream.doubted = true;
+                doubted.push(group.number);
+            }
+        }
+        for number in doubted {
+            self.owe_receipt(now, number, true);
+            self.touched.insert(number);
         }
     }
 
@@ -224,6 +243,8 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
         let Some(stream) = found.filter(|stream| stream.origin != self.options.relay) else { return };
+        let is_answer = told.to.as_ref() == Some(&self.options.relay);
+        stream.doubted &= !is_answer || told.released < stream.durable;
         let is_wanted_more = told.wanted > stream.wanted;
         stream.wanted = stream.wanted.max(told.wanted);
         if stream.release(told.released) || is_wanted_more {
@@ -253,6 +274,8 @@ impl Relay {
         self.settle_released(number);
         if !self.receipts_of(number, true).is_empty() {
             self.owe_receipt(now, number, true);
+            // Also when nothing is kept here any more.
+            self.touched.insert(number);
         }
     }
 }

@@ -55,6 +55,9 @@ pub(super) struct Stream {
     /// of an own one how far it is wanted.
     #[serde(skip)]
     pub(super) told: (Sequence, Sequence),
+    /// Whether its origin has started again since, and may have forgotten what it had released.
+    #[serde(skip)]
+    pub(super) doubted: bool,
 }
 
 /// How far a relay has a stream.
@@ -119,6 +122,7 @@ impl Stream {
             receipts: BTreeMap::new(),
             wanted: Sequence(0),
             told: (Sequence(0), Sequence(0)),
+            doubted: false,
         }
     }
 

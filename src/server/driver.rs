@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use self::sessions::{Table, Written};
 use self::snapshots::Snapshots;
@@ -43,7 +43,7 @@ pub(crate) enum Message {
     /// A session was opened; its queue takes what comes back.
     Opened(Arc<OutQueue>),
     /// A neighbour was greeted, by this data directory of it.
-    LinkOpened(Arc<OutQueue>, LinkId, StorageId),
+    LinkOpened(Arc<OutQueue>, LinkId, StorageId, oneshot::Sender<bool>),
     /// A session has something.
     Batch(Batch),
     /// A session is over.
@@ -281,7 +281,11 @@ impl Driver {
                 self.sessions.insert(queue);
                 self.handle(now, Input::SessionOpened { session });
             }
-            Message::LinkOpened(queue, link, storage) => self.open_link(now, queue, link, storage),
+            Message::LinkOpened(queue, link, storage, answer) => {
+                let is_taken = self.open_link(now, queue, link, storage);
+                // Whoever does not wait for it any more has dropped the link.
+                let _ = answer.send(is_taken);
+            }
             Message::Batch(batch) => self.take_batch(now, batch),
             Message::Closed(session) => self.close_session(now, session),
             Message::Done(JobDone::Read { group, from, pieces }) => {
@@ -309,21 +313,16 @@ impl Driver {
         }
     }
 
-    fn open_link(&mut self, now: Now, queue: Arc<OutQueue>, link: LinkId, storage: StorageId) {
-        match self.sessions.insert_link(link, storage, queue) {
-            Ok(before) => {
-                if let Some(session) = before {
-                    self.sessions.close(session, "the relay has connected anew".to_owned());
-                    self.sessions.remove(session);
-                    self.handle(now, Input::LinkDown { link });
-                }
-                self.handle(now, Input::LinkUp { link });
-            }
-            Err(queue) => {
-                tracing::error!(%link, "two relays with one name and two data directories want to be this neighbour");
-                queue.close("a relay of this name, with another data directory, is connected".to_owned());
-            }
+    /// False: another relay of this name is connected.
+    fn open_link(&mut self, now: Now, queue: Arc<OutQueue>, link: LinkId, storage: StorageId) -> bool {
+        let Some(before) = self.sessions.insert_link(link, storage, queue) else { return false };
+        if let Some(session) = before {
+            self.sessions.close(session, "the relay has connected anew".to_owned());
+            self.sessions.remove(session);
+            self.handle(now, Input::LinkDown { link });
         }
+        self.handle(now, Input::LinkUp { link });
+        true
     }
 
     fn close_session(&mut self, now: Now, session: SessionId) {

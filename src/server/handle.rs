@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::driver::{Batch, Message};
 use super::signals::Signals;
@@ -88,15 +88,23 @@ impl Sessions {
         self.open_as(Message::Opened).await
     }
 
-    /// Opens a session that is a link to a neighbour with this data directory.
+    /// Opens a session that is a link to a neighbour with this data directory. `None`: another relay
+    /// of its name is connected.
     ///
     /// # Errors
     /// When the relay is stopping.
     ///
     /// # Cancel safety
     /// No link is open when it is dropped before it is ready.
-    pub(crate) async fn open_link(&self, link: LinkId, storage: StorageId) -> Result<SessionHandle, Stopped> {
-        self.open_as(|queue| Message::LinkOpened(queue, link, storage)).await
+    pub(crate) async fn open_link(
+        &self,
+        link: LinkId,
+        storage: StorageId,
+    ) -> Result<Option<SessionHandle>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        let handle = self.open_as(|queue| Message::LinkOpened(queue, link, storage, answer)).await?;
+        let is_taken = answered.await.map_err(|_| Stopped)?;
+        Ok(is_taken.then_some(handle))
     }
 
     async fn open_as(&self, opened: impl FnOnce(Arc<OutQueue>) -> Message) -> Result<SessionHandle, Stopped> {

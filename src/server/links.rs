@@ -11,7 +11,7 @@ mod rtt;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -23,7 +23,8 @@ use self::rtt::RoundTrips;
 pub(crate) use self::watch::Watch;
 use super::handle::{SessionHandle, SessionSender};
 use super::native::{Native, Reader, write_hello};
-use crate::id::{LinkId, RelayId};
+use super::told::Told;
+use crate::id::{LinkId, RelayId, StorageId};
 use crate::limits;
 use crate::metrics;
 use crate::net::fault::{SessionEnd, SessionFault};
@@ -35,6 +36,9 @@ use crate::wire::frame::FrameKind;
 use crate::wire::link::{LINK_MAGIC, LINK_VERSION, LinkHello};
 
 const CONNECT: Duration = Duration::from_millis(limits::LINK_CONNECT_MS);
+
+/// What a relay that knocks is told.
+pub(super) const KNOCKED: &str = "this relay connects to the other one now";
 
 /// A link to a neighbour as it was configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,9 @@ impl Neighbour {
 pub(crate) struct Links {
     me: RelayId,
     neighbours: Arc<BTreeMap<RelayId, (Neighbour, Arc<Notify>)>>,
+    /// The data directory that each neighbour had when it was here last.
+    storages: Arc<Mutex<BTreeMap<RelayId, StorageId>>>,
+    told: Arc<Told>,
     socket: SocketOptions,
     watch: Watch,
 }
@@ -72,12 +79,51 @@ impl Links {
     pub(crate) fn new(me: RelayId, neighbours: &[Neighbour], socket: SocketOptions) -> Self {
         let one = |n: &Neighbour| (n.relay.clone(), (n.clone(), Arc::new(Notify::new())));
         let watch = Watch::new(neighbours);
-        Self { me, neighbours: Arc::new(neighbours.iter().map(one).collect()), socket, watch }
+        let neighbours = Arc::new(neighbours.iter().map(one).collect());
+        Self { me, neighbours, storages: Arc::default(), told: Arc::default(), socket, watch }
     }
 
     /// What is known of the links, for those who are asked.
     pub(crate) fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// Says why somebody was not let in, if that is news.
+    pub(super) fn tell_stranger(&self, end: &SessionEnd) {
+        if let SessionEnd::Fault(SessionFault::Stranger(why)) = end
+            && self.told.is_news(why)
+        {
+            tracing::warn!(%why, "a relay is not let in");
+        }
+    }
+
+    /// Says why a neighbour does not take this relay for one, if it has said so and it is news.
+    fn tell_refused(&self, neighbour: &RelayId, end: &SessionEnd) {
+        let is_worth_telling = matches!(end, SessionEnd::Left(Some(_)) | SessionEnd::Fault(_));
+        let why = why(end);
+        if is_worth_telling && self.told.is_news(&format!("{neighbour}: {why}")) {
+            tracing::warn!(%neighbour, %why, "no link");
+        } else {
+            tracing::debug!(%neighbour, %why, "no link");
+        }
+    }
+
+    /// Says that a neighbour is not what it was, if that is news.
+    fn check_storage(&self, hello: &LinkHello, is_in: bool) {
+        let (neighbour, found) = (&hello.relay, hello.epoch.storage);
+        let mut storages = self.storages.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = storages.get(neighbour).copied();
+        if is_in {
+            storages.insert(neighbour.clone(), found);
+        }
+        if let Some(known) = known.filter(|known| *known != found)
+            && self.told.is_news(&format!("{neighbour} {found}"))
+        {
+            tracing::error!(
+                %neighbour, %known, %found,
+                "a neighbour has another data directory: its disk was lost, or two relays have one name"
+            );
+        }
     }
 
     /// Whether this relay is the one of both that connects.
@@ -108,12 +154,14 @@ impl Native {
         let mut pause = first;
         loop {
             let begun = Instant::now();
-            let end = self.connect(neighbour).await;
-            if matches!(end, SessionEnd::Stopping) || self.stop.is_cancelled() {
+            let connected = self.connect(neighbour).await;
+            if matches!(connected, Err(SessionEnd::Stopping)) || self.stop.is_cancelled() {
                 return;
             }
-            tracing::debug!(neighbour = %neighbour.relay, ?end, "no link");
-            self.links.watch.failed(&neighbour.relay, &why(&end));
+            if let Err(end) = connected {
+                self.links.watch.failed(&neighbour.relay, &why(&end));
+                self.links.tell_refused(&neighbour.relay, &end);
+            }
             if begun.elapsed() > last {
                 pause = first;
             }
@@ -125,28 +173,25 @@ impl Native {
         }
     }
 
-    /// One connection, from its beginning to its end.
-    async fn connect(&self, neighbour: &Neighbour) -> SessionEnd {
+    /// One connection, from its beginning to its end. An error when it became no link.
+    async fn connect(&self, neighbour: &Neighbour) -> Result<(), SessionEnd> {
         let stream = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return SessionEnd::Stopping,
+            () = self.stop.cancelled() => return Err(SessionEnd::Stopping),
             stream = timeout(CONNECT, TcpStream::connect(&neighbour.address)) => stream,
         };
-        let stream = match stream {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return SessionEnd::Broken(error),
-            Err(_) => return SessionFault::Silent.into(),
-        };
-        if let Err(error) = socket::tune(&stream, &self.links.socket) {
-            return SessionEnd::Broken(error);
-        }
+        let stream = stream.map_err(|_| SessionFault::Silent)?.map_err(SessionEnd::Broken)?;
+        socket::tune(&stream, &self.links.socket).map_err(SessionEnd::Broken)?;
         let (reader, mut writer) = stream.into_split();
         let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
         match self.introduce(neighbour, &mut reader, &mut writer).await {
-            Ok((neighbour, handle)) => self.run_link(&neighbour, handle, &mut reader, writer).await,
+            Ok((neighbour, handle)) => {
+                self.run_link(&neighbour, handle, &mut reader, writer).await;
+                Ok(())
+            }
             Err(end) => {
                 self.refuse(&end, &mut reader, writer).await;
-                end
+                Err(end)
             }
         }
     }
@@ -169,9 +214,23 @@ impl Native {
             let (found, wanted, at) = (&hello.relay, &neighbour.relay, &neighbour.address);
             return Err(SessionFault::Stranger(format!("the relay at {at} is {found}, not {wanted}")).into());
         }
-        let neighbour = neighbour.at_pace_of(&hello);
+        self.open_link(neighbour, &hello).await
+    }
+
+    /// Opens the session of a link to a neighbour that has said who it is.
+    async fn open_link(
+        &self,
+        neighbour: &Neighbour,
+        hello: &LinkHello,
+    ) -> Result<(Neighbour, SessionHandle), SessionEnd> {
         let opened = self.sessions.open_link(neighbour.link, hello.epoch.storage).await;
-        Ok((neighbour, opened.map_err(|_| SessionEnd::Stopping)?))
+        let opened = opened.map_err(|_| SessionEnd::Stopping)?;
+        self.links.check_storage(hello, opened.is_some());
+        let taken = || {
+            let why = "is connected already, with another data directory: two relays have one name";
+            SessionFault::Stranger(format!("relay {} {why}", hello.relay))
+        };
+        Ok((neighbour.at_pace_of(hello), opened.ok_or_else(taken)?))
     }
 
     /// Checks and greets a relay that has connected to this one.
@@ -189,17 +248,17 @@ impl Native {
             return Err(stranger(format!("relay {me} has no link to {found}")));
         };
         if self.links.connects_to(found) {
+            self.links.check_storage(hello, false);
             knocked.notify_one();
             return Err(SessionEnd::Knocked);
         }
-        let neighbour = neighbour.at_pace_of(hello);
+        let (neighbour, handle) = self.open_link(neighbour, hello).await?;
         write_hello(writer, FrameKind::LinkHello, &self.link_hello(&neighbour, hello.version)).await?;
-        let opened = self.sessions.open_link(neighbour.link, hello.epoch.storage).await;
-        Ok((neighbour, opened.map_err(|_| SessionEnd::Stopping)?))
+        Ok((neighbour, handle))
     }
 
-    /// Lets a neighbour that connects to this relay know that it is there. What it answers is not
-    /// of interest: it connects when it can.
+    /// Lets a neighbour that connects to this relay know that it is there. It connects when it can,
+    /// or tells why it never will.
     async fn knock(&self, neighbour: &Neighbour) {
         let knock = async {
             let stream = TcpStream::connect(&neighbour.address).await?;
@@ -208,8 +267,10 @@ impl Native {
             if write_hello(&mut writer, FrameKind::LinkHello, &self.link_hello(neighbour, LINK_VERSION))
                 .await
                 .is_ok()
+                && let Err(end) = reader.link_hello().await
+                && why(&end) != KNOCKED
             {
-                let _ = reader.link_hello().await;
+                self.links.tell_refused(&neighbour.relay, &end);
             }
             std::io::Result::Ok(())
         };
@@ -240,7 +301,7 @@ impl Native {
         handle: SessionHandle,
         reader: &mut Reader,
         writer: OwnedWriteHalf,
-    ) -> SessionEnd {
+    ) {
         metrics::link_up(neighbour.relay.as_str());
         self.links.watch.up(&neighbour.relay);
         tracing::info!(neighbour = %neighbour.relay, "the link is up");
@@ -249,7 +310,6 @@ impl Native {
         let why = why(&end);
         self.links.watch.down(&neighbour.relay, &why);
         tracing::warn!(neighbour = %neighbour.relay, %why, "the link is down");
-        end
     }
 }
 

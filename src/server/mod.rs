@@ -30,6 +30,7 @@ mod scrub;
 mod signals;
 mod start;
 mod tasks;
+mod told;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

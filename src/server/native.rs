@@ -75,6 +75,7 @@ impl Native {
             Err(end) => end,
         };
         metrics::session_refused(refused.label());
+        self.links.tell_stranger(&refused);
         self.refuse(&refused, &mut reader, writer).await;
     }
 
@@ -227,7 +228,7 @@ fn last_words(end: &SessionEnd) -> Option<String> {
     match end {
         SessionEnd::Fault(fault) => Some(fault.to_string()),
         SessionEnd::Stopping => Some("the relay is stopping".to_owned()),
-        SessionEnd::Knocked => Some("this relay connects to the other one now".to_owned()),
+        SessionEnd::Knocked => Some(links::KNOCKED.to_owned()),
         SessionEnd::Left(_) | SessionEnd::Broken(_) | SessionEnd::Closed => None,
     }
 }

@@ -133,6 +133,76 @@ fn i8_what_a_member_lacks_is_held_however_long_it_is_away_and_let_go_when_it_has
 }
 
 #[test]
+fn i8_an_origin_that_restarts_lets_go_what_all_others_had_before() {
+    let mut world = World::new(1, 3, &LINE);
+    for node in 0..3 {
+        world.subscribe(node, "g", "s");
+    }
+    for _ in 0..5 {
+        world.put(0, "g", 1);
+        world.settle();
+    }
+    for node in [1, 2] {
+        assert_eq!(world.drain(node, "g", "s").len(), 5);
+    }
+    // Everybody has heard that everything is released, and only the origin itself still needs it.
+    world.rest();
+    world.crash(0);
+    world.start(0);
+    world.heal();
+    assert_eq!(world.drain(0, "g", "s").len(), 5);
+    world.rest();
+    assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+}
+
+#[test]
+fn i8_a_member_that_restarts_too_tells_the_origin_again_what_it_had_before() {
+    let mut world = World::new(1, 3, &LINE);
+    for node in 0..3 {
+        world.subscribe(node, "g", "s");
+    }
+    world.put(0, "g", 1);
+    world.settle();
+    for node in [1, 2] {
+        assert_eq!(world.drain(node, "g", "s").len(), 1);
+    }
+    world.rest();
+    // It knows from its snapshot that everything is released, and not that the origin has forgotten.
+    world.save(2);
+    for node in [0, 2] {
+        world.crash(node);
+    }
+    world.heal();
+    assert_eq!(world.drain(0, "g", "s").len(), 1);
+    world.rest();
+    assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+}
+
+#[test]
+fn s3_what_waits_for_a_link_crosses_it_once_when_it_comes_back() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    for node in 0..2 {
+        world.subscribe(node, "g", "s");
+    }
+    for node in 0..2 {
+        world.put(node, "g", 1);
+    }
+    world.settle();
+    for round in 0..10 {
+        let before = world.runs_sent();
+        world.set_link(0, false);
+        for node in [0, 1] {
+            (0..5).for_each(|_| world.put(node, "g", 1));
+        }
+        world.settle();
+        world.set_link(0, true);
+        world.settle();
+        assert_eq!(world.runs_sent() - before, 10, "in round {round}");
+    }
+    world.finish().unwrap();
+}
+
+#[test]
 fn s3_a_link_that_flaps_loses_and_doubles_nothing() {
     let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 0, 3)]);
     for node in 0..4 {

@@ -460,6 +460,11 @@ impl World {
         }
     }
 
+    /// A relay saves a snapshot of its state as of now.
+    pub fn save(&mut self, node: usize) {
+        self.nodes[node].take_snapshot(self.now);
+    }
+
     /// A relay crashes, and comes back with an empty disk and its old name.
     pub fn wipe(&mut self, node: usize) {
         self.crash(node);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::commands::{good, json};
 use super::load::wait_for;
+use super::process::skip;
 use super::process::{RelayProcess, Start};
-use super::volume::skip;
 
 fn library() -> Option<PathBuf> {
     let of = |entry: std::fs::DirEntry| entry.path().join("faketime/libfaketimeMT.so.1");

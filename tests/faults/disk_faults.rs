@@ -7,9 +7,10 @@ use treecast::wire::body::RefusalCode;
 
 use super::client::{Connection, Inbox, Put};
 use super::load::{Load, Shape, check_kept, create_kept, finish, loaded, settle, wait_for};
+use super::process::skip;
 use super::process::{PATIENCE, RelayProcess, Start};
 use super::proxy::Proxy;
-use super::volume::{Volume, skip};
+use super::volume::Volume;
 
 /// Messages that fill a small disk soon.
 const LARGE: Shape = Shape { publishers: 2, bytes: 16 * 1024, pause: Duration::from_micros(500) };

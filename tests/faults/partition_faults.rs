@@ -4,19 +4,16 @@
 //! No connection is reset by any of it: bytes are lost, and nobody is told.
 
 use std::future::Future;
-use std::os::fd::AsFd;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
 use super::client::Inbox;
 use super::load::{Load, Shape, check_kept, create_kept, finish, receive, wait_for};
+use super::namespace::{self, ip};
 use super::oracle::{Event, History};
+use super::process::skip;
 use super::process::{RelayProcess, Start};
-use super::volume::skip;
 
 /// Every pair of namespaces is a world of its own: the addresses are the same in each.
 const RELAY: &str = "10.213.0.1";
@@ -26,15 +23,6 @@ const CLIENTS: &str = "10.213.0.2";
 struct Network {
     relay: String,
     clients: String,
-}
-
-fn ip(words: &[&str]) -> Result<(), String> {
-    let done = Command::new("ip").args(words).output();
-    match done {
-        Ok(done) if done.status.success() => Ok(()),
-        Ok(done) => Err(format!("ip {words:?}: {}", String::from_utf8_lossy(&done.stderr).trim())),
-        Err(error) => Err(format!("there is no ip: {error}")),
-    }
 }
 
 impl Network {
@@ -75,23 +63,7 @@ impl Network {
 
     /// Runs something on threads that are in the clients' namespace.
     fn among_clients<F: Future<Output = ()>>(&self, body: impl FnOnce() -> F + Send) {
-        let path = format!("/run/netns/{}", self.clients);
-        let enter = move || {
-            let namespace = std::fs::File::open(&path).expect("the namespace is there");
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                .expect("whoever made it may enter it");
-        };
-        let run = || {
-            enter();
-            let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = runtime.worker_threads(2).enable_all().on_thread_start(enter.clone()).build();
-            runtime.expect("a runtime").block_on(body());
-        };
-        // A thread that has entered it does not come back: not one of the test harness.
-        let ended = std::thread::scope(|scope| scope.spawn(run).join());
-        if let Err(panic) = ended {
-            std::panic::resume_unwind(panic);
-        }
+        namespace::within(&self.clients, body);
     }
 }
 

@@ -18,10 +18,11 @@ use super::client::{Connection, Inbox, Put};
 use super::load::{READ, Shape, create_kept, finish, loaded};
 use super::oracle::{Event, History};
 use super::process::RelayProcess;
+use super::process::{say_skipped, skip};
 use super::proxy::Proxy;
 use super::random::Random;
 use super::tracer::{Tracer, available};
-use super::volume::{Volume, say_skipped, skip};
+use super::volume::Volume;
 
 /// Of `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: not even the journal is written.
 const SHUTDOWN: &str = "\

@@ -9,8 +9,8 @@ use super::client::{Connection, Publisher, Put};
 use super::commands::Running;
 use super::load::{Load, Shape, check_kept, create_kept, wait_for};
 use super::oracle::{Event, History};
+use super::process::skip;
 use super::process::{RelayProcess, Start, say};
-use super::volume::skip;
 
 /// A process that does nothing but compute.
 fn hog() -> Running {

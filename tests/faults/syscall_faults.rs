@@ -11,11 +11,11 @@ use super::load::{
     KEPT, Load, READ, Shape, check_kept, create_kept, finish, loaded, read_rest, settle, wait_for,
 };
 use super::oracle::{Event, History};
+use super::process::skip;
 use super::process::{PATIENCE, RelayProcess, Start, say};
 use super::proxy::Proxy;
 use super::random::Random;
 use super::tracer::{Tracer, available, under};
-use super::volume::skip;
 
 /// What writes, syncs, makes, renames and removes.
 const WRITING: [&str; 6] = ["pwritev", "fdatasync", "fsync", "/^rename", "unlinkat", "ftruncate"];

@@ -4,21 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use super::process::{Start, say};
-
-/// Says that a test did not run, because of what this machine lacks. Where everything is to be
-/// there (`TREECAST_NO_SKIP=1`), the test fails: a pipeline must not pass by skipping.
-#[track_caller]
-pub(crate) fn skip(test: &str, why: &str) {
-    let must_run = std::env::var_os("TREECAST_NO_SKIP").is_some_and(|value| value == "1");
-    assert!(!must_run, "{test} was not to be skipped: {why}");
-    say_skipped(test, why);
-}
-
-/// Says on standard error, past the capture of the tests, that one did not run.
-pub(crate) fn say_skipped(test: &str, why: &str) {
-    say(&format!("SKIPPED {test}: {why}"));
-}
+use super::process::Start;
 
 /// A mounted file system that only processes started through it see.
 pub(crate) struct Volume {

@@ -24,7 +24,7 @@ fn frame(kind: FrameKind, tag: u64, body: &[u8]) -> Bytes {
 }
 
 /// Compares a frame with its file; answers the body as it is in the file.
-fn check_frame(name: &str, kind: FrameKind, tag: u64, body: &[u8]) -> Bytes {
+pub(crate) fn check_frame(name: &str, kind: FrameKind, tag: u64, body: &[u8]) -> Bytes {
     let name = format!("wire/{name}.bin");
     files::compare(&name, &frame(kind, tag, body));
     let mut bytes = BytesMut::from(&files::read(&name)[..]);
@@ -293,7 +293,9 @@ fn no_file_of_the_wire_is_without_a_value() {
         .into_iter()
         .chain(["deliver", "ack", "credit", "ping", "pong"])
         .chain(["run-data", "run-mark", "run-genesis", "run-seal", "run-loss"])
+        .chain(["link-hello", "link-run"])
         .map(str::to_owned)
+        .chain(super::links::messages().iter().map(|(name, _)| format!("link-{name}")))
         .chain(values::requests().iter().map(|(name, _)| format!("request-{name}")))
         .chain(values::answers().iter().map(|(name, _)| format!("answer-{name}")))
         .chain(values::notices().iter().map(|(name, _)| format!("notice-{name}")))

@@ -52,20 +52,20 @@ impl Table {
     }
 
     /// Takes a connection to a neighbour as the link. Gives the session that was the link before
-    /// and is to be removed, or the refused queue when another data directory's is there.
+    /// and is to be removed; `None` when another data directory's is there, and this one is refused.
     pub(super) fn insert_link(
         &mut self,
         link: LinkId,
         storage: StorageId,
         queue: Arc<OutQueue>,
-    ) -> Result<Option<SessionId>, Arc<OutQueue>> {
+    ) -> Option<Option<SessionId>> {
         let before = self.links.get(&link).copied();
         if before.is_some_and(|(_, known)| known != storage) {
-            return Err(queue);
+            return None;
         }
         self.links.insert(link, (queue.session(), storage));
         self.put(queue, Some(link));
-        Ok(before.map(|(session, _)| session))
+        Some(before.map(|(session, _)| session))
     }
 
     /// The link that a session is; `None` when it is none, or is not any more.

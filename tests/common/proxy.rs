@@ -3,7 +3,6 @@
 //!
 //! Clients keep its address while relays come and go behind it.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::client::MARK;
 use super::random::Random;
 
 /// Bytes that are taken at a time.
@@ -64,6 +64,26 @@ struct Shared {
     made: AtomicU64,
     ways: AtomicU64,
     flips: AtomicU64,
+    /// Messages that have passed.
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+/// Counts the marks in a stream that comes in parts.
+#[derive(Default)]
+struct Marks {
+    /// The last bytes of the part before: a mark may begin there.
+    rest: Vec<u8>,
+}
+
+impl Marks {
+    fn count(&mut self, part: &[u8]) -> u64 {
+        self.rest.extend_from_slice(part);
+        let found = self.rest.windows(MARK.len()).filter(|window| *window == MARK).count();
+        let kept = self.rest.len().saturating_sub(MARK.len() - 1);
+        self.rest.drain(..kept);
+        found as u64
+    }
 }
 
 /// A proxy at an address of its own.
@@ -76,7 +96,12 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Begins, in front of the relay at `target`.
     pub(crate) async fn start(target: &str) -> Self {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        Self::start_at("127.0.0.1:0", target).await
+    }
+
+    /// Begins at an address that was chosen before.
+    pub(crate) async fn start_at(address: &str, target: &str) -> Self {
+        let listener = TcpListener::bind(address).await.expect("nobody else has the address");
         let address = listener.local_addr().expect("an address").to_string();
         let shared = Arc::new(Shared {
             target: Mutex::new(Some(target.to_owned())),
@@ -85,6 +110,8 @@ impl Proxy {
             made: AtomicU64::new(0),
             ways: AtomicU64::new(0),
             flips: AtomicU64::new(0),
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, task }
@@ -114,6 +141,11 @@ impl Proxy {
     /// Connections made so far.
     pub(crate) fn made(&self) -> u64 {
         self.shared.made.load(Ordering::Relaxed)
+    }
+
+    /// Messages that have passed so far in either direction: each carries [`MARK`] once.
+    pub(crate) fn messages(&self) -> u64 {
+        self.shared.up.load(Ordering::Relaxed) + self.shared.down.load(Ordering::Relaxed)
     }
 
     /// Bits flipped so far.
@@ -161,15 +193,16 @@ async fn join(client: TcpStream, shared: Arc<Shared>) {
     let (from_relay, to_relay) = relay.into_split();
     let passing = async {
         tokio::join!(
-            pass(from_client, to_relay, &shared, |weather| &weather.up),
-            pass(from_relay, to_client, &shared, |weather| &weather.down)
+            pass(from_client, to_relay, &shared, (|weather| &weather.up, &shared.up)),
+            pass(from_relay, to_client, &shared, (|weather| &weather.down, &shared.down))
         )
     };
+    // Dropped at the end only: a half that is dropped says to the other side that it has ended.
+    tokio::pin!(passing);
     let whole = tokio::select! {
-        (up, down) = passing => up && down,
+        (up, down) = &mut passing => up && down,
         order = ordered(&mut orders) => {
             if order == Order::Hang {
-                // The halves are dropped only behind this, so that nothing is said to either side.
                 while ordered(&mut orders).await == Order::Hang {}
             }
             false
@@ -198,10 +231,11 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
-    way: impl Fn(&Weather) -> &Way,
+    (way, counts): (fn(&Weather) -> &Way, &AtomicU64),
 ) -> bool {
     let mut weather = shared.weather.subscribe();
     let mut passed = 0;
+    let mut marks = Marks::default();
     // Another one for each way of each connection.
     let mut random = Random::new(shared.ways.fetch_add(1, Ordering::Relaxed));
     let mut part = vec![0; PART_BYTES];
@@ -237,6 +271,7 @@ async fn pass(
             return false;
         }
         passed += bytes.len() as u64;
+        counts.fetch_add(marks.count(bytes), Ordering::Relaxed);
         if !whole {
             // What was written before the cut arrives.
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -20,6 +20,20 @@ pub(crate) fn say(words: &str) {
     std::io::Write::write_all(&mut std::io::stderr(), format!("{words}\n").as_bytes()).ok();
 }
 
+/// Says that a test did not run, because of what this machine lacks. Where everything is to be
+/// there (`TREECAST_NO_SKIP=1`), the test fails: a pipeline must not pass by skipping.
+#[track_caller]
+pub(crate) fn skip(test: &str, why: &str) {
+    let must_run = std::env::var_os("TREECAST_NO_SKIP").is_some_and(|value| value == "1");
+    assert!(!must_run, "{test} was not to be skipped: {why}");
+    say_skipped(test, why);
+}
+
+/// Says on standard error, past the capture of the tests, that one did not run.
+pub(crate) fn say_skipped(test: &str, why: &str) {
+    say(&format!("SKIPPED {test}: {why}"));
+}
+
 /// How a relay is started.
 pub(crate) struct Start {
     words: Vec<String>,

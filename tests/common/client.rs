@@ -8,7 +8,9 @@ use treecast::client::{
 };
 use treecast::id::{GroupName, SubscriptionName};
 use treecast::topology::settings::GroupSettings;
-use treecast::wire::body::{Books, GapCause, RefusalCode, Reply, Request, Start, Status, SubscriptionSpec};
+use treecast::wire::body::{
+    Books, GapCause, GroupInfo, RefusalCode, Reply, Request, Start, Status, SubscriptionSpec,
+};
 
 use super::oracle::{Event, History, Id};
 use super::random::Random;
@@ -96,6 +98,20 @@ impl Connection {
             Ok(Reply::Status(status)) => Ok(*status),
             other => Err(format!("{other:?}")),
         }
+    }
+
+    /// What the relay tells of the group.
+    pub(crate) async fn group(&self) -> GroupInfo {
+        match self.0.request(Request::GroupShow { group: group() }).await {
+            Ok(Reply::Group(info)) => info,
+            other => panic!("no group: {other:?}"),
+        }
+    }
+
+    /// All that can be asked of the group, for people who want to know why a test has failed.
+    pub(crate) async fn describe(&self) -> String {
+        let list = Request::SubscriptionList { group: group(), after: None, limit: 100 };
+        format!("{:#?}\n{:#?}", self.group().await, self.0.request(list).await)
     }
 
     pub(crate) async fn books(&self) -> Books {

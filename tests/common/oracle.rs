@@ -73,6 +73,17 @@ impl History {
         self.lock().books.missing.is_empty()
     }
 
+    /// What was answered and not delivered so far.
+    pub(crate) fn missing(&self) -> BTreeSet<Id> {
+        self.lock().books.missing.clone()
+    }
+
+    /// Whether any of these was answered and not delivered.
+    pub(crate) fn misses_any(&self, ids: &BTreeSet<Id>) -> bool {
+        let record = self.lock();
+        ids.iter().any(|id| record.books.missing.contains(id))
+    }
+
     /// Fails the test when something happened that must not.
     #[track_caller]
     pub(crate) fn check(&self) {

@@ -1,0 +1,171 @@
+//! Frames between relays: encoded again, and decoded.
+
+use bytes::{BufMut, BytesMut};
+use treecast::id::{GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
+use treecast::topology::settings::GroupSettings;
+use treecast::wire::body::{self, SubscriptionSpec};
+use treecast::wire::frame::{FrameKind, LinkRunHead};
+use treecast::wire::link::{
+    Advertised, Ask, Confirmed, Fact, GroupEntry, GroupId, LINK_MAGIC, LinkHello, LinkMessage, LinkState,
+    Membership, NameEntry, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, Version,
+};
+use treecast::wire::run::{RunHeader, RunKind};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::values::{self, EPOCH};
+use super::wire::check_frame;
+
+fn relay(name: &str) -> RelayId {
+    RelayId::new(name).unwrap()
+}
+
+fn group() -> GroupId {
+    GroupId { name: GroupName::new("orders").unwrap(), incarnation: 2 }
+}
+
+fn version(counter: u64) -> Version {
+    Version { counter, storage: StorageId(*b"0123456789abcdef") }
+}
+
+/// One message of each kind, by the name of its file. A fact of each kind is in the first.
+pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
+    let up = Advertised { neighbour: relay("oslo"), cost: 10, is_up: true };
+    let down = Advertised { neighbour: relay("bonn"), cost: 1, is_up: false };
+    let name = SubscriptionName::new("billing").unwrap();
+    let spec = SubscriptionSpec { shared: true, filter: Some("eu/#".to_owned()), ..SubscriptionSpec::default() };
+    let facts = vec![
+        Fact::LinkState(LinkState {
+            relay: relay("rome"),
+            version: version((3 << 32) + 1),
+            transit: false,
+            max_children: Some(4),
+            catching_up: true,
+            links: vec![up, down],
+        }),
+        Fact::Membership(Membership { group: group(), relay: relay("rome"), version: version(7), member: true }),
+        Fact::Origin(Origin { group: group(), relay: relay("oslo"), version: version(1), active: false }),
+        Fact::Group(GroupEntry {
+            group: group(),
+            version: version(4),
+            settings: GroupSettings { ttl_ms: Some(5000), ..GroupSettings::default() },
+            home: Some(relay("bonn")),
+        }),
+        Fact::Removed(GroupId { incarnation: 1, ..group() }),
+        Fact::Name(NameEntry {
+            group: group(),
+            name: name.clone(),
+            home: relay("rome"),
+            version: version(1),
+            spec: Some(spec),
+        }),
+        Fact::Name(NameEntry { group: group(), name, home: relay("oslo"), version: version(2), spec: None }),
+    ];
+    let seen = StreamSeen {
+        origin: relay("rome"),
+        epoch: EPOCH,
+        seen: Sequence(1000),
+        released: Sequence(900),
+        wanted: Sequence(950),
+    };
+    let named = StreamNamed {
+        number: StreamNumber(4),
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        base: Sequence(901),
+        chain: 0x1122_3344_5566_7788,
+        released: Sequence(900),
+    };
+    let receipt = Receipt {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        member: relay("oslo"),
+        storage: StorageId(*b"fedcba9876543210"),
+        durable: Sequence(1000),
+        consumed: Sequence(999),
+        hops: 3,
+    };
+    let released = Released {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        released: Sequence(900),
+        wanted: Sequence(0),
+        to: Some(relay("oslo")),
+        hops: 3,
+    };
+    let seen = |why| LinkMessage::Seen { group: group(), streams: vec![seen.clone()], why };
+    let (home, asked) = (relay("rome"), vec![relay("bonn"), relay("oslo")]);
+    let ask = Ask { group: group(), home: home.clone(), version: version(7), to: asked, hops: 3 };
+    let confirmed = Confirmed { group: group(), home, version: version(7), by: relay("bonn"), hops: 2 };
+    vec![
+        ("facts", LinkMessage::Facts(facts)),
+        ("facts-end", LinkMessage::FactsEnd),
+        ("seen-asks", seen(SeenWhy::Asks)),
+        ("seen-answers", seen(SeenWhy::Answers)),
+        ("seen-lacks", seen(SeenWhy::Lacks)),
+        ("stream", LinkMessage::Stream(named)),
+        ("receipts", LinkMessage::Receipts(vec![receipt])),
+        ("released", LinkMessage::Released(vec![released])),
+        ("ask", LinkMessage::Ask(ask)),
+        ("confirmed", LinkMessage::Confirmed(confirmed)),
+    ]
+}
+
+/// What the file's name begins with: a message without a golden file does not compile here.
+fn family(message: &LinkMessage) -> &'static str {
+    match message {
+        LinkMessage::Facts(_) => "facts",
+        LinkMessage::FactsEnd => "facts-end",
+        LinkMessage::Seen { .. } => "seen",
+        LinkMessage::Stream(_) => "stream",
+        LinkMessage::Receipts(_) => "receipts",
+        LinkMessage::Released(_) => "released",
+        LinkMessage::Ask(_) => "ask",
+        LinkMessage::Confirmed(_) => "confirmed",
+        LinkMessage::Run { .. } => unreachable!("it has a frame of its own"),
+    }
+}
+
+#[test]
+fn what_relays_say_to_one_another_is_as_ever() {
+    let hello = LinkHello {
+        magic: LINK_MAGIC.to_owned(),
+        version: 1,
+        relay: relay("bonn"),
+        epoch: EPOCH,
+        to: relay("rome"),
+        hello_ms: 100,
+    };
+    let body = check_frame("link-hello", FrameKind::LinkHello, 0, &body::encode(&hello));
+    assert_eq!(body::decode::<LinkHello>(&body).unwrap(), hello);
+    for (name, message) in messages() {
+        assert!(name.starts_with(family(&message)), "{name}");
+        let body = check_frame(&format!("link-{name}"), FrameKind::Link, 0, &message.encode());
+        assert_eq!(LinkMessage::decode(&body).unwrap(), message, "{name}");
+    }
+}
+
+#[test]
+fn a_run_on_a_link_is_as_ever() {
+    let records = values::records();
+    let header = RunHeader {
+        kind: RunKind::Data,
+        has_ttl: true,
+        has_subject: true,
+        count: 2,
+        body_bytes: u32::try_from(records.len()).unwrap(),
+        first: Sequence(901),
+        body_hash: xxh3_64(&records),
+        chain: 0x1122_3344_5566_7788,
+        accepted: WallTime(1_700_000_000_000_000),
+        producer: None,
+    };
+    let head = LinkRunHead { age_ms: 12, header };
+    let mut bytes = BytesMut::new();
+    head.encode(&mut bytes);
+    bytes.put_slice(&records);
+    let body = check_frame("link-run", FrameKind::LinkRun, 4, &bytes);
+    assert_eq!(LinkRunHead::decode(body).unwrap(), (head, records));
+}
