@@ -100,12 +100,12 @@ impl Relay {
             filter: subscription.filter.as_ref().map(|f| f.as_str().to_owned()),
             floor: subscription.cursor.floor(),
             next: subscription.next,
-            backlog: group.backlog(subscription, group.durable),
+            backlog: group.backlog(subscription, group.deliverable()),
             in_flight: subscription.in_flight(),
             parked: active.map_or(0, |a| a.parked()),
             receivers: active.map_or(0, |a| a.receivers.len() as u32),
             window: subscription.window,
-            inserted: subscription.inserted(group.durable),
+            inserted: subscription.inserted(group.deliverable()),
             out: subscription.out,
         }
     }
@@ -186,8 +186,8 @@ fn add_group(books: &mut Books, group: &Group) {
         add_puts(books, &traffic.books);
     }
     for subscription in &group.subscriptions {
-        books.inserted += subscription.inserted(group.durable);
-        books.held += subscription.held(group.durable);
+        books.inserted += subscription.inserted(group.deliverable());
+        books.held += subscription.held(group.deliverable());
         add(&mut books.out, &subscription.out);
     }
 }

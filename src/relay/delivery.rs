@@ -72,7 +72,7 @@ struct Turn<'a> {
 
 /// What a turn needs of its group.
 struct GroupSide<'a> {
-    durable: Index,
+    deliverable: Index,
     settings: &'a crate::topology::settings::GroupSettings,
     streams: &'a [super::stream::Stream],
     member_since: u64,
@@ -119,6 +119,35 @@ impl Relay {
         }
     }
 
+    /// Gives a run that has just come from a neighbour to all subscriptions that have everything
+    /// before it: it is on its origin's disk, and they need not wait for this one's. Those that are
+    /// behind read it later.
+    pub(super) fn give_arrived(&mut self, number: GroupNumber, run: &StoredRun) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        if group.deliverable() != run.first_index {
+            return;
+        }
+        group.arrived = run.end_index();
+        let mut pieces: Option<Arc<[Piece]>> = None;
+        for i in 0..group.attached.len() {
+            let attached = group.attached[i];
+            let Some(place) = group.find(attached) else { continue };
+            let subscription = &mut group.subscriptions[place];
+            let is_next = subscription.next == run.first_index;
+            let Some(active) = subscription.active.as_mut().filter(|active| active.fetching.is_none()) else {
+                continue;
+            };
+            if is_next && active.ahead.as_ref().is_none_or(Ahead::is_used_up) {
+                let pieces = pieces.get_or_insert_with(|| Arc::new([Piece::Run(run.clone())]));
+                active.ahead = Some(Ahead::new(Arc::clone(pieces)));
+                if !active.queued {
+                    active.queued = true;
+                    self.ready.push_back(SubscriptionKey { group: number, number: attached });
+                }
+            }
+        }
+    }
+
     /// Gives every subscription in the queue its turn.
     pub(super) fn pump(&mut self, now: Now) {
         while let Some(key) = self.ready.pop_front() {
@@ -132,7 +161,8 @@ impl Relay {
     fn pump_one(&mut self, now: Now, key: SubscriptionKey) {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
-        let Group { durable, settings, streams, subscriptions, meter, member_since, .. } = group;
+        let deliverable = group.deliverable();
+        let Group { settings, streams, subscriptions, meter, member_since, .. } = group;
         let subscription = &mut subscriptions[place];
         let Some(active) = &mut subscription.active else { return };
         active.queued = false;
@@ -141,7 +171,7 @@ impl Relay {
         }
         let was_dirty = subscription.dirty;
         let mut side = GroupSide {
-            durable: *durable,
+            deliverable,
             settings,
             streams,
             member_since: *member_since,
@@ -305,7 +335,7 @@ impl Turn<'_> {
             return end;
         }
         for _ in 0..TURN_SLICES {
-            let Some(due) = subscription.next_due(self.group.durable) else { return End::Nothing };
+            let Some(due) = subscription.next_due(self.group.deliverable) else { return End::Nothing };
             let receiver = match self.choose(subscription) {
                 Ok(receiver) => Some(receiver),
                 Err(End::NoCredit) if due.dead.is_some() => None,

@@ -409,6 +409,7 @@ impl Relay {
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
         self.pass_on(now, number, &stored);
+        self.give_arrived(number, &stored);
     }
 
     /// Gives a run that has just come to the neighbours that have everything before it.

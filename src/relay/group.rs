@@ -25,6 +25,9 @@ pub(super) struct Group {
     pub(super) next: Index,
     /// Everything below is durable and may be delivered.
     pub(super) durable: Index,
+    /// Where the last run ends that came from a neighbour and before which nothing stands that is
+    /// on no disk yet.
+    pub(super) arrived: Index,
     /// Everything below was let go.
     pub(super) low: Index,
     /// The floors of all subscriptions that are on disk have passed everything below.
@@ -132,6 +135,7 @@ impl Group {
             settings: Box::default(),
             next: Index(1),
             durable: Index(1),
+            arrived: Index(1),
             low: Index(1),
             settled: Index(1),
             streams: Vec::new(),
@@ -220,6 +224,12 @@ impl Group {
             self.member_since = self.member_since.max(version);
         }
         self.membership = self.membership.max(version);
+    }
+
+    /// Where what may be delivered ends: it is durable here, or at its origin, which has it on disk
+    /// before it sends it. So a message waits for one disk on its way, however many relays.
+    pub(super) fn deliverable(&self) -> Index {
+        self.durable.max(self.arrived)
     }
 
     /// What stands before it every subscription is done with, durably.

@@ -243,7 +243,7 @@ impl Relay {
         if let Some(from) = evicted {
             group.note_evicted(removed.name.clone(), from);
         }
-        self.retired.add(&removed, group.durable, removal);
+        self.retired.add(&removed, group.deliverable(), removal);
         self.names.remove(&(key.group, removed.name.clone()));
         let operation =
             Operation::SubscriptionRemoved { group: key.group, subscription: key.number, evicted };

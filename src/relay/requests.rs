@@ -295,7 +295,7 @@ impl Relay {
         // Not when the removal is read again: the accounts of what is gone begin with the process.
         if let Some(group) = self.groups.get(number) {
             let subscriptions = group.subscriptions.iter();
-            subscriptions.for_each(|s| self.retired.add(s, group.durable, Removal::Wanted));
+            subscriptions.for_each(|s| self.retired.add(s, group.deliverable(), Removal::Wanted));
         }
         let traffic = self.groups.get_mut(number).and_then(|group| group.traffic.take());
         for awaited in traffic.map(|traffic| traffic.awaited).unwrap_or_default() {

@@ -363,6 +363,32 @@ impl Node {
         self.answers.remove(&request)
     }
 
+    /// Begins to receive from a subscription: its messages come into [`Node::got`] as they are
+    /// delivered, whether the disk has synced or not.
+    ///
+    /// # Panics
+    /// When the subscription is not there.
+    pub fn attach(&mut self, now: Now, group: &GroupName, name: &SubscriptionName) -> u32 {
+        let attach = Request::Attach { group: group.clone(), name: Some(name.clone()), create: None };
+        let Ok(Reply::SubscriptionHandle { handle, .. }) = self.ask(now, attach) else {
+            panic!("{} has no subscription {name} of {group}", self.name)
+        };
+        handle
+    }
+
+    /// Takes as much as comes.
+    pub fn credit(&mut self, now: Now, handle: u32) {
+        let credits = vec![Credit { handle, total: u64::MAX }];
+        self.input(now, Input::Credit { session: SESSION, credits });
+    }
+
+    /// Acks what stands between two places.
+    pub fn ack(&mut self, now: Now, handle: u32, (from, to): (Index, Index)) {
+        let kind = crate::wire::frame::AckKind::Ack;
+        let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms: 0 }];
+        self.input(now, Input::Ack { session: SESSION, acks });
+    }
+
     /// Receives everything that a subscription is owed.
     ///
     /// # Panics

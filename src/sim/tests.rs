@@ -1,4 +1,5 @@
 mod hostile;
+mod live;
 mod names;
 mod views;
 

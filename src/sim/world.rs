@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::dice::Dice;
 use super::node::Node;
 use super::oracle::Oracle;
-use crate::id::{GroupName, LinkId, SubscriptionName, Time, WallTime};
+use crate::id::{GroupName, Index, LinkId, SubscriptionName, Time, WallTime};
 use crate::relay::{Input, LinkOptions, Now};
 use crate::wire::body::{Answer, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
@@ -208,6 +208,59 @@ impl World {
         let answer = self.nodes[node].ask(self.now, request);
         self.collect(node);
         answer
+    }
+
+    /// Begins to receive at a relay.
+    pub fn attach(&mut self, node: usize, group: &str, name: &str) -> u32 {
+        let handle = self.attach_quietly(node, group, name);
+        self.credit(node, handle);
+        handle
+    }
+
+    /// Acks at a relay what stands between two places.
+    pub fn ack(&mut self, node: usize, handle: u32, range: (u64, u64)) {
+        self.nodes[node].ack(self.now, handle, (Index(range.0), Index(range.1)));
+        self.collect(node);
+    }
+
+    /// Lets everything arrive that is on its way to or from a relay, without any sync.
+    pub fn arrive_unsynced(&mut self) {
+        for _ in 0..1000 {
+            let mut is_quiet = true;
+            for wire in 0..self.wires.len() {
+                is_quiet &= !self.arrive(wire, 0) & !self.arrive(wire, 1);
+            }
+            if is_quiet {
+                return;
+            }
+        }
+    }
+
+    /// Lets one thing arrive somewhere, if there is one.
+    pub fn arrive_some(&mut self, dice: &mut Dice) {
+        let wire = dice.below(self.wires.len() as u64) as usize;
+        let to = dice.below(2) as usize;
+        self.arrive(wire, to);
+    }
+
+    /// Begins to receive, and takes nothing yet.
+    pub fn attach_quietly(&mut self, node: usize, group: &str, name: &str) -> u32 {
+        let (group, name) = names(group, name);
+        let handle = self.nodes[node].attach(self.now, &group, &name);
+        self.collect(node);
+        handle
+    }
+
+    /// Takes as much as comes.
+    pub fn credit(&mut self, node: usize, handle: u32) {
+        self.nodes[node].credit(self.now, handle);
+        self.collect(node);
+    }
+
+    /// A disk syncs all that waits.
+    pub fn sync(&mut self, node: usize) {
+        self.nodes[node].sync(self.now, usize::MAX);
+        self.collect(node);
     }
 
     /// Makes a subscription at a relay without a pause: nobody else has heard of it yet.

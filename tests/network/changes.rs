@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::commands::{good, run};
 use super::site::Network;
-use super::traffic::{Shape, Traffic, wait_for};
+use super::traffic::{READ, Shape, Traffic, wait_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s10_a_fresh_relay_without_its_neighbour_refuses_puts_until_that_comes() {
@@ -47,10 +47,10 @@ async fn s23_a_relay_that_comes_back_without_its_disk_is_told_of_and_loses_nothi
     traffic.finish(&network).await;
 }
 
-/// The home of a subscription loses its disk: what it had acked counts for nothing any more, and a
-/// new subscription there has everything that is put from then on.
+/// The home of a subscription loses its disk: what it had acked counts for nothing any more, and
+/// its subscription is there again, with what was put meanwhile and from then on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s23_a_home_that_comes_back_without_its_disk_has_what_is_put_from_then_on() {
+async fn s23_r3_a_home_that_comes_back_without_its_disk_has_its_subscription_again() {
     let mut network = Network::line(3).await;
     let shape = Shape { puts: &[0], reads: &[2], pause: Duration::from_millis(2), bytes: 200 };
     let before = Traffic::start(&network, shape).await;
@@ -60,6 +60,19 @@ async fn s23_a_home_that_comes_back_without_its_disk_has_what_is_put_from_then_o
     std::fs::remove_dir_all(&network.sites[2].data).expect("its data is there");
     good(network.address(0), &["put", "load", "meanwhile"]);
     network.begin(2);
+    wait_for("the relay knows its subscription again", async || {
+        run(network.address(2), &["subscription", "show", "load", READ]).code == Some(0)
+    })
+    .await;
+    // Before it may come what had been acked there, since that is forgotten with the disk.
+    let mut said = String::new();
+    while !said.contains(r#""payload":"meanwhile""#) {
+        let take = ["get", "load", "--as", READ, "--existing", "--wait", "30s", "--output", "json"];
+        said += &good(network.address(2), &take);
+    }
+    assert!(said.contains("uncertain"), "that something may be lost is told: {said}");
+    let status = good(network.address(2), &["status", "--output", "json"]);
+    assert!(status.contains("lost a disk"), "{status}");
     let again = Traffic::start(&network, Shape { puts: &[0, 1], ..shape }).await;
     again.progress(300).await;
     again.finish(&network).await;

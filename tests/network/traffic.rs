@@ -22,7 +22,7 @@ const SYNC_AFTER: u32 = 200;
 const PROBES: u32 = 1000;
 
 /// The subscription that is read all the time.
-const READ: &str = "read";
+pub(crate) const READ: &str = "read";
 
 /// Waits until something is so.
 pub(crate) async fn wait_for(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
