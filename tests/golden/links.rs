@@ -32,7 +32,8 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let up = Advertised { neighbour: relay("oslo"), cost: 10, is_up: true };
     let down = Advertised { neighbour: relay("bonn"), cost: 1, is_up: false };
     let name = SubscriptionName::new("billing").unwrap();
-    let spec = SubscriptionSpec { shared: true, filter: Some("eu/#".to_owned()), ..SubscriptionSpec::default() };
+    let spec =
+        SubscriptionSpec { shared: true, filter: Some("eu/#".to_owned()), ..SubscriptionSpec::default() };
     let facts = vec![
         Fact::LinkState(LinkState {
             relay: relay("rome"),
@@ -42,7 +43,12 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
             catching_up: true,
             links: vec![up, down],
         }),
-        Fact::Membership(Membership { group: group(), relay: relay("rome"), version: version(7), member: true }),
+        Fact::Membership(Membership {
+            group: group(),
+            relay: relay("rome"),
+            version: version(7),
+            member: true,
+        }),
         Fact::Origin(Origin { group: group(), relay: relay("oslo"), version: version(1), active: false }),
         Fact::Group(GroupEntry {
             group: group(),
