@@ -3,7 +3,7 @@
 //! Relays at many sites form an overlay network. A message put into a group
 //! at any relay fans out hop by hop along a tree computed for that group, and
 //! every relay keeps a durable backlog per subscription, so a receiver that is
-//! down still gets it later. This version is one relay, complete in itself.
+//! down still gets it later. One relay alone is complete in itself.
 //!
 //! **To write an application** read [`client`] and nothing else:
 //! [`client::Client`] connects, [`client::Publisher`] puts and retries by itself,
@@ -35,8 +35,8 @@
 //! | [`client`] | the library for applications |
 //! | [`cli`] | the command line |
 //!
-//! `docs/architecture.md` follows a put, a delivery, an ack and a restart
-//! through them, `docs/protocol.md` gives the wire and the disk byte by byte,
+//! `docs/architecture.md` follows a put, a delivery, an ack, a restart and a
+//! message over three relays through them, `docs/protocol.md` gives the wire and the disk byte by byte,
 //! and `docs/guarantees.md` names for each promise what breaks it and which
 //! tests hold it.
 //!

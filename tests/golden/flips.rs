@@ -2,7 +2,7 @@
 //! golden frame.
 
 use bytes::BytesMut;
-use treecast::wire::frame::{DeliverHead, Frame, FrameKind, PutHead, take_frame};
+use treecast::wire::frame::{DeliverHead, Frame, FrameKind, LinkRunHead, PutHead, take_frame};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::files;
@@ -12,14 +12,20 @@ fn received(bytes: &[u8]) -> Result<Option<Frame>, String> {
     let frame = take_frame(&mut BytesMut::from(bytes)).map_err(|error| error.to_string())?;
     let records = match &frame {
         Some(Frame { kind: FrameKind::Put, body, .. }) => {
-            PutHead::decode(body.clone()).map(|(head, records)| Some((head.body_hash, records)))
+            let (head, records) = PutHead::decode(body.clone()).map_err(|error| error.to_string())?;
+            Some((head.body_hash, records))
         }
         Some(Frame { kind: FrameKind::Deliver, body, .. }) => {
-            DeliverHead::decode(body.clone()).map(|(head, records)| Some((head.records_hash, records)))
+            let (head, records) = DeliverHead::decode(body.clone()).map_err(|error| error.to_string())?;
+            Some((head.records_hash, records))
         }
-        _ => Ok(None),
+        Some(Frame { kind: FrameKind::LinkRun, body, .. }) => {
+            let (head, records) = LinkRunHead::decode(body.clone()).map_err(|error| error.to_string())?;
+            Some((head.header.body_hash, records))
+        }
+        _ => None,
     };
-    match records.map_err(|error| error.to_string())? {
+    match records {
         Some((hash, records)) if hash != xxh3_64(&records) => Err("the hash of the records".to_owned()),
         _ => Ok(frame),
     }
