@@ -256,6 +256,12 @@ pub const MAP_RELAYS_MAX: usize = 4096;
 /// Links that one relay may advertise: a link state with more is refused.
 pub const LINKS_PER_RELAY_MAX: usize = 4096;
 
+/// Subscriptions of the whole network whose names a relay keeps; of more it keeps none.
+pub const NAMES_MAX: usize = 4_000_000;
+
+/// Streams of one group that a relay knows; runs of more are not taken.
+pub const STREAMS_PER_GROUP_MAX: usize = 100_000;
+
 /// Sessions per relay; more are told so and closed.
 pub const SESSIONS_MAX: usize = 65_536;
 

@@ -217,6 +217,10 @@ impl Relay {
         if self.removed.get(&id.name).is_some_and(|(_, over)| *over >= id.incarnation) {
             return None;
         }
+        if let Err(refusal) = self.check_group_room() {
+            self.warn(format!("what neighbours say of more groups is not kept: {refusal}"));
+            return None;
+        }
         Some(self.make_life(now, id.name.clone(), id.incarnation, GroupSettings::default(), false))
     }
 
@@ -263,6 +267,11 @@ impl Relay {
             let known = group.spread().parts.origins.get(relay).copied().unwrap_or_default();
             if *version > known.0 {
                 self.announce_origin(number, *version);
+                if *active && version.storage != self.options.epoch.storage {
+                    // A disk that is gone may have had messages of which nobody else has heard (P2).
+                    self.suspect(None, &|group| group == number);
+                    self.tell_uncertain(now);
+                }
             }
             return false;
         }

@@ -145,6 +145,13 @@ impl Group {
         self.streams.iter().find(|s| s.epoch == epoch && s.origin == *origin)
     }
 
+    /// Those of some links that the messages of a stream take.
+    fn carried(&self, stream: StreamNumber, links: impl IntoIterator<Item = LinkId>) -> Vec<LinkId> {
+        let origin = self.streams.iter().find(|s| s.number == stream).map(|s| &s.origin);
+        let Some((origin, spread)) = origin.zip(self.spread.as_deref()) else { return Vec::new() };
+        links.into_iter().filter(|link| spread.carries(origin, *link)).collect()
+    }
+
     /// Whether an earlier epoch of the same origin and disk is not complete: then this one waits
     /// (I10). Epochs of a disk that is gone are sealed by nobody and hold nobody up (R9).
     fn waits_for_seal(&self, stream: &Stream) -> bool {
@@ -211,10 +218,11 @@ impl Relay {
             .iter()
             .filter_map(|told| Some((group.stream_of(&told.origin, told.epoch)?.number, told.seen)))
             .collect();
+        let (me, storage) = (&self.options.relay, self.options.epoch.storage);
         let mut wanted = Vec::new();
         for told in streams {
             let ours = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
-            if let Some(ours) = ours.filter(|ours| ours.origin != self.options.relay) {
+            if let Some(ours) = ours.filter(|ours| !ours.is_written_by(me, storage)) {
                 ours.release(told.released);
                 if told.wanted > ours.wanted {
                     ours.wanted = told.wanted;
@@ -264,6 +272,8 @@ impl Relay {
         let Some(group) = self.groups.get(number) else { return };
         let stream = match group.stream_of(&named.origin, named.epoch) {
             Some(stream) => stream.number,
+            // Its runs are of a stream that is not known, and are not taken.
+            None if group.streams.len() >= limits::STREAMS_PER_GROUP_MAX => return,
             None => self.open_stream(number, &named),
         };
         self.move_stream(number, stream, &named);
@@ -272,7 +282,7 @@ impl Relay {
         }
     }
 
-    fn open_stream(&mut self, number: GroupNumber, named: &StreamNamed) -> StreamNumber {
+    pub(super) fn open_stream(&mut self, number: GroupNumber, named: &StreamNamed) -> StreamNumber {
         self.counters.streams += 1;
         let stream = StreamNumber(self.counters.streams);
         let opened = Operation::StreamOpened {
@@ -296,11 +306,12 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let owed = group.spread().names.is_remade;
         let Some(known) = group.stream(stream) else { return };
-        if known.origin != self.options.relay {
-            known.release(named.released);
+        if known.is_written_by(&me, self.options.epoch.storage) {
+            return;
         }
+        known.release(named.released);
         let last = Sequence(named.base.0.saturating_sub(1));
-        if last > known.last && last <= named.released && known.origin != self.options.relay {
+        if last > known.last && last <= named.released {
             known.move_to(last, named.chain);
             if owed {
                 known.owe(&me);
@@ -414,8 +425,11 @@ impl Relay {
 
     /// Gives a run that has just come to the neighbours that have everything before it.
     fn pass_on(&mut self, now: Now, number: GroupNumber, run: &StoredRun) {
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let links: Vec<LinkId> = group.spread().tree.clone();
+        let Some(group) = self.groups.get(number) else { return };
+        let Some(spread) = group.spread.as_deref() else { return };
+        let carried = group.carried(run.stream, spread.tree.iter().copied());
+        let is_carried = |link: LinkId| carried.contains(&link);
+        let links: Vec<LinkId> = spread.tree.clone();
         for link in links {
             let is_writable = self.links.table.get(&link).is_some_and(|state| state.is_writable());
             let Some(group) = self.groups.get_mut(number) else { return };
@@ -423,7 +437,7 @@ impl Relay {
             if !reader.has_compared || reader.next != run.first_index {
                 continue;
             }
-            if reader.has(run) {
+            if reader.has(run) || !is_carried(link) {
                 reader.next = run.end_index();
             } else if is_writable {
                 reader.next = run.end_index();
@@ -539,7 +553,7 @@ impl Relay {
             return false;
         }
         reader.next = run.end_index();
-        if !reader.has(&run) {
+        if !reader.has(&run) && group.carried(run.stream, [link]).contains(&link) {
             self.send_run(now, number, link, &run);
         }
         true

@@ -9,7 +9,9 @@ use super::group::Group;
 use super::input::Now;
 use super::journal::WaitingPut;
 use super::{Effect, Relay};
-use crate::id::{GroupNumber, Index, RelayId, Sequence, SessionId};
+use std::collections::BTreeSet;
+
+use crate::id::{GroupNumber, Index, RelayId, Sequence, SessionId, StorageId};
 use crate::wire::frame::{AckLevel, PutDone};
 use crate::wire::link::Released;
 
@@ -56,12 +58,30 @@ impl Group {
         here || self.streams.iter().any(|s| s.wanted > s.told.1)
     }
 
-    fn progress(&self, me: &RelayId) -> Progress {
+    /// How many relays have all own streams on disk, the one of this boot up to `last`: those that
+    /// are released are at all members.
+    fn copies(&self, (me, storage): (&RelayId, StorageId), last: Sequence) -> usize {
+        let members = self.spread.as_deref().map(|spread| spread.parts.active_members()).unwrap_or_default();
+        let own = || self.streams.iter().filter(|s| s.is_written_by(me, storage));
+        let has = |relay: &RelayId| {
+            own().all(|s| {
+                let needed = if Some(s.number) == self.own { last } else { s.last };
+                let is_said = s.receipts.get(relay).is_some_and(|held| held.durable >= needed);
+                is_said || (s.released >= needed && members.contains(&relay))
+            })
+        };
+        let known: BTreeSet<&RelayId> =
+            own().flat_map(|s| s.receipts.keys()).chain(members.iter().copied()).collect();
+        1 + known.into_iter().filter(|relay| *relay != me && has(relay)).count()
+    }
+
+    fn progress(&self, (me, storage): (&RelayId, StorageId)) -> Progress {
         let members = self.spread.as_deref().map(|spread| &spread.parts.members);
         let is_member =
             |relay: &RelayId| members.and_then(|m| m.get(relay)).is_none_or(|(_, member)| *member);
         let own = self.own.and_then(|own| self.streams.iter().find(|s| s.number == own));
-        let old = || self.streams.iter().filter(|s| s.origin == *me && Some(s.number) != self.own);
+        let old =
+            || self.streams.iter().filter(|s| s.is_written_by(me, storage) && Some(s.number) != self.own);
         let mut stored: Vec<Sequence> = own.map_or_else(Vec::new, |own| {
             let elsewhere =
                 own.receipts.iter().filter(|(relay, _)| *relay != me).map(|(_, held)| held.durable);
@@ -77,10 +97,11 @@ impl Group {
         }
     }
 
-    fn is_reached(&self, awaited: &Awaited, progress: &Progress) -> bool {
+    fn is_reached(&self, me: (&RelayId, StorageId), awaited: &Awaited, progress: &Progress) -> bool {
         let Reach { end, last, is_repeat } = awaited.reach;
         match awaited.level {
             AckLevel::Accepted => true,
+            AckLevel::Stored if is_repeat => self.copies(me, last) >= usize::from(awaited.copies),
             AckLevel::Stored => {
                 let place = usize::from(awaited.copies).saturating_sub(1);
                 progress.stored.get(place).is_some_and(|stored| *stored >= last)
@@ -103,8 +124,9 @@ impl Relay {
         }
         let awaited = Awaited { session, done, level, copies, reach };
         let (me, carriers) = (self.options.relay.clone(), self.carriers(number));
+        let me = (&me, self.options.epoch.storage);
         let Some(group) = self.groups.get_mut(number) else { return self.refuse_removed(session, done) };
-        if group.is_reached(&awaited, &group.progress(&me)) {
+        if group.is_reached(me, &awaited, &group.progress(me)) {
             return self.effects.push_back(Effect::PutDone { session, done: PutDone { level, ..done } });
         }
         let is_possible = level != AckLevel::Stored || usize::from(copies) <= carriers;
@@ -113,8 +135,12 @@ impl Relay {
             return;
         }
         let own = group.own;
-        if let Some(own) = own.and_then(|own| group.stream(own)) {
-            own.wanted = own.wanted.max(reach.last);
+        for stream in group.streams.iter_mut().filter(|s| s.is_written_by(me.0, me.1)) {
+            let is_current = Some(stream.number) == own;
+            let wanted = if is_current { reach.last } else { stream.last };
+            if is_current || (reach.is_repeat && stream.released < stream.last) {
+                stream.wanted = stream.wanted.max(wanted);
+            }
         }
         let is_acked = group.owed() >= reach.end;
         group.traffic().awaited.push(awaited);
@@ -131,7 +157,7 @@ impl Relay {
 
     /// Answers the puts of a group that have come far enough.
     pub(super) fn settle_levels(&mut self, number: GroupNumber) {
-        let me = &self.options.relay;
+        let me = (&self.options.relay, self.options.epoch.storage);
         let Some(group) = self.groups.get_mut(number) else { return };
         if group.traffic.as_ref().is_none_or(|traffic| traffic.awaited.is_empty()) {
             return;
@@ -139,7 +165,7 @@ impl Relay {
         let progress = group.progress(me);
         let mut awaited = std::mem::take(&mut group.traffic().awaited);
         awaited.retain(|awaited| {
-            let is_reached = group.is_reached(awaited, &progress);
+            let is_reached = group.is_reached(me, awaited, &progress);
             if is_reached {
                 let done = PutDone { level: awaited.level, has_more: false, ..awaited.done };
                 self.effects.push_back(Effect::PutDone { session: awaited.session, done });
@@ -153,7 +179,8 @@ impl Relay {
     pub(super) fn tell_wants(&mut self) {
         for number in std::mem::take(&mut self.wants_due) {
             let Some(group) = self.groups.get(number) else { continue };
-            let own = group.streams.iter().filter(|s| s.origin == self.options.relay && s.wanted > s.told.0);
+            let (me, storage) = (&self.options.relay, self.options.epoch.storage);
+            let own = group.streams.iter().filter(|s| s.is_written_by(me, storage) && s.wanted > s.told.0);
             let told: Vec<Released> = own
                 .map(|s| Released {
                     group: group.id(),
@@ -168,7 +195,9 @@ impl Relay {
             if !told.is_empty() {
                 self.tell_released(number, None, &told);
             }
-            if let Some(own) = self.groups.get_mut(number).and_then(|g| g.own.and_then(|own| g.stream(own))) {
+            let Some(group) = self.groups.get_mut(number) else { continue };
+            let (me, storage) = (&self.options.relay, self.options.epoch.storage);
+            for own in group.streams.iter_mut().filter(|s| s.is_written_by(me, storage)) {
                 own.told.0 = own.wanted;
             }
         }

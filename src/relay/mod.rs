@@ -124,6 +124,8 @@ pub struct Relay {
     groups: Groups,
     /// Subscriptions by group and name. Looked up, never walked.
     names: Names,
+    /// Subscriptions anywhere whose names are kept.
+    names_known: usize,
     /// Removed groups: the number and incarnation they had.
     removed: BTreeMap<GroupName, (GroupNumber, u32)>,
     counters: Counters,

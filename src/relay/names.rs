@@ -13,6 +13,7 @@ use super::group::Group;
 use super::input::Now;
 use super::state::Operation;
 use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
+use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Location, Refusal, RefusalCode, Start, SubscribeLevel, SubscriptionSpec};
@@ -209,7 +210,9 @@ impl Relay {
 
     fn keep_name(&mut self, number: GroupNumber, entry: &NameEntry) {
         let Some(group) = self.groups.get_mut(number) else { return };
+        let before = group.spread().names.subscriptions.len();
         group.set_name(entry);
+        self.names_known += group.spread().names.subscriptions.len() - before;
         let NameEntry { name, home, version, spec, .. } = entry.clone();
         let operation = Operation::NameSet { group: number, name, home, version, spec };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
@@ -225,6 +228,10 @@ impl Relay {
             return false;
         }
         if entry.home != self.options.relay {
+            if known.is_none() && self.names_known >= limits::NAMES_MAX {
+                self.warn(format!("only {} subscriptions of others are known", limits::NAMES_MAX));
+                return false;
+            }
             self.keep_name(number, entry);
             return true;
         }

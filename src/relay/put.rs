@@ -252,8 +252,12 @@ impl Relay {
         if let Some(own) = group.own {
             return own;
         }
-        let unsealed: Vec<StreamNumber> =
-            group.streams.iter().filter(|s| s.origin == relay && !s.sealed).map(|s| s.number).collect();
+        let unsealed: Vec<StreamNumber> = group
+            .streams
+            .iter()
+            .filter(|s| s.is_written_by(&relay, epoch.storage) && !s.sealed)
+            .map(|s| s.number)
+            .collect();
         let seal = crate::wire::body::encode(&Seal { by: epoch });
         for old in unsealed {
             self.append_control(now, number, old, Draft::control(RunKind::Seal, seal.clone()));

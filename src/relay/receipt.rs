@@ -17,11 +17,13 @@ use std::collections::BTreeMap;
 
 use super::Relay;
 use super::facts::CHUNK;
+use super::group::Group;
 use super::input::Now;
 use super::stream::{Held, Stream};
 use super::timer::Timer;
-use crate::id::{GroupNumber, LinkId, RelayId, Sequence};
-use crate::wire::link::{LinkMessage, Receipt, Released};
+use crate::id::{GroupNumber, LinkId, RelayId, Sequence, StreamNumber};
+use crate::limits;
+use crate::wire::link::{LinkMessage, Receipt, Released, StreamNamed};
 
 /// Milliseconds for which receipts are gathered.
 const GATHER_MS: u64 = 20;
@@ -141,6 +143,7 @@ impl Relay {
 
     fn take_receipt(&mut self, now: Now, receipt: &Receipt) {
         let Some(number) = self.group_of(now, &receipt.group) else { return };
+        self.adopt_stream(number, receipt);
         let Some(group) = self.groups.get_mut(number) else { return };
         let (member, storage) = (&receipt.member, receipt.storage);
         let known = group.spread().parts.members.get(member).copied();
@@ -163,6 +166,30 @@ impl Relay {
         } else {
             self.settle_released(number);
         }
+    }
+
+    /// A stream of a disk that this relay has lost and others have: it looks after it (R9).
+    fn adopt_stream(&mut self, number: GroupNumber, receipt: &Receipt) {
+        let Receipt { group, origin, epoch, .. } = receipt;
+        let is_lost = epoch.storage != self.options.epoch.storage;
+        let is_known = |s: &Stream| s.epoch == *epoch && s.origin == *origin;
+        let has_room = |group: &Group| group.streams.len() < limits::STREAMS_PER_GROUP_MAX;
+        if !self.groups.get(number).is_some_and(has_room) {
+            return;
+        }
+        if !is_lost || self.groups.get(number).is_none_or(|group| group.streams.iter().any(is_known)) {
+            return;
+        }
+        let named = StreamNamed {
+            number: StreamNumber(0),
+            group: group.clone(),
+            origin: origin.clone(),
+            epoch: *epoch,
+            base: Sequence(1),
+            chain: 0,
+            released: Sequence(0),
+        };
+        self.open_stream(number, &named);
     }
 
     /// An origin has started, or this relay has and does not know what it missed: it is told again
@@ -200,9 +227,15 @@ impl Relay {
         let Some(spread) = group.spread.as_deref() else { return };
         let members = &spread.parts.members;
         let is_member = |relay: &RelayId| members.get(relay).is_none_or(|(_, member)| *member);
+        let storage = self.options.epoch.storage;
         let mut news = Vec::new();
         for stream in group.streams.iter_mut().filter(|s| s.origin == me) {
-            let covered = stream.covered(&me, is_member);
+            let covered = if stream.is_written_by(&me, storage) {
+                stream.covered(&me, is_member)
+            } else {
+                let active = members.iter().filter(|(_, (_, member))| *member).map(|(relay, _)| relay);
+                stream.covered_by_all(active, (&me, !group.subscriptions.is_empty()))
+            };
             if stream.release(covered) {
                 news.push((stream.epoch, covered));
             }
@@ -242,7 +275,8 @@ impl Relay {
         let Some(number) = self.group_of(now, &told.group) else { return };
         let Some(group) = self.groups.get_mut(number) else { return };
         let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
-        let Some(stream) = found.filter(|stream| stream.origin != self.options.relay) else { return };
+        let (me, storage) = (&self.options.relay, self.options.epoch.storage);
+        let Some(stream) = found.filter(|stream| !stream.is_written_by(me, storage)) else { return };
         let is_answer = told.to.as_ref() == Some(&self.options.relay);
         stream.doubted &= !is_answer || told.released < stream.durable;
         let is_wanted_more = told.wanted > stream.wanted;

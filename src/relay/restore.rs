@@ -46,6 +46,7 @@ impl Restore {
             options,
             groups: Groups::default(),
             names: HashMap::default(),
+            names_known: 0,
             removed: BTreeMap::new(),
             counters: Counters::default(),
             cuts: Vec::new(),
@@ -160,6 +161,8 @@ impl Restore {
         let spread: Vec<GroupNumber> =
             relay.groups.iter().filter(|group| group.spread.is_some()).map(|group| group.number).collect();
         spread.into_iter().for_each(|number| relay.plan(number));
+        let names = relay.groups.iter().filter_map(|group| group.spread.as_deref());
+        relay.names_known = names.map(|spread| spread.names.subscriptions.len()).sum();
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
             group.durable = group.next;

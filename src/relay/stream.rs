@@ -190,6 +190,27 @@ impl Stream {
         has.min().unwrap_or(self.durable).min(self.durable)
     }
 
+    /// Whether it is one that a relay with this disk writes, and nobody else. A relay that has lost
+    /// its disk never writes on in the streams that were on it: others may know more of them.
+    pub(super) fn is_written_by(&self, me: &RelayId, storage: StorageId) -> bool {
+        self.origin == *me && self.epoch.storage == storage
+    }
+
+    /// A stream of a disk that its origin has lost, which looks after it all the same (R9): what
+    /// all members have. Who was owed what is lost with the disk, so everybody counts; with no
+    /// member nobody is owed anything.
+    pub(super) fn covered_by_all<'r>(
+        &self,
+        members: impl Iterator<Item = &'r RelayId>,
+        (me, is_member): (&RelayId, bool),
+    ) -> Sequence {
+        let has = |relay: &RelayId| self.receipts.get(relay).map_or(Sequence(0), |held| held.durable);
+        let others = members.filter(|relay| *relay != me).map(has);
+        let all = others.chain(is_member.then_some(self.durable)).min();
+        let most = || self.receipts.values().map(|held| held.durable).max().unwrap_or_default();
+        all.unwrap_or_else(|| most().max(self.durable))
+    }
+
     /// Whether puts at the origin wait for more than was said.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted > self.told.0.min(self.told.1)

@@ -294,7 +294,8 @@ fn each_origin_has_a_tree_of_its_own_where_the_group_wants_it() {
         for node in 0..3 {
             world.subscribe(node, "g", "s");
         }
-        world.put(0, "g", 1);
+        // All put, so that each has a tree.
+        (0..3).for_each(|node| world.put(node, "g", 1));
         world.settle();
         let before: Vec<u64> = world.nodes.iter().map(|node| node.runs_sent).collect();
         world.put(0, "g", 1);

@@ -147,3 +147,62 @@ fn r9_an_origin_that_lost_its_disk_goes_on_in_a_new_stream() {
         assert_eq!(world.drain(2, "g", "s").len(), 5, "relay {wiped} lost its disk");
     }
 }
+
+#[test]
+fn r9_a_lost_disk_is_told_to_all_members_and_what_it_had_put_is_let_go_in_the_end() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    world.subscribe(2, "g", "s");
+    for _ in 0..3 {
+        world.put(0, "g", 1);
+        world.settle();
+    }
+    // One of the members is away, so the last ones are not released when the disk is lost.
+    world.rest();
+    world.set_link(1, false);
+    world.settle();
+    world.put(0, "g", 3);
+    world.settle();
+    world.wipe(0);
+    world.set_link(0, true);
+    world.settle();
+    world.set_link(1, true);
+    world.settle();
+    assert_eq!(world.drain(1, "g", "s").len(), 6);
+    assert_eq!(world.drain(2, "g", "s").len(), 6, "what the lost disk had passed on");
+    assert!(world.nodes[1].gaps > 0 && world.nodes[2].gaps > 0, "that more may be lost is told");
+    world.rest();
+    let held: Vec<usize> = world.nodes.iter().map(|node| node.held_runs()).collect();
+    assert_eq!(held, [0, 0, 0], "nobody is owed anything");
+    // It writes on in a stream of its own: what it puts now follows on nothing of before.
+    world.put(0, "g", 2);
+    world.settle();
+    assert_eq!(world.drain(2, "g", "s").len(), 2);
+}
+
+#[test]
+fn i2_a_relay_that_lost_its_disk_writes_nothing_in_the_streams_that_were_on_it() {
+    // The origin is between both members; each has another end of its stream.
+    let mut world = World::new(1, 3, &[(0, 1, 1), (0, 2, 1)]);
+    world.subscribe(1, "g", "s");
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_link(0, false);
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    world.wipe(0);
+    world.settle();
+    // It meets first the one that has less, and puts.
+    world.set_link(0, true);
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_link(1, true);
+    world.settle();
+    world.rest();
+    for node in [1, 2] {
+        assert_eq!(world.drain(node, "g", "s").len(), 3, "at relay {node}");
+    }
+}
