@@ -208,6 +208,7 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
         options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
     }
     options.neighbours = neighbours(config)?;
+    options.warnings.extend(not_carried_out(config));
     let relay = config.topology.relay(&config.name);
     options.transit = relay.is_none_or(|relay| relay.transit);
     options.max_children = relay.and_then(|relay| relay.max_children);
@@ -215,6 +216,23 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
     options.snapshot_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;
     Ok(options)
+}
+
+/// What the file says of this relay and its links that this version does not carry out.
+fn not_carried_out(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (link, other) in config.topology.links_of(&config.name) {
+        if link.rate.is_some() {
+            warnings.push(format!("the rate of the link to {other} is not kept to in this version"));
+        }
+        if link.cost == Cost::Rtt {
+            warnings.push(format!("the cost \"rtt\" of the link to {other} counts as 1 in this version"));
+        }
+    }
+    if config.topology.relay(&config.name).is_some_and(|relay| relay.key.is_some()) {
+        warnings.push("keys are not checked in this version: whoever knows a name is believed".to_owned());
+    }
+    warnings
 }
 
 /// The links that the file gives this relay, numbered in the order of the neighbours' names.

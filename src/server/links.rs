@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use self::rtt::RoundTrips;
 pub(crate) use self::watch::Watch;
 use super::handle::{SessionHandle, SessionSender};
-use super::native::{Native, Reader, write_hello};
+use super::native::{Native, Reader, count_fault, write_hello};
 use super::told::Told;
 use crate::id::{LinkId, RelayId, StorageId};
 use crate::limits;
@@ -306,6 +306,7 @@ impl Native {
         self.links.watch.up(&neighbour.relay);
         tracing::info!(neighbour = %neighbour.relay, "the link is up");
         let end = self.run(handle, reader, writer, Some(neighbour)).await;
+        count_fault(&end);
         metrics::link_down(neighbour.relay.as_str(), end.label());
         let why = why(&end);
         self.links.watch.down(&neighbour.relay, &why);

@@ -217,7 +217,7 @@ pub(super) async fn write_hello(
     }
 }
 
-fn count_fault(end: &SessionEnd) {
+pub(super) fn count_fault(end: &SessionEnd) {
     if let SessionEnd::Fault(fault) = end {
         metrics::frame_refused(fault.label());
     }
