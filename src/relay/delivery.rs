@@ -77,9 +77,21 @@ struct GroupSide<'a> {
     streams: &'a [super::stream::Stream],
     member_since: u64,
     me: &'a RelayId,
+    repeats: &'a [(Index, Index)],
 }
 
 impl GroupSide<'_> {
+    /// How far a message at `at` and those behind it are repeats, if it is one; else where the
+    /// next one begins.
+    fn repeat(&self, at: Index) -> (bool, Index) {
+        let place = self.repeats.partition_point(|(_, to)| *to <= at);
+        match self.repeats.get(place) {
+            Some((from, to)) if *from <= at => (true, *to),
+            Some((from, _)) => (false, *from),
+            None => (false, Index(u64::MAX)),
+        }
+    }
+
     /// Whether a run was put after its origin knew that this relay is a member (I5).
     fn owes(&self, run: &StoredRun) -> bool {
         if run.link == LinkId(0) {
@@ -162,7 +174,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
         let deliverable = group.deliverable();
-        let Group { settings, streams, subscriptions, meter, member_since, .. } = group;
+        let Group { settings, streams, subscriptions, meter, member_since, repeats, .. } = group;
         let subscription = &mut subscriptions[place];
         let Some(active) = &mut subscription.active else { return };
         active.queued = false;
@@ -176,6 +188,7 @@ impl Relay {
             streams,
             member_since: *member_since,
             me: &self.options.relay,
+            repeats,
         };
         let mut turn = Turn {
             now,
@@ -403,8 +416,9 @@ impl Turn<'_> {
                 return None;
             }
         };
-        if !subscription.replays && !self.group.owes(&run) {
-            let to = run.end_index().min(due.to);
+        let (is_repeat, until) = self.group.repeat(due.from);
+        if is_repeat || (!subscription.replays && !self.group.owes(&run)) {
+            let to = run.end_index().min(due.to).min(if is_repeat { until } else { due.to });
             subscription.out.filtered += subscription.finish(due.from, to);
             subscription.used(due, to);
             return None;
@@ -415,6 +429,7 @@ impl Turn<'_> {
             ttl_ms: self.group.settings.ttl_ms,
             now: self.now.wall,
         };
+        let wanted = wanted.min(until.0 - due.from.0);
         let found = stretch(&run, (record, offset), wanted as u32, &rule);
         ahead.advance(found.count, found.bytes);
         if ahead.is_used_up() {

@@ -410,10 +410,7 @@ impl Relay {
             known.note(&run.header);
             known.note_membership(&me, &run);
         }
-        if let Some((producer, first)) = run.header.producer {
-            let count = run.header.count;
-            group.traffic().producers.insert((producer, first), count, run.header.accepted, false);
-        }
+        group.note_producer(first_index, &run.header);
         let last = Sequence(run.header.end().0 - 1);
         let stored = StoredRun { stream, first_index, arrived: now.wall, age_ms, link, run: run.clone() };
         let end = self.append_run(now, (number, stream), (link, age_ms), run);

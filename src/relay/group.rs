@@ -4,13 +4,14 @@ use super::forward::Spread;
 use super::levels::Awaited;
 use super::loss::Uncertain;
 use super::meter::Meter;
-use super::producer::Producers;
+use super::producer::{Novelty, Producers};
 use super::stream::Stream;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
 use crate::id::{GroupName, GroupNumber, Index, LinkId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{GapCause, RefusalCode};
+use crate::wire::run::RunHeader;
 
 /// One group or queue.
 #[derive(Debug)]
@@ -51,6 +52,9 @@ pub(super) struct Group {
     pub(super) meter: Meter,
     /// Where the relays' own records stand (GENESIS, MARK, SEAL, LOSS), in order: they are no messages.
     pub(super) marks: Vec<Index>,
+    /// Messages of producers that came here before by another origin, in order, half-open: they
+    /// are passed on like others, and delivered to nobody (R1).
+    pub(super) repeats: Vec<(Index, Index)>,
     /// What only groups with traffic have.
     pub(super) traffic: Option<Box<Traffic>>,
     /// What only groups have in which other relays take part.
@@ -146,6 +150,7 @@ impl Group {
             member_since: 0,
             meter: Meter::default(),
             marks: Vec::new(),
+            repeats: Vec::new(),
             traffic: None,
             spread: None,
         }
@@ -183,6 +188,27 @@ impl Group {
     /// Notes that `count` records from `first` on are the relays' own.
     pub(super) fn mark(&mut self, first: Index, count: u32) {
         self.marks.extend((0..u64::from(count)).map(|i| first.after(i)));
+    }
+
+    /// Takes what a run of another origin says of its producer, and notes which of its messages
+    /// came before by another way.
+    pub(super) fn note_producer(&mut self, first: Index, header: &RunHeader) {
+        let Some((producer, from)) = header.producer else { return };
+        let count = header.count;
+        let new = match self.traffic().producers.novelty(producer, from, count) {
+            Novelty::New => vec![(0, count)],
+            Novelty::Part(new) => new,
+            Novelty::Repeat => Vec::new(),
+        };
+        let mut at = 0;
+        for (from, to) in new.into_iter().chain([(count, count)]) {
+            if at < from {
+                self.repeats.push((first.after(u64::from(at)), first.after(u64::from(from))));
+                self.mark(first.after(u64::from(at)), from - at);
+            }
+            at = to;
+        }
+        self.traffic().producers.insert((producer, from), count, header.accepted, false);
     }
 
     /// Messages in the backlog of a subscription, up to `end`.

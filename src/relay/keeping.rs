@@ -262,6 +262,7 @@ pub(super) fn let_go(group: &mut Group, release: Index) {
     group.low = release;
     group.meter.release(release);
     group.marks.retain(|mark| *mark >= release);
+    group.repeats.retain(|(_, to)| *to > release);
     // With neighbours it must be known that a stream is over, or they would bring it again.
     if group.spread.is_none() {
         group.streams.retain(|s| !(s.sealed && s.end <= release));

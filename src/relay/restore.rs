@@ -258,8 +258,14 @@ impl Relay {
         }
         let bytes = RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes);
         group.meter.insert(first_index, end, bytes, arrived);
-        if let Some((id, first)) = header.producer {
-            group.traffic().producers.insert((id, first), header.count, header.accepted, false);
+        let is_own = group.stream(stream).is_some_and(|stream| stream.origin == me);
+        match header.producer {
+            // Repeats never come into an own stream.
+            Some((id, first)) if is_own => {
+                group.traffic().producers.insert((id, first), header.count, header.accepted, false);
+            }
+            Some(_) => group.note_producer(first_index, header),
+            None => {}
         }
         let Some(stream) = group.stream(stream) else {
             return contradiction(format!("a run of stream {stream}, which group `{name}` does not have"));

@@ -92,6 +92,8 @@ pub(super) struct SavedGroup {
     meter: Meter,
     #[serde(rename = "k", skip_serializing_if = "Vec::is_empty", default)]
     marks: Vec<Index>,
+    #[serde(rename = "a", skip_serializing_if = "Vec::is_empty", default)]
+    repeats: Vec<(Index, Index)>,
     #[serde(rename = "p", skip_serializing_if = "Producers::is_empty", default)]
     producers: Producers,
     #[serde(rename = "u", skip_serializing_if = "Vec::is_empty", default)]
@@ -197,6 +199,7 @@ impl SavedGroup {
             member_since: group.member_since,
             meter: group.meter.clone(),
             marks: group.marks.clone(),
+            repeats: group.repeats.clone(),
             producers: group.traffic.as_ref().map(|t| t.producers.clone()).unwrap_or_default(),
             subscriptions: group.subscriptions.iter().map(|s| SavedSubscription::of(group, s)).collect(),
             evicted: group.traffic.as_ref().map(|t| t.evicted.clone()).unwrap_or_default(),
@@ -224,6 +227,7 @@ impl SavedGroup {
         group.member_since = self.member_since;
         group.meter = self.meter;
         group.marks = self.marks;
+        group.repeats = self.repeats;
         if !self.producers.is_empty() {
             group.traffic().producers = self.producers;
         }

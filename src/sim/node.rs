@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::id::{
-    Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, SessionId, StorageId, SubscriptionName,
+    Epoch, GroupName, GroupNumber, Index, LinkId, ProducerId, ProducerSequence, RelayId, SessionId,
+    StorageId, SubscriptionName,
 };
 use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
@@ -449,6 +450,21 @@ impl Node {
         payloads: &[String],
         (level, copies): (AckLevel, u16),
     ) {
+        self.put_as(now, (handle, put), payloads, (level, copies), None);
+    }
+
+    /// Puts messages of a producer, whose first one has this number there.
+    ///
+    /// # Panics
+    /// Never: the records are made here.
+    pub fn put_as(
+        &mut self,
+        now: Now,
+        (handle, put): (u32, u64),
+        payloads: &[String],
+        (level, copies): (AckLevel, u16),
+        producer: Option<(ProducerId, ProducerSequence)>,
+    ) {
         let mut records = bytes::BytesMut::new();
         for payload in payloads {
             Record { payload: payload.as_bytes(), ..Record::default() }.encode(&mut records);
@@ -456,8 +472,8 @@ impl Node {
         let records = records.freeze();
         let head = PutHead {
             put,
-            producer: None,
-            lowest_unanswered: crate::id::ProducerSequence(0),
+            producer,
+            lowest_unanswered: ProducerSequence(0),
             body_hash: xxhash_rust::xxh3::xxh3_64(&records),
             level,
             copies,

@@ -464,3 +464,42 @@ fn s45_a_member_with_a_full_disk_gets_everything_when_there_is_room() {
     world.rest();
     assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
 }
+
+#[test]
+fn s18_a_retry_at_another_relay_is_inserted_once_also_when_both_copies_are_on_their_way() {
+    // Both origins reach the members over different links.
+    let mut world = World::new(1, 4, &[(0, 2, 1), (1, 3, 1), (2, 3, 1)]);
+    for node in [2, 3] {
+        world.subscribe(node, "g", "s");
+    }
+    world.put_as(0, "g", 1, &["before"]);
+    world.put_as(1, "g", 2, &["and"]);
+    world.settle();
+    // The link breaks before the answer has come, and nobody knows of the other's copy.
+    for wire in [0, 1] {
+        world.set_link(wire, false);
+    }
+    world.settle();
+    world.put_as(0, "g", 3, &["a", "b"]);
+    world.put_as(1, "g", 3, &["a", "b", "c"]);
+    for wire in [0, 1] {
+        world.set_link(wire, true);
+    }
+    world.settle();
+    // And again, when everybody knows: nothing new.
+    world.put_as(1, "g", 3, &["a", "b"]);
+    world.settle();
+    // What was decided outlives restarts, with and without a snapshot.
+    world.save(3);
+    for node in [2, 3] {
+        world.crash(node);
+    }
+    world.heal();
+    for node in [2, 3] {
+        let mut got = world.drain(node, "g", "s");
+        got.sort();
+        assert_eq!(got, ["a", "and", "b", "before", "c"], "at relay {node}");
+    }
+    world.rest();
+    assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::dice::Dice;
 use super::node::Node;
 use super::oracle::Oracle;
-use crate::id::{GroupName, Index, LinkId, SubscriptionName, Time, WallTime};
+use crate::id::{GroupName, Index, LinkId, ProducerId, ProducerSequence, SubscriptionName, Time, WallTime};
 use crate::relay::{Input, LinkOptions, Now};
 use crate::wire::body::{Answer, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
@@ -293,6 +293,17 @@ impl World {
         let handle = self.nodes[node].open(self.now, &name);
         let (number, payloads) = self.oracle.put(&name_of(node), group, messages);
         self.nodes[node].put(self.now, handle, number, &payloads);
+        self.collect(node);
+    }
+
+    /// Puts messages of a producer, numbered from `first` on, whatever the oracle knows.
+    pub fn put_as(&mut self, node: usize, group: &str, first: u64, payloads: &[&str]) {
+        let name = GroupName::new(group).expect("names of simulated groups are names");
+        let handle = self.nodes[node].open(self.now, &name);
+        let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
+        let producer = Some((ProducerId(7), ProducerSequence(first)));
+        let put = (handle, 1_000_000 + first);
+        self.nodes[node].put_as(self.now, put, &payloads, (AckLevel::Accepted, 0), producer);
         self.collect(node);
     }
 
