@@ -225,9 +225,6 @@ fn not_carried_out(config: &Config) -> Vec<String> {
         if link.rate.is_some() {
             warnings.push(format!("the rate of the link to {other} is not kept to in this version"));
         }
-        if link.cost == Cost::Rtt {
-            warnings.push(format!("the cost \"rtt\" of the link to {other} counts as 1 in this version"));
-        }
     }
     if config.topology.relay(&config.name).is_some_and(|relay| relay.key.is_some()) {
         warnings.push("keys are not checked in this version: whoever knows a name is believed".to_owned());
@@ -244,9 +241,8 @@ fn neighbours(config: &Config) -> Result<Vec<Neighbour>, Failure> {
             continue;
         };
         let cost = match link.cost {
-            Cost::Fixed(cost) => cost,
-            // Not measured yet: counts as the default.
-            Cost::Rtt => 1,
+            Cost::Fixed(cost) => Some(cost),
+            Cost::Rtt => None,
         };
         found.push(Neighbour { link: LinkId(0), relay, address, cost, hello: link.hello });
     }

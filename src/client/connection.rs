@@ -21,6 +21,9 @@ use crate::limits;
 pub(super) async fn run(shared: Arc<Shared>, mut greeted: Greeted) {
     let over = Over(Arc::clone(&shared));
     let mut delays = Delays::new(shared.options.reconnect);
+    // Since when sessions end soon after they began: at a relay that takes nothing for the moment,
+    // connecting again is no progress.
+    let mut troubled: Option<Instant> = None;
     let error = loop {
         let began = Instant::now();
         let error = session::run(&shared, greeted).await;
@@ -30,6 +33,12 @@ pub(super) async fn run(shared: Arc<Shared>, mut greeted: Greeted) {
         tracing::warn!(address = %shared.options.address, %error, "the session with the relay has ended");
         if began.elapsed() >= Duration::from_millis(limits::CLIENT_STEADY_MS) {
             delays = Delays::new(shared.options.reconnect);
+            troubled = None;
+        }
+        let is_again = troubled.is_some();
+        let trouble = *troubled.get_or_insert_with(Instant::now);
+        if is_again && shared.options.reconnect.give_up.is_some_and(|max| trouble.elapsed() >= max) {
+            break error;
         }
         tokio::select! {
             again = connect_again(&shared, &mut delays) => match again {

@@ -429,7 +429,7 @@ impl Turn<'_> {
             ttl_ms: self.group.settings.ttl_ms,
             now: self.now.wall,
         };
-        let wanted = wanted.min(until.0 - due.from.0);
+        let wanted = wanted.min(until.0.saturating_sub(due.from.0).max(1));
         let found = stretch(&run, (record, offset), wanted as u32, &rule);
         ahead.advance(found.count, found.bytes);
         if ahead.is_used_up() {

@@ -103,6 +103,13 @@ pub enum Input {
         /// The link.
         link: LinkId,
     },
+    /// A link costs so much from now on: it was measured.
+    LinkCost {
+        /// The link.
+        link: LinkId,
+        /// What it costs, at least 1.
+        cost: u32,
+    },
     /// What a neighbour says. The shell has checked the hashes of runs.
     Link {
         /// The link.

@@ -164,6 +164,13 @@ impl Relay {
         self.announce_links(now);
     }
 
+    pub(super) fn handle_link_cost(&mut self, now: Now, link: LinkId, cost: u32) {
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        if std::mem::replace(&mut state.cost, cost.max(1)) != cost.max(1) {
+            self.announce_links(now);
+        }
+    }
+
     pub(super) fn handle_link_written(&mut self, link: LinkId, total: u64) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.written = state.written.max(total).min(state.sent);

@@ -206,6 +206,7 @@ impl Relay {
             Input::Room { free } => self.handle_room(free),
             Input::LinkUp { link } => self.handle_link_up(now, link),
             Input::LinkDown { link } => self.handle_link_down(now, link),
+            Input::LinkCost { link, cost } => self.handle_link_cost(now, link, cost),
             Input::Link { link, message } => self.handle_link(now, link, message),
             Input::LinkWritten { link, total } => self.handle_link_written(link, total),
             Input::Snapshot { shard } => self.save_shard(shard),

@@ -306,6 +306,7 @@ fn bytes_of(input: &Input) -> usize {
         | Input::Room { .. }
         | Input::LinkUp { .. }
         | Input::LinkDown { .. }
+        | Input::LinkCost { .. }
         | Input::Link { .. }
         | Input::LinkWritten { .. }
         | Input::Snapshot { .. }

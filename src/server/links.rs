@@ -7,6 +7,7 @@
 //! Each end pings the other. Whatever comes counts as a sign of life, and silence only while this
 //! end was reading: a relay that waits for its own disk does not take its neighbours for dead.
 
+mod price;
 mod rtt;
 mod watch;
 
@@ -19,6 +20,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use self::price::Price;
+pub(crate) use self::price::UNMEASURED;
 use self::rtt::RoundTrips;
 pub(crate) use self::watch::Watch;
 use super::handle::{SessionHandle, SessionSender};
@@ -31,6 +34,7 @@ use crate::net::fault::{SessionEnd, SessionFault};
 use crate::net::link::LinkIncoming;
 use crate::net::session::FrameReader;
 use crate::net::socket::{self, SocketOptions};
+use crate::relay::Input;
 use crate::wire::body;
 use crate::wire::frame::FrameKind;
 use crate::wire::link::{LINK_MAGIC, LINK_VERSION, LinkHello};
@@ -49,8 +53,9 @@ pub struct Neighbour {
     pub relay: RelayId,
     /// Where it listens: an address or a host name, and a port.
     pub address: String,
-    /// What it costs to use the link: at least 1.
-    pub cost: u32,
+    /// What it costs to use the link: at least 1. `None`: its round-trip time decides, one unit
+    /// for each 100 µs, in steps and slow to change.
+    pub cost: Option<u32>,
     /// The pause between two pings; 100 ms unless told otherwise. Each end uses the longer one of both.
     pub hello: Duration,
 }
@@ -71,6 +76,8 @@ pub(crate) struct Links {
     /// The data directory that each neighbour had when it was here last.
     storages: Arc<Mutex<BTreeMap<RelayId, StorageId>>>,
     told: Arc<Told>,
+    /// Links whose cost is measured.
+    prices: Arc<BTreeMap<RelayId, Mutex<Price>>>,
     socket: SocketOptions,
     watch: Watch,
 }
@@ -79,8 +86,19 @@ impl Links {
     pub(crate) fn new(me: RelayId, neighbours: &[Neighbour], socket: SocketOptions) -> Self {
         let one = |n: &Neighbour| (n.relay.clone(), (n.clone(), Arc::new(Notify::new())));
         let watch = Watch::new(neighbours);
-        let neighbours = Arc::new(neighbours.iter().map(one).collect());
-        Self { me, neighbours, storages: Arc::default(), told: Arc::default(), socket, watch }
+        let neighbours: Arc<BTreeMap<RelayId, (Neighbour, Arc<Notify>)>> =
+            Arc::new(neighbours.iter().map(one).collect());
+        let measured = neighbours.values().filter(|(neighbour, _)| neighbour.cost.is_none());
+        let prices = Arc::new(measured.map(|(n, _)| (n.relay.clone(), Mutex::default())).collect());
+        Self { me, neighbours, storages: Arc::default(), told: Arc::default(), prices, socket, watch }
+    }
+
+    /// What a link costs from now on, if that is measured and has changed.
+    fn price(&self, neighbour: &Neighbour, time: Duration) -> Option<Input> {
+        let price = self.prices.get(&neighbour.relay)?;
+        let mut price = price.lock().unwrap_or_else(PoisonError::into_inner);
+        let cost = price.take(time, Instant::now())?;
+        Some(Input::LinkCost { link: neighbour.link, cost })
     }
 
     /// What is known of the links, for those who are asked.
@@ -331,13 +349,13 @@ fn why(end: &SessionEnd) -> String {
 /// Inputs that wait to be handed over are lost.
 pub(super) async fn converse(
     neighbour: &Neighbour,
-    watch: &Watch,
+    links: &Links,
     reader: &mut Reader,
     sender: &SessionSender,
 ) -> SessionEnd {
     let started = Instant::now();
     tokio::select! {
-        end = read((neighbour, watch), RoundTrips::new(started), reader, sender) => end,
+        end = read((neighbour, links), RoundTrips::new(started), reader, sender) => end,
         () = ping(neighbour, started, sender) => SessionEnd::Closed,
     }
 }
@@ -352,7 +370,7 @@ async fn ping(neighbour: &Neighbour, started: Instant, sender: &SessionSender) {
 }
 
 async fn read(
-    (neighbour, watch): (&Neighbour, &Watch),
+    (neighbour, links): (&Neighbour, &Links),
     mut trips: RoundTrips,
     reader: &mut Reader,
     sender: &SessionSender,
@@ -365,8 +383,9 @@ async fn read(
             sender.queue().pong(&incoming.pings);
         }
         if let Some(smoothed) = incoming.pongs.iter().filter_map(|tag| trips.take(*tag)).last() {
-            watch.measured(&neighbour.relay, smoothed);
+            links.watch.measured(&neighbour.relay, smoothed);
             metrics::link_rtt(neighbour.relay.as_str(), smoothed.time);
+            incoming.inputs.extend(links.price(neighbour, smoothed.time));
         }
         if sender.send(incoming.inputs).await.is_err() {
             return SessionEnd::Stopping;

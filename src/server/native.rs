@@ -145,7 +145,7 @@ impl Native {
             () = self.stop.cancelled() => SessionEnd::Stopping,
             end = async {
                 match neighbour {
-                    Some(neighbour) => links::converse(neighbour, self.links.watch(), reader, &sender).await,
+                    Some(neighbour) => links::converse(neighbour, &self.links, reader, &sender).await,
                     None => read(reader, &sender).await,
                 }
             } => end,

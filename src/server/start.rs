@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::fault::Faults;
 use super::handle::{Identity, Sessions};
-use super::links::{Links, Neighbour};
+use super::links::{Links, Neighbour, UNMEASURED};
 use super::readers::Readers;
 use super::scrub::Scrubber;
 use super::signals::Signals;
@@ -219,7 +219,11 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
 }
 
 fn link(neighbour: &Neighbour) -> LinkOptions {
-    LinkOptions { link: neighbour.link, neighbour: neighbour.relay.clone(), cost: neighbour.cost }
+    LinkOptions {
+        link: neighbour.link,
+        neighbour: neighbour.relay.clone(),
+        cost: neighbour.cost.unwrap_or(UNMEASURED),
+    }
 }
 
 /// What the operator should know from the start on.

@@ -503,3 +503,28 @@ fn s18_a_retry_at_another_relay_is_inserted_once_also_when_both_copies_are_on_th
     world.rest();
     assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
 }
+
+#[test]
+fn s36_a_cost_that_changes_moves_the_tree_and_loses_nothing() {
+    let mut world = World::new(1, 3, &[(0, 1, 10), (1, 2, 10), (0, 2, 15)]);
+    world.subscribe(0, "g", "s");
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    assert_eq!(world.nodes[1].runs_sent, 0, "the direct link is the cheapest way");
+    let weather = Weather { puts: 30, ..Weather::CALM };
+    for round in 0..10 {
+        world.set_cost(2, if round % 2 == 0 { 30 } else { 15 });
+        for _ in 0..40 {
+            world.step(&weather);
+        }
+        world.settle();
+    }
+    world.set_cost(2, 30);
+    world.settle();
+    let before = world.nodes[1].runs_sent;
+    world.put(0, "g", 1);
+    world.settle();
+    assert_eq!(world.nodes[1].runs_sent, before + 1, "by way of the relay between");
+    world.finish().unwrap();
+}

@@ -419,6 +419,14 @@ impl World {
         }
     }
 
+    /// Both ends of a link have measured that it costs this much now.
+    pub fn set_cost(&mut self, wire: usize, cost: u32) {
+        for end in self.wires[wire].ends {
+            self.nodes[end].input(self.now, Input::LinkCost { link: LinkId(wire as u32 + 1), cost });
+            self.collect(end);
+        }
+    }
+
     /// The disk of a relay is full, or has room again.
     pub fn set_room(&mut self, node: usize, free: bool) {
         self.nodes[node].set_room(self.now, free);

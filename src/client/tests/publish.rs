@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::relay::{Remote, ScriptedRelay, TakenPut, hello, soon};
-use crate::client::{Client, ClientError, Message, MessageId, Publisher, PublisherOptions};
+use crate::client::{
+    Backoff, Client, ClientError, ClientOptions, Message, MessageId, Publisher, PublisherOptions,
+};
 use crate::id::{ProducerId, ProducerSequence, RelayId, Sequence};
 use crate::wire::body::{self, Notice, Refusal, RefusalCode, RelayHello};
 use crate::wire::frame::{AckLevel, FrameKind};
@@ -164,6 +166,30 @@ async fn a_refusal_for_the_moment_is_tried_again_in_order() {
     let puts = remote.take_messages(2).await;
     assert_eq!(puts[0].records, first.records);
     soon(publisher.flush()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_relay_that_takes_nothing_for_the_moment_is_given_up_like_one_that_is_away() {
+    let relay = ScriptedRelay::start().await;
+    let reconnect =
+        Backoff { first: Duration::from_millis(1), give_up: Some(Duration::ZERO), ..Backoff::default() };
+    let options = ClientOptions { reconnect, ..relay.options() };
+    let (client, mut remote) = relay.client_with(options).await;
+    let publisher = publisher(&client, &mut remote).await;
+    let ticket = publisher.put("a").await.unwrap();
+    let playing = async {
+        for _ in 0..2 {
+            let put = remote.put().await;
+            refuse(&mut remote, put.head.put, RefusalCode::NotReady).await;
+            remote = relay.accept().await;
+            remote.open_group(4).await;
+        }
+    };
+    let error = tokio::select! {
+        answered = soon(ticket) => answered.unwrap_err(),
+        () = playing => panic!("it is tried for ever"),
+    };
+    assert!(error.to_string().contains("no"), "the relay's reason is told: {error}");
 }
 
 #[tokio::test]
