@@ -41,6 +41,11 @@ impl Parts {
         Self::on(&self.members)
     }
 
+    /// Whether a relay with a mark in a stream is owed it: unless it has said that it is a member no more.
+    pub(super) fn may_be_member(&self, relay: &RelayId) -> bool {
+        self.members.get(relay).is_none_or(|(_, member)| *member)
+    }
+
     /// Relays that put messages, in order of their names.
     pub(super) fn active_origins(&self) -> Vec<&RelayId> {
         Self::on(&self.origins)
@@ -85,7 +90,7 @@ impl Relay {
         let states = self.links.states.values().cloned().map(Fact::LinkState);
         let groups = self.groups.iter().filter_map(|group| Some((group, group.spread.as_deref()?)));
         let parts = groups.flat_map(|(group, spread)| {
-            let id = GroupId { name: group.name.clone(), incarnation: group.incarnation };
+            let id = group.id();
             let members = spread.parts.members.iter().map({
                 let id = id.clone();
                 move |(relay, (version, member))| {
@@ -294,7 +299,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let version = Version { counter: group.membership, storage };
         group.spread().parts.set_member(&relay, version, member);
-        let id = GroupId { name: group.name.clone(), incarnation: group.incarnation };
+        let id = group.id();
         let operation = Operation::MemberSet { group: number, relay: relay.clone(), version, member };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.flood(None, &[Fact::Membership(Membership { group: id, relay, version, member })]);
@@ -315,7 +320,7 @@ impl Relay {
         }
         let version = known.0.max(above).next(storage);
         group.spread().parts.set_origin(&relay, version, active);
-        let id = GroupId { name: group.name.clone(), incarnation: group.incarnation };
+        let id = group.id();
         let operation = Operation::OriginSet { group: number, relay: relay.clone(), version, active };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
         self.flood(None, &[Fact::Origin(Origin { group: id, relay, version, active })]);

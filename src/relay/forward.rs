@@ -145,11 +145,12 @@ impl Group {
         self.streams.iter().find(|s| s.epoch == epoch && s.origin == *origin)
     }
 
-    /// Those of some links that the messages of a stream take.
-    fn carried(&self, stream: StreamNumber, links: impl IntoIterator<Item = LinkId>) -> Vec<LinkId> {
-        let origin = self.streams.iter().find(|s| s.number == stream).map(|s| &s.origin);
-        let Some((origin, spread)) = origin.zip(self.spread.as_deref()) else { return Vec::new() };
-        links.into_iter().filter(|link| spread.carries(origin, *link)).collect()
+    /// Whether the messages of a stream take a link of the tree.
+    fn carries(&self, stream: StreamNumber, link: LinkId) -> bool {
+        let Some(spread) = self.spread.as_deref() else { return false };
+        let origin = || self.streams.iter().find(|s| s.number == stream).map(|s| &s.origin);
+        // Most groups have one tree: then nobody is looked for.
+        spread.by_origin.is_empty() || origin().is_some_and(|origin| spread.carries(origin, link))
     }
 
     /// Whether an earlier epoch of the same origin and disk is not complete: then this one waits
@@ -274,7 +275,7 @@ impl Relay {
             Some(stream) => stream.number,
             // Its runs are of a stream that is not known, and are not taken.
             None if group.streams.len() >= limits::STREAMS_PER_GROUP_MAX => return,
-            None => self.open_stream(number, &named),
+            None => self.open_stream(number, (&named.origin, named.epoch), Urgency::Ride),
         };
         self.move_stream(number, stream, &named);
         if let Some(state) = self.links.table.get_mut(&link) {
@@ -282,21 +283,17 @@ impl Relay {
         }
     }
 
-    pub(super) fn open_stream(&mut self, number: GroupNumber, named: &StreamNamed) -> StreamNumber {
-        self.counters.streams += 1;
-        let stream = StreamNumber(self.counters.streams);
-        let opened = Operation::StreamOpened {
-            group: number,
-            stream,
-            origin: named.origin.clone(),
-            epoch: named.epoch,
-        };
-        self.journal.append(&mut self.effects, Entry::State(opened.encode()), Urgency::Ride);
-        if let Some(group) = self.groups.get_mut(number) {
-            let id = (&group.name, group.incarnation);
-            let made = Stream::new(stream, id, named.origin.clone(), named.epoch, group.next);
-            group.streams.push(made);
-        }
+    /// Opens a stream, empty so far.
+    pub(super) fn open_stream(
+        &mut self,
+        number: GroupNumber,
+        (origin, epoch): (&RelayId, Epoch),
+        urgency: Urgency,
+    ) -> StreamNumber {
+        let stream = StreamNumber(self.counters.streams + 1);
+        let opened = Operation::StreamOpened { group: number, stream, origin: origin.clone(), epoch };
+        self.journal.append(&mut self.effects, Entry::State(opened.encode()), urgency);
+        self.add_stream((number, stream), origin.clone(), epoch);
         stream
     }
 
@@ -312,10 +309,7 @@ impl Relay {
         known.release(named.released);
         let last = Sequence(named.base.0.saturating_sub(1));
         if last > known.last && last <= named.released {
-            known.move_to(last, named.chain);
-            if owed {
-                known.owe(&me);
-            }
+            self.shift_stream((number, stream), (last, named.chain), owed);
             let moved = Operation::StreamMoved { group: number, stream, last, chain: named.chain, owed };
             self.journal.append(&mut self.effects, Entry::State(moved.encode()), Urgency::Ride);
         }
@@ -422,21 +416,20 @@ impl Relay {
 
     /// Gives a run that has just come to the neighbours that have everything before it.
     fn pass_on(&mut self, now: Now, number: GroupNumber, run: &StoredRun) {
-        let Some(group) = self.groups.get(number) else { return };
-        let Some(spread) = group.spread.as_deref() else { return };
-        let carried = group.carried(run.stream, spread.tree.iter().copied());
-        let is_carried = |link: LinkId| carried.contains(&link);
-        let links: Vec<LinkId> = spread.tree.clone();
-        for link in links {
-            let is_writable = self.links.table.get(&link).is_some_and(|state| state.is_writable());
+        for place in 0.. {
             let Some(group) = self.groups.get_mut(number) else { return };
+            let Some(link) = group.spread.as_deref().and_then(|spread| spread.tree.get(place)).copied()
+            else {
+                return;
+            };
+            let is_carried = group.carries(run.stream, link);
             let Some(reader) = group.spread().reader(link) else { continue };
             if !reader.has_compared || reader.next != run.first_index {
                 continue;
             }
-            if reader.has(run) || !is_carried(link) {
+            if reader.has(run) || !is_carried {
                 reader.next = run.end_index();
-            } else if is_writable {
+            } else if self.links.table.get(&link).is_some_and(|state| state.is_writable()) {
                 reader.next = run.end_index();
                 self.send_run(now, number, link, run);
             }
@@ -550,7 +543,7 @@ impl Relay {
             return false;
         }
         reader.next = run.end_index();
-        if !reader.has(&run) && group.carried(run.stream, [link]).contains(&link) {
+        if !reader.has(&run) && group.carries(run.stream, link) {
             self.send_run(now, number, link, &run);
         }
         true

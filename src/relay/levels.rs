@@ -5,12 +5,12 @@
 //! its subscriptions are done with. The publisher is told first that its messages are durable
 //! here, and again when the level that it asked for is reached, however late.
 
+use std::collections::BTreeSet;
+
 use super::group::Group;
 use super::input::Now;
 use super::journal::WaitingPut;
 use super::{Effect, Relay};
-use std::collections::BTreeSet;
-
 use crate::id::{GroupNumber, Index, RelayId, Sequence, SessionId, StorageId};
 use crate::wire::frame::{AckLevel, PutDone};
 use crate::wire::link::Released;
@@ -76,9 +76,8 @@ impl Group {
     }
 
     fn progress(&self, (me, storage): (&RelayId, StorageId)) -> Progress {
-        let members = self.spread.as_deref().map(|spread| &spread.parts.members);
-        let is_member =
-            |relay: &RelayId| members.and_then(|m| m.get(relay)).is_none_or(|(_, member)| *member);
+        let parts = self.spread.as_deref().map(|spread| &spread.parts);
+        let is_member = |relay: &RelayId| parts.is_none_or(|parts| parts.may_be_member(relay));
         let own = self.own.and_then(|own| self.streams.iter().find(|s| s.number == own));
         let old =
             || self.streams.iter().filter(|s| s.is_written_by(me, storage) && Some(s.number) != self.own);
@@ -178,27 +177,25 @@ impl Relay {
     /// Says along the trees how far this relay wants to hear.
     pub(super) fn tell_wants(&mut self) {
         for number in std::mem::take(&mut self.wants_due) {
-            let Some(group) = self.groups.get(number) else { continue };
             let (me, storage) = (&self.options.relay, self.options.epoch.storage);
-            let own = group.streams.iter().filter(|s| s.is_written_by(me, storage) && s.wanted > s.told.0);
-            let told: Vec<Released> = own
-                .map(|s| Released {
-                    group: group.id(),
+            let Some(group) = self.groups.get_mut(number) else { continue };
+            let id = group.id();
+            let mut told = Vec::new();
+            for s in group.streams.iter_mut().filter(|s| s.is_written_by(me, storage) && s.wanted > s.told.0)
+            {
+                s.told.0 = s.wanted;
+                told.push(Released {
+                    group: id.clone(),
                     origin: s.origin.clone(),
                     epoch: s.epoch,
                     released: s.released,
                     wanted: s.wanted,
                     to: None,
                     hops: 0,
-                })
-                .collect();
+                });
+            }
             if !told.is_empty() {
                 self.tell_released(number, None, &told);
-            }
-            let Some(group) = self.groups.get_mut(number) else { continue };
-            let (me, storage) = (&self.options.relay, self.options.epoch.storage);
-            for own in group.streams.iter_mut().filter(|s| s.is_written_by(me, storage)) {
-                own.told.0 = own.wanted;
             }
         }
     }

@@ -8,8 +8,7 @@ use super::input::Now;
 use super::journal::{Waiting, WaitingPut, WaitingRun};
 use super::levels::Reach;
 use super::producer::{Novelty, Producers, Retry};
-use super::state::Operation;
-use super::stream::{Draft, Mark, Seal, Stream};
+use super::stream::{Draft, Mark, Seal};
 use super::{Relay, body_bytes};
 use crate::id::{GroupNumber, Index, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
 use crate::limits;
@@ -262,13 +261,8 @@ impl Relay {
         for old in unsealed {
             self.append_control(now, number, old, Draft::control(RunKind::Seal, seal.clone()));
         }
-        let own = StreamNumber(self.counters.streams + 1);
-        self.counters.streams += 1;
-        let opened = Operation::StreamOpened { group: number, stream: own, origin: relay.clone(), epoch };
-        self.journal.append(&mut self.effects, Entry::State(opened.encode()), Urgency::Sync);
+        let own = self.open_stream(number, (&relay, epoch), Urgency::Sync);
         let group = self.groups.get_mut(number).expect("the caller has found the group");
-        let id = (&group.name, group.incarnation);
-        group.streams.push(Stream::new(own, id, relay.clone(), epoch, group.next));
         group.own = Some(own);
         let genesis = crate::wire::body::encode(&self.genesis(number));
         self.append_control(now, number, own, Draft::control(RunKind::Genesis, genesis));

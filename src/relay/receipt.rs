@@ -21,9 +21,10 @@ use super::group::Group;
 use super::input::Now;
 use super::stream::{Held, Stream};
 use super::timer::Timer;
-use crate::id::{GroupNumber, LinkId, RelayId, Sequence, StreamNumber};
+use crate::id::{GroupNumber, LinkId, RelayId, Sequence};
 use crate::limits;
-use crate::wire::link::{LinkMessage, Receipt, Released, StreamNamed};
+use crate::log::Urgency;
+use crate::wire::link::{LinkMessage, Receipt, Released};
 
 /// Milliseconds for which receipts are gathered.
 const GATHER_MS: u64 = 20;
@@ -170,26 +171,16 @@ impl Relay {
 
     /// A stream of a disk that this relay has lost and others have: it looks after it (R9).
     fn adopt_stream(&mut self, number: GroupNumber, receipt: &Receipt) {
-        let Receipt { group, origin, epoch, .. } = receipt;
+        let Receipt { origin, epoch, .. } = receipt;
         let is_lost = epoch.storage != self.options.epoch.storage;
         let is_known = |s: &Stream| s.epoch == *epoch && s.origin == *origin;
-        let has_room = |group: &Group| group.streams.len() < limits::STREAMS_PER_GROUP_MAX;
-        if !self.groups.get(number).is_some_and(has_room) {
-            return;
-        }
-        if !is_lost || self.groups.get(number).is_none_or(|group| group.streams.iter().any(is_known)) {
-            return;
-        }
-        let named = StreamNamed {
-            number: StreamNumber(0),
-            group: group.clone(),
-            origin: origin.clone(),
-            epoch: *epoch,
-            base: Sequence(1),
-            chain: 0,
-            released: Sequence(0),
+        let is_new = |group: &Group| {
+            group.streams.len() < limits::STREAMS_PER_GROUP_MAX && !group.streams.iter().any(is_known)
         };
-        self.open_stream(number, &named);
+        if !is_lost || !self.groups.get(number).is_some_and(is_new) {
+            return;
+        }
+        self.open_stream(number, (origin, *epoch), Urgency::Ride);
     }
 
     /// An origin has started, or this relay has and does not know what it missed: it is told again
@@ -225,16 +216,18 @@ impl Relay {
         let me = self.options.relay.clone();
         let Some(group) = self.groups.get_mut(number) else { return };
         let Some(spread) = group.spread.as_deref() else { return };
-        let members = &spread.parts.members;
-        let is_member = |relay: &RelayId| members.get(relay).is_none_or(|(_, member)| *member);
+        let parts = &spread.parts;
+        let is_member = |relay: &RelayId| parts.may_be_member(relay);
         let storage = self.options.epoch.storage;
         let mut news = Vec::new();
         for stream in group.streams.iter_mut().filter(|s| s.origin == me) {
             let covered = if stream.is_written_by(&me, storage) {
                 stream.covered(&me, is_member)
             } else {
-                let active = members.iter().filter(|(_, (_, member))| *member).map(|(relay, _)| relay);
-                stream.covered_by_all(active, (&me, !group.subscriptions.is_empty()))
+                stream.covered_by_all(
+                    parts.active_members().into_iter(),
+                    (&me, !group.subscriptions.is_empty()),
+                )
             };
             if stream.release(covered) {
                 news.push((stream.epoch, covered));

@@ -21,9 +21,9 @@ use super::table::Groups;
 use super::timer::{Timer, Timers};
 use super::trees::Trees;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
-use crate::id::{GroupNumber, Index, WallTime};
+use crate::id::{Epoch, GroupNumber, Index, RelayId, Sequence, StreamNumber, WallTime};
 use crate::log::{Cut, EntryNumber, Replayed, Snapshot};
-use crate::wire::link::NameEntry;
+use crate::wire::link::{NameEntry, Version};
 use crate::wire::run::{RUN_HEADER_BYTES, Run, RunKind};
 
 /// How far each part of the snapshot reaches; only needed during a replay.
@@ -305,12 +305,7 @@ impl Relay {
             }
             Operation::GroupRemoved { group } => self.forget_group(group),
             Operation::MemberSet { group, relay, version, member } => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    if relay == self.options.relay {
-                        group.raise_membership(version.counter);
-                    }
-                    group.spread().parts.set_member(&relay, version, member);
-                }
+                self.replay_member(group, &relay, (version, member));
             }
             Operation::OriginSet { group, relay, version, active } => {
                 if let Some(group) = self.groups.get_mut(group) {
@@ -328,13 +323,7 @@ impl Relay {
             }
             Operation::NameRemoved { name, incarnation } => self.note_removed(name, incarnation),
             Operation::StreamMoved { group, stream, last, chain, owed } => {
-                let me = self.options.relay.clone();
-                if let Some(stream) = self.groups.get_mut(group).and_then(|group| group.stream(stream)) {
-                    stream.move_to(last, chain);
-                    if owed {
-                        stream.owe(&me);
-                    }
-                }
+                self.shift_stream((group, stream), (last, chain), owed);
             }
             Operation::GroupRemade { group } => {
                 if let Some(group) = self.groups.get_mut(group) {
@@ -347,11 +336,7 @@ impl Relay {
                 self.add_cut(TailCut { boot, at, entries, messages });
             }
             Operation::StreamOpened { group, stream, origin, epoch } => {
-                self.counters.streams = self.counters.streams.max(stream.0);
-                if let Some(group) = self.groups.get_mut(group) {
-                    let id = (&group.name, group.incarnation);
-                    group.streams.push(Stream::new(stream, id, origin, epoch, group.next));
-                }
+                self.add_stream((group, stream), origin, epoch);
             }
             Operation::SubscriptionCreated {
                 group,
@@ -373,6 +358,42 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    fn replay_member(&mut self, group: GroupNumber, relay: &RelayId, (version, member): (Version, bool)) {
+        let Some(group) = self.groups.get_mut(group) else { return };
+        if *relay == self.options.relay {
+            group.raise_membership(version.counter);
+        }
+        group.spread().parts.set_member(relay, version, member);
+    }
+
+    /// Adds an empty stream to its group.
+    pub(super) fn add_stream(
+        &mut self,
+        (group, stream): (GroupNumber, StreamNumber),
+        origin: RelayId,
+        epoch: Epoch,
+    ) {
+        self.counters.streams = self.counters.streams.max(stream.0);
+        let Some(group) = self.groups.get_mut(group) else { return };
+        let id = (&group.name, group.incarnation);
+        group.streams.push(Stream::new(stream, id, origin, epoch, group.next));
+    }
+
+    /// A stream goes on behind what was released before it came here; if that is owed to this
+    /// relay whatever is lost, it is noted.
+    pub(super) fn shift_stream(
+        &mut self,
+        (group, stream): (GroupNumber, StreamNumber),
+        (last, chain): (Sequence, u64),
+        owed: bool,
+    ) {
+        let Some(stream) = self.groups.get_mut(group).and_then(|group| group.stream(stream)) else { return };
+        stream.move_to(last, chain);
+        if owed {
+            stream.owe(&self.options.relay);
+        }
     }
 
     fn add_subscription(&mut self, group: GroupNumber, mut made: Subscription, replay: bool) {
