@@ -31,12 +31,8 @@ pub struct LinkIncoming {
 impl LinkIncoming {
     /// Takes all whole frames that have come. What was right before something wrong is given too.
     pub fn take<R: AsyncRead + Unpin>(&mut self, link: LinkId, reader: &mut FrameReader<R>) {
-        while self.end.is_none() {
-            match reader.next() {
-                Ok(Some(frame)) => self.end = self.frame(link, frame).err(),
-                Ok(None) => break,
-                Err(fault) => self.end = Some(fault.into()),
-            }
+        if self.end.is_none() {
+            self.end = reader.each(|frame| self.frame(link, frame));
         }
         if reader.is_wasteful(self.run_bytes) {
             self.copy_records();

@@ -153,7 +153,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Takes the next whole frame that has come.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         let frame = take_frame(&mut self.buffer)?;
         if frame.is_some() {
             self.begun = None;
@@ -212,6 +212,24 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// Hands over all whole frames that have come, up to the first that ends the connection.
+    pub(super) fn each(
+        &mut self,
+        mut take: impl FnMut(Frame) -> Result<(), SessionEnd>,
+    ) -> Option<SessionEnd> {
+        loop {
+            match self.next() {
+                Ok(Some(frame)) => {
+                    if let Err(end) = take(frame) {
+                        return Some(end);
+                    }
+                }
+                Ok(None) => return None,
+                Err(fault) => return Some(fault.into()),
+            }
+        }
+    }
+
     /// Whether records of so many bytes keep much more memory than they fill.
     pub(super) fn is_wasteful(&self, bytes: usize) -> bool {
         bytes * 4 < self.allocated
@@ -219,16 +237,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Takes all whole frames that have come. What was right before something wrong is given too.
     pub fn take(&mut self, session: SessionId, incoming: &mut Incoming) {
-        while incoming.end.is_none() {
-            match self.next() {
-                Ok(Some(frame)) => {
-                    if let Err(end) = incoming.frame(session, frame) {
-                        incoming.end = Some(end);
-                    }
-                }
-                Ok(None) => break,
-                Err(fault) => incoming.end = Some(fault.into()),
-            }
+        if incoming.end.is_none() {
+            incoming.end = self.each(|frame| incoming.frame(session, frame));
         }
         if self.is_wasteful(incoming.put_bytes) {
             incoming.copy_records();
