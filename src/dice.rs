@@ -1,5 +1,14 @@
-//! The one source of chance: SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom
+//! The one source of numbers that look random and are the same in every run: SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom
 //! number generators", 2014).
+
+/// The next number of a sequence, and its state after that.
+pub fn next_number(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
 
 /// A sequence of numbers that looks random and is decided by its seed.
 #[derive(Clone, Debug)]
@@ -14,11 +23,7 @@ impl Dice {
 
     /// The next number.
     pub fn next_number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        next_number(&mut self.0)
     }
 
     /// A number from 0 to `n`, without `n`; 0 when `n` is 0.

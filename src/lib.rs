@@ -48,6 +48,7 @@
 //! - No keys and no encryption in this version: a relay listens on loopback
 //!   unless told otherwise.
 
+pub mod dice;
 pub mod id;
 pub mod limits;
 pub mod units;

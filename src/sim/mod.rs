@@ -7,7 +7,6 @@
 //!
 //! The same seed gives the same run, step by step: a failure is replayed by its number.
 
-pub mod dice;
 pub mod node;
 pub mod oracle;
 pub mod world;

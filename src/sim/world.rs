@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::dice::Dice;
 use super::node::Node;
 use super::oracle::Oracle;
+use crate::dice::Dice;
 use crate::id::{GroupName, Index, LinkId, ProducerId, ProducerSequence, SubscriptionName, Time, WallTime};
 use crate::relay::{Input, LinkOptions, Now};
 use crate::wire::body::{Answer, Request, SubscribeLevel};

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use super::super::dice::Dice;
 use super::super::world::World;
+use crate::dice::Dice;
 use crate::id::{Epoch, RelayId, Sequence, StorageId, StreamNumber, WallTime};
 use crate::limits;
 use crate::wire::link::{

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::dice::Dice;
 use super::super::world::World;
 use super::LINE;
+use crate::dice::Dice;
 
 #[test]
 fn a_message_waits_for_one_disk_only_however_many_relays_it_passes() {
