@@ -27,14 +27,14 @@ fn version(counter: u64) -> Version {
     Version { counter, storage: StorageId(*b"0123456789abcdef") }
 }
 
-/// One message of each kind, by the name of its file. A fact of each kind is in the first.
-pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
+/// A fact of each kind.
+fn facts() -> Vec<Fact> {
     let up = Advertised { neighbour: relay("oslo"), cost: 10, is_up: true };
     let down = Advertised { neighbour: relay("bonn"), cost: 1, is_up: false };
     let name = SubscriptionName::new("billing").unwrap();
     let spec =
         SubscriptionSpec { shared: true, filter: Some("eu/#".to_owned()), ..SubscriptionSpec::default() };
-    let facts = vec![
+    vec![
         Fact::LinkState(LinkState {
             relay: relay("rome"),
             version: version((3 << 32) + 1),
@@ -65,7 +65,11 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
             spec: Some(spec),
         }),
         Fact::Name(NameEntry { group: group(), name, home: relay("oslo"), version: version(2), spec: None }),
-    ];
+    ]
+}
+
+/// One message of each kind, by the name of its file.
+pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let seen = StreamSeen {
         origin: relay("rome"),
         epoch: EPOCH,
@@ -106,7 +110,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let ask = Ask { group: group(), home: home.clone(), version: version(7), to: asked, hops: 3 };
     let confirmed = Confirmed { group: group(), home, version: version(7), by: relay("bonn"), hops: 2 };
     vec![
-        ("facts", LinkMessage::Facts(facts)),
+        ("facts", LinkMessage::Facts(facts())),
         ("facts-end", LinkMessage::FactsEnd),
         ("seen-asks", seen(SeenWhy::Asks)),
         ("seen-answers", seen(SeenWhy::Answers)),
