@@ -175,11 +175,14 @@ impl Relay {
         let low = group.low;
         let spread = group.spread();
         spread.readers.retain(|reader| tree.contains(&reader.link));
+        // An origin without a tree of its own takes all links: also one that has lost its tree
+        // gains those that were not part of it.
+        let will_carry =
+            |origin: &RelayId, link: &LinkId| by_origin.get(origin).is_none_or(|l| l.contains(link));
         let is_fresh = |link: &LinkId| {
-            let gains = |(origin, links): (&RelayId, &Vec<LinkId>)| {
-                links.contains(link) && !spread.carries(origin, *link)
-            };
-            !spread.readers.iter().any(|reader| reader.link == *link) || by_origin.iter().any(gains)
+            let mut origins = by_origin.keys().chain(spread.by_origin.keys());
+            !spread.readers.iter().any(|reader| reader.link == *link)
+                || origins.any(|origin| will_carry(origin, link) && !spread.carries(origin, *link))
         };
         let fresh: Vec<LinkId> = tree.iter().copied().filter(is_fresh).collect();
         spread.readers.retain(|reader| !fresh.contains(&reader.link));
@@ -349,7 +352,7 @@ impl Relay {
         let is_new = last > known.last;
         if is_new && !self.room {
             // Neighbours keep it, and send it again when there is room.
-            self.starved.insert(number);
+            self.starved.insert((number, link));
             return Fate::Early;
         }
         if let Some(reader) = group.spread().reader(link) {
@@ -378,13 +381,12 @@ impl Relay {
         if !free {
             return;
         }
-        for number in std::mem::take(&mut self.starved) {
+        for (number, link) in std::mem::take(&mut self.starved) {
             let Some(group) = self.groups.get(number) else { continue };
-            let Some(spread) = group.spread.as_deref() else { continue };
-            let lacks = LinkMessage::Seen { group: group.id(), streams: group.seen(), why: SeenWhy::Lacks };
-            for link in spread.tree.clone() {
-                self.say(link, lacks.clone());
-            }
+            let (group, streams) = (group.id(), group.seen());
+            // Also to one that is out of the tree by now: it may be in it again, and takes what it
+            // has sent for taken.
+            self.say(link, LinkMessage::Seen { group, streams, why: SeenWhy::Lacks });
         }
     }
 

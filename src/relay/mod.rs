@@ -158,8 +158,8 @@ pub struct Relay {
     books: GroupBooks,
     retired: Retired,
     room: bool,
-    /// Groups of which neighbours have sent what there was no room for.
-    starved: BTreeSet<GroupNumber>,
+    /// Neighbours that have sent of a group what there was no room for.
+    starved: BTreeSet<(GroupNumber, LinkId)>,
     stopping: bool,
 }
 
