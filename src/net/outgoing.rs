@@ -95,7 +95,8 @@ impl Outgoing {
                 | LinkMessage::Receipts(_)
                 | LinkMessage::Released(_)
                 | LinkMessage::Ask(_)
-                | LinkMessage::Confirmed(_) => None,
+                | LinkMessage::Confirmed(_)
+                | LinkMessage::Finished(_) => None,
             },
             Self::Answer { .. } | Self::Notice(_) => None,
         }

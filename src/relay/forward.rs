@@ -24,6 +24,7 @@ use super::ahead::Ahead;
 use super::carried::Fate;
 use super::effect::Effect;
 use super::facts::Parts;
+use super::finished::FinishedEpochs;
 use super::group::{Group, Waiter};
 use super::input::Now;
 use super::journal::{Waiting, WaitingRun};
@@ -54,6 +55,8 @@ pub(super) struct Spread {
     readers: Vec<LinkReader>,
     /// What of the group each link has carried since the start of the relay.
     pub(super) carried: Vec<(LinkId, LinkCounts)>,
+    /// Which epochs of which origins are finished.
+    pub(super) finished: FinishedEpochs,
     /// Neighbours that were told of a hole, and how far all streams were then.
     asked: BTreeMap<LinkId, u64>,
 }
@@ -99,6 +102,13 @@ impl LinkReader {
 impl Spread {
     fn reader(&mut self, link: LinkId) -> Option<&mut LinkReader> {
         self.readers.iter_mut().find(|reader| reader.link == link)
+    }
+
+    /// Streams that are forgotten: no neighbour's place speaks of them any more.
+    pub(super) fn forget_streams(&mut self, streams: &[StreamNumber]) {
+        for reader in &mut self.readers {
+            reader.known.retain(|stream, _| !streams.contains(stream));
+        }
     }
 
     /// The links of the group's tree, or of all its trees.
@@ -158,7 +168,8 @@ impl Group {
     fn waits_for_seal(&self, stream: &Stream) -> bool {
         let is_before =
             |s: &Stream| s.epoch.storage == stream.epoch.storage && s.epoch.counter < stream.epoch.counter;
-        self.streams.iter().any(|s| !s.sealed && s.origin == stream.origin && is_before(s))
+        let waits = |s: &Stream| !s.sealed && s.origin == stream.origin && is_before(s);
+        self.streams.iter().any(|s| waits(s) && !self.is_finished(&s.origin, s.epoch))
     }
 }
 
@@ -194,6 +205,7 @@ impl Relay {
         }
         let compare = LinkMessage::Seen { group: group.id(), streams: group.seen(), why: SeenWhy::Asks };
         for link in fresh {
+            self.say_finished(number, link);
             self.say(link, compare.clone());
         }
     }
@@ -245,6 +257,9 @@ impl Relay {
             known.into_iter().for_each(|(stream, seen)| reader.note(stream, seen));
             self.enqueue_reader(number, link);
         }
+        if why != SeenWhy::Answers {
+            self.say_finished(number, link);
+        }
         if why == SeenWhy::Asks {
             self.say(link, LinkMessage::Seen { group: id.clone(), streams: ours, why: SeenWhy::Answers });
         }
@@ -274,6 +289,10 @@ impl Relay {
     pub(super) fn on_stream_named(&mut self, now: Now, link: LinkId, named: StreamNamed) {
         let Some(number) = self.group_of(now, &named.group) else { return };
         let Some(group) = self.groups.get(number) else { return };
+        if group.is_finished(&named.origin, named.epoch) {
+            // Its runs are not taken either.
+            return self.say_finished(number, link);
+        }
         let stream = match group.stream_of(&named.origin, named.epoch) {
             Some(stream) => stream.number,
             // Its runs are of a stream that is not known, and are not taken.
@@ -337,6 +356,9 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return Fate::Stray };
         let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return Fate::Stray };
         let last = Sequence(run.header.end().0 - 1);
+        if group.is_finished(&known.origin, known.epoch) {
+            return Fate::Repeat;
+        }
         if last > known.last && self.room {
             let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
             if !is_next || group.waits_for_seal(known) {
@@ -545,7 +567,7 @@ impl Relay {
             return false;
         }
         reader.next = run.end_index();
-        if !reader.has(&run) && group.carries(run.stream, link) {
+        if !reader.has(&run) && group.carries(run.stream, link) && !group.is_over(run.stream) {
             self.send_run(now, number, link, &run);
         }
         true

@@ -23,6 +23,8 @@ pub(super) enum Waiting {
     Known { group: GroupNumber },
     /// A membership of another relay is durable, and the relay wants to know.
     Confirmed(Box<Confirmed>),
+    /// That epochs are finished is durable: others may be told.
+    Finished { group: GroupNumber },
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }

@@ -113,6 +113,7 @@ impl Relay {
         let release = release.min(group.durable).min(group.owed());
         if release > group.low {
             let_go(group, release);
+            self.note_forgotten(number);
             self.effects.push_back(Effect::Release { group: number, below: release });
         }
     }
@@ -133,6 +134,7 @@ impl Relay {
             }
         }
         self.touched.extend(again);
+        self.forget_names_of_finished();
     }
 
     /// Applies the limits of a group: retention, quotas of its subscriptions, history.
@@ -263,9 +265,11 @@ pub(super) fn let_go(group: &mut Group, release: Index) {
     group.meter.release(release);
     group.marks.retain(|mark| *mark >= release);
     group.repeats.retain(|(_, to)| *to > release);
-    // With neighbours it must be known that a stream is over, or they would bring it again.
+    // With neighbours it must be known that a stream is finished, or they would bring it again.
     if group.spread.is_none() {
         group.streams.retain(|s| !(s.sealed && s.end <= release));
+    } else {
+        group.forget_finished();
     }
 }
 

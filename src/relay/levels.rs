@@ -70,9 +70,11 @@ impl Group {
                 is_said || (s.released >= needed && members.contains(&relay))
             })
         };
+        // What is forgotten was at all members; of others nobody knows any more.
+        let is_counted = |relay: &RelayId| !self.has_finished(me, storage) || members.contains(&relay);
         let known: BTreeSet<&RelayId> =
             own().flat_map(|s| s.receipts.keys()).chain(members.iter().copied()).collect();
-        1 + known.into_iter().filter(|relay| *relay != me && has(relay)).count()
+        1 + known.into_iter().filter(|relay| *relay != me && is_counted(relay) && has(relay)).count()
     }
 
     fn progress(&self, (me, storage): (&RelayId, StorageId)) -> Progress {

@@ -72,6 +72,18 @@ impl Link {
         self.named.insert(stream)
     }
 
+    /// Streams are forgotten: so are their names, those of the neighbour too.
+    pub(super) fn forget_streams(&mut self, forgotten: &BTreeSet<StreamNumber>) {
+        self.named.retain(|stream| !forgotten.contains(stream));
+        self.theirs.retain(|_, (_, stream)| !forgotten.contains(stream));
+    }
+
+    /// Names of streams that are known, for simulations.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn count_names(&self) -> usize {
+        self.named.len() + self.theirs.len()
+    }
+
     fn reset(&mut self, is_up: bool, now: Time) {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
@@ -92,6 +104,8 @@ pub(super) struct Links {
     pub(super) toward: BTreeMap<RelayId, LinkId>,
     /// Groups of which a disk that this relay has lost was a member, until all names are told.
     pub(super) disowned: BTreeSet<GroupNumber>,
+    /// Streams that were forgotten, until their names are.
+    pub(super) forgotten: Vec<StreamNumber>,
     /// Whether this storage has a table of memberships: its own to begin with, or a neighbour's.
     pub(super) has_table: bool,
 }
@@ -119,6 +133,7 @@ impl Links {
             states: BTreeMap::new(),
             toward: BTreeMap::new(),
             disowned: BTreeSet::new(),
+            forgotten: Vec::new(),
             has_table: options.is_empty(),
         }
     }
@@ -194,6 +209,7 @@ impl Relay {
             LinkMessage::Released(released) => self.on_released(now, link, released),
             LinkMessage::Ask(ask) => self.on_ask(now, link, ask),
             LinkMessage::Confirmed(confirmed) => self.on_confirmed(now, link, confirmed),
+            LinkMessage::Finished(finished) => self.on_finished(now, link, finished),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
         }
     }

@@ -27,6 +27,7 @@ mod drawing;
 mod effect;
 mod facts;
 mod filter;
+mod finished;
 mod forward;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
@@ -334,6 +335,7 @@ impl Relay {
                     self.effects.push_back(Effect::Answer { session, request, answer });
                 }
                 Waiting::Known { group } => self.settle_confirmed(now, group),
+                Waiting::Finished { group } => self.tell_finished(group),
                 Waiting::Confirmed(confirmed) => self.say_confirmed(*confirmed),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {

@@ -11,7 +11,8 @@
 //! Receipts are state: they are said soon after something became durable, and again every second
 //! until the released mark covers them. So nothing has to be remembered on the way, and a receipt
 //! that is lost with a link costs a second. An origin that starts again has forgotten them, and
-//! perhaps what it had released: everybody says them once more, until it answers.
+//! perhaps what it had released: everybody says them once more, until it answers. Who has all of
+//! a sealed epoch goes on saying so until it has heard that it is finished ([`super::finished`]).
 
 use std::collections::BTreeMap;
 
@@ -101,13 +102,19 @@ impl Relay {
         let me = &self.options.relay;
         let Some(group) = self.groups.get(number) else { return Vec::new() };
         let counts = |s: &Stream| repeats || s.marks.contains_key(me);
-        let is_new = |s: &Stream| s.durable > s.released || (s.doubted && repeats);
+        // Of a disk that its origin has lost nobody will ever say that an epoch is finished.
+        let has_its_disk = |s: &Stream| {
+            self.links.states.get(&s.origin).is_some_and(|state| state.version.storage == s.epoch.storage)
+        };
+        let is_unfinished = |s: &Stream| repeats && s.sealed && has_its_disk(s);
+        let is_new = |s: &Stream| s.durable > s.released || (s.doubted && repeats) || is_unfinished(s);
         let is_consumer = !group.subscriptions.is_empty();
         let floor = group.floor_on_disk();
         // Who has no subscription has nothing to be done with.
         let consumed = |s: &Stream| if is_consumer { s.last_below(floor) } else { s.durable };
         let is_news = |s: &Stream| s.is_wanted() && s.told != (s.durable, consumed(s));
-        let is_owed = |s: &&Stream| s.origin != *me && ((is_new(s) && counts(s)) || is_news(s));
+        let is_open = |s: &Stream| s.origin != *me && !group.is_finished(&s.origin, s.epoch);
+        let is_owed = |s: &&Stream| is_open(s) && ((is_new(s) && counts(s)) || is_news(s));
         let receipt = |s: &Stream| Receipt {
             group: group.id(),
             origin: s.origin.clone(),
@@ -148,6 +155,9 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let (member, storage) = (&receipt.member, receipt.storage);
         let known = group.spread().parts.members.get(member).copied();
+        if group.is_finished(&receipt.origin, receipt.epoch) {
+            return self.answer_finished(receipt);
+        }
         let found = group.streams.iter_mut().find(|s| s.epoch == receipt.epoch && s.origin == receipt.origin);
         let Some(stream) = found else { return };
         let released = stream.released;
@@ -177,7 +187,8 @@ impl Relay {
         let is_new = |group: &Group| {
             group.streams.len() < limits::STREAMS_PER_GROUP_MAX && !group.streams.iter().any(is_known)
         };
-        if !is_lost || !self.groups.get(number).is_some_and(is_new) {
+        let is_finished = self.groups.get(number).is_some_and(|group| group.is_finished(origin, *epoch));
+        if !is_lost || is_finished || !self.groups.get(number).is_some_and(is_new) {
             return;
         }
         self.open_stream(number, (origin, *epoch), Urgency::Ride);
@@ -250,6 +261,7 @@ impl Relay {
         if !released.is_empty() {
             self.tell_released(number, None, &released);
         }
+        self.settle_finished(number);
         self.settle_levels(number);
     }
 

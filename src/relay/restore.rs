@@ -299,9 +299,7 @@ impl Relay {
                 self.groups.insert(made);
             }
             Operation::GroupSet { group, settings } => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.settings = settings;
-                }
+                self.with_group(group, |group| group.settings = settings);
             }
             Operation::GroupRemoved { group } => self.forget_group(group),
             Operation::MemberSet { group, relay, version, member } => {
@@ -316,19 +314,21 @@ impl Relay {
                 self.replay_entry(group, version, *settings, home);
             }
             Operation::NameSet { group, name, home, version, spec } => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    let entry = NameEntry { group: group.id(), name, home, version, spec };
-                    group.set_name(&entry);
-                }
+                self.with_group(group, |group| {
+                    group.set_name(&NameEntry { group: group.id(), name, home, version, spec });
+                });
             }
             Operation::NameRemoved { name, incarnation } => self.note_removed(name, incarnation),
             Operation::StreamMoved { group, stream, last, chain, owed } => {
                 self.shift_stream((group, stream), (last, chain), owed);
             }
             Operation::GroupRemade { group } => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.spread().names.is_remade = true;
-                }
+                self.with_group(group, |group| group.spread().names.is_remade = true);
+            }
+            Operation::EpochsFinished { group, origin, storage, through } => {
+                self.with_group(group, |group| {
+                    group.finish(&origin, storage, through);
+                });
             }
             Operation::TableLearned => self.links.has_table = true,
             Operation::TailCut { boot, at, entries, groups } => {
@@ -358,6 +358,12 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    fn with_group(&mut self, group: GroupNumber, change: impl FnOnce(&mut Group)) {
+        if let Some(group) = self.groups.get_mut(group) {
+            change(group);
+        }
     }
 
     fn replay_member(&mut self, group: GroupNumber, relay: &RelayId, (version, member): (Version, bool)) {

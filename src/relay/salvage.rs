@@ -57,6 +57,7 @@ impl Salvage {
             | Operation::NameSet { .. }
             | Operation::GroupRemade { .. }
             | Operation::StreamMoved { .. }
+            | Operation::EpochsFinished { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }

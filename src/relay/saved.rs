@@ -13,7 +13,7 @@ use super::producer::Producers;
 use super::state::{CursorList, RestoreError, State, from_cbor};
 use super::stream::Stream;
 use super::subscription::Subscription;
-use crate::id::{GroupName, GroupNumber, Index, RelayId, SubscriptionName, WallTime};
+use crate::id::{GroupName, GroupNumber, Index, RelayId, StorageId, SubscriptionName, WallTime};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Outcomes, SubscriptionSpec};
 use crate::wire::link::{NameEntry, Version};
@@ -115,6 +115,9 @@ pub(super) struct SavedGroup {
     names: Vec<(SubscriptionName, RelayId, Version, Option<SubscriptionSpec>)>,
     #[serde(rename = "z", skip_serializing_if = "Option::is_none", default)]
     uncertain: Option<Uncertain>,
+    /// Which epochs are finished: origin, disk, the last one.
+    #[serde(rename = "f", skip_serializing_if = "Vec::is_empty", default)]
+    finished: Vec<(RelayId, StorageId, u64)>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -213,6 +216,10 @@ impl SavedGroup {
                 .map(|((name, home), named)| (name.clone(), home.clone(), named.version, named.spec.clone()))
                 .collect(),
             uncertain: group.traffic.as_ref().and_then(|t| t.uncertain),
+            finished: group
+                .finished()
+                .map(|(origin, storage, through)| (origin.clone(), storage, through))
+                .collect(),
         }
     }
 
@@ -242,6 +249,9 @@ impl SavedGroup {
         }
         for (relay, version, active) in self.origins {
             group.spread().parts.set_origin(&relay, version, active);
+        }
+        for (origin, storage, through) in self.finished {
+            group.finish(&origin, storage, through);
         }
         if self.is_remade {
             group.spread().names.is_remade = true;

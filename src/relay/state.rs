@@ -16,7 +16,8 @@ use super::SHARDS;
 use super::cursor::Cursor;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
 use crate::id::{
-    Epoch, GroupName, GroupNumber, Index, RelayId, Sequence, StreamNumber, SubscriptionName, WallTime,
+    Epoch, GroupName, GroupNumber, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName,
+    WallTime,
 };
 use crate::limits;
 use crate::topology::settings::GroupSettings;
@@ -147,6 +148,13 @@ pub(super) enum Operation {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         groups: Option<Vec<(GroupNumber, u64)>>,
     },
+    /// Every epoch of an origin up to this counter is finished: nobody needs anything of it.
+    EpochsFinished {
+        group: GroupNumber,
+        origin: RelayId,
+        storage: StorageId,
+        through: u64,
+    },
 }
 
 impl Operation {
@@ -163,6 +171,7 @@ impl Operation {
             | Self::GroupEntrySet { group, .. }
             | Self::NameSet { group, .. }
             | Self::GroupRemade { group }
+            | Self::EpochsFinished { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
             Self::TableLearned | Self::NameRemoved { .. } | Self::TailCut { .. } => GroupNumber(0),

@@ -486,6 +486,13 @@ impl Node {
 }
 
 impl Node {
+    /// How many streams it knows, how many of them are sealed, and how many names of streams its
+    /// links know.
+    #[must_use]
+    pub fn streams(&self) -> [usize; 3] {
+        self.relay.as_ref().map(Relay::count_streams).unwrap_or_default()
+    }
+
     /// Where a message is here, and the groups with their trees and streams: for people.
     #[must_use]
     pub fn explain(&self, payload: &str) -> String {

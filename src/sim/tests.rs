@@ -1,3 +1,4 @@
+mod finished;
 mod hostile;
 mod live;
 mod names;

@@ -532,6 +532,18 @@ impl World {
         }
     }
 
+    /// A relay stops and starts again, and its links come up; nothing on its disk is lost.
+    pub fn restart(&mut self, node: usize) {
+        let broken: Vec<usize> = (0..self.wires.len()).filter(|wire| !self.wires[*wire].is_up).collect();
+        self.nodes[node].sync(self.now, usize::MAX);
+        self.crash(node);
+        self.start(node);
+        (0..self.wires.len())
+            .filter(|wire| !broken.contains(wire))
+            .for_each(|wire| self.set_link(wire, true));
+        self.settle();
+    }
+
     /// A relay saves a snapshot of its state as of now.
     pub fn save(&mut self, node: usize) {
         self.nodes[node].take_snapshot(self.now);
@@ -560,7 +572,21 @@ impl World {
                 format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
             })?;
         }
-        self.check_released()
+        self.check_released()?;
+        self.check_forgotten()
+    }
+
+    /// When all is let go, no relay remembers an epoch that has ended.
+    fn check_forgotten(&self) -> Result<(), String> {
+        match self.nodes.iter().find(|node| node.streams()[1] > 0) {
+            Some(node) => Err(format!(
+                "{}: {:?} streams, sealed, names\n{}",
+                node.name,
+                node.streams(),
+                node.explain("?")
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Lets ten seconds pass in which nothing new happens.

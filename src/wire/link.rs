@@ -237,6 +237,24 @@ pub struct Confirmed {
     pub hops: u16,
 }
 
+/// Epochs of an origin of which nobody needs anything any more, and never will: each is sealed, and
+/// everybody who is owed it has all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// The group.
+    pub group: GroupId,
+    /// The origin relay.
+    pub origin: RelayId,
+    /// The disk on which it had them.
+    pub storage: StorageId,
+    /// Every epoch of it up to the one with this counter.
+    pub through: u64,
+    /// Who is told, if it is an answer to one that did not know; `None`: everybody along the tree.
+    pub to: Option<RelayId>,
+    /// Links that an answer may still take.
+    pub hops: u16,
+}
+
 /// One thing that a neighbour says. All but a run travel as CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkMessage {
@@ -263,6 +281,8 @@ pub enum LinkMessage {
     Ask(Ask),
     /// On the way to the one who has asked.
     Confirmed(Confirmed),
+    /// Along the trees, from the origins: streams that are to be forgotten.
+    Finished(Vec<Finished>),
     /// Records of a stream. They have a frame of their own ([`crate::wire::frame::LinkRunHead`]).
     #[serde(skip)]
     Run {
@@ -314,6 +334,9 @@ impl LinkMessage {
             })),
             Self::Ask(ask) => Box::new(std::iter::once(ask.version)),
             Self::Confirmed(confirmed) => Box::new(std::iter::once(confirmed.version)),
+            Self::Finished(finished) => {
+                Box::new(finished.iter().map(|told| Version { counter: told.through, storage: told.storage }))
+            }
             Self::FactsEnd
             | Self::Seen { .. }
             | Self::Stream(_)
@@ -326,9 +349,12 @@ impl LinkMessage {
     /// Every sequence in it.
     fn sequences(&self) -> Box<dyn Iterator<Item = Sequence> + '_> {
         match self {
-            Self::Facts(_) | Self::FactsEnd | Self::Run { .. } | Self::Ask(_) | Self::Confirmed(_) => {
-                Box::new(std::iter::empty())
-            }
+            Self::Facts(_)
+            | Self::FactsEnd
+            | Self::Run { .. }
+            | Self::Ask(_)
+            | Self::Confirmed(_)
+            | Self::Finished(_) => Box::new(std::iter::empty()),
             Self::Seen { streams, .. } => {
                 Box::new(streams.iter().flat_map(|s| [s.seen, s.released, s.wanted]))
             }
@@ -350,6 +376,7 @@ impl LinkMessage {
             Self::Facts(facts) => facts.len() * ITEM,
             Self::Receipts(receipts) => receipts.len() * ITEM,
             Self::Released(released) => released.len() * ITEM,
+            Self::Finished(finished) => finished.len() * ITEM,
             Self::FactsEnd | Self::Stream(_) | Self::Confirmed(_) => ITEM,
             Self::Ask(ask) => (ask.to.len() + 1) * ITEM,
             Self::Seen { streams, .. } => (streams.len() + 1) * ITEM,

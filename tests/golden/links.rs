@@ -6,8 +6,8 @@ use treecast::topology::settings::GroupSettings;
 use treecast::wire::body::{self, SubscriptionSpec};
 use treecast::wire::frame::{FrameKind, LinkRunHead};
 use treecast::wire::link::{
-    Advertised, Ask, Confirmed, Fact, GroupEntry, GroupId, LINK_MAGIC, LinkHello, LinkMessage, LinkState,
-    Membership, NameEntry, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, Version,
+    Advertised, Ask, Confirmed, Fact, Finished, GroupEntry, GroupId, LINK_MAGIC, LinkHello, LinkMessage,
+    LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, Version,
 };
 use treecast::wire::run::{RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -105,6 +105,14 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         to: Some(relay("oslo")),
         hops: 3,
     };
+    let finished = Finished {
+        group: group(),
+        origin: relay("rome"),
+        storage: EPOCH.storage,
+        through: 6,
+        to: None,
+        hops: 0,
+    };
     let seen = |why| LinkMessage::Seen { group: group(), streams: vec![seen.clone()], why };
     let (home, asked) = (relay("rome"), vec![relay("bonn"), relay("oslo")]);
     let ask = Ask { group: group(), home: home.clone(), version: version(7), to: asked, hops: 3 };
@@ -120,6 +128,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("released", LinkMessage::Released(vec![released])),
         ("ask", LinkMessage::Ask(ask)),
         ("confirmed", LinkMessage::Confirmed(confirmed)),
+        ("finished", LinkMessage::Finished(vec![finished])),
     ]
 }
 
@@ -134,6 +143,7 @@ fn family(message: &LinkMessage) -> &'static str {
         LinkMessage::Released(_) => "released",
         LinkMessage::Ask(_) => "ask",
         LinkMessage::Confirmed(_) => "confirmed",
+        LinkMessage::Finished(_) => "finished",
         LinkMessage::Run { .. } => unreachable!("it has a frame of its own"),
     }
 }

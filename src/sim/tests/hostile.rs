@@ -8,8 +8,8 @@ use crate::dice::Dice;
 use crate::id::{Epoch, RelayId, Sequence, StorageId, StreamNumber, WallTime};
 use crate::limits;
 use crate::wire::link::{
-    Advertised, Ask, Confirmed, Fact, GroupId, LinkMessage, LinkState, Membership, Origin, Receipt, Released,
-    SeenWhy, StreamNamed, StreamSeen, Version,
+    Advertised, Ask, Confirmed, Fact, Finished, GroupId, LinkMessage, LinkState, Membership, Origin, Receipt,
+    Released, SeenWhy, StreamNamed, StreamSeen, Version,
 };
 use crate::wire::run::{Run, RunHeader, RunKind};
 
@@ -102,7 +102,7 @@ fn run(dice: &mut Dice) -> LinkMessage {
 
 fn message(dice: &mut Dice) -> LinkMessage {
     let hops = [0, 1, 3, u16::MAX][dice.below(4) as usize];
-    match dice.below(10) {
+    match dice.below(11) {
         0 => LinkMessage::Facts((0..dice.below(4)).map(|_| fact(dice)).collect()),
         1 => LinkMessage::FactsEnd,
         2 => {
@@ -154,6 +154,14 @@ fn message(dice: &mut Dice) -> LinkMessage {
             let (group, home, version, by) = (group(dice), relay(dice), version(dice), relay(dice));
             LinkMessage::Confirmed(Confirmed { group, home, version, by, hops })
         }
+        9 => LinkMessage::Finished(vec![Finished {
+            group: group(dice),
+            origin: relay(dice),
+            storage: storage(dice),
+            through: number(dice),
+            to: (dice.below(2) == 0).then(|| relay(dice)),
+            hops,
+        }]),
         _ => run(dice),
     }
 }
