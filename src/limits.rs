@@ -107,6 +107,11 @@ pub const PLAN_PAUSE_MS_MIN: u64 = 10;
 /// to this.
 pub const PLAN_PAUSE_MS_MAX: u64 = 1000;
 
+/// Milliseconds without a message after which an origin leaves its group's tree, if everybody has
+/// all it has put. Coming back costs one message over each link of the network and a plan of one
+/// tree, so a group into which something is put at least so often never pays for it.
+pub const ORIGIN_QUIET_MS: u64 = 300_000;
+
 /// Silent for so many of its own pings, a neighbour counts as dead.
 pub const LINK_HELLOS_UNHEARD_MAX: u32 = 3;
 

@@ -108,7 +108,7 @@ impl Relay {
             member: is_on(parts.and_then(|parts| parts.members.get(&relay)))
                 || (is_here && !group.subscriptions.is_empty()),
             origin: is_on(parts.and_then(|parts| parts.origins.get(&relay)))
-                || (is_here && group.own.is_some()),
+                || (is_here && group.own.is_some() && !group.is_quiet()),
             lag,
             unconfirmed: self.unconfirmed(group, &relay),
             relay,

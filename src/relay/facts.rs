@@ -264,32 +264,6 @@ impl Relay {
         true
     }
 
-    fn learn_origin(&mut self, now: Now, origin: &Origin) -> bool {
-        let Some(number) = self.group_of(now, &origin.group) else { return false };
-        let Some(group) = self.groups.get_mut(number) else { return false };
-        let Origin { relay, version, active, .. } = origin;
-        if *relay == self.options.relay {
-            let known = group.spread().parts.origins.get(relay).copied().unwrap_or_default();
-            if *version > known.0 {
-                self.announce_origin(number, *version);
-                if *active && version.storage != self.options.epoch.storage {
-                    // A disk that is gone may have had messages of which nobody else has heard (P2).
-                    self.suspect(None, &|group| group == number);
-                    self.tell_uncertain(now);
-                }
-            }
-            return false;
-        }
-        if !group.spread().parts.set_origin(relay, *version, *active) {
-            return false;
-        }
-        let operation =
-            Operation::OriginSet { group: number, relay: relay.clone(), version: *version, active: *active };
-        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
-        self.plan(number);
-        true
-    }
-
     /// Says that this relay is, or is no longer, a member of a group.
     pub(super) fn announce_membership(&mut self, number: GroupNumber, member: bool) {
         if self.links.table.is_empty() {
@@ -304,41 +278,5 @@ impl Relay {
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.flood(None, &[Fact::Membership(Membership { group: id, relay, version, member })]);
         self.plan(number);
-    }
-
-    /// Says that this relay puts messages into a group, in a version above `above`.
-    pub(super) fn announce_origin(&mut self, number: GroupNumber, above: Version) {
-        if self.links.table.is_empty() {
-            return;
-        }
-        let (relay, storage) = (self.options.relay.clone(), self.options.epoch.storage);
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let active = group.streams.iter().any(|stream| stream.origin == relay);
-        let known = group.spread().parts.origins.get(&relay).copied().unwrap_or_default();
-        if known.1 == active && known.0 > above {
-            return;
-        }
-        let version = known.0.max(above).next(storage);
-        group.spread().parts.set_origin(&relay, version, active);
-        let id = group.id();
-        let operation = Operation::OriginSet { group: number, relay: relay.clone(), version, active };
-        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);
-        self.flood(None, &[Fact::Origin(Origin { group: id, relay, version, active })]);
-        self.plan(number);
-    }
-
-    /// What the log holds of the own streams makes this relay an origin, though a crash may have
-    /// taken back that it said so (R5).
-    pub(super) fn rebuild_origins(&mut self) {
-        let me = &self.options.relay;
-        let is_silent = |group: &&Group| {
-            let said = group.spread.as_ref().and_then(|spread| spread.parts.origins.get(me));
-            said.is_none_or(|(_, active)| !active) && group.streams.iter().any(|s| s.origin == *me)
-        };
-        let silent: Vec<GroupNumber> =
-            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
-        for number in silent {
-            self.announce_origin(number, Version::default());
-        }
     }
 }

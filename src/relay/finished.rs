@@ -107,9 +107,8 @@ impl Relay {
         let own = group.streams.iter().filter(|s| s.is_written_by(&me, storage));
         // Whatever a neighbour has named: the stream that is being written is not over.
         let end = counter + u64::from(group.own.is_none());
-        let is_done = |s: &&Stream| {
-            s.epoch.counter < end && s.sealed && s.released >= s.last && s.durable >= s.last
-        };
+        let is_done =
+            |s: &&Stream| s.epoch.counter < end && s.sealed && s.released >= s.last && s.durable >= s.last;
         let Some(through) = own.take_while(is_done).map(|s| s.epoch.counter).max() else { return };
         if !group.finish(&me, storage, through) {
             return;

@@ -55,6 +55,8 @@ pub(super) struct Spread {
     readers: Vec<LinkReader>,
     /// What of the group each link has carried since the start of the relay.
     pub(super) carried: Vec<(LinkId, LinkCounts)>,
+    /// Whether this relay has a stream that it may write on, and has said that it is no origin now.
+    pub(super) is_quiet: bool,
     /// Which epochs of which origins are finished.
     pub(super) finished: FinishedEpochs,
     /// Neighbours that were told of a hole, and how far all streams were then.
@@ -492,7 +494,20 @@ impl Relay {
             chain: run.run.header.chain,
             released: stream.released,
         };
+        let wanted = (stream.wanted > Sequence(0)).then(|| Released {
+            group: named.group.clone(),
+            origin: named.origin.clone(),
+            epoch: named.epoch,
+            released: stream.released,
+            wanted: stream.wanted,
+            to: None,
+            hops: 0,
+        });
         self.say(link, LinkMessage::Stream(named));
+        // Who did not know the stream has not kept what it was told of it.
+        if let Some(wanted) = wanted {
+            self.say(link, LinkMessage::Released(vec![wanted]));
+        }
     }
 
     /// Puts a neighbour's place in a group into the queue, once.
@@ -606,10 +621,11 @@ impl Relay {
         }
     }
 
-    /// Notes in the own stream of a group, if there is one, what was learned of a membership.
+    /// Notes in the own stream of a group, if there is one, what was learned of a membership. One
+    /// that is quiet notes it with the next message ([`super::origin`]).
     pub(super) fn mark(&mut self, now: Now, number: GroupNumber, mark: Mark) {
-        let own = self.groups.get(number).and_then(|group| group.own);
-        if let Some(own) = own {
+        let group = self.groups.get(number).filter(|group| !group.is_quiet());
+        if let Some(own) = group.and_then(|group| group.own) {
             let body = crate::wire::body::encode(&mark);
             self.append_control(now, number, own, super::stream::Draft::control(RunKind::Mark, body));
         }

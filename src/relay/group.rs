@@ -7,7 +7,7 @@ use super::meter::Meter;
 use super::producer::{Novelty, Producers};
 use super::stream::Stream;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
-use crate::id::{GroupName, GroupNumber, Index, LinkId, StreamNumber, SubscriptionName, WallTime};
+use crate::id::{GroupName, GroupNumber, Index, LinkId, StreamNumber, SubscriptionName, Time, WallTime};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{GapCause, RefusalCode};
@@ -91,6 +91,8 @@ pub(super) struct Traffic {
     pub(super) evicted: Vec<(SubscriptionName, Index)>,
     /// Messages that may be lost, and of which the group's streams do not say so yet.
     pub(super) uncertain: Option<Uncertain>,
+    /// When something was put here last.
+    pub(super) last_put: Time,
 }
 
 /// Messages of puts since the relay was started.

@@ -13,7 +13,7 @@ use super::journal::WaitingPut;
 use super::{Effect, Relay};
 use crate::id::{GroupNumber, Index, RelayId, Sequence, SessionId, StorageId};
 use crate::wire::frame::{AckLevel, PutDone};
-use crate::wire::link::Released;
+use crate::wire::link::{Released, Version};
 
 /// Where the messages of a put end.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +146,7 @@ impl Relay {
         let is_acked = group.owed() >= reach.end;
         group.traffic().awaited.push(awaited);
         self.wants_due.insert(number);
+        self.announce_origin(now, number, Version::default());
         if level == AckLevel::Consumed && is_acked {
             self.settle_acks(now, number);
         }

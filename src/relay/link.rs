@@ -162,7 +162,7 @@ impl Relay {
     pub(super) fn handle_link_up(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true, now.time);
-        self.rebuild_origins();
+        self.rebuild_origins(now);
         self.rebuild_names();
         let known = self.all_facts();
         for facts in known.chunks(facts::CHUNK) {

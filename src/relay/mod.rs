@@ -40,6 +40,7 @@ mod link;
 mod loss;
 mod meter;
 mod names;
+mod origin;
 mod producer;
 mod put;
 mod receipt;
@@ -116,6 +117,9 @@ pub struct RelayOptions {
     pub transit: bool,
     /// The most neighbours that it sends to in one tree; not set: no limit.
     pub max_children: Option<u32>,
+    /// Milliseconds without a message after which it says that it puts nothing into a group any
+    /// more, if everybody has all there was: [`limits::ORIGIN_QUIET_MS`].
+    pub origin_quiet_ms: u64,
 }
 
 /// One relay, without sockets, files, threads and clock.
@@ -245,6 +249,7 @@ impl Relay {
         while let Some(timer) = self.timers.take_due(now.time) {
             match timer {
                 Timer::Confirm(group) => self.on_confirm_time(now, group),
+                Timer::Quiet(group) => self.on_quiet_time(now, group),
                 Timer::Plan => self.on_plan_time(now),
                 Timer::Receipts => self.on_receipts_time(now),
                 Timer::Cursors => self.on_cursors_time(now),

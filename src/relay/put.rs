@@ -204,6 +204,7 @@ impl Relay {
             group.traffic().producers.insert(producer, count, now.wall, transient);
         }
         group.traffic().books.unsynced += u64::from(count);
+        group.traffic().last_put = now.time;
         let put = put.map(|mut put| {
             if put.done.first == Sequence(0) {
                 put.done.first = first;
@@ -249,6 +250,7 @@ impl Relay {
         let (relay, epoch) = (self.options.relay.clone(), self.options.epoch);
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         if let Some(own) = group.own {
+            self.end_quiet(now, number);
             return own;
         }
         let unsealed: Vec<StreamNumber> = group
@@ -266,7 +268,7 @@ impl Relay {
         group.own = Some(own);
         let genesis = crate::wire::body::encode(&self.genesis(number));
         self.append_control(now, number, own, Draft::control(RunKind::Genesis, genesis));
-        self.announce_origin(number, Version::default());
+        self.announce_origin(now, number, Version::default());
         own
     }
 

@@ -25,7 +25,7 @@ use super::timer::Timer;
 use crate::id::{GroupNumber, LinkId, RelayId, Sequence};
 use crate::limits;
 use crate::log::Urgency;
-use crate::wire::link::{LinkMessage, Receipt, Released};
+use crate::wire::link::{LinkMessage, Receipt, Released, Version};
 
 /// Milliseconds for which receipts are gathered.
 const GATHER_MS: u64 = 20;
@@ -152,6 +152,7 @@ impl Relay {
     fn take_receipt(&mut self, now: Now, receipt: &Receipt) {
         let Some(number) = self.group_of(now, &receipt.group) else { return };
         self.adopt_stream(number, receipt);
+        let is_of_lost_disk = receipt.epoch.storage != self.options.epoch.storage;
         let Some(group) = self.groups.get_mut(number) else { return };
         let (member, storage) = (&receipt.member, receipt.storage);
         let known = group.spread().parts.members.get(member).copied();
@@ -176,6 +177,9 @@ impl Relay {
             self.settle_levels(number);
         } else {
             self.settle_released(number);
+        }
+        if is_of_lost_disk {
+            self.announce_origin(now, number, Version::default());
         }
     }
 

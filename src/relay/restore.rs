@@ -192,6 +192,7 @@ impl Restore {
         if let Some(cut) = &self.cut {
             relay.note_cut(now, cut);
         }
+        relay.watch_origins(now);
         relay.tell_uncertain(now);
         relay
     }
@@ -306,9 +307,7 @@ impl Relay {
                 self.replay_member(group, &relay, (version, member));
             }
             Operation::OriginSet { group, relay, version, active } => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.spread().parts.set_origin(&relay, version, active);
-                }
+                self.replay_origin(group, &relay, (version, active));
             }
             Operation::GroupEntrySet { group, version, settings, home } => {
                 self.replay_entry(group, version, *settings, home);

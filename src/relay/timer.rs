@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Housekeeping,
     /// An ack is overdue, or a nacked message is due again.
     Subscription(SubscriptionKey),
+    /// Nothing may have been put into a group for a while.
+    Quiet(GroupNumber),
 }
 
 /// At most one deadline per timer.

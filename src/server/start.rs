@@ -189,6 +189,7 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         links: options.neighbours.iter().map(link).collect(),
         transit: options.transit,
         max_children: options.max_children,
+        origin_quiet_ms: limits::ORIGIN_QUIET_MS,
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());

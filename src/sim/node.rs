@@ -37,6 +37,7 @@ pub struct Node {
     pub name: RelayId,
     links: Vec<LinkOptions>,
     storage: StorageId,
+    quiet_ms: u64,
     boot: u64,
     relay: Option<Relay>,
     log: Vec<Entry>,
@@ -77,6 +78,7 @@ impl Node {
             name: RelayId::new(name).expect("names of simulated relays are names"),
             links,
             storage: StorageId([storage; 16]),
+            quiet_ms: crate::limits::ORIGIN_QUIET_MS,
             boot: 0,
             relay: None,
             log: Vec::new(),
@@ -97,6 +99,12 @@ impl Node {
         };
         node.start(now);
         node
+    }
+
+    /// After how many milliseconds without a message it is no origin any more.
+    pub fn set_quiet_ms(&mut self, ms: u64) {
+        self.quiet_ms = ms;
+        self.relay.iter_mut().for_each(|relay| relay.set_origin_quiet_ms(ms));
     }
 
     /// Whether it runs.
@@ -128,6 +136,7 @@ impl Node {
             links: self.links.clone(),
             transit: true,
             max_children: None,
+            origin_quiet_ms: self.quiet_ms,
         };
         let last = EntryNumber(self.log.len() as u64);
         let mut restore = Restore::new(options, last, &self.snapshot).expect("a snapshot of its own");

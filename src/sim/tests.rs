@@ -2,6 +2,7 @@ mod finished;
 mod hostile;
 mod live;
 mod names;
+mod origins;
 mod views;
 
 use super::world::{Weather, World, storm};

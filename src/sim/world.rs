@@ -394,7 +394,8 @@ impl World {
         }
     }
 
-    fn pass_ms(&mut self, ms: u64) {
+    /// Lets time pass in which nothing arrives.
+    pub fn pass_ms(&mut self, ms: u64) {
         self.now.time = self.now.time.after_ms(ms);
         self.now.wall.0 += ms * 1000;
         for node in 0..self.nodes.len() {
@@ -589,6 +590,15 @@ impl World {
         }
     }
 
+    /// Lets so long pass that origins without anything new are none any more.
+    pub fn rest_for_long(&mut self) {
+        for _ in 0..2 {
+            self.pass_ms(crate::limits::ORIGIN_QUIET_MS);
+            self.settle();
+        }
+        self.rest();
+    }
+
     /// Lets ten seconds pass in which nothing new happens.
     ///
     /// # Panics
@@ -640,6 +650,10 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
     let most = if dice.chance(10) { 28 } else { 6 };
     let relays = 3 + dice.below(most) as usize;
     let mut world = World::random(seed, relays);
+    if seed.is_multiple_of(2) {
+        // Origins come and go all the time.
+        world.nodes.iter_mut().for_each(|node| node.set_quiet_ms(1 + seed / 2 % 40));
+    }
     world.create_source_group("h");
     for group in ["g", "h"] {
         for i in 0..1 + dice.below(4) {

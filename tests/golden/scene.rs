@@ -62,6 +62,7 @@ impl Scene {
             links: Vec::new(),
             transit: true,
             max_children: None,
+            origin_quiet_ms: treecast::limits::ORIGIN_QUIET_MS,
         };
         let mut restore = Restore::new(relay, opened.last, &opened.snapshot).unwrap();
         let mut entries = Vec::new();

@@ -67,6 +67,7 @@ fn options(boot: u64, links: &[LinkOptions]) -> RelayOptions {
         links: links.to_vec(),
         transit: true,
         max_children: None,
+        origin_quiet_ms: crate::limits::ORIGIN_QUIET_MS,
     }
 }
 
