@@ -42,7 +42,7 @@ use crate::wire::run::{Run, RunKind, StoredRun};
 const TURN_RUNS: usize = 64;
 
 /// What a group has when other relays take part in it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     pub(super) parts: Parts,
     pub(super) names: Names,
@@ -64,7 +64,7 @@ pub(super) struct Spread {
 }
 
 /// A neighbour's place in a group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LinkReader {
     link: LinkId,
     /// Nothing below is left to be sent.

@@ -11,6 +11,7 @@ use super::input::Now;
 use super::{Relay, facts};
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
+use crate::routing::Algorithm;
 use crate::wire::body::LinkCounts;
 use crate::wire::link::{LinkMessage, LinkState};
 
@@ -26,7 +27,7 @@ pub struct LinkOptions {
 }
 
 /// One link.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) neighbour: RelayId,
     pub(super) cost: u32,
@@ -95,7 +96,7 @@ impl Link {
 }
 
 /// All links of a relay, and what it knows of the others.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Links {
     pub(super) table: BTreeMap<LinkId, Link>,
     /// The newest link state of every relay, this one's own among them.
@@ -108,6 +109,8 @@ pub(super) struct Links {
     pub(super) forgotten: Vec<StreamNumber>,
     /// Whether this storage has a table of memberships: its own to begin with, or a neighbour's.
     pub(super) has_table: bool,
+    /// The newest way to compute trees that this relay speaks.
+    pub(super) speaks: Algorithm,
 }
 
 impl Links {
@@ -135,6 +138,7 @@ impl Links {
             disowned: BTreeSet::new(),
             forgotten: Vec::new(),
             has_table: options.is_empty(),
+            speaks: Algorithm::One,
         }
     }
 

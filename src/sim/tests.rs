@@ -1,8 +1,12 @@
+mod exhaustive;
 mod finished;
+mod flaps;
 mod hostile;
 mod live;
+mod members;
 mod names;
 mod origins;
+mod scenarios;
 mod views;
 
 use super::world::{Weather, World, storm};

@@ -41,6 +41,7 @@ fn facts() -> Vec<Fact> {
             transit: false,
             max_children: Some(4),
             catching_up: true,
+            algorithm: 1,
             links: vec![up, down],
         }),
         Fact::Membership(Membership {
