@@ -70,6 +70,14 @@ pub struct Node {
     pub let_go: Vec<(GroupNumber, Index, Index)>,
 }
 
+/// The storage of a relay by its number: the same byte everywhere, and what it has above 255.
+fn storage_of(number: u16) -> StorageId {
+    let [high, low] = number.to_be_bytes();
+    let mut bytes = [low; 16];
+    bytes[2] = bytes[2].wrapping_add(high);
+    StorageId(bytes)
+}
+
 impl Node {
     /// Whether a change of the map waits to be planned.
     #[must_use]
@@ -79,11 +87,11 @@ impl Node {
 
     /// A relay with an empty disk, running.
     #[must_use]
-    pub fn new(name: &str, storage: u8, links: Vec<LinkOptions>, now: Now) -> Self {
+    pub fn new(name: &str, storage: u16, links: Vec<LinkOptions>, now: Now) -> Self {
         let mut node = Self {
             name: RelayId::new(name).expect("names of simulated relays are names"),
             links,
-            storage: StorageId([storage; 16]),
+            storage: storage_of(storage),
             quiet_ms: crate::limits::ORIGIN_QUIET_MS,
             boot: 0,
             relay: None,
@@ -239,7 +247,7 @@ impl Node {
         self.durable = 0;
         self.snapshot = Snapshot::default();
         self.boot = 0;
-        self.storage.0[1] += 1;
+        self.storage.0[1] = self.storage.0[1].wrapping_add(1);
     }
 
     /// Something happens to it. Its effects are carried out, but for syncs and links.

@@ -138,7 +138,7 @@ impl World {
             .collect()
         };
         let nodes = (0..relays)
-            .map(|place| Node::new(&name_of(place), place as u8 + 1, options(place), now))
+            .map(|place| Node::new(&name_of(place), place as u16 + 1, options(place), now))
             .collect();
         let wire = |(a, b, _): &(usize, usize, u32)| Wire {
             ends: [*a, *b],
