@@ -1,4 +1,6 @@
+mod drain;
 mod finished;
+mod forget;
 mod hostile;
 mod live;
 mod names;
