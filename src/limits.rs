@@ -107,6 +107,9 @@ pub const PLAN_PAUSE_MS_MIN: u64 = 10;
 /// to this.
 pub const PLAN_PAUSE_MS_MAX: u64 = 1000;
 
+/// Relays that were forgotten: what is said of more is not kept.
+pub const FORGOTTEN_MAX: usize = 4 * MAP_RELAYS_MAX;
+
 /// Milliseconds without a message after which an origin leaves its group's tree, if everybody has
 /// all it has put. Coming back costs one message over each link of the network and a plan of one
 /// tree, so a group into which something is put at least so often never pays for it.

@@ -37,6 +37,7 @@ mod network {
     mod changes;
     mod halts;
     mod islands;
+    mod leaving;
     mod line;
     mod names;
     mod ring;

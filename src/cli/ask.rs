@@ -303,7 +303,7 @@ async fn tree_page(
     Ok(*tree)
 }
 
-fn unexpected(wanted: &str) -> Failure {
+pub(super) fn unexpected(wanted: &str) -> Failure {
     Failure::Client(ClientError::Protocol(format!("the relay's answer is not {wanted}")))
 }
 

@@ -19,6 +19,8 @@ pub mod settings;
 pub mod table;
 pub mod values;
 
+pub mod drain;
+pub mod forget;
 pub mod group;
 mod groups;
 pub mod logs;

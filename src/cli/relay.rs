@@ -21,7 +21,7 @@ use crate::topology::Cost;
 use super::exit::Failure;
 use super::out::Context;
 use super::stop::Stop;
-use super::{groups, network, topology};
+use super::{drain, forget, groups, network, topology};
 
 /// What is logged unless TREECAST_LOG says otherwise.
 const LOG_DEFAULT: &str = "info";
@@ -39,6 +39,23 @@ pub enum RelayCommand {
         The distance is the sum of the costs of the links. A relay that cannot be reached gets its\n\
         messages later, from the relay that keeps them.")]
     List,
+    /// Say that a relay never comes back: nothing is kept for it any more
+    #[command(
+        after_help = "Examples:\n  treecast relay forget oslo\n  treecast relay forget oslo --yes --output json\n\n\
+        Asks a relay that runs, and says first what is lost: subscriptions and queues that live at the\n\
+        relay, and messages that were put there and that nobody else may have. It must not run: one that\n\
+        can be reached is not forgotten. If it comes back all the same it is owed again what is put\n\
+        from then on, its subscriptions get a gap, and both sides warn."
+    )]
+    Forget(forget::ForgetArgs),
+    /// Empty the relay, so that it may go and nobody misses it
+    #[command(after_help = "Examples:\n  treecast relay drain oslo --relay 127.0.0.1:7412\n  \
+        treecast relay drain --abandon --deadline 10m\n\n\
+        Asks the relay that is to go. It takes no messages and no subscriptions from then on, sends\n\
+        applications away, and hands over what was put there. Says what holds it up, until the relay may\n\
+        go: then it can be stopped, and nothing is lost. A relay that is started again takes messages\n\
+        again.")]
+    Drain(drain::DrainArgs),
 }
 
 /// Arguments of `relay`.
@@ -108,7 +125,14 @@ pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> 
         Some(RelayCommand::List) if args.is_about_a_start() => Err(Failure::Usage(
             "`relay list` asks a relay that runs: it takes no option of a start".to_owned(),
         )),
+        Some(RelayCommand::Forget(_) | RelayCommand::Drain(_)) if args.is_about_a_start() => {
+            let why =
+                "`relay forget` and `relay drain` ask a relay that runs: they take no option of a start";
+            Err(Failure::Usage(why.to_owned()))
+        }
         Some(RelayCommand::List) => network::list(context).await,
+        Some(RelayCommand::Drain(args)) => drain::run(args, context).await,
+        Some(RelayCommand::Forget(args)) => forget::run(args, context).await,
         None => start(args, context).await,
     }
 }

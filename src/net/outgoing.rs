@@ -66,6 +66,14 @@ impl Outgoing {
                     ITEM * (1 + relays.len())
                         + 64 * relays.iter().map(|relay| relay.ends.len()).sum::<usize>()
                 }
+                Ok(Reply::Forgetting(told)) => {
+                    let names = told.queues.len() + told.origins.len();
+                    ITEM * (1 + told.subscriptions.len() + names)
+                }
+                Ok(Reply::Draining(state)) => {
+                    let items = state.homes.len() + state.waits.len() + state.kept.len();
+                    2 * ITEM * (1 + items)
+                }
                 Ok(Reply::GroupTree(tree)) => ITEM + 128 * tree.nodes.len(),
                 Ok(Reply::Group(group)) => ITEM + 64 * group.streams.len(),
                 Ok(

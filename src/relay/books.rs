@@ -114,8 +114,11 @@ impl Relay {
     pub(super) fn status(&self, now: Now) -> Status {
         let mut warnings = self.options.warnings.clone();
         warnings.extend(self.cut_warnings(now));
+        warnings.extend(self.forgotten_warnings(now));
         let accepting = if self.stopping {
             Err("the relay is stopping".to_owned())
+        } else if self.draining {
+            Err(self.draining_refusal().message)
         } else if self.room {
             Ok(())
         } else {

@@ -104,10 +104,11 @@ impl Relay {
             });
             members.chain(origins)
         });
-        // Names first: a relay that has lost its disk has its subscriptions again before it is
+        // First who was forgotten, so that nothing older of them is believed.
+        // Names before memberships: a relay that has lost its disk has its subscriptions again before it is
         // told of what it is a member.
         let names = self.groups.iter().flat_map(Group::name_facts);
-        self.removed_facts().chain(names).chain(states).chain(parts).collect()
+        self.forgotten_facts().chain(self.removed_facts()).chain(names).chain(states).chain(parts).collect()
     }
 
     /// Tells news to all neighbours but the one that told them.
@@ -125,6 +126,9 @@ impl Relay {
         let mut news = Vec::new();
         let mut map_changed = false;
         for fact in facts {
+            if self.is_about_forgotten(&fact) {
+                continue;
+            }
             let is_news = match &fact {
                 Fact::LinkState(state) => {
                     let is_news = self.learn_links(now, state);
@@ -136,6 +140,7 @@ impl Relay {
                 Fact::Group(entry) => self.learn_group(now, entry),
                 Fact::Removed(removed) => self.learn_removed(removed),
                 Fact::Name(entry) => self.learn_name(now, entry),
+                Fact::Forgotten(forgotten) => self.learn_forgotten(now, forgotten),
             };
             if is_news {
                 news.push(fact);
@@ -167,7 +172,9 @@ impl Relay {
         let relay = self.options.relay.clone();
         let (boot, storage) = (self.options.epoch.counter, self.options.epoch.storage);
         // A boot begins above everything that the one before can have said.
-        let first = Version { counter: boot.saturating_mul(1 << BOOT_SHIFT), storage };
+        // What forgot it, too: a boot is still to be told from the one before.
+        let counter = boot.saturating_mul(1 << BOOT_SHIFT).saturating_add(self.least_version().counter);
+        let first = Version { counter, storage };
         let before = self.links.states.get(&relay).map_or(first, |known| known.version.max(first));
         let link = |link: &Link| Advertised {
             neighbour: link.neighbour.clone(),

@@ -201,16 +201,24 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let Epoch { counter, storage, .. } = self.options.epoch;
         let is_own = told.origin == self.options.relay && told.storage == storage;
-        // What it has said of itself before a crash took that back is true; of this boot nobody
-        // else knows anything.
-        let is_absurd = is_own && told.through >= counter;
-        let is_room =
-            group.finished().take(limits::STREAMS_PER_GROUP_MAX).count() < limits::STREAMS_PER_GROUP_MAX;
-        if is_absurd || !is_room || !group.finish(&told.origin, told.storage, told.through) {
+        let of = (&told.origin, told.storage);
+        if group.finished().any(|(origin, on, through)| (origin, on) == of && through >= told.through) {
             return;
         }
-        self.keep_finished(number, (&told.origin, told.storage), told.through, Urgency::Ride);
-        self.say_along_tree(number, Some(link), &[Finished { to: None, hops: 0, ..told.clone() }]);
+        if is_own && told.through >= counter {
+            // What it has said of itself before a crash took that back is true; of this boot nobody
+            // else knows anything (R4).
+            return self.warn(format!(
+                "a neighbour knows boot {} of this data directory, which is at boot {counter}: it was restored or \
+                 copied, and others may not take what is put here; start with an empty one",
+                told.through
+            ));
+        }
+        let known = group.finished().take(limits::STREAMS_PER_GROUP_MAX).count();
+        if known < limits::STREAMS_PER_GROUP_MAX && group.finish(&told.origin, told.storage, told.through) {
+            self.keep_finished(number, (&told.origin, told.storage), told.through, Urgency::Ride);
+            self.say_along_tree(number, Some(link), &[Finished { to: None, hops: 0, ..told.clone() }]);
+        }
     }
 
     /// Streams of a group may have been forgotten: their names on links go in a moment, all at once.
@@ -232,13 +240,15 @@ impl Relay {
         }
     }
 
-    /// How many streams are known, how many of them are sealed, and names of streams on all links,
-    /// for simulations.
+    /// How many streams are known, how many of them are sealed and have an origin, and names of
+    /// streams on all links, for simulations.
     #[cfg(any(test, feature = "sim"))]
     #[must_use]
     pub fn count_streams(&self) -> [usize; 3] {
         let streams = || self.groups.iter().flat_map(|group| &group.streams);
         let names = self.links.table.values().map(super::link::Link::count_names).sum();
-        [streams().count(), streams().filter(|s| s.sealed).count(), names]
+        let orphans = self.orphans();
+        let is_over = |s: &&Stream| s.sealed && !orphans.is_one(s);
+        [streams().count(), streams().filter(is_over).count(), names]
     }
 }

@@ -25,6 +25,7 @@ use super::carried::Fate;
 use super::effect::Effect;
 use super::facts::Parts;
 use super::finished::FinishedEpochs;
+use super::forget::Orphans;
 use super::group::{Group, Waiter};
 use super::input::Now;
 use super::journal::{Waiting, WaitingRun};
@@ -237,11 +238,13 @@ impl Relay {
             .filter_map(|told| Some((group.stream_of(&told.origin, told.epoch)?.number, told.seen)))
             .collect();
         let (me, storage) = (&self.options.relay, self.options.epoch.storage);
-        let mut wanted = Vec::new();
+        let (mut wanted, mut lacking) = (Vec::new(), None);
         for told in streams {
             let ours = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
             if let Some(ours) = ours.filter(|ours| !ours.is_written_by(me, storage)) {
-                ours.release(told.released);
+                if ours.release(told.released) {
+                    lacking = ours.lacks.take().or(lacking);
+                }
                 if told.wanted > ours.wanted {
                     ours.wanted = told.wanted;
                     wanted.push(told.clone());
@@ -266,6 +269,9 @@ impl Relay {
             self.say(link, LinkMessage::Seen { group: id.clone(), streams: ours, why: SeenWhy::Answers });
         }
         self.pass_wants(now, number, link, wanted);
+        if let Some(lacking) = lacking {
+            self.ask_again(number, lacking);
+        }
     }
 
     /// Puts at an origin wait for more than was known here: it is passed on, and answered.
@@ -355,6 +361,7 @@ impl Relay {
         (number, stream): (GroupNumber, StreamNumber),
         (age_ms, run): (u32, Run),
     ) -> Fate {
+        let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
         let Some(group) = self.groups.get_mut(number) else { return Fate::Stray };
         let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return Fate::Stray };
         let last = Sequence(run.header.end().0 - 1);
@@ -363,7 +370,12 @@ impl Relay {
         }
         if last > known.last && self.room {
             let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
-            if !is_next || group.waits_for_seal(known) {
+            // Of a relay that is gone for good nothing holds up what has come after it (R9).
+            let is_held_up = group.waits_for_seal(known) && !orphans.is_gone(&known.origin);
+            if !is_next || is_held_up {
+                if let Some(known) = group.stream(stream) {
+                    known.lacks = Some(link);
+                }
                 let (id, streams) = (group.id(), group.seen());
                 self.compare_again(
                     link,
@@ -399,6 +411,15 @@ impl Relay {
         }
     }
 
+    /// More of a stream is released than was known: what was dropped, since something was missing
+    /// before it, may be next now.
+    pub(super) fn ask_again(&mut self, number: GroupNumber, link: LinkId) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        group.spread().asked.remove(&link);
+        let (id, streams) = (group.id(), group.seen());
+        self.compare_again(link, number, LinkMessage::Seen { group: id, streams, why: SeenWhy::Lacks });
+    }
+
     /// The disk has room again, or has none any more.
     pub(super) fn handle_room(&mut self, free: bool) {
         self.room = free;
@@ -426,9 +447,11 @@ impl Relay {
         let me = self.options.relay.clone();
         let Some(group) = self.groups.get_mut(number) else { return };
         let first_index = group.next;
+        let since = group.member_for();
         if let Some(known) = group.stream(stream) {
             known.note(&run.header);
-            known.note_membership(&me, &run);
+            known.lacks = None;
+            known.note_membership((&me, since), &run);
         }
         group.note_producer(first_index, &run.header);
         let last = Sequence(run.header.end().0 - 1);
@@ -482,6 +505,8 @@ impl Relay {
 
     /// Names the stream of a run, and where it goes on for a neighbour that has less.
     fn name_stream(&mut self, number: GroupNumber, link: LinkId, run: &StoredRun) {
+        // What is released of an own stream is counted anew after a start.
+        self.settle_released(number);
         let Some(group) = self.groups.get_mut(number) else { return };
         let id = group.id();
         let Some(stream) = group.stream(run.stream) else { return };

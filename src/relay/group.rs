@@ -254,6 +254,16 @@ impl Group {
         self.membership = self.membership.max(version);
     }
 
+    /// The own membership is said again in a version above this, and goes on.
+    pub(super) fn raise_above(&mut self, version: u64) {
+        self.membership = self.membership.max(version) + 1;
+    }
+
+    /// The membership since which this relay is a member, if it is one.
+    pub(super) fn member_for(&self) -> Option<u64> {
+        (!self.subscriptions.is_empty()).then_some(self.member_since)
+    }
+
     /// Where what may be delivered ends: it is durable here, or at its origin, which has it on disk
     /// before it sends it. So a message waits for one disk on its way, however many relays.
     pub(super) fn deliverable(&self) -> Index {

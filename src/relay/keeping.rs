@@ -134,6 +134,7 @@ impl Relay {
             }
         }
         self.touched.extend(again);
+        self.go_on_draining(now, None);
         self.forget_names_of_finished();
     }
 

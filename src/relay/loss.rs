@@ -18,10 +18,10 @@ use super::Relay;
 use super::input::Now;
 use super::state::Operation;
 use super::stream::Draft;
-use crate::id::{Epoch, GroupNumber, Sequence, WallTime};
+use crate::id::{Epoch, GroupNumber, LinkId, RelayId, Sequence, WallTime};
 use crate::limits;
 use crate::log::{Cut, Entry, Urgency};
-use crate::wire::run::RunKind;
+use crate::wire::run::{Run, RunKind, StoredRun};
 
 /// A cut of the log's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,10 +56,39 @@ pub(super) struct Loss {
 }
 
 /// Why records are lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum LossCause {
     /// They may have stood in a last block that was damaged and cut.
     Uncertain,
+    /// Their origin was forgotten, and may have had some that nobody else has.
+    Forgotten {
+        /// The origin.
+        origin: RelayId,
+        /// The relay at which an operator has said so.
+        by: RelayId,
+    },
+    /// They were put while others had forgotten this relay, and so are not owed to it. Nobody else
+    /// misses them.
+    Missed {
+        /// The relay at which an operator has said so.
+        by: RelayId,
+    },
+}
+
+fn cause_of(run: &Run) -> Option<LossCause> {
+    let is_loss = run.header.kind == RunKind::Loss;
+    is_loss.then(|| crate::wire::body::decode::<Loss>(&run.body).ok()).flatten().map(|loss| loss.cause)
+}
+
+/// Whether it says that a damaged last block may have held something.
+pub(super) fn is_uncertain(run: &Run) -> bool {
+    cause_of(run) == Some(LossCause::Uncertain)
+}
+
+/// Whether the subscriptions of this relay are told of a record LOSS: all but what only its origin
+/// has missed.
+pub(super) fn is_told_here(run: &StoredRun) -> bool {
+    run.link == LinkId(0) || !matches!(cause_of(&run.run), Some(LossCause::Missed { .. }))
 }
 
 impl TailCut {
@@ -124,7 +153,7 @@ impl Relay {
     /// Says in the own stream of each group what may be lost of it. A relay that does not know yet
     /// who is a member can begin no stream, and takes no message either: it says so later.
     pub(super) fn tell_uncertain(&mut self, now: Now) {
-        if !self.links.has_table {
+        if !self.links.has_table || self.draining {
             return;
         }
         let suspects = self.groups.iter().filter_map(|group| {

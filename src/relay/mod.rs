@@ -23,11 +23,13 @@ mod confirm;
 mod cursor;
 mod dead_letter;
 mod delivery;
+mod drain;
 mod drawing;
 mod effect;
 mod facts;
 mod filter;
 mod finished;
+mod forget;
 mod forward;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
@@ -75,6 +77,7 @@ use self::active::Failure;
 use self::books::Retired;
 use self::confirm::Confirmations;
 use self::delivery::DeadLetter;
+use self::forget::ForgottenRelays;
 use self::group::GroupBooks;
 use self::journal::{Journal, Waiting, WaitingPut, WaitingRun};
 use self::levels::Reach;
@@ -136,6 +139,8 @@ pub struct Relay {
     /// Removed groups: the number and incarnation they had.
     removed: BTreeMap<GroupName, (GroupNumber, u32)>,
     counters: Counters,
+    /// Relays that were forgotten.
+    forgotten: ForgottenRelays,
     /// Cuts of the log's end, in order.
     cuts: Vec<TailCut>,
     sessions: Sessions,
@@ -168,6 +173,8 @@ pub struct Relay {
     /// Neighbours that have sent of a group what there was no room for.
     starved: BTreeSet<(GroupNumber, LinkId)>,
     stopping: bool,
+    /// Whether it is emptied, so that it may go.
+    draining: bool,
 }
 
 /// Bytes that a run takes in a backlog.

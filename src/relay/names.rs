@@ -198,9 +198,10 @@ impl Relay {
             return;
         }
         let (home, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let least = self.least_version();
         let Some(group) = self.groups.get_mut(number) else { return };
         let known = group.spread().names.subscriptions.get(&(name.clone(), home.clone()));
-        let version = known.map_or(Version::default(), |known| known.version).next(storage);
+        let version = known.map_or(Version::default(), |known| known.version).max(least).next(storage);
         // Where it began matters to nobody else.
         let spec = spec.map(|spec| SubscriptionSpec { start: Start::Now, ..spec });
         let entry = NameEntry { group: group.id(), name: name.clone(), home, version, spec };
@@ -208,7 +209,7 @@ impl Relay {
         self.flood(None, &[Fact::Name(entry)]);
     }
 
-    fn keep_name(&mut self, number: GroupNumber, entry: &NameEntry) {
+    pub(super) fn keep_name(&mut self, number: GroupNumber, entry: &NameEntry) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let before = group.spread().names.subscriptions.len();
         group.set_name(entry);
@@ -286,7 +287,7 @@ impl Relay {
         }
     }
 
-    fn spec_of(&self, number: GroupNumber, name: &SubscriptionName) -> Option<SubscriptionSpec> {
+    pub(super) fn spec_of(&self, number: GroupNumber, name: &SubscriptionName) -> Option<SubscriptionSpec> {
         let place = self.names.get(&(number, name.clone()))?;
         let group = self.groups.get(number)?;
         let subscription = group.subscriptions.get(group.find(*place)?)?;

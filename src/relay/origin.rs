@@ -16,6 +16,7 @@
 //! changed of them stands before its next message: that is the same place.
 
 use super::Relay;
+use super::forget::Orphans;
 use super::group::Group;
 use super::input::Now;
 use super::state::Operation;
@@ -27,18 +28,21 @@ use crate::wire::link::{Fact, Origin, Version};
 
 impl Group {
     /// Whether a relay is to be part of the group's tree for what it has put, as it sees it itself.
-    fn is_origin(&self, me: &RelayId) -> bool {
+    fn is_origin(&self, me: &RelayId, orphans: Orphans<'_>) -> bool {
         let is_waited_for = self.traffic.as_ref().is_some_and(|traffic| !traffic.awaited.is_empty());
         let is_writing = self.own.is_some() && !self.is_quiet();
-        is_writing || is_waited_for || !self.is_settled(me)
+        is_writing || is_waited_for || !self.is_settled(me, orphans)
     }
 
     /// Whether everybody has all that a relay has put who is owed it, also what is known only by
     /// receipts: of a disk that it has lost.
-    fn is_settled(&self, me: &RelayId) -> bool {
+    /// What is here of streams that nobody writes any more counts like its own, unless it is part
+    /// of the tree as a member.
+    fn is_settled(&self, me: &RelayId, orphans: Orphans<'_>) -> bool {
         let is_open =
             |s: &Stream| s.last > s.released || s.receipts.values().any(|held| held.durable > s.released);
-        !self.streams.iter().any(|s| s.origin == *me && is_open(s))
+        let is_kept = |s: &Stream| s.last > s.released && self.subscriptions.is_empty() && orphans.is_one(s);
+        !self.streams.iter().any(|s| if s.origin == *me { is_open(s) } else { is_kept(s) })
     }
 
     /// Whether this relay has a stream that it may write on, and has said that it is no origin now.
@@ -46,7 +50,7 @@ impl Group {
         self.spread.as_deref().is_some_and(|spread| spread.is_quiet)
     }
 
-    fn said_origin(&self, me: &RelayId) -> (Version, bool) {
+    pub(super) fn said_origin(&self, me: &RelayId) -> (Version, bool) {
         let said = self.spread.as_deref().and_then(|spread| spread.parts.origins.get(me));
         said.copied().unwrap_or_default()
     }
@@ -60,13 +64,15 @@ impl Relay {
             return;
         }
         let (relay, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let least = self.least_version();
+        let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
         let Some(group) = self.groups.get_mut(number) else { return };
-        let active = group.is_origin(&relay);
+        let active = group.is_origin(&relay, orphans);
         let known = group.said_origin(&relay);
-        if known.1 == active && known.0 > above {
+        if known.1 == active && known.0 >= above {
             return;
         }
-        let version = known.0.max(above).next(storage);
+        let version = known.0.max(above).max(least).next(storage);
         group.spread().parts.set_origin(&relay, version, active);
         let id = group.id();
         let operation = Operation::OriginSet { group: number, relay: relay.clone(), version, active };
@@ -100,16 +106,19 @@ impl Relay {
     /// It may be that nothing was put for a while.
     pub(super) fn on_quiet_time(&mut self, now: Now, number: GroupNumber) {
         let (me, quiet_ms) = (self.options.relay.clone(), self.options.origin_quiet_ms.max(1));
+        let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
         let Some(group) = self.groups.get_mut(number).filter(|group| group.said_origin(&me).1) else {
             return;
         };
         let last = group.traffic.as_ref().map_or(crate::id::Time(0), |traffic| traffic.last_put);
         let due = last.after_ms(quiet_ms);
         let is_waited_for = group.traffic.as_ref().is_some_and(|traffic| !traffic.awaited.is_empty());
-        if due > now.time {
+        if due > now.time && !self.draining {
             return self.timers.set(Timer::Quiet(number), due);
         }
-        if is_waited_for || !group.is_settled(&me) {
+        // Who leaves for good says first what is finished.
+        let is_unsaid = self.draining && !self.journal.is_durable();
+        if is_waited_for || is_unsaid || !group.is_settled(&me, orphans) {
             return self.timers.set(Timer::Quiet(number), now.time.after_ms(quiet_ms));
         }
         group.spread().is_quiet = group.own.is_some();
@@ -130,7 +139,8 @@ impl Relay {
     /// taken back that it said so.
     pub(super) fn rebuild_origins(&mut self, now: Now) {
         let me = &self.options.relay;
-        let is_silent = |group: &&Group| !group.said_origin(me).1 && group.is_origin(me);
+        let orphans = self.orphans();
+        let is_silent = |group: &&Group| !group.said_origin(me).1 && group.is_origin(me, orphans);
         let silent: Vec<GroupNumber> =
             self.groups.iter().filter(is_silent).map(|group| group.number).collect();
         for number in silent {

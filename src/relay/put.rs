@@ -82,6 +82,8 @@ impl Relay {
         (summary, bytes): (&BodySummary, u64),
     ) -> Result<(), Refusal> {
         let (room, stopping) = (self.room, self.stopping);
+        let lost_home = self.lost_home(number);
+        let draining = self.draining.then(|| self.draining_refusal());
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let max = group.settings.message_bytes_max();
         if summary.payload_bytes_max as u64 > max {
@@ -108,6 +110,16 @@ impl Relay {
                 limits::AWAITED_PUTS_MAX
             );
             return Err(Refusal::new(RefusalCode::Limit, message));
+        }
+        if let Some(refusal) = draining {
+            return Err(refusal);
+        }
+        if let Some(home) = lost_home {
+            let message = format!(
+                "`{}` is a queue whose home {home} was forgotten: remove it, and make it again where it is to live",
+                group.name
+            );
+            return Err(Refusal::new(RefusalCode::NotReady, message));
         }
         if !self.links.has_table {
             return Err(Refusal::new(
@@ -281,9 +293,10 @@ impl Relay {
     ) {
         let me = self.options.relay.clone();
         let group = self.groups.get_mut(number).expect("the caller has found the group");
+        let since = group.member_for();
         let stream_state = group.stream(stream).expect("the caller has found the stream");
         let run = stream_state.append(draft, now.wall);
-        stream_state.note_membership(&me, &run);
+        stream_state.note_membership((&me, since), &run);
         let last = Sequence(run.header.end().0 - 1);
         let end = self.append_run(now, (number, stream), HERE, run);
         let run = WaitingRun { group: number, end, stream, last };
@@ -292,10 +305,11 @@ impl Relay {
 
     /// Notes in the own stream, if there is one, that this relay is (no longer) a member.
     pub(super) fn mark_membership(&mut self, now: Now, number: GroupNumber, member: bool) {
-        let relay = self.options.relay.clone();
+        let (relay, least) = (self.options.relay.clone(), self.least_version());
         let Some(group) = self.groups.get_mut(number) else { return };
         let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(&relay));
-        group.membership = group.membership.max(said.map_or(0, |(version, _)| version.counter)) + 1;
+        let said = said.map_or(least.counter, |(version, _)| version.counter.max(least.counter));
+        group.raise_above(said);
         if member {
             group.member_since = group.membership;
         }

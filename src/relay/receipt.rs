@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use super::Relay;
 use super::facts::CHUNK;
+use super::forget::Orphans;
 use super::group::Group;
 use super::input::Now;
 use super::stream::{Held, Stream};
@@ -48,7 +49,8 @@ impl Relay {
         let mut by_link: BTreeMap<LinkId, Vec<Receipt>> = BTreeMap::new();
         for (number, repeats) in std::mem::take(&mut self.receipts_due) {
             for receipt in self.take_receipts(number, repeats) {
-                if let Some(link) = self.links.toward.get(&receipt.origin) {
+                let receiver = self.receiver_of(number, &receipt.origin);
+                if let Some(link) = receiver.and_then(|receiver| self.links.toward.get(&receiver)) {
                     by_link.entry(*link).or_default().push(receipt);
                 }
             }
@@ -132,9 +134,13 @@ impl Relay {
     pub(super) fn on_receipts(&mut self, now: Now, from: LinkId, receipts: Vec<Receipt>) {
         let mut by_link: BTreeMap<LinkId, Vec<Receipt>> = BTreeMap::new();
         for receipt in receipts {
-            if receipt.origin == self.options.relay {
+            let number = self.groups.number(&receipt.group.name);
+            let receiver =
+                number.map_or(Some(receipt.origin.clone()), |n| self.receiver_of(n, &receipt.origin));
+            let Some(receiver) = receiver else { continue };
+            if receiver == self.options.relay {
                 self.take_receipt(now, &receipt);
-            } else if let Some((link, hops)) = self.way_on(&receipt.origin, from, receipt.hops) {
+            } else if let Some((link, hops)) = self.way_on(&receiver, from, receipt.hops) {
                 by_link.entry(link).or_default().push(Receipt { hops, ..receipt });
             }
         }
@@ -212,6 +218,7 @@ impl Relay {
         for number in doubted {
             self.owe_receipt(now, number, true);
             self.touched.insert(number);
+            self.announce_origin(now, number, Version::default());
         }
     }
 
@@ -229,13 +236,17 @@ impl Relay {
     /// Releases what of the own streams everybody has who is owed it, and says so.
     pub(super) fn settle_released(&mut self, number: GroupNumber) {
         let me = self.options.relay.clone();
+        self.release_unowed(number);
+        let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
         let Some(group) = self.groups.get_mut(number) else { return };
+        let is_trustee = group.trustee() == Some(&me);
         let Some(spread) = group.spread.as_deref() else { return };
         let parts = &spread.parts;
         let is_member = |relay: &RelayId| parts.may_be_member(relay);
         let storage = self.options.epoch.storage;
         let mut news = Vec::new();
-        for stream in group.streams.iter_mut().filter(|s| s.origin == me) {
+        let is_mine = |s: &Stream| s.origin == me || (is_trustee && orphans.is_gone(&s.origin));
+        for stream in group.streams.iter_mut().filter(|s| is_mine(s)) {
             let covered = if stream.is_written_by(&me, storage) {
                 stream.covered(&me, is_member)
             } else {
@@ -245,16 +256,16 @@ impl Relay {
                 )
             };
             if stream.release(covered) {
-                news.push((stream.epoch, covered));
+                news.push((stream.origin.clone(), stream.epoch, covered));
             }
         }
         let Some(group) = self.groups.get(number) else { return };
         let id = group.id();
         let released: Vec<Released> = news
             .into_iter()
-            .map(|(epoch, released)| Released {
+            .map(|(origin, epoch, released)| Released {
                 group: id.clone(),
-                origin: me.clone(),
+                origin,
                 epoch,
                 released,
                 wanted: Sequence(0),
@@ -290,8 +301,13 @@ impl Relay {
         stream.doubted &= !is_answer || told.released < stream.durable;
         let is_wanted_more = told.wanted > stream.wanted;
         stream.wanted = stream.wanted.max(told.wanted);
-        if stream.release(told.released) || is_wanted_more {
+        let is_released = stream.release(told.released);
+        let lacking = stream.lacks.take_if(|_| is_released);
+        if is_released || is_wanted_more {
             self.tell_released(number, Some(link), &[Released { to: None, hops: 0, ..told.clone() }]);
+        }
+        if let Some(lacking) = lacking {
+            self.ask_again(number, lacking);
         }
         if is_wanted_more {
             self.owe_receipt(now, number, false);

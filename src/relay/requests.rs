@@ -52,6 +52,7 @@ impl Relay {
     }
 
     fn dispatch_request(&mut self, now: Now, (session, request): (SessionId, u64), body: Request) -> Outcome {
+        self.check_taking(&body)?;
         match body {
             Request::GroupOpen { group } => self.open_group(now, session, &group),
             Request::GroupCreate { group, settings, queue } => self.create_group(now, group, settings, queue),
@@ -104,6 +105,8 @@ impl Relay {
                 let tree = self.group_tree(now, &group, origin, (from, limit))?;
                 Ok((Reply::GroupTree(Box::new(tree)), When::Now))
             }
+            Request::RelayDrain { abandon } => self.drain_request(now, session, abandon),
+            Request::RelayForget { relay, confirmed } => self.forget_request(now, relay, confirmed),
             Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
         }
     }

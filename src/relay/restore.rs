@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::books::Retired;
 use super::confirm::Confirmations;
 use super::filter::Filter;
+use super::forget::Forgot;
 use super::group::{Group, GroupBooks};
 use super::input::Now;
 use super::journal::Journal;
@@ -49,6 +50,7 @@ impl Restore {
             names_known: 0,
             removed: BTreeMap::new(),
             counters: Counters::default(),
+            forgotten: BTreeMap::new(),
             cuts: Vec::new(),
             sessions: BTreeMap::new(),
             links,
@@ -70,6 +72,7 @@ impl Restore {
             room: true,
             starved: BTreeSet::new(),
             stopping: false,
+            draining: false,
         };
         let mut through = vec![EntryNumber(0); SHARDS as usize];
         if !snapshot.shards.is_empty() && snapshot.shards.len() != SHARDS as usize {
@@ -120,6 +123,9 @@ impl Restore {
                     // It is about the groups of all parts.
                     if let Operation::TailCut { groups, .. } = &*operation {
                         self.relay.suspect(groups.as_deref(), &|group| !known(group));
+                    }
+                    if let Operation::RelayForgotten { relay, version, .. } = &*operation {
+                        self.relay.replay_forgotten(relay, *version, &|group| !known(group));
                     }
                     if known(operation.group()) {
                         return Ok(());
@@ -204,6 +210,7 @@ impl Relay {
         self.counters = self.counters.max(shard.counters);
         self.links.has_table |= shard.has_table;
         self.cuts.extend(shard.cuts);
+        self.forgotten.extend(shard.forgotten);
         for (name, number, incarnation) in shard.removed {
             self.removed.insert(name, (number, incarnation));
         }
@@ -230,6 +237,7 @@ impl Relay {
                 .map(|(name, (number, incarnation))| (name.clone(), *number, *incarnation))
                 .collect(),
             cuts: if shard == shard_of(GroupNumber(0)) { self.cuts.clone() } else { Vec::new() },
+            forgotten: if shard == shard_of(GroupNumber(0)) { self.forgotten_list() } else { Vec::new() },
         };
         let (through, bytes) = (self.journal.last(), saved.encode());
         self.effects.push_back(Effect::Shard { shard, through, bytes });
@@ -268,6 +276,7 @@ impl Relay {
             Some(_) => group.note_producer(first_index, header),
             None => {}
         }
+        let since = group.member_for();
         let Some(stream) = group.stream(stream) else {
             return contradiction(format!("a run of stream {stream}, which group `{name}` does not have"));
         };
@@ -279,8 +288,8 @@ impl Relay {
             return contradiction(message);
         }
         stream.note(header);
-        let tells_loss = header.kind == RunKind::Loss && stream.origin == me;
-        stream.note_membership(&me, run);
+        let tells_loss = stream.origin == me && loss::is_uncertain(run);
+        stream.note_membership((&me, since), run);
         stream.note_place(header.first, first_index);
         stream.end = end;
         if tells_loss && let Some(traffic) = &mut group.traffic {
@@ -329,10 +338,12 @@ impl Relay {
                     group.finish(&origin, storage, through);
                 });
             }
+            Operation::RelayForgotten { relay, version, by, at } => {
+                self.forgotten.insert(relay, Forgot { version, by, at });
+            }
             Operation::TableLearned => self.links.has_table = true,
             Operation::TailCut { boot, at, entries, groups } => {
-                let messages = loss::total(groups.as_deref());
-                self.add_cut(TailCut { boot, at, entries, messages });
+                self.add_cut(TailCut { boot, at, entries, messages: loss::total(groups.as_deref()) });
             }
             Operation::StreamOpened { group, stream, origin, epoch } => {
                 self.add_stream((group, stream), origin, epoch);

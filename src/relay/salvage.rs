@@ -44,6 +44,7 @@ impl Salvage {
             Operation::GroupCreated { .. }
             | Operation::TableLearned
             | Operation::NameRemoved { .. }
+            | Operation::RelayForgotten { .. }
             | Operation::TailCut { .. } => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);

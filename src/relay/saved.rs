@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::cursor::Cursor;
 use super::facts::Parts;
 use super::filter::Filter;
+use super::forget::Forgot;
 use super::group::Group;
 use super::loss::{TailCut, Uncertain};
 use super::meter::Meter;
@@ -49,6 +50,9 @@ pub(super) struct Shard {
     /// Cuts of the log's end, in the first part only.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) cuts: Vec<TailCut>,
+    /// Relays that were forgotten, in the first part only.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) forgotten: Vec<(RelayId, Forgot)>,
 }
 
 impl Shard {

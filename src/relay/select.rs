@@ -62,7 +62,8 @@ pub(super) fn stretch(
     }
     match header.kind {
         RunKind::Data => {}
-        RunKind::Loss => return all(Fate::Uncertain),
+        RunKind::Loss if super::loss::is_told_here(run) => return all(Fate::Uncertain),
+        RunKind::Loss => return all(Fate::Filtered),
         RunKind::Mark | RunKind::Genesis | RunKind::Seal => return all(Fate::Filtered),
     }
     let age = age_ms(run, rule.now);

@@ -54,6 +54,11 @@ impl Session {
         &self.groups
     }
 
+    /// Whether it has opened a group or a subscription.
+    pub(super) fn has_something_open(&self) -> bool {
+        !self.groups().is_empty() || !self.subscriptions().is_empty()
+    }
+
     /// Whether it may have one more handle for a group that it has none for.
     pub(super) fn has_group_room(&self, group: Option<GroupNumber>) -> bool {
         self.groups.len() < limits::SESSION_HANDLES_MAX || group.is_some_and(|g| self.groups.contains(&g))

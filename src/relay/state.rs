@@ -155,6 +155,13 @@ pub(super) enum Operation {
         storage: StorageId,
         through: u64,
     },
+    /// A relay never comes back: what it has said in lower versions is void.
+    RelayForgotten {
+        relay: RelayId,
+        version: Version,
+        by: RelayId,
+        at: WallTime,
+    },
 }
 
 impl Operation {
@@ -174,7 +181,10 @@ impl Operation {
             | Self::EpochsFinished { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
-            Self::TableLearned | Self::NameRemoved { .. } | Self::TailCut { .. } => GroupNumber(0),
+            Self::TableLearned
+            | Self::NameRemoved { .. }
+            | Self::TailCut { .. }
+            | Self::RelayForgotten { .. } => GroupNumber(0),
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{
-    Epoch, GroupName, Index, ProducerId, ProducerSequence, RelayId, Sequence, StorageId, StreamId,
+    Epoch, GroupName, Index, LinkId, ProducerId, ProducerSequence, RelayId, Sequence, StorageId, StreamId,
     StreamNumber, WallTime,
 };
 use crate::wire::run::{Run, RunHeader, RunKind};
@@ -58,6 +58,9 @@ pub(super) struct Stream {
     /// Whether its origin has started again since, and may have forgotten what it had released.
     #[serde(skip)]
     pub(super) doubted: bool,
+    /// The neighbour that has sent something before which something is missing.
+    #[serde(skip)]
+    pub(super) lacks: Option<LinkId>,
 }
 
 /// How far a relay has a stream.
@@ -123,6 +126,7 @@ impl Stream {
             wanted: Sequence(0),
             told: (Sequence(0), Sequence(0)),
             doubted: false,
+            lacks: None,
         }
     }
 
@@ -226,8 +230,10 @@ impl Stream {
         place.map_or(Sequence(0), |(sequence, _)| Sequence(sequence.0 - 1)).min(self.durable)
     }
 
-    /// Takes over what the run says of memberships: of `me`, and of all in a stream of its own.
-    pub(super) fn note_membership(&mut self, me: &RelayId, run: &Run) {
+    /// Takes over what the run says of memberships: of `me`, and of all in a stream of its own. Of
+    /// another's stream `me` knows better since when it is a member, if it is one: `since`. It may
+    /// be that others had forgotten it meanwhile.
+    pub(super) fn note_membership(&mut self, (me, since): (&RelayId, Option<u64>), run: &Run) {
         let said = match run.header.kind {
             RunKind::Genesis => {
                 let genesis = crate::wire::body::decode::<Genesis>(&run.body);
@@ -241,7 +247,11 @@ impl Stream {
             RunKind::Data | RunKind::Seal | RunKind::Loss => Vec::new(),
         };
         for (relay, version, member) in said {
-            if member && (relay == *me || self.origin == *me) {
+            let goes_on = |(_, known): &&mut (Sequence, u64)| since.is_some_and(|since| *known >= since);
+            let is_about_me = relay == *me && self.origin != *me;
+            if let Some((_, known)) = self.marks.get_mut(&relay).filter(|mark| is_about_me && goes_on(mark)) {
+                *known = version.max(*known);
+            } else if member && (relay == *me || self.origin == *me) {
                 self.marks.insert(relay, (run.header.first, version));
             } else if !member {
                 self.marks.remove(&relay);

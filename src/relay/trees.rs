@@ -93,6 +93,11 @@ impl Trees {
         &self.named
     }
 
+    /// A relay was forgotten: it takes part in nothing.
+    pub(super) fn forget_relay(&mut self, relay: &RelayId) {
+        self.named.remove(relay);
+    }
+
     /// A group is gone.
     pub(super) fn forget(&mut self, group: GroupNumber) {
         self.changed.insert(group);

@@ -137,7 +137,7 @@ impl Relay {
         let relay = view.name(place).clone();
         let traits = view.map.traits(place);
         let said = self.links.states.get(&relay);
-        let boot = |state: &LinkState| state.version.counter >> super::facts::BOOT_SHIFT;
+        let boot = |state: &LinkState| self.boot_of(state);
         let is_here = place == view.here;
         let own = &self.options.epoch;
         let ends = view.map.links_at(place);

@@ -578,6 +578,14 @@ impl Node {
 }
 
 impl Node {
+    /// How many records LOSS it has.
+    #[must_use]
+    pub fn losses(&self) -> usize {
+        let is_loss =
+            |entry: &&Entry| matches!(entry, Entry::Run(run) if run.run.header.kind == RunKind::Loss);
+        self.log.iter().filter(is_loss).count()
+    }
+
     /// How many streams it knows, how many of them are sealed, and how many names of streams its
     /// links know.
     #[must_use]

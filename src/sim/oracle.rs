@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One put.
 #[derive(Clone, Debug)]
 struct Put {
+    relay: String,
     group: String,
     payloads: Vec<String>,
     answered: bool,
@@ -29,6 +30,8 @@ fn wrong(payload: &str, what: String) -> Result<(), Wrong> {
 pub struct Oracle {
     puts: BTreeMap<u64, Put>,
     next: u64,
+    /// Relays that were forgotten; whether they come back.
+    forgotten: BTreeMap<String, bool>,
 }
 
 impl Oracle {
@@ -37,7 +40,12 @@ impl Oracle {
         self.next += 1;
         let payloads: Vec<String> =
             (0..messages).map(|i| format!("{relay}/{:06}/{i:02}", self.next)).collect();
-        let put = Put { group: group.to_owned(), payloads: payloads.clone(), answered: false };
+        let put = Put {
+            relay: relay.to_owned(),
+            group: group.to_owned(),
+            payloads: payloads.clone(),
+            answered: false,
+        };
         self.puts.insert(self.next, put);
         (self.next, payloads)
     }
@@ -53,6 +61,25 @@ impl Oracle {
     #[must_use]
     pub fn first_payload(&self, number: u64) -> Option<&str> {
         self.puts.get(&number)?.payloads.first().map(String::as_str)
+    }
+
+    /// A relay is forgotten now. What it has answered is not owed to others if it never comes back;
+    /// what anybody has answered so far is not owed to it, nor what is answered before it is back.
+    pub fn forget(&mut self, relay: &str, comes_back: bool) {
+        self.forgotten.insert(relay.to_owned(), comes_back);
+    }
+
+    /// As [`Oracle::check`], of a subscription at this relay.
+    ///
+    /// # Errors
+    /// Names the first thing that is wrong.
+    pub fn check_at(&self, relay: &str, group: &str, got: &[String]) -> Result<(), Wrong> {
+        let is_back = self.forgotten.contains_key(relay);
+        let is_owed = |put: &Put| {
+            let is_lost = self.forgotten.get(&put.relay).is_some_and(|comes_back| !comes_back);
+            put.answered && !is_lost && !is_back
+        };
+        self.check_owed(group, got, &is_owed)
     }
 
     /// Puts that were made so far.
@@ -79,6 +106,10 @@ impl Oracle {
     /// # Errors
     /// Names the first thing that is wrong.
     pub fn check(&self, group: &str, got: &[String]) -> Result<(), Wrong> {
+        self.check_owed(group, got, &|put| put.answered)
+    }
+
+    fn check_owed(&self, group: &str, got: &[String], is_owed: &dyn Fn(&Put) -> bool) -> Result<(), Wrong> {
         let mut unique: BTreeSet<&String> = BTreeSet::new();
         if let Some(twice) = got.iter().find(|payload| !unique.insert(*payload)) {
             return wrong(twice, format!("{twice} came twice"));
@@ -86,9 +117,9 @@ impl Oracle {
         let puts = || self.puts.values().filter(|put| put.group == group);
         for put in puts() {
             let there = put.payloads.iter().filter(|payload| unique.contains(payload)).count();
-            let is_whole = there == put.payloads.len() || (there == 0 && !put.answered);
+            let is_whole = there == put.payloads.len() || (there == 0 && !is_owed(put));
             if !is_whole {
-                let answered = if put.answered { "an answered put" } else { "a put" };
+                let answered = if is_owed(put) { "an answered put" } else { "a put" };
                 let what = format!("{there} of {answered} came: {:?}", put.payloads);
                 return wrong(&put.payloads[0], what);
             }
@@ -97,12 +128,17 @@ impl Oracle {
         if let Some(strange) = got.iter().find(|payload| !known.contains(payload)) {
             return wrong(strange, format!("{strange} was never put into {group}"));
         }
-        check_order(got)
+        // What a relay that comes back had not passed on comes after what others had of it.
+        let is_in_order = |payload: &&String| {
+            let relay = payload.split('/').next().unwrap_or_default();
+            !self.forgotten.contains_key(relay)
+        };
+        check_order(got.iter().filter(is_in_order))
     }
 }
 
 /// Each relay's messages in the order in which they were put there.
-fn check_order(got: &[String]) -> Result<(), Wrong> {
+fn check_order<'a>(got: impl Iterator<Item = &'a String>) -> Result<(), Wrong> {
     let mut last: BTreeMap<&str, &String> = BTreeMap::new();
     for payload in got {
         let relay = payload.split('/').next().unwrap_or_default();

@@ -1,6 +1,8 @@
+mod drain;
 mod exhaustive;
 mod finished;
 mod flaps;
+mod forget;
 mod hostile;
 mod live;
 mod members;

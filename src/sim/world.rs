@@ -1,11 +1,11 @@
 //! Relays, links and time, under one seed.
 
-pub mod choices;
+
 mod frames;
 mod levers;
 mod trouble;
-
-use std::collections::{BTreeMap, VecDeque};
+pub mod choices;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::node::Node;
 use super::oracle::Oracle;
@@ -13,7 +13,7 @@ use super::watch::Watch;
 use crate::dice::Dice;
 use crate::id::{GroupName, Index, LinkId, ProducerId, ProducerSequence, SubscriptionName, Time, WallTime};
 use crate::relay::{Input, LinkOptions, Now};
-use crate::wire::body::{Answer, Request, SubscribeLevel};
+use crate::wire::body::{Answer, RefusalCode, Reply, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
 
@@ -101,6 +101,10 @@ pub struct World {
     pub oracle: Oracle,
     groups: Vec<GroupName>,
     subscriptions: Vec<(usize, GroupName, SubscriptionName)>,
+    /// Relays that do not start, whatever the weather.
+    gone: BTreeSet<usize>,
+    /// Relays whose links are down, whatever the weather.
+    cut_off: BTreeSet<usize>,
     /// Which level each put has reached that was answered.
     levels: BTreeMap<u64, AckLevel>,
     /// What each of them has taken so far.
@@ -155,6 +159,8 @@ impl World {
             oracle: Oracle::default(),
             groups: Vec::new(),
             subscriptions: Vec::new(),
+            gone: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
             levels: BTreeMap::new(),
             taken: Vec::new(),
             watch: Watch::new(relays),
@@ -427,7 +433,8 @@ impl World {
     /// its way is lost. A link comes up only between relays that run.
     pub fn set_link(&mut self, wire: usize, is_up: bool) {
         let ends = self.wires[wire].ends;
-        if self.wires[wire].is_up == is_up || (is_up && !ends.iter().all(|end| self.nodes[*end].is_up())) {
+        let may_join = |end: &usize| self.nodes[*end].is_up() && !self.cut_off.contains(end);
+        if self.wires[wire].is_up == is_up || (is_up && !ends.iter().all(may_join)) {
             return;
         }
         self.wires[wire].is_up = is_up;
@@ -526,9 +533,66 @@ impl World {
         self.collect(node);
     }
 
+    /// A relay crashes and does not start until it [comes back](World::bring_back).
+    pub fn lose(&mut self, node: usize) {
+        self.crash(node);
+        self.gone.insert(node);
+    }
+
+    /// A relay runs, and no link of it comes up until it [comes back](World::bring_back).
+    pub fn cut_off(&mut self, node: usize) {
+        self.cut_off.insert(node);
+        for wire in
+            (0..self.wires.len()).filter(|wire| self.wires[*wire].ends.contains(&node)).collect::<Vec<_>>()
+        {
+            self.set_link(wire, false);
+        }
+    }
+
+    /// A relay that was lost or cut off may start, and its links come up.
+    pub fn bring_back(&mut self, node: usize) {
+        self.gone.remove(&node);
+        self.cut_off.remove(&node);
+    }
+
+    /// A relay without which all others still hang together.
+    fn dispensable(&self, dice: &mut Dice) -> usize {
+        let relays = self.nodes.len();
+        let first = dice.below(relays as u64) as usize;
+        let is_one = |without: usize| {
+            let mut reached = BTreeSet::from([usize::from(without == 0)]);
+            for _ in 0..relays {
+                let ends = self.wires.iter().map(|wire| wire.ends).filter(|ends| !ends.contains(&without));
+                let near = ends.filter(|[a, b]| reached.contains(a) != reached.contains(b));
+                let near: Vec<usize> = near.flatten().collect();
+                reached.extend(near);
+            }
+            reached.len() == relays - 1
+        };
+        let mut all = (0..relays).map(|place| (first + place) % relays);
+        all.find(|place| is_one(*place)).expect("a graph that hangs together has a relay that may go")
+    }
+
+    /// An operator says at relay `at` that another one never comes back.
+    pub fn forget(&mut self, at: usize, node: usize) -> Answer {
+        let relay = name_of(node).parse().expect("a name");
+        self.ask(at, Request::RelayForget { relay, confirmed: true })
+    }
+
+    /// An operator empties a relay, and all that lives there; says whether it may go.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn drain_relay(&mut self, node: usize) -> bool {
+        match self.ask(node, Request::RelayDrain { abandon: true }) {
+            Ok(Reply::Draining(state)) => state.may_go,
+            other => panic!("{} is not drained: {other:?}", name_of(node)),
+        }
+    }
+
     /// A relay starts again; its links come up when they will.
     pub fn start(&mut self, node: usize) {
-        if !self.nodes[node].is_up() {
+        if !self.nodes[node].is_up() && !self.gone.contains(&node) {
             self.nodes[node].start(self.now);
             self.collect(node);
         }
@@ -663,10 +727,13 @@ impl World {
     pub fn finish(&mut self) -> Result<(), String> {
         self.heal();
         for place in 0..self.subscriptions.len() {
-            self.take(place);
             let (node, group, name) = self.subscriptions[place].clone();
+            if self.gone.contains(&node) {
+                continue;
+            }
+            self.take(place);
             let relay = name_of(node);
-            self.oracle.check(group.as_str(), &self.taken[place]).map_err(|wrong| {
+            self.oracle.check_at(&relay, group.as_str(), &self.taken[place]).map_err(|wrong| {
                 let places: Vec<String> =
                     self.nodes.iter().map(|node| node.explain(&wrong.payload)).collect();
                 format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
@@ -718,6 +785,11 @@ impl World {
         }
     }
 
+    /// Every subscription takes what is there.
+    pub fn take_all(&mut self) {
+        (0..self.subscriptions.len()).for_each(|place| self.take(place));
+    }
+
     /// A subscription takes what is there and acks it, and the acks are on disk.
     fn take(&mut self, place: usize) {
         let (node, group, name) = self.subscriptions[place].clone();
@@ -731,7 +803,7 @@ impl World {
     /// When everybody has acked everything, nothing is left on any disk.
     fn check_released(&mut self) -> Result<(), String> {
         self.rest();
-        match self.nodes.iter().find(|node| node.held_runs() > 0) {
+        match self.nodes.iter().find(|node| node.is_up() && node.held_runs() > 0) {
             Some(node) => {
                 let (held, name) = (node.held_runs(), &node.name);
                 let all: Vec<String> = self.nodes.iter().map(|node| node.explain("?")).collect();
@@ -796,8 +868,101 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
             world.subscribe(dice.below(relays as u64) as usize, group, &format!("s{i}"));
         }
     }
-    for _ in 0..steps {
+    let forgets = seed % 5 == 3;
+    for _ in 0..if forgets { steps / 2 } else { steps } {
         world.step(&Weather::STORM);
     }
+    if forgets {
+        forget_in_a_storm(&mut world, &mut dice, steps / 2)?;
+    }
+    if seed % 5 == 4 {
+        drain_in_a_storm(&mut world, &mut dice, steps / 2)?;
+    }
     world.finish()
+}
+
+/// One relay is emptied, and goes for good: nobody misses anything, and no LOSS says so.
+fn drain_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result<(), String> {
+    let relays = world.nodes.len();
+    let goes = world.dispensable(dice);
+    world.start(goes);
+    world.heal_links();
+    world.drain_relay(goes);
+    let stays: Vec<bool> = world.subscriptions.iter().map(|(node, ..)| *node != goes).collect();
+    let mut of = stays.iter();
+    world.subscriptions.retain(|_| of.next() == Some(&true));
+    let mut of = stays.iter();
+    world.taken.retain(|_| of.next() == Some(&true));
+    // It is emptied while the others and their links fail.
+    let weather = Weather { crashes: 0, ..Weather::STORM };
+    for _ in 0..steps {
+        world.step(&if world.subscriptions.is_empty() { Weather { takes: 0, ..weather } } else { weather });
+    }
+    world.heal();
+    world.rest();
+    world.rest();
+    if !world.drain_relay(goes) {
+        let state = world.ask(goes, Request::RelayDrain { abandon: true });
+        return Err(format!("{} may not go: {state:?}", name_of(goes)));
+    }
+    world.lose(goes);
+    world.settle();
+    let asked = (goes + 1) % relays;
+    match world.forget(asked, goes) {
+        Err(refusal) if refusal.code != RefusalCode::NotFound => {
+            return Err(format!("{} does not forget: {refusal}", name_of(asked)));
+        }
+        Ok(_) | Err(_) => {}
+    }
+    for group in ["g", "h"] {
+        world.put(asked, group, 1);
+    }
+    world.finish()?;
+    match world.nodes.iter().find(|node| node.losses() > 0) {
+        Some(node) => Err(format!("{} has a record LOSS", node.name)),
+        None => Ok(()),
+    }
+}
+
+/// One relay is away, dead or only cut off, and forgotten; perhaps it comes back.
+fn forget_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result<(), String> {
+    let relays = world.nodes.len();
+    let lost = world.dispensable(dice);
+    let lives = dice.chance(50);
+    let returns = lives || dice.chance(50);
+    if lives {
+        world.cut_off(lost);
+    } else {
+        world.lose(lost);
+    }
+    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
+    let asked = (lost + 1 + dice.below(relays as u64 - 1) as usize) % relays;
+    world.start(asked);
+    world.heal_links();
+    world.settle();
+    match world.forget(asked, lost) {
+        Ok(_) => world.oracle.forget(&name_of(lost), returns),
+        // It has never taken part in anything, and nobody has a link to it: it was never missed.
+        Err(refusal) if refusal.code == RefusalCode::NotFound => {
+            world.bring_back(lost);
+            return Ok(());
+        }
+        Err(refusal) => return Err(format!("{} does not forget: {refusal}", name_of(asked))),
+    }
+    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
+    if returns {
+        world.bring_back(lost);
+    }
+    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
+    if !returns {
+        return Ok(());
+    }
+    world.heal();
+    let gaps: u64 = world.nodes[lost].gaps;
+    world.take_all();
+    let has_subscriptions = world.subscriptions.iter().any(|(node, ..)| *node == lost);
+    match has_subscriptions && world.nodes[lost].gaps == 0 && gaps == 0 {
+        true => Err(format!("{} is back, and its subscriptions were told of no loss", name_of(lost))),
+        false => Ok(()),
+    }
 }

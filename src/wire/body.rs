@@ -15,8 +15,8 @@ use crate::limits;
 use crate::topology::settings::GroupSettings;
 
 pub use self::network::{
-    Carried, EdgeState, GroupTree, Lag, LinkBooks, LinkCounts, LinkEnd, LinkInfo, NetworkStatus, Reach,
-    RelayInfo, TreeNode,
+    Carried, Draining, DrainingKept, DrainingWait, EdgeState, Forgetting, GroupTree, Home, Lag, LinkBooks,
+    LinkCounts, LinkEnd, LinkInfo, LostSubscription, NetworkStatus, Reach, RelayInfo, TreeNode,
 };
 pub use self::reply::{Books, GroupInfo, Location, Outcomes, Reply, Status, StreamInfo, SubscriptionInfo};
 
@@ -261,6 +261,18 @@ pub enum Request {
     Books {
         /// Only this group; `None`: all of them added up.
         group: Option<GroupName>,
+    },
+    /// A relay never comes back.
+    RelayForget {
+        /// The relay.
+        relay: RelayId,
+        /// Whether it is to be forgotten; if not, it is only told what would be lost.
+        confirmed: bool,
+    },
+    /// The relay is to be emptied, so that it may go; asked again, it tells how far it is.
+    RelayDrain {
+        /// Whether subscriptions and queues that live there are removed with their backlogs.
+        abandon: bool,
     },
 }
 

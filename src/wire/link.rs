@@ -12,7 +12,7 @@ pub use crate::routing::{Advertised, LinkState, Version};
 
 use super::body::{BodyError, SubscriptionSpec};
 use super::run::Run;
-use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
+use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 
@@ -103,6 +103,19 @@ pub struct NameEntry {
     pub spec: Option<SubscriptionSpec>,
 }
 
+/// A relay never comes back: an operator has said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// The relay.
+    pub relay: RelayId,
+    /// What it has said of itself in a version with a lower counter counts no more; the newest wins.
+    pub version: Version,
+    /// The relay that the operator has told.
+    pub by: RelayId,
+    /// When that was there, by its wall clock.
+    pub at: WallTime,
+}
+
 /// Something that every relay of the network should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
@@ -118,6 +131,8 @@ pub enum Fact {
     Removed(GroupId),
     /// Where a subscription lives.
     Name(NameEntry),
+    /// A relay never comes back.
+    Forgotten(Forgotten),
 }
 
 /// Why a relay says how far it is.
@@ -330,6 +345,7 @@ impl LinkMessage {
                 Fact::Origin(origin) => origin.version,
                 Fact::Group(entry) => entry.version,
                 Fact::Name(entry) => entry.version,
+                Fact::Forgotten(forgotten) => forgotten.version,
                 Fact::Removed(_) => Version::default(),
             })),
             Self::Ask(ask) => Box::new(std::iter::once(ask.version)),

@@ -6,8 +6,9 @@ use treecast::topology::settings::GroupSettings;
 use treecast::wire::body::{self, SubscriptionSpec};
 use treecast::wire::frame::{FrameKind, LinkRunHead};
 use treecast::wire::link::{
-    Advertised, Ask, Confirmed, Fact, Finished, GroupEntry, GroupId, LINK_MAGIC, LinkHello, LinkMessage,
-    LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, Version,
+    Advertised, Ask, Confirmed, Fact, Finished, Forgotten, GroupEntry, GroupId, LINK_MAGIC, LinkHello,
+    LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy, StreamNamed,
+    StreamSeen, Version,
 };
 use treecast::wire::run::{RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -67,6 +68,16 @@ fn facts() -> Vec<Fact> {
         }),
         Fact::Name(NameEntry { group: group(), name, home: relay("oslo"), version: version(2), spec: None }),
     ]
+}
+
+/// A relay that never comes back: a fact that is younger than the others' file.
+fn forgotten() -> Fact {
+    Fact::Forgotten(Forgotten {
+        relay: relay("bonn"),
+        version: version(5 << 32),
+        by: relay("rome"),
+        at: WallTime(1_700_000_000_000_000),
+    })
 }
 
 /// One message of each kind, by the name of its file.
@@ -131,6 +142,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("released", LinkMessage::Released(vec![released])),
         ("ask", LinkMessage::Ask(ask)),
         ("confirmed", LinkMessage::Confirmed(confirmed)),
+        ("facts-forgotten", LinkMessage::Facts(vec![forgotten()])),
         ("finished", LinkMessage::Finished(vec![finished])),
         ("facts-algorithm", LinkMessage::Facts(vec![Fact::LinkState(newer)])),
     ]

@@ -1,10 +1,11 @@
 //! What a relay answers of the network, for the golden files.
 
-use treecast::id::{LinkId, RelayId};
+use treecast::id::{LinkId, RelayId, SubscriptionName};
 use treecast::topology::settings::TreeKind;
 use treecast::wire::body::{
-    Books, Carried, EdgeState, GroupTree, Lag, LinkBooks, LinkCounts, LinkEnd, LinkInfo, NetworkStatus,
-    Reach, RelayInfo, Status, TreeNode,
+    Books, Carried, Draining, DrainingKept, DrainingWait, EdgeState, Forgetting, GroupTree, Home, Lag,
+    LinkBooks, LinkCounts, LinkEnd, LinkInfo, LostSubscription, NetworkStatus, Reach, RelayInfo, Status,
+    TreeNode,
 };
 
 use super::values::{EPOCH, group, relay};
@@ -31,6 +32,36 @@ pub(crate) fn status(status: Status) -> Status {
 
 pub(crate) fn books(books: Books) -> Books {
     Books { links: vec![LinkBooks { neighbour: other(), counts: counts() }], ..books }
+}
+
+/// What is lost with a relay.
+pub(crate) fn forgetting() -> Forgetting {
+    let name = SubscriptionName::new("billing").unwrap();
+    Forgetting {
+        subscriptions: vec![LostSubscription { group: group("orders"), name, kept: 12 }],
+        subscription_count: 501,
+        queues: vec![group("jobs")],
+        queue_count: 1,
+        origins: vec![group("orders")],
+        origin_count: 1,
+        ..Forgetting::new(other(), true)
+    }
+}
+
+/// A relay that waits for others.
+pub(crate) fn draining() -> Draining {
+    let name = SubscriptionName::new("billing").unwrap();
+    Draining {
+        homes: vec![Home { group: group("jobs"), name, backlog: 3 }],
+        home_count: 1,
+        waits: vec![DrainingWait { group: group("orders"), records: 7, members: vec![other()] }],
+        wait_count: 1,
+        kept: vec![DrainingKept { group: group("orders"), origin: other(), records: 2 }],
+        kept_count: 1,
+        is_origin: true,
+        sessions: 4,
+        ..Draining::new(relay(), true)
+    }
 }
 
 /// One with everything that a link can have, and one with nothing.

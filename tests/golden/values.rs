@@ -117,6 +117,8 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("relay-list", Request::RelayList { after: None, limit: 100 }),
         ("group-tree", Request::GroupTree { group: orders(), origin: Some(relay()), from: 500, limit: 100 }),
         ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
+        ("relay-drain", Request::RelayDrain { abandon: true }),
+        ("relay-forget", Request::RelayForget { relay: relay(), confirmed: true }),
     ]
 }
 
@@ -261,6 +263,8 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("links", Ok(Reply::Links(network::links()))),
         ("relays", Ok(Reply::Relays(network::relays()))),
         ("group-tree", Ok(Reply::GroupTree(Box::new(network::tree())))),
+        ("forgetting", Ok(Reply::Forgetting(Box::new(super::network::forgetting())))),
+        ("draining", Ok(Reply::Draining(Box::new(super::network::draining())))),
     ]
 }
 

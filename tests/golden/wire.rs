@@ -92,6 +92,8 @@ fn request_family(request: &Request) -> &'static str {
         Request::Books { .. } => "books",
         Request::LinkList { .. } => "link-list",
         Request::RelayList { .. } => "relay-list",
+        Request::RelayForget { .. } => "relay-forget",
+        Request::RelayDrain { .. } => "relay-drain",
         Request::GroupTree { .. } => "group-tree",
     }
 }
@@ -122,6 +124,8 @@ fn reply_family(reply: &Reply) -> &'static str {
         Reply::Links(_) => "links",
         Reply::Relays(_) => "relays",
         Reply::GroupTree(_) => "group-tree",
+        Reply::Forgetting(_) => "forgetting",
+        Reply::Draining(_) => "draining",
     }
 }
 

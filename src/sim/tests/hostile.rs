@@ -8,8 +8,8 @@ use crate::dice::Dice;
 use crate::id::{Epoch, RelayId, Sequence, StorageId, StreamNumber, WallTime};
 use crate::limits;
 use crate::wire::link::{
-    Advertised, Ask, Confirmed, Fact, Finished, GroupId, LinkMessage, LinkState, Membership, Origin, Receipt,
-    Released, SeenWhy, StreamNamed, StreamSeen, Version,
+    Advertised, Ask, Confirmed, Fact, Finished, Forgotten, GroupId, LinkMessage, LinkState, Membership,
+    Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, Version,
 };
 use crate::wire::run::{Run, RunHeader, RunKind};
 
@@ -49,7 +49,14 @@ fn version(dice: &mut Dice) -> Version {
 
 fn fact(dice: &mut Dice) -> Fact {
     let coin = dice.below(2) == 0;
-    match dice.below(3) {
+    match dice.below(4) {
+        // It speaks for itself and for strangers: of others it would be believed.
+        3 => Fact::Forgotten(Forgotten {
+            relay: RelayId::new(["r03", "stranger"][dice.below(2) as usize]).unwrap(),
+            version: version(dice),
+            by: relay(dice),
+            at: WallTime(number(dice)),
+        }),
         0 => {
             let end = |dice: &mut Dice| Advertised {
                 neighbour: relay(dice),

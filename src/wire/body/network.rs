@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{GroupName, LinkId, RelayId, StorageId};
+use crate::id::{GroupName, LinkId, RelayId, StorageId, SubscriptionName};
 use crate::topology::settings::TreeKind;
 
 /// What has gone one way over a link.
@@ -225,4 +225,147 @@ pub struct NetworkStatus {
     pub relays: u64,
     /// Whether links are encrypted and both ends prove who they are.
     pub protected: bool,
+}
+
+/// What is lost with a relay that never comes back, as far as the asked one knows. Each list has
+/// the first 500.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgetting {
+    /// The relay.
+    pub relay: RelayId,
+    /// Whether it is forgotten now.
+    pub done: bool,
+    /// Subscriptions that live there: each is lost, with its backlog.
+    pub subscriptions: Vec<LostSubscription>,
+    /// How many.
+    pub subscription_count: u64,
+    /// Queues that live there: each is lost, with its backlog.
+    pub queues: Vec<GroupName>,
+    /// How many.
+    pub queue_count: u64,
+    /// Groups into which messages were put there that nobody else may have.
+    pub origins: Vec<GroupName>,
+    /// How many.
+    pub origin_count: u64,
+}
+
+impl Forgetting {
+    /// Nothing so far.
+    #[must_use]
+    pub fn new(relay: RelayId, done: bool) -> Self {
+        Self {
+            relay,
+            done,
+            subscriptions: Vec::new(),
+            subscription_count: 0,
+            queues: Vec::new(),
+            queue_count: 0,
+            origins: Vec::new(),
+            origin_count: 0,
+        }
+    }
+}
+
+/// A subscription that is lost with its home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostSubscription {
+    /// The group.
+    pub group: GroupName,
+    /// Its name.
+    pub name: SubscriptionName,
+    /// Records of the group that the asked relay keeps and of which it does not know whether they
+    /// have come there.
+    pub kept: u64,
+}
+
+/// How far a relay is emptied. Each list has the first 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// The relay.
+    pub relay: RelayId,
+    /// Whether it is being drained. If not, it has subscriptions that are to leave first.
+    pub begun: bool,
+    /// Whether nothing that anybody is owed is there alone any more.
+    pub may_go: bool,
+    /// Subscriptions that live there; a queue has one of its own.
+    pub homes: Vec<Home>,
+    /// How many.
+    pub home_count: u64,
+    /// Groups in which members lack something that was put there.
+    pub waits: Vec<DrainingWait>,
+    /// How many.
+    pub wait_count: u64,
+    /// What it keeps of origins that cannot be reached: perhaps nobody else has it.
+    pub kept: Vec<DrainingKept>,
+    /// How many.
+    pub kept_count: u64,
+    /// Whether it is still part of a tree as an origin.
+    pub is_origin: bool,
+    /// Sessions of applications that have not left.
+    pub sessions: u64,
+}
+
+impl Draining {
+    /// Nothing so far.
+    #[must_use]
+    pub fn new(relay: RelayId, begun: bool) -> Self {
+        Self {
+            relay,
+            begun,
+            may_go: false,
+            homes: Vec::new(),
+            home_count: 0,
+            waits: Vec::new(),
+            wait_count: 0,
+            kept: Vec::new(),
+            kept_count: 0,
+            is_origin: false,
+            sessions: 0,
+        }
+    }
+
+    /// Counts what was added, and keeps of each list the first `max`.
+    pub fn count(&mut self, max: usize) {
+        fn take<T>(list: &mut Vec<T>, count: &mut u64, max: usize) {
+            let before = (*count as usize).min(max);
+            *count += (list.len() - before) as u64;
+            list.truncate(max);
+        }
+        take(&mut self.homes, &mut self.home_count, max);
+        take(&mut self.waits, &mut self.wait_count, max);
+        take(&mut self.kept, &mut self.kept_count, max);
+    }
+}
+
+/// A subscription that lives at a relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    /// The group.
+    pub group: GroupName,
+    /// Its name.
+    pub name: SubscriptionName,
+    /// Messages in its backlog.
+    pub backlog: u64,
+}
+
+/// A group in which members lack something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainingWait {
+    /// The group.
+    pub group: GroupName,
+    /// Records that not all members have confirmed.
+    pub records: u64,
+    /// Members that have not, the first eight.
+    pub members: Vec<RelayId>,
+}
+
+/// Records of another origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainingKept {
+    /// The group.
+    pub group: GroupName,
+    /// The origin.
+    pub origin: RelayId,
+    /// How many.
+    pub records: u64,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo};
+use super::{Draining, Forgetting, GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo};
 use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::topology::settings::GroupSettings;
 
@@ -58,6 +58,10 @@ pub enum Reply {
     Relays(Vec<RelayInfo>),
     /// The tree of a group.
     GroupTree(Box<GroupTree>),
+    /// What is lost with a relay that is forgotten.
+    Forgetting(Box<Forgetting>),
+    /// How far a relay is emptied.
+    Draining(Box<Draining>),
 }
 
 /// Where a queue or a durable subscription lives.

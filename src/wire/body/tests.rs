@@ -121,6 +121,13 @@ fn answer_bytes(answer: &Answer) -> usize {
             list_bytes(relays) + relays.iter().map(|relay| list_bytes(&relay.ends)).sum::<usize>()
         }
         Ok(Reply::GroupTree(tree)) => list_bytes(&tree.nodes),
+        Ok(Reply::Forgetting(told)) => {
+            list_bytes(&told.subscriptions) + list_bytes(&told.queues) + list_bytes(&told.origins)
+        }
+        Ok(Reply::Draining(state)) => {
+            let members = state.waits.iter().map(|wait| list_bytes(&wait.members)).sum::<usize>();
+            list_bytes(&state.homes) + list_bytes(&state.waits) + list_bytes(&state.kept) + members
+        }
         Ok(
             Reply::Done
             | Reply::GroupHandle { .. }

@@ -1,0 +1,201 @@
+//! A relay is emptied, so that it can go and nobody misses it (`relay drain`).
+//!
+//! It takes nothing new: no puts, no subscriptions, no receivers; applications are sent away. Its
+//! streams are sealed, and it waits until everybody who is owed them has them; then it is no origin
+//! any more. What it keeps of others is at their origins too, as long as these can be reached; of
+//! others it waits until somebody has said that it is released. When all that is so it may go:
+//! nothing that anybody is owed is here alone.
+//!
+//! Subscriptions and queues that live here do not leave by themselves: it does not begin before
+//! they are removed, here or with its beginning.
+//!
+//! It ends with the process. One that starts again takes messages again, in a new epoch.
+
+use super::group::Group;
+use super::input::Now;
+use super::requests::{Outcome, When};
+use super::stream::{Draft, Seal, Stream};
+use super::subscription::{Removal, SubscriptionKey};
+use super::{Effect, Relay};
+use crate::id::{GroupNumber, RelayId, SessionId, StreamNumber};
+use crate::limits;
+use crate::wire::body::{Draining, DrainingKept, DrainingWait, Home, Refusal, RefusalCode, Reply, Request};
+use crate::wire::link::Fact;
+use crate::wire::run::RunKind;
+
+/// Items of each kind in an answer.
+const LIST_MAX: usize = 200;
+
+/// Members that are named for one group.
+const MEMBERS_MAX: usize = 8;
+
+/// Names in an item of each kind, at the most.
+const ITEM_NAMES: usize = 2 + (1 + MEMBERS_MAX) + 2;
+
+const _: () = assert!(LIST_MAX * ITEM_NAMES * (limits::NAME_BYTES_MAX + 32) < limits::CONTROL_BYTES_MAX);
+
+impl Group {
+    /// What holds up the streams of a relay, if something does.
+    fn drain_wait(&self, me: &RelayId) -> Option<DrainingWait> {
+        let parts = self.spread.as_deref().map(|spread| &spread.parts)?;
+        let open: Vec<&Stream> =
+            self.streams.iter().filter(|s| s.origin == *me && s.last > s.released).collect();
+        let records = open.iter().map(|s| s.last.0 - s.released.0).sum();
+        let lacks = |relay: &&RelayId| {
+            let has = |s: &&Stream| s.receipts.get(*relay).is_some_and(|held| held.durable >= s.last);
+            let is_owed = |s: &&&Stream| s.marks.contains_key(*relay) || s.marks.is_empty();
+            **relay != *me && open.iter().filter(is_owed).any(|s| !has(s))
+        };
+        let members = parts.active_members().into_iter().filter(lacks).take(MEMBERS_MAX).cloned().collect();
+        (!open.is_empty()).then(|| DrainingWait { group: self.name.clone(), records, members })
+    }
+}
+
+impl Relay {
+    /// An operator wants this relay to be emptied, or asks how far that is.
+    pub(super) fn drain_request(&mut self, now: Now, session: SessionId, abandon: bool) -> Outcome {
+        self.check_drain()?;
+        let is_new = !self.draining;
+        if is_new {
+            let has_homes = self.groups.iter().any(|group| !group.subscriptions.is_empty());
+            if has_homes && !abandon {
+                return Ok((Reply::Draining(Box::new(self.drain_state(session))), When::Now));
+            }
+            self.abandon_homes(now);
+            self.seal_all(now);
+            self.draining = true;
+        }
+        self.go_on_draining(now, Some(session));
+        let when = if is_new { When::Durable } else { When::Now };
+        Ok((Reply::Draining(Box::new(self.drain_state(session))), when))
+    }
+
+    fn check_drain(&self) -> Result<(), Refusal> {
+        let me = &self.options.relay;
+        if self.links.table.is_empty() {
+            let why = format!("{me} has no links, so there is nobody to whom it could hand anything");
+            return Err(Refusal::new(RefusalCode::Invalid, why));
+        }
+        if !self.links.has_table {
+            let why = "the relay does not know yet who is a member: it waits for a neighbour";
+            return Err(Refusal::new(RefusalCode::NotReady, why));
+        }
+        Ok(())
+    }
+
+    /// Whether it takes this while it is drained.
+    pub(super) fn check_taking(&self, body: &Request) -> Result<(), Refusal> {
+        let is_new = matches!(
+            body,
+            Request::SubscriptionCreate { .. }
+                | Request::Attach { .. }
+                | Request::GroupCreate { queue: true, .. }
+        );
+        if self.draining && is_new { Err(self.draining_refusal()) } else { Ok(()) }
+    }
+
+    /// Names another relay.
+    pub(super) fn draining_refusal(&self) -> Refusal {
+        let nearest = self.links.table.values().filter(|link| link.is_up);
+        let nearest = nearest.min_by_key(|link| (link.cost, &link.neighbour));
+        let other = nearest.map_or_else(String::new, |link| format!(", like {}", link.neighbour));
+        let message = format!("{} is being drained: go to another relay{other}", self.options.relay);
+        Refusal::new(RefusalCode::NotReady, message)
+    }
+
+    /// Removes all queues and subscriptions that live here.
+    fn abandon_homes(&mut self, now: Now) {
+        let homes = self.groups.iter().filter(|group| !group.subscriptions.is_empty());
+        for number in homes.map(|group| group.number).collect::<Vec<_>>() {
+            let Some(group) = self.groups.get(number) else { continue };
+            if group.queue {
+                let life = group.id();
+                self.end_group(number);
+                self.flood(None, &[Fact::Removed(life)]);
+                continue;
+            }
+            let keys: Vec<SubscriptionKey> = group
+                .subscriptions
+                .iter()
+                .map(|s| SubscriptionKey { group: number, number: s.number })
+                .collect();
+            for key in keys {
+                let refusal =
+                    Refusal::new(RefusalCode::Removed, "the subscription was removed with its relay");
+                self.remove_subscription(now, key, refusal, Removal::Wanted);
+            }
+        }
+    }
+
+    /// Seals every stream that this relay has written, those of this boot too.
+    fn seal_all(&mut self, now: Now) {
+        let (me, epoch) = (self.options.relay.clone(), self.options.epoch);
+        let is_open = |s: &Stream| s.is_written_by(&me, epoch.storage) && !s.sealed;
+        let open = self.groups.iter().filter(|group| group.streams.iter().any(is_open));
+        let seal = crate::wire::body::encode(&Seal { by: epoch });
+        for number in open.map(|group| group.number).collect::<Vec<_>>() {
+            self.end_quiet(now, number);
+            let Some(group) = self.groups.get_mut(number) else { continue };
+            let streams: Vec<StreamNumber> =
+                group.streams.iter().filter(|s| is_open(s)).map(|s| s.number).collect();
+            for stream in streams {
+                self.append_control(now, number, stream, Draft::control(RunKind::Seal, seal.clone()));
+            }
+            if let Some(group) = self.groups.get_mut(number) {
+                group.own = None;
+            }
+            self.announce_origin(now, number, Default::default());
+        }
+    }
+
+    /// Sends applications away, and leaves trees in which it is not needed any more.
+    pub(super) fn go_on_draining(&mut self, now: Now, asked_by: Option<SessionId>) {
+        if !self.draining {
+            return;
+        }
+        let me = &self.options.relay;
+        let origins = self.groups.iter().filter(|group| group.said_origin(me).1);
+        for number in origins.map(|group| group.number).collect::<Vec<GroupNumber>>() {
+            self.settle_released(number);
+            self.on_quiet_time(now, number);
+        }
+        if !self.journal.is_durable() {
+            // Puts that were taken are answered first.
+            return;
+        }
+        let reason = self.draining_refusal().message;
+        let open =
+            self.sessions.iter().filter(|(id, state)| Some(**id) != asked_by && state.has_something_open());
+        let close =
+            |(session, _): (&SessionId, _)| Effect::Close { session: *session, reason: reason.clone() };
+        self.effects.extend(open.map(close));
+    }
+
+    fn drain_state(&self, session: SessionId) -> Draining {
+        let me = &self.options.relay;
+        let mut state = Draining::new(me.clone(), self.draining);
+        for group in self.groups.iter() {
+            for subscription in &group.subscriptions {
+                let backlog = group.backlog(subscription, group.durable);
+                let (group, name) = (group.name.clone(), subscription.name.clone());
+                state.homes.push(Home { group, name, backlog });
+            }
+            state.waits.extend(group.drain_wait(me));
+            let is_alone = |s: &&Stream| {
+                s.origin != *me && s.last > s.released && !self.links.toward.contains_key(&s.origin)
+            };
+            state.kept.extend(group.streams.iter().filter(is_alone).map(|s| DrainingKept {
+                group: group.name.clone(),
+                origin: s.origin.clone(),
+                records: s.last.0 - s.released.0,
+            }));
+            state.is_origin |= group.said_origin(me).1;
+            state.count(LIST_MAX);
+        }
+        let open = self.sessions.iter().filter(|(id, state)| **id != session && state.has_something_open());
+        state.sessions = open.count() as u64;
+        let is_empty = state.home_count + state.wait_count + state.kept_count == 0 && !state.is_origin;
+        state.may_go = self.draining && is_empty && self.journal.is_durable();
+        state
+    }
+}

@@ -1,0 +1,252 @@
+//! Relays that an operator has forgotten: what is let go, what goes on, and what is told (S33, R9, R6).
+
+use super::super::world::{Weather, World};
+use crate::wire::body::{RefusalCode, Reply, Request};
+
+const LINE: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (2, 3, 1)];
+
+/// Whether a relay's status says this.
+fn warns(world: &mut World, node: usize, text: &str) -> bool {
+    let Ok(Reply::Status(status)) = world.ask(node, Request::Status) else { panic!("no status") };
+    status.warnings.iter().any(|warning| warning.contains(text))
+}
+
+fn held(world: &World) -> usize {
+    world.nodes.iter().filter(|node| node.is_up()).map(super::super::node::Node::held_runs).sum()
+}
+
+/// A line of four with a member at each end, who has what was put so far.
+fn line() -> World {
+    let mut world = World::new(1, 4, &LINE);
+    for node in [0, 3] {
+        world.subscribe(node, "g", "s");
+    }
+    world.put(1, "g", 1);
+    world.settle();
+    world
+}
+
+#[test]
+fn s33_what_a_member_that_never_comes_back_was_owed_is_let_go_when_it_is_forgotten() {
+    let mut world = line();
+    world.lose(3);
+    for _ in 0..5 {
+        world.put(1, "g", 1);
+        world.settle();
+    }
+    assert_eq!(world.drain(0, "g", "s").len(), 6);
+    world.rest();
+    assert!(held(&world) >= 10, "kept at the origin, and at the relay nearest to it");
+    // Somebody is away who hears of it later.
+    world.set_link(0, false);
+    world.settle();
+    world.forget(2, 3).unwrap();
+    world.rest();
+    world.set_link(0, true);
+    world.rest();
+    // What the streams say of it is for nobody.
+    assert_eq!(world.drain(0, "g", "s").len(), 0);
+    world.rest();
+    assert_eq!(held(&world), 0);
+    // And it stays forgotten whatever happens.
+    for node in [0, 1, 2] {
+        if node > 0 {
+            world.save(node);
+        }
+        world.restart(node);
+    }
+    world.put(1, "g", 1);
+    world.settle();
+    assert_eq!(world.drain(0, "g", "s").len(), 1);
+    world.rest();
+    assert_eq!(held(&world), 0);
+    assert!(!warns(&mut world, 0, "is back"));
+}
+
+#[test]
+fn s33_a_relay_that_was_forgotten_while_it_lived_is_told_of_the_loss_and_is_owed_again_from_then_on() {
+    let mut world = line();
+    world.cut_off(3);
+    world.settle();
+    world.put(1, "g", 3);
+    world.settle();
+    world.drain(0, "g", "s");
+    world.forget(0, 3).unwrap();
+    world.rest();
+    assert_eq!(world.drain(0, "g", "s").len(), 0);
+    world.rest();
+    assert!(world.nodes[..3].iter().all(|node| node.held_runs() == 0), "it is gone for everybody");
+    // It goes on alone, and has something in its backlog that it is not done with.
+    world.put(3, "g", 2);
+    world.settle();
+    let gaps = world.nodes[3].gaps;
+    world.bring_back(3);
+    world.heal();
+    assert!(warns(&mut world, 3, "this relay was forgotten by an operator at r00"));
+    assert!(warns(&mut world, 0, "r03, which was forgotten at r00, is back"));
+    world.put(1, "g", 1);
+    world.put(3, "g", 1);
+    world.settle();
+    let mut got = super::puts(&world.drain(3, "g", "s"));
+    got.sort_unstable();
+    assert_eq!(got, [1, 3, 3, 4, 5], "of others what it had and what is new, and all of its own");
+    assert_eq!(world.nodes[3].gaps, gaps + 1, "not in silence");
+    let mut got = super::puts(&world.drain(0, "g", "s"));
+    got.sort_unstable();
+    assert_eq!(got, [3, 3, 4, 5], "what it has put meanwhile is not lost");
+    assert_eq!(world.nodes[0].gaps, 0, "and what it has missed is nobody else's");
+    world.rest();
+    assert_eq!(held(&world), 0);
+    for node in [3, 1] {
+        world.restart(node);
+    }
+    world.put(1, "g", 1);
+    world.settle();
+    for node in [0, 3] {
+        assert_eq!(world.drain(node, "g", "s").len(), 1);
+    }
+    // It has forgotten what it had released, and is told again: its boots can be told apart.
+    world.rest();
+    assert_eq!(held(&world), 0);
+}
+
+#[test]
+fn s33_a_backlog_of_before_is_delivered_though_others_had_forgotten_its_home() {
+    let mut world = line();
+    world.put(1, "g", 4);
+    world.settle();
+    world.cut_off(3);
+    world.settle();
+    world.forget(1, 3).unwrap();
+    world.rest();
+    world.bring_back(3);
+    world.heal();
+    for snapshot in [false, true] {
+        if snapshot {
+            world.save(3);
+        }
+        world.restart(3);
+    }
+    assert_eq!(super::puts(&world.drain(3, "g", "s")), [1, 2, 2, 2, 2]);
+}
+
+#[test]
+fn r9_messages_of_an_origin_that_was_forgotten_reach_all_members_from_who_has_them() {
+    // The relay next to the origin is no member, and alone has what the origin has put last. The
+    // members have a way of their own, so that they do not need it.
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 5), (2, 3, 1)]);
+    for node in [2, 3] {
+        world.subscribe(node, "g", "s");
+    }
+    world.put(0, "g", 1);
+    world.settle();
+    for wire in [1, 2] {
+        world.set_link(wire, false);
+    }
+    world.put(0, "g", 2);
+    world.settle();
+    world.lose(0);
+    world.settle();
+    // Nobody but the one in the middle knows of them, and it starts anew.
+    world.restart(1);
+    world.forget(1, 0).unwrap();
+    world.rest_for_long();
+    for wire in [1, 2] {
+        world.set_link(wire, true);
+    }
+    world.rest_for_long();
+    for node in [2, 3] {
+        assert_eq!(super::puts(&world.drain(node, "g", "s")), [1, 2, 2], "at relay {node}");
+        assert_eq!(world.nodes[node].gaps, 1, "there may have been more: at relay {node}");
+    }
+    world.rest_for_long();
+    assert_eq!(held(&world), 0, "they are released, though the origin cannot say so");
+}
+
+#[test]
+fn r9_an_origin_that_had_nothing_to_say_for_long_is_forgotten_without_a_loss() {
+    let mut world = line();
+    world.put(2, "g", 2);
+    world.settle();
+    world.rest_for_long();
+    world.lose(2);
+    world.lose(3);
+    world.settle();
+    world.forget(1, 2).unwrap();
+    world.rest();
+    assert_eq!(super::puts(&world.drain(0, "g", "s")), [1, 2, 2]);
+    assert_eq!(world.nodes[0].gaps, 0);
+}
+
+#[test]
+fn s33_an_operator_is_told_first_what_is_lost() {
+    let mut world = line();
+    world
+        .ask(
+            3,
+            Request::GroupCreate {
+                group: "jobs".parse().unwrap(),
+                settings: Default::default(),
+                queue: true,
+            },
+        )
+        .unwrap();
+    world.put(3, "h", 1);
+    world.settle();
+    let ask = |relay: &str| Request::RelayForget { relay: relay.parse().unwrap(), confirmed: false };
+    let code = |answer: crate::wire::body::Answer| answer.unwrap_err().code;
+    assert_eq!(code(world.ask(0, ask("r03"))), RefusalCode::NotPermitted, "it lives");
+    assert_eq!(code(world.ask(0, ask("r00"))), RefusalCode::Invalid, "itself");
+    assert_eq!(code(world.ask(0, ask("nobody"))), RefusalCode::NotFound);
+    world.lose(3);
+    world.put(0, "g", 3);
+    world.settle();
+    let Ok(Reply::Forgetting(told)) = world.ask(0, ask("r03")) else { panic!("nothing told") };
+    assert_eq!((told.done, told.queue_count, told.queues[0].as_str()), (false, 1, "jobs"));
+    let lost = &told.subscriptions[0];
+    assert_eq!((lost.group.as_str(), lost.name.as_str()), ("g", "s"));
+    assert!((3..8).contains(&lost.kept), "three, and the relays' own records: {lost:?}");
+    assert_eq!(told.origins.iter().map(|group| group.as_str()).collect::<Vec<_>>(), ["h"]);
+    // Nothing has happened so far, and a put into the queue is taken.
+    world.put(0, "jobs", 1);
+    world.settle();
+    let before = world.oracle.count_answered();
+    world.forget(0, 3).unwrap();
+    world.settle();
+    world.put(0, "jobs", 1);
+    world.settle();
+    assert_eq!(world.oracle.count_answered(), before, "a queue without a home takes nothing");
+    // It is made again elsewhere.
+    world.ask(1, Request::GroupRemove { group: "jobs".parse().unwrap() }).unwrap();
+    let create =
+        Request::GroupCreate { group: "jobs".parse().unwrap(), settings: Default::default(), queue: true };
+    world.ask(1, create).unwrap();
+    world.settle();
+    world.put(0, "jobs", 1);
+    world.settle();
+    assert_eq!(world.drain(1, "jobs", "queue").len(), 1);
+}
+
+#[test]
+fn what_was_said_before_is_void_wherever_it_turns_up() {
+    let mut world = line();
+    // One knows of another subscription that only it has heard of, and is cut off then.
+    world.set_link(1, false);
+    world.subscribe_unheard(3, "h", "s");
+    world.settle();
+    world.set_link(2, false);
+    world.lose(3);
+    world.settle();
+    world.forget(1, 3).unwrap();
+    world.settle();
+    world.set_link(1, true);
+    world.settle();
+    world.put(0, "h", 2);
+    world.put(0, "g", 1);
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    (0..200).for_each(|_| world.step(&calm));
+    world.settle();
+    world.drain(0, "g", "s");
+    world.rest();
+    assert_eq!(held(&world), 0, "nobody keeps for it");
+}

@@ -1,0 +1,104 @@
+//! Relays that leave for good: drained first, or forgotten afterwards.
+
+use super::commands::{Done, good, json, run};
+use super::site::Network;
+use super::traffic::{READ, wait_for};
+
+/// Messages that a subscription is given now.
+fn take(address: &str) -> String {
+    let mut said = String::new();
+    loop {
+        let poll = ["poll", "load", "--as", READ, "--existing", "--output", "json"];
+        let done = run(address, &poll);
+        if done.output.is_empty() {
+            return said;
+        }
+        said += &done.output;
+    }
+}
+
+fn put(address: &str, payload: &str) -> Done {
+    run(address, &["put", "load", payload, "--deadline", "5s"])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
+    let mut network = Network::ring(3).await;
+    let at: Vec<String> = (0..3).map(|place| network.address(place).to_owned()).collect();
+    for address in &at {
+        good(address, &["subscription", "create", "load", READ]);
+    }
+    for number in 0..10 {
+        good(&at[2], &["put", "load", &format!("before {number}")]);
+    }
+    // It has a subscription that is to leave first.
+    let refused = run(&at[2], &["relay", "drain"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.said.contains("load/read (10 messages)"), "{refused:?}");
+    let other = run(&at[2], &["relay", "drain", "a"]);
+    assert_eq!(other.code, Some(2), "it is not a: {other:?}");
+    let drained = good(&at[2], &["relay", "drain", "c", "--abandon"]);
+    assert!(drained.contains("c may go"), "{drained}");
+    let late = run(&at[2], &["put", "load", "late", "--deadline", "500ms"]);
+    assert!(matches!(late.code, Some(75 | 124)), "{late:?}");
+    let status = json(&at[2], &["status"]);
+    assert!(status.to_string().contains("being drained"), "{status}");
+    network.sites[2].stop();
+    wait_for("its neighbours know that it is gone", async || {
+        run(&at[0], &["relay", "forget", "c", "--yes"]).code == Some(0)
+    })
+    .await;
+    good(&at[1], &["put", "load", "after"]);
+    for address in &at[..2] {
+        let mut said = String::new();
+        wait_for("everything is there", async || {
+            said += &take(address);
+            said.contains("after")
+        })
+        .await;
+        assert_eq!(said.matches("before").count(), 10, "{said}");
+        assert!(!said.contains("uncertain"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s33_a_relay_that_was_forgotten_comes_back_and_is_told() {
+    let mut network = Network::line(3).await;
+    let at: Vec<String> = (0..3).map(|place| network.address(place).to_owned()).collect();
+    good(&at[2], &["subscription", "create", "load", READ]);
+    good(&at[0], &["put", "load", "before"]);
+    wait_for("it is there", async || take(&at[2]).contains("before")).await;
+    let alive = run(&at[0], &["relay", "forget", "c", "--yes"]);
+    assert_eq!(alive.code, Some(77), "it can be reached: {alive:?}");
+    network.kill(2);
+    let mut told = String::new();
+    wait_for("it cannot be reached any more", async || {
+        good(&at[0], &["put", "load", "meanwhile"]);
+        let asked = run(&at[0], &["relay", "forget", "c"]);
+        told = asked.output;
+        assert!(matches!(asked.code, Some(2 | 77)), "nobody can be asked: {}", asked.said);
+        asked.code == Some(2)
+    })
+    .await;
+    assert!(told.contains("load/read"), "what is lost is said first: {told}");
+    let done = json(&at[0], &["relay", "forget", "c", "--yes"]);
+    assert_eq!((done["forgotten"].as_bool(), done["subscription_count"].as_u64()), (Some(true), Some(1)));
+    wait_for("nothing is kept for it", async || {
+        json(&at[0], &["group", "show", "load"])["kept"].as_u64() == Some(0)
+    })
+    .await;
+    network.begin(2);
+    let mut said = String::new();
+    wait_for("it is told, and gets what is new", async || {
+        put(&at[0], "new");
+        said += &take(&at[2]);
+        said.contains(r#""payload":"new""#)
+    })
+    .await;
+    assert!(said.contains("uncertain"), "a gap tells it: {said}");
+    assert!(said.find("uncertain") < said.find(r#""payload":"new""#), "in its place: {said}");
+    for (place, text) in [(2, "was forgotten by an operator at a"), (0, "is back")] {
+        let status = json(&at[place], &["status"]).to_string();
+        assert!(status.contains(text), "{status}");
+    }
+}
