@@ -71,19 +71,19 @@ struct Turn<'a> {
 }
 
 /// What a turn needs of its group.
-struct GroupSide<'a> {
-    deliverable: Index,
-    settings: &'a crate::topology::settings::GroupSettings,
-    streams: &'a [super::stream::Stream],
-    member_since: u64,
-    me: &'a RelayId,
-    repeats: &'a [(Index, Index)],
+pub(super) struct GroupSide<'a> {
+    pub(super) deliverable: Index,
+    pub(super) settings: &'a crate::topology::settings::GroupSettings,
+    pub(super) streams: &'a [super::stream::Stream],
+    pub(super) member_since: u64,
+    pub(super) me: &'a RelayId,
+    pub(super) repeats: &'a [(Index, Index)],
 }
 
 impl GroupSide<'_> {
     /// How far a message at `at` and those behind it are repeats, if it is one; else where the
     /// next one begins.
-    fn repeat(&self, at: Index) -> (bool, Index) {
+    pub(super) fn repeat(&self, at: Index) -> (bool, Index) {
         let place = self.repeats.partition_point(|(_, to)| *to <= at);
         match self.repeats.get(place) {
             Some((from, to)) if *from <= at => (true, *to),
@@ -93,7 +93,7 @@ impl GroupSide<'_> {
     }
 
     /// Whether a run was put after its origin knew that this relay is a member (I5).
-    fn owes(&self, run: &StoredRun) -> bool {
+    pub(super) fn owes(&self, run: &StoredRun) -> bool {
         if run.link == LinkId(0) {
             return true;
         }
@@ -260,7 +260,7 @@ impl Relay {
     }
 
     /// The shell has read what [`Effect::Fetch`] asked for.
-    pub(super) fn handle_fetched(&mut self, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
+    pub(super) fn handle_fetched(&mut self, now: Now, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let fetches = &mut group.traffic().fetches;
         let Some(place) = fetches.iter().position(|fetch| fetch.from == from) else { return };
@@ -268,11 +268,16 @@ impl Relay {
         let pieces: Arc<[Piece]> = with_holes(pieces, from..end, group.low).into();
         let mut nothing = Vec::new();
         let mut links = Vec::new();
+        let mut lookups = Vec::new();
         for waiter in waiting {
             let waiter = match waiter {
                 Waiter::Subscription(number) => number,
                 Waiter::Link(link) => {
                     links.push(link);
+                    continue;
+                }
+                Waiter::Lookup(lookup) => {
+                    lookups.push(lookup);
                     continue;
                 }
             };
@@ -298,6 +303,9 @@ impl Relay {
         }
         for link in links {
             self.on_fetched_for_link(number, link, from, &pieces);
+        }
+        for lookup in lookups {
+            self.on_fetched_for_lookup(now, lookup, from, &pieces);
         }
     }
 

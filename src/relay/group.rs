@@ -75,6 +75,8 @@ pub(super) struct Fetch {
 pub(super) enum Waiter {
     Subscription(SubscriptionNumber),
     Link(LinkId),
+    /// A message that is looked for.
+    Lookup(u64),
 }
 
 /// What only groups with traffic have.

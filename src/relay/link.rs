@@ -11,7 +11,7 @@ use super::input::Now;
 use super::{Relay, facts};
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
-use crate::wire::body::LinkCounts;
+use crate::wire::body::{LinkCounts, Over};
 use crate::wire::link::{LinkMessage, LinkState};
 
 /// A link as it was configured.
@@ -143,6 +143,15 @@ impl Links {
         self.table.iter().filter(|(_, link)| link.is_up).map(|(id, _)| *id)
     }
 
+    /// How something came that came over a link.
+    pub(super) fn over(&self, link: LinkId) -> Over {
+        match self.table.get(&link) {
+            _ if link == LinkId(0) => Over::Here,
+            Some(link) => Over::Link(link.neighbour.clone()),
+            None => Over::Unknown,
+        }
+    }
+
     /// The link to a neighbour, if it is up.
     pub(super) fn to(&self, neighbour: &RelayId) -> Option<LinkId> {
         self.table.iter().find(|(_, link)| link.is_up && link.neighbour == *neighbour).map(|(id, _)| *id)
@@ -210,6 +219,8 @@ impl Relay {
             LinkMessage::Ask(ask) => self.on_ask(now, link, ask),
             LinkMessage::Confirmed(confirmed) => self.on_confirmed(now, link, confirmed),
             LinkMessage::Finished(finished) => self.on_finished(now, link, finished),
+            LinkMessage::AskWhere(ask) => self.on_ask_where(now, link, ask),
+            LinkMessage::ToldWhere(told) => self.on_told_where(link, told),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
         }
     }

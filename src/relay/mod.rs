@@ -26,6 +26,7 @@ mod delivery;
 mod drawing;
 mod effect;
 mod facts;
+mod fates;
 mod filter;
 mod finished;
 mod forward;
@@ -37,6 +38,7 @@ mod journal;
 mod keeping;
 mod levels;
 mod link;
+mod lookup;
 mod loss;
 mod meter;
 mod names;
@@ -60,6 +62,7 @@ mod tests;
 mod timer;
 mod trees;
 mod views;
+mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -84,6 +87,7 @@ use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
 use self::trees::Trees;
+use self::whereabouts::Questions;
 use crate::id::{Epoch, GroupName, GroupNumber, LinkId, RelayId, SessionId, SubscriptionName, Time};
 use crate::limits;
 use crate::log::Urgency;
@@ -141,6 +145,8 @@ pub struct Relay {
     trees: Trees,
     /// Requests that wait until other relays know of a subscription.
     confirmations: Confirmations,
+    /// Messages that somebody asks for.
+    questions: Questions,
     /// Neighbours of groups for whom there may be something to send.
     ready_links: VecDeque<(GroupNumber, LinkId)>,
     /// Groups of which receipts are to be said, and whether again.
@@ -203,7 +209,7 @@ impl Relay {
                 }
             }
             Input::Written { session, total } => self.handle_written(session, total),
-            Input::Fetched { group, from, pieces } => self.handle_fetched(group, from, pieces),
+            Input::Fetched { group, from, pieces } => self.handle_fetched(now, group, from, pieces),
             Input::Durable { through } => {
                 self.journal.on_durable(through);
                 self.settle_durable(now);
@@ -251,6 +257,7 @@ impl Relay {
                 Timer::Confirm(group) => self.on_confirm_time(now, group),
                 Timer::Quiet(group) => self.on_quiet_time(now, group),
                 Timer::Plan => self.on_plan_time(now),
+                Timer::Where => self.on_where_time(now),
                 Timer::Receipts => self.on_receipts_time(now),
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
@@ -265,6 +272,7 @@ impl Relay {
             self.detach(now, (session, handle));
         }
         self.confirmations.leave(session);
+        self.questions.leave(session);
         let Some(closed) = self.sessions.remove(&session) else { return };
         for number in closed.groups() {
             // Nobody is left to be told.

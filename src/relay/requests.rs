@@ -105,6 +105,9 @@ impl Relay {
                 Ok((Reply::GroupTree(Box::new(tree)), When::Now))
             }
             Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
+            Request::Where { message, local, within_ms } => {
+                self.begin_where(now, (session, request), message, (local, within_ms))
+            }
         }
     }
 

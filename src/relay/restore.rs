@@ -20,6 +20,7 @@ use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber, sub
 use super::table::Groups;
 use super::timer::{Timer, Timers};
 use super::trees::Trees;
+use super::whereabouts::Questions;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
 use crate::id::{Epoch, GroupNumber, Index, RelayId, Sequence, StreamNumber, WallTime};
 use crate::log::{Cut, EntryNumber, Replayed, Snapshot};
@@ -54,6 +55,7 @@ impl Restore {
             links,
             trees: Trees::default(),
             confirmations: Confirmations::default(),
+            questions: Questions::default(),
             ready_links: VecDeque::new(),
             receipts_due: BTreeMap::new(),
             wants_due: BTreeSet::new(),

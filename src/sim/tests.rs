@@ -3,6 +3,7 @@ mod hostile;
 mod live;
 mod names;
 mod origins;
+mod trace;
 mod views;
 
 use super::world::{Weather, World, storm};

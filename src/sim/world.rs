@@ -1,11 +1,15 @@
 //! Relays, links and time, under one seed.
 
+mod trace;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::node::Node;
 use super::oracle::Oracle;
 use crate::dice::Dice;
-use crate::id::{GroupName, Index, LinkId, ProducerId, ProducerSequence, SubscriptionName, Time, WallTime};
+use crate::id::{
+    GroupName, Index, LinkId, ProducerId, ProducerSequence, Sequence, SubscriptionName, Time, WallTime,
+};
 use crate::relay::{Input, LinkOptions, Now};
 use crate::wire::body::{Answer, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
@@ -16,6 +20,8 @@ use crate::wire::link::LinkMessage;
 struct Wire {
     ends: [usize; 2],
     is_up: bool,
+    /// Whether what is said over it gets lost.
+    is_deaf: bool,
     /// What is on its way to each end.
     to: [VecDeque<LinkMessage>; 2],
 }
@@ -64,6 +70,8 @@ pub struct World {
     subscriptions: Vec<(usize, GroupName, SubscriptionName)>,
     /// Which level each put has reached that was answered.
     levels: BTreeMap<u64, AckLevel>,
+    /// Where each put that was answered stands: the relay, its boot, and the first sequence.
+    placed: BTreeMap<u64, (usize, u64, Sequence)>,
     /// What each of them has taken so far.
     taken: Vec<Vec<String>>,
 }
@@ -95,8 +103,12 @@ impl World {
         let nodes = (0..relays)
             .map(|place| Node::new(&name_of(place), place as u8 + 1, options(place), now))
             .collect();
-        let wire =
-            |(a, b, _): &(usize, usize, u32)| Wire { ends: [*a, *b], is_up: false, to: Default::default() };
+        let wire = |(a, b, _): &(usize, usize, u32)| Wire {
+            ends: [*a, *b],
+            is_up: false,
+            is_deaf: false,
+            to: Default::default(),
+        };
         let mut world = Self {
             nodes,
             wires: links.iter().map(wire).collect(),
@@ -106,6 +118,7 @@ impl World {
             groups: Vec::new(),
             subscriptions: Vec::new(),
             levels: BTreeMap::new(),
+            placed: BTreeMap::new(),
             taken: Vec::new(),
         };
         for wire in 0..world.wires.len() {
@@ -334,11 +347,12 @@ impl World {
         for done in std::mem::take(&mut self.nodes[node].done) {
             self.oracle.answered(done.put);
             self.levels.insert(done.put, done.level);
+            self.placed.insert(done.put, (node, self.nodes[node].boot(), done.first));
         }
         while let Some((link, message)) = self.nodes[node].outbox.pop_front() {
             let wire = &mut self.wires[link.0 as usize - 1];
             let to = usize::from(wire.ends[0] == node);
-            if wire.is_up {
+            if wire.is_up && !wire.is_deaf {
                 wire.to[to].push_back(message);
             }
         }
@@ -660,8 +674,15 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
             world.subscribe(dice.below(relays as u64) as usize, group, &format!("s{i}"));
         }
     }
-    for _ in 0..steps {
+    for step in 0..steps {
         world.step(&Weather::STORM);
+        if step % ASK_EVERY == 0 {
+            world.check_where(dice.below(relays as u64) as usize)?;
+        }
     }
-    world.finish()
+    world.finish()?;
+    (0..relays).try_for_each(|node| world.check_where(node))
 }
+
+/// Steps of a storm between two questions for a message: each lets a little of what is on its way arrive.
+const ASK_EVERY: usize = 50;

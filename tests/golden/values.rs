@@ -12,7 +12,7 @@ use treecast::wire::body::{
 };
 use treecast::wire::run::Record;
 
-use super::network;
+use super::{network, trace};
 
 pub(crate) const EPOCH: Epoch =
     Epoch { counter: 3, storage: StorageId(*b"0123456789abcdef"), nonce: 0x1122_3344_5566_7788 };
@@ -117,6 +117,8 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("relay-list", Request::RelayList { after: None, limit: 100 }),
         ("group-tree", Request::GroupTree { group: orders(), origin: Some(relay()), from: 500, limit: 100 }),
         ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
+        ("where", Request::Where { message: trace::message(), local: false, within_ms: None }),
+        ("where-local", Request::Where { message: trace::message(), local: true, within_ms: Some(500) }),
     ]
 }
 
@@ -261,6 +263,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("links", Ok(Reply::Links(network::links()))),
         ("relays", Ok(Reply::Relays(network::relays()))),
         ("group-tree", Ok(Reply::GroupTree(Box::new(network::tree())))),
+        ("where", Ok(Reply::Where(Box::new(trace::whereabouts())))),
     ]
 }
 

@@ -93,6 +93,7 @@ fn request_family(request: &Request) -> &'static str {
         Request::LinkList { .. } => "link-list",
         Request::RelayList { .. } => "relay-list",
         Request::GroupTree { .. } => "group-tree",
+        Request::Where { .. } => "where",
     }
 }
 
@@ -122,6 +123,7 @@ fn reply_family(reply: &Reply) -> &'static str {
         Reply::Links(_) => "links",
         Reply::Relays(_) => "relays",
         Reply::GroupTree(_) => "group-tree",
+        Reply::Where(_) => "where",
     }
 }
 

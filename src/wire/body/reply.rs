@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo};
+use super::{GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo, Whereabouts};
 use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::topology::settings::GroupSettings;
 
@@ -58,6 +58,8 @@ pub enum Reply {
     Relays(Vec<RelayInfo>),
     /// The tree of a group.
     GroupTree(Box<GroupTree>),
+    /// What became of a message.
+    Where(Box<Whereabouts>),
 }
 
 /// Where a queue or a durable subscription lives.

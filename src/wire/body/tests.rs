@@ -121,6 +121,10 @@ fn answer_bytes(answer: &Answer) -> usize {
             list_bytes(relays) + relays.iter().map(|relay| list_bytes(&relay.ends)).sum::<usize>()
         }
         Ok(Reply::GroupTree(tree)) => list_bytes(&tree.nodes),
+        Ok(Reply::Where(found)) => {
+            let lists = found.relays.iter().map(|t| list_bytes(&t.subscriptions) + list_bytes(&t.receipts));
+            list_bytes(&found.relays) + list_bytes(&found.silent) + lists.sum::<usize>()
+        }
         Ok(
             Reply::Done
             | Reply::GroupHandle { .. }
