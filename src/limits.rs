@@ -119,6 +119,13 @@ pub const LOOKUP_READ_BYTES: usize = 32 * 1024;
 /// that do not fit are counted.
 pub const TRACE_BYTES_MAX: usize = 32 * 1024;
 
+/// Milliseconds for which it is remembered at least when a message came, over which link, and who
+/// passed it over: a day, so that what went wrong yesterday can be looked into.
+pub const TRACE_RETENTION_MS: u64 = 24 * 3600 * 1000;
+
+/// Bytes of memory, and of a snapshot, that all of this takes: some 500,000 runs. The oldest makes way.
+pub const TRACES_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Milliseconds between a change of the map and the plan of the trees: what changes with it is
 /// planned with it.
 pub const PLAN_PAUSE_MS_MIN: u64 = 10;

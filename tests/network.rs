@@ -42,5 +42,6 @@ mod network {
     mod ring;
     mod soak;
     mod together;
+    mod trace;
     mod weather;
 }

@@ -2,16 +2,19 @@
 //!
 //! While a message is held this is known from three things: the cursor says whether it is open,
 //! what is kept of receivers who has it, and the message itself whether the filter lets it through
-//! and whether its time is over. When it is done the cursor does not tell any more in which way.
+//! and whether its time is over. When it is done the cursor does not tell any more in which way;
+//! then what is remembered does ([`super::traces`]): what was passed over is noted, so what is done
+//! and not noted was acked.
 
 use super::active::Active;
 use super::delivery::GroupSide;
 use super::group::Group;
 use super::input::Now;
 use super::select::{self, Rule, stretch};
-use super::subscription::Subscription;
-use crate::id::{Index, RelayId};
-use crate::wire::body::{Fate, SubscriptionTrace};
+use super::subscription::{Subscription, SubscriptionNumber};
+use super::traces::How;
+use crate::id::{GroupName, Index, RelayId};
+use crate::wire::body::{DeadReason, Fate, SubscriptionTrace};
 use crate::wire::run::{Records, StoredRun};
 
 /// A message and its place in a group.
@@ -19,6 +22,10 @@ pub(super) struct Spot<'a> {
     pub(super) index: Index,
     /// The run that it is part of, if it can be read.
     pub(super) run: Option<&'a StoredRun>,
+    /// Whether what became of it is remembered.
+    pub(super) is_remembered: bool,
+    /// How subscriptions have passed it over, as far as that is remembered.
+    pub(super) passed: &'a dyn Fn(SubscriptionNumber) -> Option<How>,
 }
 
 /// What became of a message in each subscription of a group that there is now.
@@ -48,10 +55,12 @@ fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &
     let is_open = s.cursor.next_open(spot.index, spot.index.after(1)).is_some();
     let passed = passed_over(side, now, s, spot);
     if !is_open {
+        if let Some(fate) = remembered(group, s, spot) {
+            return fate;
+        }
         let gap = s.gaps.iter().find(|gap| (gap.from..gap.to).contains(&spot.index));
         let dropped = gap.map(|gap| Fate::Dropped(gap.cause));
-        let too_early = (spot.index < s.start).then_some(Fate::BeforeStart);
-        return dropped.or(too_early).or(passed.filter(is_for_ever)).unwrap_or(Fate::Done);
+        return dropped.or(passed.filter(is_for_ever)).unwrap_or(Fate::Done);
     }
     if let Some(active) = &s.active
         && let Some(fate) = in_hand(active, now, spot.index)
@@ -59,6 +68,28 @@ fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &
         return fate;
     }
     passed.unwrap_or_else(|| Fate::Pending { ahead: group.backlog(s, spot.index) })
+}
+
+/// What became of a message that is done; `None`: it is not remembered.
+fn remembered(group: &Group, s: &Subscription, spot: &Spot<'_>) -> Option<Fate> {
+    let dead = |reason| {
+        let to = group.settings.dead_letter.as_deref();
+        Fate::DeadLettered { reason, to: to.and_then(|name| GroupName::new(name).ok()) }
+    };
+    Some(match (spot.passed)(s.number) {
+        Some(How::Filtered) => Fate::Filtered,
+        Some(How::BeforeStart) => Fate::BeforeStart,
+        Some(How::Repeat) => Fate::Repeat,
+        Some(How::Expired) => Fate::Expired,
+        Some(How::Dropped(cause)) => Fate::Dropped(cause),
+        Some(How::MaxDeliver) => dead(DeadReason::MaxDeliver),
+        Some(How::Rejected) => dead(DeadReason::Rejected),
+        Some(How::Skipped) => Fate::Skipped,
+        Some(How::Again) => Fate::Acked,
+        None if spot.index < s.start => Fate::BeforeStart,
+        None if spot.is_remembered => Fate::Acked,
+        None => return None,
+    })
 }
 
 /// Whether it was so at any time before: a message that is old now was young once.

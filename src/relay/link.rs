@@ -11,7 +11,7 @@ use super::input::Now;
 use super::{Relay, facts};
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
-use crate::wire::body::{LinkCounts, Over};
+use crate::wire::body::LinkCounts;
 use crate::wire::link::{LinkMessage, LinkState};
 
 /// A link as it was configured.
@@ -143,15 +143,6 @@ impl Links {
         self.table.iter().filter(|(_, link)| link.is_up).map(|(id, _)| *id)
     }
 
-    /// How something came that came over a link.
-    pub(super) fn over(&self, link: LinkId) -> Over {
-        match self.table.get(&link) {
-            _ if link == LinkId(0) => Over::Here,
-            Some(link) => Over::Link(link.neighbour.clone()),
-            None => Over::Unknown,
-        }
-    }
-
     /// The link to a neighbour, if it is up.
     pub(super) fn to(&self, neighbour: &RelayId) -> Option<LinkId> {
         self.table.iter().find(|(_, link)| link.is_up && link.neighbour == *neighbour).map(|(id, _)| *id)
@@ -171,6 +162,7 @@ impl Relay {
     pub(super) fn handle_link_up(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true, now.time);
+        self.note_link(now, link);
         self.rebuild_origins(now);
         self.rebuild_names();
         let known = self.all_facts();

@@ -40,6 +40,7 @@ mod levels;
 mod link;
 mod lookup;
 mod loss;
+mod memory;
 mod meter;
 mod names;
 mod origin;
@@ -60,6 +61,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod traces;
 mod trees;
 mod views;
 mod whereabouts;
@@ -86,6 +88,7 @@ use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
+use self::traces::Traces;
 use self::trees::Trees;
 use self::whereabouts::Questions;
 use crate::id::{Epoch, GroupName, GroupNumber, LinkId, RelayId, SessionId, SubscriptionName, Time};
@@ -147,6 +150,8 @@ pub struct Relay {
     confirmations: Confirmations,
     /// Messages that somebody asks for.
     questions: Questions,
+    /// What is remembered of messages that were let go.
+    traces: Traces,
     /// Neighbours of groups for whom there may be something to send.
     ready_links: VecDeque<(GroupNumber, LinkId)>,
     /// Groups of which receipts are to be said, and whether again.
@@ -220,7 +225,11 @@ impl Relay {
             Input::LinkCost { link, cost } => self.handle_link_cost(now, link, cost),
             Input::Link { link, message } => self.handle_link(now, link, message),
             Input::LinkWritten { link, total } => self.handle_link_written(link, total),
-            Input::Snapshot { shard } => self.save_shard(shard),
+            Input::Snapshot { shard } => {
+                // What the cursors in it have passed over is in it too.
+                self.write_passed(now, Urgency::Ride);
+                self.save_shard(shard);
+            }
             Input::Tick => {}
             Input::Stop => {
                 self.stopping = true;
@@ -232,6 +241,7 @@ impl Relay {
         self.tell_wants();
         self.pump_links(now);
         self.pump(now);
+        self.write_passed_if_much(now);
     }
 
     /// What the operator should know, as its status says it.

@@ -23,7 +23,9 @@ use super::input::Now;
 use super::lookup::{Lookup, Step};
 use super::requests::{Outcome, When};
 use super::stream::Stream;
+use super::subscription::SubscriptionNumber;
 use super::timer::Timer;
+use super::traces::{How, Place};
 use crate::id::{Index, LinkId, RelayId, SessionId, SubscriptionName, Time};
 use crate::limits;
 use crate::log::Piece;
@@ -75,6 +77,8 @@ struct Search {
     whose: Whose,
     message: MessageName,
     lookup: Lookup,
+    /// What is remembered of it.
+    place: Option<Place>,
     deadline: Time,
 }
 
@@ -105,11 +109,13 @@ struct Finding {
     index: Option<Index>,
     run: Option<StoredRun>,
     arrived: Option<Arrival>,
+    /// Whether what became of it is remembered.
+    is_remembered: bool,
 }
 
 impl Finding {
     fn nothing(sighting: Sighting) -> Self {
-        Self { sighting, index: None, run: None, arrived: None }
+        Self { sighting, index: None, run: None, arrived: None, is_remembered: false }
     }
 }
 
@@ -118,7 +124,7 @@ enum Known {
     /// Everything there is to know.
     All(Box<Finding>),
     /// It is to be looked for in the log.
-    InLog(Lookup),
+    InLog(Lookup, Option<Place>),
 }
 
 impl Relay {
@@ -209,16 +215,17 @@ impl Relay {
 
     /// A relay says what it knows; the question may be another relay's.
     pub(super) fn on_told_where(&mut self, from: LinkId, told: ToldWhere) {
+        // More than a relay says by itself is not taken.
+        if bytes_of(&told.trace) > 2 * limits::TRACE_BYTES_MAX {
+            return;
+        }
         if told.asker != self.options.relay {
             if let Some((link, hops)) = self.way_on(&told.asker, from, told.hops) {
                 self.say(link, LinkMessage::ToldWhere(ToldWhere { hops, ..told }));
             }
             return;
         }
-        // More than a relay says by itself is not taken.
-        if bytes_of(&told.trace) <= 2 * limits::TRACE_BYTES_MAX {
-            self.take_trace(told.question, *told.trace);
-        }
+        self.take_trace(told.question, *told.trace);
     }
 
     /// Finds out what this relay knows of a message, and says it.
@@ -230,12 +237,12 @@ impl Relay {
         match self.known_of(&message) {
             Known::All(finding) => self.say_where(now, whose, &message, *finding),
             // One that finds no room is asked for again.
-            Known::InLog(_) if self.questions.searches.len() >= limits::QUESTIONS_MAX => {}
-            Known::InLog(mut lookup) => {
+            Known::InLog(..) if self.questions.searches.len() >= limits::QUESTIONS_MAX => {}
+            Known::InLog(mut lookup, place) => {
                 let step = lookup.begin();
                 let id = self.questions.next();
                 let deadline = now.time.after_ms(limits::WHERE_MS_MAX);
-                self.questions.searches.insert(id, Search { whose, message, lookup, deadline });
+                self.questions.searches.insert(id, Search { whose, message, lookup, place, deadline });
                 self.timers.set_by(Timer::Where, now.time.after_ms(limits::CONFIRM_AGAIN_MS));
                 self.take_step(now, id, step);
             }
@@ -250,16 +257,30 @@ impl Relay {
             let was_here = self.removed.contains_key(&message.group);
             return known(if was_here { Sighting::Removed } else { Sighting::NoGroup });
         };
-        let Some(stream) = stream_of(group, message) else { return known(Sighting::NoStream) };
+        let memory = group.memory.as_deref();
+        let stream = stream_of(group, message);
+        let number = stream.map(|stream| stream.number).or_else(|| memory?.stream_of(message));
+        let Some(number) = number else { return known(Sighting::NoStream) };
+        let place = memory.and_then(|memory| memory.place(number, message.sequence));
+        if let Some(place) = place.filter(|place| place.index < group.low) {
+            return Known::All(Box::new(self.remembered(Sighting::Released, &place)));
+        }
+        let Some(stream) = stream else { return known(Sighting::Past) };
         if message.sequence > stream.last {
             return known(Sighting::NotYet { last: stream.last });
         }
         if message.sequence > stream.durable {
-            return known(Sighting::Unsynced);
+            return match place {
+                Some(place) => Known::All(Box::new(self.remembered(Sighting::Unsynced, &place))),
+                None => known(Sighting::Unsynced),
+            };
         }
-        let (low, high) = stream.bracket(message.sequence, group.low);
-        let place = (stream.number, message.sequence);
-        Known::InLog(Lookup::new(group.number, place, (low, high.min(group.durable))))
+        let (low, high) = match place {
+            Some(place) => (place.index, place.index.after(1)),
+            None => stream.bracket(message.sequence, group.low),
+        };
+        let record = (stream.number, message.sequence);
+        Known::InLog(Lookup::new(group.number, record, (low, high.min(group.durable))), place)
     }
 
     /// A read that a lookup waits for has come.
@@ -285,9 +306,9 @@ impl Relay {
                 return;
             }
             Step::Found(run) => self.finding(id, *run),
-            Step::Nowhere => Some(Finding::nothing(Sighting::Past)),
-            Step::Damaged => Some(Finding::nothing(Sighting::Damaged)),
-            Step::GivenUp => Some(Finding::nothing(Sighting::Unfound)),
+            Step::Nowhere => self.unread(id, Sighting::Past),
+            Step::Damaged => self.unread(id, Sighting::Damaged),
+            Step::GivenUp => self.unread(id, Sighting::Unfound),
         };
         let search = self.questions.searches.remove(&id);
         if let (Some(Search { whose, message, .. }), Some(finding)) = (search, finding) {
@@ -295,8 +316,24 @@ impl Relay {
         }
     }
 
+    /// What is remembered of a message, without a look into the log.
+    fn remembered(&self, sighting: Sighting, place: &Place) -> Finding {
+        let over = self.traces.over(place.link, place.from);
+        let arrived = Some(Arrival { from: place.from, to: place.to, over });
+        Finding { sighting, index: Some(place.index), run: None, arrived, is_remembered: true }
+    }
+
+    /// A message that cannot be read; it may have been let go meanwhile.
+    fn unread(&self, id: u64, sighting: Sighting) -> Option<Finding> {
+        let Some(place) = self.questions.searches.get(&id)?.place else {
+            return Some(Finding::nothing(sighting));
+        };
+        let sighting = if sighting == Sighting::Past { Sighting::Released } else { sighting };
+        Some(self.remembered(sighting, &place))
+    }
+
     fn finding(&self, id: u64, run: StoredRun) -> Option<Finding> {
-        let Search { message, lookup, .. } = self.questions.searches.get(&id)?;
+        let Search { message, lookup, place, .. } = self.questions.searches.get(&id)?;
         let index = run.first_index.after(message.sequence.0.checked_sub(run.run.header.first.0)?);
         let group = self.groups.get(lookup.group)?;
         let sighting = match run.run.header.kind {
@@ -305,9 +342,10 @@ impl Relay {
             RunKind::Data => Sighting::Held { index },
             RunKind::Mark | RunKind::Genesis | RunKind::Seal | RunKind::Loss => Sighting::OwnRecord,
         };
-        let over = self.links.over(run.link);
+        let over = self.traces.over(run.link, run.arrived);
         let arrived = Some(Arrival { from: run.arrived, to: run.arrived, over });
-        Some(Finding { sighting, index: Some(index), run: Some(run), arrived })
+        let is_remembered = place.is_some();
+        Some(Finding { sighting, index: Some(index), run: Some(run), arrived, is_remembered })
     }
 
     /// Tells whoever wants to know.
@@ -325,13 +363,15 @@ impl Relay {
     }
 
     fn trace_of(&self, now: Now, message: &MessageName, finding: Finding) -> RelayTrace {
-        let Finding { sighting, index, run, arrived } = finding;
+        let Finding { sighting, index, run, arrived, is_remembered } = finding;
         let me = &self.options.relay;
         let group = self.groups.number(&message.group).and_then(|number| self.groups.get(number));
         let stream = group.and_then(|group| stream_of(group, message));
         let is_message = !matches!(sighting, Sighting::OwnRecord | Sighting::NotYet { .. });
-        let spot = index.map(|index| Spot { index, run: run.as_ref() });
-        let subscriptions = match group.filter(|_| stream.is_some() && is_message) {
+        let passed = |subscription| self.passed_over(group?, subscription, index?);
+        let spot = index.map(|index| Spot { index, run: run.as_ref(), is_remembered, passed: &passed });
+        let is_known = stream.is_some() || is_remembered;
+        let subscriptions = match group.filter(|_| is_known && is_message) {
             Some(group) => fates(group, me, now, spot.as_ref()),
             None => Vec::new(),
         };
@@ -346,13 +386,25 @@ impl Relay {
             arrived,
             accepted: run.map(|run| run.run.header.accepted),
             released: stream.is_some_and(|stream| is_message && message.sequence <= stream.released),
-            forgotten_before: None,
+            forgotten_before: self.traces.forgotten_before,
             receipts: Vec::new(),
             subscriptions: Vec::new(),
             left_off: 0,
         };
         fill(&mut trace, subscriptions, receipts);
         trace
+    }
+
+    /// How a subscription has passed over what stands at an index: by what is not written yet, or
+    /// by what is.
+    fn passed_over(&self, group: &Group, subscription: SubscriptionNumber, index: Index) -> Option<How> {
+        let mut unwritten = self.traces.passed.iter().rev();
+        let found = unwritten.find(|passed| {
+            passed.group == group.number
+                && passed.subscription == subscription
+                && (passed.from..passed.to).contains(&index)
+        });
+        found.map(|passed| passed.how).or_else(|| group.memory.as_deref()?.passed(subscription, index))
     }
 
     /// Somebody who was asked has said what it knows; the first time counts.
