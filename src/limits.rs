@@ -99,6 +99,33 @@ pub const CONFIRM_MS_DEFAULT: u64 = 5_000;
 /// Milliseconds after which a relay that has not confirmed is asked again.
 pub const CONFIRM_AGAIN_MS: u64 = 200;
 
+/// Milliseconds in which other relays must have said what they know of a message, unless told otherwise.
+pub const WHERE_MS_DEFAULT: u64 = 2_000;
+
+/// Milliseconds that one who asks for a message may wait for other relays at the most.
+pub const WHERE_MS_MAX: u64 = 20_000;
+
+/// Messages that are asked for at one relay at a time, and looked for there: more are refused.
+pub const QUESTIONS_MAX: usize = 64;
+
+/// Reads of the log that looking for one message may take. Each halves what is left of the
+/// group, unless it meets other streams only.
+pub const LOOKUP_READS_MAX: u32 = 256;
+
+/// Bytes of each of these reads, about.
+pub const LOOKUP_READ_BYTES: usize = 32 * 1024;
+
+/// Bytes that a relay says of a message to another one, about, at the most: the subscriptions
+/// that do not fit are counted.
+pub const TRACE_BYTES_MAX: usize = 32 * 1024;
+
+/// Milliseconds for which it is remembered at least when a message came, over which link, and who
+/// passed it over: a day, so that what went wrong yesterday can be looked into.
+pub const TRACE_RETENTION_MS: u64 = 24 * 3600 * 1000;
+
+/// Bytes of memory, and of a snapshot, that all of this takes: some 500,000 runs. The oldest makes way.
+pub const TRACES_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Milliseconds between a change of the map and the plan of the trees: what changes with it is
 /// planned with it.
 pub const PLAN_PAUSE_MS_MIN: u64 = 10;

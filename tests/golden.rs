@@ -28,6 +28,7 @@ mod golden {
     mod network;
     #[cfg(feature = "sim")]
     mod scene;
+    mod trace;
     mod values;
     mod wire;
 }

@@ -43,5 +43,6 @@ mod network {
     mod ring;
     mod soak;
     mod together;
+    mod trace;
     mod weather;
 }

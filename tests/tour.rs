@@ -104,7 +104,12 @@ fn the_tour_of_three_relays_works_as_written() {
     let text = |path| std::fs::read_to_string(path).unwrap();
     let (out, err) = (text(&out), text(&err));
     assert!(status.success(), "{out}\n{err}");
-    for expected in ["over the hub\n", "while the hub is dead\nand one more\n", "all groups: balanced"] {
+    for expected in [
+        "over the hub\n",
+        "delivered and acked",
+        "while the hub is dead\nand one more\n",
+        "all groups: balanced",
+    ] {
         assert!(out.contains(expected), "`{expected}` is missing:\n{out}\n{err}");
     }
     assert!(err.contains("--ack was not reached in time"), "{out}\n{err}");

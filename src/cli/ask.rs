@@ -8,7 +8,8 @@ use crate::client::{Backoff, Client, ClientError, ClientOptions};
 use crate::id::{GroupName, RelayId, SubscriptionName};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{
-    Books, GroupInfo, GroupTree, LinkInfo, Location, RelayInfo, Reply, Request, Status, SubscriptionInfo,
+    Books, GroupInfo, GroupTree, LinkInfo, Location, MessageName, RelayInfo, Reply, Request, Status,
+    SubscriptionInfo, Whereabouts,
 };
 
 use super::RELAY_DEFAULT;
@@ -212,6 +213,23 @@ pub async fn status(client: &Client) -> Result<Status, Failure> {
         return Err(unexpected("its status"));
     };
     Ok(*status)
+}
+
+/// What became of a message: at the asked relay, or at all that it can ask.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn whereabouts(
+    client: &Client,
+    message: MessageName,
+    local: bool,
+    within: Option<Millis>,
+) -> Result<Whereabouts, Failure> {
+    let request = Request::Where { message, local, within_ms: within.map(|within| within.0) };
+    let Reply::Where(found) = ask(client, request).await? else {
+        return Err(unexpected("where a message is"));
+    };
+    Ok(*found)
 }
 
 /// The accounts of a group, or of all.

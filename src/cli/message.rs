@@ -97,20 +97,26 @@ fn bytes_json(bytes: &[u8]) -> Value {
     std::str::from_utf8(bytes).map_or_else(|_| json!({ "base64": BASE64.encode(bytes) }), |text| json!(text))
 }
 
-/// Tells of messages that the subscription will not get: an object for
-/// programs, a warning for people, whose data it must not be mixed with.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_gap(from: Index, to: Index, cause: GapCause, context: &mut Context) -> io::Result<()> {
-    let (word, text) = match cause {
+/// A word for programs and one for people.
+#[must_use]
+pub fn gap_words(cause: GapCause) -> (&'static str, &'static str) {
+    match cause {
         GapCause::SubscriptionQuota => ("subscription-quota", "the subscription's quota dropped them"),
         GapCause::Retention => ("retention", "the group's limits deleted them"),
         GapCause::Damaged => ("damaged", "they were damaged on disk"),
         GapCause::Expired => ("expired", "their time to live was over"),
         GapCause::Evicted => ("evicted", "the subscription was over its quota and was removed"),
         GapCause::Uncertain => ("uncertain", "the end of a relay's log was damaged and cut"),
-    };
+    }
+}
+
+/// Tells of messages that the subscription will not get: an object for
+/// programs, a warning for people, whose data it must not be mixed with.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_gap(from: Index, to: Index, cause: GapCause, context: &mut Context) -> io::Result<()> {
+    let (word, text) = gap_words(cause);
     if context.is_text() && cause == GapCause::Uncertain {
         context.notes.warning(format_args!("messages may be missing before position {from}: {text}"));
         return Ok(());

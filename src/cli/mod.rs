@@ -35,6 +35,7 @@ pub mod status;
 pub mod stop;
 pub mod subscription;
 pub mod topology;
+pub mod trace;
 pub mod tree;
 pub mod up;
 
@@ -149,6 +150,8 @@ pub enum Command {
     Link(link::LinkCommand),
     /// Tell where the subscriptions of a group, or a queue, live
     Locate(status::LocateArgs),
+    /// Tell which way a message took, and what became of it in each subscription
+    Where(trace::WhereArgs),
     /// Tell how the relay is
     Status(status::StatusArgs),
     /// Check that in = out + held + expired + evicted + refused
@@ -208,6 +211,7 @@ fn run(command: Command, context: &mut out::Context) -> Result<(), exit::Failure
         Command::Group(command) => block_on(group::run(command, context)),
         Command::Link(command) => block_on(link::run(command, context)),
         Command::Locate(args) => block_on(status::locate(args, context)),
+        Command::Where(args) => block_on(trace::run(args, context)),
         Command::Status(args) => block_on(status::status(args, context)),
         Command::Books(args) => block_on(status::books(args, context)),
         Command::Log(command) => logs::run(command, context),

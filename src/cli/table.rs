@@ -40,6 +40,12 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Writes headings and rows; nothing at all when there is no row.
     ///
     /// # Errors

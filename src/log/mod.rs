@@ -315,6 +315,8 @@ pub enum Replayed {
         first_index: Index,
         /// When it arrived here.
         arrived: WallTime,
+        /// Over which link; 0 for this relay's own sessions.
+        link: LinkId,
         /// The header.
         header: crate::wire::run::RunHeader,
         /// The body, for kinds other than data; empty for data.
@@ -336,6 +338,7 @@ impl Replayed {
                 stream: run.stream,
                 first_index: run.first_index,
                 arrived: run.arrived,
+                link: run.link,
                 header: run.run.header,
                 body: match run.run.header.kind {
                     RunKind::Data => Bytes::new(),

@@ -466,6 +466,7 @@ pub(crate) fn replayed(entry: &Walked, block: &[u8]) -> Replayed {
             stream: run.stream,
             first_index: run.first_index,
             arrived: run.arrived,
+            link: run.link,
             header: run.header,
             body: match run.header.kind {
                 RunKind::Data => Bytes::new(),

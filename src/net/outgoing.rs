@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use crate::id::SessionId;
 use crate::limits;
 use crate::relay::Effect;
-use crate::wire::body::{Answer, Notice, Reply};
+use crate::wire::body::{Answer, Notice, RelayTrace, Reply};
 use crate::wire::frame::{DeliverHead, PUT_HEAD_BYTES, PutDone};
 use crate::wire::link::LinkMessage;
 
@@ -75,6 +75,11 @@ impl Outgoing {
                     2 * ITEM * (1 + items)
                 }
                 Ok(Reply::GroupTree(tree)) => ITEM + 128 * tree.nodes.len(),
+                Ok(Reply::Where(found)) => {
+                    let said = |trace: &RelayTrace| trace.subscriptions.len() + trace.receipts.len();
+                    ITEM * (1 + found.relays.len() + found.silent.len())
+                        + 64 * found.relays.iter().map(said).sum::<usize>()
+                }
                 Ok(Reply::Group(group)) => ITEM + 64 * group.streams.len(),
                 Ok(
                     Reply::Done
@@ -104,7 +109,9 @@ impl Outgoing {
                 | LinkMessage::Released(_)
                 | LinkMessage::Ask(_)
                 | LinkMessage::Confirmed(_)
-                | LinkMessage::Finished(_) => None,
+                | LinkMessage::Finished(_)
+                | LinkMessage::AskWhere(_)
+                | LinkMessage::ToldWhere(_) => None,
             },
             Self::Answer { .. } | Self::Notice(_) => None,
         }

@@ -19,13 +19,14 @@ use super::input::Now;
 use super::select::{Fate, Rule, stretch};
 use super::subscription::{Due, Subscription, SubscriptionKey};
 use super::timer::Timer;
+use super::traces::{How, Passed, pass};
 use super::{Relay, Sessions};
 use crate::id::{GroupNumber, Index, LinkId, RelayId, SessionId, Time};
 use crate::limits;
 use crate::log::{MissingCause, Piece};
 use crate::wire::body::{GapCause, Notice};
 use crate::wire::frame::DeliverHead;
-use crate::wire::run::StoredRun;
+use crate::wire::run::{RunKind, StoredRun};
 
 /// Slices that one subscription may send in one turn: then it is the next one's turn.
 const TURN_SLICES: usize = 64;
@@ -65,25 +66,26 @@ struct Turn<'a> {
     sessions: &'a mut Sessions,
     effects: &'a mut std::collections::VecDeque<Effect>,
     dead: &'a mut std::collections::VecDeque<DeadLetter>,
+    passed: &'a mut Vec<Passed>,
     /// Whether the log takes new messages.
     room: bool,
     key: SubscriptionKey,
 }
 
 /// What a turn needs of its group.
-struct GroupSide<'a> {
-    deliverable: Index,
-    settings: &'a crate::topology::settings::GroupSettings,
-    streams: &'a [super::stream::Stream],
-    member_since: u64,
-    me: &'a RelayId,
-    repeats: &'a [(Index, Index)],
+pub(super) struct GroupSide<'a> {
+    pub(super) deliverable: Index,
+    pub(super) settings: &'a crate::topology::settings::GroupSettings,
+    pub(super) streams: &'a [super::stream::Stream],
+    pub(super) member_since: u64,
+    pub(super) me: &'a RelayId,
+    pub(super) repeats: &'a [(Index, Index)],
 }
 
 impl GroupSide<'_> {
     /// How far a message at `at` and those behind it are repeats, if it is one; else where the
     /// next one begins.
-    fn repeat(&self, at: Index) -> (bool, Index) {
+    pub(super) fn repeat(&self, at: Index) -> (bool, Index) {
         let place = self.repeats.partition_point(|(_, to)| *to <= at);
         match self.repeats.get(place) {
             Some((from, to)) if *from <= at => (true, *to),
@@ -93,7 +95,7 @@ impl GroupSide<'_> {
     }
 
     /// Whether a run was put after its origin knew that this relay is a member (I5).
-    fn owes(&self, run: &StoredRun) -> bool {
+    pub(super) fn owes(&self, run: &StoredRun) -> bool {
         if run.link == LinkId(0) {
             return true;
         }
@@ -196,6 +198,7 @@ impl Relay {
             sessions: &mut self.sessions,
             effects: &mut self.effects,
             dead: &mut self.dead,
+            passed: &mut self.traces.passed,
             room: self.room,
             key,
         };
@@ -260,7 +263,7 @@ impl Relay {
     }
 
     /// The shell has read what [`Effect::Fetch`] asked for.
-    pub(super) fn handle_fetched(&mut self, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
+    pub(super) fn handle_fetched(&mut self, now: Now, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let fetches = &mut group.traffic().fetches;
         let Some(place) = fetches.iter().position(|fetch| fetch.from == from) else { return };
@@ -268,11 +271,16 @@ impl Relay {
         let pieces: Arc<[Piece]> = with_holes(pieces, from..end, group.low).into();
         let mut nothing = Vec::new();
         let mut links = Vec::new();
+        let mut lookups = Vec::new();
         for waiter in waiting {
             let waiter = match waiter {
                 Waiter::Subscription(number) => number,
                 Waiter::Link(link) => {
                     links.push(link);
+                    continue;
+                }
+                Waiter::Lookup(lookup) => {
+                    lookups.push(lookup);
                     continue;
                 }
             };
@@ -298,6 +306,9 @@ impl Relay {
         }
         for link in links {
             self.on_fetched_for_link(number, link, from, &pieces);
+        }
+        for lookup in lookups {
+            self.on_fetched_for_lookup(now, lookup, from, &pieces);
         }
     }
 
@@ -419,6 +430,7 @@ impl Turn<'_> {
         let (is_repeat, until) = self.group.repeat(due.from);
         if is_repeat || (!subscription.replays && !self.group.owes(&run)) {
             let to = run.end_index().min(due.to).min(if is_repeat { until } else { due.to });
+            self.pass(due, to, if is_repeat { How::Repeat } else { How::BeforeStart }, &run);
             subscription.out.filtered += subscription.finish(due.from, to);
             subscription.used(due, to);
             return None;
@@ -444,10 +456,13 @@ impl Turn<'_> {
                 subscription.used(due, to);
             }
             Fate::Filtered => {
+                let is_early = run.arrived < subscription.not_before;
+                self.pass(due, to, if is_early { How::BeforeStart } else { How::Filtered }, &run);
                 subscription.out.filtered += subscription.finish(due.from, to);
                 subscription.used(due, to);
             }
             Fate::Expired => {
+                self.pass(due, to, How::Expired, &run);
                 subscription.out.expired += subscription.finish(due.from, to);
                 subscription.used(due, to);
             }
@@ -460,7 +475,26 @@ impl Turn<'_> {
         None
     }
 
+    /// Notes in which way messages are passed over. Records of the relays' own are none.
+    fn pass(&mut self, due: &Due, to: Index, how: How, run: &StoredRun) {
+        if run.run.header.kind == RunKind::Data {
+            self.pass_any(due, to, how);
+        }
+    }
+
+    /// What stands behind the end of what is due may have been acked before.
+    fn pass_any(&mut self, due: &Due, to: Index, how: How) {
+        let SubscriptionKey { group, number: subscription } = self.key;
+        let (from, to) = (due.from, to.min(due.to));
+        pass(self.passed, Passed { group, subscription, from, to, how });
+    }
+
     fn miss(&mut self, subscription: &mut Subscription, due: &Due, to: Index, cause: MissingCause) {
+        let dropped = match cause {
+            MissingCause::Damaged | MissingCause::Unreadable => GapCause::Damaged,
+            MissingCause::Released => GapCause::Retention,
+        };
+        self.pass_any(due, to, How::Dropped(dropped));
         match cause {
             MissingCause::Damaged | MissingCause::Unreadable => {
                 subscription.out.lost += subscription.skip(due.from, to, GapCause::Damaged);
@@ -525,6 +559,11 @@ impl Turn<'_> {
         // A message with tries is due alone, so `records` is this one.
         let to = due.from.after(1);
         let attempts = due.attempt - 1;
+        let how = match death {
+            Death::MaxDeliver => How::MaxDeliver,
+            Death::Rejected => How::Rejected,
+        };
+        self.pass(due, to, how, &run);
         self.dead.push_back(DeadLetter {
             key: self.key,
             index: due.from,

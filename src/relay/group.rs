@@ -3,6 +3,7 @@
 use super::forward::Spread;
 use super::levels::Awaited;
 use super::loss::Uncertain;
+use super::memory::Memory;
 use super::meter::Meter;
 use super::producer::{Novelty, Producers};
 use super::stream::Stream;
@@ -55,6 +56,8 @@ pub(super) struct Group {
     /// Messages of producers that came here before by another origin, in order, half-open: they
     /// are passed on like others, and delivered to nobody (R1).
     pub(super) repeats: Vec<(Index, Index)>,
+    /// What is remembered of messages, also of those that were let go.
+    pub(super) memory: Option<Box<Memory>>,
     /// What only groups with traffic have.
     pub(super) traffic: Option<Box<Traffic>>,
     /// What only groups have in which other relays take part.
@@ -75,6 +78,8 @@ pub(super) struct Fetch {
 pub(super) enum Waiter {
     Subscription(SubscriptionNumber),
     Link(LinkId),
+    /// A message that is looked for.
+    Lookup(u64),
 }
 
 /// What only groups with traffic have.
@@ -153,6 +158,7 @@ impl Group {
             meter: Meter::default(),
             marks: Vec::new(),
             repeats: Vec::new(),
+            memory: None,
             traffic: None,
             spread: None,
         }

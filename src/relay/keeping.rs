@@ -6,6 +6,7 @@ use super::journal::Waiting;
 use super::state::{CURSOR_BYTES, CursorList, Operation};
 use super::subscription::{Removal, SubscriptionKey};
 use super::timer::Timer;
+use super::traces::{How, pass_open};
 use super::{Effect, Relay};
 use crate::id::{GroupNumber, Index, Time};
 use crate::limits;
@@ -63,6 +64,7 @@ impl Relay {
         self.timers.clear(Timer::Cursors);
         self.dirty_since = None;
         let urgency = if self.is_consumption_awaited() { Urgency::Sync } else { urgency };
+        self.write_passed(now, urgency);
         let mut list = CursorList::new();
         let mut groups: Vec<GroupNumber> = Vec::new();
         for key in std::mem::take(&mut self.dirty) {
@@ -120,6 +122,7 @@ impl Relay {
 
     pub(super) fn on_housekeeping_time(&mut self, now: Now) {
         self.timers.set(Timer::Housekeeping, now.time.after_ms(HOUSEKEEPING_MS));
+        self.forget_traces(now);
         let mut again = Vec::new();
         for number in std::mem::take(&mut self.touched) {
             self.repeat_receipts(now, number);
@@ -151,6 +154,8 @@ impl Relay {
             let key = SubscriptionKey { group: number, number: subscription.number };
             let floor = subscription.cursor.floor();
             if floor < limit {
+                let dropped = How::Dropped(GapCause::Retention);
+                pass_open(&mut self.traces.passed, &subscription.cursor, key, (floor, limit), dropped);
                 subscription.out.evicted += subscription.skip(floor, limit, GapCause::Retention);
             }
             if subscription.cursor.floor() < quota {
@@ -158,7 +163,10 @@ impl Relay {
                     evicted.push(key);
                 } else {
                     let floor = subscription.cursor.floor();
-                    subscription.out.evicted += subscription.skip(floor, quota, GapCause::SubscriptionQuota);
+                    let cause = GapCause::SubscriptionQuota;
+                    let dropped = How::Dropped(cause);
+                    pass_open(&mut self.traces.passed, &subscription.cursor, key, (floor, quota), dropped);
+                    subscription.out.evicted += subscription.skip(floor, quota, cause);
                 }
             }
             if subscription.dirty && !was_dirty {

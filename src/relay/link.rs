@@ -166,6 +166,7 @@ impl Relay {
     pub(super) fn handle_link_up(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true, now.time);
+        self.note_link(now, link);
         self.rebuild_origins(now);
         self.rebuild_names();
         let known = self.all_facts();
@@ -214,6 +215,8 @@ impl Relay {
             LinkMessage::Ask(ask) => self.on_ask(now, link, ask),
             LinkMessage::Confirmed(confirmed) => self.on_confirmed(now, link, confirmed),
             LinkMessage::Finished(finished) => self.on_finished(now, link, finished),
+            LinkMessage::AskWhere(ask) => self.on_ask_where(now, link, ask),
+            LinkMessage::ToldWhere(told) => self.on_told_where(link, told),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
         }
     }

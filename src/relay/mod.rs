@@ -27,6 +27,7 @@ mod drain;
 mod drawing;
 mod effect;
 mod facts;
+mod fates;
 mod filter;
 mod finished;
 mod forget;
@@ -39,7 +40,9 @@ mod journal;
 mod keeping;
 mod levels;
 mod link;
+mod lookup;
 mod loss;
+mod memory;
 mod meter;
 mod names;
 mod origin;
@@ -62,8 +65,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod traces;
 mod trees;
 mod views;
+mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -88,7 +93,9 @@ use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
+use self::traces::Traces;
 use self::trees::Trees;
+use self::whereabouts::Questions;
 use crate::id::{Epoch, GroupName, GroupNumber, LinkId, RelayId, SessionId, SubscriptionName, Time};
 use crate::limits;
 use crate::log::Urgency;
@@ -148,6 +155,10 @@ pub struct Relay {
     trees: Trees,
     /// Requests that wait until other relays know of a subscription.
     confirmations: Confirmations,
+    /// Messages that somebody asks for.
+    questions: Questions,
+    /// What is remembered of messages that were let go.
+    traces: Traces,
     /// Neighbours of groups for whom there may be something to send.
     ready_links: VecDeque<(GroupNumber, LinkId)>,
     /// Groups of which receipts are to be said, and whether again.
@@ -212,7 +223,7 @@ impl Relay {
                 }
             }
             Input::Written { session, total } => self.handle_written(session, total),
-            Input::Fetched { group, from, pieces } => self.handle_fetched(group, from, pieces),
+            Input::Fetched { group, from, pieces } => self.handle_fetched(now, group, from, pieces),
             Input::Durable { through } => {
                 self.journal.on_durable(through);
                 self.settle_durable(now);
@@ -223,7 +234,11 @@ impl Relay {
             Input::LinkCost { link, cost } => self.handle_link_cost(now, link, cost),
             Input::Link { link, message } => self.handle_link(now, link, message),
             Input::LinkWritten { link, total } => self.handle_link_written(link, total),
-            Input::Snapshot { shard } => self.save_shard(shard),
+            Input::Snapshot { shard } => {
+                // What the cursors in it have passed over is in it too.
+                self.write_passed(now, Urgency::Ride);
+                self.save_shard(shard);
+            }
             Input::Tick => {}
             Input::Stop => {
                 self.stopping = true;
@@ -235,6 +250,7 @@ impl Relay {
         self.tell_wants();
         self.pump_links(now);
         self.pump(now);
+        self.write_passed_if_much(now);
     }
 
     /// What the operator should know, as its status says it.
@@ -260,6 +276,7 @@ impl Relay {
                 Timer::Confirm(group) => self.on_confirm_time(now, group),
                 Timer::Quiet(group) => self.on_quiet_time(now, group),
                 Timer::Plan => self.on_plan_time(now),
+                Timer::Where => self.on_where_time(now),
                 Timer::Receipts => self.on_receipts_time(now),
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
@@ -274,6 +291,7 @@ impl Relay {
             self.detach(now, (session, handle));
         }
         self.confirmations.leave(session);
+        self.questions.leave(session);
         let Some(closed) = self.sessions.remove(&session) else { return };
         for number in closed.groups() {
             // Nobody is left to be told.

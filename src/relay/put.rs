@@ -250,6 +250,7 @@ impl Relay {
             stream.note_place(run.header.first, first_index);
         }
         group.meter.insert(first_index, end, body_bytes(&run), now.wall);
+        self.traces.note_run(group, (stream, link), (first_index, now.wall), &run.header);
         let entry = RunEntry { group: number, stream, first_index, arrived: now.wall, age_ms, link, run };
         self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);
         self.mark_dirty_group(number);

@@ -7,6 +7,7 @@ use super::input::Now;
 use super::journal::Waiting;
 use super::state::Operation;
 use super::subscription::{Removal, Subscription, SubscriptionKey, SubscriptionNumber};
+use super::traces::{How, Passed, pass, pass_open};
 use super::{Effect, Relay};
 use crate::id::{GroupName, GroupNumber, Index, SessionId, SubscriptionName, WallTime};
 use crate::limits;
@@ -108,6 +109,9 @@ impl Relay {
             Request::RelayDrain { abandon } => self.drain_request(now, session, abandon),
             Request::RelayForget { relay, confirmed } => self.forget_request(now, relay, confirmed),
             Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
+            Request::Where { message, local, within_ms } => {
+                self.begin_where(now, (session, request), message, (local, within_ms))
+            }
         }
     }
 
@@ -393,6 +397,11 @@ impl Relay {
         let (to, not_before) = place(group, start);
         let at = group.find(key.number).expect("a known subscription is in its group");
         let subscription = &mut group.subscriptions[at];
+        let (floor, end) = (subscription.cursor.floor(), subscription.cursor.end());
+        let passed = &mut self.traces.passed;
+        pass_open(passed, &subscription.cursor, key, (floor, to), How::Skipped);
+        let owed_again = (to, end.max(to));
+        pass(passed, Passed::of(key, owed_again, How::Again));
         subscription.seek(to, not_before);
         self.dirty.push(key);
         self.write_cursors(now, Urgency::Sync);

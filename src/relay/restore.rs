@@ -20,9 +20,11 @@ use super::stream::Stream;
 use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber, subscription_from};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
+use super::traces::Traces;
 use super::trees::Trees;
+use super::whereabouts::Questions;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
-use crate::id::{Epoch, GroupNumber, Index, RelayId, Sequence, StreamNumber, WallTime};
+use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, WallTime};
 use crate::log::{Cut, EntryNumber, Replayed, Snapshot};
 use crate::wire::link::{NameEntry, Version};
 use crate::wire::run::{RUN_HEADER_BYTES, Run, RunKind};
@@ -56,6 +58,8 @@ impl Restore {
             links,
             trees: Trees::default(),
             confirmations: Confirmations::default(),
+            questions: Questions::default(),
+            traces: Traces::default(),
             ready_links: VecDeque::new(),
             receipts_due: BTreeMap::new(),
             wants_due: BTreeSet::new(),
@@ -83,6 +87,7 @@ impl Restore {
             *place = *number;
             relay.load_shard(bytes)?;
         }
+        relay.count_traces();
         Ok(Self { relay, through, salvage: None, cut: None })
     }
 
@@ -109,14 +114,14 @@ impl Restore {
         let through = &self.through;
         let known = |group: GroupNumber| through.get(shard_of(group) as usize).is_some_and(|t| number <= *t);
         match replayed {
-            Replayed::Run { group, stream, first_index, arrived, header, body } => {
+            Replayed::Run { group, stream, first_index, arrived, link, header, body } => {
                 if known(group) {
                     return Ok(());
                 }
                 if let Some(salvage) = &mut self.salvage {
                     salvage.make_room(&mut self.relay, (group, stream), first_index, &header);
                 }
-                self.relay.replay_run((group, stream), first_index, arrived, &Run { header, body })
+                self.relay.replay_run((group, stream), first_index, (arrived, link), &Run { header, body })
             }
             Replayed::State(bytes) => match State::decode(bytes)? {
                 State::Operation(operation) => {
@@ -134,6 +139,11 @@ impl Restore {
                         salvage.before(&mut self.relay, &operation);
                     }
                     self.relay.apply(*operation, true)
+                }
+                State::Passed(at, mut list) => {
+                    list.retain(|passed| !known(passed.group));
+                    self.relay.take_passed(at, &list);
+                    Ok(())
                 }
                 State::Cursors(cursors) => {
                     for cursor in cursors.into_iter().filter(|c| !known(c.group)) {
@@ -163,6 +173,7 @@ impl Restore {
         let mut relay = self.relay;
         if let Some(salvage) = self.salvage {
             salvage.finish(&mut relay);
+            relay.forget_all_traces(now);
         }
         let spread: Vec<GroupNumber> =
             relay.groups.iter().filter(|group| group.spread.is_some()).map(|group| group.number).collect();
@@ -211,6 +222,8 @@ impl Relay {
         self.links.has_table |= shard.has_table;
         self.cuts.extend(shard.cuts);
         self.forgotten.extend(shard.forgotten);
+        self.traces.links.extend(shard.links);
+        self.traces.forgotten_before = self.traces.forgotten_before.max(shard.forgotten_before);
         for (name, number, incarnation) in shard.removed {
             self.removed.insert(name, (number, incarnation));
         }
@@ -226,6 +239,7 @@ impl Relay {
 
     /// Gives a part of the state to the shell.
     pub(super) fn save_shard(&mut self, shard: u32) {
+        let is_first = shard == shard_of(GroupNumber(0));
         let saved = Shard {
             counters: self.counters,
             has_table: self.links.has_table && !self.links.table.is_empty(),
@@ -236,8 +250,10 @@ impl Relay {
                 .filter(|(_, (number, _))| shard_of(*number) == shard)
                 .map(|(name, (number, incarnation))| (name.clone(), *number, *incarnation))
                 .collect(),
-            cuts: if shard == shard_of(GroupNumber(0)) { self.cuts.clone() } else { Vec::new() },
-            forgotten: if shard == shard_of(GroupNumber(0)) { self.forgotten_list() } else { Vec::new() },
+            cuts: if is_first { self.cuts.clone() } else { Vec::new() },
+            forgotten: if is_first { self.forgotten_list() } else { Vec::new() },
+            links: if is_first { self.traces.links.clone() } else { Vec::new() },
+            forgotten_before: self.traces.forgotten_before.filter(|_| is_first),
         };
         let (through, bytes) = (self.journal.last(), saved.encode());
         self.effects.push_back(Effect::Shard { shard, through, bytes });
@@ -247,7 +263,7 @@ impl Relay {
         &mut self,
         (number, stream): (GroupNumber, crate::id::StreamNumber),
         first_index: Index,
-        arrived: WallTime,
+        (arrived, link): (WallTime, LinkId),
         run: &Run,
     ) -> Result<(), RestoreError> {
         let header = &run.header;
@@ -292,9 +308,11 @@ impl Relay {
         stream.note_membership((&me, since), run);
         stream.note_place(header.first, first_index);
         stream.end = end;
+        let number = stream.number;
         if tells_loss && let Some(traffic) = &mut group.traffic {
             traffic.uncertain = None;
         }
+        self.traces.note_run(group, (number, link), (first_index, arrived), header);
         Ok(())
     }
 
@@ -342,6 +360,7 @@ impl Relay {
                 self.forgotten.insert(relay, Forgot { version, by, at });
             }
             Operation::TableLearned => self.links.has_table = true,
+            Operation::LinkNamed { link, neighbour, at } => self.traces.name_link(at, link, neighbour),
             Operation::TailCut { boot, at, entries, groups } => {
                 self.add_cut(TailCut { boot, at, entries, messages: loss::total(groups.as_deref()) });
             }
@@ -444,6 +463,7 @@ impl Relay {
     /// Takes a group out of all tables; its incarnation is kept, so that a new one is told apart.
     pub(super) fn forget_group(&mut self, number: GroupNumber) {
         let Some(group) = self.groups.remove(number) else { return };
+        self.traces.leave(&group);
         self.trees.forget(number);
         self.confirmations.forget(number);
         for subscription in group.subscriptions {

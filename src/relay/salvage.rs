@@ -45,7 +45,8 @@ impl Salvage {
             | Operation::TableLearned
             | Operation::NameRemoved { .. }
             | Operation::RelayForgotten { .. }
-            | Operation::TailCut { .. } => {}
+            | Operation::TailCut { .. }
+            | Operation::LinkNamed { .. } => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);
             }

@@ -9,12 +9,13 @@ use super::filter::Filter;
 use super::forget::Forgot;
 use super::group::Group;
 use super::loss::{TailCut, Uncertain};
+use super::memory::Memory;
 use super::meter::Meter;
 use super::producer::Producers;
 use super::state::{CursorList, RestoreError, State, from_cbor};
 use super::stream::Stream;
 use super::subscription::Subscription;
-use crate::id::{GroupName, GroupNumber, Index, RelayId, StorageId, SubscriptionName, WallTime};
+use crate::id::{GroupName, GroupNumber, Index, LinkId, RelayId, StorageId, SubscriptionName, WallTime};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Outcomes, SubscriptionSpec};
 use crate::wire::link::{NameEntry, Version};
@@ -53,6 +54,11 @@ pub(super) struct Shard {
     /// Relays that were forgotten, in the first part only.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) forgotten: Vec<(RelayId, Forgot)>,
+    /// Whom links led to, and since when; and what may be forgotten of messages: in the first part only.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) links: Vec<(WallTime, LinkId, RelayId)>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) forgotten_before: Option<WallTime>,
 }
 
 impl Shard {
@@ -122,6 +128,8 @@ pub(super) struct SavedGroup {
     /// Which epochs are finished: origin, disk, the last one.
     #[serde(rename = "f", skip_serializing_if = "Vec::is_empty", default)]
     finished: Vec<(RelayId, StorageId, u64)>,
+    #[serde(rename = "r", skip_serializing_if = "Option::is_none", default)]
+    memory: Option<Box<Memory>>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -149,18 +157,18 @@ struct SavedSubscription {
     window: u32,
     #[serde(rename = "x", skip_serializing_if = "std::ops::Not::not", default)]
     replays: bool,
-    #[serde(rename = "c", with = "serde_bytes_compat")]
+    #[serde(rename = "c", with = "byte_string")]
     cursor: Vec<u8>,
 }
 
 /// Byte strings, since a list of small numbers takes twice the room.
-mod serde_bytes_compat {
+pub(super) mod byte_string {
     use std::fmt;
 
     use serde::de::{Deserializer, Error, Visitor};
     use serde::ser::Serializer;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::relay) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
@@ -182,7 +190,9 @@ mod serde_bytes_compat {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(in crate::relay) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         // Not as borrowed bytes: the decoder lends no more than 4 KiB at a time.
         deserializer.deserialize_byte_buf(BytesVisitor)
     }
@@ -220,6 +230,7 @@ impl SavedGroup {
                 .map(|((name, home), named)| (name.clone(), home.clone(), named.version, named.spec.clone()))
                 .collect(),
             uncertain: group.traffic.as_ref().and_then(|t| t.uncertain),
+            memory: group.memory.as_deref().map(|memory| Box::new(memory.saved())),
             finished: group
                 .finished()
                 .map(|(origin, storage, through)| (origin.clone(), storage, through))
@@ -239,6 +250,7 @@ impl SavedGroup {
         group.meter = self.meter;
         group.marks = self.marks;
         group.repeats = self.repeats;
+        group.memory = self.memory;
         if !self.producers.is_empty() {
             group.traffic().producers = self.producers;
         }

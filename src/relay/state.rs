@@ -1,7 +1,8 @@
 //! The relay's state on disk: operations in the log, and snapshots of what they add up to.
 //!
 //! An operation begins with a byte: 1 for CBOR ([`Operation`]), 2 for a list of
-//! cursors in varints (LEB128), since those are many. Every operation belongs
+//! cursors in varints (LEB128), 3 for a list of what subscriptions have passed over
+//! ([`super::traces`]), since those are many. Every operation belongs
 //! to one group, and every group to one part of a snapshot ([`shard_of`]); an
 //! operation that a part includes already is not applied to it again.
 //!
@@ -15,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::SHARDS;
 use super::cursor::Cursor;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
+use super::traces::{Passed, TAG_PASSED, decode_passed};
 use crate::id::{
-    Epoch, GroupName, GroupNumber, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName,
-    WallTime,
+    Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber,
+    SubscriptionName, WallTime,
 };
 use crate::limits;
 use crate::topology::settings::GroupSettings;
@@ -162,6 +164,12 @@ pub(super) enum Operation {
         by: RelayId,
         at: WallTime,
     },
+    /// A link leads to this neighbour from now on: so what comes over it came from there.
+    LinkNamed {
+        link: LinkId,
+        neighbour: RelayId,
+        at: WallTime,
+    },
 }
 
 impl Operation {
@@ -184,7 +192,8 @@ impl Operation {
             Self::TableLearned
             | Self::NameRemoved { .. }
             | Self::TailCut { .. }
-            | Self::RelayForgotten { .. } => GroupNumber(0),
+            | Self::RelayForgotten { .. }
+            | Self::LinkNamed { .. } => GroupNumber(0),
         }
     }
 
@@ -199,6 +208,8 @@ impl Operation {
 pub(super) enum State {
     Operation(Box<Operation>),
     Cursors(Vec<CursorRecord>),
+    /// What subscriptions have passed over, and when that was written.
+    Passed(WallTime, Vec<Passed>),
 }
 
 impl State {
@@ -209,6 +220,11 @@ impl State {
         match bytes.get_u8() {
             TAG_OPERATION => Ok(Self::Operation(Box::new(from_cbor(&bytes)?))),
             TAG_CURSORS => decode_cursors(bytes).map(Self::Cursors),
+            TAG_PASSED => {
+                let (at, list) = decode_passed(bytes)
+                    .ok_or_else(|| RestoreError::Format("a list that is not whole".to_owned()))?;
+                Ok(Self::Passed(at, list))
+            }
             tag => Err(RestoreError::Format(format!("operation tag {tag}"))),
         }
     }
@@ -366,7 +382,7 @@ fn decode_cursor(bytes: &mut Bytes) -> Option<CursorRecord> {
     })
 }
 
-fn put_varint(out: &mut BytesMut, mut value: u64) {
+pub(super) fn put_varint(out: &mut impl BufMut, mut value: u64) {
     while value >= 0x80 {
         out.put_u8((value as u8 & 0x7f) | 0x80);
         value >>= 7;
@@ -374,7 +390,7 @@ fn put_varint(out: &mut BytesMut, mut value: u64) {
     out.put_u8(value as u8);
 }
 
-fn take_varint(bytes: &mut Bytes) -> Option<u64> {
+pub(super) fn take_varint(bytes: &mut impl Buf) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let byte = bytes.try_get_u8().ok()?;

@@ -153,6 +153,15 @@ impl Stream {
         place.map(|(_, index)| *index)
     }
 
+    /// Between which indexes a record stands that was not let go, half-open, as far as the samples
+    /// of places tell; the group begins at `low`.
+    pub(super) fn bracket(&self, sequence: Sequence, low: Index) -> (Index, Index) {
+        let behind = self.places.partition_point(|(known, _)| *known <= sequence);
+        let from = behind.checked_sub(1).and_then(|at| self.places.get(at)).map_or(low, |(_, index)| *index);
+        let to = self.places.get(behind).map_or(self.end, |(_, index)| *index);
+        (from.max(low), to)
+    }
+
     /// Forgets places that are of no use any more.
     fn forget_places(&mut self) {
         let behind = self.places.partition_point(|(sequence, _)| *sequence <= self.released.next());

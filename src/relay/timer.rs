@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Subscription(SubscriptionKey),
     /// Nothing may have been put into a group for a while.
     Quiet(GroupNumber),
+    /// Ask again who knows of a message, and answer whoever has waited long enough.
+    Where,
 }
 
 /// At most one deadline per timer.

@@ -30,6 +30,23 @@ pub struct Got {
     pub payload: String,
 }
 
+/// A message on a disk.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    /// Where it stands in its group.
+    pub index: Index,
+    /// When it came.
+    pub arrived: WallTime,
+    /// Over which link.
+    pub link: LinkId,
+    /// Whether it is synced.
+    pub is_durable: bool,
+    /// Whether it was not let go.
+    pub is_held: bool,
+    /// The messages that stand before it in the group.
+    pub before: Vec<String>,
+}
+
 /// A relay, what it has on its disk, and what has come out of it.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -412,6 +429,55 @@ impl Node {
         self.input(now, Input::Request { session: SESSION, request, body: Box::new(body) });
         self.sync(now, usize::MAX);
         self.answers.remove(&request).expect("an answer once everything is synced")
+    }
+
+    /// Asks something; the answer is taken by [`Node::take_answer`].
+    pub fn begin(&mut self, now: Now, body: Request) -> u64 {
+        self.request += 1;
+        self.input(now, Input::Request { session: SESSION, request: self.request, body: Box::new(body) });
+        self.request
+    }
+
+    /// How often its disk was started from.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// Where a message is on its disk, let go or not: nothing of the log is ever overwritten here.
+    #[must_use]
+    pub fn truth(&self, payload: &str) -> Option<Truth> {
+        let texts = |run: &crate::log::RunEntry| -> Vec<String> {
+            if run.run.header.kind != RunKind::Data {
+                return Vec::new();
+            }
+            let records = Records::new(&run.run.body).map_while(Result::ok);
+            records.map(|record| String::from_utf8_lossy(record.payload).into_owned()).collect()
+        };
+        let mut before: Vec<(GroupNumber, String)> = Vec::new();
+        for (place, entry) in self.log.iter().enumerate() {
+            let Entry::Run(run) = entry else { continue };
+            for (number, text) in texts(run).into_iter().enumerate() {
+                if text != payload {
+                    before.push((run.group, text));
+                    continue;
+                }
+                let index = run.first_index.after(number as u64);
+                return Some(Truth {
+                    index,
+                    arrived: run.arrived,
+                    link: run.link,
+                    is_durable: place < self.durable,
+                    is_held: self.released.get(&run.group).is_none_or(|below| index >= *below),
+                    before: before
+                        .into_iter()
+                        .filter(|(of, _)| *of == run.group)
+                        .map(|(_, text)| text)
+                        .collect(),
+                });
+            }
+        }
+        None
     }
 
     /// Makes a group with a tree of its own for each origin.

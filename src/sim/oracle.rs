@@ -88,6 +88,24 @@ impl Oracle {
         self.next
     }
 
+    /// The group of a put.
+    #[must_use]
+    pub fn group_of(&self, put: u64) -> Option<&str> {
+        self.puts.get(&put).map(|put| put.group.as_str())
+    }
+
+    /// The group of a message.
+    #[must_use]
+    pub fn group_of_payload(&self, payload: &str) -> Option<&str> {
+        self.group_of(payload.split('/').nth(1)?.parse().ok()?)
+    }
+
+    /// The messages of a put.
+    #[must_use]
+    pub fn payloads_of(&self, put: u64) -> Vec<String> {
+        self.puts.get(&put).map(|put| put.payloads.clone()).unwrap_or_default()
+    }
+
     /// The messages of all puts behind the first `puts`.
     #[must_use]
     pub fn payloads_since(&self, puts: u64) -> Vec<String> {

@@ -9,6 +9,7 @@ mod members;
 mod names;
 mod origins;
 mod scenarios;
+mod trace;
 mod views;
 
 use super::world::{Weather, World, storm};

@@ -1,17 +1,20 @@
 //! Relays, links and time, under one seed.
 
-
+pub mod choices;
 mod frames;
 mod levers;
+mod trace;
 mod trouble;
-pub mod choices;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::node::Node;
 use super::oracle::Oracle;
 use super::watch::Watch;
 use crate::dice::Dice;
-use crate::id::{GroupName, Index, LinkId, ProducerId, ProducerSequence, SubscriptionName, Time, WallTime};
+use crate::id::{
+    GroupName, Index, LinkId, ProducerId, ProducerSequence, Sequence, SubscriptionName, Time, WallTime,
+};
 use crate::relay::{Input, LinkOptions, Now};
 use crate::wire::body::{Answer, RefusalCode, Reply, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
@@ -22,6 +25,8 @@ use crate::wire::link::LinkMessage;
 struct Wire {
     ends: [usize; 2],
     is_up: bool,
+    /// Whether what is said over it gets lost.
+    is_deaf: bool,
     /// What is on its way to each end.
     to: [VecDeque<LinkMessage>; 2],
     /// Runs that were said over it.
@@ -107,6 +112,8 @@ pub struct World {
     cut_off: BTreeSet<usize>,
     /// Which level each put has reached that was answered.
     levels: BTreeMap<u64, AckLevel>,
+    /// Where each put that was answered stands: the relay, its boot, and the first sequence.
+    placed: BTreeMap<u64, (usize, u64, Sequence)>,
     /// What each of them has taken so far.
     taken: Vec<Vec<String>>,
     /// What was ever on disks and wires.
@@ -147,6 +154,7 @@ impl World {
         let wire = |(a, b, _): &(usize, usize, u32)| Wire {
             ends: [*a, *b],
             is_up: false,
+            is_deaf: false,
             to: Default::default(),
             runs: 0,
             bytes: 0,
@@ -162,6 +170,7 @@ impl World {
             gone: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             levels: BTreeMap::new(),
+            placed: BTreeMap::new(),
             taken: Vec::new(),
             watch: Watch::new(relays),
             held: None,
@@ -404,6 +413,7 @@ impl World {
             }
             self.oracle.answered(done.put);
             self.levels.insert(done.put, done.level);
+            self.placed.insert(done.put, (node, self.nodes[node].boot(), done.first));
         }
         while let Some((link, message)) = self.nodes[node].outbox.pop_front() {
             self.watch.says(&self.nodes[node], node, &message);
@@ -412,7 +422,7 @@ impl World {
             let Some(message) = self.keep_back(place, to, message) else { continue };
             self.count_frame(place, to, &message);
             let wire = &mut self.wires[place];
-            if wire.is_up {
+            if wire.is_up && !wire.is_deaf {
                 wire.bytes += message.bytes();
                 wire.runs += u64::from(matches!(message, LinkMessage::Run { .. }));
                 wire.to[to].push_back(message);
@@ -869,8 +879,11 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
         }
     }
     let forgets = seed % 5 == 3;
-    for _ in 0..if forgets { steps / 2 } else { steps } {
+    for step in 0..if forgets { steps / 2 } else { steps } {
         world.step(&Weather::STORM);
+        if step % ASK_EVERY == 0 {
+            world.check_where(dice.below(relays as u64) as usize)?;
+        }
     }
     if forgets {
         forget_in_a_storm(&mut world, &mut dice, steps / 2)?;
@@ -878,7 +891,9 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
     if seed % 5 == 4 {
         drain_in_a_storm(&mut world, &mut dice, steps / 2)?;
     }
-    world.finish()
+    world.finish()?;
+    let gone = world.gone.clone();
+    (0..relays).filter(|node| !gone.contains(node)).try_for_each(|node| world.check_where(node))
 }
 
 /// One relay is emptied, and goes for good: nobody misses anything, and no LOSS says so.
@@ -966,3 +981,6 @@ fn forget_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result
         false => Ok(()),
     }
 }
+
+/// Steps of a storm between two questions for a message: each lets a little of what is on its way arrive.
+const ASK_EVERY: usize = 50;

@@ -5,6 +5,7 @@
 
 mod network;
 mod reply;
+mod trace;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,10 @@ pub use self::network::{
     LinkCounts, LinkEnd, LinkInfo, LostSubscription, NetworkStatus, Reach, RelayInfo, TreeNode,
 };
 pub use self::reply::{Books, GroupInfo, Location, Outcomes, Reply, Status, StreamInfo, SubscriptionInfo};
+pub use self::trace::{
+    Arrival, DeadReason, Fate, MessageName, Over, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
+    SubscriptionTrace, Whereabouts,
+};
 
 /// The protocol version that this code speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -273,6 +278,18 @@ pub enum Request {
     RelayDrain {
         /// Whether subscriptions and queues that live there are removed with their backlogs.
         abandon: bool,
+    },
+    /// What became of a message.
+    Where {
+        /// The message.
+        message: MessageName,
+        /// Whether only the asked relay is to say what it knows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        local: bool,
+        /// Milliseconds that other relays may take; `None`: [`limits::WHERE_MS_DEFAULT`], and at
+        /// most [`limits::WHERE_MS_MAX`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        within_ms: Option<u64>,
     },
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::routing::{Advertised, LinkState, Version};
 
-use super::body::{BodyError, SubscriptionSpec};
+use super::body::{BodyError, MessageName, RelayTrace, SubscriptionSpec};
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
@@ -270,6 +270,34 @@ pub struct Finished {
     pub hops: u16,
 }
 
+/// Somebody wants to know what became of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskWhere {
+    /// The question, by the relay that asks: the answers carry it.
+    pub question: u64,
+    /// The relay that asks.
+    pub asker: RelayId,
+    /// The message.
+    pub message: MessageName,
+    /// Who is asked.
+    pub to: Vec<RelayId>,
+    /// Links that it may still take.
+    pub hops: u16,
+}
+
+/// What a relay knows of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldWhere {
+    /// The question, of the relay that asks.
+    pub question: u64,
+    /// The relay that asks.
+    pub asker: RelayId,
+    /// What is known, and who says it.
+    pub trace: Box<RelayTrace>,
+    /// Links that it may still take.
+    pub hops: u16,
+}
+
 /// One thing that a neighbour says. All but a run travel as CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkMessage {
@@ -308,6 +336,10 @@ pub enum LinkMessage {
         /// Header and records.
         run: Run,
     },
+    /// On the way to those who are asked.
+    AskWhere(AskWhere),
+    /// On the way to the one who has asked.
+    ToldWhere(ToldWhere),
 }
 
 impl LinkMessage {
@@ -358,6 +390,8 @@ impl LinkMessage {
             | Self::Stream(_)
             | Self::Receipts(_)
             | Self::Released(_)
+            | Self::AskWhere(_)
+            | Self::ToldWhere(_)
             | Self::Run { .. } => Box::new(std::iter::empty()),
         }
     }
@@ -371,6 +405,9 @@ impl LinkMessage {
             | Self::Ask(_)
             | Self::Confirmed(_)
             | Self::Finished(_) => Box::new(std::iter::empty()),
+            Self::AskWhere(ask) => Box::new(std::iter::once(ask.message.sequence)),
+            // What another relay says is shown, and never counted with.
+            Self::ToldWhere(_) => Box::new(std::iter::empty()),
             Self::Seen { streams, .. } => {
                 Box::new(streams.iter().flat_map(|s| [s.seen, s.released, s.wanted]))
             }
@@ -395,6 +432,8 @@ impl LinkMessage {
             Self::Finished(finished) => finished.len() * ITEM,
             Self::FactsEnd | Self::Stream(_) | Self::Confirmed(_) => ITEM,
             Self::Ask(ask) => (ask.to.len() + 1) * ITEM,
+            Self::AskWhere(ask) => (ask.to.len() + 2) * ITEM,
+            Self::ToldWhere(told) => (told.trace.subscriptions.len() + told.trace.receipts.len() + 2) * ITEM,
             Self::Seen { streams, .. } => (streams.len() + 1) * ITEM,
             Self::Run { run, .. } => super::run::RUN_HEADER_BYTES + run.body.len(),
         };

@@ -6,13 +6,14 @@ use treecast::topology::settings::GroupSettings;
 use treecast::wire::body::{self, SubscriptionSpec};
 use treecast::wire::frame::{FrameKind, LinkRunHead};
 use treecast::wire::link::{
-    Advertised, Ask, Confirmed, Fact, Finished, Forgotten, GroupEntry, GroupId, LINK_MAGIC, LinkHello,
-    LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy, StreamNamed,
-    StreamSeen, Version,
+    Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupEntry, GroupId, LINK_MAGIC,
+    LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy,
+    StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use treecast::wire::run::{RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::trace;
 use super::values::{self, EPOCH};
 use super::wire::check_frame;
 
@@ -131,6 +132,10 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let (home, asked) = (relay("rome"), vec![relay("bonn"), relay("oslo")]);
     let ask = Ask { group: group(), home: home.clone(), version: version(7), to: asked, hops: 3 };
     let confirmed = Confirmed { group: group(), home, version: version(7), by: relay("bonn"), hops: 2 };
+    let (asker, to) = (relay("bonn"), vec![relay("rome"), relay("oslo")]);
+    let message = trace::message();
+    let ask_where = AskWhere { question: 5, asker: asker.clone(), message, to, hops: 3 };
+    let told_where = ToldWhere { question: 5, asker, trace: Box::new(trace::held()), hops: 2 };
     vec![
         ("facts", LinkMessage::Facts(facts())),
         ("facts-end", LinkMessage::FactsEnd),
@@ -145,6 +150,8 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("facts-forgotten", LinkMessage::Facts(vec![forgotten()])),
         ("finished", LinkMessage::Finished(vec![finished])),
         ("facts-algorithm", LinkMessage::Facts(vec![Fact::LinkState(newer)])),
+        ("ask-where", LinkMessage::AskWhere(ask_where)),
+        ("told-where", LinkMessage::ToldWhere(told_where)),
     ]
 }
 
@@ -160,6 +167,8 @@ fn family(message: &LinkMessage) -> &'static str {
         LinkMessage::Ask(_) => "ask",
         LinkMessage::Confirmed(_) => "confirmed",
         LinkMessage::Finished(_) => "finished",
+        LinkMessage::AskWhere(_) => "ask-where",
+        LinkMessage::ToldWhere(_) => "told-where",
         LinkMessage::Run { .. } => unreachable!("it has a frame of its own"),
     }
 }

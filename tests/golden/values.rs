@@ -12,7 +12,7 @@ use treecast::wire::body::{
 };
 use treecast::wire::run::Record;
 
-use super::network;
+use super::{network, trace};
 
 pub(crate) const EPOCH: Epoch =
     Epoch { counter: 3, storage: StorageId(*b"0123456789abcdef"), nonce: 0x1122_3344_5566_7788 };
@@ -119,6 +119,8 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
         ("relay-drain", Request::RelayDrain { abandon: true }),
         ("relay-forget", Request::RelayForget { relay: relay(), confirmed: true }),
+        ("where", Request::Where { message: trace::message(), local: false, within_ms: None }),
+        ("where-local", Request::Where { message: trace::message(), local: true, within_ms: Some(500) }),
     ]
 }
 
@@ -265,6 +267,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("group-tree", Ok(Reply::GroupTree(Box::new(network::tree())))),
         ("forgetting", Ok(Reply::Forgetting(Box::new(super::network::forgetting())))),
         ("draining", Ok(Reply::Draining(Box::new(super::network::draining())))),
+        ("where", Ok(Reply::Where(Box::new(trace::whereabouts())))),
     ]
 }
 

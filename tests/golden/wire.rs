@@ -95,6 +95,7 @@ fn request_family(request: &Request) -> &'static str {
         Request::RelayForget { .. } => "relay-forget",
         Request::RelayDrain { .. } => "relay-drain",
         Request::GroupTree { .. } => "group-tree",
+        Request::Where { .. } => "where",
     }
 }
 
@@ -126,6 +127,7 @@ fn reply_family(reply: &Reply) -> &'static str {
         Reply::GroupTree(_) => "group-tree",
         Reply::Forgetting(_) => "forgetting",
         Reply::Draining(_) => "draining",
+        Reply::Where(_) => "where",
     }
 }
 

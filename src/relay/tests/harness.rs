@@ -154,6 +154,11 @@ impl Harness {
         }
     }
 
+    /// From the next start on another neighbour is at the other end of [`LINK`].
+    pub(super) fn relink(&mut self, name: &str) {
+        self.links[0].neighbour = RelayId::new(name).unwrap();
+    }
+
     /// The neighbour says something.
     pub(super) fn hear(&mut self, message: LinkMessage) {
         self.input(Input::Link { link: LINK, message });

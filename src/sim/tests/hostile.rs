@@ -5,11 +5,12 @@ use bytes::Bytes;
 
 use super::super::world::World;
 use crate::dice::Dice;
-use crate::id::{Epoch, RelayId, Sequence, StorageId, StreamNumber, WallTime};
+use crate::id::{Epoch, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
+use crate::wire::body::{Fate, MessageName, RelayTrace, Sighting, SubscriptionTrace};
 use crate::wire::link::{
-    Advertised, Ask, Confirmed, Fact, Finished, Forgotten, GroupId, LinkMessage, LinkState, Membership,
-    Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, Version,
+    Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupId, LinkMessage, LinkState,
+    Membership, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use crate::wire::run::{Run, RunHeader, RunKind};
 
@@ -110,7 +111,7 @@ fn run(dice: &mut Dice) -> LinkMessage {
 
 fn message(dice: &mut Dice) -> LinkMessage {
     let hops = [0, 1, 3, u16::MAX][dice.below(4) as usize];
-    match dice.below(11) {
+    match dice.below(13) {
         0 => LinkMessage::Facts((0..dice.below(4)).map(|_| fact(dice)).collect()),
         1 => LinkMessage::FactsEnd,
         2 => {
@@ -170,7 +171,44 @@ fn message(dice: &mut Dice) -> LinkMessage {
             to: (dice.below(2) == 0).then(|| relay(dice)),
             hops,
         }]),
+        10 => {
+            let to = (0..dice.below(4)).map(|_| relay(dice)).collect();
+            let (question, asker) = (dice.below(4), relay(dice));
+            LinkMessage::AskWhere(AskWhere { question, asker, message: name(dice), to, hops })
+        }
+        11 => {
+            let (question, asker) = (dice.below(4), relay(dice));
+            LinkMessage::ToldWhere(ToldWhere { question, asker, trace: Box::new(trace(dice)), hops })
+        }
         _ => run(dice),
+    }
+}
+
+fn name(dice: &mut Dice) -> MessageName {
+    let epoch = epoch(dice);
+    MessageName {
+        group: group(dice).name,
+        origin: relay(dice),
+        boot: epoch.counter,
+        nonce: epoch.nonce,
+        sequence: Sequence(number(dice)),
+    }
+}
+
+fn trace(dice: &mut Dice) -> RelayTrace {
+    let name = |dice: &mut Dice| SubscriptionName::new(&"n".repeat(1 + dice.below(200) as usize)).unwrap();
+    let subscription = |dice: &mut Dice| SubscriptionTrace { name: name(dice), fate: Fate::Done };
+    RelayTrace {
+        relay: relay(dice),
+        now: WallTime(number(dice)),
+        sighting: Sighting::Held { index: Index(number(dice)) },
+        arrived: None,
+        accepted: None,
+        released: false,
+        forgotten_before: None,
+        receipts: Vec::new(),
+        subscriptions: (0..dice.below(500)).map(|_| subscription(dice)).collect(),
+        left_off: number(dice) as u32,
     }
 }
 

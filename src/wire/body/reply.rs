@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Draining, Forgetting, GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo};
+use super::{
+    Draining, Forgetting, GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo, Whereabouts,
+};
 use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::topology::settings::GroupSettings;
 
@@ -62,6 +64,8 @@ pub enum Reply {
     Forgetting(Box<Forgetting>),
     /// How far a relay is emptied.
     Draining(Box<Draining>),
+    /// What became of a message.
+    Where(Box<Whereabouts>),
 }
 
 /// Where a queue or a durable subscription lives.

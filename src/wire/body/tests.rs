@@ -128,6 +128,10 @@ fn answer_bytes(answer: &Answer) -> usize {
             let members = state.waits.iter().map(|wait| list_bytes(&wait.members)).sum::<usize>();
             list_bytes(&state.homes) + list_bytes(&state.waits) + list_bytes(&state.kept) + members
         }
+        Ok(Reply::Where(found)) => {
+            let lists = found.relays.iter().map(|t| list_bytes(&t.subscriptions) + list_bytes(&t.receipts));
+            list_bytes(&found.relays) + list_bytes(&found.silent) + lists.sum::<usize>()
+        }
         Ok(
             Reply::Done
             | Reply::GroupHandle { .. }

@@ -1,0 +1,141 @@
+//! What became of one message in the subscriptions of this relay.
+//!
+//! While a message is held this is known from three things: the cursor says whether it is open,
+//! what is kept of receivers who has it, and the message itself whether the filter lets it through
+//! and whether its time is over. When it is done the cursor does not tell any more in which way;
+//! then what is remembered does ([`super::traces`]): what was passed over is noted, so what is done
+//! and not noted was acked.
+
+use super::active::Active;
+use super::delivery::GroupSide;
+use super::group::Group;
+use super::input::Now;
+use super::select::{self, Rule, stretch};
+use super::subscription::{Subscription, SubscriptionNumber};
+use super::traces::How;
+use crate::id::{GroupName, Index, RelayId};
+use crate::wire::body::{DeadReason, Fate, SubscriptionTrace};
+use crate::wire::run::{Records, StoredRun};
+
+/// A message and its place in a group.
+pub(super) struct Spot<'a> {
+    pub(super) index: Index,
+    /// The run that it is part of, if it can be read.
+    pub(super) run: Option<&'a StoredRun>,
+    /// Whether what became of it is remembered.
+    pub(super) is_remembered: bool,
+    /// How subscriptions have passed it over, as far as that is remembered.
+    pub(super) passed: &'a dyn Fn(SubscriptionNumber) -> Option<How>,
+}
+
+/// What became of a message in each subscription of a group that there is now.
+pub(super) fn fates(
+    group: &Group,
+    me: &RelayId,
+    now: Now,
+    spot: Option<&Spot<'_>>,
+) -> Vec<SubscriptionTrace> {
+    let side = GroupSide {
+        deliverable: group.deliverable(),
+        settings: &group.settings,
+        streams: &group.streams,
+        member_since: group.member_since,
+        me,
+        repeats: &group.repeats,
+    };
+    let fate = |subscription: &Subscription| match spot {
+        Some(spot) => fate(group, &side, now, subscription, spot),
+        None => Fate::Unknown,
+    };
+    let traces = group.subscriptions.iter();
+    traces.map(|s| SubscriptionTrace { name: s.name.clone(), fate: fate(s) }).collect()
+}
+
+fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &Spot<'_>) -> Fate {
+    let is_open = s.cursor.next_open(spot.index, spot.index.after(1)).is_some();
+    let passed = passed_over(side, now, s, spot);
+    if !is_open {
+        if let Some(fate) = remembered(group, s, spot) {
+            return fate;
+        }
+        let gap = s.gaps.iter().find(|gap| (gap.from..gap.to).contains(&spot.index));
+        let dropped = gap.map(|gap| Fate::Dropped(gap.cause));
+        return dropped.or(passed.filter(is_for_ever)).unwrap_or(Fate::Done);
+    }
+    if let Some(active) = &s.active
+        && let Some(fate) = in_hand(active, now, spot.index)
+    {
+        return fate;
+    }
+    passed.unwrap_or_else(|| Fate::Pending { ahead: group.backlog(s, spot.index) })
+}
+
+/// What became of a message that is done; `None`: it is not remembered.
+fn remembered(group: &Group, s: &Subscription, spot: &Spot<'_>) -> Option<Fate> {
+    let dead = |reason| {
+        let to = group.settings.dead_letter.as_deref();
+        Fate::DeadLettered { reason, to: to.and_then(|name| GroupName::new(name).ok()) }
+    };
+    Some(match (spot.passed)(s.number) {
+        Some(How::Filtered) => Fate::Filtered,
+        Some(How::BeforeStart) => Fate::BeforeStart,
+        Some(How::Repeat) => Fate::Repeat,
+        Some(How::Expired) => Fate::Expired,
+        Some(How::Dropped(cause)) => Fate::Dropped(cause),
+        Some(How::MaxDeliver) => dead(DeadReason::MaxDeliver),
+        Some(How::Rejected) => dead(DeadReason::Rejected),
+        Some(How::Skipped) => Fate::Skipped,
+        Some(How::Again) => Fate::Acked,
+        None if spot.index < s.start => Fate::BeforeStart,
+        None if spot.is_remembered => Fate::Acked,
+        None => return None,
+    })
+}
+
+/// Whether it was so at any time before: a message that is old now was young once.
+fn is_for_ever(fate: &Fate) -> bool {
+    *fate != Fate::Expired
+}
+
+/// Who has it, or when somebody is to have it again.
+fn in_hand(active: &Active, now: Now, index: Index) -> Option<Fate> {
+    let tried = active.tries.get(&index);
+    let attempts = tried.map_or(1, |tried| tried.attempts);
+    let until = |due: crate::id::Time| due.0.saturating_sub(now.time.0).div_ceil(1_000_000);
+    if active.flights.iter().any(|flight| (flight.from..flight.to).contains(&index)) {
+        return Some(Fate::InFlight);
+    }
+    if let Some(due) = tried.and_then(|tried| tried.due) {
+        return Some(Fate::Again { attempts, due_ms: until(due) });
+    }
+    let later = active.later.iter().find(|((_, from), to)| (*from..**to).contains(&index));
+    if let Some(((due, _), _)) = later {
+        return Some(Fate::Again { attempts, due_ms: until(*due) });
+    }
+    let is_due = active.again.iter().any(|(from, to)| (*from..*to).contains(&index));
+    is_due.then_some(Fate::Again { attempts, due_ms: 0 })
+}
+
+/// Why it was, or will be, passed over; `None`: it is to be delivered, or cannot be read.
+fn passed_over(side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &Spot<'_>) -> Option<Fate> {
+    if side.repeat(spot.index).0 {
+        return Some(Fate::Repeat);
+    }
+    let run = spot.run?;
+    if !s.replays && !side.owes(run) || run.arrived < s.not_before {
+        return Some(Fate::BeforeStart);
+    }
+    let record = u32::try_from(spot.index.0.checked_sub(run.first_index.0)?).ok()?;
+    let mut records = Records::new(&run.run.body);
+    for _ in 0..record {
+        records.pass().ok()?;
+    }
+    let offset = run.run.body.len() - records.rest();
+    let ttl_ms = side.settings.ttl_ms;
+    let rule = Rule { filter: s.filter.as_ref(), not_before: s.not_before, ttl_ms, now: now.wall };
+    match stretch(run, (record, offset), 1, &rule).fate {
+        select::Fate::Filtered => Some(Fate::Filtered),
+        select::Fate::Expired => Some(Fate::Expired),
+        select::Fate::Deliver | select::Fate::Damaged | select::Fate::Uncertain => None,
+    }
+}

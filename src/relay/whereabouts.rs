@@ -1,0 +1,563 @@
+//! Where a message is, and what became of it: at this relay, and at all that can be asked.
+//!
+//! Whoever is asked by a person asks all relays that can be reached, by one message that splits
+//! where their ways part. Each finds the message in its log, judges its subscriptions
+//! ([`super::fates`]), and answers the relay that asks. Nothing is remembered on the way: who has
+//! not answered is asked again, a second answer changes nothing, and when the time is over those
+//! who are missing are named.
+//!
+//! ```text
+//!  request ─▶ question ─┬─ look for it here ───────────────▶ own trace ──┐
+//!                       └─ AskWhere ─▶ others look for it ─ ToldWhere ──▶┴─▶ answer
+//!                              ▲ again while some are missing               (or time is over)
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Relay;
+use super::effect::Effect;
+use super::fates::{Spot, fates};
+use super::group::{Group, Waiter};
+use super::input::Now;
+use super::lookup::{Lookup, Step};
+use super::requests::{Outcome, When};
+use super::stream::Stream;
+use super::subscription::SubscriptionNumber;
+use super::timer::Timer;
+use super::traces::{How, Place};
+use crate::id::{Index, LinkId, RelayId, SessionId, SubscriptionName, Time};
+use crate::limits;
+use crate::log::Piece;
+use crate::wire::body::{
+    Arrival, MessageName, Over, ReceiptTrace, Refusal, RefusalCode, RelayTrace, Reply, Sighting, SilentRelay,
+    SubscriptionTrace, Whereabouts,
+};
+use crate::wire::link::{AskWhere, LinkMessage, ToldWhere};
+use crate::wire::run::{RunKind, StoredRun};
+
+/// Relays that have not answered and are named, at the most.
+const SILENT_MAX: usize = 500;
+
+/// Bytes of what relays have said that one answer has room for, about.
+const ANSWER_BYTES_MAX: usize = limits::CONTROL_BYTES_MAX / 2;
+
+/// Bytes that a trace takes beside names, about, and a subscription or receipt in it.
+const TRACE_BYTES: usize = 400;
+const ITEM_BYTES: usize = 100;
+
+/// Who is to be told where a message is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Whose {
+    /// A question of this relay.
+    Mine(u64),
+    /// One of another relay.
+    Theirs(RelayId, u64),
+}
+
+/// Somebody waits for an answer.
+#[derive(Clone, Debug)]
+struct Question {
+    session: SessionId,
+    request: u64,
+    message: MessageName,
+    /// Whether nobody else is asked.
+    is_local: bool,
+    missing: BTreeSet<RelayId>,
+    traces: BTreeMap<RelayId, RelayTrace>,
+    unaware: u32,
+    bytes: usize,
+    left_off: u32,
+    deadline: Time,
+}
+
+/// A message that is being looked for here.
+#[derive(Clone, Debug)]
+struct Search {
+    whose: Whose,
+    message: MessageName,
+    lookup: Lookup,
+    /// What is remembered of it.
+    place: Option<Place>,
+    deadline: Time,
+}
+
+/// Questions, and what is being looked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Questions {
+    open: BTreeMap<u64, Question>,
+    searches: BTreeMap<u64, Search>,
+    /// Numbers of questions and searches: never given twice.
+    last: u64,
+}
+
+impl Questions {
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Nobody is left to be told.
+    pub(super) fn leave(&mut self, session: SessionId) {
+        self.open.retain(|_, question| question.session != session);
+    }
+}
+
+/// What this relay has found out of a message.
+struct Finding {
+    sighting: Sighting,
+    index: Option<Index>,
+    run: Option<StoredRun>,
+    arrived: Option<Arrival>,
+    /// Whether what became of it is remembered.
+    is_remembered: bool,
+}
+
+impl Finding {
+    fn nothing(sighting: Sighting) -> Self {
+        Self { sighting, index: None, run: None, arrived: None, is_remembered: false }
+    }
+}
+
+/// What is known of a message at once.
+enum Known {
+    /// Everything there is to know.
+    All(Box<Finding>),
+    /// It is to be looked for in the log.
+    InLog(Lookup, Option<Place>),
+}
+
+impl Relay {
+    /// Somebody asks where a message is.
+    pub(super) fn begin_where(
+        &mut self,
+        now: Now,
+        (session, request): (SessionId, u64),
+        message: MessageName,
+        (local, within_ms): (bool, Option<u64>),
+    ) -> Outcome {
+        if message.sequence.0 == 0 {
+            return Err(Refusal::new(
+                RefusalCode::Invalid,
+                "no message has the sequence 0: they begin with 1",
+            ));
+        }
+        if self.questions.open.len() >= limits::QUESTIONS_MAX {
+            let text =
+                format!("{} messages are asked for at a time, which is the bound", limits::QUESTIONS_MAX);
+            return Err(Refusal::new(RefusalCode::Limit, text));
+        }
+        let me = self.options.relay.clone();
+        let mut missing: BTreeSet<RelayId> = BTreeSet::from([me]);
+        if !local {
+            self.plan_now(now);
+            missing.extend(self.links.toward.keys().cloned());
+        }
+        let within_ms = within_ms.unwrap_or(limits::WHERE_MS_DEFAULT).min(limits::WHERE_MS_MAX);
+        let id = self.questions.next();
+        let question = Question {
+            session,
+            request,
+            message: message.clone(),
+            is_local: local,
+            missing,
+            traces: BTreeMap::new(),
+            unaware: 0,
+            bytes: 0,
+            left_off: 0,
+            deadline: now.time.after_ms(within_ms),
+        };
+        self.questions.open.insert(id, question);
+        self.ask_others(id);
+        self.timers.set_by(Timer::Where, now.time.after_ms(limits::CONFIRM_AGAIN_MS.min(within_ms)));
+        self.look_for(now, Whose::Mine(id), message);
+        Ok((Reply::Done, When::Later))
+    }
+
+    /// Asks all who have not answered.
+    fn ask_others(&mut self, id: u64) {
+        let Some(question) = self.questions.open.get(&id) else { return };
+        let (asker, hops) = (self.options.relay.clone(), self.trees.hops());
+        let to = question.missing.iter().filter(|relay| **relay != asker).cloned().collect();
+        let ask = AskWhere { question: id, asker, message: question.message.clone(), to, hops };
+        self.pass_ask_where(None, ask);
+    }
+
+    /// Sends a question on, one for each link that leads to some of those who are asked.
+    fn pass_ask_where(&mut self, from: Option<LinkId>, ask: AskWhere) {
+        let Some(hops) = ask.hops.checked_sub(1) else { return };
+        let mut by_link: BTreeMap<LinkId, Vec<RelayId>> = BTreeMap::new();
+        for relay in ask.to {
+            let link = self.links.toward.get(&relay).copied();
+            if let Some(link) = link.filter(|link| Some(*link) != from) {
+                by_link.entry(link).or_default().push(relay);
+            }
+        }
+        let AskWhere { question, asker, message, .. } = ask;
+        for (link, to) in by_link {
+            let (asker, message) = (asker.clone(), message.clone());
+            self.say(link, LinkMessage::AskWhere(AskWhere { question, asker, message, to, hops }));
+        }
+    }
+
+    /// Another relay asks this one, or others behind it.
+    pub(super) fn on_ask_where(&mut self, now: Now, from: LinkId, mut ask: AskWhere) {
+        let asked = ask.to.len();
+        ask.to.retain(|relay| *relay != self.options.relay);
+        if ask.to.len() < asked && ask.message.sequence.0 > 0 {
+            let whose = Whose::Theirs(ask.asker.clone(), ask.question);
+            self.look_for(now, whose, ask.message.clone());
+        }
+        if !ask.to.is_empty() {
+            self.pass_ask_where(Some(from), ask);
+        }
+    }
+
+    /// A relay says what it knows; the question may be another relay's.
+    pub(super) fn on_told_where(&mut self, from: LinkId, told: ToldWhere) {
+        // More than a relay says by itself is not taken.
+        if bytes_of(&told.trace) > 2 * limits::TRACE_BYTES_MAX {
+            return;
+        }
+        if told.asker != self.options.relay {
+            if let Some((link, hops)) = self.way_on(&told.asker, from, told.hops) {
+                self.say(link, LinkMessage::ToldWhere(ToldWhere { hops, ..told }));
+            }
+            return;
+        }
+        self.take_trace(told.question, *told.trace);
+    }
+
+    /// Finds out what this relay knows of a message, and says it.
+    fn look_for(&mut self, now: Now, whose: Whose, message: MessageName) {
+        if self.questions.searches.values().any(|search| search.whose == whose) {
+            // It was asked again meanwhile.
+            return;
+        }
+        match self.known_of(&message) {
+            Known::All(finding) => self.say_where(now, whose, &message, *finding),
+            // One that finds no room is asked for again.
+            Known::InLog(..) if self.questions.searches.len() >= limits::QUESTIONS_MAX => {}
+            Known::InLog(mut lookup, place) => {
+                let step = lookup.begin();
+                let id = self.questions.next();
+                let deadline = now.time.after_ms(limits::WHERE_MS_MAX);
+                self.questions.searches.insert(id, Search { whose, message, lookup, place, deadline });
+                self.timers.set_by(Timer::Where, now.time.after_ms(limits::CONFIRM_AGAIN_MS));
+                self.take_step(now, id, step);
+            }
+        }
+    }
+
+    /// What the tables tell.
+    fn known_of(&self, message: &MessageName) -> Known {
+        let known = |sighting| Known::All(Box::new(Finding::nothing(sighting)));
+        let Some(group) = self.groups.number(&message.group).and_then(|number| self.groups.get(number))
+        else {
+            let was_here = self.removed.contains_key(&message.group);
+            return known(if was_here { Sighting::Removed } else { Sighting::NoGroup });
+        };
+        let memory = group.memory.as_deref();
+        let stream = stream_of(group, message);
+        let number = stream.map(|stream| stream.number).or_else(|| memory?.stream_of(message));
+        let Some(number) = number else { return known(Sighting::NoStream) };
+        let place = memory.and_then(|memory| memory.place(number, message.sequence));
+        if let Some(place) = place.filter(|place| place.index < group.low) {
+            return Known::All(Box::new(self.remembered(Sighting::Released, &place)));
+        }
+        let Some(stream) = stream else { return known(Sighting::Past) };
+        if message.sequence > stream.last {
+            return known(Sighting::NotYet { last: stream.last });
+        }
+        if message.sequence > stream.durable {
+            return match place {
+                Some(place) => Known::All(Box::new(self.remembered(Sighting::Unsynced, &place))),
+                None => known(Sighting::Unsynced),
+            };
+        }
+        let (low, high) = match place {
+            Some(place) => (place.index, place.index.after(1)),
+            None => stream.bracket(message.sequence, group.low),
+        };
+        let record = (stream.number, message.sequence);
+        Known::InLog(Lookup::new(group.number, record, (low, high.min(group.durable))), place)
+    }
+
+    /// A read that a lookup waits for has come.
+    pub(super) fn on_fetched_for_lookup(&mut self, now: Now, id: u64, from: Index, pieces: &Arc<[Piece]>) {
+        let Some(search) = self.questions.searches.get_mut(&id) else { return };
+        if search.lookup.at() == from {
+            let step = search.lookup.on_pieces(pieces);
+            self.take_step(now, id, step);
+        }
+    }
+
+    fn take_step(&mut self, now: Now, id: u64, step: Step) {
+        let finding = match step {
+            Step::Read(at) => {
+                let Some(search) = self.questions.searches.get(&id) else { return };
+                let number = search.lookup.group;
+                let Some(group) = self.groups.get_mut(number) else { return };
+                let end = group.durable;
+                if group.traffic().ask_for(at, end, Waiter::Lookup(id)) {
+                    let bytes_max = limits::LOOKUP_READ_BYTES;
+                    self.effects.push_back(Effect::Fetch { group: number, from: at, bytes_max });
+                }
+                return;
+            }
+            Step::Found(run) => self.finding(id, *run),
+            Step::Nowhere => self.unread(id, Sighting::Past),
+            Step::Damaged => self.unread(id, Sighting::Damaged),
+            Step::GivenUp => self.unread(id, Sighting::Unfound),
+        };
+        let search = self.questions.searches.remove(&id);
+        if let (Some(Search { whose, message, .. }), Some(finding)) = (search, finding) {
+            self.say_where(now, whose, &message, finding);
+        }
+    }
+
+    /// What is remembered of a message, without a look into the log.
+    fn remembered(&self, sighting: Sighting, place: &Place) -> Finding {
+        let over = self.traces.over(place.link, place.from);
+        let arrived = Some(Arrival { from: place.from, to: place.to, over });
+        Finding { sighting, index: Some(place.index), run: None, arrived, is_remembered: true }
+    }
+
+    /// A message that cannot be read; it may have been let go meanwhile.
+    fn unread(&self, id: u64, sighting: Sighting) -> Option<Finding> {
+        let Some(place) = self.questions.searches.get(&id)?.place else {
+            return Some(Finding::nothing(sighting));
+        };
+        let sighting = if sighting == Sighting::Past { Sighting::Released } else { sighting };
+        Some(self.remembered(sighting, &place))
+    }
+
+    fn finding(&self, id: u64, run: StoredRun) -> Option<Finding> {
+        let Search { message, lookup, place, .. } = self.questions.searches.get(&id)?;
+        let index = run.first_index.after(message.sequence.0.checked_sub(run.run.header.first.0)?);
+        let group = self.groups.get(lookup.group)?;
+        let sighting = match run.run.header.kind {
+            // What is below is only not recycled yet.
+            RunKind::Data if index < group.low => Sighting::Released,
+            RunKind::Data => Sighting::Held { index },
+            RunKind::Mark | RunKind::Genesis | RunKind::Seal | RunKind::Loss => Sighting::OwnRecord,
+        };
+        let over = self.traces.over(run.link, run.arrived);
+        let arrived = Some(Arrival { from: run.arrived, to: run.arrived, over });
+        let is_remembered = place.is_some();
+        Some(Finding { sighting, index: Some(index), run: Some(run), arrived, is_remembered })
+    }
+
+    /// Tells whoever wants to know.
+    fn say_where(&mut self, now: Now, whose: Whose, message: &MessageName, finding: Finding) {
+        let trace = self.trace_of(now, message, finding);
+        match whose {
+            Whose::Mine(question) => self.take_trace(question, trace),
+            Whose::Theirs(asker, question) => {
+                if let Some(link) = self.links.toward.get(&asker).copied() {
+                    let (trace, hops) = (Box::new(trace), self.trees.hops());
+                    self.say(link, LinkMessage::ToldWhere(ToldWhere { question, asker, trace, hops }));
+                }
+            }
+        }
+    }
+
+    fn trace_of(&self, now: Now, message: &MessageName, finding: Finding) -> RelayTrace {
+        let Finding { sighting, index, run, arrived, is_remembered } = finding;
+        let me = &self.options.relay;
+        let group = self.groups.number(&message.group).and_then(|number| self.groups.get(number));
+        let stream = group.and_then(|group| stream_of(group, message));
+        let is_message = !matches!(sighting, Sighting::OwnRecord | Sighting::NotYet { .. });
+        let passed = |subscription| self.passed_over(group?, subscription, index?);
+        let spot = index.map(|index| Spot { index, run: run.as_ref(), is_remembered, passed: &passed });
+        let is_known = stream.is_some() || is_remembered;
+        let subscriptions = match group.filter(|_| is_known && is_message) {
+            Some(group) => fates(group, me, now, spot.as_ref()),
+            None => Vec::new(),
+        };
+        let receipts = match group.zip(stream).filter(|_| message.origin == *me && is_message) {
+            Some((group, stream)) => receipts(group, stream, message, me),
+            None => Vec::new(),
+        };
+        let mut trace = RelayTrace {
+            relay: me.clone(),
+            now: now.wall,
+            sighting,
+            arrived,
+            accepted: run.map(|run| run.run.header.accepted),
+            released: stream.is_some_and(|stream| is_message && message.sequence <= stream.released),
+            forgotten_before: self.traces.forgotten_before,
+            receipts: Vec::new(),
+            subscriptions: Vec::new(),
+            left_off: 0,
+        };
+        fill(&mut trace, subscriptions, receipts);
+        trace
+    }
+
+    /// How a subscription has passed over what stands at an index: by what is not written yet, or
+    /// by what is.
+    fn passed_over(&self, group: &Group, subscription: SubscriptionNumber, index: Index) -> Option<How> {
+        let mut unwritten = self.traces.passed.iter().rev();
+        let found = unwritten.find(|passed| {
+            passed.group == group.number
+                && passed.subscription == subscription
+                && (passed.from..passed.to).contains(&index)
+        });
+        found.map(|passed| passed.how).or_else(|| group.memory.as_deref()?.passed(subscription, index))
+    }
+
+    /// Somebody who was asked has said what it knows; the first time counts.
+    fn take_trace(&mut self, id: u64, trace: RelayTrace) {
+        let Some(question) = self.questions.open.get_mut(&id) else { return };
+        if !question.missing.remove(&trace.relay) {
+            return;
+        }
+        let is_empty = trace.subscriptions.is_empty() && trace.left_off == 0;
+        let knows_nothing = matches!(trace.sighting, Sighting::NoGroup | Sighting::NoStream) && is_empty;
+        let bytes = bytes_of(&trace);
+        if knows_nothing && trace.relay != self.options.relay {
+            question.unaware += 1;
+        } else if question.bytes + bytes > ANSWER_BYTES_MAX {
+            question.left_off += 1;
+        } else {
+            question.bytes += bytes;
+            question.traces.insert(trace.relay.clone(), trace);
+        }
+        if question.missing.is_empty() {
+            self.answer_where(id);
+        }
+    }
+
+    fn answer_where(&mut self, id: u64) {
+        let Some(mut question) = self.questions.open.remove(&id) else { return };
+        let here = self.options.relay.clone();
+        let mut relays: Vec<RelayTrace> = question.traces.remove(&here).into_iter().collect();
+        relays.extend(question.traces.into_values());
+        // What nobody can reach was not asked.
+        let unreachable = self.trees.relays().filter(|relay| **relay != here);
+        let unreachable = unreachable.filter(|relay| !self.links.toward.contains_key(*relay)).cloned();
+        let mut silent = question.missing;
+        if !question.is_local {
+            silent.extend(unreachable);
+        }
+        let left_off =
+            question.left_off + u32::try_from(silent.len().saturating_sub(SILENT_MAX)).unwrap_or(0);
+        let silent = silent.into_iter().take(SILENT_MAX).map(|relay| self.silent(&question.message, relay));
+        let found = Whereabouts {
+            here,
+            relays,
+            unaware: question.unaware,
+            silent: silent.collect(),
+            left_off,
+            message: question.message,
+        };
+        let (session, request) = (question.session, question.request);
+        let answer = Box::new(Ok(Reply::Where(Box::new(found))));
+        self.effects.push_back(Effect::Answer { session, request, answer });
+    }
+
+    /// A relay that has not answered, and what others know to live there.
+    fn silent(&self, message: &MessageName, relay: RelayId) -> SilentRelay {
+        let group = self.groups.number(&message.group).and_then(|number| self.groups.get(number));
+        let names = group.and_then(|group| group.spread.as_deref()).map(|spread| &spread.names.subscriptions);
+        let there = names.into_iter().flatten();
+        let there = there.filter(|((_, home), named)| *home == relay && named.spec.is_some());
+        let subscriptions: Vec<SubscriptionName> =
+            there.map(|((name, _), _)| name.clone()).take(limits::QUESTIONS_MAX).collect();
+        SilentRelay { is_reachable: self.links.toward.contains_key(&relay), relay, subscriptions }
+    }
+
+    /// Asks again, and answers whoever has waited long enough.
+    pub(super) fn on_where_time(&mut self, now: Now) {
+        self.questions.searches.retain(|_, search| search.deadline > now.time);
+        let open: Vec<(u64, Time)> =
+            self.questions.open.iter().map(|(id, question)| (*id, question.deadline)).collect();
+        for (id, deadline) in open {
+            // Who can be reached no more is not waited for.
+            let missing = self.questions.open.get(&id).map(|question| &question.missing);
+            let waits = missing
+                .into_iter()
+                .flatten()
+                .any(|relay| *relay == self.options.relay || self.links.toward.contains_key(relay));
+            if deadline <= now.time || !waits {
+                self.answer_where(id);
+            } else {
+                self.ask_others(id);
+                let message =
+                    self.questions.open.get(&id).filter(|q| q.missing.contains(&self.options.relay));
+                if let Some(message) = message.map(|question| question.message.clone()) {
+                    self.look_for(now, Whose::Mine(id), message);
+                }
+            }
+        }
+        let deadlines = self.questions.open.values().map(|question| question.deadline);
+        let next = deadlines.chain(self.questions.searches.values().map(|search| search.deadline)).min();
+        if let Some(next) = next {
+            self.timers.set(Timer::Where, next.min(now.time.after_ms(limits::CONFIRM_AGAIN_MS)));
+        }
+    }
+}
+
+/// The stream that a message is named by.
+fn stream_of<'g>(group: &'g Group, message: &MessageName) -> Option<&'g Stream> {
+    let is_it = |s: &&Stream| {
+        s.epoch.nonce == message.nonce && s.epoch.counter == message.boot && s.origin == message.origin
+    };
+    group.streams.iter().find(is_it)
+}
+
+/// What the members of a group have told the origin.
+fn receipts(group: &Group, stream: &Stream, message: &MessageName, me: &RelayId) -> Vec<ReceiptTrace> {
+    let told = stream.receipts.iter().filter(|(member, _)| *member != me);
+    let mut found: BTreeMap<&RelayId, (bool, bool)> = told
+        .map(|(member, held)| (member, (held.durable >= message.sequence, held.consumed >= message.sequence)))
+        .collect();
+    // Who has said nothing since the origin was started.
+    let members = group.spread.iter().flat_map(|spread| spread.parts.active_members());
+    for member in members.filter(|member| *member != me) {
+        found.entry(member).or_default();
+    }
+    let receipt = |(member, (durable, consumed)): (&RelayId, (bool, bool))| ReceiptTrace {
+        member: member.clone(),
+        durable: durable || message.sequence <= stream.released,
+        consumed,
+    };
+    found.into_iter().map(receipt).collect()
+}
+
+/// Puts into a trace what fits, and counts the rest.
+fn fill(trace: &mut RelayTrace, subscriptions: Vec<SubscriptionTrace>, receipts: Vec<ReceiptTrace>) {
+    let mut bytes = bytes_of(trace);
+    let mut fits = |name: &str| {
+        bytes += ITEM_BYTES + name.len();
+        bytes <= limits::TRACE_BYTES_MAX
+    };
+    let mut left_off = 0;
+    for subscription in subscriptions {
+        if fits(subscription.name.as_str()) {
+            trace.subscriptions.push(subscription);
+        } else {
+            left_off += 1;
+        }
+    }
+    for receipt in receipts {
+        if fits(receipt.member.as_str()) {
+            trace.receipts.push(receipt);
+        } else {
+            left_off += 1;
+        }
+    }
+    trace.left_off = left_off;
+}
+
+/// Bytes that a trace takes on the wire, about.
+fn bytes_of(trace: &RelayTrace) -> usize {
+    let over = match trace.arrived.as_ref().map(|arrived| &arrived.over) {
+        Some(Over::Link(neighbour)) => neighbour.as_str().len(),
+        Some(Over::Here | Over::Unknown) | None => 0,
+    };
+    let subscriptions = trace.subscriptions.iter().map(|s| ITEM_BYTES + s.name.as_str().len());
+    let receipts = trace.receipts.iter().map(|r| ITEM_BYTES + r.member.as_str().len());
+    TRACE_BYTES + trace.relay.as_str().len() + over + subscriptions.chain(receipts).sum::<usize>()
+}
