@@ -11,7 +11,7 @@ use super::group::{Group, GroupBooks};
 use super::input::Now;
 use super::journal::Journal;
 use super::link::Links;
-use super::loss::{self, TailCut};
+use super::loss::{self, TailCut, Uncertain};
 use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
@@ -322,7 +322,11 @@ impl Relay {
                 self.shift_stream((group, stream), (last, chain), owed);
             }
             Operation::GroupRemade { group } => {
-                self.with_group(group, |group| group.spread().names.is_remade = true);
+                self.with_group(group, |group| {
+                    group.spread().names.is_remade = true;
+                    // Until the record behind it says so, it is still to be said.
+                    group.traffic().uncertain = Some(Uncertain { messages: None });
+                });
             }
             Operation::EpochsFinished { group, origin, storage, through } => {
                 self.with_group(group, |group| {
