@@ -10,5 +10,6 @@ mod links;
 mod loss;
 mod misuse;
 mod put;
+mod receipts;
 mod restart;
 mod salvage;
