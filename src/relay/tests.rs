@@ -3,6 +3,7 @@
 mod dead;
 mod deliver;
 mod fuzz;
+mod golden;
 mod harness;
 mod holes;
 mod keep;
