@@ -15,6 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
+use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
 use super::state::Operation;
@@ -75,6 +76,15 @@ impl TailCut {
              are lost, is uncertain; subscriptions get a GAP",
             self.boot
         )
+    }
+}
+
+impl Group {
+    /// It was made again for a disk that is gone: until the record behind that says so, it is still
+    /// to be said that messages may be lost.
+    pub(super) fn replay_remade(&mut self) {
+        self.spread().names.is_remade = true;
+        self.traffic().uncertain = Some(Uncertain { messages: None });
     }
 }
 

@@ -11,7 +11,7 @@ use super::group::{Group, GroupBooks};
 use super::input::Now;
 use super::journal::Journal;
 use super::link::Links;
-use super::loss::{self, TailCut, Uncertain};
+use super::loss::{self, TailCut};
 use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
@@ -321,13 +321,7 @@ impl Relay {
             Operation::StreamMoved { group, stream, last, chain, owed } => {
                 self.shift_stream((group, stream), (last, chain), owed);
             }
-            Operation::GroupRemade { group } => {
-                self.with_group(group, |group| {
-                    group.spread().names.is_remade = true;
-                    // Until the record behind it says so, it is still to be said.
-                    group.traffic().uncertain = Some(Uncertain { messages: None });
-                });
-            }
+            Operation::GroupRemade { group } => self.with_group(group, Group::replay_remade),
             Operation::EpochsFinished { group, origin, storage, through } => {
                 self.with_group(group, |group| {
                     group.finish(&origin, storage, through);
