@@ -50,6 +50,9 @@ struct Arguments {
     /// Connections that carry the deliveries [default: one per subscription]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     connections: Option<u32>,
+    /// Write nothing while a sync runs, as an engine does whose blocks each prove the one before
+    #[arg(long)]
+    in_turns: bool,
     /// Folder of the file that is synced [default: the folder for temporary files]
     #[arg(long)]
     data: Option<PathBuf>,
@@ -73,13 +76,15 @@ fn main() -> ExitCode {
 
 fn measure(arguments: Arguments) -> io::Result<()> {
     let data = arguments.data.unwrap_or_else(std::env::temp_dir);
-    let mut target = Ceiling { connections: arguments.connections, data, running: None };
+    let mut target =
+        Ceiling { connections: arguments.connections, in_turns: arguments.in_turns, data, running: None };
     load::run("ceiling", &mut target, &arguments.workload)?.print()
 }
 
 /// The server seen from the generator.
 struct Ceiling {
     connections: Option<u32>,
+    in_turns: bool,
     data: PathBuf,
     running: Option<Running>,
 }
@@ -133,6 +138,9 @@ impl Target for Ceiling {
         if matches!(workload.mode, Mode::Fanout | Mode::Latency) {
             command.arg("--delivers");
         }
+        if self.in_turns {
+            command.arg("--in-turns");
+        }
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let out = process.stdout.take().ok_or_else(|| io::Error::other("the server has no output"))?;
         let mut line = String::new();
@@ -156,8 +164,8 @@ impl Target for Ceiling {
         links.map(|(from, to)| self.link(role, from, to - from)).collect()
     }
 
-    fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(|running| running.process.id())
+    fn pids(&self) -> Vec<u32> {
+        self.running.iter().map(|running| running.process.id()).collect()
     }
 }
 

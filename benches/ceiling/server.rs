@@ -31,6 +31,9 @@ pub(crate) struct Serve {
     /// Whether messages stay in memory until they are delivered
     #[arg(long)]
     delivers: bool,
+    /// Whether nothing is written while a sync runs
+    #[arg(long)]
+    in_turns: bool,
 }
 
 /// Bytes of one read from a socket or the file.
@@ -47,6 +50,8 @@ struct Group {
     messages: u32,
     /// Publishers by index, and how many of the messages are theirs.
     puts: Vec<(usize, u64)>,
+    /// Messages that are not written yet, with their places, when writes and syncs take turns.
+    unwritten: Vec<(u64, Vec<u8>)>,
 }
 
 impl Group {
@@ -54,6 +59,7 @@ impl Group {
         self.bytes.clear();
         self.messages = 0;
         self.puts.clear();
+        self.unwritten.clear();
     }
 }
 
@@ -69,6 +75,7 @@ struct Tail {
 struct Server {
     size: usize,
     delivers: bool,
+    in_turns: bool,
     file: File,
     file_bytes: u64,
     tail: Mutex<Tail>,
@@ -96,6 +103,7 @@ pub(crate) fn serve(arguments: &Serve) -> io::Result<()> {
     let server = Arc::new(Server {
         size: arguments.size,
         delivers: arguments.delivers,
+        in_turns: arguments.in_turns,
         file,
         file_bytes: arguments.file_bytes,
         tail: Mutex::default(),
@@ -190,7 +198,9 @@ impl Server {
             tail.position += length;
             tail.position - length
         };
-        self.file.write_all_at(messages, position)?;
+        if !self.in_turns {
+            self.file.write_all_at(messages, position)?;
+        }
         let count = messages.len() / self.size;
         let group = &mut locked(&self.tail).group;
         if self.delivers {
@@ -198,6 +208,14 @@ impl Server {
                 group.bytes.resize(HEADER_BYTES, 0);
             }
             group.bytes.extend_from_slice(messages);
+        }
+        if self.in_turns {
+            match group.unwritten.last_mut() {
+                Some((start, last)) if *start + last.len() as u64 == position => {
+                    last.extend_from_slice(messages)
+                }
+                Some(_) | None => group.unwritten.push((position, messages.to_vec())),
+            }
         }
         group.messages += u32::try_from(count).expect("a read holds fewer messages than bytes");
         match group.puts.last_mut() {
@@ -228,6 +246,9 @@ impl Server {
         tail.is_committing = true;
         std::mem::swap(&mut tail.group, group);
         drop(tail);
+        for (position, messages) in &group.unwritten {
+            self.file.write_all_at(messages, *position)?;
+        }
         self.file.sync_data()?;
         for &(publisher, puts) in &group.puts {
             let (stream, durable) = &mut locked(&self.publishers)[publisher];

@@ -59,8 +59,8 @@ pub(crate) trait Target {
     /// When the system refuses or cannot be reached.
     fn subscribers(&self) -> io::Result<Vec<Link>>;
 
-    /// The server's process, for its use of processor and memory.
-    fn pid(&self) -> Option<u32>;
+    /// The servers' processes, for their use of processor and memory.
+    fn pids(&self) -> Vec<u32>;
 }
 
 /// The bytes of a connection that are not yet a whole frame.

@@ -78,7 +78,7 @@ pub(crate) struct Workload {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) subscriptions: u32,
     /// Puts per second in the mode latency
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) rate: u32,
     /// Seconds without a delivery after which what is missing counts as lost
     #[arg(long, default_value_t = 20)]
@@ -131,28 +131,28 @@ pub(crate) fn run(system: &str, target: &mut dyn Target, workload: &Workload) ->
     let mut report = Report::new(system, &workload);
     match workload.mode {
         Mode::Put | Mode::One => {
-            let before = Usage::of(target.pid())?;
+            let before = Usage::of(&target.pids())?;
             let puts = put_all(target, &workload, clock)?;
-            report.usage(&before, &Usage::of(target.pid())?);
+            report.usage(&before, &Usage::of(&target.pids())?);
             report.puts(&puts);
         }
         Mode::Fanout | Mode::Latency => {
             let links = target.subscribers()?;
-            let before = Usage::of(target.pid())?;
+            let before = Usage::of(&target.pids())?;
             let putting = start_publishers(target, &workload, clock)?;
             let books = receivers::receive(links, Deliveries::new(clock, &workload), workload.patience)?;
-            report.usage(&before, &Usage::of(target.pid())?);
+            report.usage(&before, &Usage::of(&target.pids())?);
             let puts = finish_publishers(putting)?;
             report.deliveries(&books, puts.first_at);
             report.put_rate(&puts);
         }
         Mode::Drain => {
             let puts = put_all(target, &workload, clock)?;
-            let before = Usage::of(target.pid())?;
+            let before = Usage::of(&target.pids())?;
             let started = clock.now();
             let links = target.subscribers()?;
             let books = receivers::receive(links, Deliveries::new(clock, &workload), workload.patience)?;
-            report.usage(&before, &Usage::of(target.pid())?);
+            report.usage(&before, &Usage::of(&target.pids())?);
             report.deliveries(&books, started);
             report.put_rate(&puts);
             report.forget_latency();

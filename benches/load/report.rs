@@ -20,12 +20,21 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Reads a process's use so far; nothing without a process.
+    /// Reads what processes have used so far, all together; nothing without a process.
     ///
     /// # Errors
     /// When there is no such process.
-    pub(crate) fn of(pid: Option<u32>) -> io::Result<Self> {
-        let Some(pid) = pid else { return Ok(Self::default()) };
+    pub(crate) fn of(pids: &[u32]) -> io::Result<Self> {
+        let mut all = Self::default();
+        for pid in pids {
+            let one = Self::of_one(*pid)?;
+            all.cpu_seconds = one.cpu_seconds.map(|more| all.cpu_seconds.unwrap_or(0.0) + more);
+            all.resident_bytes = one.resident_bytes.map(|more| all.resident_bytes.unwrap_or(0) + more);
+        }
+        Ok(all)
+    }
+
+    fn of_one(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let statm = fs::read_to_string(format!("/proc/{pid}/statm"))?;
         // The command name may hold spaces, so fields are counted behind it:

@@ -68,6 +68,14 @@ impl Dialogue {
         }
     }
 
+    /// An answer may take so long from now on; then [`Dialogue::answer`] gives up.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub(crate) fn is_silent_after(&self, time: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(time))
+    }
+
     /// Hands the connection over to the load.
     ///
     /// # Errors

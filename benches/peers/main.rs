@@ -19,11 +19,17 @@
 //! | `redis` | `XADD` answered | a consumer group with one consumer | `XACK`, all of a read at once |
 //! | `mqtt` | `PUBACK` came (QoS 1) | a persistent session, QoS 1 | `PUBACK` each |
 //!
+//! With `--line` the server is the first of a line: what is put there comes to the subscriptions at
+//! its end. In NATS each server is a leaf node (the middle one: the hub), with a JetStream domain of
+//! its own, named after its place in the line: l0, l1, l2; the stream is at the first one, and each
+//! of the others has a mirror of the one before. MQTT brokers bridge all topics, which is in their
+//! own configuration.
+//!
 //! What such an ack is worth on disk is the server's configuration, and
 //! `compare.sh` names it. An MQTT broker forgets what nobody subscribed to, so
 //! there a put is measured with one subscription that is away. Every run uses
 //! names of its own; nothing is deleted at the end. `peers table FILE` is how
-//! `compare.sh` makes its table.
+//! `compare.sh` makes its table, and `peers ratios FILE` the same for programs.
 
 #[path = "../load/mod.rs"]
 mod load;
@@ -66,9 +72,13 @@ struct Arguments {
     /// The server's address; it should be on this machine
     #[arg(long)]
     address: SocketAddr,
-    /// The server's process, to tell what it used
-    #[arg(long)]
-    pid: Option<u32>,
+    /// The next servers of a line that begins with it: puts go to the first, subscriptions are at
+    /// the last
+    #[arg(long, value_delimiter = ',')]
+    line: Vec<SocketAddr>,
+    /// The servers' processes, to tell what they used
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<u32>,
     /// What the report calls the system [default: the protocol]
     #[arg(long)]
     name: Option<String>,
@@ -82,14 +92,18 @@ fn main() -> ExitCode {
     let outcome = match &*words {
         [] => hint("peers -- nats put --size 1024 --address 127.0.0.1:4222"),
         [verb, file] if verb == "table" => table::print(Path::new(file)),
+        [verb, file] if verb == "ratios" => table::print_ratios(Path::new(file)),
         _ => measure(Arguments::parse()),
     };
     exit_code("peers", outcome)
 }
 
 fn measure(arguments: Arguments) -> io::Result<()> {
-    let Arguments { protocol, workload, address, pid, name, .. } = arguments;
-    let server = Server { address, pid, run: std::process::id() };
+    let Arguments { protocol, workload, address, line, pid: pids, name, .. } = arguments;
+    if !line.is_empty() && (matches!(protocol, Protocol::Redis) || !workload.has_subscriptions()) {
+        return Err(io::Error::other("a line is for nats and mqtt, and for modes that deliver"));
+    }
+    let server = Server { address, line, pids, run: std::process::id() };
     let (default_name, mut target): (&str, Box<dyn Target>) = match protocol {
         Protocol::Nats => ("nats", Box::new(nats::Nats::new(server))),
         Protocol::Redis => ("redis", Box::new(redis::Redis::new(server))),
@@ -99,9 +113,17 @@ fn measure(arguments: Arguments) -> io::Result<()> {
 }
 
 /// Where the server is, and what makes this run's names its own.
-#[derive(Clone, Copy)]
 struct Server {
     address: SocketAddr,
-    pid: Option<u32>,
+    /// The servers behind it, if it begins a line.
+    line: Vec<SocketAddr>,
+    pids: Vec<u32>,
     run: u32,
+}
+
+impl Server {
+    /// Where the subscriptions are.
+    fn end(&self) -> SocketAddr {
+        self.line.last().copied().unwrap_or(self.address)
+    }
 }

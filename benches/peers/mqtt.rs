@@ -5,6 +5,8 @@
 //! that present and absent subscribers begin the same way: they come back.
 
 use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Server;
 use super::dialogue::{Dialogue, broken};
@@ -19,6 +21,10 @@ const PUBACK: u8 = 0x40;
 const SUBSCRIBE: u8 = 0x82;
 const SUBACK: u8 = 0x90;
 const DISCONNECT: u8 = 0xe0;
+
+/// Bridges connect when the brokers have started: how long a message may take, and how many are put.
+const BRIDGE_TRY: Duration = Duration::from_millis(200);
+const BRIDGE_TRIES: u32 = 150;
 
 /// An MQTT broker.
 pub(crate) struct Mqtt {
@@ -38,8 +44,8 @@ impl Mqtt {
 
     /// Connects, with an id for a session that stays and without for one that
     /// goes.
-    fn connect(&self, id: Option<u32>) -> io::Result<Dialogue> {
-        let mut dialogue = Dialogue::connect(self.server.address)?;
+    fn connect(&self, address: SocketAddr, id: Option<u32>) -> io::Result<Dialogue> {
+        let mut dialogue = Dialogue::connect(address)?;
         let name = id.map_or(String::new(), |index| format!("load-{}-{index}", self.server.run));
         let is_clean = u8::from(id.is_none());
         let mut body = Vec::new();
@@ -51,19 +57,39 @@ impl Mqtt {
         expect(&mut dialogue, CONNACK, |body| body.get(1) == Some(&0))?;
         Ok(dialogue)
     }
+
+    /// Puts messages on another topic until one is at the end of the line.
+    fn wait_for_bridges(&self) -> io::Result<()> {
+        let topic = format!("first/{}", self.server.run);
+        let mut end = self.connect(self.server.end(), None)?;
+        subscribe(&mut end, &topic)?;
+        let mut first = self.connect(self.server.address, None)?;
+        let mut body = Vec::new();
+        text(&mut body, &topic);
+        body.extend_from_slice(b"first");
+        end.is_silent_after(BRIDGE_TRY)?;
+        for _ in 0..BRIDGE_TRIES {
+            first.send(packet(PUBLISH, &body))?;
+            match expect(&mut end, PUBLISH, |_| true) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                }
+                arrived => return arrived,
+            }
+        }
+        Err(io::Error::other("what is put at one end of the line does not come to the other"))
+    }
 }
 
 impl Target for Mqtt {
     fn prepare(&mut self, workload: &Workload) -> io::Result<()> {
+        if !self.server.line.is_empty() {
+            self.wait_for_bridges()?;
+        }
         // Without a subscription a broker stores nothing.
         self.subscriptions = if workload.has_subscriptions() { workload.subscriptions } else { 1 };
         for index in 0..self.subscriptions {
-            let mut dialogue = self.connect(Some(index))?;
-            let mut body = vec![0, 1];
-            text(&mut body, &self.topic());
-            body.push(1);
-            dialogue.send(packet(SUBSCRIBE, &body))?;
-            expect(&mut dialogue, SUBACK, |body| body.get(2) == Some(&1))?;
+            let mut dialogue = self.connect(self.server.end(), Some(index))?;
+            subscribe(&mut dialogue, &self.topic())?;
             dialogue.send(packet(DISCONNECT, &[]))?;
         }
         Ok(())
@@ -72,19 +98,19 @@ impl Target for Mqtt {
     fn publisher(&self) -> io::Result<Link> {
         let mut topic = Vec::new();
         text(&mut topic, &self.topic());
-        self.connect(None)?.into_link(MqttCodec { topic, next_id: 1, subscription: 0 })
+        self.connect(self.server.address, None)?.into_link(MqttCodec { topic, next_id: 1, subscription: 0 })
     }
 
     fn subscribers(&self) -> io::Result<Vec<Link>> {
         let open = |index| {
             let codec = MqttCodec { topic: Vec::new(), next_id: 1, subscription: index as usize };
-            self.connect(Some(index))?.into_link(codec)
+            self.connect(self.server.end(), Some(index))?.into_link(codec)
         };
         (0..self.subscriptions).map(open).collect()
     }
 
-    fn pid(&self) -> Option<u32> {
-        self.server.pid
+    fn pids(&self) -> Vec<u32> {
+        self.server.pids.clone()
     }
 }
 
@@ -122,6 +148,15 @@ impl Codec for MqttCodec {
         }
         Ok(taken)
     }
+}
+
+/// Subscribes with QoS 1.
+fn subscribe(dialogue: &mut Dialogue, topic: &str) -> io::Result<()> {
+    let mut body = vec![0, 1];
+    text(&mut body, topic);
+    body.push(1);
+    dialogue.send(packet(SUBSCRIBE, &body))?;
+    expect(dialogue, SUBACK, |body| body.get(2) == Some(&1))
 }
 
 /// Packet id and payload of a publish with QoS 1.

@@ -83,8 +83,8 @@ impl Target for Redis {
         (0..self.subscriptions).map(open).collect()
     }
 
-    fn pid(&self) -> Option<u32> {
-        self.server.pid
+    fn pids(&self) -> Vec<u32> {
+        self.server.pids.clone()
     }
 }
 

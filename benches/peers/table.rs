@@ -2,27 +2,48 @@
 //! ceiling and of the best other system.
 //!
 //! The file holds one JSON object a line: `case`, `system`, `durable` (whether
-//! the system syncs before it acks) and `result`, what the measurement
-//! printed, or null where it failed. Cases and systems keep the order in which
-//! they first appear.
+//! the system syncs before it acks), `count` and `subscriptions` (what was asked for) and `result`,
+//! what the measurement printed, or null where it failed. Cases and systems keep the order in which
+//! they first appear. Lines with `ratios` are those that `peers ratios FILE` prints, one for each
+//! line of the table.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 const OURS: &str = "treecast";
 const CEILING: &str = "ceiling";
+/// How cases begin that are about three servers in a line.
+const LINE: &str = "line";
 
 #[derive(Deserialize)]
 struct Line {
     case: String,
     system: String,
     durable: bool,
+    /// Messages put.
+    count: Option<f64>,
+    subscriptions: Option<f64>,
     result: Option<BTreeMap<String, Value>>,
+}
+
+/// What Treecast is beside others in a figure: theirs divide its own.
+#[derive(Serialize)]
+struct Ratios<'a> {
+    treecast: Option<f64>,
+    ceiling: Option<f64>,
+    best_that_syncs: Option<Best<'a>>,
+    best: Option<Best<'a>>,
+}
+
+#[derive(Serialize)]
+struct Best<'a> {
+    system: &'a str,
+    ratio: Option<f64>,
 }
 
 /// A number of a result that a case is about.
@@ -43,6 +64,8 @@ fn figures(case: &str) -> &'static [Figure] {
         Some("put") => &[PUTS],
         Some("one") => &[P50],
         Some("latency") => &[P50, P99],
+        Some(LINE) if case.ends_with("of the maximum") => &[P99],
+        Some(LINE) if case.ends_with("/s") => &[P50, P99],
         Some(_) | None => &[DELIVERIES],
     }
 }
@@ -52,8 +75,7 @@ fn figures(case: &str) -> &'static [Figure] {
 /// # Errors
 /// When the file cannot be read or holds something else.
 pub(crate) fn print(file: &Path) -> io::Result<()> {
-    let text = fs::read_to_string(file)?;
-    let lines: Vec<Line> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let lines = read(file)?;
     let (cases, systems) =
         (in_order(lines.iter().map(|line| &line.case)), in_order(lines.iter().map(|line| &line.system)));
     let mut out = String::from("| case | figure |");
@@ -66,13 +88,40 @@ pub(crate) fn print(file: &Path) -> io::Result<()> {
             row(&mut out, &lines, case, figure, &systems);
         }
     }
-    out += "\nServer's processor time per put or delivery (µs) / resident memory (MiB):\n\n| case |";
+    out += "\nServers' processor time per put or delivery (µs) / resident memory (MiB):\n\n| case |";
     systems.iter().for_each(|system| out += &format!(" {system} |"));
     out += &format!("\n|---|{}\n", "---:|".repeat(systems.len()));
-    for case in in_order(lines.iter().map(|line| &line.case)) {
+    // Of three servers in a line, what is told is not the same for all systems.
+    let of_one = lines.iter().map(|line| &line.case).filter(|case| !case.starts_with(LINE));
+    for case in in_order(of_one) {
         usage_row(&mut out, &lines, case, &systems);
     }
     faults(&mut out, &lines);
+    io::stdout().lock().write_all(out.as_bytes())
+}
+
+fn read(file: &Path) -> io::Result<Vec<Line>> {
+    let text = fs::read_to_string(file)?;
+    let values: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let measured = values.into_iter().filter(|value| value.get("ratios").is_none());
+    Ok(measured.map(serde_json::from_value).collect::<Result<_, _>>()?)
+}
+
+/// Prints what the table says of Treecast and the others, one JSON object for each of its lines.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_ratios(file: &Path) -> io::Result<()> {
+    let lines = read(file)?;
+    let systems = in_order(lines.iter().map(|line| &line.system));
+    let mut out = String::new();
+    for case in in_order(lines.iter().map(|line| &line.case)) {
+        for figure in figures(case) {
+            let ratios = ratios(&lines, case, figure, &systems);
+            out += &json!({ "case": case, "figure": figure.key, "ratios": ratios }).to_string();
+            out.push('\n');
+        }
+    }
     io::stdout().lock().write_all(out.as_bytes())
 }
 
@@ -102,29 +151,38 @@ fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.get(middle.checked_sub(1)?).zip(numbers.get(middle)).map(|(low, high)| low.midpoint(*high))
 }
 
-fn row(out: &mut String, lines: &[Line], case: &str, figure: &Figure, systems: &[&str]) {
-    *out += &format!("| {case} | {} |", figure.label);
+fn ratios<'a>(lines: &[Line], case: &str, figure: &Figure, systems: &[&'a str]) -> Ratios<'a> {
     let of = |system: &str| median(numbers(lines, case, system, figure.key));
-    for system in systems {
-        *out += &format!(" {} |", of(system).map_or("—".to_owned(), short));
-    }
+    let ours = of(OURS);
+    let ratio = |other: f64| ours.map(|ours| ours / other);
     let is_durable = |system: &str| lines.iter().any(|line| line.system == system && line.durable);
     let best = |only_durable: bool| {
         let peers = systems.iter().filter(|system| ![OURS, CEILING].contains(*system));
         let peers = peers.filter(|system| !only_durable || is_durable(system));
         let figures = peers.filter_map(|system| Some((of(system)?, *system)));
-        figures.reduce(
-            |best, other| {
-                if (other.0 < best.0) == figure.is_better_when_less { other } else { best }
-            },
-        )
+        let best =
+            figures.reduce(
+                |best, other| {
+                    if (other.0 < best.0) == figure.is_better_when_less { other } else { best }
+                },
+            );
+        best.map(|(figure, system)| Best { system, ratio: ratio(figure) })
     };
-    let ours = of(OURS);
-    let ratio = |other: f64| ours.map_or("—".to_owned(), |ours| format!("{:.2}", ours / other));
-    *out += &format!(" {} |", of(CEILING).map_or("—".to_owned(), ratio));
-    for only_durable in [true, false] {
-        let cell =
-            best(only_durable).map_or("—".to_owned(), |(other, name)| format!("{} ({name})", ratio(other)));
+    let (best_that_syncs, best) = (best(true), best(false));
+    Ratios { treecast: ours, ceiling: of(CEILING).and_then(ratio), best_that_syncs, best }
+}
+
+fn row(out: &mut String, lines: &[Line], case: &str, figure: &Figure, systems: &[&str]) {
+    *out += &format!("| {case} | {} |", figure.label);
+    for system in systems {
+        let of = median(numbers(lines, case, system, figure.key));
+        *out += &format!(" {} |", of.map_or("—".to_owned(), short));
+    }
+    let ratios = ratios(lines, case, figure, systems);
+    let shown = |ratio: Option<f64>| ratio.map_or("—".to_owned(), |ratio| format!("{ratio:.2}"));
+    *out += &format!(" {} |", shown(ratios.ceiling));
+    for best in [ratios.best_that_syncs, ratios.best] {
+        let cell = best.map_or("—".to_owned(), |best| format!("{} ({})", shown(best.ratio), best.system));
         *out += &format!(" {cell} |");
     }
     out.push('\n');
@@ -134,10 +192,12 @@ fn usage_row(out: &mut String, lines: &[Line], case: &str, systems: &[&str]) {
     *out += &format!("| {case} |");
     for system in systems {
         let of = |key| median(numbers(lines, case, system, key));
+        let asked = lines.iter().find(|line| line.case == case && line.system == *system);
+        let count = asked.and_then(|line| line.count);
         let delivered = figures(case)[0].key == DELIVERIES.key;
-        let subscriptions = if delivered { of("subscriptions").unwrap_or(1.0) } else { 1.0 };
-        let cpu = of("relay_cpu_seconds").zip(of("count"));
-        let cpu = cpu.map(|(seconds, count)| format!("{:.1}", seconds * 1e6 / (count * subscriptions)));
+        let subscriptions = asked.and_then(|line| line.subscriptions).filter(|_| delivered).unwrap_or(1.0);
+        let cpu = of("relay_cpu_seconds").zip(count);
+        let cpu = cpu.map(|(seconds, count)| format!("{:.2}", seconds * 1e6 / (count * subscriptions)));
         let memory = of("relay_resident_bytes").map(|bytes| format!("{:.0}", bytes / f64::from(1 << 20)));
         let (cpu, memory) = (cpu.as_deref().unwrap_or("—"), memory.as_deref().unwrap_or("—"));
         *out += &format!(" {cpu} / {memory} |");

@@ -52,6 +52,27 @@ pub async fn until<T>(
     timeout_at(deadline, work).await.unwrap_or(Err(Failure::Deadline(late)))
 }
 
+/// As [`until`], with a client that may be held up: then it is the relay's reason that is told, and
+/// not that time has passed.
+///
+/// # Errors
+/// As [`until`], and what the relay refused last.
+///
+/// # Cancel safety
+/// As [`until`].
+pub async fn until_taken<T>(
+    client: &Client,
+    deadline: Option<Instant>,
+    late: &'static str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let done = until(deadline, late, work).await;
+    match (done, client.held_up()) {
+        (Err(Failure::Deadline(_)), Some(refusal)) => Err(ClientError::Refused(refusal).into()),
+        (done, _) => done,
+    }
+}
+
 /// Connects to the relay at `host:port`.
 ///
 /// # Errors

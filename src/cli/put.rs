@@ -15,7 +15,7 @@ use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
 use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::frame::AckLevel;
 
-use super::ask::{self, until};
+use super::ask::{self, until, until_taken};
 use super::exit::Failure;
 use super::human;
 use super::input::{self, Lines};
@@ -154,7 +154,7 @@ impl PutArgs {
 /// A publisher, and the connection that it lives on.
 struct Sender {
     publisher: Publisher,
-    _client: Client,
+    client: Client,
 }
 
 /// Puts.
@@ -166,7 +166,8 @@ pub async fn run(args: PutArgs, context: &mut Context) -> Result<(), Failure> {
 }
 
 async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
-    let client = ask::connect(&context.global.relay).await?;
+    let deadline = ask::deadline(args.deadline);
+    let client = until(deadline, ask::SILENT, ask::connect(&context.global.relay)).await?;
     let options = PublisherOptions {
         producer: args.producer.as_deref().map(ProducerId::from_name),
         first_sequence: ProducerSequence(args.sequence.unwrap_or(1)),
@@ -176,18 +177,20 @@ async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
         copies: args.ack.copies(),
         ..PublisherOptions::default()
     };
-    let publisher = client.publisher(args.group.clone(), options).await?;
-    Ok(Sender { publisher, _client: client })
+    let opened = async { Ok(client.publisher(args.group.clone(), options).await?) };
+    let publisher = until_taken(&client, deadline, ask::SILENT, opened).await?;
+    Ok(Sender { publisher, client })
 }
 
 async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     // Read first: a bad file is told without a relay, too.
     let payload = args.whole_payload()?;
     let deadline = ask::deadline(args.deadline);
-    let Sender { publisher, _client } = until(deadline, ask::SILENT, connect(args, context)).await?;
+    let Sender { publisher, client } = connect(args, context).await?;
     let put = async { Ok(publisher.put(args.message(payload)).await?) };
-    let mut ticket = until(deadline, UNCONFIRMED, put).await?;
-    let answered = until(deadline, UNCONFIRMED, async { Ok((&mut ticket).await?) }).await;
+    let mut ticket = until_taken(&client, deadline, UNCONFIRMED, put).await?;
+    let answer = async { Ok((&mut ticket).await?) };
+    let answered = until_taken(&client, deadline, UNCONFIRMED, answer).await;
     let receipt = match answered {
         Err(Failure::Deadline(_)) if ticket.reached().is_some() => return Err(Failure::Deadline(ACCEPTED)),
         answered => answered?,
@@ -215,8 +218,12 @@ const ACCEPTED: &str = "the relay has it on its disk, but --ack was not reached 
 const UNCONFIRMED: &str = "the relay has not confirmed it; it may still come to be";
 
 /// Does one step of many: the deadline counts from its beginning.
-async fn step<T>(deadline: Millis, put: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
-    until(ask::deadline(deadline), UNCONFIRMED, async { Ok(put.await?) }).await
+async fn step<T>(
+    client: &Client,
+    deadline: Millis,
+    put: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Failure> {
+    until_taken(client, ask::deadline(deadline), UNCONFIRMED, async { Ok(put.await?) }).await
 }
 
 /// How far the lines have got.
@@ -229,15 +236,15 @@ struct Sent {
 
 async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let mut lines = Lines::open(args.lines_from())?;
-    let deadline = ask::deadline(args.deadline);
-    let Sender { publisher, _client } = until(deadline, ask::SILENT, connect(args, context)).await?;
+    let sender = connect(args, context).await?;
+    let publisher = &sender.publisher;
     let progress = progress_bar(input::size(args.lines_from()), context);
     let begun = Instant::now();
     let mut sent = Sent::default();
-    let mut ended = send(&mut lines, &publisher, args, (&mut sent, &progress)).await;
-    if !matches!(ended, Err(Failure::Deadline(_))) {
+    let mut ended = send(&mut lines, &sender, args, (&mut sent, &progress)).await;
+    if !matches!(ended, Err(Failure::Deadline(_))) && sender.client.held_up().is_none() {
         // Also behind a bad line: what was taken before it is to be stored, and counted.
-        ended = confirm(&publisher, sent.last, args.deadline).await.and(ended);
+        ended = confirm(&sender, sent.last, args.deadline).await.and(ended);
     }
     progress.finish_and_clear();
     let refused = publisher.failed();
@@ -257,7 +264,7 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
 /// Puts line after line, to the end of the input or to the first that is refused.
 async fn send(
     lines: &mut Lines,
-    publisher: &Publisher,
+    Sender { publisher, client }: &Sender,
     args: &PutArgs,
     (sent, progress): (&mut Sent, &ProgressBar),
 ) -> Result<(), Failure> {
@@ -267,7 +274,8 @@ async fn send(
         for line in batch? {
             let bytes = line.len() as u64;
             let put = publisher.put_unacked(args.message(line));
-            sent.last = step(args.deadline, put).await.map_err(|failure| at_line(sent.lines + 1, failure))?;
+            sent.last =
+                step(client, args.deadline, put).await.map_err(|failure| at_line(sent.lines + 1, failure))?;
             sent.lines += 1;
             sent.bytes += bytes;
         }
@@ -286,10 +294,11 @@ fn at_line(line: u64, failure: Failure) -> Failure {
 }
 
 /// Waits for the answers; in steps, so that the deadline counts from the last progress.
-async fn confirm(publisher: &Publisher, last: ProducerSequence, deadline: Millis) -> Result<(), Failure> {
+async fn confirm(sender: &Sender, last: ProducerSequence, deadline: Millis) -> Result<(), Failure> {
+    let Sender { publisher, client } = sender;
     while publisher.answered() <= last {
         let next = ProducerSequence((publisher.answered().0 + ACKED_STEP).min(last.0));
-        step(deadline, publisher.wait_answered(next)).await?;
+        step(client, deadline, publisher.wait_answered(next)).await?;
     }
     Ok(())
 }

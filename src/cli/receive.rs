@@ -7,14 +7,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::client::{Batch, Client, ClientError, Gap, Received, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, SubscriptionName};
 use crate::limits;
 use crate::wire::body::{Refusal, RefusalCode};
 
-use super::ask::{self, until};
+use super::ask::{self, until, until_taken};
 use super::exec::{self, Fate};
 use super::exit::{Exit, Failure};
 use super::message::{self, FormatArgs, Shown};
@@ -114,10 +114,10 @@ pub struct NotifyArgs {
 /// When the relay refuses or is gone, output cannot be written, or the wait is over.
 pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
     let deadline = args.wait.and_then(ask::deadline);
-    let attached = attach(&args.source, Flow::AtMost(args.count), context);
-    let Receiver { mut subscriber, client: _client } = until(deadline, ask::SILENT, attached).await?;
+    let attached = attach(&args.source, Flow::AtMost(args.count), deadline, context);
+    let Receiver { mut subscriber, client } = attached.await?;
     let late = "there were fewer messages than asked for";
-    let taken = until(deadline, late, take(&mut subscriber, &args, context)).await;
+    let taken = until_taken(&client, deadline, late, take(&mut subscriber, &args, context)).await;
     close(subscriber, taken).await
 }
 
@@ -137,7 +137,8 @@ async fn take(subscriber: &mut Subscriber, args: &GetArgs, context: &mut Context
 /// # Errors
 /// When nothing is there, the relay refuses or is gone, or output cannot be written.
 pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
-    let Receiver { mut subscriber, client: _client } = attach(&args.source, Flow::WhenAsked, context).await?;
+    let Receiver { mut subscriber, client: _client } =
+        attach(&args.source, Flow::WhenAsked, None, context).await?;
     let polled = poll_all(&mut subscriber, &args, context).await;
     close(subscriber, polled).await
 }
@@ -172,7 +173,7 @@ pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failu
         Some(_) => Flow::OneByOne(args.count),
         None => args.count.map_or(Flow::Free, Flow::AtMost),
     };
-    let Receiver { mut subscriber, client } = attach(&args.source, flow, context).await?;
+    let Receiver { mut subscriber, client } = attach(&args.source, flow, None, context).await?;
     let notified = tokio::select! {
         notified = notify_all(&mut subscriber, &client, &args, context) => notified,
         // What a command is at work on is not acked: it is delivered again, to the next receiver.
@@ -226,13 +227,18 @@ struct Receiver {
     client: Client,
 }
 
-async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Receiver, Failure> {
+async fn attach(
+    source: &SourceArgs,
+    flow: Flow,
+    deadline: Option<Instant>,
+    context: &Context,
+) -> Result<Receiver, Failure> {
     if source.name.is_none() && source.spec.is_given() {
         let why = "how a subscription is made means something with --as alone: a queue is there already";
         return Err(Failure::Usage(why.to_owned()));
     }
-    let client = ask::connect(&context.global.relay).await?;
-    check_spec(source, &client, context).await?;
+    let client = until(deadline, ask::SILENT, ask::connect(&context.global.relay)).await?;
+    until(deadline, ask::SILENT, check_spec(source, &client, context)).await?;
     let (window, total) = match flow {
         Flow::Free => (limits::WINDOW_DEFAULT, None),
         Flow::AtMost(count) => (limits::WINDOW_DEFAULT, Some(count)),
@@ -241,7 +247,8 @@ async fn attach(source: &SourceArgs, flow: Flow, context: &Context) -> Result<Re
     };
     let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
     let options = SubscriberOptions { create, window, total, ..SubscriberOptions::default() };
-    let subscriber = client.subscriber(source.group.clone(), source.name.clone(), options).await?;
+    let attached = async { Ok(client.subscriber(source.group.clone(), source.name.clone(), options).await?) };
+    let subscriber = until_taken(&client, deadline, ask::SILENT, attached).await?;
     Ok(Receiver { subscriber, client })
 }
 

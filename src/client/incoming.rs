@@ -34,11 +34,13 @@ pub(super) struct Incoming<'a> {
     session: &'a Session<'a>,
     subscribers: HashMap<u32, Arc<SubscriberShared>>,
     streams: HashMap<StreamNumber, NamedStream>,
+    /// Whether the relay has taken anything in this session.
+    has_taken: bool,
 }
 
 impl<'a> Incoming<'a> {
     pub(super) fn new(session: &'a Session<'a>) -> Self {
-        Self { session, subscribers: HashMap::new(), streams: HashMap::new() }
+        Self { session, subscribers: HashMap::new(), streams: HashMap::new(), has_taken: false }
     }
 
     /// Does what a frame says. An error ends the session.
@@ -65,8 +67,16 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    fn on_done(&self, dones: Vec<PutDone>) -> Result<(), ClientError> {
+    /// Opening a group is no sign of it: a relay that is not ready does that, too.
+    fn note_taken(&mut self) {
+        if !std::mem::replace(&mut self.has_taken, true) {
+            self.session.shared.on_taken();
+        }
+    }
+
+    fn on_done(&mut self, dones: Vec<PutDone>) -> Result<(), ClientError> {
         let shared = self.session.shared;
+        self.note_taken();
         for done in dones {
             if done.has_more {
                 let publisher =
@@ -212,6 +222,7 @@ impl<'a> Incoming<'a> {
     fn on_attached(&mut self, subscriber: &Arc<SubscriberShared>, answer: Answer) -> Result<(), ClientError> {
         match answer {
             Ok(Reply::SubscriptionHandle { handle, name, window, moves, .. }) => {
+                self.note_taken();
                 self.subscribers.insert(handle, Arc::clone(subscriber));
                 let storage = self.session.hello.epoch.storage;
                 if subscriber.on_attached(Attached { handle, name, storage, window, moves }) {

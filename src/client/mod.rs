@@ -72,7 +72,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::id::{GroupName, SubscriptionName};
-use crate::wire::body::{RelayHello, Reply, Request};
+use crate::wire::body::{Refusal, RelayHello, Reply, Request};
 
 pub use self::delivery::{Batch, BatchMessage, Delivery, Gap, Received};
 pub use self::error::ClientError;
@@ -140,6 +140,13 @@ impl Client {
     #[must_use]
     pub fn trouble(&self) -> Option<ClientError> {
         self.shared().trouble()
+    }
+
+    /// Why the relay takes nothing for the moment: what it refused last, while a publisher or a
+    /// subscriber tries again. `None` when it has taken something since, or is not there.
+    #[must_use]
+    pub fn held_up(&self) -> Option<Refusal> {
+        self.shared().held_up()
     }
 
     /// Asks the relay something, or tells it to do something.
@@ -220,7 +227,7 @@ impl Client {
         let deadline = self.shared().options.request_deadline;
         match tokio::time::timeout(deadline, wait).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(self.trouble().unwrap_or(ClientError::Deadline)),
+            Err(_) => Err(self.shared().late()),
         }
     }
 

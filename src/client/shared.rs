@@ -14,7 +14,7 @@ use super::lock;
 use super::options::ClientOptions;
 use super::publishing::PublisherShared;
 use super::subscribing::SubscriberShared;
-use crate::wire::body::{RelayHello, Reply, Request};
+use crate::wire::body::{Refusal, RelayHello, Reply, Request};
 
 pub(super) type AnswerSender = oneshot::Sender<Result<Reply, ClientError>>;
 
@@ -64,6 +64,8 @@ struct State {
     publishers: BTreeMap<u64, Arc<PublisherShared>>,
     subscribers: BTreeMap<u64, Arc<SubscriberShared>>,
     work: Work,
+    /// Why the relay takes nothing for the moment; nothing when it has taken something since.
+    held_up: Option<Refusal>,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,7 @@ impl Shared {
             publishers: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             work: Work::default(),
+            held_up: None,
         };
         Self { options, state: Mutex::new(state), wake: Notify::new(), changed: Notify::new() }
     }
@@ -99,6 +102,22 @@ impl Shared {
             Phase::Up => None,
             Phase::Down(error) | Phase::Over(error) => Some(error.clone()),
         }
+    }
+
+    /// Why the relay takes nothing for the moment, as it said last.
+    pub(super) fn held_up(&self) -> Option<Refusal> {
+        lock(&self.state).held_up.clone()
+    }
+
+    /// The relay has taken something.
+    pub(super) fn on_taken(&self) {
+        lock(&self.state).held_up = None;
+    }
+
+    /// Why somebody has waited for nothing.
+    pub(super) fn late(&self) -> ClientError {
+        let held_up = self.held_up().map(ClientError::Refused);
+        held_up.or_else(|| self.trouble()).unwrap_or(ClientError::Deadline)
     }
 
     /// A number for a publisher or subscriber.
@@ -179,7 +198,7 @@ impl Shared {
         match tokio::time::timeout(self.options.request_deadline, receiver).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(self.trouble().unwrap_or_else(|| ClientError::closed("the client was closed"))),
-            Err(_) => Err(self.trouble().unwrap_or(ClientError::Deadline)),
+            Err(_) => Err(self.late()),
         }
     }
 
@@ -222,6 +241,7 @@ impl Shared {
     pub(super) fn on_down(&self, error: &ClientError, unsent: Work) {
         let mut state = lock(&self.state);
         state.phase = Phase::Down(error.clone());
+        state.held_up = if let ClientError::Refused(refusal) = error { Some(refusal.clone()) } else { None };
         let queued = std::mem::take(&mut state.work.requests);
         let asked = unsent.requests.into_iter().chain(queued);
         // Handles are asked for anew in the next session; a handle of this one needs no detaching.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::Relay;
 use super::group::Group;
 use super::input::Now;
+use super::journal::Waiting;
 use super::link::Link;
 use super::state::Operation;
 use super::stream::Mark;
@@ -164,6 +165,9 @@ impl Relay {
             let operation = Operation::TableLearned;
             self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
             self.tell_uncertain(now);
+            for group in self.links.mourned.keys() {
+                self.journal.wait(Waiting::Mourned { group: *group });
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::id::{GroupNumber, Index, Sequence, SessionId, StreamNumber};
 use crate::log::{Entry, EntryNumber, Urgency};
 use crate::wire::body::Answer;
 use crate::wire::frame::{AckLevel, PutDone};
-use crate::wire::link::Confirmed;
+use crate::wire::link::{Confirmed, Fact};
 
 /// What is to be done when an entry is durable.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ pub(super) enum Waiting {
     Confirmed(Box<Confirmed>),
     /// That epochs are finished is durable: others may be told.
     Finished { group: GroupNumber },
+    /// What was told as lost with a disk is durable, if it was told by now.
+    Mourned { group: GroupNumber },
+    /// What this relay says of itself is durable, and may be said.
+    Said(Box<Fact>),
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }

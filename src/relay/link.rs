@@ -13,7 +13,7 @@ use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
 use crate::routing::Algorithm;
 use crate::wire::body::LinkCounts;
-use crate::wire::link::{LinkMessage, LinkState};
+use crate::wire::link::{LinkMessage, LinkState, Version};
 
 /// A link as it was configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,9 @@ pub(super) struct Links {
     pub(super) disowned: BTreeSet<GroupNumber>,
     /// Streams that were forgotten, until their names are.
     pub(super) forgotten: Vec<StreamNumber>,
+    /// Groups whose messages a disk that this relay has lost may have had, until that is told and
+    /// durable; with what the lost one had said of itself.
+    pub(super) mourned: BTreeMap<GroupNumber, Version>,
     /// Whether this storage has a table of memberships: its own to begin with, or a neighbour's.
     pub(super) has_table: bool,
     /// The newest way to compute trees that this relay speaks.
@@ -137,6 +140,7 @@ impl Links {
             toward: BTreeMap::new(),
             disowned: BTreeSet::new(),
             forgotten: Vec::new(),
+            mourned: BTreeMap::new(),
             has_table: options.is_empty(),
             speaks: Algorithm::One,
         }

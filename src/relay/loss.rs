@@ -15,12 +15,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
+use super::group::Group;
 use super::input::Now;
+use super::journal::Waiting;
 use super::state::Operation;
 use super::stream::Draft;
 use crate::id::{Epoch, GroupNumber, LinkId, RelayId, Sequence, WallTime};
 use crate::limits;
 use crate::log::{Cut, Entry, Urgency};
+use crate::wire::link::Version;
 use crate::wire::run::{Run, RunKind, StoredRun};
 
 /// A cut of the log's end.
@@ -105,6 +108,15 @@ impl TailCut {
     }
 }
 
+impl Group {
+    /// It was made again for a disk that is gone: until the record behind that says so, it is still
+    /// to be said that messages may be lost.
+    pub(super) fn replay_remade(&mut self) {
+        self.spread().names.is_remade = true;
+        self.traffic().uncertain = Some(Uncertain { messages: None });
+    }
+}
+
 /// The messages of all groups together.
 pub(super) fn total(groups: Option<&[(GroupNumber, u64)]>) -> Option<u64> {
     groups.map(|groups| groups.iter().map(|(_, count)| count).sum())
@@ -170,6 +182,29 @@ impl Relay {
             if let Some(group) = self.groups.get_mut(number) {
                 group.traffic().uncertain = None;
             }
+        }
+    }
+
+    /// A disk that is gone may have had messages of a group of which nobody else has heard (P2). That
+    /// is said, and only when it is durable is the neighbours' knowledge of that disk spoken over: a
+    /// relay that is interrupted before is told again. When only the end is missing it is said twice.
+    pub(super) fn mourn(&mut self, now: Now, number: GroupNumber, above: Version) {
+        let is_known = self.links.mourned.contains_key(&number);
+        let known = self.links.mourned.entry(number).or_default();
+        *known = above.max(*known);
+        if !is_known {
+            self.suspect(None, &|group| group == number);
+            self.tell_uncertain(now);
+            if self.links.has_table {
+                self.journal.wait(Waiting::Mourned { group: number });
+            }
+        }
+    }
+
+    /// What a lost disk may have had is told, and durable.
+    pub(super) fn end_mourning(&mut self, now: Now, number: GroupNumber) {
+        if let Some(above) = self.links.mourned.remove(&number) {
+            self.announce_origin(now, number, above);
         }
     }
 

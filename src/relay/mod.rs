@@ -369,6 +369,8 @@ impl Relay {
                 Waiting::Known { group } => self.settle_confirmed(now, group),
                 Waiting::Finished { group } => self.tell_finished(group),
                 Waiting::Confirmed(confirmed) => self.say_confirmed(*confirmed),
+                Waiting::Mourned { group } => self.end_mourning(now, group),
+                Waiting::Said(fact) => self.flood(None, &[*fact]),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {
                         self.on_floor(now, group, consumed, release);

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::Relay;
 use super::group::Group;
 use super::input::Now;
+use super::journal::Waiting;
 use super::state::Operation;
 use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
 use crate::limits;
@@ -206,7 +207,9 @@ impl Relay {
         let spec = spec.map(|spec| SubscriptionSpec { start: Start::Now, ..spec });
         let entry = NameEntry { group: group.id(), name: name.clone(), home, version, spec };
         self.keep_name(number, &entry);
-        self.flood(None, &[Fact::Name(entry)]);
+        // Whoever heard it takes it for what this disk has: one that a crash took back would be said
+        // to be no more, also when it was made again for a disk that is gone (R3).
+        self.journal.wait(Waiting::Said(Box::new(Fact::Name(entry))));
     }
 
     pub(super) fn keep_name(&mut self, number: GroupNumber, entry: &NameEntry) {
@@ -261,21 +264,21 @@ impl Relay {
     ) {
         let spec = SubscriptionSpec { start: Start::Beginning, level: SubscribeLevel::Local, ..spec.clone() };
         let group = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
+        self.note_remade(number);
         match self.make_subscription(now, number, name.clone(), &spec) {
-            Ok(_) => {
-                self.remade(now, number);
-                self.warn(format!(
+            Ok(_) => self.warn(format!(
                 "this relay has lost a disk: subscription {name} of group {group} was made again from what \
                  others know, without the messages that only the lost disk had"
-                ));
-            }
+            )),
             Err(refusal) => {
                 self.warn(format!("subscription {name} of group {group} is lost with a disk: {refusal}"));
             }
         }
+        self.tell_uncertain(now);
     }
 
-    fn remade(&mut self, now: Now, number: GroupNumber) {
+    /// Before any of its subscriptions is there again: whoever is interrupted still has to say it.
+    fn note_remade(&mut self, number: GroupNumber) {
         let Some(group) = self.groups.get_mut(number) else { return };
         if !std::mem::replace(&mut group.spread().names.is_remade, true) {
             let operation = Operation::GroupRemade { group: number };
@@ -283,7 +286,6 @@ impl Relay {
             // What only the lost disk had is said aloud, here and to everybody who gets this relay's
             // messages: it may have taken some that it had not passed on.
             self.suspect(None, &|group| group == number);
-            self.tell_uncertain(now);
         }
     }
 

@@ -155,11 +155,10 @@ impl Relay {
         let Origin { relay, version, active, .. } = origin;
         if *relay == self.options.relay {
             if *version > group.said_origin(relay).0 {
-                self.announce_origin(now, number, *version);
                 if *active && version.storage != self.options.epoch.storage {
-                    // A disk that is gone may have had messages of which nobody else has heard (P2).
-                    self.suspect(None, &|group| group == number);
-                    self.tell_uncertain(now);
+                    self.mourn(now, number, *version);
+                } else {
+                    self.announce_origin(now, number, *version);
                 }
             }
             return false;

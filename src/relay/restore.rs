@@ -348,9 +348,7 @@ impl Relay {
             Operation::StreamMoved { group, stream, last, chain, owed } => {
                 self.shift_stream((group, stream), (last, chain), owed);
             }
-            Operation::GroupRemade { group } => {
-                self.with_group(group, |group| group.spread().names.is_remade = true);
-            }
+            Operation::GroupRemade { group } => self.with_group(group, Group::replay_remade),
             Operation::EpochsFinished { group, origin, storage, through } => {
                 self.with_group(group, |group| {
                     group.finish(&origin, storage, through);

@@ -3,6 +3,7 @@
 mod dead;
 mod deliver;
 mod fuzz;
+mod golden;
 mod harness;
 mod holes;
 mod keep;
@@ -10,6 +11,7 @@ mod links;
 mod loss;
 mod misuse;
 mod put;
+mod receipts;
 mod restart;
 mod salvage;
 mod whereabouts;

@@ -12,7 +12,12 @@ async fn s10_a_fresh_relay_without_its_neighbour_refuses_puts_until_that_comes()
     network.begin(0);
     let address = network.address(0).to_owned();
     let early = run(&address, &["put", "other", "early", "--deadline", "300ms"]);
-    assert!(matches!(early.code, Some(75 | 124)), "{early:?}");
+    assert!(early.code == Some(75) && early.said.contains("who is a member"), "{early:?}");
+    let lines = network.directory.path().join("lines");
+    std::fs::write(&lines, "one\ntwo\n").expect("it is written");
+    let words = ["put", "other", "--lines", "--deadline", "300ms", "--file", lines.to_str().expect("text")];
+    let early = run(&address, &words);
+    assert!(early.code == Some(75) && early.said.contains("who is a member"), "{early:?}");
     network.begin(1);
     let shape = Shape { puts: &[0, 1], reads: &[0, 1], ..Shape::default() };
     let traffic = Traffic::start(&network, shape).await;

@@ -189,6 +189,17 @@ impl Network {
         self.sites.iter().map(|site| site.said(DOWN)).sum()
     }
 
+    /// Records that came over any link and were there already, and all that came.
+    pub(crate) async fn repeats(&self) -> (u64, u64) {
+        let (mut repeats, mut all) = (0, 0);
+        for site in &self.sites {
+            let books = Connection::open(&site.address).await.books().await;
+            repeats += books.links.iter().map(|link| link.counts.repeats).sum::<u64>();
+            all += books.links.iter().map(|link| link.counts.received.records).sum::<u64>();
+        }
+        (repeats, all)
+    }
+
     /// The books of all relays balance.
     pub(crate) async fn check_books(&self) {
         for site in &self.sites {

@@ -35,9 +35,11 @@ fn a_message_put_at_one_site_of_a_file_is_got_at_another() {
             .stdout(Stdio::piped())
             .stderr(Stdio::null()),
     );
-    let lines = BufReader::new(up.stdout.take().expect("it was asked for")).lines().take(3);
-    let relays: Vec<Value> =
-        lines.map(|line| serde_json::from_str(&line.expect("a line")).expect("one object")).collect();
+    let (told, lines) = std::sync::mpsc::channel();
+    let output = BufReader::new(up.stdout.take().expect("it was asked for"));
+    let reading = std::thread::spawn(move || output.lines().try_for_each(|line| told.send(line)));
+    let line = || lines.recv_timeout(PATIENCE).expect("a line for each of three relays").expect("text");
+    let relays: Vec<Value> = (0..3).map(|_| serde_json::from_str(&line()).expect("one object")).collect();
     let address = |name: &str| {
         let relay = relays.iter().find(|relay| relay["relay"] == name).expect("it is told");
         relay["address"].as_str().expect("text").to_owned()
@@ -55,6 +57,8 @@ fn a_message_put_at_one_site_of_a_file_is_got_at_another() {
         assert!(begun.elapsed() < PATIENCE, "it does not stop");
         std::thread::sleep(Duration::from_millis(10));
     }
+    drop(lines);
+    reading.join().expect("it reads to the end").ok();
     for relay in relays {
         let process = relay["process"].as_u64().expect("a process");
         assert!(!std::path::Path::new(&format!("/proc/{process}")).exists(), "{relay} is still there");

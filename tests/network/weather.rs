@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use super::commands::run;
 use super::lag::Lag;
 use super::process::say;
 use super::proxy::{Way, Weather};
 use super::site::{DOWN, Network};
-use super::traffic::{Shape, Traffic};
+use super::traffic::{Shape, Traffic, wait_for};
 
 const LINE: Shape<'static> =
     Shape { puts: &[0, 2], reads: &[0, 1, 2], pause: Duration::from_millis(2), bytes: 200 };
@@ -43,7 +46,7 @@ async fn s03_a_link_that_flaps_five_times_a_second_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s32_a_slow_leaf_delays_nobody_and_catches_up() {
     let network = Network::start_at_pace(4, &[(0, 1), (0, 2), (0, 3)], Duration::from_millis(300)).await;
-    let shape = Shape { puts: &[0, 1], reads: &[0, 1, 2, 3], pause: Duration::from_millis(5), bytes: 500 };
+    let shape = Shape { puts: &[0, 1], reads: &[0, 1, 2, 3], pause: Duration::from_millis(5), bytes: 8000 };
     let traffic = Traffic::start(&network, shape).await;
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -55,17 +58,22 @@ async fn s32_a_slow_leaf_delays_nobody_and_catches_up() {
     let behind = traffic.owed()[3].len();
     let resident =
         super::client::Connection::open(network.address(0)).await.status().await.expect("it answers");
+    let links = run(network.address(0), &["link", "list", "--output", "json"]).output;
+    let links = links.lines().map(|line| serde_json::from_str(line).expect("one object"));
+    let waiting = links.filter_map(|link: Value| link["waiting_bytes"].as_u64()).max().expect("it has links");
     let (fast, beside) = (
         traffic.latency(2, (begun, slowed)),
         traffic.latency(2, (slowed, ended - Duration::from_millis(500))),
     );
     assert!(behind > 500, "the slow one is only {behind} behind");
+    // More than the bound is behind, and no more than the bound and a run waits in memory.
+    assert!((2 << 20..6 << 20).contains(&waiting), "{waiting} bytes wait for the slow one");
     network.cable(0, 3).set(Weather::default());
     let owed = traffic.owed();
     traffic.paid(&owed).await;
     say(&format!(
         "s32: p50, p99 {fast:.1?} ms before, {beside:.1?} ms beside a slow leaf {behind} behind, which caught up \
-         in {:?}; {} MiB resident at the hub; {} ends of links",
+         in {:?}; {waiting} bytes wait, {} MiB resident at the hub; {} ends of links",
         ended.elapsed(),
         resident.resident_bytes >> 20,
         network.downs(),
@@ -104,6 +112,19 @@ async fn s50_a_link_that_is_long_one_way_is_not_dead_and_sends_nothing_twice() {
     assert_eq!(network.downs(), 0, "a long link is no dead one: {}", network.sites[1].log());
     assert!(copies < 1.1, "{copies} copies of each");
     traffic.resume();
+    // It breaks: each end hears late how far the other is, and sends nothing again for that.
+    let (before, had) = network.repeats().await;
+    for _ in 0..3 {
+        traffic.progress(500).await;
+        let downs = network.downs();
+        network.cable(0, 1).cut();
+        wait_for("the link is down", async || network.downs() > downs).await;
+        traffic.paid(&traffic.owed()).await;
+    }
+    let (repeats, all) = network.repeats().await;
+    let (repeats, all) = (repeats - before, all - had);
+    say(&format!("s50: {repeats} of {all} records came twice when it broke three times"));
+    assert!(repeats * 20 < all, "{repeats} of {all} records came twice");
     traffic.finish(&network).await;
 }
 

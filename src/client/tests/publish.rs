@@ -193,6 +193,38 @@ async fn a_relay_that_takes_nothing_for_the_moment_is_given_up_like_one_that_is_
 }
 
 #[tokio::test]
+async fn why_a_relay_takes_nothing_is_known_until_it_takes_something() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let publisher = publisher(&client, &mut remote).await;
+    assert_eq!(client.held_up(), None);
+    let ticket = publisher.put("a").await.unwrap();
+    for _ in 0..2 {
+        let put = remote.put().await;
+        refuse(&mut remote, put.head.put, RefusalCode::NotReady).await;
+        remote = relay.accept().await;
+        remote.open_group(4).await;
+        // The group is open again, and nothing is taken for all that.
+        assert_eq!(client.held_up().map(|refusal| refusal.code), Some(RefusalCode::NotReady));
+    }
+    let put = remote.put().await;
+    assert!(client.held_up().is_some());
+    remote.done(&put, 1).await;
+    soon(ticket).await.unwrap();
+    assert_eq!(client.held_up(), None);
+    // What came later and is another trouble takes its place.
+    let ticket = publisher.put("b").await.unwrap();
+    let put = remote.put().await;
+    refuse(&mut remote, put.head.put, RefusalCode::Stopping).await;
+    drop(relay.accept().await);
+    let mut remote = relay.accept().await;
+    assert_eq!(client.held_up(), None, "the relay went away since");
+    remote.open_group(4).await;
+    remote.take_messages(1).await;
+    soon(ticket).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_full_window_waits_for_an_answer() {
     let relay = ScriptedRelay::start().await;
     let (client, mut remote) = relay.client().await;

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::relay::{Remote, ScriptedRelay, soon};
-use crate::client::{AckMode, Client, ClientError, Delivery, Received, Subscriber, SubscriberOptions};
+use crate::client::{
+    AckMode, Client, ClientError, ClientOptions, Delivery, Received, Subscriber, SubscriberOptions,
+};
 use crate::id::Index;
 use crate::wire::body::{GapCause, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec};
 use crate::wire::frame::{Ack, AckKind, FrameKind};
@@ -198,6 +200,26 @@ async fn a_subscription_that_is_gone_after_a_loss_is_an_error() {
     let (tag, _) = remote.request().await;
     remote.answer(tag, Err(Refusal::new(RefusalCode::NotFound, "removed"))).await;
     assert!(soon(subscriber.next()).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_subscriber_whose_relay_is_not_ready_ends_with_the_relays_reason() {
+    let relay = ScriptedRelay::start().await;
+    let options = ClientOptions { request_deadline: Duration::from_millis(200), ..relay.options() };
+    let (client, mut remote) = relay.client_with(options).await;
+    let refused = async {
+        loop {
+            let (tag, _) = remote.request().await;
+            remote.answer(tag, Err(Refusal::new(RefusalCode::NotReady, "the home is away"))).await;
+            remote = relay.accept().await;
+        }
+    };
+    let attached = client.subscriber("g".parse().unwrap(), None, SubscriberOptions::default());
+    let error = tokio::select! {
+        attached = soon(attached) => attached.unwrap_err(),
+        () = refused => panic!("it is tried for ever"),
+    };
+    assert!(matches!(&error, ClientError::Refused(r) if r.message == "the home is away"), "{error}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::id::{GroupNumber, Lsn};
 use crate::log::memory::{MemoryStorage, Random};
+use crate::wire::run::RunKind;
 
 type Events = Arc<Mutex<Vec<String>>>;
 
@@ -163,6 +164,34 @@ fn on_a_full_disk_the_last_block_does_not_stay_in_the_way() {
     assert_eq!(log.durable(), number, "there is room in the place of what nobody needs");
 }
 
+/// Or a cut would leave it with a log that ends before what it says.
+#[test]
+fn f10_a_snapshot_is_not_in_place_before_what_it_includes_is_durable() {
+    let mut cuts = 0;
+    loop {
+        cuts += 1;
+        let sim = MemoryStorage::default();
+        let (log, ..) = start(&sim);
+        fill(&log, 1, 3);
+        snapshot(&log);
+        let last = log.append(vec![Entry::Run(test_run(1, 3, 1, 900))], Urgency::Sync).unwrap();
+        let newer = Snapshot { shards: vec![(last, Bytes::from_static(b"newer"))] };
+        sim.cut_after(cuts);
+        let written = log.snapshot(newer.clone());
+        for seed in 0..8 {
+            let (_, opened, _) = start(&sim.crash(&mut Random(seed)));
+            assert!(opened.last >= EntryNumber(2) && opened.lost.is_empty(), "cut {cuts}: {opened:?}");
+            let has_newer = opened.snapshot == newer;
+            assert!(opened.last == last || !has_newer, "cut {cuts}: {opened:?}");
+            assert!(has_newer || written.is_err(), "cut {cuts}: {opened:?}");
+        }
+        if !sim.is_cut() {
+            break;
+        }
+    }
+    assert!(cuts > 4, "{cuts} cuts");
+}
+
 #[test]
 fn a_block_that_a_snapshot_proves_durable_is_lost_and_not_torn() {
     let sim = MemoryStorage::default();
@@ -200,14 +229,17 @@ fn f26_a_cut_block_that_has_all_its_sectors_is_uncertain_and_a_torn_one_is_not()
     assert!(opened.torn_bytes > 0);
 }
 
-/// A log whose last block has runs of two groups and a change of state; where that block starts.
+/// A log whose last block has runs of two groups, a relay's own record and a change of state; where
+/// that block starts.
 fn mixed() -> (MemoryStorage, String, usize) {
     let sim = MemoryStorage::default();
     let (log, ..) = start(&sim);
     fill(&log, 1, 4);
     let body = test_run(1, 4, 2, 900).run.body;
     let state = Entry::State(Bytes::from_static(b"a cursor"));
-    let runs = [test_run(1, 4, 2, 900), test_run(2, 1, 3, 900), test_run(1, 6, 1, 900)];
+    let mut mark = test_run(2, 4, 1, 30);
+    mark.run.header.kind = RunKind::Mark;
+    let runs = [test_run(1, 4, 2, 900), test_run(2, 1, 3, 900), test_run(1, 6, 1, 900), mark];
     log.append(runs.into_iter().map(Entry::Run).chain([state]).collect(), Urgency::Sync).unwrap();
     log.step();
     drop(log);
@@ -229,7 +261,7 @@ fn f26_the_heads_of_a_cut_block_name_the_groups_that_may_have_lost_messages() {
     let (sim, name, at) = mixed();
     let messages = Some(vec![(GroupNumber(1), 3), (GroupNumber(2), 3)]);
     let body = at + 96 + 128 + 1000;
-    let known = Cut { from: EntryNumber(4), entries: Some(4), messages };
+    let known = Cut { from: EntryNumber(4), entries: Some(5), messages };
     assert_eq!(cut_of(&sim, &name, body), Some(known.clone()), "a body");
     let head = at + 96 + 40;
     assert_eq!(cut_of(&sim, &name, head), Some(Cut { messages: None, ..known }), "a head");
@@ -274,7 +306,7 @@ fn no_cut_of_power_makes_a_block_uncertain() {
         let (log, ..) = start(&sim);
         fill(&log, 1, 4);
         let entries = (4..8).map(|at| Entry::Run(test_run(1, at, 1, 900))).collect();
-        sim.cut_after(sim.ops() + 1);
+        sim.cut_after(1);
         log.append(entries, Urgency::Sync).unwrap();
         log.step();
         let (_, opened, _) = start(&sim.crash(&mut Random(seed)));

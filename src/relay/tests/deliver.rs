@@ -1,5 +1,5 @@
 use super::harness::{Got, Harness, SESSION, group, sub};
-use crate::id::SessionId;
+use crate::id::{SessionId, WallTime};
 use crate::relay::Input;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec};
@@ -337,6 +337,63 @@ fn a_subscription_starts_where_it_was_told() {
         assert_eq!(h.payloads(), expected, "{name}");
     }
     assert!(h.books().balanced);
+}
+
+#[test]
+fn p05_a_start_by_time_gets_what_arrived_then_or_later_and_nothing_else() {
+    // Few runs, of which every one has its sample, and more than there are samples.
+    for runs in [5, 300] {
+        let mut h = Harness::new();
+        h.set("g", GroupSettings { history_count: Some(10_000), ..GroupSettings::default() });
+        let g = h.open("g");
+        // Before there is anything: nothing of its own stands behind the last message.
+        let sought = h.attach("g", "sought");
+        let mut all = Vec::new();
+        for run in 0..runs {
+            // Two come at the same moment.
+            for payload in [format!("{run} one"), format!("{run} two")] {
+                h.put(g, &[&payload]);
+                all.push((h.now.wall, payload));
+            }
+            h.pass_ms(1 + run % 3);
+        }
+        h.credit(sought, 1_000_000);
+        h.payloads();
+        let moments: Vec<u64> =
+            all.iter().rev().map(|(at, _)| at.0).step_by(2 * (runs as usize / 5)).collect();
+        for time in moments.into_iter().flat_map(|at| [at - 1, at, at + 1]).map(WallTime) {
+            let wanted: Vec<_> = all.iter().filter(|(at, _)| *at >= time).map(|(_, p)| p.clone()).collect();
+            let start = Start::Time(time);
+            let name = format!("s{}", time.0);
+            h.subscribe("g", &name, SubscriptionSpec { start: start.clone(), ..SubscriptionSpec::default() });
+            let request = Request::SubscriptionSeek { group: group("g"), name: sub("sought"), start };
+            assert_eq!(h.request(request), Ok(Reply::Done));
+            assert_eq!(h.payloads(), wanted, "sought at {time:?} of {runs}");
+            let s = h.attach("g", &name);
+            h.credit(s, 10_000);
+            assert_eq!(h.payloads(), wanted, "from {time:?} of {runs}");
+        }
+    }
+}
+
+#[test]
+fn p05_a_start_by_a_time_before_all_that_is_kept_is_one_at_its_beginning() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { history_count: Some(3), ..GroupSettings::default() });
+    let g = h.open("g");
+    for payload in ["a", "b", "c", "d", "e", "f"] {
+        h.put(g, &[payload]);
+        h.pass_ms(10);
+    }
+    h.pass_ms(60_000);
+    let start = |start| SubscriptionSpec { start, ..SubscriptionSpec::default() };
+    h.subscribe("g", "beginning", start(Start::Beginning));
+    h.subscribe("g", "time", start(Start::Time(WallTime(1))));
+    for name in ["beginning", "time"] {
+        let s = h.attach("g", name);
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), ["d", "e", "f"], "{name}");
+    }
 }
 
 #[test]

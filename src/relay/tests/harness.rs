@@ -10,7 +10,7 @@ use crate::log::{Cut, Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Answer, Books, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec};
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, DeliverHead, PutDone, PutHead};
-use crate::wire::link::LinkMessage;
+use crate::wire::link::{Fact, LinkMessage};
 use crate::wire::run::{BodySummary, Record, Records};
 
 pub(super) const SESSION: SessionId = SessionId(1);
@@ -95,11 +95,22 @@ impl Harness {
 
     /// A relay with one neighbour, `o`, on the other end of [`LINK`].
     pub(super) fn linked() -> Self {
-        let neighbour = RelayId::new("o").unwrap();
-        let mut harness = Self::with_links(&[LinkOptions { link: LINK, neighbour, cost: 1 }]);
-        harness.input(Input::LinkUp { link: LINK });
-        harness.hear(LinkMessage::FactsEnd);
+        let mut harness = Self::apart();
+        harness.meet(Vec::new());
         harness
+    }
+
+    /// The same, before the neighbour has come for the first time.
+    pub(super) fn apart() -> Self {
+        let neighbour = RelayId::new("o").unwrap();
+        Self::with_links(&[LinkOptions { link: LINK, neighbour, cost: 1 }])
+    }
+
+    /// The neighbour comes, and says all that it knows.
+    pub(super) fn meet(&mut self, facts: Vec<Fact>) {
+        self.input(Input::LinkUp { link: LINK });
+        self.hear(LinkMessage::Facts(facts));
+        self.hear(LinkMessage::FactsEnd);
     }
 
     fn with_links(links: &[LinkOptions]) -> Self {

@@ -1,10 +1,12 @@
 //! A last block that was cut and may have been durable (F26, R17).
 
-use super::harness::Harness;
-use crate::id::GroupNumber;
+use super::harness::{Harness, LINK, group, sub};
+use crate::id::{GroupNumber, RelayId, StorageId};
 use crate::log::{Entry, Snapshot};
+use crate::relay::Input;
 use crate::relay::loss::Loss;
-use crate::wire::body::{self, GapCause, Notice, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::body::{self, GapCause, Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::link::{Fact, GroupId, LinkMessage, Membership, NameEntry, Origin, Version};
 use crate::wire::run::RunKind;
 
 fn uncertain(h: &Harness) -> Vec<(u64, u64)> {
@@ -162,4 +164,145 @@ fn f26_where_nobody_knows_what_a_cut_block_had_every_group_is_told() {
     let late = h.attach("a", "late");
     h.credit(late, 10);
     assert_eq!(uncertain(&h), []);
+}
+
+/// A relay that has no table of members yet, with a subscription each on two groups.
+fn apart() -> Harness {
+    let mut h = Harness::apart();
+    for name in ["a", "b"] {
+        h.subscribe(name, "s", SubscriptionSpec::default());
+    }
+    h
+}
+
+/// Who is no member yet is told nothing, and no stream is begun: members unknown would miss it.
+fn check_silent(h: &mut Harness, what: &str) {
+    assert_eq!((losses(h, 1).len(), losses(h, 2).len()), (0, 0), "{what}");
+    let a = h.open("a");
+    h.put(a, &["x"]);
+    let refused = h.notices.iter().any(|notice| match notice {
+        Notice::PutRefused { refusal, .. } => refusal.code == RefusalCode::NotReady,
+        Notice::Gap { .. } | Notice::Stream { .. } | Notice::Detached { .. } => false,
+    });
+    assert!(refused, "{what}: {:?}", h.notices);
+    h.notices.clear();
+}
+
+#[test]
+fn f26_a_relay_that_does_not_know_the_members_yet_tells_its_losses_when_it_does() {
+    for from in ["the start", "a snapshot", "the log", "a snapshot and the log", "parts of a snapshot"] {
+        let mut h = apart();
+        h.crash_cutting(&Snapshot::default(), 0, None);
+        check_silent(&mut h, from);
+        let snapshot = match from {
+            "the start" => None,
+            "the log" => Some(Snapshot::default()),
+            "parts of a snapshot" => Some(h.snapshot_of(1)),
+            _ => Some(h.snapshot()),
+        };
+        if let Some(snapshot) = snapshot {
+            if from == "a snapshot and the log" {
+                h.subscribe("c", "s", SubscriptionSpec::default());
+            }
+            h.crash(&snapshot);
+            check_silent(&mut h, from);
+        }
+        h.meet(Vec::new());
+        check_told_once(&mut h, from);
+        h.crash(&Snapshot::default());
+        h.meet(Vec::new());
+        assert_eq!((losses(&h, 1).len(), losses(&h, 2).len()), (1, 1), "{from}, and a start later");
+    }
+}
+
+#[test]
+fn f26_what_a_crash_takes_of_losses_told_late_is_told_again_and_nothing_twice() {
+    for durable in 0..12 {
+        let mut h = apart();
+        h.crash_cutting(&Snapshot::default(), 0, None);
+        h.auto_sync = false;
+        h.meet(Vec::new());
+        h.durable = (h.durable + durable).min(h.log.len());
+        h.auto_sync = true;
+        h.crash(&Snapshot::default());
+        h.meet(Vec::new());
+        check_told_once(&mut h, &format!("{durable} entries were durable"));
+    }
+}
+
+/// What the neighbour has heard of this relay when it still had its first disk.
+fn before_the_loss() -> Vec<Fact> {
+    let old = StorageId([7; 16]);
+    let id = GroupId { name: group("a"), incarnation: 0 };
+    let relay = RelayId::new("r").unwrap();
+    let version = Version { counter: 5, storage: old };
+    vec![
+        Fact::Membership(Membership { group: id.clone(), relay: relay.clone(), version, member: true }),
+        Fact::Origin(Origin { group: id.clone(), relay: relay.clone(), version, active: true }),
+        Fact::Name(NameEntry {
+            group: id,
+            name: sub("s"),
+            home: relay,
+            version,
+            spec: Some(SubscriptionSpec::default()),
+        }),
+    ]
+}
+
+/// What the neighbour knows after it has heard what the relay said.
+fn overruled(h: &Harness, mut facts: Vec<Fact>) -> Vec<Fact> {
+    for said in &h.said {
+        let LinkMessage::Facts(news) = said else { continue };
+        for known in &mut facts {
+            let is_newer = |fact: &&Fact| match (fact, &*known) {
+                (Fact::Membership(new), Fact::Membership(old)) => new.version > old.version,
+                (Fact::Origin(new), Fact::Origin(old)) => new.version > old.version,
+                (Fact::Name(new), Fact::Name(old)) => new.version > old.version,
+                _ => false,
+            };
+            // They come in the order in which they were said.
+            if let Some(newest) = news.iter().rfind(is_newer) {
+                *known = newest.clone();
+            }
+        }
+    }
+    facts
+}
+
+/// A disk that is gone may have held messages nobody else has heard of: that is said, also
+/// when the relay ends before it knows the members, and at any moment while it says so (P2, R3).
+#[test]
+fn p02_a_relay_that_lost_its_disk_says_so_whenever_it_is_interrupted() {
+    for which in [vec![1], vec![2], vec![0, 1, 2], vec![2, 1, 0]] {
+        let told: Vec<Fact> = which.iter().map(|at| before_the_loss()[*at].clone()).collect();
+        for durable in 0..14 {
+            for has_end in [false, true] {
+                let mut h = Harness::apart();
+                h.auto_sync = false;
+                h.input(Input::LinkUp { link: LINK });
+                h.hear(LinkMessage::Facts(told.clone()));
+                if has_end {
+                    h.hear(LinkMessage::FactsEnd);
+                }
+                h.durable = (h.durable + durable).min(h.log.len());
+                let known = overruled(&h, told.clone());
+                h.auto_sync = true;
+                h.crash(&Snapshot::default());
+                h.said.clear();
+                h.meet(known.clone());
+                let what = format!("{which:?}, {durable} durable, to the end {has_end}");
+                let said = losses(&h, 1).len();
+                // Twice, when nothing but the end of it was interrupted.
+                assert!(said == 1 || said == 2 && durable > 0 && has_end, "{said}: {what}");
+                if which.contains(&2) {
+                    // The subscription is there again (it panics when there is none).
+                    h.info("a", "s");
+                }
+                let known = overruled(&h, known);
+                h.crash(&Snapshot::default());
+                h.meet(known);
+                assert_eq!(losses(&h, 1).len(), said, "{what}, and a start later");
+            }
+        }
+    }
 }

@@ -1,0 +1,305 @@
+//! The state on disk as bytes, kept for ever in `tests/golden/state`: each operation, and a part of
+//! a snapshot in which every key stands.
+//!
+//! A new operation gets its word in [`word`], its value in [`operations`] and, with
+//! `TREECAST_GOLDEN=write`, its file; a new key of a snapshot a new part beside the old one.
+
+use std::collections::BTreeMap;
+
+use super::harness::{Harness, body, group, sub};
+use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber, WallTime};
+use crate::log::EntryNumber;
+use crate::relay::forget::Forgot;
+use crate::relay::loss::{TailCut, Uncertain};
+use crate::relay::saved::{Counters, SavedGroup, Shard};
+use crate::relay::state::{Operation, State, shard_of};
+use crate::relay::subscription::SubscriptionNumber;
+use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
+use crate::wire::body::{Request, Start, SubscriptionSpec};
+use crate::wire::frame::{AckKind, AckLevel};
+use crate::wire::link::{NameEntry, Version};
+
+#[allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "what golden tests share: files, of which the core knows none"
+)]
+#[path = "../../../tests/golden/files.rs"]
+mod files;
+
+const STORAGE: StorageId = StorageId([0x5a; 16]);
+const VERSION: Version = Version { counter: 0x1_0003, storage: STORAGE };
+const AT: WallTime = WallTime(1_700_000_000_000_000);
+
+fn relay(name: &str) -> RelayId {
+    RelayId::new(name).unwrap()
+}
+
+fn settings() -> GroupSettings {
+    GroupSettings {
+        max_age_ms: Some(3_600_000),
+        history_count: Some(10),
+        ttl_ms: Some(60_000),
+        subscription_quota_bytes: Some(1 << 30),
+        subscription_policy: SubscriptionPolicy::DropOldest,
+        backoff_ms: vec![100, 2_000],
+        dead_letter: Some("dead".to_owned()),
+        ..GroupSettings::default()
+    }
+}
+
+fn spec() -> SubscriptionSpec {
+    SubscriptionSpec {
+        start: Start::Now,
+        shared: true,
+        filter: Some("eu/#".to_owned()),
+        window: Some(256),
+        ..SubscriptionSpec::default()
+    }
+}
+
+/// The name of the golden file of an operation.
+fn word(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::GroupCreated { .. } => "group-created",
+        Operation::GroupSet { .. } => "group-set",
+        Operation::GroupRemoved { .. } => "group-removed",
+        Operation::StreamOpened { .. } => "stream-opened",
+        Operation::SubscriptionCreated { .. } => "subscription-created",
+        Operation::SubscriptionRemoved { evicted: None, .. } => "subscription-removed",
+        Operation::SubscriptionRemoved { .. } => "subscription-evicted",
+        Operation::MemberSet { .. } => "member-set",
+        Operation::OriginSet { .. } => "origin-set",
+        Operation::GroupEntrySet { home: None, .. } => "group-entry-set",
+        Operation::GroupEntrySet { .. } => "queue-entry-set",
+        Operation::NameSet { spec: Some(_), .. } => "name-set",
+        Operation::NameSet { .. } => "name-set-gone",
+        Operation::NameRemoved { .. } => "name-removed",
+        Operation::StreamMoved { owed: false, .. } => "stream-moved",
+        Operation::StreamMoved { .. } => "stream-moved-owed",
+        Operation::GroupRemade { .. } => "group-remade",
+        Operation::EpochsFinished { .. } => "epochs-finished",
+        Operation::TableLearned => "table-learned",
+        Operation::TailCut { entries: None, .. } => "tail-cut-unknown",
+        Operation::TailCut { .. } => "tail-cut",
+        Operation::RelayForgotten { .. } => "relay-forgotten",
+        Operation::LinkNamed { .. } => "link-named",
+    }
+}
+
+fn of_groups(number: GroupNumber) -> Vec<Operation> {
+    let settings = Box::new(settings());
+    let stream = StreamNumber(7);
+    let epoch = Epoch { counter: 3, storage: STORAGE, nonce: 0x1122_3344_5566_7788 };
+    let moved =
+        |owed| Operation::StreamMoved { group: number, stream, last: Sequence(40), chain: 0xabcd_ef01, owed };
+    let entry = |home| {
+        let settings = settings.clone();
+        Operation::GroupEntrySet { group: number, version: VERSION, settings, home }
+    };
+    vec![
+        Operation::GroupCreated {
+            group: number,
+            name: group("orders"),
+            incarnation: 2,
+            queue: true,
+            settings: settings.clone(),
+            at: AT,
+        },
+        Operation::GroupSet { group: number, settings: settings.clone() },
+        Operation::GroupRemoved { group: number },
+        Operation::StreamOpened { group: number, stream, origin: relay("oslo"), epoch },
+        entry(None),
+        entry(Some(relay("oslo"))),
+        moved(false),
+        moved(true),
+        Operation::GroupRemade { group: number },
+        Operation::NameRemoved { name: group("orders"), incarnation: 2 },
+        Operation::TableLearned,
+        Operation::TailCut { boot: 4, at: AT, entries: None, groups: None },
+        Operation::TailCut { boot: 4, at: AT, entries: Some(9), groups: Some(vec![(number, 300)]) },
+        Operation::RelayForgotten { relay: relay("oslo"), version: VERSION, by: relay("paris"), at: AT },
+        Operation::LinkNamed { link: LinkId(300), neighbour: relay("oslo"), at: AT },
+    ]
+}
+
+fn of_members(group: GroupNumber) -> Vec<Operation> {
+    let (subscription, relay) = (SubscriptionNumber(5), relay("oslo"));
+    let removed = |evicted| Operation::SubscriptionRemoved { group, subscription, evicted };
+    let named = |spec| {
+        let (name, home) = (sub("billing"), relay.clone());
+        Operation::NameSet { group, name, home, version: VERSION, spec }
+    };
+    vec![
+        Operation::SubscriptionCreated {
+            group,
+            subscription,
+            name: sub("billing"),
+            shared: true,
+            filter: Some("eu/#".to_owned()),
+            window: 256,
+            start: Index(1000),
+            not_before: AT,
+        },
+        Operation::EpochsFinished { group, origin: relay.clone(), storage: STORAGE, through: 300 },
+        removed(None),
+        removed(Some(Index(900))),
+        Operation::MemberSet { group, relay: relay.clone(), version: VERSION, member: true },
+        Operation::OriginSet { group, relay: relay.clone(), version: VERSION, active: true },
+        named(Some(spec())),
+        named(None),
+    ]
+}
+
+fn operations() -> Vec<Operation> {
+    let number = GroupNumber(300);
+    of_groups(number).into_iter().chain(of_members(number)).collect()
+}
+
+#[test]
+fn f52_operations_are_written_as_ever_and_read_again() {
+    let mut words = Vec::new();
+    for operation in operations() {
+        let name = format!("state/{}.bin", word(&operation));
+        files::compare(&name, &operation.encode());
+        let State::Operation(read) = State::decode(files::read(&name).into()).unwrap() else {
+            panic!("{name} is no operation");
+        };
+        assert_eq!(*read, operation, "{name}");
+        words.push(name);
+    }
+    words.sort();
+    words.dedup();
+    assert_eq!(words.len(), operations().len(), "a file is not that of two");
+}
+
+/// A group with everything that a group can have; where nothing brings it about here, it is put there.
+fn full(h: &mut Harness) -> SavedGroup {
+    h.set("orders", GroupSettings { history_count: Some(1000), ..settings() });
+    let orders = h.open("orders");
+    h.subscribe("orders", "billing", spec());
+    let s = h.attach("orders", "billing");
+    h.credit(s, 3);
+    for put in 0..5 {
+        h.put_with(orders, body(&["one", "two"]), Some((77, 1 + 4 * put)), AckLevel::Accepted);
+    }
+    h.say(s, AckKind::Ack, 5, 6, 0);
+    let seek =
+        Request::SubscriptionSeek { group: group("orders"), name: sub("billing"), start: Start::Beginning };
+    h.request(seek).unwrap();
+    let group =
+        h.relay.groups.iter_mut().find(|known| known.name == super::harness::group("orders")).unwrap();
+    group.incarnation = 2;
+    group.queue = false;
+    group.low = Index(2);
+    group.membership = 9;
+    group.member_since = 8;
+    group.repeats = vec![(Index(3), Index(4)), (Index(300), Index(70_000))];
+    group.traffic().evicted = vec![(sub("slow"), Index(4))];
+    group.traffic().uncertain = Some(Uncertain { messages: Some(300) });
+    group.spread().parts.set_member(&relay("oslo"), VERSION, true);
+    group.spread().parts.set_origin(&relay("paris"), VERSION, false);
+    group.spread().names.is_remade = true;
+    (group.spread().names.version, group.spread().names.home) = (VERSION, Some(relay("oslo")));
+    let id = group.id();
+    for (name, spec) in [("elsewhere", Some(spec())), ("gone", None)] {
+        let (name, home) = (sub(name), relay("oslo"));
+        group.set_name(&NameEntry { group: id.clone(), name, home, version: VERSION, spec });
+    }
+    let marks = BTreeMap::from([(relay("oslo"), (Sequence(1), 3))]);
+    let stream = group.streams.first_mut().unwrap();
+    (stream.marks, stream.released, stream.sealed) = (marks, Sequence(4), true);
+    group.subscriptions.iter_mut().for_each(|subscription| subscription.replays = true);
+    SavedGroup::of(group)
+}
+
+fn part() -> Shard {
+    let mut h = Harness::linked();
+    let full = full(&mut h);
+    h.open("empty");
+    let empty = h.relay.groups.iter().find(|known| known.name == group("empty")).unwrap();
+    let cut = |entries, messages| TailCut { boot: 4, at: AT, entries, messages };
+    Shard {
+        counters: Counters { groups: 70_000, streams: 300, subscriptions: 5 },
+        has_table: true,
+        groups: vec![full, SavedGroup::of(empty)],
+        removed: vec![(group("gone"), GroupNumber(64), 3)],
+        cuts: vec![cut(Some(9), Some(300)), cut(None, None)],
+        forgotten: vec![(relay("lima"), Forgot { version: VERSION, by: relay("paris"), at: AT })],
+        links: vec![(AT, LinkId(300), relay("oslo"))],
+        forgotten_before: Some(AT),
+    }
+}
+
+/// The keys of all maps in a part, with those of the map around them.
+fn keys(value: &ciborium::Value, path: &str, found: &mut Vec<String>) {
+    if let Some(map) = value.as_map() {
+        for (key, value) in map {
+            let path = format!("{path}/{}", key.as_text().unwrap_or("*"));
+            keys(value, &path, found);
+            found.push(path);
+        }
+    }
+    for value in value.as_array().into_iter().flatten() {
+        keys(value, path, found);
+    }
+}
+
+#[test]
+fn f52_a_part_of_a_snapshot_with_every_key_is_read_and_written_as_ever() {
+    const NAME: &str = "state/snapshot-part.bin";
+    if files::may_write(NAME) {
+        files::compare(NAME, &part().encode());
+    }
+    let golden = files::read(NAME);
+    let mut found = Vec::new();
+    keys(&ciborium::from_reader(&golden[..]).unwrap(), "", &mut found);
+    for key in
+        ["counters", "has_table", "groups", "removed", "cuts", "forgotten", "links", "forgotten_before"]
+    {
+        assert!(found.contains(&format!("/{key}")), "no golden {key}");
+    }
+    for key in "g n v q t c i l s m y d k a p u e b o w j h z".split(' ') {
+        assert!(found.contains(&format!("/groups/{key}")), "no golden {key}: {found:?}");
+    }
+    for key in "u/n u/s u/f u/w u/x u/c s/n s/o s/e s/l s/c s/i s/s s/m s/r s/x z/messages".split(' ') {
+        assert!(found.contains(&format!("/groups/{key}")), "no golden {key}: {found:?}");
+    }
+
+    let Shard { counters, has_table, groups, removed, cuts, forgotten, links, forgotten_before } =
+        Shard::decode(&golden).unwrap();
+    assert_eq!((counters.groups, counters.streams, counters.subscriptions), (70_000, 300, 5));
+    assert_eq!((removed.len(), cuts.len(), cuts[0].messages), (1, 2, Some(300)));
+    let groups: Vec<_> = groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let restored = groups.iter().map(SavedGroup::of).collect();
+    // What is read is all that there is: written again it is the same.
+    let again =
+        Shard { counters, has_table, groups: restored, removed, cuts, forgotten, links, forgotten_before };
+    assert_eq!(again.encode(), golden);
+    let orders = &groups[0];
+    assert_eq!((orders.membership, orders.member_since, orders.low), (9, 8, Index(2)));
+    assert_eq!(orders.repeats, [(Index(3), Index(4)), (Index(300), Index(70_000))]);
+    assert_eq!(orders.traffic.as_ref().unwrap().uncertain, Some(Uncertain { messages: Some(300) }));
+    assert_eq!(orders.spread.as_ref().unwrap().names.home, Some(relay("oslo")));
+    assert!(orders.subscriptions[0].replays && orders.subscriptions[0].shared);
+}
+
+/// Old bytes are also what a relay of today starts from.
+#[test]
+fn f52_a_relay_starts_from_the_golden_part() {
+    let golden = files::read("state/snapshot-part.bin");
+    let mut h = Harness::apart();
+    let mut snapshot = h.snapshot();
+    let number = Shard::decode(&golden).unwrap().groups.len() as u32;
+    for (at, shard) in (0..).zip(&mut snapshot.shards) {
+        *shard = (EntryNumber(0), Shard::default().encode());
+        if at == shard_of(GroupNumber(1)) {
+            shard.1 = golden.clone().into();
+        }
+    }
+    h.crash(&snapshot);
+    assert_eq!(number, 2);
+    assert_eq!(h.relay.groups.iter().count(), 2);
+    let info = h.info("orders", "billing");
+    assert!(info.shared && info.window == 256, "{info:?}");
+}
