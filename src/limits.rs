@@ -89,6 +89,25 @@ pub const AWAITED_PUTS_MAX: usize = 16_384;
 /// Bytes on their way to one neighbour; at more, its groups wait until some are written.
 pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes that a backlog may have on their way to one neighbour: what is live waits behind them at
+/// the most, and behind [`LINK_UNSENT_BYTES_MAX`] in the system.
+pub const LINK_CATCH_UP_BYTES_MAX: u64 = 256 * 1024;
+
+/// Bytes not sent yet above which the socket of a link takes no more.
+pub const LINK_UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
+/// The share of a link, in percent, that a backlog has though live messages alone would fill it.
+pub const LINK_CATCH_UP_PERCENT: u8 = 20;
+
+/// Bytes of a group that a neighbour may lack before they count as a backlog. They are in memory.
+pub const LINK_LIVE_LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Milliseconds in which a link with a rate earns what it may send at once after a rest.
+pub const LINK_BURST_MS: u64 = 20;
+
+/// Bytes that a link with a rate may send at once after a rest, at the least: some runs.
+pub const LINK_BURST_BYTES_MIN: u64 = 64 * 1024;
+
 /// Bytes of what relays tell one another in one frame (CBOR), runs excepted: a longer one closes
 /// the link. The vector of a group with 100,000 streams fits.
 pub const LINK_CONTROL_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -398,6 +417,9 @@ pub const METRICS_ANSWER_MS: u64 = 10_000;
 /// Milliseconds between two clean-ups of what histograms gather.
 pub const METRICS_UPKEEP_MS: u64 = 5_000;
 
+const _: () = assert!(LINK_CATCH_UP_BYTES_MAX < LINK_OUT_BYTES_MAX && LINK_CATCH_UP_PERCENT < 100);
+const _: () = assert!(LINK_LIVE_LAG_BYTES_MAX <= TAIL_BYTES_MAX as u64);
+const _: () = assert!(LINK_BURST_BYTES_MIN <= LINK_OUT_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX as usize + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX < RUN_BYTES_MAX);
 const _: () = assert!(RUN_BYTES_TARGET < RUN_BYTES_MAX);

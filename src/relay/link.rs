@@ -4,10 +4,12 @@
 //! lacks of the groups whose tree it is part of ([`super::forward`]). When it comes up each end
 //! says all facts that it knows; from then on only news.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::bucket::{Bucket, Rate};
 use super::effect::Effect;
 use super::input::Now;
+use super::turns::Turns;
 use super::{Relay, facts};
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
@@ -23,6 +25,8 @@ pub struct LinkOptions {
     pub neighbour: RelayId,
     /// What it costs to use it, at least 1.
     pub cost: u32,
+    /// The most that this relay sends over it; `None`: as much as it takes.
+    pub rate: Option<Rate>,
 }
 
 /// One link.
@@ -45,8 +49,10 @@ pub(super) struct Link {
     named: BTreeSet<StreamNumber>,
     /// What the neighbour's numbers stand for here.
     pub(super) theirs: BTreeMap<StreamNumber, (GroupNumber, StreamNumber)>,
-    /// Groups that wait until more was written.
-    blocked: VecDeque<GroupNumber>,
+    /// What may be sent by now, if it has a rate.
+    pub(super) bucket: Option<Bucket>,
+    /// Groups that wait for their turn.
+    pub(super) turns: Turns,
 }
 
 impl Link {
@@ -58,13 +64,6 @@ impl Link {
     /// Bytes that are not with the socket yet.
     pub(super) fn waiting_bytes(&self) -> u64 {
         self.sent - self.written
-    }
-
-    /// The group goes on when more was written.
-    pub(super) fn block(&mut self, group: GroupNumber) {
-        if !self.blocked.contains(&group) {
-            self.blocked.push_back(group);
-        }
     }
 
     /// Whether the neighbour is told of this stream for the first time.
@@ -90,7 +89,7 @@ impl Link {
         (self.sent, self.written) = (0, 0);
         self.named.clear();
         self.theirs.clear();
-        self.blocked.clear();
+        self.turns.clear();
     }
 }
 
@@ -108,6 +107,8 @@ pub(super) struct Links {
     pub(super) forgotten: Vec<StreamNumber>,
     /// Whether this storage has a table of memberships: its own to begin with, or a neighbour's.
     pub(super) has_table: bool,
+    /// The time of the input that is being handled.
+    pub(super) now: Time,
 }
 
 impl Links {
@@ -124,7 +125,8 @@ impl Links {
                 written: 0,
                 named: BTreeSet::new(),
                 theirs: BTreeMap::new(),
-                blocked: VecDeque::new(),
+                bucket: o.rate.map(Bucket::new),
+                turns: Turns::default(),
             };
             (o.link, link)
         };
@@ -135,6 +137,7 @@ impl Links {
             disowned: BTreeSet::new(),
             forgotten: Vec::new(),
             has_table: options.is_empty(),
+            now: Time(0),
         }
     }
 
@@ -154,6 +157,10 @@ impl Relay {
     pub(super) fn say(&mut self, link: LinkId, message: LinkMessage) {
         let Some(state) = self.links.table.get_mut(&link).filter(|state| state.is_up) else { return };
         let bytes = message.bytes();
+        if let Some(bucket) = &mut state.bucket {
+            bucket.fill(self.links.now);
+            bucket.take(bytes);
+        }
         state.sent += bytes;
         state.counts.sent.bytes += bytes;
         self.effects.push_back(Effect::Link { link, message });
@@ -189,11 +196,7 @@ impl Relay {
     pub(super) fn handle_link_written(&mut self, link: LinkId, total: u64) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.written = state.written.max(total).min(state.sent);
-        if state.is_writable() {
-            for group in std::mem::take(&mut state.blocked) {
-                self.enqueue_reader(group, link);
-            }
-        }
+        self.ready_links.insert(link);
     }
 
     /// What a neighbour says over a link that is down is late, and means nothing.

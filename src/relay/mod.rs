@@ -18,6 +18,7 @@
 mod active;
 mod ahead;
 mod books;
+mod bucket;
 mod carried;
 mod confirm;
 mod cursor;
@@ -59,10 +60,12 @@ mod table;
 mod tests;
 mod timer;
 mod trees;
+mod turns;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+pub use bucket::Rate;
 pub use effect::Effect;
 pub use input::{Input, Now};
 pub use link::LinkOptions;
@@ -141,8 +144,8 @@ pub struct Relay {
     trees: Trees,
     /// Requests that wait until other relays know of a subscription.
     confirmations: Confirmations,
-    /// Neighbours of groups for whom there may be something to send.
-    ready_links: VecDeque<(GroupNumber, LinkId)>,
+    /// Links over which there may be something to send.
+    ready_links: BTreeSet<LinkId>,
     /// Groups of which receipts are to be said, and whether again.
     receipts_due: BTreeMap<GroupNumber, bool>,
     /// Groups of which it is to be said that puts wait.
@@ -179,6 +182,7 @@ impl Relay {
     /// # Panics
     /// When an invariant is broken: that is a fault of this program, never of an input.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.links.now = now.time;
         match input {
             Input::SessionOpened { session } => {
                 self.sessions.insert(session, Session::default());
@@ -255,6 +259,7 @@ impl Relay {
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
+                Timer::Link(link) => self.on_link_time(link),
             }
         }
     }

@@ -54,7 +54,7 @@ impl Restore {
             links,
             trees: Trees::default(),
             confirmations: Confirmations::default(),
-            ready_links: VecDeque::new(),
+            ready_links: BTreeSet::new(),
             receipts_due: BTreeMap::new(),
             wants_due: BTreeSet::new(),
             journal: Journal::after(last),

@@ -12,3 +12,4 @@ mod misuse;
 mod put;
 mod restart;
 mod salvage;
+mod turns;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::subscription::SubscriptionKey;
-use crate::id::{GroupNumber, Time};
+use crate::id::{GroupNumber, LinkId, Time};
 
 /// What is to be done at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Subscription(SubscriptionKey),
     /// Nothing may have been put into a group for a while.
     Quiet(GroupNumber),
+    /// A link with a rate may be given more.
+    Link(LinkId),
 }
 
 /// At most one deadline per timer.

@@ -56,6 +56,8 @@ pub struct Neighbour {
     /// What it costs to use the link: at least 1. `None`: its round-trip time decides, one unit
     /// for each 100 µs, in steps and slow to change.
     pub cost: Option<u32>,
+    /// The most bytes per second that this relay sends over it; `None`: as many as it takes.
+    pub rate: Option<u64>,
     /// The pause between two pings; 100 ms unless told otherwise. Each end uses the longer one of both.
     pub hello: Duration,
 }
@@ -323,6 +325,8 @@ impl Native {
         metrics::link_up(neighbour.relay.as_str());
         self.links.watch.up(&neighbour.relay);
         tracing::info!(neighbour = %neighbour.relay, "the link is up");
+        // One that is gone already is noticed by who reads from it.
+        let _ = socket::tune_link(writer.as_ref(), &self.links.socket);
         let end = self.run(handle, reader, writer, Some(neighbour)).await;
         count_fault(&end);
         metrics::link_down(neighbour.relay.as_str(), end.label());

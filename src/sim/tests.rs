@@ -1,3 +1,4 @@
+mod budget;
 mod finished;
 mod hostile;
 mod live;
