@@ -102,6 +102,21 @@ pub const LINK_CATCH_UP_PERCENT: u8 = 20;
 /// Bytes of a group that a neighbour may lack before they count as a backlog. They are in memory.
 pub const LINK_LIVE_LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Records that a relay lacks of what its neighbours have before it says that it is catching up.
+pub const CATCHING_UP_RECORDS: u64 = 10_000;
+
+/// Records that it lacks at the most when it takes that back.
+pub const CAUGHT_UP_RECORDS: u64 = 1_000;
+
+/// Milliseconds between two changes of what it says of that, at the least.
+pub const CATCHING_UP_PAUSE_MS: u64 = 5_000;
+
+/// Milliseconds between two looks at how much it lacks.
+pub const CATCHING_UP_LOOK_MS: u64 = 100;
+
+/// Milliseconds after which a stream that has not got further does not count as being caught up.
+pub const CATCHING_UP_STALE_MS: u64 = 10_000;
+
 /// Milliseconds in which a link with a rate earns what it may send at once after a rest.
 pub const LINK_BURST_MS: u64 = 20;
 
@@ -419,6 +434,7 @@ pub const METRICS_UPKEEP_MS: u64 = 5_000;
 
 const _: () = assert!(LINK_CATCH_UP_BYTES_MAX < LINK_OUT_BYTES_MAX && LINK_CATCH_UP_PERCENT < 100);
 const _: () = assert!(LINK_LIVE_LAG_BYTES_MAX <= TAIL_BYTES_MAX as u64);
+const _: () = assert!(CAUGHT_UP_RECORDS < CATCHING_UP_RECORDS);
 const _: () = assert!(LINK_BURST_BYTES_MIN <= LINK_OUT_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX as usize + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX < RUN_BYTES_MAX);

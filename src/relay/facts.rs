@@ -179,7 +179,7 @@ impl Relay {
             version: before.next(storage),
             transit: self.options.transit,
             max_children: self.options.max_children,
-            catching_up: false,
+            catching_up: self.behind.is_said,
             links: self.links.table.values().map(link).collect(),
         };
         self.links.states.insert(relay, state.clone());

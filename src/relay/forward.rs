@@ -253,6 +253,8 @@ impl Relay {
                 }
             }
         }
+        self.note_lag(now, number, streams);
+        let Some(group) = self.groups.get_mut(number) else { return };
         let (ours, low) = (group.seen(), group.low);
         if let Some(reader) = group.spread().reader(link) {
             // What was sent since the neighbour made this vector arrives on the same connection, so

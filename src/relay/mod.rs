@@ -17,6 +17,7 @@
 
 mod active;
 mod ahead;
+mod behind;
 mod books;
 mod bucket;
 mod carried;
@@ -73,6 +74,7 @@ pub use restore::Restore;
 pub use state::RestoreError;
 
 use self::active::Failure;
+use self::behind::Behind;
 use self::books::Retired;
 use self::confirm::Confirmations;
 use self::delivery::DeadLetter;
@@ -144,6 +146,8 @@ pub struct Relay {
     trees: Trees,
     /// Requests that wait until other relays know of a subscription.
     confirmations: Confirmations,
+    /// What this relay lacks.
+    behind: Behind,
     /// Links over which there may be something to send.
     ready_links: BTreeSet<LinkId>,
     /// Groups of which receipts are to be said, and whether again.
@@ -260,6 +264,7 @@ impl Relay {
                 Timer::Housekeeping => self.on_housekeeping_time(now),
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
                 Timer::Link(link) => self.on_link_time(link),
+                Timer::Behind => self.on_behind_time(now),
             }
         }
     }

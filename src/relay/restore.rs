@@ -54,6 +54,7 @@ impl Restore {
             links,
             trees: Trees::default(),
             confirmations: Confirmations::default(),
+            behind: super::behind::Behind::default(),
             ready_links: BTreeSet::new(),
             receipts_due: BTreeMap::new(),
             wants_due: BTreeSet::new(),

@@ -1,5 +1,6 @@
 //! Behaviour of one relay, through its two doors, with a made-up clock and a log in a vector.
 
+mod behind;
 mod dead;
 mod deliver;
 mod fuzz;

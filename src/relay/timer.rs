@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Quiet(GroupNumber),
     /// A link with a rate may be given more.
     Link(LinkId),
+    /// Look how far behind this relay is.
+    Behind,
 }
 
 /// At most one deadline per timer.
