@@ -188,6 +188,8 @@ impl Relay {
             }
         }
         self.trees.table = Some(table);
+        // Those that had a turn and are not part of the tree any more make way for others.
+        self.ready_links.extend(self.links.up());
     }
 
     /// Makes the map of what is known now.

@@ -237,3 +237,26 @@ fn a_neighbour_that_compares_for_ever_takes_no_memory() {
     let waiting = h.relay.waiting_turns(LINK);
     assert!(waiting <= 8, "{waiting} places in the queues of a link with two groups");
 }
+
+#[test]
+fn groups_that_leave_the_tree_while_they_are_read_make_way() {
+    let mut h = beside(None, &names(&["first", "second", "third"]));
+    for name in ["first", "second", "third"] {
+        put(&mut h, name, 32);
+    }
+    h.hold_fetches = true;
+    for name in ["first", "second", "third"] {
+        compare(&mut h, name, SeenWhy::Answers);
+    }
+    h.hold_fetches = false;
+    let mut sent = Sent::default();
+    assert_eq!(sent.take(&mut h).len(), 0, "two are read, and the third waits for its turn");
+    let version = Version { counter: 2, storage: StorageId([9; 16]) };
+    let relay = RelayId::new("o").unwrap();
+    let leave = |name: &str| {
+        let relay = relay.clone();
+        Fact::Membership(Membership { group: id(name), relay, version, member: false })
+    };
+    h.hear(LinkMessage::Facts(vec![leave("first"), leave("second")]));
+    assert_eq!(bytes_of(&sent.take(&mut h), "third") / 1024, 32);
+}
