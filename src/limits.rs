@@ -102,6 +102,13 @@ pub const LINK_CATCH_UP_PERCENT: u8 = 20;
 /// Bytes of a group that a neighbour may lack before they count as a backlog. They are in memory.
 pub const LINK_LIVE_LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes of a run's records below which it is not packed: a block of less saves too little.
+pub const PACK_BYTES_MIN: usize = 512;
+
+/// Bytes per second that a socket takes below which a link is slow: packing takes less time than
+/// sending what it saves.
+pub const PACK_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+
 /// Records that a relay lacks of what its neighbours have before it says that it is catching up.
 pub const CATCHING_UP_RECORDS: u64 = 10_000;
 

@@ -239,7 +239,15 @@ fn neighbours(config: &Config) -> Result<Vec<Neighbour>, Failure> {
             Cost::Fixed(cost) => Some(cost),
             Cost::Rtt => None,
         };
-        found.push(Neighbour { link: LinkId(0), relay, address, cost, rate: link.rate, hello: link.hello });
+        found.push(Neighbour {
+            link: LinkId(0),
+            relay,
+            address,
+            cost,
+            rate: link.rate,
+            hello: link.hello,
+            packs: true,
+        });
     }
     found.sort_by(|one, other| one.relay.cmp(&other.relay));
     for (number, neighbour) in (1..).zip(&mut found) {

@@ -214,6 +214,8 @@ pub struct OutQueue {
     drained: Notify,
     /// Bytes of deliveries written, in all.
     written: AtomicU64,
+    /// Bytes among them that did not go because runs were packed, in all.
+    saved: AtomicU64,
     /// Whether the session stands on the board.
     is_posted: AtomicBool,
     /// Requests without an answer.
@@ -252,6 +254,7 @@ impl OutQueue {
             filled: Notify::new(),
             drained: Notify::new(),
             written: AtomicU64::new(0),
+            saved: AtomicU64::new(0),
             is_posted: AtomicBool::new(false),
             unanswered: AtomicUsize::new(0),
             progress,
@@ -357,6 +360,12 @@ impl OutQueue {
         self.written.load(Ordering::SeqCst)
     }
 
+    /// Bytes that did not go because runs were packed, in all.
+    #[must_use]
+    pub fn saved(&self) -> u64 {
+        self.saved.load(Ordering::SeqCst)
+    }
+
     fn wrote(&self, bytes: u64) {
         if bytes == 0 {
             return;
@@ -436,6 +445,11 @@ impl OutReceiver {
     /// As [`Self::receive`], but never waits; false when there is nothing.
     pub fn try_receive(&mut self, batch: &mut OutBatch) -> bool {
         self.queue.take(batch)
+    }
+
+    /// Says how many bytes did not go because runs were packed, in all; before [`Self::wrote`].
+    pub fn saved(&mut self, total: u64) {
+        self.queue.saved.store(total, Ordering::SeqCst);
     }
 
     /// Says that a batch has been passed on, so that more may be delivered.

@@ -80,6 +80,12 @@ impl Bucket {
         self.level = self.level.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// Gives back what was taken and did not go.
+    pub(super) fn give(&mut self, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.level = self.level.saturating_add(bytes).min(self.burst());
+    }
+
     /// When the level is above `level`, if nothing is taken before.
     pub(super) fn above(&self, level: i64) -> Time {
         let lacking = u128::from(level.saturating_sub(self.level).saturating_add(1).max(0).unsigned_abs());

@@ -43,6 +43,8 @@ pub(super) struct Link {
     pub(super) counts: LinkCounts,
     /// Bytes given to its writer since it came up.
     sent: u64,
+    /// Bytes among those sent that did not go, since they were packed.
+    saved: u64,
     /// Bytes that its writer has handed to the socket.
     written: u64,
     /// Streams whose names the neighbour has been told.
@@ -86,7 +88,7 @@ impl Link {
     fn reset(&mut self, is_up: bool, now: Time) {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
-        (self.sent, self.written) = (0, 0);
+        (self.sent, self.written, self.saved) = (0, 0, 0);
         self.named.clear();
         self.theirs.clear();
         self.turns.clear();
@@ -122,6 +124,7 @@ impl Links {
                 downs: 0,
                 counts: LinkCounts::default(),
                 sent: 0,
+                saved: 0,
                 written: 0,
                 named: BTreeSet::new(),
                 theirs: BTreeMap::new(),
@@ -197,6 +200,17 @@ impl Relay {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.written = state.written.max(total).min(state.sent);
         self.ready_links.insert(link);
+    }
+
+    /// What was packed has taken less of the rate than was counted.
+    pub(super) fn handle_link_saved(&mut self, link: LinkId, total: u64) {
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        let more = total.min(state.sent).saturating_sub(state.saved);
+        state.saved += more;
+        if let Some(bucket) = &mut state.bucket {
+            bucket.give(more);
+            self.ready_links.insert(link);
+        }
     }
 
     /// What a neighbour says over a link that is down is late, and means nothing.

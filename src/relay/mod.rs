@@ -222,6 +222,7 @@ impl Relay {
             Input::LinkCost { link, cost } => self.handle_link_cost(now, link, cost),
             Input::Link { link, message } => self.handle_link(now, link, message),
             Input::LinkWritten { link, total } => self.handle_link_written(link, total),
+            Input::LinkSaved { link, total } => self.handle_link_saved(link, total),
             Input::Snapshot { shard } => self.save_shard(shard),
             Input::Tick => {}
             Input::Stop => {

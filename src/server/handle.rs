@@ -314,6 +314,7 @@ fn bytes_of(input: &Input) -> usize {
         | Input::LinkCost { .. }
         | Input::Link { .. }
         | Input::LinkWritten { .. }
+        | Input::LinkSaved { .. }
         | Input::Snapshot { .. }
         | Input::Tick
         | Input::Stop => 0,
