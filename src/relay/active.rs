@@ -11,7 +11,7 @@ use crate::topology::settings::GroupSettings;
 use crate::wire::body::Reply;
 
 /// Who receives, and who has what.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Active {
     pub(super) receivers: Vec<Receiver>,
     /// The receiver whose turn it is.

@@ -41,7 +41,7 @@ impl Lag {
 }
 
 /// What this relay lacks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Behind {
     lags: BTreeMap<(GroupNumber, RelayId, Epoch), Lag>,
     /// Whether it is said that this relay is catching up.

@@ -13,7 +13,7 @@ use crate::wire::body::{Books, GroupInfo, Outcomes, Refusal, Status, StreamInfo,
 const LIST_MAX: u32 = 1000;
 
 /// Accounts of subscriptions that are gone, so that the books still balance.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Retired {
     inserted: u64,
     out: Outcomes,

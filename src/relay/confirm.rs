@@ -29,7 +29,7 @@ pub(super) struct Wish {
 }
 
 /// A request whose answer waits for other relays.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Confirming {
     session: SessionId,
     request: u64,
@@ -44,7 +44,7 @@ pub(super) struct Confirming {
 }
 
 /// Requests that wait, by group, and who has confirmed which version before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Confirmations {
     waiting: BTreeMap<GroupNumber, Vec<Confirming>>,
     known: BTreeMap<GroupNumber, (Version, BTreeSet<RelayId>)>,

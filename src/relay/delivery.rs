@@ -48,7 +48,7 @@ enum End {
 }
 
 /// A message that goes to the dead-letter group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct DeadLetter {
     pub(super) key: SubscriptionKey,
     pub(super) index: Index,

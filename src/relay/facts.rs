@@ -180,6 +180,7 @@ impl Relay {
             transit: self.options.transit,
             max_children: self.options.max_children,
             catching_up: self.behind.is_said,
+            algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
         };
         self.links.states.insert(relay, state.clone());

@@ -26,7 +26,7 @@ use crate::log::{Entry, Urgency};
 use crate::wire::link::{Finished, LinkMessage, Receipt};
 
 /// The last finished epoch of each origin and disk.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FinishedEpochs {
     through: BTreeMap<(RelayId, StorageId), u64>,
     /// Streams that were forgotten, and of which links still know the names.

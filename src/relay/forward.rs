@@ -40,7 +40,7 @@ use crate::wire::link::{GroupId, LinkMessage, Released, SeenWhy, StreamNamed, St
 use crate::wire::run::{Run, RunKind, StoredRun};
 
 /// What a group has when other relays take part in it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     pub(super) parts: Parts,
     pub(super) names: Names,
@@ -62,7 +62,7 @@ pub(super) struct Spread {
 }
 
 /// A neighbour's place in a group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct LinkReader {
     link: LinkId,
     /// Nothing below is left to be sent.

@@ -14,7 +14,7 @@ use crate::wire::body::{GapCause, RefusalCode};
 use crate::wire::run::RunHeader;
 
 /// One group or queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) name: GroupName,
     pub(super) number: GroupNumber,
@@ -62,7 +62,7 @@ pub(super) struct Group {
 }
 
 /// A read of a group's backlog that is on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fetch {
     pub(super) from: Index,
     /// What was durable when it was asked for: the log has everything below.
@@ -78,7 +78,7 @@ pub(super) enum Waiter {
 }
 
 /// What only groups with traffic have.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Traffic {
     pub(super) producers: Producers,
     pub(super) books: GroupBooks,

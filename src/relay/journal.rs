@@ -11,7 +11,7 @@ use crate::wire::frame::{AckLevel, PutDone};
 use crate::wire::link::Confirmed;
 
 /// What is to be done when an entry is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Waiting {
     /// Records of a group may be delivered, and a put is done.
     Run { run: WaitingRun, count: u32, put: Option<WaitingPut> },
@@ -48,7 +48,7 @@ pub(super) struct WaitingPut {
 }
 
 /// Counts entries and remembers who waits for which.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
     last: EntryNumber,
     durable: EntryNumber,

@@ -37,7 +37,7 @@ pub(super) struct Awaited {
 }
 
 /// How far a group has come, for puts that wait.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Progress {
     /// The own stream is in the backlogs of all members up to here.
     inserted: Sequence,

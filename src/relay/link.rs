@@ -13,6 +13,7 @@ use super::turns::Turns;
 use super::{Relay, facts};
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
+use crate::routing::Algorithm;
 use crate::wire::body::LinkCounts;
 use crate::wire::link::{LinkMessage, LinkState};
 
@@ -30,7 +31,7 @@ pub struct LinkOptions {
 }
 
 /// One link.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) neighbour: RelayId,
     pub(super) cost: u32,
@@ -96,7 +97,7 @@ impl Link {
 }
 
 /// All links of a relay, and what it knows of the others.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Links {
     pub(super) table: BTreeMap<LinkId, Link>,
     /// The newest link state of every relay, this one's own among them.
@@ -111,6 +112,8 @@ pub(super) struct Links {
     pub(super) has_table: bool,
     /// The time of the input that is being handled.
     pub(super) now: Time,
+    /// The newest way to compute trees that this relay speaks.
+    pub(super) speaks: Algorithm,
 }
 
 impl Links {
@@ -141,6 +144,7 @@ impl Links {
             forgotten: Vec::new(),
             has_table: options.is_empty(),
             now: Time(0),
+            speaks: Algorithm::One,
         }
     }
 

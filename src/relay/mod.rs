@@ -43,6 +43,8 @@ mod loss;
 mod meter;
 mod names;
 mod origin;
+#[cfg(any(test, feature = "sim"))]
+mod probe;
 mod producer;
 mod put;
 mod receipt;
@@ -128,7 +130,7 @@ pub struct RelayOptions {
 }
 
 /// One relay, without sockets, files, threads and clock.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Relay {
     options: RelayOptions,
     groups: Groups,

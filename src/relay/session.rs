@@ -7,7 +7,7 @@ use crate::id::{GroupNumber, StreamNumber};
 use crate::limits;
 
 /// One connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Session {
     groups: Vec<GroupNumber>,
     subscriptions: Vec<Option<SubscriptionKey>>,
@@ -22,7 +22,7 @@ pub(super) struct Session {
 
 /// Subscriptions that wait until more was written: each once, and those that
 /// wait longest have the first turn, so that many on one connection share it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Blocked {
     order: VecDeque<SubscriptionKey>,
     members: BTreeSet<SubscriptionKey>,

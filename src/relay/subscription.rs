@@ -40,7 +40,7 @@ pub(super) struct Gap {
 }
 
 /// A durable subscription.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Subscription {
     pub(super) number: SubscriptionNumber,
     pub(super) name: SubscriptionName,

@@ -11,7 +11,7 @@ use crate::id::{GroupName, GroupNumber};
 const LIST_MAX: u32 = 500;
 
 /// All groups of a relay.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Groups {
     by_number: Vec<Option<Box<Group>>>,
     by_name: BTreeMap<GroupName, GroupNumber>,

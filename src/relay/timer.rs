@@ -29,7 +29,7 @@ pub(super) enum Timer {
 }
 
 /// At most one deadline per timer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Timers {
     order: BTreeSet<(Time, Timer)>,
     set: BTreeMap<Timer, Time>,

@@ -17,7 +17,7 @@ use crate::routing::{GroupWant, Map, MapError, Place, Spread as Ties, Table};
 use crate::topology::settings::TreeKind;
 
 /// The trees of all groups, and what of them is to be planned anew.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Trees {
     /// `None` until the first link has come up: a relay alone needs no trees.
     table: Option<Table>,
@@ -204,6 +204,11 @@ impl Relay {
             }
         };
         self.trees.map_fault = None;
+        if self.trees.table.as_ref().is_some_and(|table| table.algorithm() != map.algorithm()) {
+            // What groups want is said in other words.
+            let all = self.groups.iter().filter(|group| group.spread.is_some()).map(|group| group.number);
+            self.trees.changed.extend(all);
+        }
         let is_taken = self.trees.table.as_mut().is_some_and(|table| table.set_map(map.clone()));
         if !is_taken && let Some(me) = map.place(&self.options.relay) {
             self.trees.table = Some(Table::new(map, me));
@@ -271,8 +276,17 @@ fn want(table: &mut Table, group: &Group) {
         return table.remove_group(group.number);
     }
     let kind: TreeKind = group.settings.tree;
-    let want = GroupWant { kind, spread: Ties::of(&group.name), members: &members, origins: &origins };
+    let want = GroupWant { kind, spread: ties(table, group), members: &members, origins: &origins };
     table.set_group(group.number, want);
+}
+
+/// How a group breaks ties, in the way that all relays speak.
+fn ties(table: &Table, group: &Group) -> Ties {
+    match table.algorithm() {
+        #[cfg(any(test, feature = "sim"))]
+        crate::routing::Algorithm::Simulated => Ties::of_hash(u64::from(group.incarnation) + 7),
+        crate::routing::Algorithm::One => Ties::of(&group.name),
+    }
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ enum Lane {
 }
 
 /// The queues of one link.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Turns {
     live: VecDeque<GroupNumber>,
     backlog: VecDeque<GroupNumber>,

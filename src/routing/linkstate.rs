@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{RelayId, StorageId};
 use crate::limits;
+use crate::routing::tree::Algorithm;
 use crate::topology::{COST_MAX, Cost, Topology};
 
 /// Orders what one relay says of itself (its links, its memberships): by counter, then by
@@ -52,9 +53,21 @@ pub struct LinkState {
     /// Whether it is far behind: then others go through it only where there is
     /// no other way (ruling R8).
     pub catching_up: bool,
+    /// The newest way to compute trees that it speaks: see [`Algorithm::number`]. It speaks all
+    /// before that too. Absent from relays that speak the first only.
+    #[serde(default = "first_algorithm", skip_serializing_if = "is_first_algorithm")]
+    pub algorithm: u16,
     /// Its ends of links, in any order. Of several to one neighbour the cheapest
     /// that is up counts.
     pub links: Vec<Advertised>,
+}
+
+fn first_algorithm() -> u16 {
+    Algorithm::One.number()
+}
+
+fn is_first_algorithm(number: &u16) -> bool {
+    *number == first_algorithm()
 }
 
 /// Why a link state that came from another relay is not taken.
@@ -77,7 +90,15 @@ impl LinkState {
     /// A relay with all defaults and no links.
     #[must_use]
     pub fn new(relay: RelayId, version: Version) -> Self {
-        Self { relay, version, transit: true, max_children: None, catching_up: false, links: Vec::new() }
+        Self {
+            relay,
+            version,
+            transit: true,
+            max_children: None,
+            catching_up: false,
+            algorithm: first_algorithm(),
+            links: Vec::new(),
+        }
     }
 
     /// Checks what a remote could have made too large. Everything else that is

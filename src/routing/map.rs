@@ -16,6 +16,7 @@
 use crate::id::RelayId;
 use crate::limits;
 use crate::routing::linkstate::LinkState;
+use crate::routing::tree::Algorithm;
 use crate::topology::{COST_MAX, Topology};
 
 /// The distance, and the cost of a link, that stands for "no way".
@@ -109,6 +110,7 @@ pub struct Map {
     ends: Vec<End>,
     /// The configured cost of each of `ends`.
     configured: Vec<u32>,
+    algorithm: Algorithm,
 }
 
 /// One advertised end before it is joined with the other one.
@@ -150,7 +152,15 @@ impl Map {
             let more = CATCHING_UP_COST * u32::try_from(behind).expect("a link has two ends");
             link.live = link.live.map(|cost| cost + more);
         }
-        Ok(Self::with_links(relays, traits, &links))
+        let mut map = Self::with_links(relays, traits, &links);
+        map.algorithm = Algorithm::least(states.iter().map(|state| state.algorithm));
+        Ok(map)
+    }
+
+    /// How trees are computed on it: the newest way that all of its relays speak.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// The map of a topology with all of its links up. A link whose cost is
@@ -184,7 +194,7 @@ impl Map {
                 configured[at] = link.configured;
             }
         }
-        Self { relays, traits, first, ends, configured }
+        Self { relays, traits, first, ends, configured, algorithm: Algorithm::default() }
     }
 
     /// How many relays there are; their places are below this.

@@ -125,7 +125,7 @@ impl Table {
     /// How trees are computed here.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        Algorithm::One
+        self.map.algorithm()
     }
 
     /// The map that places of relays refer to.

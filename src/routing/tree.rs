@@ -16,6 +16,9 @@ pub enum Algorithm {
     /// Prim–Dijkstra with α = 1/4 from the 1-median, or shortest paths.
     #[default]
     One,
+    /// The same with other ties: one that no program speaks, for simulations of upgrades.
+    #[cfg(any(test, feature = "sim"))]
+    Simulated,
 }
 
 impl Algorithm {
@@ -24,6 +27,19 @@ impl Algorithm {
     pub fn number(self) -> u16 {
         match self {
             Self::One => 1,
+            #[cfg(any(test, feature = "sim"))]
+            Self::Simulated => 2,
+        }
+    }
+
+    /// The newest way that this program and all of those speak who say these numbers. Numbers that
+    /// this program does not know are of newer programs: they speak all that came before.
+    #[must_use]
+    pub fn least(numbers: impl IntoIterator<Item = u16>) -> Self {
+        match numbers.into_iter().min() {
+            #[cfg(any(test, feature = "sim"))]
+            Some(2..) => Self::Simulated,
+            _ => Self::One,
         }
     }
 }

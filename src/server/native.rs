@@ -141,16 +141,24 @@ impl Native {
             // A connection that breaks is seen by the reader too.
             let _ = link_writer::run(&mut writer, &mut receiver, packer).await;
         });
-        let end = tokio::select! {
-            biased;
-            () = written.cancelled() => SessionEnd::Closed,
-            () = self.stop.cancelled() => SessionEnd::Stopping,
-            end = async {
+        let end = {
+            let reading = async {
                 match neighbour {
                     Some(neighbour) => links::converse(neighbour, &self.links, reader, &sender).await,
                     None => read(reader, &sender).await,
                 }
-            } => end,
+            };
+            tokio::pin!(reading);
+            tokio::select! {
+                biased;
+                () = written.cancelled() => match neighbour {
+                    // What a neighbour has sent and has come is taken: it would be sent again.
+                    Some(_) => timeout(CLOSE, &mut reading).await.unwrap_or(SessionEnd::Closed),
+                    None => SessionEnd::Closed,
+                },
+                () = self.stop.cancelled() => SessionEnd::Stopping,
+                end = &mut reading => end,
+            }
         };
         match (&end, last_words(&end)) {
             // The driver answers what is on its way, and closes the queue.

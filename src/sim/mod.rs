@@ -9,6 +9,7 @@
 
 pub mod node;
 pub mod oracle;
+mod watch;
 pub mod world;
 
 #[cfg(test)]

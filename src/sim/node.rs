@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::id::{
-    Epoch, GroupName, GroupNumber, Index, LinkId, ProducerId, ProducerSequence, RelayId, SessionId,
-    StorageId, SubscriptionName,
+    Epoch, GroupName, GroupNumber, Index, LinkId, ProducerId, ProducerSequence, RelayId, Sequence, SessionId,
+    StorageId, StreamNumber, SubscriptionName, WallTime,
 };
 use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
 use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
-use crate::wire::link::LinkMessage;
+use crate::wire::link::{LinkMessage, Receipt};
 use crate::wire::run::{BodySummary, Record, Records, RunKind};
 
 /// The one session of every node.
@@ -31,7 +31,7 @@ pub struct Got {
 }
 
 /// A relay, what it has on its disk, and what has come out of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     /// Its name.
     pub name: RelayId,
@@ -41,8 +41,12 @@ pub struct Node {
     boot: u64,
     relay: Option<Relay>,
     log: Vec<Entry>,
+    /// Where in the log the run stands that ends a group at an index.
+    places: BTreeMap<(GroupNumber, Index), usize>,
     durable: usize,
     has_room: bool,
+    /// How far its wall clock is from the right one, in microseconds.
+    skew: i64,
     snapshot: Snapshot,
     shards: Vec<(EntryNumber, Bytes)>,
     request: u64,
@@ -62,6 +66,16 @@ pub struct Node {
     pub refused: Vec<u64>,
     answers: BTreeMap<u64, Answer>,
     released: BTreeMap<GroupNumber, Index>,
+    /// What was let go since it was looked at: a group, and from where to where.
+    pub let_go: Vec<(GroupNumber, Index, Index)>,
+}
+
+/// The storage of a relay by its number: the same byte everywhere, and what it has above 255.
+fn storage_of(number: u16) -> StorageId {
+    let [high, low] = number.to_be_bytes();
+    let mut bytes = [low; 16];
+    bytes[2] = bytes[2].wrapping_add(high);
+    StorageId(bytes)
 }
 
 impl Node {
@@ -79,17 +93,19 @@ impl Node {
 
     /// A relay with an empty disk, running.
     #[must_use]
-    pub fn new(name: &str, storage: u8, links: Vec<LinkOptions>, now: Now) -> Self {
+    pub fn new(name: &str, storage: u16, links: Vec<LinkOptions>, now: Now) -> Self {
         let mut node = Self {
             name: RelayId::new(name).expect("names of simulated relays are names"),
             links,
-            storage: StorageId([storage; 16]),
+            storage: storage_of(storage),
             quiet_ms: crate::limits::ORIGIN_QUIET_MS,
             boot: 0,
             relay: None,
             log: Vec::new(),
+            places: BTreeMap::new(),
             durable: 0,
             has_room: true,
+            skew: 0,
             snapshot: Snapshot::default(),
             shards: Vec::new(),
             request: 0,
@@ -102,6 +118,7 @@ impl Node {
             refused: Vec::new(),
             answers: BTreeMap::new(),
             released: BTreeMap::new(),
+            let_go: Vec::new(),
         };
         node.start(now);
         node
@@ -123,6 +140,52 @@ impl Node {
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.durable == self.log.len()
+    }
+
+    /// Entries that it appended and that are not on its disk.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.log.len() - self.durable
+    }
+
+    /// Its log, and how many entries of it are on its disk.
+    #[must_use]
+    pub fn log(&self) -> (&[Entry], usize) {
+        (&self.log, self.durable)
+    }
+
+    /// From now on it runs a newer program.
+    pub fn upgrade(&mut self, now: Now) {
+        if let Some(relay) = &mut self.relay {
+            relay.upgrade(now);
+        }
+        self.settle(now);
+    }
+
+    /// The way in which it computes trees, and the trees.
+    #[must_use]
+    pub fn trees_told(&self) -> String {
+        self.relay.as_ref().map(Relay::trees_told).unwrap_or_default()
+    }
+
+    /// Forgets what is only counted for people.
+    pub fn forget_counts(&mut self) {
+        (self.runs_sent, self.gaps) = (0, 0);
+        if let Some(relay) = &mut self.relay {
+            relay.forget_counts();
+        }
+    }
+
+    /// The name of a group, while it runs.
+    #[must_use]
+    pub fn group_name(&self, number: GroupNumber) -> Option<GroupName> {
+        self.relay.as_ref()?.name_of_group(number)
+    }
+
+    /// The stream that a receipt is about here, and how far it is known to be released.
+    #[must_use]
+    pub fn stream_of(&self, receipt: &Receipt) -> Option<(StreamNumber, Sequence)> {
+        self.relay.as_ref()?.stream_of(receipt)
     }
 
     /// Starts from what is on the disk.
@@ -150,7 +213,7 @@ impl Node {
         for (i, entry) in self.log.iter().enumerate().skip(begin) {
             restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).expect("entries of its own");
         }
-        self.relay = Some(restore.start(now));
+        self.relay = Some(restore.start(self.clock(now)));
         self.input(now, Input::SessionOpened { session: SESSION });
     }
 
@@ -159,6 +222,8 @@ impl Node {
         self.relay = None;
         self.durable = self.durable.saturating_add(kept).min(self.log.len());
         self.log.truncate(self.durable);
+        let durable = self.durable;
+        self.places.retain(|_, place| *place < durable);
         let reached = EntryNumber(self.durable as u64);
         debug_assert!(self.snapshot.shards.iter().all(|(through, _)| *through <= reached));
         self.outbox.clear();
@@ -166,6 +231,7 @@ impl Node {
         self.got.clear();
         self.answers.clear();
         self.released.clear();
+        self.let_go.clear();
     }
 
     /// Runs that are on the disk and not let go.
@@ -183,16 +249,18 @@ impl Node {
     /// Its disk is empty, and is another one from now on.
     pub fn wipe(&mut self) {
         self.log.clear();
+        self.places.clear();
         self.durable = 0;
         self.snapshot = Snapshot::default();
         self.boot = 0;
-        self.storage.0[1] += 1;
+        self.storage.0[1] = self.storage.0[1].wrapping_add(1);
     }
 
     /// Something happens to it. Its effects are carried out, but for syncs and links.
     pub fn input(&mut self, now: Now, input: Input) {
+        let own = self.clock(now);
         let Some(relay) = &mut self.relay else { return };
-        relay.handle(now, input);
+        relay.handle(own, input);
         self.settle(now);
     }
 
@@ -208,6 +276,7 @@ impl Node {
                 if let Entry::Run(run) = &entry {
                     let is_message = run.run.header.kind == RunKind::Data;
                     assert!(self.has_room || !is_message, "{} appends a message to a full disk", self.name);
+                    self.places.insert((run.group, run.stored().end_index()), self.log.len());
                 }
                 self.log.push(entry);
             }
@@ -220,6 +289,7 @@ impl Node {
             Effect::Release { group, below } => {
                 let before = self.released.insert(group, below);
                 assert!(before.is_none_or(|before| before <= below), "a release went back");
+                self.let_go.push((group, before.unwrap_or_default(), below));
             }
             Effect::Notice { notice: Notice::Gap { .. }, .. } => self.gaps += 1,
             Effect::Notice { .. } | Effect::Close { .. } => {}
@@ -240,9 +310,20 @@ impl Node {
     }
 
     fn again(&mut self, now: Now, input: Input) {
+        let own = self.clock(now);
         if let Some(relay) = &mut self.relay {
-            relay.handle(now, input);
+            relay.handle(own, input);
         }
+    }
+
+    /// The time as this relay's clocks say it: the wall clock may be wrong.
+    fn clock(&self, now: Now) -> Now {
+        Now { time: now.time, wall: WallTime(now.wall.0.saturating_add_signed(self.skew)) }
+    }
+
+    /// Its wall clock jumps by so many seconds, forward or back.
+    pub fn jump_clock(&mut self, seconds: i64) {
+        self.skew += seconds * 1_000_000;
     }
 
     fn take_delivery(&mut self, handle: u32, head: &DeliverHead, records: &[u8]) {
@@ -256,9 +337,11 @@ impl Node {
     fn read(&self, group: GroupNumber, from: Index) -> Vec<Piece> {
         let low = self.released.get(&group).copied().unwrap_or(Index(0));
         let from = from.max(low);
-        let runs = self.log[..self.durable].iter().filter_map(|entry| match entry {
-            Entry::Run(run) if run.group == group && run.stored().end_index() > from => Some(run.stored()),
-            Entry::Run(_) | Entry::State(_) => None,
+        let places = self.places.range((group, Index(from.0 + 1))..=(group, Index(u64::MAX)));
+        let durable = places.map(|(_, place)| *place).filter(|place| *place < self.durable);
+        let runs = durable.filter_map(|place| match &self.log[place] {
+            Entry::Run(run) => Some(run.stored()),
+            Entry::State(_) => None,
         });
         runs.take(4).map(Piece::Run).collect()
     }

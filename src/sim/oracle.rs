@@ -25,7 +25,7 @@ fn wrong(payload: &str, what: String) -> Result<(), Wrong> {
 }
 
 /// Every put of a run, by its number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Oracle {
     puts: BTreeMap<u64, Put>,
     next: u64,
@@ -47,6 +47,12 @@ impl Oracle {
         if let Some(put) = self.puts.get_mut(&number) {
             put.answered = true;
         }
+    }
+
+    /// The first message of a put.
+    #[must_use]
+    pub fn first_payload(&self, number: u64) -> Option<&str> {
+        self.puts.get(&number)?.payloads.first().map(String::as_str)
     }
 
     /// Puts that were made so far.

@@ -1,9 +1,13 @@
 mod budget;
+mod exhaustive;
 mod finished;
+mod flaps;
 mod hostile;
 mod live;
+mod members;
 mod names;
 mod origins;
+mod scenarios;
 mod views;
 
 use super::world::{Weather, World, storm};

@@ -42,6 +42,7 @@ fn facts() -> Vec<Fact> {
             transit: false,
             max_children: Some(4),
             catching_up: true,
+            algorithm: 1,
             links: vec![up, down],
         }),
         Fact::Membership(Membership {
@@ -114,6 +115,8 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         to: None,
         hops: 0,
     };
+    // Of a program that computes trees in a second way.
+    let newer = LinkState { algorithm: 2, ..LinkState::new(relay("rome"), version(9)) };
     let seen = |why| LinkMessage::Seen { group: group(), streams: vec![seen.clone()], why };
     let (home, asked) = (relay("rome"), vec![relay("bonn"), relay("oslo")]);
     let ask = Ask { group: group(), home: home.clone(), version: version(7), to: asked, hops: 3 };
@@ -130,6 +133,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("ask", LinkMessage::Ask(ask)),
         ("confirmed", LinkMessage::Confirmed(confirmed)),
         ("finished", LinkMessage::Finished(vec![finished])),
+        ("facts-algorithm", LinkMessage::Facts(vec![Fact::LinkState(newer)])),
     ]
 }
 

@@ -32,8 +32,8 @@ async fn s03_a_link_that_flaps_five_times_a_second_loses_and_doubles_nothing() {
         "s03: {downs} ends of links, {messages} messages, {copies:.3} copies of each over the link"
     ));
     assert!(downs >= 10, "it did not flap");
-    // The goal is 1.05; in some runs what waited for the link still crosses it twice.
-    assert!(copies < 2.2, "too many duplicates were sent: {copies}");
+    // What is between the sockets and the relay when a link breaks may cross twice.
+    assert!(copies < 1.1, "too many duplicates were sent: {copies}");
     traffic.resume();
     traffic.progress(100).await;
     traffic.finish(&network).await;
@@ -102,7 +102,7 @@ async fn s50_a_link_that_is_long_one_way_is_not_dead_and_sends_nothing_twice() {
         network.downs()
     ));
     assert_eq!(network.downs(), 0, "a long link is no dead one: {}", network.sites[1].log());
-    assert!(copies < 1.05, "{copies} copies of each");
+    assert!(copies < 1.1, "{copies} copies of each");
     traffic.resume();
     traffic.finish(&network).await;
 }

@@ -1,0 +1,59 @@
+//! What the simulation's watch asks a relay: names of numbers, nothing that a relay decides.
+
+use super::Relay;
+use super::group::GroupBooks;
+use super::input::Now;
+use crate::id::{GroupName, GroupNumber, Sequence, StreamNumber, Time};
+use crate::routing::Algorithm;
+use crate::wire::body::LinkCounts;
+use crate::wire::link::Receipt;
+
+impl Relay {
+    /// The name of a group.
+    #[must_use]
+    pub fn name_of_group(&self, number: GroupNumber) -> Option<GroupName> {
+        self.groups.get(number).map(|group| group.name.clone())
+    }
+
+    /// The number of the stream that a receipt is about, and how far it is known to be released.
+    #[must_use]
+    pub fn stream_of(&self, receipt: &Receipt) -> Option<(StreamNumber, Sequence)> {
+        let group = self.groups.get(self.groups.number(&receipt.group.name)?)?;
+        let found = group.streams.iter().find(|s| s.epoch == receipt.epoch && s.origin == receipt.origin)?;
+        Some((found.number, found.released))
+    }
+
+    /// From now on it speaks every way to compute trees that there is in simulations.
+    pub fn upgrade(&mut self, now: Now) {
+        self.links.speaks = Algorithm::Simulated;
+        self.announce_links(now);
+    }
+
+    /// The way in which it computes trees, and the trees.
+    #[must_use]
+    pub fn trees_told(&self) -> String {
+        let Some(table) = self.trees.table() else { return String::new() };
+        let mut told = format!("{:?}", table.algorithm());
+        for group in self.groups.iter() {
+            let trees: Vec<_> = table.trees(group.number).collect();
+            told += &format!(" {}: {trees:?}", group.name);
+        }
+        told
+    }
+
+    /// Forgets what is only counted for people. Two relays that differ in nothing else do the same.
+    pub fn forget_counts(&mut self) {
+        for link in self.links.table.values_mut() {
+            (link.counts, link.since, link.downs) = (LinkCounts::default(), Time(0), 0);
+        }
+        for group in self.groups.iter_mut() {
+            if let Some(spread) = group.spread.as_deref_mut() {
+                spread.carried.clear();
+            }
+            if let Some(traffic) = group.traffic.as_deref_mut() {
+                let unsynced = traffic.books.unsynced;
+                traffic.books = GroupBooks { unsynced, ..GroupBooks::default() };
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Who is owed what when memberships and relays come and go, by the numbers of the cases.
+
+use super::super::world::{Weather, World};
+use super::{LINE, puts};
+use crate::wire::body::{Reply, Request};
+
+fn unsubscribe(world: &mut World, node: usize, group: &str, name: &str) {
+    let (group, name) = (group.parse().unwrap(), name.parse().unwrap());
+    assert_eq!(world.ask(node, Request::SubscriptionRemove { group, name }), Ok(Reply::Done));
+}
+
+fn held(world: &World) -> usize {
+    world.nodes.iter().map(|node| node.held_runs()).sum()
+}
+
+#[test]
+fn s9_an_origin_that_boots_while_a_member_is_down_learns_of_it_from_a_neighbour() {
+    let mut world = World::new(1, 3, &LINE);
+    world.crash(0);
+    world.subscribe(2, "g", "s");
+    world.crash(2);
+    // It has never met the member.
+    world.start(0);
+    world.set_link(0, true);
+    world.settle();
+    world.put(0, "g", 2);
+    world.rest();
+    assert_eq!(world.oracle.count_answered(), 1);
+    assert!(world.nodes[0].held_runs() > 0, "it is owed to a relay that is down");
+    world.heal();
+    assert_eq!(world.drain(2, "g", "s").len(), 2);
+    world.watched().unwrap();
+}
+
+#[test]
+fn s13_to_leave_and_to_join_again_before_anybody_hears_of_it_begins_anew() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_link(1, false);
+    unsubscribe(&mut world, 2, "g", "s");
+    world.subscribe_unheard(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_link(1, true);
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    assert_eq!(puts(&world.drain(2, "g", "s")), [3], "nothing from before the new mark, and no gap after it");
+    world.rest();
+    assert_eq!(held(&world), 0, "and nobody waits for what it is not owed");
+}
+
+#[test]
+fn s15_who_leaves_while_messages_are_under_way_gets_no_ghosts_when_it_joins_again() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.put(0, "g", 3);
+    world.sync(0);
+    while world.arrive_at(0, 1) {}
+    assert!(world.waiting(1, 1) > 0, "the messages are under way");
+    unsubscribe(&mut world, 2, "g", "s");
+    world.settle();
+    world.rest();
+    world.rest();
+    assert_eq!(held(&world), 0, "nobody is owed them any more");
+    world.subscribe_unheard(2, "g", "s");
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    assert_eq!(puts(&world.drain(2, "g", "s")), [3]);
+}
+
+#[test]
+fn s35_memberships_that_are_heard_late_twice_and_in_any_order_end_as_the_newest() {
+    for turn in 0..6 {
+        let mut world = World::new(1, 3, &LINE);
+        world.subscribe(2, "g", "s");
+        world.put(0, "g", 1);
+        world.settle();
+        world.keep_facts_back();
+        for _ in 0..2 {
+            unsubscribe(&mut world, 2, "g", "s");
+            world.subscribe_unheard(2, "g", "s");
+        }
+        let last_leaves = turn % 2 == 1;
+        if last_leaves {
+            unsubscribe(&mut world, 2, "g", "s");
+        }
+        let mut facts = world.take_facts();
+        assert!(facts.len() >= 4, "{} facts", facts.len());
+        // Backwards or turned round, and everything twice.
+        facts.reverse();
+        facts.rotate_left(turn / 2);
+        for (wire, to, message) in facts.iter().chain(&facts) {
+            world.inject(*wire, *to, message.clone());
+        }
+        world.settle();
+        world.put(0, "g", 1);
+        world.settle();
+        world.rest();
+        if last_leaves {
+            assert_eq!(held(&world), 0, "turn {turn}: nobody is a member");
+        } else {
+            assert_eq!(puts(&world.drain(2, "g", "s")), [2], "turn {turn}");
+        }
+    }
+}
+
+#[test]
+fn s38_both_sides_of_a_bridge_that_is_down_for_ten_minutes_go_on_and_agree_afterwards() {
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1)]);
+    (0..4).for_each(|node| world.subscribe(node, "g", "s"));
+    world.settle();
+    world.set_link(1, false);
+    for _ in 0..600 {
+        world.wait_ms(1_000);
+        (0..4).for_each(|node| world.put(node, "g", 1));
+        world.settle();
+    }
+    assert_eq!(world.oracle.count_answered(), 2_400, "every put is answered");
+    world.set_link(1, true);
+    let before = world.runs_over(1);
+    world.settle();
+    assert!((2_400..2_410).contains(&(world.runs_over(1) - before)), "each message crosses the bridge once");
+    world.finish().unwrap();
+}
+
+#[test]
+fn s39_a_relay_that_only_passes_on_and_that_all_depends_on_crashes_under_load() {
+    for seed in 0..40 {
+        let mut world = World::new(seed, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
+        [0, 2, 3].into_iter().for_each(|node| world.subscribe(node, "g", "s"));
+        let load = Weather { puts: 30, ..Weather::CALM };
+        for _ in 0..4 {
+            (0..40).for_each(|_| world.step(&load));
+            world.crash(1);
+            (0..20).for_each(|_| world.step(&load));
+            world.start(1);
+            world.heal_links();
+        }
+        world.finish().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+    }
+}

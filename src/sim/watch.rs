@@ -1,0 +1,211 @@
+//! Looks at every disk and every wire after every step, and says which invariant is broken.
+//!
+//! A record is known by the hash of its run's header: that covers its body, its sequence and, by
+//! the chain, its stream and everything before it. So the invariants can be said without asking a
+//! relay what it believes:
+//!
+//! - I1: what is on its way, or at another relay, was on the disk of its origin first;
+//! - I2: after the same prefix of a stream no two different records follow;
+//! - I3, I4: no log has a record twice, or goes back in a stream;
+//! - I6: a put is answered when its records are on the disk;
+//! - I7: a receipt says of its sender what the sender's disk has;
+//! - I8: an origin lets nothing go that the disk of a member lacks which was a member before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::node::Node;
+use crate::id::{GroupName, GroupNumber, Index, LinkId, Sequence, StreamNumber};
+use crate::log::{Entry, RunEntry};
+use crate::wire::link::{LinkMessage, Receipt};
+use crate::wire::run::{Records, RunHeader, RunKind};
+
+/// What is known of the disk of one relay.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    /// Entries that were looked at.
+    looked: usize,
+    /// Entries that were looked at when they were durable.
+    durable: usize,
+    /// Every record that was appended.
+    has: BTreeSet<u64>,
+    /// Every record that is durable.
+    keeps: BTreeSet<u64>,
+    /// How far the log goes in each stream.
+    ends: BTreeMap<StreamNumber, Sequence>,
+    /// The same of what is durable.
+    synced: BTreeMap<StreamNumber, Sequence>,
+}
+
+/// A relay that has been a member of a group since this put, and is owed what came after it.
+#[derive(Clone, Debug)]
+struct Owed {
+    node: usize,
+    group: GroupName,
+    since: u64,
+}
+
+/// Everything that was ever seen on disks and wires.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    disks: Vec<Disk>,
+    /// Records that were on the disk of their origin.
+    born: BTreeSet<u64>,
+    /// What follows in a stream on a prefix with this hash, from this sequence on.
+    follows: BTreeMap<(u64, u64), u64>,
+    owed: Vec<Owed>,
+    broken: Option<String>,
+}
+
+impl Watch {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { disks: vec![Disk::default(); nodes], ..Self::default() }
+    }
+
+    /// The first invariant that was broken.
+    pub(super) fn broken(&self) -> Result<(), String> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn wrong(&mut self, what: String) {
+        self.broken.get_or_insert(what);
+    }
+
+    /// A relay is a member, everybody knows, and the puts so far are not for it.
+    pub(super) fn member(&mut self, node: usize, group: &GroupName, puts: u64) {
+        if !self.owed.iter().any(|owed| owed.node == node && owed.group == *group) {
+            self.owed.push(Owed { node, group: group.clone(), since: puts });
+        }
+    }
+
+    /// A relay has lost its disk: what it had is not owed to it.
+    pub(super) fn wiped(&mut self, node: usize, puts: u64) {
+        self.crashed(node, &[]);
+        for owed in self.owed.iter_mut().filter(|owed| owed.node == node) {
+            owed.since = puts;
+        }
+    }
+
+    /// A relay has crashed: its log ends here now.
+    pub(super) fn crashed(&mut self, node: usize, log: &[Entry]) {
+        self.disks[node] = Disk::default();
+        self.look(node, "", log, log.len());
+    }
+
+    /// Entries may have been appended to a log, and synced up to `durable`.
+    pub(super) fn look(&mut self, node: usize, name: &str, log: &[Entry], durable: usize) {
+        for entry in log.get(self.disks[node].looked..).unwrap_or_default() {
+            self.disks[node].looked += 1;
+            if let Entry::Run(run) = entry {
+                self.look_at_append(node, name, run);
+            }
+        }
+        for entry in log.get(self.disks[node].durable..durable).unwrap_or_default() {
+            self.disks[node].durable += 1;
+            let Entry::Run(run) = entry else { continue };
+            let hash = run.run.header.hash();
+            self.disks[node].keeps.insert(hash);
+            self.disks[node].synced.insert(run.stream, last_of(&run.run.header));
+            if run.link == LinkId(0) {
+                self.born.insert(hash);
+                self.follow(name, &run.run.header);
+            }
+        }
+    }
+
+    fn look_at_append(&mut self, node: usize, name: &str, run: &RunEntry) {
+        let header = &run.run.header;
+        let before = self.disks[node].ends.insert(run.stream, last_of(header));
+        if before.is_some_and(|before| header.first <= before) {
+            self.wrong(format!("I3: {name} appends {} of {} again", header.first, run.stream));
+        }
+        if !self.disks[node].has.insert(header.hash()) {
+            self.wrong(format!("I4: {name} inserts {} of {} twice", header.first, run.stream));
+        }
+    }
+
+    fn follow(&mut self, name: &str, header: &RunHeader) {
+        let place = (header.chain, header.first.0);
+        let hash = header.hash();
+        if *self.follows.entry(place).or_insert(hash) != hash {
+            self.wrong(format!("I2: {name} has another record {} of the same stream", header.first));
+        }
+    }
+
+    /// A relay says something over a link.
+    pub(super) fn says(&mut self, node: &Node, place: usize, message: &LinkMessage) {
+        if let LinkMessage::Run { run, .. } = message {
+            if !self.born.contains(&run.header.hash()) {
+                let first = run.header.first;
+                self.wrong(format!("I1: {} sends {first} before its origin's disk has it", node.name));
+            }
+            self.follow(node.name.as_str(), &run.header);
+        }
+        if let LinkMessage::Receipts(receipts) = message {
+            for receipt in receipts.iter().filter(|receipt| receipt.member == node.name) {
+                self.check_receipt(node, place, receipt);
+            }
+        }
+    }
+
+    fn check_receipt(&mut self, node: &Node, place: usize, receipt: &Receipt) {
+        let Some((stream, released)) = node.stream_of(receipt) else { return };
+        let synced = self.disks[place].synced.get(&stream).copied().unwrap_or_default();
+        if receipt.durable > synced.max(released) {
+            let (name, durable) = (&node.name, receipt.durable);
+            self.wrong(format!("I7: {name} has {synced} of {} and says {durable}", receipt.origin));
+        }
+    }
+
+    /// A put is answered: its first message is this.
+    pub(super) fn answered(&mut self, node: &Node, place: usize, payload: &str) {
+        let is_it = |run: &&RunEntry| first_of(run).is_some_and(|first| first == payload);
+        let on_disk = node.log().0.iter().rev().filter_map(run_of).find(is_it);
+        if !on_disk.is_some_and(|run| self.disks[place].keeps.contains(&run.run.header.hash())) {
+            self.wrong(format!("I6: {} answers {payload} before its disk has it", node.name));
+        }
+    }
+
+    /// A relay lets go what stands below an index of a group.
+    pub(super) fn lets_go(&mut self, node: &Node, (group, from, below): (GroupNumber, Index, Index)) {
+        let mut lacks = None;
+        let is_own = |run: &&RunEntry| {
+            let is_going = run.first_index >= from && run.first_index < below;
+            run.group == group && run.link == LinkId(0) && run.run.header.kind == RunKind::Data && is_going
+        };
+        for run in node.log().0.iter().filter_map(run_of).filter(is_own) {
+            let Some(payload) = first_of(run) else { continue };
+            let Some((name, put)) = group_and_put(node, group, &payload) else { continue };
+            let hash = run.run.header.hash();
+            let is_lacking =
+                |o: &&Owed| o.group == name && o.since < put && !self.disks[o.node].keeps.contains(&hash);
+            if let Some(owed) = self.owed.iter().find(is_lacking) {
+                let member = owed.node;
+                lacks = Some(format!("I8: {} lets {payload} go, and member {member} lacks it", node.name));
+            }
+        }
+        lacks.into_iter().for_each(|what| self.wrong(what));
+    }
+}
+
+/// The name of a group, and the number of the put that a message is of.
+fn group_and_put(node: &Node, group: GroupNumber, payload: &str) -> Option<(GroupName, u64)> {
+    let put = payload.split('/').nth(1)?.parse().ok()?;
+    Some((node.group_name(group)?, put))
+}
+
+fn run_of(entry: &Entry) -> Option<&RunEntry> {
+    match entry {
+        Entry::Run(run) => Some(run),
+        Entry::State(_) => None,
+    }
+}
+
+fn last_of(header: &RunHeader) -> Sequence {
+    Sequence(header.end().0 - 1)
+}
+
+/// The first message of a run.
+fn first_of(run: &RunEntry) -> Option<String> {
+    let record = Records::new(&run.run.body).next()?.ok()?;
+    Some(String::from_utf8_lossy(record.payload).into_owned())
+}

@@ -1,0 +1,83 @@
+//! What tests of single cases do by hand: one message, one clock, one end of a link.
+
+use super::super::node::Node;
+use super::World;
+use crate::id::{GroupName, LinkId};
+use crate::log::Entry;
+use crate::relay::Input;
+use crate::wire::link::LinkMessage;
+
+impl World {
+    /// Lets the next message of a wire arrive at this end of it. False: there is none.
+    pub fn arrive_at(&mut self, wire: usize, end: usize) -> bool {
+        self.arrive(wire, end)
+    }
+
+    /// How many messages are on their way to this end of a wire.
+    #[must_use]
+    pub fn waiting(&self, wire: usize, end: usize) -> usize {
+        self.wires[wire].to[end].len()
+    }
+
+    /// Lets time pass, and nothing arrive.
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.pass_ms(ms);
+    }
+
+    /// One end of a link has measured that it costs this much now; the other has not.
+    pub fn set_cost_at(&mut self, node: usize, wire: usize, cost: u32) {
+        self.nodes[node].input(self.now, Input::LinkCost { link: LinkId(wire as u32 + 1), cost });
+        self.collect(node);
+    }
+
+    /// A relay stops and starts again as a newer program, which computes trees in other ways too.
+    pub fn upgrade(&mut self, node: usize) {
+        self.crash(node);
+        self.start(node);
+        self.nodes[node].upgrade(self.now);
+        self.collect(node);
+        self.heal_links();
+    }
+
+    /// From now on what relays flood is kept back.
+    pub fn keep_facts_back(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// What was kept back: the wire, the end to which it goes, the message. Nothing more is kept.
+    pub fn take_facts(&mut self) -> Vec<(usize, usize, LinkMessage)> {
+        self.held.take().unwrap_or_default()
+    }
+
+    /// Keeps back what is to be; gives back what goes on its way.
+    pub(super) fn keep_back(&mut self, wire: usize, to: usize, message: LinkMessage) -> Option<LinkMessage> {
+        match &mut self.held {
+            Some(held) if matches!(message, LinkMessage::Facts(_)) => {
+                held.push((wire, to, message));
+                None
+            }
+            _ => Some(message),
+        }
+    }
+
+    /// The wall clock of a relay jumps by so many seconds, forward or back.
+    pub fn jump_clock(&mut self, node: usize, seconds: i64) {
+        self.nodes[node].jump_clock(seconds);
+    }
+
+    /// Messages of a group on the disk of a relay, whether it runs or not.
+    #[must_use]
+    pub fn on_disk(&self, node: usize, group: &str) -> usize {
+        let group: GroupName = group.parse().expect("names of simulated groups are names");
+        let node: &Node = &self.nodes[node];
+        let (log, durable) = node.log();
+        let is_message = |entry: &&Entry| match entry {
+            Entry::Run(run) => {
+                run.run.header.kind == crate::wire::run::RunKind::Data
+                    && node.group_name(run.group).is_some_and(|name| name == group)
+            }
+            Entry::State(_) => false,
+        };
+        log[..durable].iter().filter(is_message).count()
+    }
+}
