@@ -89,6 +89,47 @@ pub const AWAITED_PUTS_MAX: usize = 16_384;
 /// Bytes on their way to one neighbour; at more, its groups wait until some are written.
 pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes that a backlog may have on their way to one neighbour: what is live waits behind them at
+/// the most, and behind [`LINK_UNSENT_BYTES_MAX`] in the system.
+pub const LINK_CATCH_UP_BYTES_MAX: u64 = 256 * 1024;
+
+/// Bytes not sent yet above which the socket of a link takes no more.
+pub const LINK_UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
+/// The share of a link, in percent, that a backlog has though live messages alone would fill it.
+pub const LINK_CATCH_UP_PERCENT: u8 = 20;
+
+/// Bytes of a group that a neighbour may lack before they count as a backlog. They are in memory.
+pub const LINK_LIVE_LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Bytes of a run's records below which it is not packed: a block of less saves too little.
+pub const PACK_BYTES_MIN: usize = 512;
+
+/// Bytes per second that a socket takes below which a link is slow: packing takes less time than
+/// sending what it saves.
+pub const PACK_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+
+/// Records that a relay lacks of what its neighbours have before it says that it is catching up.
+pub const CATCHING_UP_RECORDS: u64 = 10_000;
+
+/// Records that it lacks at the most when it takes that back.
+pub const CAUGHT_UP_RECORDS: u64 = 1_000;
+
+/// Milliseconds between two changes of what it says of that, at the least.
+pub const CATCHING_UP_PAUSE_MS: u64 = 5_000;
+
+/// Milliseconds between two looks at how much it lacks.
+pub const CATCHING_UP_LOOK_MS: u64 = 100;
+
+/// Milliseconds after which a stream that has not got further does not count as being caught up.
+pub const CATCHING_UP_STALE_MS: u64 = 10_000;
+
+/// Milliseconds in which a link with a rate earns what it may send at once after a rest.
+pub const LINK_BURST_MS: u64 = 20;
+
+/// Bytes that a link with a rate may send at once after a rest, at the least: some runs.
+pub const LINK_BURST_BYTES_MIN: u64 = 64 * 1024;
+
 /// Bytes of what relays tell one another in one frame (CBOR), runs excepted: a longer one closes
 /// the link. The vector of a group with 100,000 streams fits.
 pub const LINK_CONTROL_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -428,6 +469,10 @@ pub const METRICS_ANSWER_MS: u64 = 10_000;
 /// Milliseconds between two clean-ups of what histograms gather.
 pub const METRICS_UPKEEP_MS: u64 = 5_000;
 
+const _: () = assert!(LINK_CATCH_UP_BYTES_MAX < LINK_OUT_BYTES_MAX && LINK_CATCH_UP_PERCENT < 100);
+const _: () = assert!(LINK_LIVE_LAG_BYTES_MAX <= TAIL_BYTES_MAX as u64);
+const _: () = assert!(CAUGHT_UP_RECORDS < CATCHING_UP_RECORDS);
+const _: () = assert!(LINK_BURST_BYTES_MIN <= LINK_OUT_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX as usize + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX < RUN_BYTES_MAX);
 const _: () = assert!(RUN_BYTES_TARGET < RUN_BYTES_MAX);

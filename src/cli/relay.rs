@@ -245,11 +245,6 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
 /// What the file says of this relay and its links that this version does not carry out.
 fn not_carried_out(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (link, other) in config.topology.links_of(&config.name) {
-        if link.rate.is_some() {
-            warnings.push(format!("the rate of the link to {other} is not kept to in this version"));
-        }
-    }
     if config.topology.relay(&config.name).is_some_and(|relay| relay.key.is_some()) {
         warnings.push("keys are not checked in this version: whoever knows a name is believed".to_owned());
     }
@@ -268,7 +263,15 @@ fn neighbours(config: &Config) -> Result<Vec<Neighbour>, Failure> {
             Cost::Fixed(cost) => Some(cost),
             Cost::Rtt => None,
         };
-        found.push(Neighbour { link: LinkId(0), relay, address, cost, hello: link.hello });
+        found.push(Neighbour {
+            link: LinkId(0),
+            relay,
+            address,
+            cost,
+            rate: link.rate,
+            hello: link.hello,
+            packs: true,
+        });
     }
     found.sort_by(|one, other| one.relay.cmp(&other.relay));
     for (number, neighbour) in (1..).zip(&mut found) {

@@ -82,7 +82,7 @@ impl LinkIncoming {
 fn decode_run(frame: Frame) -> Result<(LinkMessage, usize), SessionFault> {
     let stream = StreamNumber(u32::try_from(frame.tag).map_err(|_| SessionFault::Handle(frame.tag))?);
     let (head, records) = LinkRunHead::decode(frame.body)?;
-    let LinkRunHead { age_ms, header } = head;
+    let LinkRunHead { age_ms, header, .. } = head;
     let found = xxh3_64(&records);
     if found != header.body_hash {
         return Err(

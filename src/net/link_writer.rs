@@ -10,15 +10,18 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::pin::Pin;
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::limits;
 use crate::net::outgoing::{OutBatch, OutReceiver, Outgoing};
+use crate::net::packer::Packer;
 use crate::wire::body::{self, Answer, Close, Refusal, RefusalCode};
 use crate::wire::frame::{FrameKind, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with};
 use crate::wire::link::LinkMessage;
+use crate::wire::packed::Packing;
 
 /// Put-answers in one frame.
 const DONES_MAX: usize = limits::CONTROL_BYTES_MAX / PUT_DONE_BYTES;
@@ -36,9 +39,18 @@ pub struct Encoder {
     parts: Vec<Part>,
     /// Where in `copied` the part begins that is not in `parts` yet.
     begun: usize,
+    /// Of a link whose other end takes packed runs.
+    packer: Option<Packer>,
+    packed: BytesMut,
 }
 
 impl Encoder {
+    /// One that packs runs where it pays; none: they go as they are.
+    #[must_use]
+    pub fn packing(packer: Option<Packer>) -> Self {
+        Self { packer, ..Self::default() }
+    }
+
     /// Encodes a batch behind what is there.
     pub fn batch(&mut self, batch: &OutBatch) {
         for &tag in &batch.pings {
@@ -81,8 +93,16 @@ impl Encoder {
         let LinkMessage::Run { stream, age_ms, run } = message else {
             return self.frame(FrameKind::Link, 0, &message.encode());
         };
-        let head = LinkRunHead { age_ms: *age_ms, header: run.header };
         let (kind, tag) = (FrameKind::LinkRun, u64::from(stream.0));
+        self.packed.clear();
+        let packs = |packer: &mut Packer| packer.pack(*stream, &run.body, &mut self.packed);
+        if self.packer.as_mut().is_some_and(packs) {
+            let head = LinkRunHead { age_ms: *age_ms, packing: Packing::Lz4, header: run.header };
+            append_frame_with(&mut self.copied, kind, tag, self.packed.len(), |out| head.encode(out));
+            self.copied.extend_from_slice(&self.packed);
+            return;
+        }
+        let head = LinkRunHead { age_ms: *age_ms, packing: Packing::Plain, header: run.header };
         append_frame_with(&mut self.copied, kind, tag, run.body.len(), |out| head.encode(out));
         self.records(&run.body);
     }
@@ -158,7 +178,7 @@ impl Encoder {
     /// Gives memory back; called when there is nothing to write.
     fn rest(&mut self) {
         if self.copied.capacity() > limits::SESSION_READ_BYTES_MIN {
-            *self = Self::default();
+            *self = Self::packing(self.packer.take());
         }
     }
 }
@@ -189,15 +209,19 @@ fn too_long(found: usize) -> Bytes {
 }
 
 /// Writes all that comes until the session's last batch, and ends the stream's
-/// sending side after it.
+/// sending side after it. Runs are packed by `packer` where that pays; none: they go as they are.
 ///
 /// # Errors
 /// What the socket says.
 ///
 /// # Cancel safety
 /// None: a frame may be half written.
-pub async fn run<W: AsyncWrite + Unpin>(stream: &mut W, receiver: &mut OutReceiver) -> io::Result<()> {
-    let mut encoder = Encoder::default();
+pub async fn run<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    receiver: &mut OutReceiver,
+    packer: Option<Packer>,
+) -> io::Result<()> {
+    let mut encoder = Encoder::packing(packer);
     let mut batch = OutBatch::default();
     loop {
         if !receiver.try_receive(&mut batch) {
@@ -206,7 +230,12 @@ pub async fn run<W: AsyncWrite + Unpin>(stream: &mut W, receiver: &mut OutReceiv
             receiver.receive(&mut batch).await;
         }
         encoder.batch(&batch);
+        let begun = Instant::now();
         encoder.write(stream).await?;
+        if let Some(packer) = &mut encoder.packer {
+            packer.wrote(batch.deliver_bytes, begun.elapsed());
+            receiver.saved(packer.saved());
+        }
         receiver.wrote(&batch);
         if batch.close.is_some() {
             return stream.shutdown().await;

@@ -14,5 +14,6 @@ pub mod link;
 pub mod link_writer;
 pub mod listener;
 pub mod outgoing;
+pub mod packer;
 pub mod session;
 pub mod socket;

@@ -204,8 +204,8 @@ struct State {
     control_bytes: usize,
     /// Bytes of deliveries that were pushed, in all.
     pushed: u64,
-    /// The core may have paused: it is to be told when half is written.
-    tell_at_half: bool,
+    /// The core may have paused: it is to be told when less waits.
+    tell_when_less: bool,
     close: Option<String>,
     /// Nothing will be taken any more.
     is_over: bool,
@@ -229,15 +229,22 @@ pub struct OutQueue {
     drained: Notify,
     /// Bytes of deliveries written, in all.
     written: AtomicU64,
+    /// Bytes among them that did not go because runs were packed, in all.
+    saved: AtomicU64,
     /// Whether the session stands on the board.
     is_posted: AtomicBool,
     /// Requests without an answer.
     unanswered: AtomicUsize,
     progress: Arc<Progress>,
+    /// When so much waited and less does now, the core is told that it can go on.
+    tell_below: u64,
 }
 
-/// Half of what may wait: below it the core is told that it can go on.
+/// Half of what may wait for a session.
 const HALF: u64 = limits::SESSION_OUT_BYTES_MAX as u64 / 2;
+
+/// Half of what may wait for a neighbour of its backlog.
+const LINK_HALF: u64 = limits::LINK_CATCH_UP_BYTES_MAX / 2;
 
 /// Slices are two per large delivery.
 const LARGE_ITEMS_MAX: usize = limits::WRITE_SLICES_MAX / 2 - 1;
@@ -246,15 +253,27 @@ impl OutQueue {
     /// An empty queue, and the one who empties it.
     #[must_use]
     pub fn new(session: SessionId, progress: Arc<Progress>) -> (Arc<Self>, OutReceiver) {
+        Self::telling(session, progress, HALF)
+    }
+
+    /// As [`Self::new`], for a link: the core pauses a backlog earlier than what is live.
+    #[must_use]
+    pub fn for_link(session: SessionId, progress: Arc<Progress>) -> (Arc<Self>, OutReceiver) {
+        Self::telling(session, progress, LINK_HALF)
+    }
+
+    fn telling(session: SessionId, progress: Arc<Progress>, tell_below: u64) -> (Arc<Self>, OutReceiver) {
         let queue = Arc::new(Self {
             session,
             state: Mutex::default(),
             filled: Notify::new(),
             drained: Notify::new(),
             written: AtomicU64::new(0),
+            saved: AtomicU64::new(0),
             is_posted: AtomicBool::new(false),
             unanswered: AtomicUsize::new(0),
             progress,
+            tell_below,
         });
         (Arc::clone(&queue), OutReceiver { queue })
     }
@@ -283,7 +302,7 @@ impl OutQueue {
         state.control_bytes += size_of_val(&staged.dones[..]);
         state.control_bytes += staged.items.iter().map(Outgoing::control_bytes).sum::<usize>();
         state.pushed += staged.items.iter().map(Outgoing::deliver_bytes).sum::<u64>();
-        state.tell_at_half = state.pushed.saturating_sub(known_written) >= HALF;
+        state.tell_when_less = state.pushed.saturating_sub(known_written) >= self.tell_below;
         state.dones.append(&mut staged.dones);
         state.items.extend(staged.items.drain(..));
         state.close = staged.close.take();
@@ -356,6 +375,12 @@ impl OutQueue {
         self.written.load(Ordering::SeqCst)
     }
 
+    /// Bytes that did not go because runs were packed, in all.
+    #[must_use]
+    pub fn saved(&self) -> u64 {
+        self.saved.load(Ordering::SeqCst)
+    }
+
     fn wrote(&self, bytes: u64) {
         if bytes == 0 {
             return;
@@ -365,8 +390,8 @@ impl OutQueue {
             lock(&self.progress.changed).push(self.session);
         }
         let mut state = lock(&self.state);
-        if state.tell_at_half && state.pushed.saturating_sub(written) < HALF {
-            state.tell_at_half = false;
+        if state.tell_when_less && state.pushed.saturating_sub(written) < self.tell_below {
+            state.tell_when_less = false;
             drop(state);
             self.progress.driver.notify_one();
         }
@@ -435,6 +460,11 @@ impl OutReceiver {
     /// As [`Self::receive`], but never waits; false when there is nothing.
     pub fn try_receive(&mut self, batch: &mut OutBatch) -> bool {
         self.queue.take(batch)
+    }
+
+    /// Says how many bytes did not go because runs were packed, in all; before [`Self::wrote`].
+    pub fn saved(&mut self, total: u64) {
+        self.queue.saved.store(total, Ordering::SeqCst);
     }
 
     /// Says that a batch has been passed on, so that more may be delivered.

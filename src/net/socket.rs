@@ -7,6 +7,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
+use crate::limits;
+
 /// Connections that the system may hold ready for the listener.
 const BACKLOG: i32 = 4096;
 
@@ -85,6 +87,20 @@ pub fn tune(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
     {
         socket.set_tcp_user_timeout(Some(options.user_timeout))?;
         socket.set_tcp_notsent_lowat(options.unsent_bytes)?;
+    }
+    Ok(())
+}
+
+/// Sets what differs for a connection to a neighbour, once it is one: what waits in the system
+/// holds up what is live, so it is little.
+///
+/// # Errors
+/// What the operating system says, mostly that the connection is gone already.
+pub fn tune_link(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let unsent = options.unsent_bytes.min(limits::LINK_UNSENT_BYTES_MAX);
+        SockRef::from(stream).set_tcp_notsent_lowat(unsent)?;
     }
     Ok(())
 }

@@ -55,6 +55,11 @@ impl Ahead {
         }
     }
 
+    /// The index behind the last of these pieces.
+    pub(super) fn end(&self) -> Index {
+        self.pieces.last().map_or(Index(0), |piece| range(piece).1)
+    }
+
     pub(super) fn is_used_up(&self) -> bool {
         self.piece >= self.pieces.len()
     }

@@ -190,7 +190,7 @@ impl Relay {
             version: before.next(storage),
             transit: self.options.transit,
             max_children: self.options.max_children,
-            catching_up: false,
+            catching_up: self.behind.is_said,
             algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
         };

@@ -32,15 +32,13 @@ use super::journal::{Waiting, WaitingRun};
 use super::names::Names;
 use super::state::Operation;
 use super::stream::{Genesis, Mark, Stream};
+use super::turns::{Step, Turn};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, Piece, Urgency};
 use crate::wire::body::LinkCounts;
 use crate::wire::link::{GroupId, LinkMessage, Released, SeenWhy, StreamNamed, StreamSeen};
 use crate::wire::run::{Run, RunKind, StoredRun};
-
-/// Runs that one link is given of one group in one turn.
-const TURN_RUNS: usize = 64;
 
 /// What a group has when other relays take part in it.
 #[derive(Clone, Debug, Default)]
@@ -66,17 +64,22 @@ pub(super) struct Spread {
 
 /// A neighbour's place in a group.
 #[derive(Clone, Debug)]
-struct LinkReader {
+pub(super) struct LinkReader {
     link: LinkId,
     /// Nothing below is left to be sent.
-    next: Index,
+    pub(super) next: Index,
     /// Whether the neighbour has told how far it is.
-    has_compared: bool,
+    pub(super) has_compared: bool,
     /// How far it has each stream: told, sent by us, or sent to us.
     known: BTreeMap<StreamNumber, Sequence>,
-    ahead: Option<Ahead>,
-    fetching: Option<Index>,
-    is_queued: bool,
+    pub(super) ahead: Option<Ahead>,
+    pub(super) fetching: Option<Index>,
+    /// Where it waits for its turn.
+    pub(super) turn: Turn,
+    /// Whether it has reached the end, and has not fallen far behind since.
+    pub(super) is_live: bool,
+    /// Bytes of its backlog that it has sent beyond its turns.
+    pub(super) debt: u64,
 }
 
 impl LinkReader {
@@ -88,7 +91,9 @@ impl LinkReader {
             known: BTreeMap::new(),
             ahead: None,
             fetching: None,
-            is_queued: false,
+            turn: Turn::Idle,
+            is_live: false,
+            debt: 0,
         }
     }
 
@@ -103,7 +108,7 @@ impl LinkReader {
 }
 
 impl Spread {
-    fn reader(&mut self, link: LinkId) -> Option<&mut LinkReader> {
+    pub(super) fn reader(&mut self, link: LinkId) -> Option<&mut LinkReader> {
         self.readers.iter_mut().find(|reader| reader.link == link)
     }
 
@@ -251,15 +256,20 @@ impl Relay {
                 }
             }
         }
+        self.note_lag(now, number, streams);
+        let Some(group) = self.groups.get_mut(number) else { return };
         let (ours, low) = (group.seen(), group.low);
         if let Some(reader) = group.spread().reader(link) {
             // What was sent since the neighbour made this vector arrives on the same connection, so
             // it is not sent again. Only one who lacks something has not taken what was sent.
             if !reader.has_compared || why == SeenWhy::Lacks {
-                *reader = LinkReader::new(link, low);
-                reader.has_compared = true;
+                // One that is in a queue stays in it, and is not put there twice.
+                let is_queued = matches!(reader.turn, Turn::Live | Turn::Backlog);
+                let turn = if is_queued { reader.turn } else { Turn::Idle };
+                *reader = LinkReader { has_compared: true, turn, ..LinkReader::new(link, low) };
             }
             known.into_iter().for_each(|(stream, seen)| reader.note(stream, seen));
+            self.skip_known(number, link);
             self.enqueue_reader(number, link);
         }
         if why != SeenWhy::Answers {
@@ -271,6 +281,20 @@ impl Relay {
         self.pass_wants(now, number, link, wanted);
         if let Some(lacking) = lacking {
             self.ask_again(number, lacking);
+        }
+    }
+
+    /// Passes over what the neighbour has, as far as it is remembered where that stands: a
+    /// backlog that is kept for others is not read for one who has it.
+    fn skip_known(&mut self, number: GroupNumber, link: LinkId) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let (low, end) = (group.low, group.next);
+        let Some(reader) = group.spread.as_mut().and_then(|spread| spread.reader(link)) else { return };
+        let known = |stream: &Stream| reader.known.get(&stream.number).copied().unwrap_or_default();
+        let lacked = group.streams.iter().filter_map(|stream| stream.lacked_from(known(stream), low));
+        let from = lacked.min().unwrap_or(end);
+        if from > reader.next {
+            (reader.next, reader.ahead) = (from, None);
         }
     }
 
@@ -476,9 +500,10 @@ impl Relay {
             if !reader.has_compared || reader.next != run.first_index {
                 continue;
             }
+            reader.is_live = true;
             if reader.has(run) || !is_carried {
                 reader.next = run.end_index();
-            } else if self.links.table.get(&link).is_some_and(|state| state.is_writable()) {
+            } else if self.links.table.get_mut(&link).is_some_and(|state| state.may_pass_on(now.time)) {
                 reader.next = run.end_index();
                 self.send_run(now, number, link, run);
             }
@@ -500,7 +525,9 @@ impl Relay {
         }
         let waited_ms = now.wall.0.saturating_sub(run.arrived.0) / 1000;
         let age_ms = u32::try_from(u64::from(run.age_ms) + waited_ms).unwrap_or(u32::MAX);
-        self.say(link, LinkMessage::Run { stream: run.stream, age_ms, run: run.run.clone() });
+        let message = LinkMessage::Run { stream: run.stream, age_ms, run: run.run.clone() };
+        self.note_turn(number, link, message.bytes());
+        self.say(link, message);
     }
 
     /// Names the stream of a run, and where it goes on for a neighbour that has less.
@@ -535,90 +562,51 @@ impl Relay {
         }
     }
 
-    /// Puts a neighbour's place in a group into the queue, once.
-    pub(super) fn enqueue_reader(&mut self, number: GroupNumber, link: LinkId) {
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let durable = group.durable;
-        let Some(reader) = group.spread.as_mut().and_then(|spread| spread.reader(link)) else { return };
-        if reader.has_compared && !reader.is_queued && reader.fetching.is_none() && reader.next < durable {
-            reader.is_queued = true;
-            self.ready_links.push_back((number, link));
-        }
-    }
-
-    /// Puts all neighbours of a group into the queue: there is more that is durable.
-    pub(super) fn enqueue_readers(&mut self, number: GroupNumber) {
-        let Some(spread) = self.groups.get(number).and_then(|group| group.spread.as_deref()) else { return };
-        for link in spread.tree().to_vec() {
-            self.enqueue_reader(number, link);
-        }
-    }
-
-    /// Gives every neighbour in the queue its turn.
-    pub(super) fn pump_links(&mut self, now: Now) {
-        while let Some((number, link)) = self.ready_links.pop_front() {
-            let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
-            let Some(reader) = reader else { continue };
-            reader.is_queued = false;
-            for _ in 0..TURN_RUNS {
-                if !self.link_step(now, number, link) {
-                    break;
-                }
-            }
-            self.enqueue_unless_waiting(number, link);
-        }
-    }
-
-    /// A turn that ended with work left goes on after the others had theirs.
-    fn enqueue_unless_waiting(&mut self, number: GroupNumber, link: LinkId) {
-        if self.links.table.get(&link).is_some_and(|state| state.is_writable()) {
-            self.enqueue_reader(number, link);
-        }
-    }
-
-    /// Sends or passes over the next run. False: there is none, or it cannot be sent now.
-    fn link_step(&mut self, now: Now, number: GroupNumber, link: LinkId) -> bool {
-        let Some(group) = self.groups.get_mut(number) else { return false };
+    /// Sends or passes over the next run of a neighbour's place in a group.
+    pub(super) fn link_step(&mut self, now: Now, number: GroupNumber, link: LinkId) -> Step {
+        let Some(group) = self.groups.get_mut(number) else { return Step::End };
         let (durable, low) = (group.durable, group.low);
-        let Some(reader) = group.spread().reader(link) else { return false };
-        if !reader.has_compared || reader.fetching.is_some() || reader.next >= durable {
-            return false;
-        }
-        let Some(state) = self.links.table.get_mut(&link) else { return false };
-        if !state.is_writable() {
-            state.block(number);
-            return false;
-        }
+        let Some(reader) = group.spread().reader(link).filter(|reader| reader.has_compared) else {
+            return Step::End;
+        };
         reader.next = reader.next.max(low);
         let next = reader.next;
+        if next >= durable {
+            reader.is_live = true;
+            // What was sent is not kept in memory by one who waits for more.
+            reader.ahead.take_if(|ahead| ahead.end() <= next);
+            return Step::End;
+        }
         let Some((piece, _)) = reader.ahead.as_mut().and_then(|ahead| ahead.seek(next)) else {
-            self.fetch_for_link(number, link, next);
-            return false;
+            return Step::Unread;
         };
         let run = match piece {
             Piece::Missing { to, .. } => {
                 // Damaged here: another relay has it, and the neighbour compares with that one.
                 reader.next = *to;
-                return true;
+                return Step::Passed;
             }
             Piece::Run(run) => run.clone(),
         };
         if run.end_index() > durable {
-            return false;
+            reader.is_live = true;
+            return Step::End;
         }
         reader.next = run.end_index();
-        if !reader.has(&run) && group.carries(run.stream, link) && !group.is_over(run.stream) {
-            self.send_run(now, number, link, &run);
+        if reader.has(&run) || !group.carries(run.stream, link) || group.is_over(run.stream) {
+            return Step::Passed;
         }
-        true
+        self.send_run(now, number, link, &run);
+        Step::Sent(super::body_bytes(&run.run))
     }
 
-    fn fetch_for_link(&mut self, number: GroupNumber, link: LinkId, from: Index) {
+    /// Asks for what comes next at a neighbour's place.
+    pub(super) fn fetch_for_link(&mut self, number: GroupNumber, link: LinkId) {
         let Some(group) = self.groups.get_mut(number) else { return };
-        if let Some(reader) = group.spread().reader(link) {
-            reader.fetching = Some(from);
-            reader.ahead = None;
-        }
+        let low = group.low;
+        let Some(reader) = group.spread().reader(link) else { return };
+        let from = reader.next.max(low);
+        (reader.next, reader.fetching, reader.ahead) = (from, Some(from), None);
         let fetch = Effect::Fetch { group: number, from, bytes_max: limits::READ_BYTES };
         let end = group.durable;
         if group.traffic().ask_for(from, end, Waiter::Link(link)) {
@@ -640,10 +628,8 @@ impl Relay {
             return;
         }
         reader.fetching = None;
-        if !pieces.is_empty() {
-            reader.ahead = Some(Ahead::new(Arc::clone(pieces)));
-            self.enqueue_reader(number, link);
-        }
+        reader.ahead = (!pieces.is_empty()).then(|| Ahead::new(Arc::clone(pieces)));
+        self.on_read(number, link);
     }
 
     /// Notes in the own stream of a group, if there is one, what was learned of a membership. One

@@ -124,6 +124,13 @@ pub enum Input {
         /// Bytes since the link came up, counted as [`LinkMessage::bytes`] counts them.
         total: u64,
     },
+    /// Bytes of what was said over a link that did not go because the shell has packed them, in all.
+    LinkSaved {
+        /// The link.
+        link: LinkId,
+        /// Bytes since the link came up.
+        total: u64,
+    },
     /// The shell wants a part of the state for a snapshot: answered by [`super::Effect::Shard`].
     Snapshot {
         /// Which part, below [`super::SHARDS`].

@@ -4,10 +4,12 @@
 //! lacks of the groups whose tree it is part of ([`super::forward`]). When it comes up each end
 //! says all facts that it knows; from then on only news.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::bucket::{Bucket, Rate};
 use super::effect::Effect;
 use super::input::Now;
+use super::turns::Turns;
 use super::{Relay, facts};
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
@@ -24,6 +26,8 @@ pub struct LinkOptions {
     pub neighbour: RelayId,
     /// What it costs to use it, at least 1.
     pub cost: u32,
+    /// The most that this relay sends over it; `None`: as much as it takes.
+    pub rate: Option<Rate>,
 }
 
 /// One link.
@@ -40,14 +44,18 @@ pub(super) struct Link {
     pub(super) counts: LinkCounts,
     /// Bytes given to its writer since it came up.
     sent: u64,
+    /// Bytes among those sent that did not go, since they were packed.
+    saved: u64,
     /// Bytes that its writer has handed to the socket.
     written: u64,
     /// Streams whose names the neighbour has been told.
     named: BTreeSet<StreamNumber>,
     /// What the neighbour's numbers stand for here.
     pub(super) theirs: BTreeMap<StreamNumber, (GroupNumber, StreamNumber)>,
-    /// Groups that wait until more was written.
-    blocked: VecDeque<GroupNumber>,
+    /// What may be sent by now, if it has a rate.
+    pub(super) bucket: Option<Bucket>,
+    /// Groups that wait for their turn.
+    pub(super) turns: Turns,
 }
 
 impl Link {
@@ -59,13 +67,6 @@ impl Link {
     /// Bytes that are not with the socket yet.
     pub(super) fn waiting_bytes(&self) -> u64 {
         self.sent - self.written
-    }
-
-    /// The group goes on when more was written.
-    pub(super) fn block(&mut self, group: GroupNumber) {
-        if !self.blocked.contains(&group) {
-            self.blocked.push_back(group);
-        }
     }
 
     /// Whether the neighbour is told of this stream for the first time.
@@ -88,10 +89,10 @@ impl Link {
     fn reset(&mut self, is_up: bool, now: Time) {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
-        (self.sent, self.written) = (0, 0);
+        (self.sent, self.written, self.saved) = (0, 0, 0);
         self.named.clear();
         self.theirs.clear();
-        self.blocked.clear();
+        self.turns.clear();
     }
 }
 
@@ -112,6 +113,8 @@ pub(super) struct Links {
     pub(super) mourned: BTreeMap<GroupNumber, Version>,
     /// Whether this storage has a table of memberships: its own to begin with, or a neighbour's.
     pub(super) has_table: bool,
+    /// The time of the input that is being handled.
+    pub(super) now: Time,
     /// The newest way to compute trees that this relay speaks.
     pub(super) speaks: Algorithm,
 }
@@ -127,10 +130,12 @@ impl Links {
                 downs: 0,
                 counts: LinkCounts::default(),
                 sent: 0,
+                saved: 0,
                 written: 0,
                 named: BTreeSet::new(),
                 theirs: BTreeMap::new(),
-                blocked: VecDeque::new(),
+                bucket: o.rate.map(Bucket::new),
+                turns: Turns::default(),
             };
             (o.link, link)
         };
@@ -142,6 +147,7 @@ impl Links {
             forgotten: Vec::new(),
             mourned: BTreeMap::new(),
             has_table: options.is_empty(),
+            now: Time(0),
             speaks: Algorithm::One,
         }
     }
@@ -162,6 +168,10 @@ impl Relay {
     pub(super) fn say(&mut self, link: LinkId, message: LinkMessage) {
         let Some(state) = self.links.table.get_mut(&link).filter(|state| state.is_up) else { return };
         let bytes = message.bytes();
+        if let Some(bucket) = &mut state.bucket {
+            bucket.fill(self.links.now);
+            bucket.take(bytes);
+        }
         state.sent += bytes;
         state.counts.sent.bytes += bytes;
         self.effects.push_back(Effect::Link { link, message });
@@ -198,10 +208,17 @@ impl Relay {
     pub(super) fn handle_link_written(&mut self, link: LinkId, total: u64) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.written = state.written.max(total).min(state.sent);
-        if state.is_writable() {
-            for group in std::mem::take(&mut state.blocked) {
-                self.enqueue_reader(group, link);
-            }
+        self.ready_links.insert(link);
+    }
+
+    /// What was packed has taken less of the rate than was counted.
+    pub(super) fn handle_link_saved(&mut self, link: LinkId, total: u64) {
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        let more = total.min(state.sent).saturating_sub(state.saved);
+        state.saved += more;
+        if let Some(bucket) = &mut state.bucket {
+            bucket.give(more);
+            self.ready_links.insert(link);
         }
     }
 

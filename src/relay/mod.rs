@@ -17,7 +17,9 @@
 
 mod active;
 mod ahead;
+mod behind;
 mod books;
+mod bucket;
 mod carried;
 mod confirm;
 mod cursor;
@@ -67,11 +69,13 @@ mod tests;
 mod timer;
 mod traces;
 mod trees;
+mod turns;
 mod views;
 mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+pub use bucket::Rate;
 pub use effect::Effect;
 pub use input::{Input, Now};
 pub use link::LinkOptions;
@@ -79,6 +83,7 @@ pub use restore::Restore;
 pub use state::RestoreError;
 
 use self::active::Failure;
+use self::behind::Behind;
 use self::books::Retired;
 use self::confirm::Confirmations;
 use self::delivery::DeadLetter;
@@ -159,8 +164,10 @@ pub struct Relay {
     questions: Questions,
     /// What is remembered of messages that were let go.
     traces: Traces,
-    /// Neighbours of groups for whom there may be something to send.
-    ready_links: VecDeque<(GroupNumber, LinkId)>,
+    /// What this relay lacks.
+    behind: Behind,
+    /// Links over which there may be something to send.
+    ready_links: BTreeSet<LinkId>,
     /// Groups of which receipts are to be said, and whether again.
     receipts_due: BTreeMap<GroupNumber, bool>,
     /// Groups of which it is to be said that puts wait.
@@ -199,6 +206,7 @@ impl Relay {
     /// # Panics
     /// When an invariant is broken: that is a fault of this program, never of an input.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.links.now = now.time;
         match input {
             Input::SessionOpened { session } => {
                 self.sessions.insert(session, Session::default());
@@ -234,6 +242,7 @@ impl Relay {
             Input::LinkCost { link, cost } => self.handle_link_cost(now, link, cost),
             Input::Link { link, message } => self.handle_link(now, link, message),
             Input::LinkWritten { link, total } => self.handle_link_written(link, total),
+            Input::LinkSaved { link, total } => self.handle_link_saved(link, total),
             Input::Snapshot { shard } => {
                 // What the cursors in it have passed over is in it too.
                 self.write_passed(now, Urgency::Ride);
@@ -281,6 +290,8 @@ impl Relay {
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
+                Timer::Link(link) => self.on_link_time(link),
+                Timer::Behind => self.on_behind_time(now),
             }
         }
     }

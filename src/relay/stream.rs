@@ -162,6 +162,18 @@ impl Stream {
         (from.max(low), to)
     }
 
+    /// The first index at which a record may stand that somebody lacks who has everything up to
+    /// `known`, or one a little before it; `low` when that is not remembered any more. `None`:
+    /// there is no such record.
+    pub(super) fn lacked_from(&self, known: Sequence, low: Index) -> Option<Index> {
+        if known >= self.last {
+            return None;
+        }
+        let behind = self.places.partition_point(|(sequence, _)| *sequence <= known.next());
+        let place = behind.checked_sub(1).and_then(|at| self.places.get(at));
+        Some(place.map_or(low, |(_, index)| *index))
+    }
+
     /// Forgets places that are of no use any more.
     fn forget_places(&mut self) {
         let behind = self.places.partition_point(|(sequence, _)| *sequence <= self.released.next());

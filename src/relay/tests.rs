@@ -1,5 +1,6 @@
 //! Behaviour of one relay, through its two doors, with a made-up clock and a log in a vector.
 
+mod behind;
 mod dead;
 mod deliver;
 mod fuzz;
@@ -14,4 +15,5 @@ mod put;
 mod receipts;
 mod restart;
 mod salvage;
+mod turns;
 mod whereabouts;

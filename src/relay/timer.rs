@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::subscription::SubscriptionKey;
-use crate::id::{GroupNumber, Time};
+use crate::id::{GroupNumber, LinkId, Time};
 
 /// What is to be done at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,10 @@ pub(super) enum Timer {
     Quiet(GroupNumber),
     /// Ask again who knows of a message, and answer whoever has waited long enough.
     Where,
+    /// A link with a rate may be given more.
+    Link(LinkId),
+    /// Look how far behind this relay is.
+    Behind,
 }
 
 /// At most one deadline per timer.

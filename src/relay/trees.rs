@@ -112,6 +112,13 @@ impl Relay {
         self.timers.is_set(Timer::Plan)
     }
 
+    /// Whether something waits until a link with a rate may be given more, for simulations.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.links.table.values().any(super::link::Link::is_held_back)
+    }
+
     /// The map has changed.
     pub(super) fn map_changed(&mut self, now: Now) {
         if !self.timers.is_set(Timer::Plan) {
@@ -186,6 +193,8 @@ impl Relay {
             }
         }
         self.trees.table = Some(table);
+        // Those that had a turn and are not part of the tree any more make way for others.
+        self.ready_links.extend(self.links.up());
     }
 
     /// Makes the map of what is known now.

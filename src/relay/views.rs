@@ -80,6 +80,7 @@ impl Relay {
         let mut state = LinkState::new(self.options.relay.clone(), Version::default());
         state.transit = self.options.transit;
         state.max_children = self.options.max_children;
+        state.catching_up = self.behind.is_said;
         state.links = self.links.table.values().map(link).collect();
         state
     }

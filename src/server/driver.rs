@@ -241,8 +241,11 @@ impl Driver {
         while let Some(written) = self.sessions.next_written() {
             let input = match written {
                 Written::Session(session, total) => Input::Written { session, total },
-                Written::Link(link, total) => {
+                Written::Link(link, total, saved) => {
                     self.turn.links.insert(link);
+                    if saved > 0 {
+                        self.handle(now, Input::LinkSaved { link, total: saved });
+                    }
                     Input::LinkWritten { link, total }
                 }
             };

@@ -16,7 +16,7 @@ use super::driver::{Batch, Message};
 use super::signals::Signals;
 use crate::id::{Epoch, LinkId, RelayId, SessionId, StorageId};
 use crate::limits;
-use crate::net::outgoing::{OutBatch, OutQueue, OutReceiver};
+use crate::net::outgoing::{OutBatch, OutQueue, OutReceiver, Progress};
 use crate::relay::Input;
 use crate::wire::body::Request;
 use crate::wire::frame::{Ack, Credit, LINK_RUN_HEAD_BYTES, PUT_HEAD_BYTES, PutHead};
@@ -85,7 +85,7 @@ impl Sessions {
     /// # Cancel safety
     /// No session is open when it is dropped before it is ready.
     pub async fn open(&self) -> Result<SessionHandle, Stopped> {
-        self.open_as(Message::Opened).await
+        self.open_as(OutQueue::new, Message::Opened).await
     }
 
     /// Opens a session that is a link to a neighbour with this data directory. `None`: another relay
@@ -102,18 +102,23 @@ impl Sessions {
         storage: StorageId,
     ) -> Result<Option<SessionHandle>, Stopped> {
         let (answer, answered) = oneshot::channel();
-        let handle = self.open_as(|queue| Message::LinkOpened(queue, link, storage, answer)).await?;
+        let opened = |queue| Message::LinkOpened(queue, link, storage, answer);
+        let handle = self.open_as(OutQueue::for_link, opened).await?;
         let is_taken = answered.await.map_err(|_| Stopped)?;
         Ok(is_taken.then_some(handle))
     }
 
-    async fn open_as(&self, opened: impl FnOnce(Arc<OutQueue>) -> Message) -> Result<SessionHandle, Stopped> {
+    async fn open_as(
+        &self,
+        queue: fn(SessionId, Arc<Progress>) -> (Arc<OutQueue>, OutReceiver),
+        opened: impl FnOnce(Arc<OutQueue>) -> Message,
+    ) -> Result<SessionHandle, Stopped> {
         if self.shared.signals.is_stopping() {
             return Err(Stopped);
         }
         let place = self.shared.driver.reserve().await.map_err(|_| Stopped)?;
         let session = SessionId(self.shared.next.fetch_add(1, Ordering::Relaxed));
-        let (queue, receiver) = OutQueue::new(session, Arc::clone(&self.shared.signals.progress));
+        let (queue, receiver) = queue(session, Arc::clone(&self.shared.signals.progress));
         place.send(opened(Arc::clone(&queue)));
         let sender = SessionSender {
             session,
@@ -309,6 +314,7 @@ fn bytes_of(input: &Input) -> usize {
         | Input::LinkCost { .. }
         | Input::Link { .. }
         | Input::LinkWritten { .. }
+        | Input::LinkSaved { .. }
         | Input::Snapshot { .. }
         | Input::Tick
         | Input::Stop => 0,

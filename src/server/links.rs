@@ -38,6 +38,7 @@ use crate::relay::Input;
 use crate::wire::body;
 use crate::wire::frame::FrameKind;
 use crate::wire::link::{LINK_MAGIC, LINK_VERSION, LinkHello};
+use crate::wire::packed;
 
 const CONNECT: Duration = Duration::from_millis(limits::LINK_CONNECT_MS);
 
@@ -56,15 +57,21 @@ pub struct Neighbour {
     /// What it costs to use the link: at least 1. `None`: its round-trip time decides, one unit
     /// for each 100 µs, in steps and slow to change.
     pub cost: Option<u32>,
+    /// The most bytes per second that this relay sends over it; `None`: as many as it takes.
+    pub rate: Option<u64>,
     /// The pause between two pings; 100 ms unless told otherwise. Each end uses the longer one of both.
     pub hello: Duration,
+    /// Whether runs may be packed for it when the link is slow; true unless told otherwise, and only
+    /// if it takes them.
+    pub packs: bool,
 }
 
 impl Neighbour {
-    /// The same link, with the pause that both ends use.
+    /// The same link, with the pause that both ends use, and what both understand.
     fn at_pace_of(&self, hello: &LinkHello) -> Self {
         let theirs = Duration::from_millis(u64::from(hello.hello_ms));
-        Self { hello: self.hello.max(theirs), ..self.clone() }
+        let takes = hello.takes.iter().any(|way| way == packed::LZ4);
+        Self { hello: self.hello.max(theirs), packs: self.packs && takes, ..self.clone() }
     }
 }
 
@@ -309,6 +316,7 @@ impl Native {
             epoch: identity.epoch,
             to: neighbour.relay.clone(),
             hello_ms: u32::try_from(neighbour.hello.as_millis()).unwrap_or(u32::MAX),
+            takes: vec![packed::LZ4.to_owned()],
         })
     }
 
@@ -323,6 +331,8 @@ impl Native {
         metrics::link_up(neighbour.relay.as_str());
         self.links.watch.up(&neighbour.relay);
         tracing::info!(neighbour = %neighbour.relay, "the link is up");
+        // One that is gone already is noticed by who reads from it.
+        let _ = socket::tune_link(writer.as_ref(), &self.links.socket);
         let end = self.run(handle, reader, writer, Some(neighbour)).await;
         count_fault(&end);
         metrics::link_down(neighbour.relay.as_str(), end.label());

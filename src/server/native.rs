@@ -22,6 +22,7 @@ use crate::limits;
 use crate::metrics;
 use crate::net::fault::{SessionEnd, SessionFault};
 use crate::net::link_writer;
+use crate::net::packer::Packer;
 use crate::net::session::{FrameReader, Greeting, Incoming};
 use crate::wire::body::{self, PROTOCOL_MAGIC, RelayHello};
 use crate::wire::frame::FrameKind;
@@ -134,10 +135,11 @@ impl Native {
         let queue = Arc::clone(sender.queue());
         let written = CancellationToken::new();
         let guard = written.clone().drop_guard();
+        let packer = neighbour.filter(|n| n.packs).map(|n| Packer::new(n.rate.is_some()));
         let mut writing = self.tasks.spawn("session writer", async move {
             let _guard = guard;
             // A connection that breaks is seen by the reader too.
-            let _ = link_writer::run(&mut writer, &mut receiver).await;
+            let _ = link_writer::run(&mut writer, &mut receiver, packer).await;
         });
         let end = {
             let reading = async {

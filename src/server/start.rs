@@ -25,7 +25,7 @@ use crate::log::{
 use crate::metrics;
 use crate::net::listener::Listener;
 use crate::net::socket::SocketOptions;
-use crate::relay::{LinkOptions, Relay, RelayOptions, Restore, RestoreError};
+use crate::relay::{LinkOptions, Rate, Relay, RelayOptions, Restore, RestoreError};
 
 /// How a server is to run.
 #[derive(Clone, Debug)]
@@ -224,6 +224,7 @@ fn link(neighbour: &Neighbour) -> LinkOptions {
         link: neighbour.link,
         neighbour: neighbour.relay.clone(),
         cost: neighbour.cost.unwrap_or(UNMEASURED),
+        rate: neighbour.rate.map(Rate::new),
     }
 }
 

@@ -102,6 +102,12 @@ impl Node {
         self.relay.as_ref().is_some_and(Relay::is_planning)
     }
 
+    /// Whether something waits until a link with a rate may be given more.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::is_held_back)
+    }
+
     /// A relay with an empty disk, running.
     #[must_use]
     pub fn new(name: &str, storage: u16, links: Vec<LinkOptions>, now: Now) -> Self {

@@ -1,3 +1,4 @@
+mod budget;
 mod drain;
 mod exhaustive;
 mod finished;

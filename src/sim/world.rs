@@ -15,7 +15,7 @@ use crate::dice::Dice;
 use crate::id::{
     GroupName, Index, LinkId, ProducerId, ProducerSequence, Sequence, SubscriptionName, Time, WallTime,
 };
-use crate::relay::{Input, LinkOptions, Now};
+use crate::relay::{Input, LinkOptions, Now, Rate};
 use crate::wire::body::{Answer, RefusalCode, Reply, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
@@ -138,6 +138,17 @@ impl World {
     /// Relays with empty disks, joined by `links` (two places and a cost); all links are up.
     #[must_use]
     pub fn new(seed: u64, relays: usize, links: &[(usize, usize, u32)]) -> Self {
+        Self::with_rates(seed, relays, links, &|_| None)
+    }
+
+    /// As [`World::new`], with links that have a rate in both directions, by their place in the list.
+    #[must_use]
+    pub fn with_rates(
+        seed: u64,
+        relays: usize,
+        links: &[(usize, usize, u32)],
+        rate: &dyn Fn(usize) -> Option<Rate>,
+    ) -> Self {
         let now = Now { time: Time(0), wall: WallTime(1_000_000_000_000_000) };
         let options = |place: usize| -> Vec<LinkOptions> {
             let mine = links.iter().enumerate().filter(|(_, (a, b, _))| *a == place || *b == place);
@@ -145,6 +156,7 @@ impl World {
                 link: LinkId(wire as u32 + 1),
                 neighbour: name_of(if *a == place { *b } else { *a }).parse().expect("a name"),
                 cost: *cost,
+                rate: rate(wire),
             })
             .collect()
         };
@@ -198,7 +210,15 @@ impl World {
                 links.push((a, b, 1 + dice.below(9) as u32));
             }
         }
-        Self::new(seed, relays, &links)
+        // Every fourth link has a rate, at which some messages are a burst.
+        let mut dice = Dice::new(seed ^ 0x4a7e);
+        let rates: Vec<Option<Rate>> = links
+            .iter()
+            .map(|_| {
+                dice.chance(25).then(|| Rate { bytes_per_second: 2_000 << dice.below(6), burst_bytes: 300 })
+            })
+            .collect();
+        Self::with_rates(seed, relays, &links, &|wire| rates[wire])
     }
 
     /// Makes a group at every relay in which each origin has a tree of its own.
@@ -676,7 +696,7 @@ impl World {
                     }
                 }
             }
-            if is_quiet && !self.nodes.iter().any(Node::is_planning) {
+            if is_quiet && !self.nodes.iter().any(|node| node.is_planning() || node.is_held_back()) {
                 return;
             }
             if is_quiet {

@@ -38,6 +38,10 @@ pub struct LinkHello {
     pub to: RelayId,
     /// Milliseconds between two of its pings: silent for longer than a few of them, it counts as dead.
     pub hello_ms: u32,
+    /// What it takes beyond what all take that speak this version, such as
+    /// [`super::packed::LZ4`]. What the other side does not know means nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<String>,
 }
 
 /// A group in one of its lives.

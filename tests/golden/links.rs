@@ -10,7 +10,8 @@ use treecast::wire::link::{
     LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy,
     StreamNamed, StreamSeen, ToldWhere, Version,
 };
-use treecast::wire::run::{RunHeader, RunKind};
+use treecast::wire::packed::{LZ4, Packing, pack};
+use treecast::wire::run::{Record, RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::trace;
@@ -182,8 +183,12 @@ fn what_relays_say_to_one_another_is_as_ever() {
         epoch: EPOCH,
         to: relay("rome"),
         hello_ms: 100,
+        takes: Vec::new(),
     };
     let body = check_frame("link-hello", FrameKind::LinkHello, 0, &body::encode(&hello));
+    assert_eq!(body::decode::<LinkHello>(&body).unwrap(), hello);
+    let hello = LinkHello { takes: vec![LZ4.to_owned()], ..hello };
+    let body = check_frame("link-hello-takes", FrameKind::LinkHello, 0, &body::encode(&hello));
     assert_eq!(body::decode::<LinkHello>(&body).unwrap(), hello);
     for (name, message) in messages() {
         assert!(name.starts_with(family(&message)), "{name}");
@@ -207,10 +212,37 @@ fn a_run_on_a_link_is_as_ever() {
         accepted: WallTime(1_700_000_000_000_000),
         producer: None,
     };
-    let head = LinkRunHead { age_ms: 12, header };
+    let head = LinkRunHead { age_ms: 12, packing: Packing::Plain, header };
     let mut bytes = BytesMut::new();
     head.encode(&mut bytes);
     bytes.put_slice(&records);
     let body = check_frame("link-run", FrameKind::LinkRun, 4, &bytes);
+    assert_eq!(LinkRunHead::decode(body).unwrap(), (head, records));
+}
+
+/// What other programs have packed is unpacked, whatever this one would make of it.
+#[test]
+fn a_packed_run_on_a_link_is_as_ever() {
+    let record = Record { payload: b"one pizza, ".repeat(60).leak(), ..Record::default() };
+    let mut records = BytesMut::new();
+    record.encode(&mut records);
+    let records = records.freeze();
+    let header = RunHeader {
+        kind: RunKind::Data,
+        has_ttl: false,
+        has_subject: false,
+        count: 1,
+        body_bytes: u32::try_from(records.len()).unwrap(),
+        first: Sequence(903),
+        body_hash: xxh3_64(&records),
+        chain: 0x1122_3344_5566_7788,
+        accepted: WallTime(1_700_000_000_000_000),
+        producer: None,
+    };
+    let head = LinkRunHead { age_ms: 12, packing: Packing::Lz4, header };
+    let mut bytes = BytesMut::new();
+    head.encode(&mut bytes);
+    assert!(pack(&records, &mut bytes));
+    let body = check_frame("link-run-lz4", FrameKind::LinkRun, 4, &bytes);
     assert_eq!(LinkRunHead::decode(body).unwrap(), (head, records));
 }

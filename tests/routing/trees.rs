@@ -125,6 +125,53 @@ fn every_tree_is_a_tree_that_reaches_all_who_can_be() {
     println!("{over_cap} trees are over a cap");
 }
 
+/// Whether links that are up join all of these without going through `spared`.
+fn are_joined_without(map: &Map, spared: Place, wanted: &BTreeSet<Place>) -> bool {
+    let mut reached: BTreeSet<Place> = wanted.first().copied().into_iter().collect();
+    let mut next: Vec<Place> = reached.iter().copied().collect();
+    while let Some(from) = next.pop() {
+        for to in map.places().filter(|&to| to != spared && map.live_cost(from, to).is_some()) {
+            if reached.insert(to) {
+                next.push(to);
+            }
+        }
+    }
+    wanted.is_subset(&reached)
+}
+
+#[test]
+fn r8_who_is_catching_up_is_a_leaf_where_the_others_are_joined_without_it() {
+    let mut numbers = Numbers(8);
+    let (mut leaves, mut bridges) = (0, 0);
+    for _ in 0..60 {
+        let mut states = random(PLAIN, &mut numbers);
+        let behind = numbers.below(states.len());
+        states[behind].catching_up = true;
+        let map = Map::new(&states, []).unwrap();
+        let spared = map.place(&states[behind].relay).unwrap();
+        let wanted = groups(&map, 20, &mut numbers);
+        let table = table_of(&map, &wanted);
+        for (number, wanted) in wanted.iter().enumerate() {
+            let mut others: BTreeSet<Place> = wanted.members.iter().chain(&wanted.origins).copied().collect();
+            let is_wanted = others.remove(&spared);
+            for (origin, tree) in table.trees(GroupNumber(number as u32)) {
+                let neighbours = tree.neighbours(spared).count();
+                if origin == Some(spared) {
+                    // Its own messages go out over whichever links are shortest.
+                } else if are_joined_without(&map, spared, &others) {
+                    let most = usize::from(is_wanted);
+                    assert!(neighbours <= most, "{neighbours} neighbours of who is catching up");
+                    leaves += 1;
+                } else {
+                    assert!(neighbours >= 2, "it is the only way, and is not gone");
+                    bridges += 1;
+                }
+            }
+        }
+    }
+    assert!(leaves > 300 && bridges > 10, "{leaves} and {bridges}: this tests too little");
+}
+
 /// Changes some links of `states`; now and then one that takes part in every path.
 fn change(states: &mut [LinkState], numbers: &mut Numbers) {
     for _ in 0..=numbers.below(3) {

@@ -7,6 +7,7 @@ use crate::id::{ProducerId, ProducerSequence, Sequence, WallTime};
 use crate::limits;
 use crate::net::link_writer::Encoder;
 use crate::net::outgoing::{OutBatch, Outgoing};
+use crate::net::packer::Packer;
 use crate::wire::frame::{FrameError, append_frame};
 use crate::wire::run::{Record, RunHeader};
 
@@ -31,8 +32,16 @@ fn run(payload_bytes: usize) -> LinkMessage {
 
 /// What the writer of one end makes of it.
 async fn encoded(items: Vec<LinkMessage>) -> Vec<u8> {
+    encoded_by(Encoder::default(), items).await
+}
+
+/// What it makes of it for a link with a rate, whose other end takes packed runs.
+async fn packed(items: Vec<LinkMessage>) -> Vec<u8> {
+    encoded_by(Encoder::packing(Some(Packer::new(true))), items).await
+}
+
+async fn encoded_by(mut encoder: Encoder, items: Vec<LinkMessage>) -> Vec<u8> {
     let items = items.into_iter().map(|message| Outgoing::Link(Box::new(message))).collect();
-    let mut encoder = Encoder::default();
     encoder.batch(&OutBatch { pings: vec![1], pongs: vec![2], items, ..OutBatch::default() });
     let mut bytes = Vec::new();
     encoder.write(&mut bytes).await.unwrap();
@@ -69,16 +78,29 @@ async fn what_one_end_says_the_other_hears() {
 }
 
 #[tokio::test]
+async fn what_is_packed_for_a_slow_link_is_heard_as_it_was() {
+    let said = vec![run(10), run(100_000), run(1_000), LinkMessage::FactsEnd];
+    let bytes = packed(said.clone()).await;
+    assert!(bytes.len() < 3_000, "{} bytes for more than 100,000", bytes.len());
+    let heard = decoded(&bytes).await;
+    assert!(heard.end.is_none(), "{:?}", heard.end);
+    assert!(heard.run_bytes > 100_000, "they count as much as they take in memory");
+    let said: Vec<Input> = said.into_iter().map(|message| Input::Link { link: LinkId(7), message }).collect();
+    assert_eq!(heard.inputs, said);
+}
+
+#[tokio::test]
 async fn a_run_changed_on_its_way_is_not_believed() {
-    let bytes = encoded(vec![run(1000)]).await;
-    // Past the ping and the pong: any bit of the run's frame.
-    for at in (48..bytes.len()).step_by(7) {
-        let mut changed = bytes.clone();
-        changed[at] ^= 0x10;
-        let heard = decoded(&changed).await;
-        assert!(heard.inputs.is_empty(), "byte {at}");
-        // A length that became larger is waited for, unless its header is found out first.
-        assert!(heard.end.is_some(), "byte {at}");
+    for bytes in [encoded(vec![run(1000)]).await, packed(vec![run(1000)]).await] {
+        // Past the ping and the pong: any bit of the run's frame.
+        for at in (48..bytes.len()).step_by(if bytes.len() < 500 { 1 } else { 7 }) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            let heard = decoded(&changed).await;
+            assert!(heard.inputs.is_empty(), "byte {at}");
+            // A length that became larger is waited for, unless its header is found out first.
+            assert!(heard.end.is_some(), "byte {at}");
+        }
     }
 }
 

@@ -149,7 +149,7 @@ async fn the_writer_ends_after_the_close() {
     queue.push(&mut Staged { items: vec![deliver(3000); 100], ..Staged::default() }, 0);
     queue.close("bye".to_owned());
     let mut stream = Slow::new(usize::MAX);
-    run(&mut stream, &mut receiver).await.unwrap();
+    run(&mut stream, &mut receiver, None).await.unwrap();
     assert!(stream.slices_max <= limits::WRITE_SLICES_MAX);
     let frames = stream.frames();
     assert_eq!(frames.len(), 101);

@@ -70,12 +70,12 @@ fn what_was_written_is_a_latest_value_and_wakes_the_driver_only_when_it_paused()
     progress.take(&mut changed);
     assert_eq!(changed, [SessionId(1)], "named once");
     assert_eq!(queue.take_written(), batch.deliver_bytes + 1);
-    assert!(!lock(&queue.state).tell_at_half);
+    assert!(!lock(&queue.state).tell_when_less);
     push(&queue, vec![deliver(limits::SESSION_OUT_BYTES_MAX)]);
-    assert!(lock(&queue.state).tell_at_half);
+    assert!(lock(&queue.state).tell_when_less);
     receiver.try_receive(&mut batch);
     receiver.wrote(&batch);
-    assert!(!lock(&queue.state).tell_at_half, "the driver was told");
+    assert!(!lock(&queue.state).tell_when_less, "the driver was told");
 }
 
 #[test]

@@ -95,7 +95,13 @@ impl Harness {
 
     /// A relay with one neighbour, `o`, on the other end of [`LINK`].
     pub(super) fn linked() -> Self {
-        let mut harness = Self::apart();
+        Self::linked_at(None)
+    }
+
+    /// As [`Self::linked`]; the link has a rate.
+    pub(super) fn linked_at(rate: Option<Rate>) -> Self {
+        let neighbour = RelayId::new("o").unwrap();
+        let mut harness = Self::with_links(&[LinkOptions { link: LINK, neighbour, cost: 1, rate }]);
         harness.meet(Vec::new());
         harness
     }
@@ -103,7 +109,7 @@ impl Harness {
     /// The same, before the neighbour has come for the first time.
     pub(super) fn apart() -> Self {
         let neighbour = RelayId::new("o").unwrap();
-        Self::with_links(&[LinkOptions { link: LINK, neighbour, cost: 1 }])
+        Self::with_links(&[LinkOptions { link: LINK, neighbour, cost: 1, rate: None }])
     }
 
     /// The neighbour comes, and says all that it knows.
@@ -198,8 +204,8 @@ impl Harness {
                 }
             }
             Effect::Fetch { .. } if self.hold_fetches => {}
-            Effect::Fetch { group, from, .. } => {
-                let pieces = self.read(group, from);
+            Effect::Fetch { group, from, bytes_max } => {
+                let pieces = self.read(group, from, bytes_max);
                 self.relay.handle(self.now, Input::Fetched { group, from, pieces });
             }
             Effect::Release { group, below } => {
@@ -224,14 +230,20 @@ impl Harness {
         self.heads.push(head);
     }
 
-    fn read(&self, group: GroupNumber, from: Index) -> Vec<Piece> {
+    fn read(&self, group: GroupNumber, from: Index, bytes_max: usize) -> Vec<Piece> {
         let whole = (0..self.durable).filter(|place| !self.lost.contains(place));
         let runs = whole.filter_map(|place| match &self.log[place] {
             Entry::Run(run) if run.group == group && run.stored().end_index() > from => Some(run.stored()),
             Entry::Run(_) | Entry::State(_) => None,
         });
+        let mut bytes = 0;
+        let fits = runs.take_while(|run| {
+            let is_first = bytes == 0;
+            bytes += run.run.body.len();
+            is_first || bytes <= bytes_max
+        });
         // Of a hole it knows nothing, as the log when it has lost a segment.
-        runs.take(self.runs_per_read).map(Piece::Run).collect()
+        fits.take(self.runs_per_read).map(Piece::Run).collect()
     }
 
     pub(super) fn request(&mut self, body: Request) -> Answer {

@@ -26,7 +26,8 @@ struct Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
     Session(SessionId, u64),
-    Link(LinkId, u64),
+    /// A link, and how many bytes were saved by packing.
+    Link(LinkId, u64, u64),
 }
 
 /// All open sessions.
@@ -150,7 +151,7 @@ impl Table {
                 slot.known_written = slot.queue.take_written();
                 let total = slot.known_written;
                 return Some(match slot.link {
-                    Some(link) => Written::Link(link, total),
+                    Some(link) => Written::Link(link, total, slot.queue.saved()),
                     None => Written::Session(session, total),
                 });
             }

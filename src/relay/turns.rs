@@ -1,0 +1,341 @@
+//! Turns on a link: live before backlog (P10), and groups in turn within each.
+//!
+//! A neighbour's place in a group is *live* from when it has reached the group's end, or had a turn
+//! and is no more than another one behind, until it is [`limits::LINK_LIVE_LAG_BYTES_MAX`] behind;
+//! before and after, it works off a backlog. Both have a queue of their own per link:
+//!
+//! ```text
+//!  live      one run after the other, 64 KiB a turn       goes whenever the link has room
+//!  backlog   wait ──▶ reading ──▶ read ──▶ wait           goes with what live leaves over,
+//!            (256 KiB a turn; two groups are read          and at least its share of 20 %
+//!             at a time)
+//! ```
+//!
+//! What is sent cannot be overtaken any more, so the backlog may put less on its way:
+//! [`limits::LINK_CATCH_UP_BYTES_MAX`], and on a link with a rate only half of its burst. So a live
+//! run waits behind that, one run, and what the system has not sent, whatever the backlog: on a
+//! link of 10 MB/s at most about 40 ms. Only what the share allows comes on top, while live alone
+//! would fill the link.
+//!
+//! Control is never held up; on a link with a rate its bytes are counted.
+
+use std::collections::VecDeque;
+
+use super::Relay;
+use super::bucket::Bucket;
+use super::forward::LinkReader;
+use super::input::Now;
+use super::link::Link;
+use super::timer::Timer;
+use crate::id::{GroupNumber, LinkId, Time};
+use crate::limits;
+
+/// Runs that a live group is given in one turn, at most; and bytes, at least when it has them.
+const TURN_RUNS: usize = 64;
+const TURN_BYTES: u64 = 64 * 1024;
+
+/// Groups of a backlog that are read at a time: one is sent while another one is read.
+const READS_MAX: usize = 2;
+
+/// Where a neighbour's place in a group waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nowhere: there is nothing to send, or a live one waits for a read.
+    #[default]
+    Idle,
+    /// Among those that are live.
+    Live,
+    /// Among those whose backlog is to be read.
+    Backlog,
+    /// A part of its backlog is being read.
+    Reading,
+    /// A part of its backlog was read, and is sent.
+    Read,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A run of so many bytes was sent.
+    Sent(u64),
+    /// A run was passed over.
+    Passed,
+    /// The next one is to be read.
+    Unread,
+    /// All that is durable was sent.
+    End,
+}
+
+/// Which queue is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Live,
+    Backlog,
+}
+
+/// The queues of one link.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns {
+    live: VecDeque<GroupNumber>,
+    backlog: VecDeque<GroupNumber>,
+    reading: VecDeque<GroupNumber>,
+    read: VecDeque<GroupNumber>,
+    /// Bytes that the backlog is owed of what live has sent; below zero: that it has had more.
+    credit: i64,
+}
+
+impl Turns {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn has_backlog(&self) -> bool {
+        !(self.backlog.is_empty() && self.reading.is_empty() && self.read.is_empty())
+    }
+
+    /// Whether somebody waits who could be given a turn, but for the link.
+    fn is_waiting(&self) -> bool {
+        !(self.live.is_empty() && self.read.is_empty())
+    }
+
+    /// Notes bytes that were sent, and what of it the backlog is owed.
+    fn sent(&mut self, is_live: bool, bytes: u64) {
+        const MOST: i64 = limits::LINK_CATCH_UP_BYTES_MAX as i64;
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let share = i64::from(limits::LINK_CATCH_UP_PERCENT);
+        let change = if is_live { bytes / (100 - share) * share } else { -bytes };
+        if self.has_backlog() || !is_live {
+            self.credit = self.credit.saturating_add(change).clamp(-MOST, MOST);
+        } else {
+            self.credit = 0;
+        }
+    }
+}
+
+impl Link {
+    /// Who is to go on, or from when on somebody may if nothing else happens.
+    fn next_turn(&mut self, now: Time) -> Result<Lane, Option<Time>> {
+        if !self.is_writable() || !self.turns.is_waiting() {
+            return Err(None);
+        }
+        let (has_live, has_read) = (!self.turns.live.is_empty(), !self.turns.read.is_empty());
+        let is_owed = has_read && self.turns.credit > 0;
+        let lane = if has_live && !is_owed { Lane::Live } else { Lane::Backlog };
+        let has_share_only = lane == Lane::Backlog && !is_owed;
+        if has_share_only && self.waiting_bytes() >= limits::LINK_CATCH_UP_BYTES_MAX {
+            return Err(None);
+        }
+        let Some(bucket) = &mut self.bucket else { return Ok(lane) };
+        bucket.fill(now);
+        let least = if has_share_only { bucket.reserve() } else { 0 };
+        if bucket.level() > least { Ok(lane) } else { Err(Some(bucket.above(least))) }
+    }
+
+    /// Whether a run that has just come may be passed on before anything else.
+    pub(super) fn may_pass_on(&mut self, now: Time) -> bool {
+        self.turns.live.is_empty() && self.has_room_for_live(now)
+    }
+
+    fn has_room_for_live(&mut self, now: Time) -> bool {
+        let has_tokens = |bucket: &mut Bucket| {
+            bucket.fill(now);
+            bucket.level() > 0
+        };
+        self.is_writable() && self.bucket.as_mut().is_none_or(has_tokens)
+    }
+
+    /// Whether the link waits for time to pass before it is given more.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn is_held_back(&self) -> bool {
+        self.is_writable() && self.turns.is_waiting()
+    }
+}
+
+impl Relay {
+    /// Puts a neighbour's place in a group into a queue, once, if there is something for it.
+    pub(super) fn enqueue_reader(&mut self, number: GroupNumber, link: LinkId) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let durable = group.durable;
+        let Some(reader) = group.spread.as_mut().and_then(|spread| spread.reader(link)) else { return };
+        if !reader.has_compared || reader.turn != Turn::Idle || reader.fetching.is_some() {
+            return;
+        }
+        if reader.next >= durable {
+            reader.is_live = true;
+            return;
+        }
+        if reader.is_live && group.meter.bytes_from(reader.next) > limits::LINK_LIVE_LAG_BYTES_MAX {
+            (reader.is_live, reader.ahead) = (false, None);
+        }
+        reader.turn = if reader.is_live { Turn::Live } else { Turn::Backlog };
+        let turn = reader.turn;
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        let queue = if turn == Turn::Live { &mut state.turns.live } else { &mut state.turns.backlog };
+        queue.push_back(number);
+        self.ready_links.insert(link);
+    }
+
+    /// Puts all neighbours of a group into their queues: there is more that is durable.
+    pub(super) fn enqueue_readers(&mut self, number: GroupNumber) {
+        for place in 0.. {
+            let spread = self.groups.get(number).and_then(|group| group.spread.as_deref());
+            let Some(link) = spread.and_then(|spread| spread.tree().get(place)).copied() else { return };
+            self.enqueue_reader(number, link);
+        }
+    }
+
+    /// Gives everybody a turn whose link has room.
+    pub(super) fn pump_links(&mut self, now: Now) {
+        while let Some(link) = self.ready_links.pop_first() {
+            self.pump_link(now, link);
+        }
+    }
+
+    fn pump_link(&mut self, now: Now, link: LinkId) {
+        loop {
+            self.begin_reads(link);
+            let Some(state) = self.links.table.get_mut(&link) else { return };
+            match state.next_turn(now.time) {
+                Ok(Lane::Live) => self.give_live_turn(now, link),
+                Ok(Lane::Backlog) => self.give_backlog_turn(now, link),
+                Err(Some(at)) => return self.timers.set(Timer::Link(link), at),
+                Err(None) => return,
+            }
+        }
+    }
+
+    /// A link with a rate may be given more.
+    pub(super) fn on_link_time(&mut self, link: LinkId) {
+        self.ready_links.insert(link);
+    }
+
+    /// The first live group sends, until its turn is over or the link has no room.
+    fn give_live_turn(&mut self, now: Now, link: LinkId) {
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        let Some(number) = state.turns.live.pop_front() else { return };
+        let Some(reader) = self.reader(number, link).filter(|reader| reader.turn == Turn::Live) else {
+            return;
+        };
+        reader.turn = Turn::Idle;
+        if !reader.is_live {
+            // Its place was given anew while it waited.
+            return self.enqueue_reader(number, link);
+        }
+        let mut bytes = 0;
+        for _ in 0..TURN_RUNS {
+            match self.link_step(now, number, link) {
+                Step::Sent(run) => bytes += run,
+                Step::Passed => {}
+                Step::Unread => return self.fetch_for_link(number, link),
+                Step::End => return,
+            }
+            let state = self.links.table.get_mut(&link);
+            if bytes >= TURN_BYTES || !state.is_some_and(|state| state.has_room_for_live(now.time)) {
+                break;
+            }
+        }
+        self.enqueue_reader(number, link);
+    }
+
+    /// The group that was read first sends, until what was read is used up or the link has no room.
+    fn give_backlog_turn(&mut self, now: Now, link: LinkId) {
+        loop {
+            let Some(state) = self.links.table.get_mut(&link) else { return };
+            let Some(number) = state.turns.read.front().copied() else { return };
+            if !matches!(state.next_turn(now.time), Ok(Lane::Backlog)) {
+                return;
+            }
+            match self.link_step(now, number, link) {
+                Step::Sent(_) | Step::Passed => {}
+                Step::Unread | Step::End => return self.end_backlog_turn(number, link),
+            }
+        }
+    }
+
+    /// What was read is used up: others have their turns.
+    fn end_backlog_turn(&mut self, number: GroupNumber, link: LinkId) {
+        if let Some(state) = self.links.table.get_mut(&link) {
+            state.turns.read.retain(|other| *other != number);
+        }
+        let Some(group) = self.groups.get_mut(number) else { return };
+        if let Some(reader) = group.spread.as_mut().and_then(|spread| spread.reader(link)) {
+            (reader.turn, reader.ahead) = (Turn::Idle, None);
+            // What is put meanwhile would keep it here as long as others have a backlog.
+            reader.is_live = group.meter.bytes_from(reader.next) <= TURN_BYTES;
+        }
+        self.enqueue_reader(number, link);
+    }
+
+    /// Asks for parts of backlogs, as many as may be held in memory.
+    fn begin_reads(&mut self, link: LinkId) {
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        if !state.turns.has_backlog() {
+            return;
+        }
+        let mut turns = std::mem::take(&mut state.turns);
+        // Of those that have left the tree, or compare anew, nothing is waited for.
+        let is_at = |relay: &mut Self, number: &GroupNumber, turn: Turn| {
+            relay.reader(*number, link).is_some_and(|reader| reader.turn == turn)
+        };
+        turns.reading.retain(|number| is_at(self, number, Turn::Reading));
+        turns.read.retain(|number| is_at(self, number, Turn::Read));
+        while turns.reading.len() + turns.read.len() < READS_MAX {
+            let Some(number) = turns.backlog.pop_front() else { break };
+            let has_others = !turns.backlog.is_empty();
+            let Some(reader) = self.reader(number, link).filter(|reader| reader.turn == Turn::Backlog) else {
+                continue;
+            };
+            reader.debt = reader.debt.saturating_sub(limits::READ_BYTES as u64);
+            if reader.debt > 0 && has_others {
+                // It has had more than its turn, since runs go whole.
+                turns.backlog.push_back(number);
+                continue;
+            }
+            (reader.turn, reader.debt) = (Turn::Reading, 0);
+            turns.reading.push_back(number);
+            self.fetch_for_link(number, link);
+        }
+        if let Some(state) = self.links.table.get_mut(&link) {
+            state.turns = turns;
+        }
+    }
+
+    /// What a neighbour's place waited for was read.
+    pub(super) fn on_read(&mut self, number: GroupNumber, link: LinkId) {
+        let Some(reader) = self.reader(number, link) else { return };
+        if reader.turn != Turn::Reading {
+            return self.enqueue_reader(number, link);
+        }
+        reader.turn = if reader.ahead.is_some() { Turn::Read } else { Turn::Idle };
+        let is_read = reader.turn == Turn::Read;
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        state.turns.reading.retain(|other| *other != number);
+        if is_read {
+            state.turns.read.push_back(number);
+        }
+        self.ready_links.insert(link);
+    }
+
+    /// Notes what a group was given of a link.
+    pub(super) fn note_turn(&mut self, number: GroupNumber, link: LinkId, bytes: u64) {
+        let Some(reader) = self.reader(number, link) else { return };
+        let is_live = reader.is_live;
+        if !is_live {
+            reader.debt += bytes;
+        }
+        if let Some(state) = self.links.table.get_mut(&link) {
+            state.turns.sent(is_live, bytes);
+        }
+    }
+
+    /// Entries in the queues of a link.
+    #[cfg(test)]
+    pub(super) fn waiting_turns(&self, link: LinkId) -> usize {
+        let Some(turns) = self.links.table.get(&link).map(|state| &state.turns) else { return 0 };
+        turns.live.len() + turns.backlog.len() + turns.reading.len() + turns.read.len()
+    }
+
+    fn reader(&mut self, number: GroupNumber, link: LinkId) -> Option<&mut LinkReader> {
+        self.groups.get_mut(number)?.spread.as_mut()?.reader(link)
+    }
+}
