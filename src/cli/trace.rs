@@ -325,14 +325,8 @@ fn receipt_json(receipt: &ReceiptTrace) -> Value {
 
 fn trace_json(trace: &RelayTrace, after: &BTreeMap<RelayId, i128>) -> Value {
     let arrived = trace.arrived.as_ref();
-    let index = match trace.sighting {
-        Sighting::Held { index } => Some(index),
-        _ => None,
-    };
-    let last = match trace.sighting {
-        Sighting::NotYet { last } => Some(last),
-        _ => None,
-    };
+    let index = if let Sighting::Held { index } = trace.sighting { Some(index) } else { None };
+    let last = if let Sighting::NotYet { last } = trace.sighting { Some(last) } else { None };
     let subscription = |name: &str, fate: &Fate| {
         let mut value = fate_json(fate);
         value.insert("name".to_owned(), json!(name));

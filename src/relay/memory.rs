@@ -143,7 +143,10 @@ impl Chunk {
     }
 
     fn is_full(&self, now: WallTime) -> bool {
-        self.notes.len() >= CHUNK_BYTES || now.0.saturating_sub(self.since.0) > CHUNK_US
+        // A chunk tells times from its first on: one that lies before it, as a clock was set back, has no
+        // place in it.
+        let is_early = now < self.since;
+        is_early || self.notes.len() >= CHUNK_BYTES || now.0.saturating_sub(self.since.0) > CHUNK_US
     }
 
     fn push(&mut self, note: &Note) {
@@ -283,6 +286,7 @@ impl Memory {
             && open.link == span.link
             && open.first.0 + open.count == span.first.0
             && open.index.after(open.count) == span.index
+            && span.from >= open.from
             && span.to.0.saturating_sub(open.from.0) <= SHARED_US
         {
             open.count += span.count;

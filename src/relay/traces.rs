@@ -89,8 +89,8 @@ impl Traces {
         if link == LinkId(0) {
             return Over::Here;
         }
-        let known = self.links.iter().rev().filter(|(_, number, _)| *number == link);
-        let named = known.clone().find(|(since, _, _)| *since <= at).or(known.last());
+        let mut known = self.links.iter().filter(|(_, number, _)| *number == link);
+        let named = known.clone().rev().find(|(since, _, _)| *since <= at).or(known.next());
         named.map_or(Over::Unknown, |(_, _, neighbour)| Over::Link(neighbour.clone()))
     }
 

@@ -69,6 +69,12 @@ impl Oracle {
         self.forgotten.insert(relay.to_owned(), comes_back);
     }
 
+    /// Whether a relay was forgotten, and perhaps came back.
+    #[must_use]
+    pub fn was_forgotten(&self, relay: &str) -> bool {
+        self.forgotten.contains_key(relay)
+    }
+
     /// As [`Oracle::check`], of a subscription at this relay.
     ///
     /// # Errors

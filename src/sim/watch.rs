@@ -77,6 +77,11 @@ impl Watch {
         }
     }
 
+    /// A relay is forgotten, or leaves for good: nothing is owed to it.
+    pub(super) fn forget(&mut self, node: usize) {
+        self.owed.retain(|owed| owed.node != node);
+    }
+
     /// A relay has lost its disk: what it had is not owed to it.
     pub(super) fn wiped(&mut self, node: usize, puts: u64) {
         self.crashed(node, &[]);

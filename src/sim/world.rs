@@ -606,6 +606,8 @@ impl World {
     /// An operator says at relay `at` that another one never comes back.
     pub fn forget(&mut self, at: usize, node: usize) -> Answer {
         let relay = name_of(node).parse().expect("a name");
+        // Others let go what it lacks while the answer is on its way.
+        self.watch.forget(node);
         self.ask(at, Request::RelayForget { relay, confirmed: true })
     }
 
@@ -614,6 +616,7 @@ impl World {
     /// # Panics
     /// When it refuses.
     pub fn drain_relay(&mut self, node: usize) -> bool {
+        self.watch.forget(node);
         match self.ask(node, Request::RelayDrain { abandon: true }) {
             Ok(Reply::Draining(state)) => state.may_go,
             other => panic!("{} is not drained: {other:?}", name_of(node)),
@@ -821,7 +824,7 @@ impl World {
     }
 
     /// A subscription takes what is there and acks it, and the acks are on disk.
-    fn take(&mut self, place: usize) {
+    pub(super) fn take(&mut self, place: usize) {
         let (node, group, name) = self.subscriptions[place].clone();
         if self.nodes[node].is_up() {
             let got = self.nodes[node].drain(self.now, &group, &name);

@@ -82,15 +82,18 @@ fn forgotten() -> Fact {
     })
 }
 
-/// One message of each kind, by the name of its file.
-pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
-    let seen = StreamSeen {
+fn far() -> StreamSeen {
+    StreamSeen {
         origin: relay("rome"),
         epoch: EPOCH,
         seen: Sequence(1000),
         released: Sequence(900),
         wanted: Sequence(950),
-    };
+    }
+}
+
+/// One message of each kind, by the name of its file.
+pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let named = StreamNamed {
         number: StreamNumber(4),
         group: group(),
@@ -129,7 +132,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     };
     // Of a program that computes trees in a second way.
     let newer = LinkState { algorithm: 2, ..LinkState::new(relay("rome"), version(9)) };
-    let seen = |why| LinkMessage::Seen { group: group(), streams: vec![seen.clone()], why };
+    let seen = |why| LinkMessage::Seen { group: group(), streams: vec![far()], why };
     let (home, asked) = (relay("rome"), vec![relay("bonn"), relay("oslo")]);
     let ask = Ask { group: group(), home: home.clone(), version: version(7), to: asked, hops: 3 };
     let confirmed = Confirmed { group: group(), home, version: version(7), by: relay("bonn"), hops: 2 };

@@ -171,17 +171,21 @@ fn message(dice: &mut Dice) -> LinkMessage {
             to: (dice.below(2) == 0).then(|| relay(dice)),
             hops,
         }]),
-        10 => {
-            let to = (0..dice.below(4)).map(|_| relay(dice)).collect();
-            let (question, asker) = (dice.below(4), relay(dice));
-            LinkMessage::AskWhere(AskWhere { question, asker, message: name(dice), to, hops })
-        }
-        11 => {
-            let (question, asker) = (dice.below(4), relay(dice));
-            LinkMessage::ToldWhere(ToldWhere { question, asker, trace: Box::new(trace(dice)), hops })
-        }
+        10 => ask_where(dice, hops),
+        11 => told_where(dice, hops),
         _ => run(dice),
     }
+}
+
+fn ask_where(dice: &mut Dice, hops: u16) -> LinkMessage {
+    let to = (0..dice.below(4)).map(|_| relay(dice)).collect();
+    let (question, asker) = (dice.below(4), relay(dice));
+    LinkMessage::AskWhere(AskWhere { question, asker, message: name(dice), to, hops })
+}
+
+fn told_where(dice: &mut Dice, hops: u16) -> LinkMessage {
+    let (question, asker) = (dice.below(4), relay(dice));
+    LinkMessage::ToldWhere(ToldWhere { question, asker, trace: Box::new(trace(dice)), hops })
 }
 
 fn name(dice: &mut Dice) -> MessageName {

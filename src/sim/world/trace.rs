@@ -108,7 +108,14 @@ impl World {
             Sighting::Held { index } => truth.is_held && truth.is_durable && index == truth.index,
             Sighting::Unsynced => !truth.is_durable,
             Sighting::Released => !truth.is_held,
-            _ => false,
+            Sighting::NoGroup
+            | Sighting::Removed
+            | Sighting::NoStream
+            | Sighting::NotYet { .. }
+            | Sighting::Past
+            | Sighting::Damaged
+            | Sighting::Unfound
+            | Sighting::OwnRecord => false,
         };
         if !is_right {
             return Err(format!("{truth:?}"));
@@ -150,10 +157,22 @@ impl World {
             };
             let taken = &self.taken[number];
             let ahead = truth.before.iter().filter(|before| !taken.contains(before)).count() as u64;
+            let is_taken = taken.iter().any(|got| got == payload);
+            // Who was forgotten and came back begins anew: what it lacked then it is not given.
+            let begins_anew = self.oracle.was_forgotten(&name_of(place));
             let is_right = match said.fate {
-                Fate::Acked => taken.iter().any(|got| got == payload),
-                Fate::Pending { ahead: said } => !taken.iter().any(|got| got == payload) && said == ahead,
-                _ => false,
+                Fate::Acked => is_taken,
+                Fate::Pending { ahead: said } => !is_taken && (said == ahead || begins_anew && said < ahead),
+                Fate::BeforeStart | Fate::Dropped(_) => !is_taken && begins_anew,
+                Fate::Done
+                | Fate::InFlight
+                | Fate::Again { .. }
+                | Fate::Filtered
+                | Fate::Repeat
+                | Fate::Expired
+                | Fate::DeadLettered { .. }
+                | Fate::Skipped
+                | Fate::Unknown => false,
             };
             if !is_right {
                 return Err(format!("{name} has taken {} messages, {ahead} open before it", taken.len()));
