@@ -266,6 +266,9 @@ impl Relay {
         if !group.spread().parts.set_member(relay, *version, *member) {
             return false;
         }
+        if !*member {
+            group.drop_marks(&self.options.relay, relay);
+        }
         let operation =
             Operation::MemberSet { group: number, relay: relay.clone(), version: *version, member: *member };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);

@@ -83,6 +83,16 @@ impl Orphans<'_> {
 }
 
 impl Group {
+    /// A relay is no member any more. The stream of this boot says so itself; those of boots before
+    /// take no record, and are not owed to it again when it becomes a member anew.
+    pub(super) fn drop_marks(&mut self, me: &RelayId, relay: &RelayId) {
+        let own = self.own;
+        let is_old = |s: &&mut Stream| s.origin == *me && Some(s.number) != own;
+        for stream in self.streams.iter_mut().filter(is_old) {
+            stream.marks.remove(relay);
+        }
+    }
+
     /// Who looks after the streams of a relay that is gone: the member of the lesser name.
     pub(super) fn trustee(&self) -> Option<&RelayId> {
         self.spread.as_deref()?.parts.active_members().first().copied()
@@ -288,6 +298,7 @@ impl Relay {
             return;
         }
         group.spread().parts.set_member(relay, version, false);
+        group.drop_marks(&self.options.relay, relay);
         let operation = Operation::MemberSet { group: number, relay: relay.clone(), version, member: false };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.mark(now, number, Mark { relay: relay.clone(), member: false, version: version.counter });

@@ -400,6 +400,9 @@ impl Relay {
             group.raise_membership(version.counter);
         }
         group.spread().parts.set_member(relay, version, member);
+        if !member && *relay != self.options.relay {
+            group.drop_marks(&self.options.relay, relay);
+        }
     }
 
     /// Adds an empty stream to its group.
