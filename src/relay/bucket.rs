@@ -1,9 +1,13 @@
 //! A token bucket: how many bytes a link may be given by now.
 //!
 //! The level grows with the time that the core is told, up to the burst, and falls with every
-//! byte that is sent. It may fall below zero: a run is sent whole, and control is never held up;
-//! both are paid for before the next run. So in any span of t seconds a link is given at most
-//! `rate · t + burst` bytes of runs, and one run more.
+//! byte of a run that is sent. It may fall below zero, since a run is sent whole; that is paid for
+//! before the next one. So in any span of t seconds a link is given at most `rate · t + burst` bytes
+//! of runs, and one run more.
+//!
+//! Control is never held up. It is paid for with half of what is earned at the most, and what is
+//! owed for it is never more than a second's worth: over a link that is too slow for its control,
+//! messages go on, at half of the rate.
 
 use crate::id::Time;
 use crate::limits;
@@ -35,6 +39,8 @@ const NANOS: u128 = 1_000_000_000;
 pub(super) struct Bucket {
     rate: Rate,
     level: i64,
+    /// What control has taken and is not paid for.
+    owed: i64,
     /// The level is that of this time.
     at: Time,
 }
@@ -43,7 +49,7 @@ impl Bucket {
     /// A full one.
     pub(super) fn new(rate: Rate) -> Self {
         let rate = Rate { bytes_per_second: rate.bytes_per_second.max(1), ..rate };
-        let mut bucket = Self { rate, level: 0, at: Time(0) };
+        let mut bucket = Self { rate, level: 0, owed: 0, at: Time(0) };
         bucket.level = bucket.burst();
         bucket
     }
@@ -66,18 +72,27 @@ impl Bucket {
         let rate = u128::from(self.rate.bytes_per_second);
         let earned = u128::from(now.0.saturating_sub(self.at.0)) * rate / NANOS;
         let lacking = u128::from(self.burst().saturating_sub(self.level).unsigned_abs());
-        if earned >= lacking {
+        let paid = (earned / 2).min(u128::from(self.owed.unsigned_abs()));
+        self.owed -= i64::try_from(paid).unwrap_or(self.owed);
+        let gained = earned - paid;
+        if gained >= lacking {
             self.level = self.burst();
             self.at = self.at.max(now);
         } else {
             // Less than what lacks, which is an i64. Parts of a byte stay with the time.
-            self.level += i64::try_from(earned).unwrap_or(i64::MAX);
+            self.level += i64::try_from(gained).unwrap_or(i64::MAX);
             self.at.0 += u64::try_from(earned * NANOS / rate).unwrap_or(u64::MAX);
         }
     }
 
     pub(super) fn take(&mut self, bytes: u64) {
         self.level = self.level.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Control has gone.
+    pub(super) fn take_control(&mut self, bytes: u64) {
+        let most = self.burst().max(i64::try_from(self.rate.bytes_per_second).unwrap_or(i64::MAX));
+        self.owed = self.owed.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX)).min(most);
     }
 
     /// Gives back what was taken and did not go.
@@ -89,6 +104,8 @@ impl Bucket {
     /// When the level is above `level`, if nothing is taken before.
     pub(super) fn above(&self, level: i64) -> Time {
         let lacking = u128::from(level.saturating_sub(self.level).saturating_add(1).max(0).unsigned_abs());
+        // As much again goes to what is owed, while anything is.
+        let lacking = lacking + lacking.min(u128::from(self.owed.unsigned_abs()));
         let wait = (lacking * NANOS).div_ceil(u128::from(self.rate.bytes_per_second));
         Time(self.at.0.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)))
     }
@@ -123,6 +140,31 @@ mod tests {
         }
         let all: u64 = sent.iter().map(|(_, run)| run).sum();
         assert!(all >= 2_000_000, "and what is earned can be sent: {all}");
+    }
+
+    #[test]
+    fn control_without_end_leaves_messages_half_of_the_rate() {
+        let mut bucket = Bucket::new(Rate { bytes_per_second: 2_000, burst_bytes: 300 });
+        let mut sent = 0;
+        for ms in 0..60_000 {
+            bucket.fill(Time(ms * 1_000_000));
+            bucket.take_control(3);
+            if bucket.level() > 0 {
+                bucket.take(100);
+                sent += 100;
+            }
+        }
+        assert!((60_000..=61_000).contains(&sent), "{sent} bytes in a minute");
+        // Then there is none, and what is owed is paid for within two seconds.
+        let before = sent;
+        for ms in 60_000..70_000 {
+            bucket.fill(Time(ms * 1_000_000));
+            if bucket.level() > 0 {
+                bucket.take(100);
+                sent += 100;
+            }
+        }
+        assert!((17_500..=18_500).contains(&(sent - before)), "{} bytes in ten seconds", sent - before);
     }
 
     #[test]

@@ -170,7 +170,11 @@ impl Relay {
         let bytes = message.bytes();
         if let Some(bucket) = &mut state.bucket {
             bucket.fill(self.links.now);
-            bucket.take(bytes);
+            if matches!(message, LinkMessage::Run { .. }) {
+                bucket.take(bytes);
+            } else {
+                bucket.take_control(bytes);
+            }
         }
         state.sent += bytes;
         state.counts.sent.bytes += bytes;

@@ -435,8 +435,10 @@ impl Relay {
         let mut relays: Vec<RelayTrace> = question.traces.remove(&here).into_iter().collect();
         relays.extend(question.traces.into_values());
         // What nobody can reach was not asked.
-        let unreachable = self.trees.relays().filter(|relay| **relay != here);
-        let unreachable = unreachable.filter(|relay| !self.links.toward.contains_key(*relay)).cloned();
+        let is_away = |relay: &&RelayId| **relay != here && !self.links.toward.contains_key(*relay);
+        // One that has answered and went away then has answered.
+        let has_not_said = |relay: &&RelayId| !relays.iter().any(|trace| trace.relay == **relay);
+        let unreachable = self.trees.relays().filter(is_away).filter(has_not_said).cloned();
         let mut silent = question.missing;
         if !question.is_local {
             silent.extend(unreachable);
