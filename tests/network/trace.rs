@@ -89,6 +89,10 @@ async fn r18_where_tells_every_hop_and_every_fate_also_after_release_and_after_a
         found["relays"].as_array().is_some_and(|relays| relays.len() == 3)
     })
     .await;
+    // What was let go and is not yet overwritten is there again after a crash, and let go once more.
+    for (relay, at) in [("a", &a), ("b", &b), ("c", &c)] {
+        wait_for("it is let go again", async || state(relay, at) == "released").await;
+    }
     check_old(&network);
     // One that waits, and the relay behind it that is away.
     let last = good(&a, &["put", "load", "three", "--subject", "us/ny"]).trim().to_owned();
