@@ -60,10 +60,8 @@ async fn r18_where_tells_every_hop_and_every_fate_also_after_release_and_after_a
     let found = json(&a, &["where", &old]);
     assert_eq!((fate(&found, "c", "eu"), fate(&found, "b", "slow")), ("filtered".into(), "pending".into()));
     let way = hops(&found);
-    assert_eq!(
-        way.iter().map(|hop| (&*hop.0, &*hop.1)).collect::<Vec<_>>(),
-        [("a", "-"), ("b", "a"), ("c", "b")]
-    );
+    let from: Vec<_> = way.iter().map(|hop| (&*hop.0, &*hop.1)).collect();
+    assert_eq!(from, [("a", "-"), ("b", "a"), ("c", "b")]);
     // `eu` passes it over now: of one that is both expired and filtered, it is told that it is expired.
     assert_eq!(run(&c, &["poll", "load", "--as", "eu"]).code, Some(3));
     // Nobody is owed anything when its time is over and `slow` has passed it over.
