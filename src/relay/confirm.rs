@@ -127,15 +127,8 @@ impl Relay {
 
     /// Sends a question on, one for each link that leads to some of those who are asked.
     fn pass_ask(&mut self, from: Option<LinkId>, ask: Ask) {
-        let Some(hops) = ask.hops.checked_sub(1) else { return };
-        let mut by_link: BTreeMap<LinkId, Vec<RelayId>> = BTreeMap::new();
-        for relay in ask.to {
-            let link = self.links.toward.get(&relay).copied();
-            if let Some(link) = link.filter(|link| Some(*link) != from) {
-                by_link.entry(link).or_default().push(relay);
-            }
-        }
-        let Ask { group, home, version, .. } = ask;
+        let Ask { group, home, version, to, hops } = ask;
+        let (by_link, hops) = self.ways_on(to, from, hops);
         for (link, to) in by_link {
             let (group, home) = (group.clone(), home.clone());
             self.say(link, LinkMessage::Ask(Ask { group, home, version, to, hops }));

@@ -155,6 +155,24 @@ impl Relay {
         Some((link, hops.checked_sub(1)?))
     }
 
+    /// The same of a question to several, which `None` has begun here: whom each link leads to, and the
+    /// links it may take behind that.
+    pub(super) fn ways_on(
+        &self,
+        to: Vec<RelayId>,
+        from: Option<LinkId>,
+        hops: u16,
+    ) -> (BTreeMap<LinkId, Vec<RelayId>>, u16) {
+        let mut by_link: BTreeMap<LinkId, Vec<RelayId>> = BTreeMap::new();
+        for relay in to {
+            // No link has the number of this relay's own sessions.
+            if let Some((link, _)) = self.way_on(&relay, from.unwrap_or(LinkId(0)), hops) {
+                by_link.entry(link).or_default().push(relay);
+            }
+        }
+        (by_link, hops.saturating_sub(1))
+    }
+
     fn take_receipt(&mut self, now: Now, receipt: &Receipt) {
         let Some(number) = self.group_of(now, &receipt.group) else { return };
         self.adopt_stream(number, receipt);
