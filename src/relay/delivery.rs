@@ -268,11 +268,16 @@ impl Relay {
         let pieces: Arc<[Piece]> = with_holes(pieces, from..end, group.low).into();
         let mut nothing = Vec::new();
         let mut links = Vec::new();
+        let mut pulls = Vec::new();
         for waiter in waiting {
             let waiter = match waiter {
                 Waiter::Subscription(number) => number,
                 Waiter::Link(link) => {
                     links.push(link);
+                    continue;
+                }
+                Waiter::Pull(id) => {
+                    pulls.push(id);
                     continue;
                 }
             };
@@ -298,6 +303,9 @@ impl Relay {
         }
         for link in links {
             self.on_fetched_for_link(number, link, from, &pieces);
+        }
+        for id in pulls {
+            self.on_fetched_for_pull(id, from, &pieces);
         }
     }
 

@@ -75,6 +75,8 @@ pub(super) struct Fetch {
 pub(super) enum Waiter {
     Subscription(SubscriptionNumber),
     Link(LinkId),
+    /// A pull that is answered, by its number.
+    Pull(u64),
 }
 
 /// What only groups with traffic have.

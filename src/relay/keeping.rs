@@ -123,6 +123,7 @@ impl Relay {
         let mut again = Vec::new();
         for number in std::mem::take(&mut self.touched) {
             self.repeat_receipts(now, number);
+            self.offer_held(now, number);
             self.enforce(now, number);
             let Some(group) = self.groups.get_mut(number) else { continue };
             if let Some(traffic) = &mut group.traffic {

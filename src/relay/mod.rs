@@ -23,6 +23,7 @@ mod confirm;
 mod cursor;
 mod dead_letter;
 mod delivery;
+mod digest;
 mod drawing;
 mod effect;
 mod facts;
@@ -44,14 +45,17 @@ mod origin;
 #[cfg(any(test, feature = "sim"))]
 mod probe;
 mod producer;
+mod pull;
 mod put;
 mod receipt;
 mod receivers;
 mod requests;
 mod restore;
+mod rollback;
 mod salvage;
 mod saved;
 mod select;
+mod serve;
 mod session;
 mod state;
 mod stream;
@@ -80,6 +84,7 @@ use self::journal::{Journal, Waiting, WaitingPut, WaitingRun};
 use self::levels::Reach;
 use self::link::Links;
 use self::loss::TailCut;
+use self::pull::Pulls;
 use self::saved::Counters;
 use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
@@ -138,6 +143,10 @@ pub struct Relay {
     counters: Counters,
     /// Cuts of the log's end, in order.
     cuts: Vec<TailCut>,
+    /// The storage id that this relay has taken in place of that of its data directory.
+    renewed: Option<crate::id::StorageId>,
+    /// Whether that was in this boot.
+    has_renewed: bool,
     sessions: Sessions,
     links: Links,
     trees: Trees,
@@ -165,6 +174,8 @@ pub struct Relay {
     books: GroupBooks,
     retired: Retired,
     room: bool,
+    /// What is lacking here and asked for elsewhere.
+    pulls: Pulls,
     /// Neighbours that have sent of a group what there was no room for.
     starved: BTreeSet<(GroupNumber, LinkId)>,
     stopping: bool,
@@ -226,6 +237,7 @@ impl Relay {
         self.run_timers(now);
         self.plan_trees(now);
         self.tell_wants();
+        self.pump_pulls(now);
         self.pump_links(now);
         self.pump(now);
     }
@@ -257,6 +269,7 @@ impl Relay {
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
+                Timer::Pulls => self.on_pulls_time(now),
             }
         }
     }

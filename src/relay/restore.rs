@@ -12,6 +12,7 @@ use super::input::Now;
 use super::journal::Journal;
 use super::link::Links;
 use super::loss::{self, TailCut};
+use super::pull::Pulls;
 use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
@@ -50,6 +51,8 @@ impl Restore {
             removed: BTreeMap::new(),
             counters: Counters::default(),
             cuts: Vec::new(),
+            renewed: None,
+            has_renewed: false,
             sessions: BTreeMap::new(),
             links,
             trees: Trees::default(),
@@ -68,6 +71,7 @@ impl Restore {
             books: GroupBooks::default(),
             retired: Retired::default(),
             room: true,
+            pulls: Pulls::default(),
             starved: BTreeSet::new(),
             stopping: false,
         };
@@ -120,6 +124,10 @@ impl Restore {
                     // It is about the groups of all parts.
                     if let Operation::TailCut { groups, .. } = &*operation {
                         self.relay.suspect(groups.as_deref(), &|group| !known(group));
+                    }
+                    if matches!(*operation, Operation::StorageRenewed { .. }) {
+                        let parts = self.relay.parts();
+                        self.relay.suspect(None, &|group| parts.contains(&group) && !known(group));
                     }
                     if known(operation.group()) {
                         return Ok(());
@@ -203,6 +211,9 @@ impl Relay {
         let shard = Shard::decode(bytes)?;
         self.counters = self.counters.max(shard.counters);
         self.links.has_table |= shard.has_table;
+        if let Some(storage) = shard.renewed {
+            self.take_storage(storage);
+        }
         self.cuts.extend(shard.cuts);
         for (name, number, incarnation) in shard.removed {
             self.removed.insert(name, (number, incarnation));
@@ -230,6 +241,7 @@ impl Relay {
                 .map(|(name, (number, incarnation))| (name.clone(), *number, *incarnation))
                 .collect(),
             cuts: if shard == shard_of(GroupNumber(0)) { self.cuts.clone() } else { Vec::new() },
+            renewed: self.renewed.filter(|_| shard == shard_of(GroupNumber(0))),
         };
         let (through, bytes) = (self.journal.last(), saved.encode());
         self.effects.push_back(Effect::Shard { shard, through, bytes });
@@ -330,6 +342,8 @@ impl Relay {
                 });
             }
             Operation::TableLearned => self.links.has_table = true,
+            Operation::StorageRenewed { storage } => self.take_storage(storage),
+            Operation::StreamForgiven { group, stream, to } => self.forgive((group, stream), to),
             Operation::TailCut { boot, at, entries, groups } => {
                 let messages = loss::total(groups.as_deref());
                 self.add_cut(TailCut { boot, at, entries, messages });
@@ -368,7 +382,15 @@ impl Relay {
     fn replay_member(&mut self, group: GroupNumber, relay: &RelayId, (version, member): (Version, bool)) {
         let Some(group) = self.groups.get_mut(group) else { return };
         if *relay == self.options.relay {
-            group.raise_membership(version.counter);
+            let before = group.spread().parts.members.get(relay).copied();
+            // By another storage id of this same disk, without a break.
+            let is_renewed =
+                before.is_some_and(|(known, was)| was && member && known.storage != version.storage);
+            if is_renewed {
+                group.membership = group.membership.max(version.counter);
+            } else {
+                group.raise_membership(version.counter);
+            }
         }
         group.spread().parts.set_member(relay, version, member);
     }
@@ -435,6 +457,7 @@ impl Relay {
         let Some(group) = self.groups.remove(number) else { return };
         self.trees.forget(number);
         self.confirmations.forget(number);
+        self.pulls.forget(number);
         for subscription in group.subscriptions {
             self.names.remove(&(number, subscription.name));
         }

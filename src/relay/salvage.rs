@@ -44,6 +44,7 @@ impl Salvage {
             Operation::GroupCreated { .. }
             | Operation::TableLearned
             | Operation::NameRemoved { .. }
+            | Operation::StorageRenewed { .. }
             | Operation::TailCut { .. } => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);
@@ -58,6 +59,7 @@ impl Salvage {
             | Operation::GroupRemade { .. }
             | Operation::StreamMoved { .. }
             | Operation::EpochsFinished { .. }
+            | Operation::StreamForgiven { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }

@@ -49,6 +49,9 @@ pub(super) struct Shard {
     /// Cuts of the log's end, in the first part only.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) cuts: Vec<TailCut>,
+    /// The storage id that was taken in place of the data directory's, in the first part only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) renewed: Option<StorageId>,
 }
 
 impl Shard {

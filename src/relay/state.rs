@@ -155,6 +155,17 @@ pub(super) enum Operation {
         storage: StorageId,
         through: u64,
     },
+    /// Others know more of this relay than its disk: it goes on as another one.
+    StorageRenewed {
+        storage: StorageId,
+    },
+    /// What this relay has had of a stream up to here, and lost with a disk that was put back, was
+    /// told as lost.
+    StreamForgiven {
+        group: GroupNumber,
+        stream: StreamNumber,
+        to: Sequence,
+    },
 }
 
 impl Operation {
@@ -172,9 +183,13 @@ impl Operation {
             | Self::NameSet { group, .. }
             | Self::GroupRemade { group }
             | Self::EpochsFinished { group, .. }
+            | Self::StreamForgiven { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
-            Self::TableLearned | Self::NameRemoved { .. } | Self::TailCut { .. } => GroupNumber(0),
+            Self::TableLearned
+            | Self::NameRemoved { .. }
+            | Self::StorageRenewed { .. }
+            | Self::TailCut { .. } => GroupNumber(0),
         }
     }
 

@@ -39,6 +39,9 @@ pub(super) struct Stream {
     /// Everybody who is owed it has everything up to here on disk.
     #[serde(rename = "r", skip_serializing_if = "is_zero", default)]
     pub(super) released: Sequence,
+    /// What this relay has had up to here and lost with a disk that was put back was told as lost.
+    #[serde(rename = "f", skip_serializing_if = "is_zero", default)]
+    pub(super) forgiven: Sequence,
     /// Where some of its records stand in the group, in order: a sequence and its index.
     #[serde(rename = "x", skip_serializing_if = "Vec::is_empty", default)]
     places: Vec<(Sequence, Index)>,
@@ -117,6 +120,7 @@ impl Stream {
             sealed: false,
             marks: BTreeMap::new(),
             released: Sequence(0),
+            forgiven: Sequence(0),
             places: Vec::new(),
             durable: Sequence(0),
             receipts: BTreeMap::new(),
@@ -147,6 +151,13 @@ impl Stream {
         let behind = self.places.partition_point(|(sequence, _)| *sequence <= self.released.next());
         let place = behind.checked_sub(1).and_then(|at| self.places.get(at)).or(self.places.first());
         place.map(|(_, index)| *index)
+    }
+
+    /// An index at which a record stands that is not behind the one with this sequence; `None`: no
+    /// such place is remembered.
+    pub(super) fn place_before(&self, sequence: Sequence) -> Option<Index> {
+        let behind = self.places.partition_point(|(at, _)| *at <= sequence);
+        behind.checked_sub(1).and_then(|place| self.places.get(place)).map(|(_, index)| *index)
     }
 
     /// Forgets places that are of no use any more.

@@ -9,6 +9,7 @@ mod keep;
 mod links;
 mod loss;
 mod misuse;
+mod pull;
 mod put;
 mod restart;
 mod salvage;

@@ -6,7 +6,10 @@ mod live;
 mod members;
 mod names;
 mod origins;
+mod pulls;
+mod restored;
 mod scenarios;
+mod steady;
 mod views;
 
 use super::world::{Weather, World, storm};

@@ -3,4 +3,5 @@
 pub mod body;
 pub mod frame;
 pub mod link;
+mod pull;
 pub mod run;

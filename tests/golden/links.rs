@@ -9,6 +9,7 @@ use treecast::wire::link::{
     Advertised, Ask, Confirmed, Fact, Finished, GroupEntry, GroupId, LINK_MAGIC, LinkHello, LinkMessage,
     LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, Version,
 };
+use treecast::wire::link::{Holds, Pull, Pulled};
 use treecast::wire::run::{RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -66,6 +67,38 @@ fn facts() -> Vec<Fact> {
             spec: Some(spec),
         }),
         Fact::Name(NameEntry { group: group(), name, home: relay("oslo"), version: version(2), spec: None }),
+    ]
+}
+
+/// Messages about what is missing.
+pub(crate) fn pulls() -> Vec<(&'static str, LinkMessage)> {
+    let pull = Pull {
+        id: 5,
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        from: Sequence(901),
+        to: Sequence(1000),
+        toward: relay("rome"),
+        path: vec![relay("oslo"), relay("bonn")],
+        hops: 2,
+    };
+    let pulled = Pulled { id: 5, is_here: true, to: Sequence(1000), released: Sequence(900) };
+    let holds = Holds {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        last: Sequence(1000),
+        by: relay("bonn"),
+        to: relay("oslo"),
+        hops: 3,
+    };
+    vec![
+        ("pull", LinkMessage::Pull(pull)),
+        ("pulled", LinkMessage::Pulled(pulled)),
+        ("holds", LinkMessage::Holds(vec![holds])),
+        ("digest", LinkMessage::Digest(0x1122_3344_5566_7788)),
+        ("buckets", LinkMessage::Buckets(vec![0x1122_3344_5566_7788, 7, 0])),
     ]
 }
 
@@ -139,6 +172,11 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
 /// What the file's name begins with: a message without a golden file does not compile here.
 fn family(message: &LinkMessage) -> &'static str {
     match message {
+        LinkMessage::Pull(_) => "pull",
+        LinkMessage::Pulled(_) => "pulled",
+        LinkMessage::Holds(_) => "holds",
+        LinkMessage::Digest(_) => "digest",
+        LinkMessage::Buckets(_) => "buckets",
         LinkMessage::Facts(_) => "facts",
         LinkMessage::FactsEnd => "facts-end",
         LinkMessage::Seen { .. } => "seen",
@@ -164,7 +202,7 @@ fn what_relays_say_to_one_another_is_as_ever() {
     };
     let body = check_frame("link-hello", FrameKind::LinkHello, 0, &body::encode(&hello));
     assert_eq!(body::decode::<LinkHello>(&body).unwrap(), hello);
-    for (name, message) in messages() {
+    for (name, message) in messages().into_iter().chain(pulls()) {
         assert!(name.starts_with(family(&message)), "{name}");
         let body = check_frame(&format!("link-{name}"), FrameKind::Link, 0, &message.encode());
         assert_eq!(LinkMessage::decode(&body).unwrap(), message, "{name}");

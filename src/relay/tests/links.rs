@@ -8,14 +8,14 @@ use crate::wire::link::{GroupId, LinkMessage, StreamNamed};
 use crate::wire::run::{Run, RunKind};
 
 /// One epoch of the neighbour's stream of the group `g`, as the neighbour has it.
-struct Theirs {
-    stream: Stream,
-    runs: Vec<Run>,
+pub(super) struct Theirs {
+    pub(super) stream: Stream,
+    pub(super) runs: Vec<Run>,
 }
 
 impl Theirs {
     /// Begins with everybody who is a member: the relay that is tested.
-    fn begin(boot: u32) -> Self {
+    pub(super) fn begin(boot: u32) -> Self {
         let epoch = Epoch { counter: u64::from(boot), storage: StorageId([9; 16]), nonce: 1 };
         let origin = RelayId::new("o").unwrap();
         let stream = Stream::new(StreamNumber(boot), (&group("g"), 0), origin, epoch, Index(1));
@@ -25,15 +25,15 @@ impl Theirs {
         theirs
     }
 
-    fn append(&mut self, draft: Draft) {
+    pub(super) fn append(&mut self, draft: Draft) {
         self.runs.push(self.stream.append(draft, WallTime(1_000_000_000)));
     }
 
-    fn put(&mut self, payload: &str) {
+    pub(super) fn put(&mut self, payload: &str) {
         self.append(Draft { kind: RunKind::Data, ..Draft::control(RunKind::Data, body(&[payload])) });
     }
 
-    fn name(&self) -> LinkMessage {
+    pub(super) fn name(&self) -> LinkMessage {
         LinkMessage::Stream(StreamNamed {
             number: self.stream.number,
             group: GroupId { name: group("g"), incarnation: 0 },
@@ -46,7 +46,7 @@ impl Theirs {
     }
 
     /// Sends the runs in this range.
-    fn send(&self, h: &mut Harness, runs: std::ops::Range<usize>) {
+    pub(super) fn send(&self, h: &mut Harness, runs: std::ops::Range<usize>) {
         for run in &self.runs[runs] {
             h.hear(LinkMessage::Run { stream: self.stream.number, age_ms: 0, run: run.clone() });
         }
