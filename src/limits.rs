@@ -168,6 +168,16 @@ pub const LACKS_MAX: usize = 10_000;
 /// Pulls that were in vain and are remembered for [`PULL_PATIENCE_MS`]: they are not sent on again.
 pub const PULLS_BARREN_MAX: usize = 256;
 
+/// Milliseconds for which a subscription waits for what is damaged here and fetched again from
+/// others, unless some of it comes; then it is told of a gap.
+pub const REPAIR_MS: u64 = 5_000;
+
+/// Damaged ranges that are fetched again at a time; of more a gap is told.
+pub const REPAIRS_MAX: usize = 64;
+
+/// Ranges that were fetched again, per group; of more a gap is told.
+pub const ANNEXES_MAX: usize = 1024;
+
 /// The last sequence that a stream can reach: at a billion records a second it takes 140 years.
 /// Whoever counts further counts wrong.
 pub const SEQUENCE_MAX: u64 = 1 << 62;

@@ -120,11 +120,11 @@ impl Relay {
     pub(super) fn on_buckets(&mut self, link: LinkId, theirs: &[u64]) {
         let ours = self.digest();
         let mut bytes = Vec::new();
-        let mut differs = |fact: &Fact| {
+        let differs = |fact: &Fact| {
             let (bucket, _) = print(fact, &mut bytes);
             theirs.get(bucket) != ours.0.get(bucket)
         };
-        let known: Vec<Fact> = self.all_facts().into_iter().filter(|fact| differs(fact)).collect();
+        let known: Vec<Fact> = self.all_facts().into_iter().filter(differs).collect();
         for facts in known.chunks(CHUNK) {
             self.say(link, LinkMessage::Facts(facts.to_vec()));
         }

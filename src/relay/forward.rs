@@ -384,6 +384,7 @@ impl Relay {
         self.count_received((link, group), load, fate);
         if let Some((at, run)) = named.zip(pulled) {
             self.pass_pulled(now, link, at, (age_ms, &run), fate);
+            self.take_repaired(now, link, at, (age_ms, &run), fate);
         }
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Group {
     /// Messages of producers that came here before by another origin, in order, half-open: they
     /// are passed on like others, and delivered to nobody (R1).
     pub(super) repeats: Vec<(Index, Index)>,
+    /// Where what was damaged and fetched again is.
+    pub(super) annexes: Vec<super::repair::Annex>,
     /// What only groups with traffic have.
     pub(super) traffic: Option<Box<Traffic>>,
     /// What only groups have in which other relays take part.
@@ -155,6 +157,7 @@ impl Group {
             meter: Meter::default(),
             marks: Vec::new(),
             repeats: Vec::new(),
+            annexes: Vec::new(),
             traffic: None,
             spread: None,
         }

@@ -25,6 +25,8 @@ pub(super) enum Waiting {
     Confirmed(Box<Confirmed>),
     /// That epochs are finished is durable: others may be told.
     Finished { group: GroupNumber },
+    /// What was damaged is whole again.
+    Repaired { annex: GroupNumber },
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }

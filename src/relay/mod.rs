@@ -49,6 +49,7 @@ mod pull;
 mod put;
 mod receipt;
 mod receivers;
+mod repair;
 mod requests;
 mod restore;
 mod rollback;
@@ -85,6 +86,7 @@ use self::levels::Reach;
 use self::link::Links;
 use self::loss::TailCut;
 use self::pull::Pulls;
+use self::repair::Repairs;
 use self::saved::Counters;
 use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
@@ -176,6 +178,8 @@ pub struct Relay {
     room: bool,
     /// What is lacking here and asked for elsewhere.
     pulls: Pulls,
+    /// What is damaged here and fetched again.
+    repairs: Repairs,
     /// Neighbours that have sent of a group what there was no room for.
     starved: BTreeSet<(GroupNumber, LinkId)>,
     stopping: bool,
@@ -216,7 +220,7 @@ impl Relay {
                 }
             }
             Input::Written { session, total } => self.handle_written(session, total),
-            Input::Fetched { group, from, pieces } => self.handle_fetched(group, from, pieces),
+            Input::Fetched { group, from, pieces } => self.handle_fetched(now, group, from, pieces),
             Input::Durable { through } => {
                 self.journal.on_durable(through);
                 self.settle_durable(now);
@@ -356,6 +360,7 @@ impl Relay {
                 }
                 Waiting::Known { group } => self.settle_confirmed(now, group),
                 Waiting::Finished { group } => self.tell_finished(group),
+                Waiting::Repaired { annex } => self.end_repair(annex),
                 Waiting::Confirmed(confirmed) => self.say_confirmed(*confirmed),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {

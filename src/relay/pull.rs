@@ -67,6 +67,8 @@ pub(super) struct Quest {
     pub(super) toward: RelayId,
     pub(super) path: Vec<RelayId>,
     pub(super) hops: u16,
+    /// Whether it is wanted though it was released.
+    pub(super) anyway: bool,
 }
 
 /// A pull of this relay that is not answered.
@@ -195,6 +197,7 @@ impl Relay {
             }
             self.ask_next(now, id);
         }
+        self.end_late_repairs(now);
         let due = self.pulls.lacks.iter().filter(|(_, lack)| lack.next <= now.time);
         for key in due.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.look_at_lack(now, &key);
@@ -203,7 +206,8 @@ impl Relay {
     }
 
     fn set_pulls_time(&mut self) {
-        match self.pulls.next_time() {
+        let next = [self.pulls.next_time(), self.repairs.next_time()].into_iter().flatten().min();
+        match next {
             Some(at) => self.timers.set(Timer::Pulls, at),
             None => self.timers.clear(Timer::Pulls),
         }
@@ -257,6 +261,7 @@ impl Relay {
             toward,
             path: Vec::new(),
             hops: self.trees.hops(),
+            anyway: false,
         };
         self.ask_onward(now, quest, None);
     }
@@ -265,7 +270,7 @@ impl Relay {
     pub(super) fn ask_onward(&mut self, now: Now, quest: Quest, waiter: Option<PullWaiter>) -> bool {
         let is_same = |open: &&mut Open| {
             let of = &open.quest;
-            of.key == quest.key && of.from <= quest.from && quest.from <= of.to
+            of.key == quest.key && of.anyway == quest.anyway && of.from <= quest.from && quest.from <= of.to
         };
         if let Some(open) = self.pulls.open.values_mut().find(is_same) {
             let Some(waiter) = waiter else {
@@ -305,12 +310,12 @@ impl Relay {
         let Some(open) = self.pulls.open.get_mut(&id) else { return };
         open.asked = Some(link);
         open.deadline = now.time.after_ms(limits::PULL_WAIT_MS);
-        let Quest { key, from, to, toward, path, hops } = open.quest.clone();
+        let Quest { key, from, to, toward, path, hops, anyway } = open.quest.clone();
         let mut path = path;
         path.push(self.options.relay.clone());
         let (origin, epoch) = (key.origin, key.epoch);
         let hops = hops.saturating_sub(1);
-        let pull = Pull { id, group, origin, epoch, from, to, toward, path, hops };
+        let pull = Pull { id, group, origin, epoch, from, to, toward, path, hops, anyway };
         self.timers.set_by(Timer::Pulls, now.time.after_ms(limits::PULL_WAIT_MS));
         self.say(link, LinkMessage::Pull(pull));
     }
@@ -345,6 +350,14 @@ impl Relay {
         for waiter in open.waiters {
             self.answer_pull(waiter, (None, released));
         }
+        self.after_repair_pull(now, &open.quest.key);
+    }
+
+    /// Pulls these records, the last one included, whether they are known here or not.
+    pub(super) fn pull_range(&mut self, now: Now, key: StreamKey, (from, to): (Sequence, Sequence)) {
+        let (toward, hops) = (key.origin.clone(), self.trees.hops());
+        let path = Vec::new();
+        self.ask_onward(now, Quest { key, from, to, toward, path, hops, anyway: true }, None);
     }
 
     /// How far a stream is released, as far as it is known here.
@@ -373,14 +386,14 @@ impl Relay {
         let Some(number) = number.filter(|_| !has_been_here && pull.from <= pull.to) else {
             return self.answer_pull(waiter, (None, Sequence(0)));
         };
-        let Pull { origin, epoch, from, to, toward, path, hops, .. } = pull;
+        let Pull { origin, epoch, from, to, toward, path, hops, anyway, .. } = pull;
         let key = StreamKey { group: number, origin, epoch };
         let released = self.released(&key);
         let is_busy = self.pulls.served.len() >= limits::PULLS_SERVED_MAX;
-        if to <= released || is_busy {
+        if is_busy {
             return self.answer_pull(waiter, (None, released));
         }
-        let quest = Quest { key, from, to, toward, path, hops };
+        let quest = Quest { key, from, to, toward, path, hops, anyway };
         if !self.serve(&quest, waiter) {
             self.search(now, quest, waiter);
         }
@@ -390,7 +403,8 @@ impl Relay {
     pub(super) fn search(&mut self, now: Now, quest: Quest, waiter: PullWaiter) {
         let is_vain = self.pulls.was_barren(now.time, &quest.key, quest.from);
         let released = self.released(&quest.key);
-        if is_vain || !self.ask_onward(now, quest, Some(waiter)) {
+        let is_let_go = quest.to <= released && !quest.anyway;
+        if is_let_go || is_vain || !self.ask_onward(now, quest, Some(waiter)) {
             self.answer_pull(waiter, (None, released));
         }
     }
@@ -401,13 +415,14 @@ impl Relay {
             return;
         };
         let key = open.quest.key.clone();
-        if !pulled.is_here && pulled.released >= open.quest.to {
+        if !pulled.is_here && pulled.released >= open.quest.to && !open.quest.anyway {
             // Nobody needs it, so nobody has to have it.
             let Some(open) = self.pulls.open.remove(&pulled.id) else { return };
             self.learn_released(&key, pulled.released);
             for waiter in open.waiters {
                 self.answer_pull(waiter, (None, pulled.released));
             }
+            self.after_repair_pull(now, &key);
             return;
         }
         if !pulled.is_here {
@@ -418,8 +433,11 @@ impl Relay {
         for waiter in open.waiters {
             self.answer_pull(waiter, (Some(pulled.to), pulled.released));
         }
-        if open.is_own {
+        if open.is_own && !self.is_repairing(&open.quest.key) {
             self.after_pull(now, &open.quest.key, open.quest.from);
+        }
+        if open.is_own {
+            self.after_repair_pull(now, &open.quest.key);
         }
     }
 

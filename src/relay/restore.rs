@@ -13,6 +13,7 @@ use super::journal::Journal;
 use super::link::Links;
 use super::loss::{self, TailCut};
 use super::pull::Pulls;
+use super::repair::Repairs;
 use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
@@ -72,6 +73,7 @@ impl Restore {
             retired: Retired::default(),
             room: true,
             pulls: Pulls::default(),
+            repairs: Repairs::default(),
             starved: BTreeSet::new(),
             stopping: false,
         };
@@ -189,9 +191,13 @@ impl Restore {
             }
             relay.touched.insert(group);
         }
+        let all: Vec<GroupNumber> = relay.groups.iter().map(|group| group.number).collect();
+        all.into_iter().for_each(|number| relay.release_annexes(number));
         let gone: Vec<GroupNumber> = (1..=relay.counters.groups)
             .map(GroupNumber)
-            .filter(|number| relay.groups.get(*number).is_none())
+            .filter(|number| {
+                relay.groups.get(*number).is_none() && !relay.repairs.annexes.contains_key(number)
+            })
             .collect();
         for group in gone {
             relay.effects.push_back(Effect::Release { group, below: Index(u64::MAX) });
@@ -222,6 +228,9 @@ impl Relay {
             let group = saved.restore()?;
             for subscription in &group.subscriptions {
                 self.names.insert((group.number, subscription.name.clone()), subscription.number);
+            }
+            for annex in &group.annexes {
+                self.repairs.annexes.insert(annex.number, group.number);
             }
             self.groups.insert(group);
         }
@@ -342,11 +351,11 @@ impl Relay {
                 });
             }
             Operation::TableLearned => self.links.has_table = true,
+            Operation::AnnexBegun { group, annex } => self.add_annex(group, annex),
             Operation::StorageRenewed { storage } => self.take_storage(storage),
             Operation::StreamForgiven { group, stream, to } => self.forgive((group, stream), to),
             Operation::TailCut { boot, at, entries, groups } => {
-                let messages = loss::total(groups.as_deref());
-                self.add_cut(TailCut { boot, at, entries, messages });
+                self.add_cut(TailCut { boot, at, entries, messages: loss::total(groups.as_deref()) });
             }
             Operation::StreamOpened { group, stream, origin, epoch } => {
                 self.add_stream((group, stream), origin, epoch);
@@ -458,6 +467,9 @@ impl Relay {
         self.trees.forget(number);
         self.confirmations.forget(number);
         self.pulls.forget(number);
+        for annex in group.annexes {
+            self.drop_annex(annex.number);
+        }
         for subscription in group.subscriptions {
             self.names.remove(&(number, subscription.name));
         }

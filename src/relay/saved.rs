@@ -10,6 +10,7 @@ use super::group::Group;
 use super::loss::{TailCut, Uncertain};
 use super::meter::Meter;
 use super::producer::Producers;
+use super::repair::Annex;
 use super::state::{CursorList, RestoreError, State, from_cbor};
 use super::stream::Stream;
 use super::subscription::Subscription;
@@ -116,6 +117,8 @@ pub(super) struct SavedGroup {
     /// Subscriptions everywhere: name, home, version, and how they work.
     #[serde(rename = "h", skip_serializing_if = "Vec::is_empty", default)]
     names: Vec<(SubscriptionName, RelayId, Version, Option<SubscriptionSpec>)>,
+    #[serde(rename = "r", skip_serializing_if = "Vec::is_empty", default)]
+    annexes: Vec<Annex>,
     #[serde(rename = "z", skip_serializing_if = "Option::is_none", default)]
     uncertain: Option<Uncertain>,
     /// Which epochs are finished: origin, disk, the last one.
@@ -218,6 +221,7 @@ impl SavedGroup {
                 .flat_map(|names| &names.subscriptions)
                 .map(|((name, home), named)| (name.clone(), home.clone(), named.version, named.spec.clone()))
                 .collect(),
+            annexes: group.annexes.clone(),
             uncertain: group.traffic.as_ref().and_then(|t| t.uncertain),
             finished: group
                 .finished()
@@ -238,6 +242,7 @@ impl SavedGroup {
         group.meter = self.meter;
         group.marks = self.marks;
         group.repeats = self.repeats;
+        group.annexes = self.annexes;
         if !self.producers.is_empty() {
             group.traffic().producers = self.producers;
         }

@@ -130,7 +130,8 @@ impl Relay {
         }
         // What is missing before it was let go when nobody needed it any more: then it goes on here.
         let released = group.stream(run.stream).map_or(Sequence(0), |stream| stream.released);
-        if first > serving.from && first.0 > released.0 + 1 {
+        let is_let_go = first.0 <= released.0 + 1 && !serving.quest.anyway;
+        if first > serving.quest.to || (first > serving.from && !is_let_go) {
             return Step::Ends(first);
         }
         Step::Send(run)

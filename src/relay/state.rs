@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SHARDS;
 use super::cursor::Cursor;
+use super::repair::Annex;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
 use crate::id::{
     Epoch, GroupName, GroupNumber, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName,
@@ -155,6 +156,11 @@ pub(super) enum Operation {
         storage: StorageId,
         through: u64,
     },
+    /// What is damaged of a group is fetched again, and kept under this number.
+    AnnexBegun {
+        group: GroupNumber,
+        annex: Annex,
+    },
     /// Others know more of this relay than its disk: it goes on as another one.
     StorageRenewed {
         storage: StorageId,
@@ -184,6 +190,7 @@ impl Operation {
             | Self::GroupRemade { group }
             | Self::EpochsFinished { group, .. }
             | Self::StreamForgiven { group, .. }
+            | Self::AnnexBegun { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
             Self::TableLearned

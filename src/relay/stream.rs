@@ -160,10 +160,22 @@ impl Stream {
         behind.checked_sub(1).and_then(|place| self.places.get(place)).map(|(_, index)| *index)
     }
 
-    /// Forgets places that are of no use any more.
-    fn forget_places(&mut self) {
-        let behind = self.places.partition_point(|(sequence, _)| *sequence <= self.released.next());
-        self.places.drain(..behind.saturating_sub(1));
+    /// The last place at or before an index.
+    pub(super) fn place_at(&self, index: Index) -> Option<(Sequence, Index)> {
+        let behind = self.places.partition_point(|(_, at)| *at <= index);
+        behind.checked_sub(1).and_then(|place| self.places.get(place)).copied()
+    }
+
+    /// The first place at or behind an index.
+    pub(super) fn place_from(&self, index: Index) -> Option<(Sequence, Index)> {
+        self.places.get(self.places.partition_point(|(_, at)| *at < index)).copied()
+    }
+
+    /// Forgets places of what was let go: where the rest stands is needed when it is damaged.
+    pub(super) fn forget_below(&mut self, low: Index) {
+        let behind = self.places.partition_point(|(_, index)| *index <= low);
+        let keeps_one = usize::from(self.end > low);
+        self.places.drain(..behind.saturating_sub(keeps_one));
     }
 
     /// Nobody needs anything up to `to` any more, be it here yet or not. True if that is news.
@@ -172,7 +184,6 @@ impl Stream {
             return false;
         }
         self.released = to;
-        self.forget_places();
         true
     }
 

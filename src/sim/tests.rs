@@ -1,3 +1,4 @@
+mod damage;
 mod exhaustive;
 mod finished;
 mod flaps;

@@ -29,6 +29,9 @@ pub struct Pull {
     pub path: Vec<RelayId>,
     /// Links that it may still take.
     pub hops: u16,
+    /// It is wanted though it was released: the disk that had it is damaged.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub anyway: bool,
 }
 
 /// Answers a [`Pull`].

@@ -82,6 +82,7 @@ pub(crate) fn pulls() -> Vec<(&'static str, LinkMessage)> {
         toward: relay("rome"),
         path: vec![relay("oslo"), relay("bonn")],
         hops: 2,
+        anyway: false,
     };
     let pulled = Pulled { id: 5, is_here: true, to: Sequence(1000), released: Sequence(900) };
     let holds = Holds {

@@ -82,7 +82,18 @@ fn r10_a_pull_that_has_come_round_is_answered_that_it_is_not_here() {
         let path = path.iter().map(|relay| name(relay)).collect();
         let group = GroupId { name: group("g"), incarnation: 0 };
         let (from, to) = (Sequence(from), Sequence(3));
-        LinkMessage::Pull(Pull { id: 7, group, origin, epoch, from, to, toward: name("o"), path, hops: 9 })
+        LinkMessage::Pull(Pull {
+            id: 7,
+            group,
+            origin,
+            epoch,
+            from,
+            to,
+            toward: name("o"),
+            path,
+            hops: 9,
+            anyway: false,
+        })
     };
     let answers = |h: &mut Harness, message| {
         h.said.clear();

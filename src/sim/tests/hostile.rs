@@ -99,6 +99,7 @@ fn pull(dice: &mut Dice) -> LinkMessage {
                 toward: relay(dice),
                 path,
                 hops,
+                anyway: dice.below(2) == 0,
             })
         }
         1 => LinkMessage::Pulled(Pulled {
