@@ -196,6 +196,59 @@ pub const LINK_BACKOFF_MS_MIN: u64 = 50;
 /// back is met within this time.
 pub const LINK_BACKOFF_MS_MAX: u64 = 1_000;
 
+/// Milliseconds after which a receipt that nobody has answered is said again.
+pub const REPEAT_MS_MIN: u64 = 1_000;
+
+/// Milliseconds between two repeats, at the most; the pause doubles up to this. A change of the map
+/// begins anew: without one nothing gets lost.
+pub const REPEAT_MS_MAX: u64 = 60_000;
+
+/// Milliseconds for which what a relay lacks may be on its way from a neighbour in the tree, when
+/// something that follows on it has come; then it is pulled.
+pub const PULL_PATIENCE_MS: u64 = 1_000;
+
+/// The same when nothing has come yet: the neighbour may be slow, or the link.
+pub const PULL_PATIENCE_SHOWN_MS: u64 = 3_000;
+
+/// Milliseconds in which a neighbour must have answered a pull; then the next one is asked.
+pub const PULL_WAIT_MS: u64 = 2_000;
+
+/// Milliseconds between two pulls of what nobody had, at the most; the pause doubles up to this.
+pub const PULL_PAUSE_MS_MAX: u64 = 60_000;
+
+/// Pulls that a relay has open at a time, its own and those of others; of more, others are told
+/// that it is not here, and its own wait.
+pub const PULLS_OPEN_MAX: usize = 256;
+
+/// Neighbours' pulls that wait for one that is open.
+pub const PULL_WAITERS_MAX: usize = 1024;
+
+/// Pulls that a relay answers from its log at a time; of more it says that it is not here.
+pub const PULLS_SERVED_MAX: usize = 64;
+
+/// Relays that a pull goes through, at the most: each is named in it.
+pub const PULL_PATH_MAX: usize = 64;
+
+/// Bytes with which one pull is answered, about; for more it is said again.
+pub const PULL_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Streams of which a relay remembers that it lacks something; of more it learns again when
+/// vectors are compared.
+pub const LACKS_MAX: usize = 10_000;
+
+/// Pulls that were in vain and are remembered for [`PULL_PATIENCE_MS`]: they are not sent on again.
+pub const PULLS_BARREN_MAX: usize = 256;
+
+/// Milliseconds for which a subscription waits for what is damaged here and fetched again from
+/// others, unless some of it comes; then it is told of a gap.
+pub const REPAIR_MS: u64 = 5_000;
+
+/// Damaged ranges that are fetched again at a time; of more a gap is told.
+pub const REPAIRS_MAX: usize = 64;
+
+/// Ranges that were fetched again, per group; of more a gap is told.
+pub const ANNEXES_MAX: usize = 1024;
+
 /// The last sequence that a stream can reach: at a billion records a second it takes 140 years.
 /// Whoever counts further counts wrong.
 pub const SEQUENCE_MAX: u64 = 1 << 62;

@@ -101,6 +101,11 @@ impl Outgoing {
             Self::Deliver { records, .. } => Some(records),
             Self::Link(message) => match &**message {
                 LinkMessage::Run { run, .. } => Some(&run.body),
+                LinkMessage::Pull(_)
+                | LinkMessage::Pulled(_)
+                | LinkMessage::Holds(_)
+                | LinkMessage::Digest(_)
+                | LinkMessage::Buckets(_) => None,
                 LinkMessage::Facts(_)
                 | LinkMessage::FactsEnd
                 | LinkMessage::Seen { .. }

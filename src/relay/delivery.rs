@@ -264,14 +264,28 @@ impl Relay {
 
     /// The shell has read what [`Effect::Fetch`] asked for.
     pub(super) fn handle_fetched(&mut self, now: Now, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
+        if let Some(of) = self.repairs.annexes.get(&number).copied() {
+            return self.on_annex_read(now, (of, number), from, pieces);
+        }
         let Some(group) = self.groups.get_mut(number) else { return };
         let fetches = &mut group.traffic().fetches;
         let Some(place) = fetches.iter().position(|fetch| fetch.from == from) else { return };
-        let Fetch { end, waiting, .. } = fetches.swap_remove(place);
-        let pieces: Arc<[Piece]> = with_holes(pieces, from..end, group.low).into();
+        let fetch = fetches.swap_remove(place);
+        let pieces = with_holes(pieces, from..fetch.end, group.low);
+        if let Some((fetch, pieces)) = self.mend(now, number, fetch, pieces) {
+            self.give_fetched(now, number, fetch, pieces);
+        }
+    }
+
+    /// Gives what was read to all who have waited for it.
+    pub(super) fn give_fetched(&mut self, now: Now, number: GroupNumber, fetch: Fetch, pieces: Vec<Piece>) {
+        let Fetch { from, waiting, .. } = fetch;
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let pieces: Arc<[Piece]> = pieces.into();
         let mut nothing = Vec::new();
         let mut links = Vec::new();
         let mut lookups = Vec::new();
+        let mut pulls = Vec::new();
         for waiter in waiting {
             let waiter = match waiter {
                 Waiter::Subscription(number) => number,
@@ -281,6 +295,10 @@ impl Relay {
                 }
                 Waiter::Lookup(lookup) => {
                     lookups.push(lookup);
+                    continue;
+                }
+                Waiter::Pull(id) => {
+                    pulls.push(id);
                     continue;
                 }
             };
@@ -310,6 +328,9 @@ impl Relay {
         for lookup in lookups {
             self.on_fetched_for_lookup(now, lookup, from, &pieces);
         }
+        for id in pulls {
+            self.on_fetched_for_pull(id, from, &pieces);
+        }
     }
 
     /// An ack is overdue, or a nacked message is due again.
@@ -334,7 +355,7 @@ impl Relay {
 /// What was read at `asked`, with what is not there told as damage. Within a group the log has
 /// every index from `low` on, so one that it passes over is lost, and so is one before which it
 /// knows of nothing. Without this a reader would ask for a hole for ever.
-fn with_holes(pieces: Vec<Piece>, asked: Range<Index>, low: Index) -> Vec<Piece> {
+pub(super) fn with_holes(pieces: Vec<Piece>, asked: Range<Index>, low: Index) -> Vec<Piece> {
     let lost = |from, to| Piece::Missing { from, to, cause: MissingCause::Damaged };
     let mut whole = Vec::with_capacity(pieces.len());
     let mut reached = asked.start;

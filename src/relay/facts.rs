@@ -86,7 +86,7 @@ impl Parts {
 }
 
 impl Relay {
-    /// Everything that is known, for a neighbour that has come.
+    /// Everything that is known, in the order in which a neighbour is to learn it.
     pub(super) fn all_facts(&self) -> Vec<Fact> {
         let states = self.links.states.values().cloned().map(Fact::LinkState);
         let groups = self.groups.iter().filter_map(|group| Some((group, group.spread.as_deref()?)));
@@ -105,11 +105,11 @@ impl Relay {
             });
             members.chain(origins)
         });
-        // First who was forgotten, so that nothing older of them is believed.
-        // Names before memberships: a relay that has lost its disk has its subscriptions again before it is
-        // told of what it is a member.
+        // First who was forgotten, so that nothing older of them is believed. Then links: they tell a relay
+        // that its disk is an older one. Then names: a relay that has lost its disk has its subscriptions
+        // again before it is told of what it is a member.
         let names = self.groups.iter().flat_map(Group::name_facts);
-        self.forgotten_facts().chain(self.removed_facts()).chain(names).chain(states).chain(parts).collect()
+        self.forgotten_facts().chain(states).chain(self.removed_facts()).chain(names).chain(parts).collect()
     }
 
     /// Tells news to all neighbours but the one that told them.
@@ -200,6 +200,12 @@ impl Relay {
     }
 
     fn learn_links(&mut self, now: Now, state: &LinkState) -> bool {
+        if state.relay == self.options.relay && self.is_from_the_future(state) {
+            let why = format!("others know its links in version {}", state.version.counter);
+            self.links.states.insert(state.relay.clone(), state.clone());
+            self.renew_storage(now, &why);
+            return false;
+        }
         let known = self.links.states.get(&state.relay);
         if known.is_some_and(|known| !state.is_newer_than(known)) || state.check().is_err() {
             return false;

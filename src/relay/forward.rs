@@ -30,10 +30,11 @@ use super::group::{Group, Waiter};
 use super::input::Now;
 use super::journal::{Waiting, WaitingRun};
 use super::names::Names;
+use super::pull::StreamKey;
 use super::state::Operation;
 use super::stream::{Genesis, Mark, Stream};
 use super::turns::{Step, Turn};
-use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
+use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, Time};
 use crate::limits;
 use crate::log::{Entry, Piece, Urgency};
 use crate::wire::body::LinkCounts;
@@ -58,6 +59,9 @@ pub(super) struct Spread {
     pub(super) is_quiet: bool,
     /// Which epochs of which origins are finished.
     pub(super) finished: FinishedEpochs,
+    /// When receipts that nobody has answered are said again, and the pause after that.
+    pub(super) repeat_at: Time,
+    pub(super) repeat_pause_ms: u64,
     /// Neighbours that were told of a hole, and how far all streams were then.
     asked: BTreeMap<LinkId, u64>,
 }
@@ -159,7 +163,12 @@ impl Group {
         self.streams.iter().map(seen).collect()
     }
 
-    fn stream_of(&self, origin: &RelayId, epoch: Epoch) -> Option<&Stream> {
+    /// Says that something is missing here, and how far every stream is.
+    pub(super) fn lacks(&self) -> LinkMessage {
+        LinkMessage::Seen { group: self.id(), streams: self.seen(), why: SeenWhy::Lacks }
+    }
+
+    pub(super) fn stream_of(&self, origin: &RelayId, epoch: Epoch) -> Option<&Stream> {
         self.streams.iter().find(|s| s.epoch == epoch && s.origin == *origin)
     }
 
@@ -237,6 +246,7 @@ impl Relay {
         why: SeenWhy,
     ) {
         let Some(number) = self.group_of(now, id) else { return };
+        self.check_seen(now, number, streams);
         let Some(group) = self.groups.get_mut(number) else { return };
         let known: Vec<(StreamNumber, Sequence)> = streams
             .iter()
@@ -282,6 +292,7 @@ impl Relay {
         if let Some(lacking) = lacking {
             self.ask_again(number, lacking);
         }
+        self.note_shown(now, number, link, streams);
     }
 
     /// Passes over what the neighbour has, as far as it is remembered where that stands: a
@@ -295,6 +306,27 @@ impl Relay {
         let from = lacked.min().unwrap_or(end);
         if from > reader.next {
             (reader.next, reader.ahead) = (from, None);
+        }
+    }
+
+    /// What a neighbour has and this relay lacks it will send; unless it cannot.
+    fn note_shown(&mut self, now: Now, number: GroupNumber, link: LinkId, streams: &[StreamSeen]) {
+        let Some(group) = self.groups.get(number) else { return };
+        let by = self.links.table.get(&link).map(|state| state.neighbour.clone());
+        let is_ahead = |told: &&StreamSeen| {
+            let ours = group.stream_of(&told.origin, told.epoch);
+            told.seen > told.released.max(ours.map_or(Sequence(0), |ours| ours.last))
+        };
+        let lacking: Vec<(StreamKey, Sequence)> = streams
+            .iter()
+            .filter(is_ahead)
+            .map(|told| {
+                let key = StreamKey { group: number, origin: told.origin.clone(), epoch: told.epoch };
+                (key, told.seen)
+            })
+            .collect();
+        for (key, shown) in lacking {
+            self.note_lack(now, key, (shown, by.as_ref()), limits::PULL_PATIENCE_SHOWN_MS);
         }
     }
 
@@ -320,6 +352,8 @@ impl Relay {
     /// A neighbour names a stream that it is about to send.
     pub(super) fn on_stream_named(&mut self, now: Now, link: LinkId, named: StreamNamed) {
         let Some(number) = self.group_of(now, &named.group) else { return };
+        let before = Sequence(named.base.0.saturating_sub(1));
+        self.check_own(now, number, (&named.origin, named.epoch), before);
         let Some(group) = self.groups.get(number) else { return };
         if group.is_finished(&named.origin, named.epoch) {
             // Its runs are not taken either.
@@ -331,6 +365,7 @@ impl Relay {
             None if group.streams.len() >= limits::STREAMS_PER_GROUP_MAX => return,
             None => self.open_stream(number, (&named.origin, named.epoch), Urgency::Ride),
         };
+        self.check_released(now, (number, stream), named.released);
         self.move_stream(number, stream, &named);
         if let Some(state) = self.links.table.get_mut(&link) {
             state.theirs.insert(named.number, (number, stream));
@@ -374,8 +409,13 @@ impl Relay {
         let named = self.links.table.get(&link).and_then(|state| state.theirs.get(&theirs)).copied();
         let group = named.map(|(number, _)| number);
         let load = super::carried::load(&run);
+        let pulled = self.pulls.has_waiters().then(|| run.clone());
         let fate = named.map_or(Fate::Stray, |at| self.accept_run(now, link, at, (age_ms, run)));
         self.count_received((link, group), load, fate);
+        if let Some((at, run)) = named.zip(pulled) {
+            self.pass_pulled(now, link, at, (age_ms, &run), fate);
+            self.take_repaired(now, link, at, (age_ms, &run), fate);
+        }
     }
 
     fn accept_run(
@@ -397,15 +437,13 @@ impl Relay {
             // Of a relay that is gone for good nothing holds up what has come after it (R9).
             let is_held_up = group.waits_for_seal(known) && !orphans.is_gone(&known.origin);
             if !is_next || is_held_up {
+                let key = StreamKey { group: number, origin: known.origin.clone(), epoch: known.epoch };
                 if let Some(known) = group.stream(stream) {
                     known.lacks = Some(link);
                 }
-                let (id, streams) = (group.id(), group.seen());
-                self.compare_again(
-                    link,
-                    number,
-                    LinkMessage::Seen { group: id, streams, why: SeenWhy::Lacks },
-                );
+                let message = group.lacks();
+                self.compare_again(link, number, message);
+                self.note_lack(now, key, (last, None), limits::PULL_PATIENCE_MS);
                 return Fate::Early;
             }
         }
@@ -451,11 +489,9 @@ impl Relay {
             return;
         }
         for (number, link) in std::mem::take(&mut self.starved) {
-            let Some(group) = self.groups.get(number) else { continue };
-            let (group, streams) = (group.id(), group.seen());
             // Also to one that is out of the tree by now: it may be in it again, and takes what it
             // has sent for taken.
-            self.say(link, LinkMessage::Seen { group, streams, why: SeenWhy::Lacks });
+            self.say_lacks(number, link);
         }
     }
 
@@ -510,7 +546,7 @@ impl Relay {
         }
     }
 
-    fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+    pub(super) fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
         let base = run.run.header.first;
         self.count_sent((link, number), super::carried::load(&run.run));
         let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
@@ -659,6 +695,12 @@ impl Relay {
 
 #[cfg(any(test, feature = "sim"))]
 impl Relay {
+    /// The number that a group has here.
+    #[must_use]
+    pub fn number_of(&self, group: &crate::id::GroupName) -> Option<GroupNumber> {
+        self.groups.number(group)
+    }
+
     /// Groups with their trees, readers and streams, for people who look into a simulation.
     #[must_use]
     pub fn explain(&self) -> String {

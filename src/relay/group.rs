@@ -58,6 +58,8 @@ pub(super) struct Group {
     pub(super) repeats: Vec<(Index, Index)>,
     /// What is remembered of messages, also of those that were let go.
     pub(super) memory: Option<Box<Memory>>,
+    /// Where what was damaged and fetched again is.
+    pub(super) annexes: Vec<super::repair::Annex>,
     /// What only groups with traffic have.
     pub(super) traffic: Option<Box<Traffic>>,
     /// What only groups have in which other relays take part.
@@ -80,6 +82,8 @@ pub(super) enum Waiter {
     Link(LinkId),
     /// A message that is looked for.
     Lookup(u64),
+    /// A pull that is answered, by its number.
+    Pull(u64),
 }
 
 /// What only groups with traffic have.
@@ -159,6 +163,7 @@ impl Group {
             marks: Vec::new(),
             repeats: Vec::new(),
             memory: None,
+            annexes: Vec::new(),
             traffic: None,
             spread: None,
         }

@@ -29,6 +29,8 @@ pub(super) enum Waiting {
     Mourned { group: GroupNumber },
     /// What this relay says of itself is durable, and may be said.
     Said(Box<Fact>),
+    /// What was damaged is whole again.
+    Repaired { annex: GroupNumber },
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }

@@ -117,6 +117,7 @@ impl Relay {
             let_go(group, release);
             self.note_forgotten(number);
             self.effects.push_back(Effect::Release { group: number, below: release });
+            self.release_annexes(number);
         }
     }
 
@@ -126,6 +127,7 @@ impl Relay {
         let mut again = Vec::new();
         for number in std::mem::take(&mut self.touched) {
             self.repeat_receipts(now, number);
+            self.offer_held(now, number);
             self.enforce(now, number);
             let Some(group) = self.groups.get_mut(number) else { continue };
             if let Some(traffic) = &mut group.traffic {
@@ -274,6 +276,7 @@ pub(super) fn let_go(group: &mut Group, release: Index) {
     group.meter.release(release);
     group.marks.retain(|mark| *mark >= release);
     group.repeats.retain(|(_, to)| *to > release);
+    group.streams.iter_mut().for_each(|stream| stream.forget_below(release));
     // With neighbours it must be known that a stream is finished, or they would bring it again.
     if group.spread.is_none() {
         group.streams.retain(|s| !(s.sealed && s.end <= release));

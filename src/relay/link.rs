@@ -1,16 +1,16 @@
 //! Links to neighbours: which are up, what is on its way, and what comes in.
 //!
 //! A link is symmetrical: both ends flood facts ([`super::facts`]) and both send what the other
-//! lacks of the groups whose tree it is part of ([`super::forward`]). When it comes up each end
-//! says all facts that it knows; from then on only news.
+//! lacks of the groups whose tree it is part of ([`super::forward`]). When it comes up the ends
+//! compare what they know ([`super::digest`]); from then on they say only news.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Relay;
 use super::bucket::{Bucket, Rate};
 use super::effect::Effect;
 use super::input::Now;
 use super::turns::Turns;
-use super::{Relay, facts};
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
 use crate::routing::Algorithm;
@@ -42,6 +42,8 @@ pub(super) struct Link {
     pub(super) downs: u64,
     /// What it has carried since the start of the relay.
     pub(super) counts: LinkCounts,
+    /// The hash over all facts that was said when it came up.
+    pub(super) digest: u64,
     /// Bytes given to its writer since it came up.
     sent: u64,
     /// Bytes among those sent that did not go, since they were packed.
@@ -129,6 +131,7 @@ impl Links {
                 since: Time(0),
                 downs: 0,
                 counts: LinkCounts::default(),
+                digest: 0,
                 sent: 0,
                 saved: 0,
                 written: 0,
@@ -187,18 +190,16 @@ impl Relay {
         self.note_link(now, link);
         self.rebuild_origins(now);
         self.rebuild_names();
-        let known = self.all_facts();
-        for facts in known.chunks(facts::CHUNK) {
-            self.say(link, LinkMessage::Facts(facts.to_vec()));
-        }
-        self.say(link, LinkMessage::FactsEnd);
+        self.say_digest(link);
         self.announce_links(now);
+        self.pull_again(now);
     }
 
     pub(super) fn handle_link_down(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(false, now.time);
         self.leave_trees(link);
+        self.leave_pulls(now, link);
         self.announce_links(now);
     }
 
@@ -231,6 +232,11 @@ impl Relay {
         let Some(state) = self.links.table.get_mut(&link).filter(|state| state.is_up) else { return };
         state.counts.received.bytes += message.bytes();
         match message {
+            LinkMessage::Pull(pull) => self.on_pull(now, link, pull),
+            LinkMessage::Pulled(pulled) => self.on_pulled(now, link, &pulled),
+            LinkMessage::Holds(holds) => self.on_holds(now, link, holds),
+            LinkMessage::Digest(theirs) => self.on_digest(now, link, theirs),
+            LinkMessage::Buckets(theirs) => self.on_buckets(link, &theirs),
             LinkMessage::Facts(facts) => self.learn(now, link, facts),
             LinkMessage::FactsEnd => self.on_facts_end(now),
             LinkMessage::Seen { group, streams, why } => self.on_seen(now, link, &group, &streams, why),

@@ -25,6 +25,7 @@ mod confirm;
 mod cursor;
 mod dead_letter;
 mod delivery;
+mod digest;
 mod drain;
 mod drawing;
 mod effect;
@@ -51,14 +52,18 @@ mod origin;
 #[cfg(any(test, feature = "sim"))]
 mod probe;
 mod producer;
+mod pull;
 mod put;
 mod receipt;
 mod receivers;
+mod repair;
 mod requests;
 mod restore;
+mod rollback;
 mod salvage;
 mod saved;
 mod select;
+mod serve;
 mod session;
 mod state;
 mod stream;
@@ -93,6 +98,8 @@ use self::journal::{Journal, Waiting, WaitingPut, WaitingRun};
 use self::levels::Reach;
 use self::link::Links;
 use self::loss::TailCut;
+use self::pull::Pulls;
+use self::repair::Repairs;
 use self::saved::Counters;
 use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
@@ -155,6 +162,10 @@ pub struct Relay {
     forgotten: ForgottenRelays,
     /// Cuts of the log's end, in order.
     cuts: Vec<TailCut>,
+    /// The storage id that this relay has taken in place of that of its data directory.
+    renewed: Option<crate::id::StorageId>,
+    /// Whether that was in this boot.
+    has_renewed: bool,
     sessions: Sessions,
     links: Links,
     trees: Trees,
@@ -188,6 +199,10 @@ pub struct Relay {
     books: GroupBooks,
     retired: Retired,
     room: bool,
+    /// What is lacking here and asked for elsewhere.
+    pulls: Pulls,
+    /// What is damaged here and fetched again.
+    repairs: Repairs,
     /// Neighbours that have sent of a group what there was no room for.
     starved: BTreeSet<(GroupNumber, LinkId)>,
     stopping: bool,
@@ -257,6 +272,7 @@ impl Relay {
         self.run_timers(now);
         self.plan_trees(now);
         self.tell_wants();
+        self.pump_pulls(now);
         self.pump_links(now);
         self.pump(now);
         self.write_passed_if_much(now);
@@ -292,6 +308,7 @@ impl Relay {
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
                 Timer::Link(link) => self.on_link_time(link),
                 Timer::Behind => self.on_behind_time(now),
+                Timer::Pulls => self.on_pulls_time(now),
             }
         }
     }
@@ -379,6 +396,7 @@ impl Relay {
                 }
                 Waiting::Known { group } => self.settle_confirmed(now, group),
                 Waiting::Finished { group } => self.tell_finished(group),
+                Waiting::Repaired { annex } => self.end_repair(annex),
                 Waiting::Confirmed(confirmed) => self.say_confirmed(*confirmed),
                 Waiting::Mourned { group } => self.end_mourning(now, group),
                 Waiting::Said(fact) => self.flood(None, &[*fact]),

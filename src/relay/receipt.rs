@@ -8,9 +8,10 @@
 //! A relay that holds something and is no member says a receipt too, when it has not heard for a
 //! second what is released; nobody counts it, but the answer tells.
 //!
-//! Receipts are state: they are said soon after something became durable, and again every second
-//! until the released mark covers them. So nothing has to be remembered on the way, and a receipt
-//! that is lost with a link costs a second. An origin that starts again has forgotten them, and
+//! Receipts are state: they are said soon after something became durable, and again after a second
+//! and pauses that double up to a minute, until the released mark covers them. So nothing has
+//! to be remembered on the way; and a receipt that is lost with a link costs a second, since the map
+//! changes with it, and then the pauses begin anew. An origin that starts again has forgotten them, and
 //! perhaps what it had released: everybody says them once more, until it answers. Who has all of
 //! a sealed epoch goes on saying so until it has heard that it is finished ([`super::finished`]).
 
@@ -39,6 +40,9 @@ impl Relay {
     /// second: it is said in a moment.
     pub(super) fn owe_receipt(&mut self, now: Now, number: GroupNumber, repeats: bool) {
         *self.receipts_due.entry(number).or_default() |= repeats;
+        if !repeats {
+            self.hasten_repeats(now, number);
+        }
         let group = self.groups.get(number);
         let is_wanted = group.is_some_and(|group| group.streams.iter().any(Stream::is_wanted));
         let wait = if is_wanted { GATHER_WANTED_MS } else { GATHER_MS };
@@ -234,6 +238,7 @@ impl Relay {
             }
         }
         for number in doubted {
+            self.hasten_repeats(now, number);
             self.owe_receipt(now, number, true);
             self.touched.insert(number);
             self.announce_origin(now, number, Version::default());
@@ -346,11 +351,39 @@ impl Relay {
         }
     }
 
-    /// Says again what has not been heard, and releases what it can: once a second.
+    /// Something is new: what is said of it is said again in a second, if nobody answers.
+    fn hasten_repeats(&mut self, now: Now, number: GroupNumber) {
+        if let Some(spread) = self.groups.get_mut(number).and_then(|group| group.spread.as_deref_mut()) {
+            spread.repeat_at = spread.repeat_at.min(now.time.after_ms(limits::REPEAT_MS_MIN));
+            spread.repeat_pause_ms = limits::REPEAT_MS_MIN;
+        }
+    }
+
+    /// The map has changed, and with it perhaps got lost what was on its way.
+    pub(super) fn hasten_all_repeats(&mut self, now: Now) {
+        let spread = self.groups.iter().filter(|group| group.spread.is_some());
+        for number in spread.map(|group| group.number).collect::<Vec<_>>() {
+            self.hasten_repeats(now, number);
+        }
+    }
+
+    /// Whether it is time to say again what has not been heard.
+    fn is_repeat_due(&mut self, now: Now, number: GroupNumber) -> bool {
+        let spread = self.groups.get_mut(number).and_then(|group| group.spread.as_deref_mut());
+        let Some(spread) = spread.filter(|spread| spread.repeat_at <= now.time) else { return false };
+        let pause_ms = spread.repeat_pause_ms.max(limits::REPEAT_MS_MIN);
+        spread.repeat_at = now.time.after_ms(pause_ms);
+        spread.repeat_pause_ms = (pause_ms * 2).min(limits::REPEAT_MS_MAX);
+        true
+    }
+
+    /// Says again what has not been heard, and releases what it can.
     pub(super) fn repeat_receipts(&mut self, now: Now, number: GroupNumber) {
         self.settle_released(number);
         if !self.receipts_of(number, true).is_empty() {
-            self.owe_receipt(now, number, true);
+            if self.is_repeat_due(now, number) {
+                self.owe_receipt(now, number, true);
+            }
             // Also when nothing is kept here any more.
             self.touched.insert(number);
         }

@@ -13,6 +13,8 @@ use super::input::Now;
 use super::journal::Journal;
 use super::link::Links;
 use super::loss::{self, TailCut};
+use super::pull::Pulls;
+use super::repair::Repairs;
 use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
@@ -54,6 +56,8 @@ impl Restore {
             counters: Counters::default(),
             forgotten: BTreeMap::new(),
             cuts: Vec::new(),
+            renewed: None,
+            has_renewed: false,
             sessions: BTreeMap::new(),
             links,
             trees: Trees::default(),
@@ -75,6 +79,8 @@ impl Restore {
             books: GroupBooks::default(),
             retired: Retired::default(),
             room: true,
+            pulls: Pulls::default(),
+            repairs: Repairs::default(),
             starved: BTreeSet::new(),
             stopping: false,
             draining: false,
@@ -132,6 +138,10 @@ impl Restore {
                     }
                     if let Operation::RelayForgotten { relay, version, .. } = &*operation {
                         self.relay.replay_forgotten(relay, *version, &|group| !known(group));
+                    }
+                    if matches!(*operation, Operation::StorageRenewed { .. }) {
+                        let parts = self.relay.parts();
+                        self.relay.suspect(None, &|group| parts.contains(&group) && !known(group));
                     }
                     if known(operation.group()) {
                         return Ok(());
@@ -199,9 +209,13 @@ impl Restore {
             }
             relay.touched.insert(group);
         }
+        let all: Vec<GroupNumber> = relay.groups.iter().map(|group| group.number).collect();
+        all.into_iter().for_each(|number| relay.release_annexes(number));
         let gone: Vec<GroupNumber> = (1..=relay.counters.groups)
             .map(GroupNumber)
-            .filter(|number| relay.groups.get(*number).is_none())
+            .filter(|number| {
+                relay.groups.get(*number).is_none() && !relay.repairs.annexes.contains_key(number)
+            })
             .collect();
         for group in gone {
             relay.effects.push_back(Effect::Release { group, below: Index(u64::MAX) });
@@ -221,6 +235,9 @@ impl Relay {
         let shard = Shard::decode(bytes)?;
         self.counters = self.counters.max(shard.counters);
         self.links.has_table |= shard.has_table;
+        if let Some(storage) = shard.renewed {
+            self.take_storage(storage);
+        }
         self.cuts.extend(shard.cuts);
         self.forgotten.extend(shard.forgotten);
         self.traces.links.extend(shard.links);
@@ -232,6 +249,9 @@ impl Relay {
             let group = saved.restore()?;
             for subscription in &group.subscriptions {
                 self.names.insert((group.number, subscription.name.clone()), subscription.number);
+            }
+            for annex in &group.annexes {
+                self.repairs.annexes.insert(annex.number, group.number);
             }
             self.groups.insert(group);
         }
@@ -255,6 +275,7 @@ impl Relay {
             forgotten: if is_first { self.forgotten_list() } else { Vec::new() },
             links: if is_first { self.traces.links.clone() } else { Vec::new() },
             forgotten_before: self.traces.forgotten_before.filter(|_| is_first),
+            renewed: self.renewed.filter(|_| is_first),
         };
         let (through, bytes) = (self.journal.last(), saved.encode());
         self.effects.push_back(Effect::Shard { shard, through, bytes });
@@ -360,6 +381,9 @@ impl Relay {
             }
             Operation::TableLearned => self.links.has_table = true,
             Operation::LinkNamed { link, neighbour, at } => self.traces.name_link(at, link, neighbour),
+            Operation::AnnexBegun { group, annex } => self.add_annex(group, annex),
+            Operation::StorageRenewed { storage } => self.take_storage(storage),
+            Operation::StreamForgiven { group, stream, to } => self.forgive((group, stream), to),
             Operation::TailCut { boot, at, entries, groups } => {
                 self.add_cut(TailCut { boot, at, entries, messages: loss::total(groups.as_deref()) });
             }
@@ -397,7 +421,15 @@ impl Relay {
     fn replay_member(&mut self, group: GroupNumber, relay: &RelayId, (version, member): (Version, bool)) {
         let Some(group) = self.groups.get_mut(group) else { return };
         if *relay == self.options.relay {
-            group.raise_membership(version.counter);
+            let before = group.spread().parts.members.get(relay).copied();
+            // By another storage id of this same disk, without a break.
+            let is_renewed =
+                before.is_some_and(|(known, was)| was && member && known.storage != version.storage);
+            if is_renewed {
+                group.membership = group.membership.max(version.counter);
+            } else {
+                group.raise_membership(version.counter);
+            }
         }
         group.spread().parts.set_member(relay, version, member);
         if !member && *relay != self.options.relay {
@@ -468,6 +500,10 @@ impl Relay {
         self.traces.leave(&group);
         self.trees.forget(number);
         self.confirmations.forget(number);
+        self.pulls.forget(number);
+        for annex in group.annexes {
+            self.drop_annex(annex.number);
+        }
         for subscription in group.subscriptions {
             self.names.remove(&(number, subscription.name));
         }

@@ -44,6 +44,7 @@ impl Salvage {
             Operation::GroupCreated { .. }
             | Operation::TableLearned
             | Operation::NameRemoved { .. }
+            | Operation::StorageRenewed { .. }
             | Operation::RelayForgotten { .. }
             | Operation::TailCut { .. }
             | Operation::LinkNamed { .. } => {}
@@ -60,6 +61,8 @@ impl Salvage {
             | Operation::GroupRemade { .. }
             | Operation::StreamMoved { .. }
             | Operation::EpochsFinished { .. }
+            | Operation::StreamForgiven { .. }
+            | Operation::AnnexBegun { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }
@@ -100,7 +103,8 @@ impl Salvage {
     /// A group of which only messages are left. They are kept until somebody
     /// has looked at them and removes the group.
     fn adopt_unknown(&mut self, relay: &mut Relay, number: GroupNumber) {
-        let known = number.0 <= self.known || self.removed.contains(&number);
+        let is_annex = relay.repairs.annexes.contains_key(&number);
+        let known = number.0 <= self.known || self.removed.contains(&number) || is_annex;
         if known || relay.groups.get(number).is_some() {
             return;
         }

@@ -12,6 +12,7 @@ use super::loss::{TailCut, Uncertain};
 use super::memory::Memory;
 use super::meter::Meter;
 use super::producer::Producers;
+use super::repair::Annex;
 use super::state::{CursorList, RestoreError, State, from_cbor};
 use super::stream::Stream;
 use super::subscription::Subscription;
@@ -59,6 +60,9 @@ pub(super) struct Shard {
     pub(super) links: Vec<(WallTime, LinkId, RelayId)>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) forgotten_before: Option<WallTime>,
+    /// The storage id that was taken in place of the data directory's, in the first part only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) renewed: Option<StorageId>,
 }
 
 impl Shard {
@@ -123,6 +127,8 @@ pub(super) struct SavedGroup {
     /// Subscriptions everywhere: name, home, version, and how they work.
     #[serde(rename = "h", skip_serializing_if = "Vec::is_empty", default)]
     names: Vec<(SubscriptionName, RelayId, Version, Option<SubscriptionSpec>)>,
+    #[serde(rename = "x", skip_serializing_if = "Vec::is_empty", default)]
+    annexes: Vec<Annex>,
     #[serde(rename = "z", skip_serializing_if = "Option::is_none", default)]
     uncertain: Option<Uncertain>,
     /// Which epochs are finished: origin, disk, the last one.
@@ -229,6 +235,7 @@ impl SavedGroup {
                 .flat_map(|names| &names.subscriptions)
                 .map(|((name, home), named)| (name.clone(), home.clone(), named.version, named.spec.clone()))
                 .collect(),
+            annexes: group.annexes.clone(),
             uncertain: group.traffic.as_ref().and_then(|t| t.uncertain),
             memory: group.memory.as_deref().map(|memory| Box::new(memory.saved())),
             finished: group
@@ -251,6 +258,7 @@ impl SavedGroup {
         group.marks = self.marks;
         group.repeats = self.repeats;
         group.memory = self.memory;
+        group.annexes = self.annexes;
         if !self.producers.is_empty() {
             group.traffic().producers = self.producers;
         }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SHARDS;
 use super::cursor::Cursor;
+use super::repair::Annex;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
 use super::traces::{Passed, TAG_PASSED, decode_passed};
 use crate::id::{
@@ -170,6 +171,22 @@ pub(super) enum Operation {
         neighbour: RelayId,
         at: WallTime,
     },
+    /// What is damaged of a group is fetched again, and kept under this number.
+    AnnexBegun {
+        group: GroupNumber,
+        annex: Annex,
+    },
+    /// Others know more of this relay than its disk: it goes on as another one.
+    StorageRenewed {
+        storage: StorageId,
+    },
+    /// What this relay has had of a stream up to here, and lost with a disk that was put back, was
+    /// told as lost.
+    StreamForgiven {
+        group: GroupNumber,
+        stream: StreamNumber,
+        to: Sequence,
+    },
 }
 
 impl Operation {
@@ -187,10 +204,13 @@ impl Operation {
             | Self::NameSet { group, .. }
             | Self::GroupRemade { group }
             | Self::EpochsFinished { group, .. }
+            | Self::StreamForgiven { group, .. }
+            | Self::AnnexBegun { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
             Self::TableLearned
             | Self::NameRemoved { .. }
+            | Self::StorageRenewed { .. }
             | Self::TailCut { .. }
             | Self::RelayForgotten { .. }
             | Self::LinkNamed { .. } => GroupNumber(0),

@@ -39,6 +39,9 @@ pub(super) struct Stream {
     /// Everybody who is owed it has everything up to here on disk.
     #[serde(rename = "r", skip_serializing_if = "is_zero", default)]
     pub(super) released: Sequence,
+    /// What this relay has had up to here and lost with a disk that was put back was told as lost.
+    #[serde(rename = "f", skip_serializing_if = "is_zero", default)]
+    pub(super) forgiven: Sequence,
     /// Where some of its records stand in the group, in order: a sequence and its index.
     #[serde(rename = "x", skip_serializing_if = "Vec::is_empty", default)]
     places: Vec<(Sequence, Index)>,
@@ -120,6 +123,7 @@ impl Stream {
             sealed: false,
             marks: BTreeMap::new(),
             released: Sequence(0),
+            forgiven: Sequence(0),
             places: Vec::new(),
             durable: Sequence(0),
             receipts: BTreeMap::new(),
@@ -174,10 +178,29 @@ impl Stream {
         Some(place.map_or(low, |(_, index)| *index))
     }
 
-    /// Forgets places that are of no use any more.
-    fn forget_places(&mut self) {
-        let behind = self.places.partition_point(|(sequence, _)| *sequence <= self.released.next());
-        self.places.drain(..behind.saturating_sub(1));
+    /// An index at which a record stands that is not behind the one with this sequence; `None`: no
+    /// such place is remembered.
+    pub(super) fn place_before(&self, sequence: Sequence) -> Option<Index> {
+        let behind = self.places.partition_point(|(at, _)| *at <= sequence);
+        behind.checked_sub(1).and_then(|place| self.places.get(place)).map(|(_, index)| *index)
+    }
+
+    /// The last place at or before an index.
+    pub(super) fn place_at(&self, index: Index) -> Option<(Sequence, Index)> {
+        let behind = self.places.partition_point(|(_, at)| *at <= index);
+        behind.checked_sub(1).and_then(|place| self.places.get(place)).copied()
+    }
+
+    /// The first place at or behind an index.
+    pub(super) fn place_from(&self, index: Index) -> Option<(Sequence, Index)> {
+        self.places.get(self.places.partition_point(|(_, at)| *at < index)).copied()
+    }
+
+    /// Forgets places of what was let go: where the rest stands is needed when it is damaged.
+    pub(super) fn forget_below(&mut self, low: Index) {
+        let behind = self.places.partition_point(|(_, index)| *index <= low);
+        let keeps_one = usize::from(self.end > low);
+        self.places.drain(..behind.saturating_sub(keeps_one));
     }
 
     /// Nobody needs anything up to `to` any more, be it here yet or not. True if that is news.
@@ -186,7 +209,6 @@ impl Stream {
             return false;
         }
         self.released = to;
-        self.forget_places();
         true
     }
 

@@ -11,6 +11,7 @@ mod keep;
 mod links;
 mod loss;
 mod misuse;
+mod pull;
 mod put;
 mod receipts;
 mod restart;

@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Confirm(GroupNumber),
     /// Write cursors that have moved.
     Cursors,
+    /// Something that is lacking is looked at, or a pull was not answered.
+    Pulls,
     /// Say what has become durable to the origins that wait for it.
     Receipts,
     /// Look what may be let go, and who has been idle for too long.

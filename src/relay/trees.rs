@@ -170,6 +170,7 @@ impl Relay {
             self.take_map();
             self.settle_all_confirmed(now);
             self.say_wanted_again(now);
+            self.hasten_all_repeats(now);
         }
         let Some(mut table) = self.trees.table.take() else { return };
         if self.trees.changed.is_empty() && !self.trees.is_all_due {

@@ -1,6 +1,6 @@
 //! One relay of the simulation: the real core over a log in a vector.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::id::{
     Epoch, GroupName, GroupNumber, Index, LinkId, ProducerId, ProducerSequence, RelayId, Sequence, SessionId,
     StorageId, StreamNumber, SubscriptionName, WallTime,
 };
-use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
+use crate::log::{Entry, EntryNumber, Piece, Replayed, RunEntry, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
 use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
@@ -47,6 +47,14 @@ pub struct Truth {
     pub before: Vec<String>,
 }
 
+/// A backup of a disk.
+#[derive(Clone, Debug)]
+pub struct Image {
+    log: Vec<Entry>,
+    snapshot: Snapshot,
+    boot: u64,
+}
+
 /// A relay, what it has on its disk, and what has come out of it.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -56,11 +64,15 @@ pub struct Node {
     storage: StorageId,
     quiet_ms: u64,
     boot: u64,
+    /// How often it was started, whatever its disk knows of that.
+    starts: u64,
     relay: Option<Relay>,
     log: Vec<Entry>,
     /// Where in the log the run stands that ends a group at an index.
     places: BTreeMap<(GroupNumber, Index), usize>,
     durable: usize,
+    /// Entries that damage has taken: places in the log.
+    lost: BTreeSet<usize>,
     has_room: bool,
     /// How far its wall clock is from the right one, in microseconds.
     skew: i64,
@@ -73,6 +85,8 @@ pub struct Node {
     said: BTreeMap<LinkId, u64>,
     /// Runs sent over each link, for the count of copies.
     pub runs_sent: u64,
+    /// Pulls sent over all links.
+    pub pulls_sent: u64,
     /// Messages that were delivered.
     pub got: Vec<Got>,
     /// Gaps that subscriptions were told of.
@@ -117,10 +131,12 @@ impl Node {
             storage: storage_of(storage),
             quiet_ms: crate::limits::ORIGIN_QUIET_MS,
             boot: 0,
+            starts: 0,
             relay: None,
             log: Vec::new(),
             places: BTreeMap::new(),
             durable: 0,
+            lost: BTreeSet::new(),
             has_room: true,
             skew: 0,
             snapshot: Snapshot::default(),
@@ -129,6 +145,7 @@ impl Node {
             outbox: VecDeque::new(),
             said: BTreeMap::new(),
             runs_sent: 0,
+            pulls_sent: 0,
             got: Vec::new(),
             gaps: 0,
             done: Vec::new(),
@@ -211,8 +228,9 @@ impl Node {
     /// When the core does not understand what it wrote: that is what the simulation is there to find.
     pub fn start(&mut self, now: Now) {
         self.boot += 1;
+        self.starts += 1;
         self.has_room = true;
-        let epoch = Epoch { counter: self.boot, storage: self.storage, nonce: self.boot };
+        let epoch = Epoch { counter: self.boot, storage: self.storage, nonce: self.starts };
         let options = RelayOptions {
             relay: self.name.clone(),
             epoch,
@@ -227,7 +245,9 @@ impl Node {
         let last = EntryNumber(self.log.len() as u64);
         let mut restore = Restore::new(options, last, &self.snapshot).expect("a snapshot of its own");
         let begin = self.snapshot.shards.iter().map(|(n, _)| n.0).min().unwrap_or(0) as usize;
-        for (i, entry) in self.log.iter().enumerate().skip(begin) {
+        restore.tolerate_loss(self.lost.len() as u64);
+        let whole = self.log.iter().enumerate().skip(begin).filter(|(i, _)| !self.lost.contains(i));
+        for (i, entry) in whole {
             restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).expect("entries of its own");
         }
         self.relay = Some(restore.start(self.clock(now)));
@@ -263,10 +283,59 @@ impl Node {
         self.log.iter().filter(is_held).count()
     }
 
+    /// The disk gives other bytes than were written for every run that has one of these messages.
+    /// Says how many runs that are.
+    pub fn damage(&mut self, payloads: &[&str]) -> usize {
+        let hit = self.log[..self.durable].iter().enumerate().filter_map(|(at, entry)| match entry {
+            Entry::Run(run) => payloads.iter().any(|payload| has(run, payload)).then_some(at),
+            Entry::State(_) => None,
+        });
+        let hit: Vec<usize> = hit.collect();
+        self.lost.extend(&hit);
+        hit.len()
+    }
+
+    /// The messages of a group that are on its disk, whole, and not let go.
+    #[must_use]
+    pub fn held(&self, group: &GroupName) -> Vec<String> {
+        let number = self.relay.as_ref().and_then(|relay| relay.number_of(group));
+        let whole = self.log[..self.durable].iter().enumerate().filter(|(at, _)| !self.lost.contains(at));
+        let runs = whole.filter_map(|(_, entry)| match entry {
+            Entry::Run(run) if Some(run.group) == number && run.run.header.kind == RunKind::Data => Some(run),
+            Entry::Run(_) | Entry::State(_) => None,
+        });
+        let is_held =
+            |run: &&RunEntry| self.released.get(&run.group).is_none_or(|below| run.first_index >= *below);
+        let records = runs.filter(is_held).flat_map(|run| Records::new(&run.run.body));
+        let text = |record: Result<Record<'_>, _>| {
+            String::from_utf8_lossy(record.expect("it was encoded here").payload).into_owned()
+        };
+        records.map(text).collect()
+    }
+
+    /// All that is on its disk now.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        let log = self.log[..self.durable].to_vec();
+        Image { log, snapshot: self.snapshot.clone(), boot: self.boot }
+    }
+
+    /// Its disk is as it was when an image of it was taken.
+    pub fn put_back(&mut self, image: &Image) {
+        self.log = image.log.clone();
+        self.durable = self.log.len();
+        let durable = self.durable;
+        self.places.retain(|_, place| *place < durable);
+        self.snapshot = image.snapshot.clone();
+        self.boot = image.boot;
+        self.lost.clear();
+    }
+
     /// Its disk is empty, and is another one from now on.
     pub fn wipe(&mut self) {
         self.log.clear();
         self.places.clear();
+        self.lost.clear();
         self.durable = 0;
         self.snapshot = Snapshot::default();
         self.boot = 0;
@@ -321,6 +390,7 @@ impl Node {
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Link { link, message } => {
                 self.runs_sent += u64::from(matches!(message, LinkMessage::Run { .. }));
+                self.pulls_sent += u64::from(matches!(message, LinkMessage::Pull(_)));
                 self.outbox.push_back((link, message));
             }
         }
@@ -355,7 +425,9 @@ impl Node {
         let low = self.released.get(&group).copied().unwrap_or(Index(0));
         let from = from.max(low);
         let places = self.places.range((group, Index(from.0 + 1))..=(group, Index(u64::MAX)));
-        let durable = places.map(|(_, place)| *place).filter(|place| *place < self.durable);
+        let durable = places
+            .map(|(_, place)| *place)
+            .filter(|place| *place < self.durable && !self.lost.contains(place));
         let runs = durable.filter_map(|place| match &self.log[place] {
             Entry::Run(run) => Some(run.stored()),
             Entry::State(_) => None,
@@ -376,6 +448,12 @@ impl Node {
         self.said.remove(&link);
         self.outbox.retain(|(other, _)| *other != link);
         self.input(now, if is_up { Input::LinkUp { link } } else { Input::LinkDown { link } });
+    }
+
+    /// How many facts it knows.
+    #[must_use]
+    pub fn facts(&self) -> u64 {
+        self.relay.as_ref().map_or(0, |relay| relay.fact_count() as u64)
     }
 
     /// What it tells its operator.
@@ -649,6 +727,11 @@ impl Node {
     }
 }
 
+/// Whether a message is in a run.
+fn has(run: &RunEntry, payload: &str) -> bool {
+    run.run.body.windows(payload.len()).any(|part| part == payload.as_bytes())
+}
+
 impl Node {
     /// How many records LOSS it has.
     #[must_use]
@@ -670,8 +753,7 @@ impl Node {
     pub fn explain(&self, payload: &str) -> String {
         let place = |entry: &Entry| match entry {
             Entry::Run(run) => {
-                let found = run.run.body.windows(payload.len()).any(|part| part == payload.as_bytes());
-                found.then(|| format!("has it at {} from link {}", run.first_index, run.link))
+                has(run, payload).then(|| format!("has it at {} from link {}", run.first_index, run.link))
             }
             Entry::State(_) => None,
         };

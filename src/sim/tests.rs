@@ -1,4 +1,5 @@
 mod budget;
+mod damage;
 mod drain;
 mod exhaustive;
 mod finished;
@@ -9,7 +10,10 @@ mod live;
 mod members;
 mod names;
 mod origins;
+mod pulls;
+mod restored;
 mod scenarios;
+mod steady;
 mod trace;
 mod views;
 

@@ -8,7 +8,7 @@ mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::node::Node;
+use super::node::{Image, Node};
 use super::oracle::Oracle;
 use super::watch::Watch;
 use crate::dice::Dice;
@@ -33,6 +33,30 @@ struct Wire {
     runs: u64,
     /// Bytes that were said over it.
     bytes: u64,
+    /// What was said towards each end.
+    said: [Said; 2],
+}
+
+/// What was said over a link in one direction, while it was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Messages, runs excepted.
+    pub messages: u64,
+    /// Their frames.
+    pub bytes: u64,
+    /// Facts in them.
+    pub facts: u64,
+}
+
+impl Said {
+    fn count(&mut self, message: &LinkMessage) {
+        if matches!(message, LinkMessage::Run { .. }) {
+            return;
+        }
+        self.messages += 1;
+        self.bytes += (crate::wire::frame::FRAME_HEADER_BYTES + message.encode().len()) as u64;
+        self.facts += if let LinkMessage::Facts(facts) = message { facts.len() as u64 } else { 0 };
+    }
 }
 
 /// How often what happens, in 100 steps; the rest is messages on their way.
@@ -122,6 +146,8 @@ pub struct World {
     held: Option<Vec<(usize, usize, LinkMessage)>>,
     /// Bytes of frames, if they are counted.
     frames: Option<frames::Frames>,
+    /// Whether what is said over links is counted: it has to be encoded for that.
+    is_counting: bool,
 }
 
 fn names(group: &str, name: &str) -> (GroupName, SubscriptionName) {
@@ -170,6 +196,7 @@ impl World {
             to: Default::default(),
             runs: 0,
             bytes: 0,
+            said: Default::default(),
         };
         let mut world = Self {
             nodes,
@@ -187,6 +214,7 @@ impl World {
             watch: Watch::new(relays),
             held: None,
             frames: None,
+            is_counting: false,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);
@@ -442,6 +470,9 @@ impl World {
             let Some(message) = self.keep_back(place, to, message) else { continue };
             self.count_frame(place, to, &message);
             let wire = &mut self.wires[place];
+            if wire.is_up && self.is_counting {
+                wire.said[to].count(&message);
+            }
             if wire.is_up && !wire.is_deaf {
                 wire.bytes += message.bytes();
                 wire.runs += u64::from(matches!(message, LinkMessage::Run { .. }));
@@ -721,6 +752,66 @@ impl World {
         self.settle();
     }
 
+    /// Starts every relay but `dead`, heals every link between the others, and checks that no
+    /// message is on the disk of one of them and missing in a subscription at another that it can
+    /// reach. Subscriptions that were made later than the messages are not for this.
+    ///
+    /// # Errors
+    /// The first message that did not come.
+    pub fn finish_without(&mut self, dead: usize) -> Result<(), String> {
+        self.crash(dead);
+        let others: Vec<usize> = (0..self.nodes.len()).filter(|node| *node != dead).collect();
+        for node in &others {
+            self.start(*node);
+            self.set_room(*node, true);
+        }
+        self.heal_links();
+        self.settle();
+        let held: Vec<(usize, GroupName, Vec<String>)> = others
+            .iter()
+            .flat_map(|node| self.groups.iter().map(|group| (*node, group.clone())))
+            .map(|(node, group)| (node, group.clone(), self.nodes[node].held(&group)))
+            .collect();
+        // What is lacking is pulled when it has not come for a while.
+        (0..3).for_each(|_| self.rest());
+        for place in 0..self.subscriptions.len() {
+            let (home, group, name) = self.subscriptions[place].clone();
+            if home == dead {
+                continue;
+            }
+            self.take(place);
+            let got: BTreeSet<&String> = self.taken[place].iter().collect();
+            let near = held.iter().filter(|(node, of, _)| *of == group && self.can_reach(*node, home));
+            for (node, _, payloads) in near {
+                if let Some(missing) = payloads.iter().find(|payload| !got.contains(payload)) {
+                    let places: Vec<String> = self.nodes.iter().map(|node| node.explain(missing)).collect();
+                    let holder = name_of(*node);
+                    let home = name_of(home);
+                    let places = places.join("\n");
+                    return Err(format!(
+                        "{home}, {group}/{name}: {missing} is at {holder} and did not come\n{places}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether links that are up join two relays.
+    fn can_reach(&self, from: usize, to: usize) -> bool {
+        let mut reached = BTreeSet::from([from]);
+        loop {
+            let up = self.wires.iter().filter(|wire| wire.is_up);
+            let more = up.filter(|wire| wire.ends.iter().any(|end| reached.contains(end)));
+            let more: Vec<usize> = more.flat_map(|wire| wire.ends).collect();
+            let before = reached.len();
+            reached.extend(more);
+            if reached.len() == before {
+                return reached.contains(&to);
+            }
+        }
+    }
+
     /// Brings up every link between relays that run.
     pub fn heal_links(&mut self) {
         for wire in 0..self.wires.len() {
@@ -750,6 +841,14 @@ impl World {
         self.crash(node);
         self.nodes[node].wipe();
         self.watch.wiped(node, self.oracle.puts());
+        self.start(node);
+    }
+
+    /// A relay crashes, and comes back with the disk that it had when an image of it was taken.
+    pub fn put_back(&mut self, node: usize, image: &Image) {
+        self.crash(node);
+        self.nodes[node].put_back(image);
+        self.watch.crashed(node, self.nodes[node].log().0);
         self.start(node);
     }
 
@@ -835,7 +934,12 @@ impl World {
 
     /// When everybody has acked everything, nothing is left on any disk.
     fn check_released(&mut self) -> Result<(), String> {
-        self.rest();
+        for _ in 0..8 {
+            self.rest();
+            if self.nodes.iter().all(|node| !node.is_up() || node.held_runs() == 0) {
+                break;
+            }
+        }
         match self.nodes.iter().find(|node| node.is_up() && node.held_runs() > 0) {
             Some(node) => {
                 let (held, name) = (node.held_runs(), &node.name);
@@ -874,6 +978,17 @@ impl World {
         self.pass_ms(1);
     }
 
+    /// Counts from now on what is said over each link in each direction.
+    pub fn count_said(&mut self) {
+        self.is_counting = true;
+        self.wires.iter_mut().for_each(|wire| wire.said = Default::default());
+    }
+
+    /// What was said over each link in each direction since [`World::count_said`].
+    pub fn said(&self) -> impl Iterator<Item = Said> + '_ {
+        self.wires.iter().flat_map(|wire| wire.said)
+    }
+
     /// Runs that were sent over all links.
     #[must_use]
     pub fn runs_sent(&self) -> u64 {
@@ -886,6 +1001,37 @@ impl World {
 /// # Errors
 /// The first promise that is broken.
 pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
+    let (mut world, mut dice) = after_storm(seed, steps)?;
+    let relays = world.nodes.len();
+    match seed % 5 {
+        3 => forget_in_a_storm(&mut world, &mut dice, steps / 2)?,
+        4 => drain_in_a_storm(&mut world, &mut dice, steps / 2)?,
+        _ => {}
+    }
+    world.finish()?;
+    let gone = world.gone.clone();
+    (0..relays).filter(|node| !gone.contains(node)).try_for_each(|node| world.check_where(node))
+}
+
+/// The same, and one relay never comes back: what others have must come to everybody all the same.
+///
+/// # Errors
+/// The first message that a relay has and another one that can be reached never gets.
+pub fn storm_with_a_death(seed: u64, steps: usize) -> Result<(), String> {
+    let (mut world, mut dice) = after_storm(seed, steps)?;
+    let dead = dice.below(world.nodes.len() as u64) as usize;
+    world.finish_without(dead)
+}
+
+/// A network behind a storm.
+///
+/// # Errors
+/// The first thing that is said of a message and is not so.
+pub fn stormy(seed: u64, steps: usize) -> Result<World, String> {
+    Ok(after_storm(seed, steps)?.0)
+}
+
+fn after_storm(seed: u64, steps: usize) -> Result<(World, Dice), String> {
     let mut dice = Dice::new(seed ^ 0xface);
     // Small networks go wrong in more ways per step; large ones have other trees.
     let most = if dice.chance(25) { 28 } else { 6 };
@@ -908,15 +1054,7 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
             world.check_where(dice.below(relays as u64) as usize)?;
         }
     }
-    if forgets {
-        forget_in_a_storm(&mut world, &mut dice, steps / 2)?;
-    }
-    if seed % 5 == 4 {
-        drain_in_a_storm(&mut world, &mut dice, steps / 2)?;
-    }
-    world.finish()?;
-    let gone = world.gone.clone();
-    (0..relays).filter(|node| !gone.contains(node)).try_for_each(|node| world.check_where(node))
+    Ok((world, dice))
 }
 
 /// One relay is emptied, and goes for good: nobody misses anything, and no LOSS says so.

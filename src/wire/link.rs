@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::routing::{Advertised, LinkState, Version};
 
+pub use super::pull::{Holds, Pull, Pulled};
+
 use super::body::{BodyError, MessageName, RelayTrace, SubscriptionSpec};
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
@@ -305,7 +307,7 @@ pub struct ToldWhere {
 /// One thing that a neighbour says. All but a run travel as CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkMessage {
-    /// News, or everything that is known, when the link came up.
+    /// News; or what the other side may not know, when the link came up.
     Facts(Vec<Fact>),
     /// All that was known has been said: the table of memberships is whole.
     FactsEnd,
@@ -322,6 +324,17 @@ pub enum LinkMessage {
     Stream(StreamNamed),
     /// On the way to the origins that they are for.
     Receipts(Vec<Receipt>),
+    /// Asks for records that no neighbour in the tree has.
+    Pull(Pull),
+    /// Answers it.
+    Pulled(Pulled),
+    /// On the way to a member that may lack it.
+    Holds(Vec<Holds>),
+    /// The link has come up: a hash over all facts that are known.
+    Digest(u64),
+    /// The other side's hash is another one: a hash for each part of the table. It sends the facts
+    /// of the parts that differ, and [`LinkMessage::FactsEnd`].
+    Buckets(Vec<u64>),
     /// Along the trees, from the origins.
     Released(Vec<Released>),
     /// On the way to those who are asked.
@@ -392,6 +405,11 @@ impl LinkMessage {
             Self::FactsEnd
             | Self::Seen { .. }
             | Self::Stream(_)
+            | Self::Pull(_)
+            | Self::Pulled(_)
+            | Self::Holds(_)
+            | Self::Digest(_)
+            | Self::Buckets(_)
             | Self::Receipts(_)
             | Self::Released(_)
             | Self::AskWhere(_)
@@ -403,6 +421,7 @@ impl LinkMessage {
     /// Every sequence in it.
     fn sequences(&self) -> Box<dyn Iterator<Item = Sequence> + '_> {
         match self {
+            Self::Digest(_) | Self::Buckets(_) => Box::new(std::iter::empty()),
             Self::Facts(_)
             | Self::FactsEnd
             | Self::Run { .. }
@@ -416,6 +435,9 @@ impl LinkMessage {
                 Box::new(streams.iter().flat_map(|s| [s.seen, s.released, s.wanted]))
             }
             Self::Stream(named) => Box::new([named.base, named.released].into_iter()),
+            Self::Pull(pull) => Box::new([pull.from, pull.to].into_iter()),
+            Self::Pulled(pulled) => Box::new([pulled.to, pulled.released].into_iter()),
+            Self::Holds(holds) => Box::new(holds.iter().map(|held| held.last)),
             Self::Receipts(receipts) => {
                 Box::new(receipts.iter().flat_map(|receipt| [receipt.durable, receipt.consumed]))
             }
@@ -430,6 +452,10 @@ impl LinkMessage {
     pub fn bytes(&self) -> u64 {
         const ITEM: usize = 64;
         let bytes = match self {
+            Self::Pulled(_) | Self::Digest(_) => ITEM,
+            Self::Buckets(buckets) => (buckets.len() + 1) * size_of::<u64>(),
+            Self::Pull(pull) => (pull.path.len() + 1) * ITEM,
+            Self::Holds(holds) => holds.len() * ITEM,
             Self::Facts(facts) => facts.len() * ITEM,
             Self::Receipts(receipts) => receipts.len() * ITEM,
             Self::Released(released) => released.len() * ITEM,

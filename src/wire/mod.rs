@@ -4,4 +4,5 @@ pub mod body;
 pub mod frame;
 pub mod link;
 pub mod packed;
+mod pull;
 pub mod run;

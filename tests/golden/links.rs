@@ -10,6 +10,7 @@ use treecast::wire::link::{
     LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy,
     StreamNamed, StreamSeen, ToldWhere, Version,
 };
+use treecast::wire::link::{Holds, Pull, Pulled};
 use treecast::wire::packed::{LZ4, Packing, pack};
 use treecast::wire::run::{Record, RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -80,6 +81,39 @@ fn forgotten() -> Fact {
         by: relay("rome"),
         at: WallTime(1_700_000_000_000_000),
     })
+}
+
+/// Messages about what is missing.
+pub(crate) fn pulls() -> Vec<(&'static str, LinkMessage)> {
+    let pull = Pull {
+        id: 5,
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        from: Sequence(901),
+        to: Sequence(1000),
+        toward: relay("rome"),
+        path: vec![relay("oslo"), relay("bonn")],
+        hops: 2,
+        anyway: false,
+    };
+    let pulled = Pulled { id: 5, is_here: true, to: Sequence(1000), released: Sequence(900) };
+    let holds = Holds {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        last: Sequence(1000),
+        by: relay("bonn"),
+        to: relay("oslo"),
+        hops: 3,
+    };
+    vec![
+        ("pull", LinkMessage::Pull(pull)),
+        ("pulled", LinkMessage::Pulled(pulled)),
+        ("holds", LinkMessage::Holds(vec![holds])),
+        ("digest", LinkMessage::Digest(0x1122_3344_5566_7788)),
+        ("buckets", LinkMessage::Buckets(vec![0x1122_3344_5566_7788, 7, 0])),
+    ]
 }
 
 fn far() -> StreamSeen {
@@ -162,6 +196,11 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
 /// What the file's name begins with: a message without a golden file does not compile here.
 fn family(message: &LinkMessage) -> &'static str {
     match message {
+        LinkMessage::Pull(_) => "pull",
+        LinkMessage::Pulled(_) => "pulled",
+        LinkMessage::Holds(_) => "holds",
+        LinkMessage::Digest(_) => "digest",
+        LinkMessage::Buckets(_) => "buckets",
         LinkMessage::Facts(_) => "facts",
         LinkMessage::FactsEnd => "facts-end",
         LinkMessage::Seen { .. } => "seen",
@@ -193,7 +232,7 @@ fn what_relays_say_to_one_another_is_as_ever() {
     let hello = LinkHello { takes: vec![LZ4.to_owned()], ..hello };
     let body = check_frame("link-hello-takes", FrameKind::LinkHello, 0, &body::encode(&hello));
     assert_eq!(body::decode::<LinkHello>(&body).unwrap(), hello);
-    for (name, message) in messages() {
+    for (name, message) in messages().into_iter().chain(pulls()) {
         assert!(name.starts_with(family(&message)), "{name}");
         let body = check_frame(&format!("link-{name}"), FrameKind::Link, 0, &message.encode());
         assert_eq!(LinkMessage::decode(&body).unwrap(), message, "{name}");

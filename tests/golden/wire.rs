@@ -302,6 +302,7 @@ fn no_file_of_the_wire_is_without_a_value() {
         .chain(["link-hello", "link-hello-takes", "link-run", "link-run-lz4"])
         .map(str::to_owned)
         .chain(super::links::messages().iter().map(|(name, _)| format!("link-{name}")))
+        .chain(super::links::pulls().iter().map(|(name, _)| format!("link-{name}")))
         .chain(values::requests().iter().map(|(name, _)| format!("request-{name}")))
         .chain(values::answers().iter().map(|(name, _)| format!("answer-{name}")))
         .chain(values::notices().iter().map(|(name, _)| format!("notice-{name}")))

@@ -11,6 +11,7 @@ use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId,
 use crate::log::EntryNumber;
 use crate::relay::forget::Forgot;
 use crate::relay::loss::{TailCut, Uncertain};
+use crate::relay::repair::Annex;
 use crate::relay::saved::{Counters, SavedGroup, Shard};
 use crate::relay::state::{Operation, State, shard_of};
 use crate::relay::subscription::SubscriptionNumber;
@@ -83,8 +84,15 @@ fn word(operation: &Operation) -> &'static str {
         Operation::TailCut { entries: None, .. } => "tail-cut-unknown",
         Operation::TailCut { .. } => "tail-cut",
         Operation::RelayForgotten { .. } => "relay-forgotten",
+        Operation::AnnexBegun { .. } => "annex-begun",
+        Operation::StorageRenewed { .. } => "storage-renewed",
+        Operation::StreamForgiven { .. } => "stream-forgiven",
         Operation::LinkNamed { .. } => "link-named",
     }
+}
+
+fn annex() -> Annex {
+    Annex { number: GroupNumber(70_000), from: Index(300), to: Index(400) }
 }
 
 fn of_groups(number: GroupNumber) -> Vec<Operation> {
@@ -120,6 +128,9 @@ fn of_groups(number: GroupNumber) -> Vec<Operation> {
         Operation::TailCut { boot: 4, at: AT, entries: Some(9), groups: Some(vec![(number, 300)]) },
         Operation::RelayForgotten { relay: relay("oslo"), version: VERSION, by: relay("paris"), at: AT },
         Operation::LinkNamed { link: LinkId(300), neighbour: relay("oslo"), at: AT },
+        Operation::AnnexBegun { group: number, annex: annex() },
+        Operation::StorageRenewed { storage: STORAGE },
+        Operation::StreamForgiven { group: number, stream, to: Sequence(300) },
     ]
 }
 
@@ -228,6 +239,7 @@ fn part() -> Shard {
         forgotten: vec![(relay("lima"), Forgot { version: VERSION, by: relay("paris"), at: AT })],
         links: vec![(AT, LinkId(300), relay("oslo"))],
         forgotten_before: Some(AT),
+        renewed: Some(STORAGE),
     }
 }
 
@@ -254,9 +266,17 @@ fn f52_a_part_of_a_snapshot_with_every_key_is_read_and_written_as_ever() {
     let golden = files::read(NAME);
     let mut found = Vec::new();
     keys(&ciborium::from_reader(&golden[..]).unwrap(), "", &mut found);
-    for key in
-        ["counters", "has_table", "groups", "removed", "cuts", "forgotten", "links", "forgotten_before"]
-    {
+    for key in [
+        "counters",
+        "has_table",
+        "groups",
+        "removed",
+        "cuts",
+        "forgotten",
+        "links",
+        "forgotten_before",
+        "renewed",
+    ] {
         assert!(found.contains(&format!("/{key}")), "no golden {key}");
     }
     for key in "g n v q t c i l s m y d k a p u e b o w j h z".split(' ') {
@@ -266,15 +286,24 @@ fn f52_a_part_of_a_snapshot_with_every_key_is_read_and_written_as_ever() {
         assert!(found.contains(&format!("/groups/{key}")), "no golden {key}: {found:?}");
     }
 
-    let Shard { counters, has_table, groups, removed, cuts, forgotten, links, forgotten_before } =
+    let Shard { counters, has_table, groups, removed, cuts, forgotten, links, forgotten_before, renewed } =
         Shard::decode(&golden).unwrap();
     assert_eq!((counters.groups, counters.streams, counters.subscriptions), (70_000, 300, 5));
     assert_eq!((removed.len(), cuts.len(), cuts[0].messages), (1, 2, Some(300)));
     let groups: Vec<_> = groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
     let restored = groups.iter().map(SavedGroup::of).collect();
     // What is read is all that there is: written again it is the same.
-    let again =
-        Shard { counters, has_table, groups: restored, removed, cuts, forgotten, links, forgotten_before };
+    let again = Shard {
+        counters,
+        has_table,
+        groups: restored,
+        removed,
+        cuts,
+        forgotten,
+        links,
+        forgotten_before,
+        renewed,
+    };
     assert_eq!(again.encode(), golden);
     let orders = &groups[0];
     assert_eq!((orders.membership, orders.member_since, orders.low), (9, 8, Index(2)));

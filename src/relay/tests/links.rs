@@ -9,8 +9,8 @@ use crate::wire::run::{Run, RunKind};
 
 /// One epoch of the neighbour's stream of the group `g`, as the neighbour has it.
 pub(super) struct Theirs {
-    stream: Stream,
-    runs: Vec<Run>,
+    pub(super) stream: Stream,
+    pub(super) runs: Vec<Run>,
 }
 
 impl Theirs {
@@ -25,7 +25,7 @@ impl Theirs {
         theirs
     }
 
-    fn append(&mut self, draft: Draft) {
+    pub(super) fn append(&mut self, draft: Draft) {
         self.runs.push(self.stream.append(draft, WallTime(1_000_000_000)));
     }
 

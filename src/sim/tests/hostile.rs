@@ -12,6 +12,7 @@ use crate::wire::link::{
     Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupId, LinkMessage, LinkState,
     Membership, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
 };
+use crate::wire::link::{Holds, Pull, Pulled};
 use crate::wire::run::{Run, RunHeader, RunKind};
 
 fn relay(dice: &mut Dice) -> RelayId {
@@ -86,6 +87,46 @@ fn fact(dice: &mut Dice) -> Fact {
             version: version(dice),
             active: coin,
         }),
+    }
+}
+
+/// A message about what is missing, or about what is known.
+fn pull(dice: &mut Dice) -> LinkMessage {
+    let hops = [0, 1, 3, u16::MAX][dice.below(4) as usize];
+    match dice.below(5) {
+        0 => {
+            let (from, to) = (sequence(dice), sequence(dice));
+            let path = (0..dice.below(4)).map(|_| relay(dice)).collect();
+            LinkMessage::Pull(Pull {
+                id: dice.below(5),
+                group: group(dice),
+                origin: relay(dice),
+                epoch: epoch(dice),
+                from,
+                to,
+                toward: relay(dice),
+                path,
+                hops,
+                anyway: dice.below(2) == 0,
+            })
+        }
+        1 => LinkMessage::Pulled(Pulled {
+            id: dice.below(5),
+            is_here: dice.below(2) == 0,
+            to: sequence(dice),
+            released: sequence(dice),
+        }),
+        2 => LinkMessage::Holds(vec![Holds {
+            group: group(dice),
+            origin: relay(dice),
+            epoch: epoch(dice),
+            last: sequence(dice),
+            by: relay(dice),
+            to: relay(dice),
+            hops,
+        }]),
+        3 => LinkMessage::Digest(number(dice)),
+        _ => LinkMessage::Buckets(vec![number(dice); [0, 1, 256, 1000][dice.below(4) as usize]]),
     }
 }
 
@@ -228,7 +269,8 @@ fn a_neighbour_that_says_anything_breaks_nothing_but_what_it_names() {
             world.put(1, group, 1);
         }
         for _ in 0..300 {
-            world.inject(2, 0, message(&mut dice));
+            let message = if dice.below(3) == 0 { pull(&mut dice) } else { message(&mut dice) };
+            world.inject(2, 0, message);
             world.arrive_all(20);
             if dice.below(10) == 0 {
                 world.put(dice.below(3) as usize, ["g", "h"][dice.below(2) as usize], 1);

@@ -1,0 +1,232 @@
+//! Answers to pulls, out of the log; and offers of what nobody has asked for.
+//!
+//! The log is read from a place a little before what is wanted, as for a neighbour in the tree,
+//! and only runs of the one stream are sent. Where the first one is that is wanted is seen when it
+//! is read: what was damaged or let go meanwhile is asked of others then.
+
+use std::sync::Arc;
+
+use super::Relay;
+use super::ahead::Ahead;
+use super::effect::Effect;
+use super::group::Waiter;
+use super::input::Now;
+use super::pull::{PullWaiter, Quest, StreamKey};
+use super::stream::Stream;
+use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
+use crate::limits;
+use crate::log::Piece;
+use crate::wire::link::{Holds, LinkMessage};
+use crate::wire::run::StoredRun;
+
+/// The first pause between two offers, in milliseconds; it doubles up to
+/// [`limits::PULL_PAUSE_MS_MAX`].
+const OFFER_MS: u64 = 1_000;
+
+/// A pull that is answered out of the log.
+#[derive(Clone, Debug)]
+pub(super) struct Serving {
+    pub(super) waiter: PullWaiter,
+    pub(super) group: GroupNumber,
+    quest: Quest,
+    stream: StreamNumber,
+    /// The first sequence that is still wanted.
+    from: Sequence,
+    next: Index,
+    ahead: Option<Ahead>,
+    fetching: Option<Index>,
+    sent_bytes: u64,
+}
+
+/// What a step of an answer has come to.
+enum Step {
+    /// It goes on.
+    On,
+    /// It waits for the disk or for the link.
+    Waits,
+    /// The log gives a run that is wanted.
+    Send(StoredRun),
+    /// There is nothing more here; what is missing ends before this sequence.
+    Ends(Sequence),
+}
+
+impl Relay {
+    /// Answers a pull out of the log, if its stream reaches so far here. False: it does not.
+    pub(super) fn serve(&mut self, quest: &Quest, waiter: PullWaiter) -> bool {
+        let key = &quest.key;
+        let Some(group) = self.groups.get(key.group) else { return false };
+        let found = group.streams.iter().find(|s| s.epoch == key.epoch && s.origin == key.origin);
+        let Some(stream) = found.filter(|stream| stream.durable >= quest.from) else { return false };
+        let next = stream.place_before(quest.from).unwrap_or(group.low).max(group.low);
+        let serving = Serving {
+            waiter,
+            group: key.group,
+            quest: quest.clone(),
+            stream: stream.number,
+            from: quest.from,
+            next,
+            ahead: None,
+            fetching: None,
+            sent_bytes: 0,
+        };
+        let id = self.pulls.next_id();
+        self.pulls.served.insert(id, serving);
+        true
+    }
+
+    /// Goes on with all answers.
+    pub(super) fn pump_pulls(&mut self, now: Now) {
+        for id in self.pulls.served.keys().copied().collect::<Vec<_>>() {
+            loop {
+                match self.serve_step(id) {
+                    Step::On => {}
+                    Step::Waits => break,
+                    Step::Send(run) => self.send_pulled(now, id, &run),
+                    Step::Ends(before) => {
+                        self.end_serving(now, id, before);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn serve_step(&mut self, id: u64) -> Step {
+        let Some(serving) = self.pulls.served.get_mut(&id) else { return Step::Waits };
+        let Some(group) = self.groups.get_mut(serving.group) else { return Step::Ends(serving.from) };
+        let is_writable = self.links.table.get(&serving.waiter.link).is_some_and(|link| link.is_writable());
+        if serving.fetching.is_some() || !is_writable {
+            return Step::Waits;
+        }
+        serving.next = serving.next.max(group.low);
+        let is_enough = serving.sent_bytes >= limits::PULL_BYTES || serving.from > serving.quest.to;
+        if is_enough || serving.next >= group.durable {
+            return Step::Ends(Sequence(limits::SEQUENCE_MAX));
+        }
+        let next = serving.next;
+        let Some((piece, _)) = serving.ahead.as_mut().and_then(|ahead| ahead.seek(next)) else {
+            serving.fetching = Some(next);
+            let end = group.durable;
+            let fetch = Effect::Fetch { group: serving.group, from: next, bytes_max: limits::READ_BYTES };
+            if group.traffic().ask_for(next, end, Waiter::Pull(id)) {
+                self.effects.push_back(fetch);
+            }
+            return Step::Waits;
+        };
+        let run = match piece {
+            Piece::Missing { to, .. } => {
+                serving.next = *to;
+                return Step::On;
+            }
+            Piece::Run(run) => run.clone(),
+        };
+        let (first, last) = (run.run.header.first, Sequence(run.run.header.end().0 - 1));
+        if run.end_index() > group.durable {
+            return Step::Ends(Sequence(limits::SEQUENCE_MAX));
+        }
+        serving.next = run.end_index();
+        if run.stream != serving.stream || last < serving.from {
+            return Step::On;
+        }
+        // What is missing before it was let go when nobody needed it any more: then it goes on here.
+        let released = group.stream(run.stream).map_or(Sequence(0), |stream| stream.released);
+        let is_let_go = first.0 <= released.0 + 1 && !serving.quest.anyway;
+        if first > serving.quest.to || (first > serving.from && !is_let_go) {
+            return Step::Ends(first);
+        }
+        Step::Send(run)
+    }
+
+    fn send_pulled(&mut self, now: Now, id: u64, run: &StoredRun) {
+        let Some(serving) = self.pulls.served.get_mut(&id) else { return };
+        serving.from = run.run.header.end();
+        serving.sent_bytes += super::body_bytes(&run.run);
+        let (group, link) = (serving.group, serving.waiter.link);
+        self.send_run(now, group, link, run);
+    }
+
+    /// There is nothing more to send; if nothing was sent, others are asked for what is missing.
+    fn end_serving(&mut self, now: Now, id: u64, before: Sequence) {
+        let Some(Serving { waiter, quest, from, .. }) = self.pulls.served.remove(&id) else { return };
+        if from > quest.from {
+            let released = self.released(&quest.key);
+            return self.answer_pull(waiter, (Some(Sequence(from.0 - 1)), released));
+        }
+        let to = quest.to.min(Sequence(before.0.saturating_sub(1)));
+        self.search(now, Quest { to, ..quest }, waiter);
+    }
+
+    /// What an answer waited for was read.
+    pub(super) fn on_fetched_for_pull(&mut self, id: u64, from: Index, pieces: &Arc<[Piece]>) {
+        let Some(serving) = self.pulls.served.get_mut(&id).filter(|s| s.fetching == Some(from)) else {
+            return;
+        };
+        serving.fetching = None;
+        if pieces.is_empty() {
+            // Let go meanwhile, or there never was anything: the end is reached.
+            serving.next = Index(u64::MAX);
+        } else {
+            serving.ahead = Some(Ahead::new(Arc::clone(pieces)));
+        }
+    }
+
+    /// Tells a member of what is held here out of the tree, while its origin cannot be reached:
+    /// nobody else would. Once a second, then less and less often.
+    pub(super) fn offer_held(&mut self, now: Now, number: GroupNumber) {
+        let me = &self.options.relay;
+        let Some(group) = self.groups.get(number) else { return };
+        let Some(spread) = group.spread.as_deref().filter(|spread| spread.tree().is_empty()) else { return };
+        let is_cut_off = |s: &&Stream| {
+            s.origin != *me && s.durable > s.released && !self.links.toward.contains_key(&s.origin)
+        };
+        let held: Vec<&Stream> = group.streams.iter().filter(is_cut_off).collect();
+        let members = spread.parts.active_members().into_iter().filter(|member| *member != me);
+        let members: Vec<&RelayId> = members.filter(|m| self.links.toward.contains_key(*m)).collect();
+        if held.is_empty() || members.is_empty() {
+            return;
+        }
+        let (next, pause_ms) = self.pulls.offers.get(&number).copied().unwrap_or((now.time, OFFER_MS));
+        if now.time < next {
+            return;
+        }
+        // Another one each time: one that has it passes it on to all.
+        let to = members[pause_ms.ilog2() as usize % members.len()].clone();
+        let holds = |s: &&Stream| Holds {
+            group: group.id(),
+            origin: s.origin.clone(),
+            epoch: s.epoch,
+            last: s.durable,
+            by: me.clone(),
+            to: to.clone(),
+            hops: self.trees.hops(),
+        };
+        let holds: Vec<Holds> = held.iter().map(holds).collect();
+        let again = (now.time.after_ms(pause_ms), (pause_ms * 2).min(limits::PULL_PAUSE_MS_MAX));
+        self.pulls.offers.insert(number, again);
+        if let Some(link) = self.links.toward.get(&to).copied() {
+            self.say(link, LinkMessage::Holds(holds));
+        }
+    }
+
+    /// A relay out of the tree has something that a member may lack.
+    pub(super) fn on_holds(&mut self, now: Now, from: LinkId, holds: Vec<Holds>) {
+        for held in holds {
+            if held.to != self.options.relay {
+                if let Some((link, hops)) = self.way_on(&held.to, from, held.hops) {
+                    self.say(link, LinkMessage::Holds(vec![Holds { hops, ..held }]));
+                }
+                continue;
+            }
+            let Some(number) = self.group_of(now, &held.group) else { continue };
+            let key = StreamKey { group: number, origin: held.origin, epoch: held.epoch };
+            self.note_lack(now, key, (held.last, Some(&held.by)), limits::PULL_PATIENCE_MS);
+        }
+    }
+
+    /// The neighbour is told that something is missing before what came.
+    pub(super) fn say_lacks(&mut self, number: GroupNumber, link: LinkId) {
+        if let Some(message) = self.groups.get(number).map(super::group::Group::lacks) {
+            self.say(link, message);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What no neighbour in the tree has and a relay farther away does: it is asked for (R10).
+
+use super::super::world::{World, storm_with_a_death};
+
+/// The messages of `g` that have been put, in order.
+fn all(world: &World) -> Vec<String> {
+    world.oracle.payloads_since(0)
+}
+
+#[test]
+fn s29_what_the_transit_upstream_has_lost_comes_from_a_third_member_while_the_origin_is_down() {
+    // r00 puts, r01 passes on, r02 and r03 are members behind it.
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
+    world.subscribe(2, "g", "s");
+    world.subscribe(3, "g", "s");
+    world.set_link(1, false);
+    world.settle();
+    (0..5).for_each(|_| world.put(0, "g", 1));
+    world.settle();
+    let all = all(&world);
+    world.crash(0);
+    assert_eq!(world.nodes[1].damage(&[&all[1], &all[2]]), 2);
+    world.set_link(1, true);
+    world.settle();
+    world.rest();
+    assert_eq!(world.drain(2, "g", "s"), all);
+    assert_eq!(world.drain(3, "g", "s"), all);
+}
+
+#[test]
+fn s30_what_100_children_lack_is_asked_for_once_and_comes_over_each_link_once() {
+    const CHILDREN: usize = 100;
+    let links: Vec<_> =
+        std::iter::once((0, 1, 1)).chain((0..CHILDREN).map(|child| (1, child + 2, 1))).collect();
+    let mut world = World::new(1, CHILDREN + 2, &links);
+    for child in 0..CHILDREN {
+        world.subscribe(child + 2, "g", "s");
+    }
+    (1..links.len()).for_each(|link| world.set_link(link, false));
+    world.settle();
+    (0..3).for_each(|_| world.put(0, "g", 1));
+    world.settle();
+    let all = all(&world);
+    // The transit cannot give it, and the origin can.
+    assert_eq!(world.nodes[1].damage(&[&all[1]]), 1);
+    let before: Vec<u64> = world.nodes.iter().map(|node| node.runs_sent).collect();
+    world.heal_links();
+    world.settle();
+    (0..2).for_each(|_| world.rest());
+    let mut came = 0;
+    for child in 0..CHILDREN {
+        came += usize::from(world.drain(child + 2, "g", "s") == all);
+    }
+    assert_eq!(came, CHILDREN);
+    assert_eq!(world.nodes[1].pulls_sent, 1, "asked for once towards the origin");
+    assert_eq!(world.nodes[0].runs_sent - before[0], 1, "answered once");
+    let asked: u64 = world.nodes[2..].iter().map(|node| node.pulls_sent).sum();
+    assert_eq!(asked, CHILDREN as u64);
+    // GENESIS, the first message, the last one twice too early, the one that was pulled, the last.
+    let sent = world.nodes[1].runs_sent - before[1];
+    assert!(sent <= 6 * CHILDREN as u64, "{sent} runs over {CHILDREN} links");
+}
+
+#[test]
+fn s29_what_a_relay_has_comes_to_all_that_it_can_reach_though_another_never_comes_back() {
+    // In 2540 a relay that had left the tree was the only one that had it.
+    for seed in (0..150).chain([2540]) {
+        storm_with_a_death(seed, 400).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+    }
+}
