@@ -188,6 +188,28 @@ impl Group {
         let waits = |s: &Stream| !s.sealed && s.origin == stream.origin && is_before(s);
         self.streams.iter().any(|s| waits(s) && !self.is_finished(&s.origin, s.epoch))
     }
+
+    /// Names earlier epochs of a stream's origin that may be owed to somebody. A neighbour that is
+    /// told of a later one must know of them, or it would not wait for them: what is pulled does
+    /// not come in the order of the log.
+    fn unreleased_before(&self, number: StreamNumber) -> Vec<StreamNamed> {
+        let Some(stream) = self.streams.iter().find(|s| s.number == number) else { return Vec::new() };
+        let is_before = |s: &&Stream| {
+            let is_same_disk = s.origin == stream.origin && s.epoch.storage == stream.epoch.storage;
+            is_same_disk && s.epoch.counter < stream.epoch.counter && s.released < s.last
+        };
+        let named = |s: &Stream| StreamNamed {
+            number: s.number,
+            group: self.id(),
+            origin: s.origin.clone(),
+            epoch: s.epoch,
+            base: Sequence(1),
+            chain: 0,
+            released: s.released,
+        };
+        let unreleased = self.streams.iter().filter(is_before);
+        unreleased.filter(|s| !self.is_finished(&s.origin, s.epoch)).map(named).collect()
+    }
 }
 
 impl Relay {
@@ -572,6 +594,7 @@ impl Relay {
         self.settle_released(number);
         let Some(group) = self.groups.get_mut(number) else { return };
         let id = group.id();
+        let before = group.unreleased_before(run.stream);
         let Some(stream) = group.stream(run.stream) else { return };
         let named = StreamNamed {
             number: stream.number,
@@ -591,6 +614,9 @@ impl Relay {
             to: None,
             hops: 0,
         });
+        for before in before {
+            self.say(link, LinkMessage::Stream(before));
+        }
         self.say(link, LinkMessage::Stream(named));
         // Who did not know the stream has not kept what it was told of it.
         if let Some(wanted) = wanted {
