@@ -136,7 +136,7 @@ impl Spread {
 
     /// Whether messages of an origin take this link of the tree. Those of an origin that has none
     /// yet take all.
-    fn carries(&self, origin: &RelayId, link: LinkId) -> bool {
+    pub(super) fn carries(&self, origin: &RelayId, link: LinkId) -> bool {
         self.by_origin.get(origin).is_none_or(|links| links.contains(&link))
     }
 }
@@ -568,7 +568,21 @@ impl Relay {
         }
     }
 
-    pub(super) fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+    fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+        let bytes = self.give_run(now, number, link, run);
+        self.note_turn(number, link, bytes);
+    }
+
+    /// Sends what was pulled: as a backlog, whatever place in the log the neighbour has.
+    pub(super) fn send_pulled_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+        let bytes = self.give_run(now, number, link, run);
+        if let Some(state) = self.links.table.get_mut(&link) {
+            state.sent_pulled(bytes);
+        }
+    }
+
+    /// Gives a run to a neighbour. Says how many bytes that were.
+    fn give_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) -> u64 {
         let base = run.run.header.first;
         self.count_sent((link, number), super::carried::load(&run.run));
         let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
@@ -584,8 +598,9 @@ impl Relay {
         let waited_ms = now.wall.0.saturating_sub(run.arrived.0) / 1000;
         let age_ms = u32::try_from(u64::from(run.age_ms) + waited_ms).unwrap_or(u32::MAX);
         let message = LinkMessage::Run { stream: run.stream, age_ms, run: run.run.clone() };
-        self.note_turn(number, link, message.bytes());
+        let bytes = message.bytes();
         self.say(link, message);
+        bytes
     }
 
     /// Names the stream of a run, and where it goes on for a neighbour that has less.

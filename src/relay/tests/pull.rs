@@ -138,10 +138,14 @@ fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for()
         hops: 9,
         anyway: false,
     }));
-    let told = h.said.iter().filter_map(|said| match said {
-        LinkMessage::Stream(named) => Some((named.epoch.counter, named.base, named.released)),
-        LinkMessage::Run { run, .. } => Some((0, run.header.first, Sequence(0))),
-        _ => None,
+    let told = h.said.iter().filter_map(|said| {
+        if let LinkMessage::Stream(named) = said {
+            Some((named.epoch.counter, named.base, named.released))
+        } else if let LinkMessage::Run { run, .. } = said {
+            Some((0, run.header.first, Sequence(0)))
+        } else {
+            None
+        }
     });
     let expected = [(1, 1), (2, 1), (0, 1), (0, 2)].map(|(epoch, base)| (epoch, Sequence(base), Sequence(0)));
     assert_eq!(told.collect::<Vec<_>>(), expected);
