@@ -450,7 +450,10 @@ impl Relay {
         if let Some(group) = self.groups.get_mut(key.group) {
             let found = group.streams.iter_mut().find(|s| s.epoch == key.epoch && s.origin == key.origin);
             if let Some(stream) = found.filter(|stream| !stream.is_written_by(&me, storage)) {
-                stream.release(released);
+                // Of a finished epoch it is only known that nobody needs anything of it. What is not here is
+                // not counted as released: it would look as if it had been here.
+                let is_finished = released >= Sequence(limits::SEQUENCE_MAX);
+                stream.release(if is_finished { stream.last } else { released });
             }
         }
         if self.pulls.lacks.get(key).is_some_and(|lack| lack.shown <= released) {

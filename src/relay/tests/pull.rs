@@ -3,10 +3,11 @@
 use super::harness::{Harness, LINK, group};
 use super::links::Theirs;
 use crate::id::{RelayId, Sequence};
+use crate::limits;
 use crate::relay::Input;
 use crate::relay::stream::{Draft, Seal};
 use crate::wire::body::{SubscriptionSpec, encode};
-use crate::wire::link::{GroupId, LinkMessage, Pull, Pulled};
+use crate::wire::link::{GroupId, LinkMessage, Pull, Pulled, SeenWhy};
 use crate::wire::run::RunKind;
 
 /// A relay that receives from `g`, and has been sent the first and the last of four runs.
@@ -149,4 +150,23 @@ fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for()
     });
     let expected = [(1, 1), (2, 1), (0, 1), (0, 2)].map(|(epoch, base)| (epoch, Sequence(base), Sequence(0)));
     assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn r10_an_answer_that_an_epoch_is_finished_is_no_sequence_that_was_released() {
+    let (mut h, _) = with_a_hole();
+    h.pass_ms(1_100);
+    let asked = pulls(&mut h);
+    let released = Sequence(limits::SEQUENCE_MAX);
+    h.hear(LinkMessage::Pulled(Pulled { id: asked[0].id, is_here: false, to: Sequence(0), released }));
+    h.pass_ms(60_000);
+    assert!(pulls(&mut h).is_empty(), "nobody needs it");
+    // Somebody else would take it for a sign that this is what a member has had.
+    let id = GroupId { name: group("g"), incarnation: 0 };
+    h.hear(LinkMessage::Seen { group: id, streams: Vec::new(), why: SeenWhy::Asks });
+    let told = h.said.iter().filter_map(|said| {
+        if let LinkMessage::Seen { streams, .. } = said { Some(streams.clone()) } else { None }
+    });
+    let told: Vec<_> = told.flatten().map(|stream| stream.released).collect();
+    assert_eq!(told, [Sequence(1)]);
 }
