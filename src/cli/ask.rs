@@ -303,7 +303,8 @@ async fn tree_page(
     Ok(*tree)
 }
 
-fn unexpected(wanted: &str) -> Failure {
+/// The relay has answered something else.
+pub(super) fn unexpected(wanted: &str) -> Failure {
     Failure::Client(ClientError::Protocol(format!("the relay's answer is not {wanted}")))
 }
 

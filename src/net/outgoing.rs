@@ -67,6 +67,9 @@ impl Outgoing {
                         + 64 * relays.iter().map(|relay| relay.ends.len()).sum::<usize>()
                 }
                 Ok(Reply::GroupTree(tree)) => ITEM + 128 * tree.nodes.len(),
+                Ok(Reply::Topology(info)) => {
+                    ITEM * (1 + info.kept.len()) + info.entry.as_ref().map_or(0, |entry| entry.text.len())
+                }
                 Ok(Reply::Group(group)) => ITEM + 64 * group.streams.len(),
                 Ok(
                     Reply::Done
@@ -75,7 +78,8 @@ impl Outgoing {
                     | Reply::Subscription(_)
                     | Reply::Polled { .. }
                     | Reply::Status(_)
-                    | Reply::Books(_),
+                    | Reply::Books(_)
+                    | Reply::TopologyApplied(_),
                 )
                 | Err(_) => ITEM,
             },

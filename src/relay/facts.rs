@@ -113,9 +113,13 @@ impl Relay {
     /// Tells news to all neighbours but the one that told them.
     pub(super) fn flood(&mut self, except: Option<LinkId>, news: &[Fact]) {
         let links: Vec<LinkId> = self.links.up().filter(|link| Some(*link) != except).collect();
+        let topology = news.iter().find_map(Fact::topology);
         for link in links {
             for facts in news.chunks(CHUNK) {
                 self.say(link, LinkMessage::Facts(facts.to_vec()));
+            }
+            if let Some(state) = self.links.table.get_mut(&link) {
+                state.told = topology.or(state.told);
             }
         }
     }
@@ -124,9 +128,13 @@ impl Relay {
     pub(super) fn learn(&mut self, now: Now, link: LinkId, facts: Vec<Fact>) {
         let mut news = Vec::new();
         let mut map_changed = false;
+        let neighbour = self.links.table.get(&link).map(|state| state.neighbour.clone());
         for fact in facts {
             let is_news = match &fact {
                 Fact::LinkState(state) => {
+                    if neighbour.as_ref() == Some(&state.relay) {
+                        self.tell_topology(link, state.topology);
+                    }
                     let is_news = self.learn_links(now, state);
                     map_changed |= is_news;
                     is_news
@@ -136,6 +144,12 @@ impl Relay {
                 Fact::Group(entry) => self.learn_group(now, entry),
                 Fact::Removed(removed) => self.learn_removed(removed),
                 Fact::Name(entry) => self.learn_name(now, entry),
+                Fact::Topology(entry) => {
+                    if let Some(state) = self.links.table.get_mut(&link) {
+                        state.told = Some(entry.head.version);
+                    }
+                    self.learn_topology(now, entry)
+                }
             };
             if is_news {
                 news.push(fact);
@@ -182,6 +196,7 @@ impl Relay {
             catching_up: false,
             algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
+            topology: self.topologies.taken(),
         };
         self.links.states.insert(relay, state.clone());
         self.flood(None, &[Fact::LinkState(state)]);
@@ -267,7 +282,7 @@ impl Relay {
 
     /// Says that this relay is, or is no longer, a member of a group.
     pub(super) fn announce_membership(&mut self, number: GroupNumber, member: bool) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (relay, storage) = (self.options.relay.clone(), self.options.epoch.storage);
@@ -279,5 +294,20 @@ impl Relay {
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.flood(None, &[Fact::Membership(Membership { group: id, relay, version, member })]);
         self.plan(number);
+    }
+
+    /// Says of what this relay is a member, where that was not said: it was alone, or a crash has
+    /// taken it back.
+    pub(super) fn rebuild_members(&mut self) {
+        let me = &self.options.relay;
+        let is_silent = |group: &&Group| {
+            let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
+            said.is_none_or(|(_, member)| !member) && !group.subscriptions.is_empty()
+        };
+        let silent: Vec<GroupNumber> =
+            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+        for number in silent {
+            self.announce_membership(number, true);
+        }
     }
 }

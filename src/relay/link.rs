@@ -12,6 +12,7 @@ use super::{Relay, facts};
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
 use crate::routing::Algorithm;
+use crate::topology::TopologyVersion;
 use crate::wire::body::LinkCounts;
 use crate::wire::link::{LinkMessage, LinkState};
 
@@ -32,6 +33,8 @@ pub(super) struct Link {
     pub(super) neighbour: RelayId,
     pub(super) cost: u32,
     pub(super) is_up: bool,
+    /// The topology that the neighbour was told since it came up, or that it has told.
+    pub(super) told: Option<TopologyVersion>,
     /// Since when it is up, or down; 0 is the start of the relay.
     pub(super) since: Time,
     /// How often it went down.
@@ -51,6 +54,24 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// A link that is not up yet.
+    pub(super) fn new(options: &LinkOptions) -> Self {
+        Self {
+            neighbour: options.neighbour.clone(),
+            cost: options.cost.max(1),
+            is_up: false,
+            told: None,
+            since: Time(0),
+            downs: 0,
+            counts: LinkCounts::default(),
+            sent: 0,
+            written: 0,
+            named: BTreeSet::new(),
+            theirs: BTreeMap::new(),
+            blocked: VecDeque::new(),
+        }
+    }
+
     /// Whether more may be put on its way.
     pub(super) fn is_writable(&self) -> bool {
         self.is_up && self.waiting_bytes() < limits::LINK_OUT_BYTES_MAX
@@ -88,7 +109,7 @@ impl Link {
     fn reset(&mut self, is_up: bool, now: Time) {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
-        (self.sent, self.written) = (0, 0);
+        (self.sent, self.written, self.told) = (0, 0, None);
         self.named.clear();
         self.theirs.clear();
         self.blocked.clear();
@@ -99,6 +120,8 @@ impl Link {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
     pub(super) table: BTreeMap<LinkId, Link>,
+    /// The greatest number that a link has had in this run.
+    pub(super) last: u32,
     /// The newest link state of every relay, this one's own among them.
     pub(super) states: BTreeMap<RelayId, LinkState>,
     /// The link that leads towards each relay that can be reached.
@@ -111,35 +134,28 @@ pub(super) struct Links {
     pub(super) has_table: bool,
     /// The newest way to compute trees that this relay speaks.
     pub(super) speaks: Algorithm,
+    /// Whether the disk says so.
+    pub(super) table_on_disk: bool,
 }
 
 impl Links {
     pub(super) fn new(options: &[LinkOptions]) -> Self {
-        let link = |o: &LinkOptions| {
-            let link = Link {
-                neighbour: o.neighbour.clone(),
-                cost: o.cost.max(1),
-                is_up: false,
-                since: Time(0),
-                downs: 0,
-                counts: LinkCounts::default(),
-                sent: 0,
-                written: 0,
-                named: BTreeSet::new(),
-                theirs: BTreeMap::new(),
-                blocked: VecDeque::new(),
-            };
-            (o.link, link)
-        };
         Self {
-            table: options.iter().map(link).collect(),
+            table: options.iter().map(|options| (options.link, Link::new(options))).collect(),
+            last: options.iter().map(|options| options.link.0).max().unwrap_or(0),
             states: BTreeMap::new(),
             toward: BTreeMap::new(),
             disowned: BTreeSet::new(),
             forgotten: Vec::new(),
             has_table: options.is_empty(),
             speaks: Algorithm::One,
+            table_on_disk: false,
         }
+    }
+
+    /// The disk says that this storage has a table of memberships.
+    pub(super) fn learn_table(&mut self) {
+        (self.has_table, self.table_on_disk) = (true, true);
     }
 
     /// The links that are up, in order.
@@ -166,6 +182,7 @@ impl Relay {
     pub(super) fn handle_link_up(&mut self, now: Now, link: LinkId) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true, now.time);
+        self.rebuild_members();
         self.rebuild_origins(now);
         self.rebuild_names();
         let known = self.all_facts();

@@ -60,6 +60,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod topology;
 mod trees;
 mod views;
 
@@ -70,6 +71,7 @@ pub use input::{Input, Now};
 pub use link::LinkOptions;
 pub use restore::Restore;
 pub use state::RestoreError;
+pub use topology::Neighbour;
 
 use self::active::Failure;
 use self::books::Retired;
@@ -85,6 +87,7 @@ use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
+use self::topology::Topologies;
 use self::trees::Trees;
 use crate::id::{Epoch, GroupName, GroupNumber, LinkId, RelayId, SessionId, SubscriptionName, Time};
 use crate::limits;
@@ -140,6 +143,7 @@ pub struct Relay {
     cuts: Vec<TailCut>,
     sessions: Sessions,
     links: Links,
+    topologies: Topologies,
     trees: Trees,
     /// Requests that wait until other relays know of a subscription.
     confirmations: Confirmations,
@@ -216,6 +220,7 @@ impl Relay {
             Input::LinkCost { link, cost } => self.handle_link_cost(now, link, cost),
             Input::Link { link, message } => self.handle_link(now, link, message),
             Input::LinkWritten { link, total } => self.handle_link_written(link, total),
+            Input::Topology { entry } => self.handle_topology(now, *entry),
             Input::Snapshot { shard } => self.save_shard(shard),
             Input::Tick => {}
             Input::Stop => {
@@ -344,6 +349,7 @@ impl Relay {
                 Waiting::Known { group } => self.settle_confirmed(now, group),
                 Waiting::Finished { group } => self.tell_finished(group),
                 Waiting::Confirmed(confirmed) => self.say_confirmed(*confirmed),
+                Waiting::Topology(version) => self.on_topology_durable(now, version),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {
                         self.on_floor(now, group, consumed, release);

@@ -19,6 +19,7 @@ use super::stream::Stream;
 use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber, subscription_from};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
+use super::topology::Topologies;
 use super::trees::Trees;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
 use crate::id::{Epoch, GroupNumber, Index, RelayId, Sequence, StreamNumber, WallTime};
@@ -52,6 +53,7 @@ impl Restore {
             cuts: Vec::new(),
             sessions: BTreeMap::new(),
             links,
+            topologies: Topologies::default(),
             trees: Trees::default(),
             confirmations: Confirmations::default(),
             ready_links: VecDeque::new(),
@@ -96,6 +98,12 @@ impl Restore {
     /// to its subscribers and in its status.
     pub fn note_cut(&mut self, cut: &Cut) {
         self.cut = Some(cut.clone());
+    }
+
+    /// The text of the topology file that the relay is started with: what it goes by until one is
+    /// applied. Its links are in the options.
+    pub fn set_topology(&mut self, text: String) {
+        self.relay.set_topology_file(text);
     }
 
     /// Takes in an entry of the log, in order. What the snapshot includes already is passed over.
@@ -155,6 +163,7 @@ impl Restore {
     #[must_use]
     pub fn start(self, now: Now) -> Relay {
         let mut relay = self.relay;
+        relay.restore_topology();
         if let Some(salvage) = self.salvage {
             salvage.finish(&mut relay);
         }
@@ -203,6 +212,8 @@ impl Relay {
         let shard = Shard::decode(bytes)?;
         self.counters = self.counters.max(shard.counters);
         self.links.has_table |= shard.has_table;
+        self.links.table_on_disk |= shard.has_table;
+        shard.topologies.into_iter().for_each(|entry| self.topologies.keep(entry));
         self.cuts.extend(shard.cuts);
         for (name, number, incarnation) in shard.removed {
             self.removed.insert(name, (number, incarnation));
@@ -219,9 +230,10 @@ impl Relay {
 
     /// Gives a part of the state to the shell.
     pub(super) fn save_shard(&mut self, shard: u32) {
+        let is_first = shard == shard_of(GroupNumber(0));
         let saved = Shard {
             counters: self.counters,
-            has_table: self.links.has_table && !self.links.table.is_empty(),
+            has_table: self.links.has_table && !self.is_alone(),
             groups: self.groups.iter().filter(|g| shard_of(g.number) == shard).map(SavedGroup::of).collect(),
             removed: self
                 .removed
@@ -229,7 +241,8 @@ impl Relay {
                 .filter(|(_, (number, _))| shard_of(*number) == shard)
                 .map(|(name, (number, incarnation))| (name.clone(), *number, *incarnation))
                 .collect(),
-            cuts: if shard == shard_of(GroupNumber(0)) { self.cuts.clone() } else { Vec::new() },
+            cuts: if is_first { self.cuts.clone() } else { Vec::new() },
+            topologies: if is_first { self.topologies.kept() } else { Vec::new() },
         };
         let (through, bytes) = (self.journal.last(), saved.encode());
         self.effects.push_back(Effect::Shard { shard, through, bytes });
@@ -329,7 +342,8 @@ impl Relay {
                     group.finish(&origin, storage, through);
                 });
             }
-            Operation::TableLearned => self.links.has_table = true,
+            Operation::TableLearned => self.links.learn_table(),
+            Operation::TopologySet { entry } => self.topologies.keep(*entry),
             Operation::TailCut { boot, at, entries, groups } => {
                 let messages = loss::total(groups.as_deref());
                 self.add_cut(TailCut { boot, at, entries, messages });

@@ -44,7 +44,8 @@ impl Salvage {
             Operation::GroupCreated { .. }
             | Operation::TableLearned
             | Operation::NameRemoved { .. }
-            | Operation::TailCut { .. } => {}
+            | Operation::TailCut { .. }
+            | Operation::TopologySet { .. } => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);
             }

@@ -15,6 +15,7 @@ use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::id::{GroupName, GroupNumber, Index, RelayId, StorageId, SubscriptionName, WallTime};
 use crate::topology::settings::GroupSettings;
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Outcomes, SubscriptionSpec};
 use crate::wire::link::{NameEntry, Version};
 
@@ -49,6 +50,9 @@ pub(super) struct Shard {
     /// Cuts of the log's end, in the first part only.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) cuts: Vec<TailCut>,
+    /// Topologies that were applied, in the first part only.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) topologies: Vec<TopologyEntry>,
 }
 
 impl Shard {

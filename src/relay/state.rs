@@ -21,6 +21,7 @@ use crate::id::{
 };
 use crate::limits;
 use crate::topology::settings::GroupSettings;
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::SubscriptionSpec;
 use crate::wire::body::{GapCause, Outcomes};
 use crate::wire::link::Version;
@@ -155,6 +156,10 @@ pub(super) enum Operation {
         storage: StorageId,
         through: u64,
     },
+    /// A topology was applied.
+    TopologySet {
+        entry: Box<TopologyEntry>,
+    },
 }
 
 impl Operation {
@@ -174,7 +179,10 @@ impl Operation {
             | Self::EpochsFinished { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
-            Self::TableLearned | Self::NameRemoved { .. } | Self::TailCut { .. } => GroupNumber(0),
+            Self::TableLearned
+            | Self::NameRemoved { .. }
+            | Self::TailCut { .. }
+            | Self::TopologySet { .. } => GroupNumber(0),
         }
     }
 

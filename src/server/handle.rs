@@ -309,6 +309,7 @@ fn bytes_of(input: &Input) -> usize {
         | Input::LinkCost { .. }
         | Input::Link { .. }
         | Input::LinkWritten { .. }
+        | Input::Topology { .. }
         | Input::Snapshot { .. }
         | Input::Tick
         | Input::Stop => 0,

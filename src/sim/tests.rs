@@ -1,3 +1,4 @@
+mod changes;
 mod exhaustive;
 mod finished;
 mod flaps;

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::routing::{Advertised, LinkState, Version};
 
+use super::applied::TopologyEntry;
 use super::body::{BodyError, SubscriptionSpec};
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::limits;
+use crate::topology::TopologyVersion;
 use crate::topology::settings::GroupSettings;
 
 /// The version of what relays say to one another that this code speaks.
@@ -118,6 +120,29 @@ pub enum Fact {
     Removed(GroupId),
     /// Where a subscription lives.
     Name(NameEntry),
+    /// What the network goes by.
+    Topology(Box<TopologyEntry>),
+}
+
+impl Fact {
+    /// The version of the topology that it is, if it is one.
+    #[must_use]
+    pub fn topology(&self) -> Option<TopologyVersion> {
+        if let Self::Topology(entry) = self { Some(entry.head.version) } else { None }
+    }
+
+    /// Bytes of the text in it that makes it much longer than others.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Topology(entry) => entry.text.len(),
+            Self::LinkState(_)
+            | Self::Membership(_)
+            | Self::Origin(_)
+            | Self::Group(_)
+            | Self::Removed(_)
+            | Self::Name(_) => 0,
+        }
+    }
 }
 
 /// Why a relay says how far it is.
@@ -330,6 +355,9 @@ impl LinkMessage {
                 Fact::Origin(origin) => origin.version,
                 Fact::Group(entry) => entry.version,
                 Fact::Name(entry) => entry.version,
+                Fact::Topology(entry) => {
+                    Version { counter: entry.head.version.counter, ..Version::default() }
+                }
                 Fact::Removed(_) => Version::default(),
             })),
             Self::Ask(ask) => Box::new(std::iter::once(ask.version)),
@@ -373,7 +401,7 @@ impl LinkMessage {
     pub fn bytes(&self) -> u64 {
         const ITEM: usize = 64;
         let bytes = match self {
-            Self::Facts(facts) => facts.len() * ITEM,
+            Self::Facts(facts) => facts.iter().map(|fact| ITEM + fact.text_bytes()).sum(),
             Self::Receipts(receipts) => receipts.len() * ITEM,
             Self::Released(released) => released.len() * ITEM,
             Self::Finished(finished) => finished.len() * ITEM,

@@ -12,7 +12,7 @@ use treecast::wire::link::{
 use treecast::wire::run::{RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::values::{self, EPOCH};
+use super::values::{self, EPOCH, topology};
 use super::wire::check_frame;
 
 fn relay(name: &str) -> RelayId {
@@ -25,6 +25,14 @@ fn group() -> GroupId {
 
 fn version(counter: u64) -> Version {
     Version { counter, storage: StorageId(*b"0123456789abcdef") }
+}
+
+/// A topology that was applied, and a relay that goes by it.
+fn topology_facts() -> Vec<Fact> {
+    let entry = topology();
+    let mut state = LinkState::new(relay("rome"), version((3 << 32) + 2));
+    state.topology = Some(entry.head.version);
+    vec![Fact::Topology(Box::new(entry)), Fact::LinkState(state)]
 }
 
 /// A fact of each kind.
@@ -43,6 +51,7 @@ fn facts() -> Vec<Fact> {
             catching_up: true,
             algorithm: 1,
             links: vec![up, down],
+            topology: None,
         }),
         Fact::Membership(Membership {
             group: group(),
@@ -122,6 +131,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let confirmed = Confirmed { group: group(), home, version: version(7), by: relay("bonn"), hops: 2 };
     vec![
         ("facts", LinkMessage::Facts(facts())),
+        ("facts-topology", LinkMessage::Facts(topology_facts())),
         ("facts-end", LinkMessage::FactsEnd),
         ("seen-asks", seen(SeenWhy::Asks)),
         ("seen-answers", seen(SeenWhy::Answers)),

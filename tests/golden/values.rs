@@ -5,10 +5,12 @@ use treecast::id::{
     Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
 };
 use treecast::log::Space;
+use treecast::topology::TopologyVersion;
 use treecast::topology::settings::{GroupSettings, SubscriptionPolicy, TreeKind};
+use treecast::wire::applied::{TopologyEntry, TopologyHead};
 use treecast::wire::body::{
-    Books, GapCause, GroupInfo, Location, Notice, Outcomes, Refusal, RefusalCode, Reply, Request, Start,
-    Status, StreamInfo, SubscriptionInfo, SubscriptionSpec,
+    Books, FileStanding, GapCause, GroupInfo, Location, Notice, Outcomes, Refusal, RefusalCode, Reply,
+    Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec, TopologyInfo,
 };
 use treecast::wire::run::Record;
 
@@ -117,6 +119,17 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("relay-list", Request::RelayList { after: None, limit: 100 }),
         ("group-tree", Request::GroupTree { group: orders(), origin: Some(relay()), from: 500, limit: 100 }),
         ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
+        ("topology-show", Request::TopologyShow { version: Some(3) }),
+        (
+            "topology-apply",
+            Request::TopologyApply {
+                text: topology().text,
+                base: Some(topology().head.version),
+                restores: Some(2),
+            },
+        ),
+        ("topology-join", Request::TopologyJoin { relay: relay(), storage: EPOCH.storage }),
+        ("topology-tell", Request::TopologyTell { entry: Box::new(topology()) }),
     ]
 }
 
@@ -261,6 +274,8 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("links", Ok(Reply::Links(network::links()))),
         ("relays", Ok(Reply::Relays(network::relays()))),
         ("group-tree", Ok(Reply::GroupTree(Box::new(network::tree())))),
+        ("topology", Ok(Reply::Topology(Box::new(topology_info())))),
+        ("topology-applied", Ok(Reply::TopologyApplied(topology().head))),
     ]
 }
 
@@ -279,4 +294,26 @@ pub(crate) fn notices() -> Vec<(&'static str, Notice)> {
         ("gap-uncertain", gap(GapCause::Uncertain)),
         ("detached", Notice::Detached { handle: 1, refusal: refusal(RefusalCode::Removed) }),
     ]
+}
+
+/// A topology that was applied, and is the text of an earlier one again.
+pub(crate) fn topology() -> TopologyEntry {
+    let text = "version = 1\n[relay.rome]\naddress = \"127.0.0.1:7411\"\n".to_owned();
+    let head = TopologyHead {
+        version: TopologyVersion::new(5, &text),
+        by: relay(),
+        at: WallTime(1_700_000_000_000_000),
+        restores: Some(3),
+    };
+    TopologyEntry { head, text }
+}
+
+fn topology_info() -> TopologyInfo {
+    let entry = topology();
+    TopologyInfo {
+        kept: vec![entry.head.clone()],
+        taken: Some(entry.head.version),
+        file: FileStanding::Differs,
+        entry: Some(entry),
+    }
 }

@@ -93,6 +93,10 @@ fn request_family(request: &Request) -> &'static str {
         Request::LinkList { .. } => "link-list",
         Request::RelayList { .. } => "relay-list",
         Request::GroupTree { .. } => "group-tree",
+        Request::TopologyShow { .. } => "topology-show",
+        Request::TopologyApply { .. } => "topology-apply",
+        Request::TopologyJoin { .. } => "topology-join",
+        Request::TopologyTell { .. } => "topology-tell",
     }
 }
 
@@ -122,6 +126,8 @@ fn reply_family(reply: &Reply) -> &'static str {
         Reply::Links(_) => "links",
         Reply::Relays(_) => "relays",
         Reply::GroupTree(_) => "group-tree",
+        Reply::Topology(_) => "topology",
+        Reply::TopologyApplied(_) => "topology-applied",
     }
 }
 

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo};
+use super::{GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo, TopologyInfo};
 use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::topology::settings::GroupSettings;
+use crate::wire::applied::TopologyHead;
 
 /// What the relay answers when it did what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,10 @@ pub enum Reply {
     Relays(Vec<RelayInfo>),
     /// The tree of a group.
     GroupTree(Box<GroupTree>),
+    /// A topology.
+    Topology(Box<TopologyInfo>),
+    /// A topology was applied: it is in force from now on.
+    TopologyApplied(TopologyHead),
 }
 
 /// Where a queue or a durable subscription lives.
