@@ -1,7 +1,7 @@
 //! `treecast topology apply`, `rollback`, `history` and `show`: the topology of a network that runs.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -214,7 +214,7 @@ impl Change {
             shown_plan::show(&planned, context)?;
             context.out.flush()?;
         }
-        confirm(manner.yes)?;
+        confirm(manner.yes, context)?;
         let base = self.base.kept.first().map(|head| head.version);
         let (text, restores) = (self.text.clone(), self.restores);
         let request = Request::TopologyApply { text, base, restores };
@@ -333,7 +333,7 @@ impl Spread {
 }
 
 /// Asks whether to go on, where somebody can answer.
-fn confirm(yes: bool) -> Result<(), Failure> {
+fn confirm(yes: bool, context: &Context) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
@@ -341,9 +341,7 @@ fn confirm(yes: bool) -> Result<(), Failure> {
         return Err(Failure::Usage("nobody can be asked whether this is wanted: say --yes".to_owned()));
     }
     let machine = |source| Failure::Machine { what: "ask", source };
-    let mut terminal = std::io::stderr();
-    write!(terminal, "\nApply this to the running network? [y/N] ").map_err(machine)?;
-    terminal.flush().map_err(machine)?;
+    context.notes.note("\nApply this to the running network? [y/N]");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(machine)?;
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
