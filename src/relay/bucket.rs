@@ -54,6 +54,13 @@ impl Bucket {
         bucket
     }
 
+    /// From now on it has another rate. What is owed, and what was sent beyond the old one, stays.
+    pub(super) fn set_rate(&mut self, now: Time, rate: Rate) {
+        self.fill(now);
+        self.rate = Self::new(rate).rate;
+        self.level = self.level.min(self.burst());
+    }
+
     fn burst(&self) -> i64 {
         i64::try_from(self.rate.burst_bytes.max(1)).unwrap_or(i64::MAX)
     }

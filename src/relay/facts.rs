@@ -107,17 +107,23 @@ impl Relay {
         });
         // First who was forgotten, so that nothing older of them is believed. Then links: they tell a relay
         // that its disk is an older one. Then names: a relay that has lost its disk has its subscriptions
-        // again before it is told of what it is a member.
+        // again before it is told of what it is a member. Then the topology: queues of it are made where
+        // nobody has said that they are there.
         let names = self.groups.iter().flat_map(Group::name_facts);
-        self.forgotten_facts().chain(states).chain(self.removed_facts()).chain(names).chain(parts).collect()
+        let known = self.forgotten_facts().chain(states).chain(self.removed_facts()).chain(names).chain(parts);
+        known.chain(self.topology_fact()).collect()
     }
 
     /// Tells news to all neighbours but the one that told them.
     pub(super) fn flood(&mut self, except: Option<LinkId>, news: &[Fact]) {
         let links: Vec<LinkId> = self.links.up().filter(|link| Some(*link) != except).collect();
+        let topology = news.iter().find_map(Fact::topology);
         for link in links {
             for facts in news.chunks(CHUNK) {
                 self.say(link, LinkMessage::Facts(facts.to_vec()));
+            }
+            if let Some((state, head)) = self.links.table.get_mut(&link).zip(topology) {
+                state.told = Some(head.clone());
             }
         }
     }
@@ -126,12 +132,16 @@ impl Relay {
     pub(super) fn learn(&mut self, now: Now, link: LinkId, facts: Vec<Fact>) {
         let mut news = Vec::new();
         let mut map_changed = false;
+        let neighbour = self.links.table.get(&link).map(|state| state.neighbour.clone());
         for fact in facts {
             if self.is_about_forgotten(&fact) {
                 continue;
             }
             let is_news = match &fact {
                 Fact::LinkState(state) => {
+                    if neighbour.as_ref() == Some(&state.relay) {
+                        self.tell_topology(link, state.topology);
+                    }
                     let is_news = self.learn_links(now, state);
                     map_changed |= is_news;
                     is_news
@@ -142,6 +152,12 @@ impl Relay {
                 Fact::Removed(removed) => self.learn_removed(removed),
                 Fact::Name(entry) => self.learn_name(now, entry),
                 Fact::Forgotten(forgotten) => self.learn_forgotten(now, forgotten),
+                Fact::Topology(entry) => {
+                    if let Some(state) = self.links.table.get_mut(&link) {
+                        state.told = Some(entry.head.clone());
+                    }
+                    self.learn_topology(now, entry)
+                }
             };
             if is_news {
                 news.push(fact);
@@ -193,6 +209,7 @@ impl Relay {
             catching_up: self.behind.is_said,
             algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
+            topology: self.topologies.taken(),
         };
         self.links.states.insert(relay, state.clone());
         self.flood(None, &[Fact::LinkState(state)]);
@@ -287,7 +304,7 @@ impl Relay {
 
     /// Says that this relay is, or is no longer, a member of a group.
     pub(super) fn announce_membership(&mut self, number: GroupNumber, member: bool) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (relay, storage) = (self.options.relay.clone(), self.options.epoch.storage);
@@ -299,5 +316,20 @@ impl Relay {
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.flood(None, &[Fact::Membership(Membership { group: id, relay, version, member })]);
         self.plan(number);
+    }
+
+    /// Says of what this relay is a member, where that was not said: it was alone, or a crash has
+    /// taken it back.
+    pub(super) fn rebuild_members(&mut self) {
+        let me = &self.options.relay;
+        let is_silent = |group: &&Group| {
+            let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
+            said.is_none_or(|(_, member)| !member) && !group.subscriptions.is_empty()
+        };
+        let silent: Vec<GroupNumber> =
+            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+        for number in silent {
+            self.announce_membership(number, true);
+        }
     }
 }

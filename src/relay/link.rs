@@ -14,6 +14,7 @@ use super::turns::Turns;
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
 use crate::routing::Algorithm;
+use crate::wire::applied::TopologyHead;
 use crate::wire::body::LinkCounts;
 use crate::wire::link::{LinkMessage, LinkState, Version};
 
@@ -36,6 +37,8 @@ pub(super) struct Link {
     pub(super) neighbour: RelayId,
     pub(super) cost: u32,
     pub(super) is_up: bool,
+    /// The topology that the neighbour was told since it came up, or that it has told.
+    pub(super) told: Option<TopologyHead>,
     /// Since when it is up, or down; 0 is the start of the relay.
     pub(super) since: Time,
     /// How often it went down.
@@ -61,6 +64,27 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// A link that is not up yet.
+    pub(super) fn new(options: &LinkOptions) -> Self {
+        Self {
+            neighbour: options.neighbour.clone(),
+            cost: options.cost.max(1),
+            is_up: false,
+            told: None,
+            since: Time(0),
+            downs: 0,
+            counts: LinkCounts::default(),
+            digest: 0,
+            sent: 0,
+            saved: 0,
+            written: 0,
+            named: BTreeSet::new(),
+            theirs: BTreeMap::new(),
+            bucket: options.rate.map(Bucket::new),
+            turns: Turns::default(),
+        }
+    }
+
     /// Whether more may be put on its way.
     pub(super) fn is_writable(&self) -> bool {
         self.is_up && self.waiting_bytes() < limits::LINK_OUT_BYTES_MAX
@@ -69,6 +93,14 @@ impl Link {
     /// Bytes that are not with the socket yet.
     pub(super) fn waiting_bytes(&self) -> u64 {
         self.sent - self.written
+    }
+
+    /// It is configured with this rate from now on. What was sent beyond the one before is paid for.
+    pub(super) fn set_rate(&mut self, now: Time, rate: Option<Rate>) {
+        match (&mut self.bucket, rate) {
+            (Some(bucket), Some(rate)) => bucket.set_rate(now, rate),
+            (bucket, rate) => *bucket = rate.map(Bucket::new),
+        }
     }
 
     /// Whether the neighbour is told of this stream for the first time.
@@ -91,7 +123,7 @@ impl Link {
     fn reset(&mut self, is_up: bool, now: Time) {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
-        (self.sent, self.written, self.saved) = (0, 0, 0);
+        (self.sent, self.written, self.saved, self.told) = (0, 0, 0, None);
         self.named.clear();
         self.theirs.clear();
         self.turns.clear();
@@ -102,6 +134,8 @@ impl Link {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
     pub(super) table: BTreeMap<LinkId, Link>,
+    /// The greatest number that a link has had in this run.
+    pub(super) last: u32,
     /// The newest link state of every relay, this one's own among them.
     pub(super) states: BTreeMap<RelayId, LinkState>,
     /// The link that leads towards each relay that can be reached.
@@ -119,31 +153,15 @@ pub(super) struct Links {
     pub(super) now: Time,
     /// The newest way to compute trees that this relay speaks.
     pub(super) speaks: Algorithm,
+    /// Whether the disk says so.
+    pub(super) table_on_disk: bool,
 }
 
 impl Links {
     pub(super) fn new(options: &[LinkOptions]) -> Self {
-        let link = |o: &LinkOptions| {
-            let link = Link {
-                neighbour: o.neighbour.clone(),
-                cost: o.cost.max(1),
-                is_up: false,
-                since: Time(0),
-                downs: 0,
-                counts: LinkCounts::default(),
-                digest: 0,
-                sent: 0,
-                saved: 0,
-                written: 0,
-                named: BTreeSet::new(),
-                theirs: BTreeMap::new(),
-                bucket: o.rate.map(Bucket::new),
-                turns: Turns::default(),
-            };
-            (o.link, link)
-        };
         Self {
-            table: options.iter().map(link).collect(),
+            table: options.iter().map(|options| (options.link, Link::new(options))).collect(),
+            last: options.iter().map(|options| options.link.0).max().unwrap_or(0),
             states: BTreeMap::new(),
             toward: BTreeMap::new(),
             disowned: BTreeSet::new(),
@@ -152,7 +170,13 @@ impl Links {
             has_table: options.is_empty(),
             now: Time(0),
             speaks: Algorithm::One,
+            table_on_disk: false,
         }
+    }
+
+    /// The disk says that this storage has a table of memberships.
+    pub(super) fn learn_table(&mut self) {
+        (self.has_table, self.table_on_disk) = (true, true);
     }
 
     /// The links that are up, in order.
@@ -188,6 +212,7 @@ impl Relay {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true, now.time);
         self.note_link(now, link);
+        self.rebuild_members();
         self.rebuild_origins(now);
         self.rebuild_names();
         self.say_digest(link);

@@ -99,7 +99,7 @@ impl Group {
 impl Relay {
     /// Says how a group is to work, in a version above the one that is known.
     pub(super) fn announce_group(&mut self, number: GroupNumber) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
@@ -195,7 +195,7 @@ impl Relay {
         name: &SubscriptionName,
         spec: Option<SubscriptionSpec>,
     ) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (home, storage) = (self.options.relay.clone(), self.options.epoch.storage);

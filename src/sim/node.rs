@@ -9,8 +9,9 @@ use crate::id::{
     StorageId, StreamNumber, SubscriptionName, WallTime,
 };
 use crate::log::{Entry, EntryNumber, Piece, Replayed, RunEntry, Snapshot};
-use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
+use crate::relay::{Effect, Input, LinkOptions, Neighbour, Now, Relay, RelayOptions, Restore};
 use crate::topology::settings::{GroupSettings, TreeKind};
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::{LinkMessage, Receipt};
@@ -99,6 +100,8 @@ pub struct Node {
     released: BTreeMap<GroupNumber, Index>,
     /// What was let go since it was looked at: a group, and from where to where.
     pub let_go: Vec<(GroupNumber, Index, Index)>,
+    /// Its links have changed, and the wires have not.
+    pub is_rewired: bool,
 }
 
 /// The storage of a relay by its number: the same byte everywhere, and what it has above 255.
@@ -153,6 +156,7 @@ impl Node {
             answers: BTreeMap::new(),
             released: BTreeMap::new(),
             let_go: Vec::new(),
+            is_rewired: false,
         };
         node.start(now);
         node
@@ -250,7 +254,11 @@ impl Node {
         for (i, entry) in whole {
             restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).expect("entries of its own");
         }
-        self.relay = Some(restore.start(self.clock(now)));
+        let relay = restore.start(self.clock(now));
+        if let Some(neighbours) = relay.neighbours() {
+            self.links = neighbours.iter().map(Neighbour::options).collect();
+        }
+        self.relay = Some(relay);
         self.input(now, Input::SessionOpened { session: SESSION });
     }
 
@@ -387,6 +395,7 @@ impl Node {
                 let pieces = self.read(group, from);
                 self.again(now, Input::Fetched { group, from, pieces });
             }
+            Effect::Neighbours { neighbours, .. } => self.set_neighbours(&neighbours),
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Link { link, message } => {
                 self.runs_sent += u64::from(matches!(message, LinkMessage::Run { .. }));
@@ -394,6 +403,55 @@ impl Node {
                 self.outbox.push_back((link, message));
             }
         }
+    }
+
+    /// Its links are these from now on.
+    fn set_neighbours(&mut self, neighbours: &[Neighbour]) {
+        self.links = neighbours.iter().map(Neighbour::options).collect();
+        self.is_rewired = true;
+    }
+
+    /// The relay at the other end of a link.
+    #[must_use]
+    pub fn neighbour_at(&self, link: LinkId) -> Option<&RelayId> {
+        self.links.iter().find(|known| known.link == link).map(|known| &known.neighbour)
+    }
+
+    /// The topology in force, as far as it knows while it runs.
+    #[must_use]
+    pub fn topology(&self) -> Option<TopologyEntry> {
+        self.relay.as_ref()?.topology().map(|entry| (**entry).clone())
+    }
+
+    /// Another relay, which is no neighbour, asks for the topology in force.
+    pub fn join(&mut self, now: Now, relay: &RelayId, storage: StorageId) -> Option<TopologyEntry> {
+        let answer = self.ask(now, Request::TopologyJoin { relay: relay.clone(), storage });
+        let Ok(Reply::Topology(info)) = answer else { return None };
+        info.entry
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn storage(&self) -> StorageId {
+        self.storage
+    }
+
+    /// Its links, by the neighbours' names and with their costs.
+    #[must_use]
+    pub fn links(&self) -> Vec<(RelayId, u32)> {
+        self.links.iter().map(|link| (link.neighbour.clone(), link.cost)).collect()
+    }
+
+    /// The numbers of its links.
+    #[must_use]
+    pub fn link_numbers(&self) -> Vec<LinkId> {
+        self.links.iter().map(|link| link.link).collect()
+    }
+
+    /// Its link to another relay, if it has one.
+    #[must_use]
+    pub fn link_to(&self, neighbour: &RelayId) -> Option<LinkId> {
+        self.links.iter().find(|link| link.neighbour == *neighbour).map(|link| link.link)
     }
 
     fn again(&mut self, now: Now, input: Input) {

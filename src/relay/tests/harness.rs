@@ -214,7 +214,7 @@ impl Harness {
             }
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Link { message, .. } => self.said.push(message),
-            Effect::Close { .. } => {}
+            Effect::Close { .. } | Effect::Neighbours { .. } => {}
         }
     }
 

@@ -1,0 +1,109 @@
+//! Networks whose topology is changed while they run.
+
+use std::fmt::Write;
+
+use super::world::{World, name_of};
+use crate::id::LinkId;
+use crate::topology::{Topology, TopologyVersion};
+use crate::wire::applied::TopologyHead;
+use crate::wire::body::{Answer, Reply, Request, TopologyInfo};
+
+/// The text of a topology of `relays` relays with these links between them.
+#[must_use]
+pub(super) fn text_of(relays: &[usize], links: &[(usize, usize, u32)]) -> String {
+    let mut text = "version = 1\n".to_owned();
+    for place in relays {
+        let port = 7000 + place;
+        let _ = write!(text, "[relay.{}]\naddress = \"127.0.0.1:{port}\"\n", name_of(*place));
+    }
+    for (one, two, cost) in links {
+        let (one, two) = (name_of(*one), name_of(*two));
+        let _ = write!(text, "[[link]]\nbetween = [\"{one}\", \"{two}\"]\ncost = {cost}\n");
+    }
+    text
+}
+
+impl World {
+    /// What a relay tells of the topology.
+    ///
+    /// # Panics
+    /// When it tells nothing.
+    pub fn topology_at(&mut self, node: usize) -> TopologyInfo {
+        match self.ask(node, Request::TopologyShow { version: None }) {
+            Ok(Reply::Topology(info)) => *info,
+            other => panic!("no topology: {other:?}"),
+        }
+    }
+
+    /// Applies a text at a relay, on top of what is in force there.
+    pub fn apply(&mut self, node: usize, text: &str) -> Answer {
+        let base = self.topology_at(node).kept.first().map(|head| head.version);
+        self.apply_on(node, text, base)
+    }
+
+    /// Applies a text at a relay, on top of a version that somebody has seen.
+    pub fn apply_on(&mut self, node: usize, text: &str, base: Option<TopologyVersion>) -> Answer {
+        self.ask(node, Request::TopologyApply { text: text.to_owned(), base, restores: None })
+    }
+
+    /// Applies another topology of all relays at one that runs, or an earlier one again.
+    pub(super) fn apply_some(&mut self, node: usize) {
+        if !self.nodes[node].is_up() {
+            return;
+        }
+        let info = self.topology_at(node);
+        let base = info.kept.first().map(|head| head.version);
+        let earlier: Vec<TopologyHead> =
+            info.kept.iter().skip(1).filter(|head| head.version.counter > 0).cloned().collect();
+        if !earlier.is_empty() && self.dice.chance(25) {
+            let wanted = earlier[self.dice.below(earlier.len() as u64) as usize].version.counter;
+            let shown = self.ask(node, Request::TopologyShow { version: Some(wanted) });
+            let Ok(Reply::Topology(found)) = shown else { return };
+            let text = found.entry.map(|entry| entry.text).unwrap_or_default();
+            let _ = self.ask(node, Request::TopologyApply { text, base, restores: Some(wanted) });
+            return;
+        }
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        let mut links: Vec<(usize, usize, u32)> = Vec::new();
+        for place in 1..all.len() {
+            links.push((self.dice.below(place as u64) as usize, place, 1 + self.dice.below(9) as u32));
+        }
+        let (one, two) = (self.dice.below(all.len() as u64) as usize, all.len() - 1);
+        if one != two && !links.iter().any(|(x, y, _)| (*x, *y) == (one, two)) {
+            links.push((one, two, 1));
+        }
+        // One that has been wiped, or whose disk is full, refuses.
+        let _ = self.apply_on(node, &text_of(&all, &links), base);
+    }
+
+    /// All relays go by one topology, and have its links.
+    ///
+    /// # Errors
+    /// Names the first that does not.
+    pub fn check_topology(&mut self) -> Result<(), String> {
+        let first = self.topology_at(0);
+        let Some(entry) = first.entry.filter(|entry| entry.head.version.counter > 0) else { return Ok(()) };
+        let topology =
+            Topology::parse("in force", &entry.text).map_err(|faults| faults.to_string())?.topology;
+        for node in 0..self.nodes.len() {
+            let info = self.topology_at(node);
+            let name = self.nodes[node].name.clone();
+            if info.kept.first() != Some(&entry.head) || info.taken != Some(entry.head.version) {
+                return Err(format!("{name} goes by {:?}, and not by {:?}", info.kept.first(), entry.head));
+            }
+            let mut wanted: Vec<String> =
+                topology.links_of(name.as_str()).map(|(_, other)| other.to_owned()).collect();
+            wanted.sort();
+            let mut links: Vec<String> =
+                self.nodes[node].links().iter().map(|(other, _)| other.to_string()).collect();
+            links.sort();
+            if links != wanted {
+                return Err(format!("{name} has links to {links:?}, and not to {wanted:?}"));
+            }
+            if self.nodes[node].link_numbers().contains(&LinkId(0)) {
+                return Err(format!("{name} has a link without a number"));
+            }
+        }
+        Ok(())
+    }
+}
