@@ -110,7 +110,8 @@ impl Relay {
         // again before it is told of what it is a member. Then the topology: queues of it are made where
         // nobody has said that they are there.
         let names = self.groups.iter().flat_map(Group::name_facts);
-        let known = self.forgotten_facts().chain(states).chain(self.removed_facts()).chain(names).chain(parts);
+        let known =
+            self.forgotten_facts().chain(states).chain(self.removed_facts()).chain(names).chain(parts);
         known.chain(self.topology_fact()).collect()
     }
 

@@ -8,8 +8,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use crate::routing::{Advertised, LinkState, Version};
 pub use super::pull::{Holds, Pull, Pulled};
+pub use crate::routing::{Advertised, LinkState, Version};
 
 use super::applied::{TopologyEntry, TopologyHead};
 use super::body::{BodyError, MessageName, RelayTrace, SubscriptionSpec};
