@@ -38,8 +38,8 @@ pub struct Truth {
     pub index: Index,
     /// When it came.
     pub arrived: WallTime,
-    /// Over which link.
-    pub link: LinkId,
+    /// Over the link to which neighbour; `None`: it was put here.
+    pub from: Option<RelayId>,
     /// Whether it is synced.
     pub is_durable: bool,
     /// Whether it was not let go.
@@ -71,6 +71,8 @@ pub struct Node {
     log: Vec<Entry>,
     /// Where in the log the run stands that ends a group at an index.
     places: BTreeMap<(GroupNumber, Index), usize>,
+    /// From which neighbour each run has come, by its place in the log.
+    came: BTreeMap<usize, RelayId>,
     durable: usize,
     /// Entries that damage has taken: places in the log.
     lost: BTreeSet<usize>,
@@ -138,6 +140,7 @@ impl Node {
             relay: None,
             log: Vec::new(),
             places: BTreeMap::new(),
+            came: BTreeMap::new(),
             durable: 0,
             lost: BTreeSet::new(),
             has_room: true,
@@ -269,6 +272,7 @@ impl Node {
         self.log.truncate(self.durable);
         let durable = self.durable;
         self.places.retain(|_, place| *place < durable);
+        self.came.retain(|place, _| *place < durable);
         let reached = EntryNumber(self.durable as u64);
         debug_assert!(self.snapshot.shards.iter().all(|(through, _)| *through <= reached));
         self.outbox.clear();
@@ -334,6 +338,7 @@ impl Node {
         self.durable = self.log.len();
         let durable = self.durable;
         self.places.retain(|_, place| *place < durable);
+        self.came.retain(|place, _| *place < durable);
         self.snapshot = image.snapshot.clone();
         self.boot = image.boot;
         self.lost.clear();
@@ -343,6 +348,7 @@ impl Node {
     pub fn wipe(&mut self) {
         self.log.clear();
         self.places.clear();
+        self.came.clear();
         self.lost.clear();
         self.durable = 0;
         self.snapshot = Snapshot::default();
@@ -371,6 +377,9 @@ impl Node {
                     let is_message = run.run.header.kind == RunKind::Data;
                     assert!(self.has_room || !is_message, "{} appends a message to a full disk", self.name);
                     self.places.insert((run.group, run.stored().end_index()), self.log.len());
+                    if let Some(neighbour) = self.neighbour_at(run.link).cloned() {
+                        self.came.insert(self.log.len(), neighbour);
+                    }
                 }
                 self.log.push(entry);
             }
@@ -608,7 +617,7 @@ impl Node {
                 return Some(Truth {
                     index,
                     arrived: run.arrived,
-                    link: run.link,
+                    from: self.came.get(&place).cloned(),
                     is_durable: place < self.durable,
                     is_held: self.released.get(&run.group).is_none_or(|below| index >= *below),
                     before: before
