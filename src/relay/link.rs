@@ -134,8 +134,6 @@ impl Link {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
     pub(super) table: BTreeMap<LinkId, Link>,
-    /// The greatest number that a link has had in this run.
-    pub(super) last: u32,
     /// The newest link state of every relay, this one's own among them.
     pub(super) states: BTreeMap<RelayId, LinkState>,
     /// The link that leads towards each relay that can be reached.
@@ -161,7 +159,6 @@ impl Links {
     pub(super) fn new(options: &[LinkOptions]) -> Self {
         Self {
             table: options.iter().map(|options| (options.link, Link::new(options))).collect(),
-            last: options.iter().map(|options| options.link.0).max().unwrap_or(0),
             states: BTreeMap::new(),
             toward: BTreeMap::new(),
             disowned: BTreeSet::new(),

@@ -442,12 +442,20 @@ impl Relay {
                     self.ready_links.insert(*link);
                 }
             } else {
-                self.links.last += 1;
-                neighbour.link = LinkId(self.links.last);
+                neighbour.link = self.number_for(&neighbour.relay);
                 self.links.table.insert(neighbour.link, Link::new(&neighbour.options()));
             }
         }
         wanted
+    }
+
+    /// The number of a new link: what the neighbour's had when it had one, if it is free, or else one
+    /// that no link has had, so that what came over a link is known to be from there.
+    fn number_for(&self, neighbour: &RelayId) -> LinkId {
+        let is_free = |link: &LinkId| !self.links.table.contains_key(link);
+        let last = self.links.table.keys().last().copied().unwrap_or_default();
+        let next = LinkId(last.max(self.traces.last_link()).0 + 1);
+        self.traces.link_to(neighbour).filter(is_free).unwrap_or(next)
     }
 
     /// This relay was alone and has become part of a network: all is told that nobody was there to hear.

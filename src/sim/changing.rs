@@ -3,10 +3,28 @@
 use std::fmt::Write;
 
 use super::world::{World, name_of};
+use crate::dice::Dice;
 use crate::id::LinkId;
 use crate::topology::{Topology, TopologyVersion};
 use crate::wire::applied::TopologyHead;
 use crate::wire::body::{Answer, Reply, Request, TopologyInfo};
+
+/// A link that costs more than this has a rate.
+const RATED_ABOVE: u32 = 7;
+
+/// Links that join these relays, and one more where there is room for it.
+fn tree(dice: &mut Dice, relays: &[usize]) -> Vec<(usize, usize, u32)> {
+    let mut links: Vec<(usize, usize, u32)> = Vec::new();
+    for (number, place) in relays.iter().enumerate().skip(1) {
+        links.push((relays[dice.below(number as u64) as usize], *place, 1 + dice.below(9) as u32));
+    }
+    let one = relays[dice.below(relays.len() as u64) as usize];
+    let two = relays.last().copied().unwrap_or(one);
+    if one != two && !links.iter().any(|(x, y, _)| (*x, *y) == (one, two)) {
+        links.push((one, two, 1));
+    }
+    links
+}
 
 /// The text of a topology of `relays` relays with these links between them.
 #[must_use]
@@ -19,6 +37,10 @@ pub(super) fn text_of(relays: &[usize], links: &[(usize, usize, u32)]) -> String
     for (one, two, cost) in links {
         let (one, two) = (name_of(*one), name_of(*two));
         let _ = write!(text, "[[link]]\nbetween = [\"{one}\", \"{two}\"]\ncost = {cost}\n");
+        // A rate at which it is slower than the others.
+        if *cost > RATED_ABOVE {
+            text.push_str("rate = \"4kB/s\"\n");
+        }
     }
     text
 }
@@ -63,17 +85,26 @@ impl World {
             let _ = self.ask(node, Request::TopologyApply { text, base, restores: Some(wanted) });
             return;
         }
-        let all: Vec<usize> = (0..self.nodes.len()).collect();
-        let mut links: Vec<(usize, usize, u32)> = Vec::new();
-        for place in 1..all.len() {
-            links.push((self.dice.below(place as u64) as usize, place, 1 + self.dice.below(9) as u32));
-        }
-        let (one, two) = (self.dice.below(all.len() as u64) as usize, all.len() - 1);
-        if one != two && !links.iter().any(|(x, y, _)| (*x, *y) == (one, two)) {
-            links.push((one, two, 1));
-        }
+        // Now and then one is left out, and stays so until the next change.
+        let left_out = self.dice.below(4 * self.nodes.len() as u64) as usize;
+        let mut all: Vec<usize> = (0..self.nodes.len()).collect();
+        all.retain(|place| *place == node || *place != left_out || self.nodes.len() == 2);
+        let links = tree(&mut self.dice, &all);
         // One that has been wiped, or whose disk is full, refuses.
         let _ = self.apply_on(node, &text_of(&all, &links), base);
+    }
+
+    /// All relays are part of the network again.
+    pub(super) fn include_all(&mut self) {
+        let heads: Vec<_> = self.nodes.iter().map(|node| node.topology().map(|entry| entry.head)).collect();
+        let newest = heads.iter().max().cloned().flatten();
+        // Who was left out does not hear of it from others: it is told again where it is in force.
+        let at =
+            (0..heads.len()).find(|node| heads[*node] == newest && !self.nodes[*node].links().is_empty());
+        let Some(at) = at.filter(|_| newest.is_some()) else { return };
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        let links = tree(&mut self.dice, &all);
+        let _ = self.apply(at, &text_of(&all, &links));
     }
 
     /// All relays that run go by one topology, and have its links.

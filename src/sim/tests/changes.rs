@@ -3,7 +3,7 @@
 use crate::sim::changing::text_of;
 use crate::sim::world::{Weather, World, changes};
 use crate::topology::TopologyVersion;
-use crate::wire::body::{Answer, RefusalCode, Reply};
+use crate::wire::body::{Answer, RefusalCode, Reply, Request};
 
 const LINE: [(usize, usize, u32); 2] = [(0, 1, 1), (1, 2, 1)];
 
@@ -182,4 +182,51 @@ fn s36_storms_in_networks_that_are_changed_all_the_while_break_no_promise() {
     for seed in 0..60 {
         changes(seed, 300).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
+}
+
+/// Puts a megabyte at the first of two relays, and says after how many milliseconds it is at the other.
+fn ms_for_a_megabyte(world: &mut World, first: u64) -> u64 {
+    const PUTS: u64 = 32;
+    let wanted = world.nodes[1].held_runs() as u64 + PUTS;
+    for number in first..first + PUTS {
+        world.put_as(0, "g", number, &[&format!("{number}{}", ".".repeat(32 * 1024))]);
+    }
+    let begun = world.now.time.0;
+    while (world.nodes[1].held_runs() as u64) < wanted {
+        (0..2).for_each(|node| world.sync(node));
+        world.arrive_unsynced();
+        world.pass_ms(1);
+        assert!(world.now.time.0 - begun < 60_000_000_000, "it never comes");
+    }
+    (world.now.time.0 - begun) / 1_000_000
+}
+
+#[test]
+fn s36_a_rate_that_is_set_changed_or_taken_away_holds_at_once_and_the_link_stays_up() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    world.subscribe(1, "g", "s");
+    let link = |world: &mut World| match world.ask(0, Request::LinkList { after: None, limit: 1 }) {
+        Ok(Reply::Links(links)) => (links[0].link, links[0].downs, links[0].is_up),
+        other => panic!("no link: {other:?}"),
+    };
+    let before = link(&mut world);
+    let text = text_of(&[0, 1], &[(0, 1, 1)]);
+    let mut first = 1;
+    for (rate, least, most) in [
+        ("", 0, 50),
+        ("rate = \"100kB/s\"", 8_000, 12_000),
+        ("rate = \"1MB/s\"", 700, 1_300),
+        ("", 0, 50),
+        ("rate = \"200kB/s\"", 4_000, 6_000),
+    ] {
+        version(world.apply(0, &format!("{text}{rate}\n")));
+        world.settle();
+        // What was sent before is paid for by then.
+        world.pass_ms(1_000);
+        let ms = ms_for_a_megabyte(&mut world, first);
+        assert!((least..=most).contains(&ms), "{rate}: a megabyte took {ms} ms");
+        first += 100;
+    }
+    assert_eq!(link(&mut world), before);
+    world.watched().unwrap();
 }
