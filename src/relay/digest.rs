@@ -152,11 +152,7 @@ impl Relay {
             theirs.get(bucket) != ours.0.get(bucket)
         };
         let mut known: Vec<Fact> = self.all_facts().into_iter().filter(differs).collect();
-        known.retain(|fact| fact.topology().is_none_or(|head| self.lacks_topology(link, head)));
-        let topology = known.iter().find_map(Fact::topology).cloned();
-        if let Some(state) = self.links.table.get_mut(&link) {
-            state.told = topology.or(state.told.take());
-        }
+        known.retain(|fact| fact.topology().is_none_or(|head| self.may_lack_topology(link, head)));
         for facts in known.chunks(CHUNK) {
             self.say(link, LinkMessage::Facts(facts.to_vec()));
         }

@@ -118,13 +118,9 @@ impl Relay {
     /// Tells news to all neighbours but the one that told them.
     pub(super) fn flood(&mut self, except: Option<LinkId>, news: &[Fact]) {
         let links: Vec<LinkId> = self.links.up().filter(|link| Some(*link) != except).collect();
-        let topology = news.iter().find_map(Fact::topology);
         for link in links {
             for facts in news.chunks(CHUNK) {
                 self.say(link, LinkMessage::Facts(facts.to_vec()));
-            }
-            if let Some((state, head)) = self.links.table.get_mut(&link).zip(topology) {
-                state.told = Some(head.clone());
             }
         }
     }
@@ -133,16 +129,12 @@ impl Relay {
     pub(super) fn learn(&mut self, now: Now, link: LinkId, facts: Vec<Fact>) {
         let mut news = Vec::new();
         let mut map_changed = false;
-        let neighbour = self.links.table.get(&link).map(|state| state.neighbour.clone());
         for fact in facts {
             if self.is_about_forgotten(&fact) {
                 continue;
             }
             let is_news = match &fact {
                 Fact::LinkState(state) => {
-                    if neighbour.as_ref() == Some(&state.relay) {
-                        self.tell_topology(link, state.topology);
-                    }
                     let is_news = self.learn_links(now, state);
                     map_changed |= is_news;
                     is_news
@@ -153,12 +145,7 @@ impl Relay {
                 Fact::Removed(removed) => self.learn_removed(removed),
                 Fact::Name(entry) => self.learn_name(now, entry),
                 Fact::Forgotten(forgotten) => self.learn_forgotten(now, forgotten),
-                Fact::Topology(entry) => {
-                    if let Some(state) = self.links.table.get_mut(&link) {
-                        state.told = Some(entry.head.clone());
-                    }
-                    self.learn_topology(now, entry)
-                }
+                Fact::Topology(entry) => self.learn_topology(now, entry),
             };
             if is_news {
                 news.push(fact);

@@ -14,7 +14,6 @@ use super::turns::Turns;
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber, Time};
 use crate::limits;
 use crate::routing::Algorithm;
-use crate::wire::applied::TopologyHead;
 use crate::wire::body::LinkCounts;
 use crate::wire::link::{LinkMessage, LinkState, Version};
 
@@ -37,8 +36,6 @@ pub(super) struct Link {
     pub(super) neighbour: RelayId,
     pub(super) cost: u32,
     pub(super) is_up: bool,
-    /// The topology that the neighbour was told since it came up, or that it has told.
-    pub(super) told: Option<TopologyHead>,
     /// Since when it is up, or down; 0 is the start of the relay.
     pub(super) since: Time,
     /// How often it went down.
@@ -70,7 +67,6 @@ impl Link {
             neighbour: options.neighbour.clone(),
             cost: options.cost.max(1),
             is_up: false,
-            told: None,
             since: Time(0),
             downs: 0,
             counts: LinkCounts::default(),
@@ -123,7 +119,7 @@ impl Link {
     fn reset(&mut self, is_up: bool, now: Time) {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
-        (self.sent, self.written, self.saved, self.told) = (0, 0, 0, None);
+        (self.sent, self.written, self.saved) = (0, 0, 0);
         self.named.clear();
         self.theirs.clear();
         self.turns.clear();

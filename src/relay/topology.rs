@@ -10,8 +10,8 @@
 //! Before the first one is applied every relay goes by the file that it was started with; that is
 //! version 0, and is told to nobody.
 //!
-//! Whether a neighbour has heard of the one in force is seen from its link state, which names what
-//! it goes by: who is behind is told when its link comes up. A relay whose neighbours have become
+//! Who has not heard of the one in force is told when its link comes up, as of any fact
+//! ([`super::digest`]). A relay whose neighbours have become
 //! others while it was away finds none of them; it asks one of before, which is no neighbour any
 //! more ([`Request::TopologyJoin`](crate::wire::body::Request::TopologyJoin)).
 
@@ -38,7 +38,7 @@ use crate::topology::settings::GroupSettings;
 use crate::topology::{Faults, Severity, Topology, TopologyVersion};
 use crate::wire::applied::{TopologyEntry, TopologyHead, check_length};
 use crate::wire::body::{FileStanding, Refusal, RefusalCode, Reply};
-use crate::wire::link::{Fact, LinkMessage};
+use crate::wire::link::Fact;
 
 /// All that a relay knows of the topology of its network.
 #[derive(Clone, Debug, Default)]
@@ -472,22 +472,10 @@ impl Relay {
         self.rebuild_names();
     }
 
-    /// Whether a neighbour may not know of a topology: it was not told over this link, and has not said
-    /// that it goes by a newer one.
-    pub(super) fn lacks_topology(&self, link: LinkId, head: &TopologyHead) -> bool {
-        let Some(state) = self.links.table.get(&link) else { return false };
-        let theirs = self.links.states.get(&state.neighbour).and_then(|said| said.topology);
-        theirs <= Some(head.version) && state.told.as_ref() != Some(head)
-    }
-
-    /// A neighbour says of itself what it goes by: it is told what is newer.
-    pub(super) fn tell_topology(&mut self, link: LinkId, theirs: Option<TopologyVersion>) {
-        let Some(entry) = self.topologies.in_force().cloned() else { return };
-        let Some(state) = self.links.table.get_mut(&link) else { return };
-        if theirs >= Some(entry.head.version) || state.told.as_ref() == Some(&entry.head) {
-            return;
-        }
-        state.told = Some(entry.head.clone());
-        self.say(link, LinkMessage::Facts(vec![Fact::Topology(Box::new((*entry).clone()))]));
+    /// Whether a neighbour has not said that it goes by a newer topology.
+    pub(super) fn may_lack_topology(&self, link: LinkId, head: &TopologyHead) -> bool {
+        let neighbour = self.links.table.get(&link).map(|state| &state.neighbour);
+        let said = neighbour.and_then(|neighbour| self.links.states.get(neighbour));
+        said.and_then(|state| state.topology) <= Some(head.version)
     }
 }

@@ -189,9 +189,9 @@ impl Relay {
         }
     }
 
-    /// How this relay stands in the network; `None`: it has no links.
+    /// How this relay stands in the network; `None`: it has never been part of one.
     pub(super) fn network_status(&self) -> Option<NetworkStatus> {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return None;
         }
         let view = self.view().ok();

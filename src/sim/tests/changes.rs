@@ -114,6 +114,16 @@ fn of_two_that_are_applied_at_once_one_wins_everywhere_and_the_other_is_told() {
 }
 
 #[test]
+fn of_two_that_say_the_same_and_were_applied_at_once_one_is_in_force_everywhere() {
+    let mut world = world(3, &LINE);
+    world.set_link(1, false);
+    let text = text_of(&[0, 1, 2], &LINE);
+    let (first, second) = (version(world.apply(0, &text)), version(world.apply(2, &text)));
+    assert_eq!(first, second, "they differ in who applied them only");
+    world.finish().unwrap();
+}
+
+#[test]
 fn what_was_seen_of_an_older_one_is_no_base_and_nothing_changes() {
     let mut world = world(3, &LINE);
     let first = version(world.apply(0, &text_of(&[0, 1, 2], &LINE)));

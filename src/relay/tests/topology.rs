@@ -1,0 +1,109 @@
+//! What one relay makes of a topology that it is told, and of one that it finds at its start.
+
+use super::harness::{Harness, LINK, group};
+use crate::id::{LinkId, RelayId, WallTime};
+use crate::log::Snapshot;
+use crate::relay::input::Input;
+use crate::topology::TopologyVersion;
+use crate::wire::applied::{TopologyEntry, TopologyHead};
+use crate::wire::body::{RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
+use crate::wire::link::{Fact, LinkMessage, LinkState, Version};
+
+/// A file in which the tested relay has links to these.
+fn text(neighbours: &[&str]) -> String {
+    let mut text = "version = 1\n[relay.r]\naddress = \"127.0.0.1:7000\"\n".to_owned();
+    for (port, name) in (7001..).zip(neighbours) {
+        text += &format!("[relay.{name}]\naddress = \"127.0.0.1:{port}\"\n");
+        text += &format!("[[link]]\nbetween = [\"r\", \"{name}\"]\n");
+    }
+    text
+}
+
+fn entry(counter: u64, text: String) -> TopologyEntry {
+    let version = TopologyVersion::new(counter, &text);
+    let head =
+        TopologyHead { version, by: RelayId::new("o").unwrap(), at: WallTime(counter), restores: None };
+    TopologyEntry { head, text }
+}
+
+impl Harness {
+    /// Somebody tells a topology, and all its links come up.
+    fn learn(&mut self, entry: TopologyEntry) -> Vec<(String, LinkId)> {
+        self.input(Input::Topology { entry: Box::new(entry) });
+        let links = self.neighbours();
+        for (_, link) in &links {
+            self.input(Input::LinkUp { link: *link });
+        }
+        links
+    }
+
+    fn neighbours(&self) -> Vec<(String, LinkId)> {
+        let links = self.relay.neighbours().unwrap_or_default();
+        links.iter().map(|link| (link.relay.to_string(), link.link)).collect()
+    }
+}
+
+#[test]
+fn a_link_keeps_its_number_and_none_ever_has_that_of_another_neighbour() {
+    let mut h = Harness::linked();
+    let named = |links: &[(&str, u32)]| -> Vec<(String, LinkId)> {
+        links.iter().map(|(name, link)| ((*name).to_owned(), LinkId(*link))).collect()
+    };
+    assert_eq!(h.learn(entry(1, text(&["o", "p"]))), named(&[("o", LINK.0), ("p", LINK.0 + 1)]));
+    assert_eq!(h.learn(entry(2, text(&["p"]))), named(&[("p", LINK.0 + 1)]));
+    let last = named(&[("n", LINK.0 + 2), ("p", LINK.0 + 1)]);
+    assert_eq!(h.learn(entry(3, text(&["n", "p"]))), last);
+    h.crash(&Snapshot::default());
+    assert_eq!(h.neighbours(), last, "after a restart too, though n comes first in order");
+    let back = named(&[("n", LINK.0 + 2), ("o", LINK.0), ("p", LINK.0 + 1)]);
+    assert_eq!(h.learn(entry(4, text(&["n", "o", "p"]))), back);
+}
+
+#[test]
+fn a_relay_that_was_alone_says_what_it_is_a_member_of_when_a_file_gives_it_links() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.link("o");
+    h.crash(&Snapshot::default());
+    h.meet(Vec::new());
+    let is_member = |fact: &Fact| matches!(fact, Fact::Membership(membership) if membership.member);
+    let told = h.said.iter().any(|said| matches!(said, LinkMessage::Facts(f) if f.iter().any(is_member)));
+    assert!(told, "{:?}", h.said);
+}
+
+#[test]
+fn a_relay_that_is_drained_makes_no_queue_of_a_topology() {
+    let queue = "[queue.jobs]\nhome = \"r\"\n";
+    for drains in [false, true] {
+        let mut h = Harness::linked();
+        if drains {
+            h.request(Request::RelayDrain { abandon: true }).unwrap();
+        }
+        h.learn(entry(1, text(&["o"]) + queue));
+        let is_made = h.relay.groups.number(&group("jobs")).is_some();
+        assert_eq!(is_made, !drains, "drained: {drains}");
+    }
+}
+
+#[test]
+fn a_relay_that_is_left_out_does_not_say_that_others_know_of_a_subscription() {
+    let mut h = Harness::linked();
+    let without = "version = 1\n[relay.o]\naddress = \"127.0.0.1:7001\"\n".to_owned();
+    let state = LinkState::new(RelayId::new("o").unwrap(), Version { counter: 1, ..Version::default() });
+    h.hear(LinkMessage::Facts(vec![Fact::LinkState(state)]));
+    // A relay that is no neighbour tells only those that are in it: it comes over the link.
+    h.hear(LinkMessage::Facts(vec![Fact::Topology(Box::new(entry(1, text(&["o"]))))]));
+    h.hear(LinkMessage::Facts(vec![Fact::Topology(Box::new(entry(2, without)))]));
+    assert_eq!(h.neighbours(), []);
+    let spec = |level| SubscriptionSpec { level, within_ms: Some(100), ..SubscriptionSpec::default() };
+    let create = |name: &str, level| Request::SubscriptionCreate {
+        group: group("g"),
+        name: super::harness::sub(name),
+        spec: spec(level),
+    };
+    let strict = h.ask(create("strict", SubscribeLevel::Strict));
+    h.pass_ms(200);
+    let refusal = h.answers.remove(&strict).unwrap().unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Deadline, "{refusal}");
+    h.request(create("local", SubscribeLevel::Local)).unwrap();
+}
