@@ -190,6 +190,18 @@ mod tests {
     }
 
     #[test]
+    fn another_rate_has_its_own_burst_at_once_and_what_was_sent_is_still_paid_for() {
+        let mut bucket = Bucket::new(Rate { bytes_per_second: 1_000_000, burst_bytes: 100_000 });
+        bucket.set_rate(Time(0), Rate { bytes_per_second: 1_000, burst_bytes: 300 });
+        assert_eq!(bucket.level(), 300);
+        bucket.take(10_300);
+        bucket.set_rate(Time(1_000_000_000), Rate { bytes_per_second: 9_000, burst_bytes: 9_000 });
+        assert_eq!(bucket.level(), -9_000, "a second of the rate before");
+        bucket.fill(Time(2_000_000_000));
+        assert_eq!(bucket.level(), 0, "a second of this one");
+    }
+
+    #[test]
     fn parts_of_a_byte_are_not_lost_however_often_it_is_looked_at() {
         let mut bucket = Bucket::new(Rate { bytes_per_second: 10, burst_bytes: 100 });
         bucket.take(100);

@@ -205,6 +205,7 @@ impl Relay {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true, now.time);
         self.note_link(now, link);
+        self.rebuild_groups();
         self.rebuild_members();
         self.rebuild_origins(now);
         self.rebuild_names();

@@ -302,6 +302,17 @@ impl Relay {
         })
     }
 
+    /// Says how groups work and which queues live here, where that was never said: this relay was alone.
+    pub(super) fn rebuild_groups(&mut self) {
+        let is_silent = |group: &&Group| {
+            let said = group.spread.as_deref().map_or(0, |spread| spread.names.version.counter);
+            said == 0 && (group.queue || *group.settings != GroupSettings::default())
+        };
+        let silent: Vec<GroupNumber> =
+            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+        silent.into_iter().for_each(|number| self.announce_group(number));
+    }
+
     /// Says where all own subscriptions live of which a crash may have taken that back.
     pub(super) fn rebuild_names(&mut self) {
         let me = self.options.relay.clone();

@@ -31,7 +31,7 @@ use super::link::Link;
 use super::requests::{Outcome, When};
 use super::state::Operation;
 use super::{Relay, group::Group};
-use crate::id::{GroupNumber, LinkId, RelayId, WallTime};
+use crate::id::{LinkId, RelayId, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
@@ -196,7 +196,7 @@ impl Relay {
         self.set_groups(now, &topology);
         self.take_own_queues(now, &topology);
         let entry = TopologyEntry { head: head.clone(), text };
-        self.keep_topology(now, entry.clone(), false);
+        self.keep_topology(entry.clone(), false);
         self.flood(None, &[Fact::Topology(Box::new(entry))]);
         Ok((Reply::TopologyApplied(head), When::Durable))
     }
@@ -328,7 +328,7 @@ impl Relay {
         if let Ok(topology) = parse(&entry.text) {
             self.take_own_queues(now, &topology);
         }
-        self.keep_topology(now, entry.clone(), true);
+        self.keep_topology(entry.clone(), true);
         true
     }
 
@@ -342,7 +342,7 @@ impl Relay {
     }
 
     /// Puts one on the disk; from then on this relay goes by it.
-    fn keep_topology(&mut self, now: Now, entry: TopologyEntry, is_told: bool) {
+    fn keep_topology(&mut self, entry: TopologyEntry, is_told: bool) {
         let was_alone = self.is_alone();
         if was_alone && self.links.has_table {
             if is_told && self.groups.len() == 0 {
@@ -363,9 +363,6 @@ impl Relay {
         let version = entry.head.version;
         self.append_topology(entry);
         self.journal.wait(Waiting::Topology(version));
-        if was_alone {
-            self.speak_up(now);
-        }
     }
 
     fn append_topology(&mut self, entry: TopologyEntry) {
@@ -456,20 +453,6 @@ impl Relay {
         let last = self.links.table.keys().last().copied().unwrap_or_default();
         let next = LinkId(last.max(self.traces.last_link()).0 + 1);
         self.traces.link_to(neighbour).filter(is_free).unwrap_or(next)
-    }
-
-    /// This relay was alone and has become part of a network: all is told that nobody was there to hear.
-    fn speak_up(&mut self, now: Now) {
-        let is_silent = |group: &&Group| {
-            let said = group.spread.as_deref().map_or(0, |spread| spread.names.version.counter);
-            said == 0 && (group.queue || *group.settings != GroupSettings::default())
-        };
-        let silent: Vec<GroupNumber> =
-            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
-        silent.into_iter().for_each(|number| self.announce_group(number));
-        self.rebuild_members();
-        self.rebuild_origins(now);
-        self.rebuild_names();
     }
 
     /// Whether a neighbour has not said that it goes by a newer topology.

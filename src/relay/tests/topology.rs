@@ -1,10 +1,12 @@
 //! What one relay makes of a topology that it is told, and of one that it finds at its start.
 
 use super::harness::{Harness, LINK, group};
+use super::pull::{pulls, with_a_hole};
 use crate::id::{LinkId, RelayId, WallTime};
 use crate::log::Snapshot;
 use crate::relay::input::Input;
 use crate::topology::TopologyVersion;
+use crate::topology::settings::GroupSettings;
 use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
 use crate::wire::link::{Fact, LinkMessage, LinkState, Version};
@@ -59,16 +61,60 @@ fn a_link_keeps_its_number_and_none_ever_has_that_of_another_neighbour() {
     assert_eq!(h.learn(entry(4, text(&["n", "o", "p"]))), back);
 }
 
+/// All facts that it has said.
+fn told(h: &Harness) -> Vec<Fact> {
+    let facts = h
+        .said
+        .iter()
+        .filter_map(|said| if let LinkMessage::Facts(facts) = said { Some(facts.clone()) } else { None });
+    facts.flatten().collect()
+}
+
 #[test]
-fn a_relay_that_was_alone_says_what_it_is_a_member_of_when_a_file_gives_it_links() {
+fn a_relay_that_was_alone_says_what_it_has_when_a_file_gives_it_links() {
     let mut h = Harness::new();
     h.subscribe("g", "s", SubscriptionSpec::default());
+    h.set("kept", GroupSettings { history_count: Some(10), ..GroupSettings::default() });
+    h.request(Request::GroupCreate { group: group("jobs"), settings: GroupSettings::default(), queue: true })
+        .unwrap();
     h.link("o");
     h.crash(&Snapshot::default());
     h.meet(Vec::new());
-    let is_member = |fact: &Fact| matches!(fact, Fact::Membership(membership) if membership.member);
-    let told = h.said.iter().any(|said| matches!(said, LinkMessage::Facts(f) if f.iter().any(is_member)));
-    assert!(told, "{:?}", h.said);
+    let told = told(&h);
+    let has = |is_it: &dyn Fn(&Fact) -> bool| told.iter().any(is_it);
+    assert!(has(&|fact| matches!(fact, Fact::Membership(m) if m.member && m.group.name == group("g"))));
+    assert!(has(&|fact| matches!(fact, Fact::Name(entry) if entry.group.name == group("g"))));
+    let is_entry = |fact: &Fact, name, is_queue| matches!(fact, Fact::Group(e) if e.group.name == group(name) && e.home.is_some() == is_queue);
+    assert!(has(&|fact| is_entry(fact, "kept", false)) && has(&|fact| is_entry(fact, "jobs", true)));
+    assert_eq!(told.iter().filter(|fact| matches!(fact, Fact::Group(_))).count(), 2, "{told:?}");
+}
+
+#[test]
+fn a_relay_that_joins_takes_no_message_before_it_has_heard_who_is_a_member() {
+    let mut h = Harness::new();
+    let refused = |h: &mut Harness| {
+        let before = h.notices.len();
+        let g = h.open("g");
+        h.put(g, &["one"]);
+        h.notices.len() > before
+    };
+    h.input(Input::Topology { entry: Box::new(entry(1, text(&["o"]))) });
+    assert!(refused(&mut h));
+    h.crash(&Snapshot::default());
+    assert!(refused(&mut h), "the file that it was started with has no links, and does not count");
+    assert_eq!(h.neighbours(), [("o".to_owned(), LINK)]);
+    h.meet(Vec::new());
+    assert!(!refused(&mut h));
+}
+
+#[test]
+fn what_was_asked_for_over_a_link_that_is_gone_is_asked_for_over_another_at_once() {
+    let (mut h, _) = with_a_hole();
+    h.learn(entry(1, text(&["o", "p"])));
+    h.pass_ms(1_100);
+    assert_eq!(pulls(&mut h).len(), 1);
+    h.learn(entry(2, text(&["p"])));
+    assert_eq!(pulls(&mut h).len(), 1);
 }
 
 #[test]
