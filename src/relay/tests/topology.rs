@@ -153,3 +153,36 @@ fn a_relay_that_is_left_out_does_not_say_that_others_know_of_a_subscription() {
     assert_eq!(refusal.code, RefusalCode::Deadline, "{refusal}");
     h.request(create("local", SubscribeLevel::Local)).unwrap();
 }
+
+#[test]
+fn a_relay_that_was_alone_with_messages_takes_more_after_it_has_become_the_first_of_a_network() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put(g, &["one"]);
+    h.request(Request::TopologyApply { text: text(&["o"]), base: None, restores: None }).unwrap();
+    h.crash(&Snapshot::default());
+    let g = h.open("g");
+    h.put(g, &["two"]);
+    assert_eq!(h.done.len(), 2, "it knows all members: there were no others");
+}
+
+#[test]
+fn the_role_of_a_relay_is_that_of_the_topology_in_force_also_after_a_restart() {
+    let mut h = Harness::linked();
+    let leaf = "transit = false\nmax_children = 3\n[relay.o]";
+    h.learn(entry(1, text(&["o"]).replacen("[relay.o]", leaf, 1)));
+    let said = |h: &Harness| {
+        let mut states = told(h).into_iter().filter_map(|fact| {
+            if let Fact::LinkState(state) = fact { Some(state) } else { None }
+        });
+        states.next_back().map(|state| (state.transit, state.max_children, state.topology.map(|v| v.counter)))
+    };
+    assert_eq!(said(&h), Some((false, Some(3), Some(1))));
+    h.learn(entry(2, text(&["o"])));
+    assert_eq!(said(&h), Some((true, None, Some(2))));
+    h.learn(entry(3, text(&["o"]).replacen("[relay.o]", leaf, 1)));
+    h.crash(&Snapshot::default());
+    h.said.clear();
+    h.meet(Vec::new());
+    assert_eq!(said(&h), Some((false, Some(3), Some(3))));
+}
