@@ -55,6 +55,11 @@ impl Plain {
         serde_json::from_str(said.lines().next_back().expect("a line")).expect("it is JSON")
     }
 
+    fn json_lines(&self, at: char, words: &[&str]) -> Vec<Value> {
+        let said = good(&self.address(at), &[words, &["--output", "json"]].concat());
+        said.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
+    }
+
     /// The version in force as a relay knows it.
     fn version(&self, at: char) -> u64 {
         self.json(at, &["topology", "show"])["version"].as_u64().expect("a version")
@@ -194,4 +199,61 @@ async fn a_relay_that_is_killed_while_it_applies_leaves_a_network_of_one_mind() 
     good(&plain.address('a'), &["put", "news", "one"]);
     let take = ["get", "news", "--as", "me", "--existing", "--wait", "30s"];
     assert_eq!(good(&plain.address('c'), &take).trim(), "one");
+}
+
+/// All that it was linked to refuse it, and whom it is linked to now it does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_was_away_while_its_neighbours_became_others_finds_the_new_ones() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let mut relays = started(&plain, &file);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    good(&plain.address('c'), &["subscription", "create", "news", "me"]);
+    drop(relays.pop().map(RelayProcess::kill));
+    good(&plain.address('b'), &["put", "news", "one"]);
+    let other = plain.file("other.toml", "abc", &[('a', 'b', 1), ('a', 'c', 1)]);
+    let applied = plain.json('b', &["topology", "apply", &other, "--yes"]);
+    assert_eq!(applied["unreachable"], serde_json::json!(["c"]), "{applied}");
+    let back = plain.start('c', &["--topology", &file]);
+    wait_for("it has its new link", async || plain.links_up('c') == 1 && plain.links_up('a') == 2).await;
+    assert_eq!(plain.version('c'), 1);
+    let take = ["get", "news", "--as", "me", "--existing", "--wait", "30s"];
+    assert_eq!(good(&plain.address('c'), &take).trim(), "one");
+    assert!(!back.log().contains("panicked"), "{}", back.log());
+}
+
+/// What a link is configured with is taken by the connection that there is, or by a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s36_a_changed_rate_or_pause_is_taken_while_messages_flow_and_none_is_lost() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let _relays = started(&plain, &file);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    good(&plain.address('c'), &["subscription", "create", "news", "me"]);
+    let links = || plain.json_lines('b', &["link", "list"]);
+    let downs = |links: &[Value]| links.iter().map(|link| link["downs"].as_u64()).collect::<Vec<_>>();
+    let before = downs(&links());
+    let mut sent = Vec::new();
+    for (turn, more) in ["rate = \"50kB/s\"", "rate = \"5MB/s\"", "", "hello = \"200ms\""].iter().enumerate()
+    {
+        let path = plain.file("next.toml", "abc", &LINE);
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        // Below the last link: that between b and c.
+        std::fs::write(&path, format!("{text}{more}\n")).expect("it is written");
+        for number in 0..20 {
+            sent.push(format!("{turn}.{number}"));
+            good(&plain.address('a'), &["put", "news", sent.last().expect("one")]);
+            if number == 10 {
+                let applied = plain.json('a', &["topology", "apply", &path, "--yes"]);
+                assert_eq!(applied["late"], serde_json::json!([]), "{applied}");
+            }
+        }
+        let is_made_anew = more.starts_with("hello");
+        wait_for("both are up", async || plain.links_up('b') == 2).await;
+        assert_eq!(downs(&links()) == before, !is_made_anew, "{more}: {:?}", links());
+    }
+    for wanted in &sent {
+        let take = ["get", "news", "--as", "me", "--existing", "--wait", "30s"];
+        assert_eq!(good(&plain.address('c'), &take).trim(), wanted);
+    }
 }

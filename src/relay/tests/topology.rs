@@ -172,9 +172,9 @@ fn the_role_of_a_relay_is_that_of_the_topology_in_force_also_after_a_restart() {
     let leaf = "transit = false\nmax_children = 3\n[relay.o]";
     h.learn(entry(1, text(&["o"]).replacen("[relay.o]", leaf, 1)));
     let said = |h: &Harness| {
-        let mut states = told(h).into_iter().filter_map(|fact| {
-            if let Fact::LinkState(state) = fact { Some(state) } else { None }
-        });
+        let mut states = told(h)
+            .into_iter()
+            .filter_map(|fact| if let Fact::LinkState(state) = fact { Some(state) } else { None });
         states.next_back().map(|state| (state.transit, state.max_children, state.topology.map(|v| v.counter)))
     };
     assert_eq!(said(&h), Some((false, Some(3), Some(1))));
