@@ -289,6 +289,10 @@ impl Change {
         context.out.line(context.out.good(&line))?;
         let relays = human::of(spread.taken.len() as u64, "relay");
         context.out.line(format_args!("taken by {relays}: {}", spread.taken.join(", ")))?;
+        if moved > 0 {
+            let times = if moved == 1 { "once".to_owned() } else { format!("{moved} times") };
+            context.out.line(format_args!("{times} a relay gets another parent in a tree"))?;
+        }
         for (names, what) in [
             (&spread.late, "reachable, and not taken yet"),
             (&spread.away, "cannot be reached, and take it when they can"),

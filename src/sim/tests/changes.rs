@@ -240,3 +240,24 @@ fn s36_a_rate_that_is_set_changed_or_taken_away_holds_at_once_and_the_link_stays
     assert_eq!(link(&mut world), before);
     world.watched().unwrap();
 }
+
+#[test]
+fn s36_a_relay_that_is_left_out_is_named_until_it_is_forgotten_and_holds_nothing_back_then() {
+    let mut world = world(3, &LINE);
+    version(world.apply(0, &text_of(&[0, 1], &[(0, 1, 1)])));
+    world.settle();
+    let warnings = |world: &mut World| match world.ask(0, Request::Status) {
+        Ok(Reply::Status(status)) => status.warnings.join("\n"),
+        other => panic!("no status: {other:?}"),
+    };
+    let said = warnings(&mut world);
+    assert!(said.contains("in the topology no more") && said.contains("r02"), "{said}");
+    world.lose(2);
+    world.forget(0, 2).unwrap();
+    world.oracle.forget("r02", false);
+    world.settle();
+    let said = warnings(&mut world);
+    assert!(!said.contains("r02"), "{said}");
+    world.put(1, "g", 2);
+    world.finish().unwrap();
+}
