@@ -211,6 +211,10 @@ pub const LINK_BACKOFF_MS_MIN: u64 = 50;
 /// back is met within this time.
 pub const LINK_BACKOFF_MS_MAX: u64 = 1_000;
 
+/// Milliseconds for which a relay with a new disk, among others like it only, waits for relays that
+/// it knows of and that may know who is a member; then it goes on without them.
+pub const NEWCOMER_WAIT_MS: u64 = 5_000;
+
 /// Milliseconds after which a receipt that nobody has answered is said again.
 pub const REPEAT_MS_MIN: u64 = 1_000;
 

@@ -136,7 +136,8 @@ impl Relay {
     /// it is asked for what differs. What has changed here since then was told to it as news.
     pub(super) fn on_digest(&mut self, now: Now, link: LinkId, theirs: u64) {
         let said = self.links.table.get(&link).map(|state| state.digest);
-        if said == Some(theirs) {
+        // Both may be empty: who has no table of its own hears whether the other one has.
+        if said == Some(theirs) && self.links.has_table {
             return self.on_facts_end(now);
         }
         let buckets = self.digest().0;
@@ -156,7 +157,9 @@ impl Relay {
         for facts in known.chunks(CHUNK) {
             self.say(link, LinkMessage::Facts(facts.to_vec()));
         }
-        self.say(link, LinkMessage::FactsEnd);
+        if self.links.has_table {
+            self.say(link, LinkMessage::FactsEnd);
+        }
     }
 }
 

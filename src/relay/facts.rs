@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use super::Relay;
 use super::group::Group;
 use super::input::Now;
-use super::journal::Waiting;
 use super::link::Link;
 use super::state::Operation;
 use super::stream::Mark;
@@ -164,15 +163,7 @@ impl Relay {
             let is_member = self.groups.get(number).is_some_and(|group| !group.subscriptions.is_empty());
             self.announce_membership(number, is_member);
         }
-        if !self.links.has_table {
-            self.links.has_table = true;
-            let operation = Operation::TableLearned;
-            self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
-            self.tell_uncertain(now);
-            for group in self.links.mourned.keys() {
-                self.journal.wait(Waiting::Mourned { group: *group });
-            }
-        }
+        self.take_table(now);
     }
 
     /// The own links have changed.
@@ -195,6 +186,7 @@ impl Relay {
             transit: self.options.transit,
             max_children: self.options.max_children,
             catching_up: self.behind.is_said,
+            is_new: !self.links.has_table,
             algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
             topology: self.topologies.taken(),

@@ -48,6 +48,7 @@ mod loss;
 mod memory;
 mod meter;
 mod names;
+mod newcomer;
 mod origin;
 #[cfg(any(test, feature = "sim"))]
 mod probe;
@@ -314,6 +315,7 @@ impl Relay {
                 Timer::Link(link) => self.on_link_time(link),
                 Timer::Behind => self.on_behind_time(now),
                 Timer::Pulls => self.on_pulls_time(now),
+                Timer::Newcomer => self.on_newcomer_time(now),
             }
         }
     }

@@ -30,6 +30,8 @@ pub(super) enum Timer {
     Link(LinkId),
     /// Look how far behind this relay is.
     Behind,
+    /// Relays that may have a table of memberships were waited for.
+    Newcomer,
 }
 
 /// At most one deadline per timer.

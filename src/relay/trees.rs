@@ -168,6 +168,7 @@ impl Relay {
             self.trees.is_map_due = false;
             self.trees.is_all_due = true;
             self.take_map();
+            self.look_for_table(now);
             self.settle_all_confirmed(now);
             self.say_wanted_again(now);
             self.hasten_all_repeats(now);

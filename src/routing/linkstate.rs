@@ -53,6 +53,9 @@ pub struct LinkState {
     /// Whether it is far behind: then others go through it only where there is
     /// no other way (ruling R8).
     pub catching_up: bool,
+    /// Whether it has a new disk and does not know yet who is a member of what.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_new: bool,
     /// The newest way to compute trees that it speaks: see [`Algorithm::number`]. It speaks all
     /// before that too. Absent from relays that speak the first only.
     #[serde(default = "first_algorithm", skip_serializing_if = "is_first_algorithm")]
@@ -100,6 +103,7 @@ impl LinkState {
             transit: true,
             max_children: None,
             catching_up: false,
+            is_new: false,
             algorithm: first_algorithm(),
             links: Vec::new(),
             topology: None,

@@ -53,6 +53,7 @@ fn facts() -> Vec<Fact> {
             transit: false,
             max_children: Some(4),
             catching_up: true,
+            is_new: false,
             algorithm: 1,
             links: vec![up, down],
             topology: None,
@@ -173,6 +174,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         to: None,
         hops: 0,
     };
+    let newcomer = LinkState { is_new: true, ..LinkState::new(relay("rome"), version(1)) };
     // Of a program that computes trees in a second way.
     let newer = LinkState { algorithm: 2, ..LinkState::new(relay("rome"), version(9)) };
     let seen = |why| LinkMessage::Seen { group: group(), streams: vec![far()], why };
@@ -187,6 +189,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("facts", LinkMessage::Facts(facts())),
         ("facts-topology", LinkMessage::Facts(topology_facts())),
         ("facts-end", LinkMessage::FactsEnd),
+        ("facts-newcomer", LinkMessage::Facts(vec![Fact::LinkState(newcomer)])),
         ("seen-asks", seen(SeenWhy::Asks)),
         ("seen-answers", seen(SeenWhy::Answers)),
         ("seen-lacks", seen(SeenWhy::Lacks)),

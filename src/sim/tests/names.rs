@@ -2,6 +2,7 @@
 
 use super::super::world::World;
 use super::LINE;
+use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Location, RefusalCode, Reply, Request, SubscriptionSpec};
 
@@ -205,4 +206,51 @@ fn i2_a_relay_that_lost_its_disk_writes_nothing_in_the_streams_that_were_on_it()
     for node in [1, 2] {
         assert_eq!(world.drain(node, "g", "s").len(), 3, "at relay {node}");
     }
+}
+
+#[test]
+fn i6_two_relays_that_lose_their_disks_at_once_take_nothing_in_before_they_know_who_is_a_member() {
+    for is_back in [true, false] {
+        let mut world = World::new(1, 3, &LINE);
+        world.subscribe(2, "g", "s");
+        world.put(0, "g", 1);
+        world.settle();
+        world.rest();
+        world.set_link(1, false);
+        world.settle();
+        for node in [0, 1] {
+            world.wipe(node);
+        }
+        world.set_link(0, true);
+        world.arrive_all(500);
+        // They have met, and know that there is somebody else.
+        world.put(0, "g", 1);
+        world.arrive_all(500);
+        assert_eq!(world.oracle.count_answered(), 1, "nobody knows whom it is owed");
+        if is_back {
+            world.set_link(1, true);
+            world.settle();
+            world.put(0, "g", 1);
+            world.settle();
+            assert_eq!(world.drain(2, "g", "s").len(), world.oracle.count_answered());
+        } else {
+            // Who is missing may never come back.
+            world.pass_ms(limits::NEWCOMER_WAIT_MS);
+        }
+        let before = world.oracle.count_answered();
+        world.put(0, "g", 1);
+        world.settle();
+        assert_eq!(world.oracle.count_answered(), before + 1);
+    }
+}
+
+#[test]
+fn i6_a_network_that_begins_waits_for_nobody_when_all_its_relays_are_there() {
+    let mut world = World::new(1, 3, &LINE);
+    world.arrive_all(100);
+    for node in 0..3 {
+        world.put(node, "g", 1);
+    }
+    world.arrive_all(100);
+    assert_eq!(world.oracle.count_answered(), 3);
 }
