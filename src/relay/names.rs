@@ -99,7 +99,7 @@ impl Group {
 impl Relay {
     /// Says how a group is to work, in a version above the one that is known.
     pub(super) fn announce_group(&mut self, number: GroupNumber) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
@@ -195,7 +195,7 @@ impl Relay {
         name: &SubscriptionName,
         spec: Option<SubscriptionSpec>,
     ) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (home, storage) = (self.options.relay.clone(), self.options.epoch.storage);
@@ -300,6 +300,17 @@ impl Relay {
             window: Some(subscription.window),
             ..SubscriptionSpec::default()
         })
+    }
+
+    /// Says how groups work and which queues live here, where that was never said: this relay was alone.
+    pub(super) fn rebuild_groups(&mut self) {
+        let is_silent = |group: &&Group| {
+            let said = group.spread.as_deref().map_or(0, |spread| spread.names.version.counter);
+            said == 0 && (group.queue || *group.settings != GroupSettings::default())
+        };
+        let silent: Vec<GroupNumber> =
+            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+        silent.into_iter().for_each(|number| self.announce_group(number));
     }
 
     /// Says where all own subscriptions live of which a crash may have taken that back.

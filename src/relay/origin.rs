@@ -60,7 +60,7 @@ impl Relay {
     /// Says whether this relay puts messages into a group, in a version above `above`, if that is
     /// news.
     pub(super) fn announce_origin(&mut self, now: Now, number: GroupNumber, above: Version) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (relay, storage) = (self.options.relay.clone(), self.options.epoch.storage);

@@ -16,5 +16,6 @@ mod put;
 mod receipts;
 mod restart;
 mod salvage;
+mod topology;
 mod turns;
 mod whereabouts;

@@ -1,4 +1,5 @@
 mod budget;
+mod changes;
 mod damage;
 mod drain;
 mod exhaustive;
