@@ -144,6 +144,11 @@ async fn of_two_applied_at_both_ends_one_wins_everywhere_and_the_loser_is_told()
     let file = plain.file("three.toml", "abc", &LINE);
     let mut relays = started(&plain, &file);
     wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    // Both must know their network before they lose it: a link is up sooner than its facts are told.
+    for end in ['a', 'c'] {
+        let put = ["put", "news", "one", "--ack", "inserted"];
+        wait_for("it knows its network", async || run(&plain.address(end), &put).code == Some(0)).await;
+    }
     let middle = relays.remove(1);
     drop(middle.kill());
     wait_for("the line is cut", async || plain.links_up('a') + plain.links_up('c') == 0).await;
