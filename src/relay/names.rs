@@ -313,15 +313,17 @@ impl Relay {
         silent.into_iter().for_each(|number| self.announce_group(number));
     }
 
-    /// Says where all own subscriptions live of which a crash may have taken that back.
+    /// Says where all own subscriptions live of which a crash may have taken that back, or which were
+    /// said before this relay was forgotten.
     pub(super) fn rebuild_names(&mut self) {
-        let me = self.options.relay.clone();
+        let (me, least) = (self.options.relay.clone(), self.least_version().counter);
         let mut silent = Vec::new();
         for group in self.groups.iter() {
             let known = group.spread.as_deref().map(|spread| &spread.names.subscriptions);
             for subscription in &group.subscriptions {
                 let key = (subscription.name.clone(), me.clone());
-                let is_said = known.and_then(|known| known.get(&key)).is_some_and(|n| n.spec.is_some());
+                let named = known.and_then(|known| known.get(&key));
+                let is_said = named.is_some_and(|n| n.spec.is_some() && n.version.counter >= least);
                 if !is_said {
                     silent.push((group.number, subscription.name.clone()));
                 }
