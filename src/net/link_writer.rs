@@ -17,7 +17,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::limits;
 use crate::net::outgoing::{OutBatch, OutReceiver, Outgoing};
 use crate::wire::body::{self, Answer, Close, Refusal, RefusalCode};
-use crate::wire::frame::{FrameKind, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with};
+use crate::wire::frame::{
+    FrameKind, LinkDeliverHead, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with,
+};
 use crate::wire::link::LinkMessage;
 
 /// Put-answers in one frame.
@@ -78,13 +80,30 @@ impl Encoder {
     }
 
     fn link(&mut self, message: &LinkMessage) {
-        let LinkMessage::Run { stream, age_ms, run } = message else {
-            return self.frame(FrameKind::Link, 0, &message.encode());
-        };
-        let head = LinkRunHead { age_ms: *age_ms, header: run.header };
-        let (kind, tag) = (FrameKind::LinkRun, u64::from(stream.0));
-        append_frame_with(&mut self.copied, kind, tag, run.body.len(), |out| head.encode(out));
-        self.records(&run.body);
+        match message {
+            LinkMessage::Run { stream, age_ms, run } => {
+                let head = LinkRunHead { age_ms: *age_ms, header: run.header };
+                let (kind, tag) = (FrameKind::LinkRun, u64::from(stream.0));
+                append_frame_with(&mut self.copied, kind, tag, run.body.len(), |out| head.encode(out));
+                self.records(&run.body);
+            }
+            LinkMessage::Deliver { head, deliver, records } => {
+                let (kind, tag) = (FrameKind::LinkDeliver, head.circuit.number);
+                let head = LinkDeliverHead { head: (**head).clone(), deliver: *deliver };
+                append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
+                self.records(records);
+            }
+            LinkMessage::Facts(_)
+            | LinkMessage::FactsEnd
+            | LinkMessage::Seen { .. }
+            | LinkMessage::Stream(_)
+            | LinkMessage::Receipts(_)
+            | LinkMessage::Released(_)
+            | LinkMessage::Ask(_)
+            | LinkMessage::Confirmed(_)
+            | LinkMessage::Finished(_)
+            | LinkMessage::Circuit(_) => self.frame(FrameKind::Link, 0, &message.encode()),
+        }
     }
 
     fn records(&mut self, records: &Bytes) {

@@ -88,6 +88,7 @@ impl Outgoing {
             Self::Deliver { records, .. } => Some(records),
             Self::Link(message) => match &**message {
                 LinkMessage::Run { run, .. } => Some(&run.body),
+                LinkMessage::Deliver { records, .. } => Some(records),
                 LinkMessage::Facts(_)
                 | LinkMessage::FactsEnd
                 | LinkMessage::Seen { .. }
@@ -96,7 +97,8 @@ impl Outgoing {
                 | LinkMessage::Released(_)
                 | LinkMessage::Ask(_)
                 | LinkMessage::Confirmed(_)
-                | LinkMessage::Finished(_) => None,
+                | LinkMessage::Finished(_)
+                | LinkMessage::Circuit(_) => None,
             },
             Self::Answer { .. } | Self::Notice(_) => None,
         }

@@ -108,6 +108,8 @@ pub(super) struct Links {
     pub(super) forgotten: Vec<StreamNumber>,
     /// Whether this storage has a table of memberships: its own to begin with, or a neighbour's.
     pub(super) has_table: bool,
+    /// Whether a neighbour has told all that it knows since this relay was started, if it has any.
+    pub(super) has_heard: bool,
 }
 
 impl Links {
@@ -135,6 +137,7 @@ impl Links {
             disowned: BTreeSet::new(),
             forgotten: Vec::new(),
             has_table: options.is_empty(),
+            has_heard: options.is_empty(),
         }
     }
 
@@ -211,6 +214,10 @@ impl Relay {
             LinkMessage::Confirmed(confirmed) => self.on_confirmed(now, link, confirmed),
             LinkMessage::Finished(finished) => self.on_finished(now, link, finished),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
+            LinkMessage::Circuit(frame) => self.on_carried(now, link, *frame),
+            LinkMessage::Deliver { head, deliver, records } => {
+                self.on_carried_deliver(now, link, head, (deliver, records));
+            }
         }
     }
 }

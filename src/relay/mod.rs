@@ -19,6 +19,8 @@ mod active;
 mod ahead;
 mod books;
 mod carried;
+mod carry;
+mod circuit;
 mod confirm;
 mod cursor;
 mod dead_letter;
@@ -32,6 +34,7 @@ mod forward;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod group;
+mod home;
 mod input;
 mod journal;
 mod keeping;
@@ -50,6 +53,7 @@ mod restore;
 mod salvage;
 mod saved;
 mod select;
+mod served;
 mod session;
 mod state;
 mod stream;
@@ -71,6 +75,7 @@ pub use state::RestoreError;
 
 use self::active::Failure;
 use self::books::Retired;
+use self::circuit::Circuits;
 use self::confirm::Confirmations;
 use self::delivery::DeadLetter;
 use self::group::GroupBooks;
@@ -141,6 +146,8 @@ pub struct Relay {
     trees: Trees,
     /// Requests that wait until other relays know of a subscription.
     confirmations: Confirmations,
+    /// Sessions that are led to other relays, and those of other relays that are led here.
+    circuits: Circuits,
     /// Neighbours of groups for whom there may be something to send.
     ready_links: VecDeque<(GroupNumber, LinkId)>,
     /// Groups of which receipts are to be said, and whether again.
@@ -192,7 +199,8 @@ impl Relay {
             Input::Put { session, handle, head, summary, records } => {
                 self.handle_put(now, (session, handle), head, summary, records);
             }
-            Input::Ack { session, acks } => {
+            Input::Ack { session, mut acks } => {
+                self.pass_acks(session, &mut acks);
                 for ack in acks {
                     self.handle_ack(now, session, ack);
                 }
@@ -236,7 +244,12 @@ impl Relay {
 
     /// The next thing the shell is to do.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        loop {
+            let effect = self.effects.pop_front()?;
+            if let Some(effect) = self.over_circuit(effect) {
+                return Some(effect);
+            }
+        }
     }
 
     /// When [`Input::Tick`] is due, if nothing else happens before.
@@ -251,6 +264,7 @@ impl Relay {
                 Timer::Confirm(group) => self.on_confirm_time(now, group),
                 Timer::Quiet(group) => self.on_quiet_time(now, group),
                 Timer::Plan => self.on_plan_time(now),
+                Timer::Circuits => self.on_circuits_time(now),
                 Timer::Receipts => self.on_receipts_time(now),
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
@@ -264,6 +278,7 @@ impl Relay {
         for (handle, _) in open {
             self.detach(now, (session, handle));
         }
+        self.close_circuits(session);
         self.confirmations.leave(session);
         let Some(closed) = self.sessions.remove(&session) else { return };
         for number in closed.groups() {
@@ -276,15 +291,19 @@ impl Relay {
 
     fn handle_written(&mut self, session: SessionId, total: u64) {
         let Some(state) = self.sessions.get_mut(&session) else { return };
-        state.on_written(total);
+        let over = state.on_written(total);
         if state.is_writable() {
             for key in state.take_blocked() {
                 self.enqueue(key);
             }
         }
+        self.pass_written(over);
     }
 
     fn handle_credit(&mut self, session: SessionId, credit: Credit) {
+        if self.pass_credit(session, credit) {
+            return;
+        }
         let Some(key) = self.sessions.get(&session).and_then(|s| s.subscription(credit.handle)) else {
             return;
         };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use bytes::Bytes;
 
 use super::books::Retired;
+use super::circuit::Circuits;
 use super::confirm::Confirmations;
 use super::filter::Filter;
 use super::group::{Group, GroupBooks};
@@ -54,6 +55,7 @@ impl Restore {
             links,
             trees: Trees::default(),
             confirmations: Confirmations::default(),
+            circuits: Circuits::default(),
             ready_links: VecDeque::new(),
             receipts_due: BTreeMap::new(),
             wants_due: BTreeSet::new(),

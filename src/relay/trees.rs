@@ -158,6 +158,7 @@ impl Relay {
             self.take_map();
             self.settle_all_confirmed(now);
             self.say_wanted_again(now);
+            self.on_circuits_time(now);
         }
         let Some(mut table) = self.trees.table.take() else { return };
         if self.trees.changed.is_empty() && !self.trees.is_all_due {

@@ -11,7 +11,7 @@ use crate::id::{
 use crate::log::{Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
 use crate::topology::settings::{GroupSettings, TreeKind};
-use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{Answer, Notice, Refusal, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::LinkMessage;
 use crate::wire::run::{BodySummary, Record, Records, RunKind};
@@ -54,6 +54,12 @@ pub struct Node {
     pub runs_sent: u64,
     /// Messages that were delivered.
     pub got: Vec<Got>,
+    /// Bytes that were delivered.
+    pub got_bytes: u64,
+    /// Whether its application reads what is delivered.
+    pub reads: bool,
+    /// Receivers that were told that they are detached, by their handles.
+    pub detached: Vec<(u32, Refusal)>,
     /// Gaps that subscriptions were told of.
     pub gaps: u64,
     /// Puts that were answered, by their number.
@@ -61,6 +67,8 @@ pub struct Node {
     /// Puts that were refused, by their number.
     pub refused: Vec<u64>,
     answers: BTreeMap<u64, Answer>,
+    /// Which request was answered with each handle last.
+    holders: BTreeMap<u32, u64>,
     released: BTreeMap<GroupNumber, Index>,
 }
 
@@ -91,10 +99,14 @@ impl Node {
             said: BTreeMap::new(),
             runs_sent: 0,
             got: Vec::new(),
+            got_bytes: 0,
+            reads: true,
+            detached: Vec::new(),
             gaps: 0,
             done: Vec::new(),
             refused: Vec::new(),
             answers: BTreeMap::new(),
+            holders: BTreeMap::new(),
             released: BTreeMap::new(),
         };
         node.start(now);
@@ -105,6 +117,18 @@ impl Node {
     pub fn set_quiet_ms(&mut self, ms: u64) {
         self.quiet_ms = ms;
         self.relay.iter_mut().for_each(|relay| relay.set_origin_quiet_ms(ms));
+    }
+
+    /// Whether a handle is still the one that a request was answered with.
+    #[must_use]
+    pub fn holds(&self, handle: u32, request: u64) -> bool {
+        self.holders.get(&handle) == Some(&request)
+    }
+
+    /// How often it was started.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.boot
     }
 
     /// Whether it runs.
@@ -158,7 +182,9 @@ impl Node {
         self.outbox.clear();
         self.said.clear();
         self.got.clear();
+        self.detached.clear();
         self.answers.clear();
+        self.holders.clear();
         self.released.clear();
     }
 
@@ -206,6 +232,12 @@ impl Node {
                 self.log.push(entry);
             }
             Effect::Answer { request, answer, .. } => {
+                if let Ok(Reply::SubscriptionHandle { handle, .. }) = &*answer {
+                    // What came under this number before was for one that is gone.
+                    self.holders.insert(*handle, request);
+                    self.got.retain(|got| got.handle != *handle);
+                    self.detached.retain(|(of, _)| of != handle);
+                }
                 self.answers.insert(request, *answer);
             }
             Effect::PutDone { done, .. } if done.has_more => {}
@@ -216,10 +248,16 @@ impl Node {
                 assert!(before.is_none_or(|before| before <= below), "a release went back");
             }
             Effect::Notice { notice: Notice::Gap { .. }, .. } => self.gaps += 1,
-            Effect::Notice { .. } | Effect::Close { .. } => {}
+            Effect::Notice { notice: Notice::Detached { handle, refusal }, .. } => {
+                self.detached.push((handle, refusal));
+            }
+            Effect::Notice { notice: Notice::Stream { .. }, .. } | Effect::Close { .. } => {}
             Effect::Deliver { session, handle, head, records } => {
                 self.take_delivery(handle, &head, &records);
-                self.again(now, Input::Written { session, total: u64::MAX });
+                self.got_bytes += Effect::deliver_bytes(&records);
+                if self.reads {
+                    self.again(now, Input::Written { session, total: u64::MAX });
+                }
             }
             Effect::Fetch { group, from, .. } => {
                 let pieces = self.read(group, from);
@@ -331,6 +369,13 @@ impl Node {
         self.answers.remove(&request).expect("an answer once everything is synced")
     }
 
+    /// Asks something; its answer is taken by [`Node::take_answer`].
+    pub fn begin(&mut self, now: Now, body: Request) -> u64 {
+        self.request += 1;
+        self.input(now, Input::Request { session: SESSION, request: self.request, body: Box::new(body) });
+        self.request
+    }
+
     /// Makes a group with a tree of its own for each origin.
     ///
     /// # Panics
@@ -361,11 +406,8 @@ impl Node {
         name: &SubscriptionName,
         level: SubscribeLevel,
     ) -> u64 {
-        self.request += 1;
         let spec = SubscriptionSpec { level, ..SubscriptionSpec::default() };
-        let body = Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec };
-        self.input(now, Input::Request { session: SESSION, request: self.request, body: Box::new(body) });
-        self.request
+        self.begin(now, Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec })
     }
 
     /// The answer to a request, if it has come.
@@ -392,6 +434,11 @@ impl Node {
         self.input(now, Input::Credit { session: SESSION, credits });
     }
 
+    /// The application reads all that was delivered to it.
+    pub fn read_all(&mut self, now: Now) {
+        self.input(now, Input::Written { session: SESSION, total: u64::MAX });
+    }
+
     /// Acks what stands between two places.
     pub fn ack(&mut self, now: Now, handle: u32, (from, to): (Index, Index)) {
         let kind = crate::wire::frame::AckKind::Ack;
@@ -404,7 +451,6 @@ impl Node {
     /// # Panics
     /// When the subscription is not there.
     pub fn drain(&mut self, now: Now, group: &GroupName, name: &SubscriptionName) -> Vec<String> {
-        self.got.clear();
         let start = Some(SubscriptionSpec { start: Start::Now, ..SubscriptionSpec::default() });
         let attach = Request::Attach { group: group.clone(), name: Some(name.clone()), create: start };
         let Ok(Reply::SubscriptionHandle { handle, created, .. }) = self.ask(now, attach) else {
@@ -416,7 +462,9 @@ impl Node {
             let credits = vec![Credit { handle, total: u64::MAX }];
             self.input(now, Input::Credit { session: SESSION, credits });
             self.sync(now, usize::MAX);
-            let got = std::mem::take(&mut self.got);
+            let (got, rest): (Vec<Got>, Vec<Got>) =
+                std::mem::take(&mut self.got).into_iter().partition(|got| got.handle == handle);
+            self.got = rest;
             let Some(last) = got.last().map(|got| got.index) else { break };
             taken.extend(got.into_iter().map(|got| got.payload));
             let (kind, from, to) = (crate::wire::frame::AckKind::Ack, Index(0), Index(last + 1));

@@ -1,3 +1,4 @@
+mod circuits;
 mod finished;
 mod hostile;
 mod live;

@@ -1,7 +1,10 @@
 //! Relays, links and time, under one seed.
 
+mod roaming;
+
 use std::collections::{BTreeMap, VecDeque};
 
+use self::roaming::{Known, Roamer};
 use super::node::Node;
 use super::oracle::Oracle;
 use crate::dice::Dice;
@@ -39,15 +42,35 @@ pub struct Weather {
     pub takes: u64,
     /// A disk becomes full, or has room again.
     pub fulls: u64,
+    /// A receiver somewhere does something: besides all that, and not counted with it.
+    pub roams: u64,
 }
 
 impl Weather {
     /// Nothing fails.
-    pub const CALM: Self =
-        Self { puts: 20, syncs: 25, crashes: 0, starts: 0, flaps: 0, snapshots: 0, takes: 0, fulls: 0 };
+    pub const CALM: Self = Self {
+        puts: 20,
+        syncs: 25,
+        crashes: 0,
+        starts: 0,
+        flaps: 0,
+        snapshots: 0,
+        takes: 0,
+        fulls: 0,
+        roams: 0,
+    };
     /// Links and relays fail all the time.
-    pub const STORM: Self =
-        Self { puts: 15, syncs: 25, crashes: 2, starts: 4, flaps: 4, snapshots: 2, takes: 2, fulls: 1 };
+    pub const STORM: Self = Self {
+        puts: 15,
+        syncs: 25,
+        crashes: 2,
+        starts: 4,
+        flaps: 4,
+        snapshots: 2,
+        takes: 2,
+        fulls: 1,
+        roams: 0,
+    };
 }
 
 /// A network under one seed.
@@ -64,13 +87,23 @@ pub struct World {
     subscriptions: Vec<(usize, GroupName, SubscriptionName)>,
     /// Which level each put has reached that was answered.
     levels: BTreeMap<u64, AckLevel>,
-    /// What each of them has taken so far.
-    taken: Vec<Vec<String>>,
+    /// What is known of the messages of each of them.
+    known: Vec<Known>,
+    /// The receiver that each of them has somewhere.
+    roamers: Vec<Option<Roamer>>,
+    /// What receivers do that move from relay to relay; a seed's run is the same without them.
+    roaming: Dice,
+    /// A promise that was seen to be broken.
+    wrong: Option<String>,
 }
 
-fn names(group: &str, name: &str) -> (GroupName, SubscriptionName) {
+/// A subscription has one home in the network, so each relay has names of its own; a queue's one
+/// is the same everywhere.
+#[must_use]
+pub fn names(node: usize, group: &str, name: &str) -> (GroupName, SubscriptionName) {
     let group = GroupName::new(group).expect("names of simulated groups are names");
-    (group, SubscriptionName::new(name).expect("names of simulated subscriptions are names"))
+    let name = if name == "queue" { name.to_owned() } else { format!("{name}-{}", name_of(node)) };
+    (group, SubscriptionName::new(&name).expect("names of simulated subscriptions are names"))
 }
 
 /// The name of relay number `place`.
@@ -106,7 +139,10 @@ impl World {
             groups: Vec::new(),
             subscriptions: Vec::new(),
             levels: BTreeMap::new(),
-            taken: Vec::new(),
+            known: Vec::new(),
+            roamers: Vec::new(),
+            roaming: Dice::new(seed ^ 0x0a4e),
+            wrong: None,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);
@@ -151,13 +187,14 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         if !self.groups.contains(&group) {
             self.groups.push(group.clone());
         }
         self.subscriptions.push((node, group, name));
-        self.taken.push(Vec::new());
+        self.known.push(Known::default());
+        self.roamers.push(None);
         self.settle();
     }
 
@@ -173,14 +210,15 @@ impl World {
         weather: &Weather,
         steps: usize,
     ) -> Option<Answer> {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let request = self.nodes[node].begin_subscribe(self.now, &group, &name, level);
         self.collect(node);
         if !self.groups.contains(&group) {
             self.groups.push(group.clone());
         }
         self.subscriptions.push((node, group, name));
-        self.taken.push(Vec::new());
+        self.known.push(Known::default());
+        self.roamers.push(None);
         for _ in 0..steps {
             if let Some(answer) = self.nodes[node].take_answer(request) {
                 return Some(answer);
@@ -195,7 +233,7 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe_again(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         self.settle();
     }
@@ -210,11 +248,28 @@ impl World {
         answer
     }
 
+    /// Asks a relay, and lets everything arrive until it answers; `None`: it does not.
+    ///
+    /// # Panics
+    /// When the relays never come to rest.
+    pub fn ask_network(&mut self, node: usize, request: Request) -> Option<Answer> {
+        let request = self.nodes[node].begin(self.now, request);
+        self.collect(node);
+        self.settle();
+        self.nodes[node].take_answer(request)
+    }
+
     /// Begins to receive at a relay.
     pub fn attach(&mut self, node: usize, group: &str, name: &str) -> u32 {
         let handle = self.attach_quietly(node, group, name);
         self.credit(node, handle);
         handle
+    }
+
+    /// An application reads all that was delivered to it.
+    pub fn read(&mut self, node: usize) {
+        self.nodes[node].read_all(self.now);
+        self.collect(node);
     }
 
     /// Acks at a relay what stands between two places.
@@ -245,7 +300,7 @@ impl World {
 
     /// Begins to receive, and takes nothing yet.
     pub fn attach_quietly(&mut self, node: usize, group: &str, name: &str) -> u32 {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let handle = self.nodes[node].attach(self.now, &group, &name);
         self.collect(node);
         handle
@@ -268,7 +323,7 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe_unheard(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         self.collect(node);
     }
@@ -278,7 +333,7 @@ impl World {
     /// # Panics
     /// When there is no such subscription.
     pub fn drain(&mut self, node: usize, group: &str, name: &str) -> Vec<String> {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let got = self.nodes[node].drain(self.now, &group, &name);
         self.collect(node);
         got
@@ -483,6 +538,10 @@ impl World {
             let ms = self.dice.below(5);
             self.pass_ms(ms);
         }
+        if weather.roams > 0 && self.roaming.chance(weather.roams) {
+            let place = self.roaming.below(self.subscriptions.len() as u64) as usize;
+            self.roam(place);
+        }
     }
 
     /// Lets everything arrive and be synced, without anything new.
@@ -563,11 +622,13 @@ impl World {
     /// The first promise that is broken.
     pub fn finish(&mut self) -> Result<(), String> {
         self.heal();
+        self.wrong.take().map_or(Ok(()), Err)?;
         for place in 0..self.subscriptions.len() {
             self.take(place);
             let (node, group, name) = self.subscriptions[place].clone();
             let relay = name_of(node);
-            self.oracle.check(group.as_str(), &self.taken[place]).map_err(|wrong| {
+            self.wrong.take().map_or(Ok(()), Err)?;
+            self.oracle.check(group.as_str(), &self.known[place].taken).map_err(|wrong| {
                 let places: Vec<String> =
                     self.nodes.iter().map(|node| node.explain(&wrong.payload)).collect();
                 format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
@@ -614,8 +675,20 @@ impl World {
     fn take(&mut self, place: usize) {
         let (node, group, name) = self.subscriptions[place].clone();
         if self.nodes[node].is_up() {
+            if let Some(roamer) = &mut self.roamers[place] {
+                roamer.is_taken_over = true;
+            }
             let got = self.nodes[node].drain(self.now, &group, &name);
-            self.taken[place].extend(got);
+            let mut unique = std::collections::BTreeSet::new();
+            let twice = got
+                .iter()
+                .find(|payload| !unique.insert(*payload))
+                .map(|twice| format!("{twice} came twice"));
+            let received = self.known[place].receive(&got).err().or(twice);
+            if let Some(wrong) = received {
+                self.wrong.get_or_insert(format!("{}, {group}/{name}: {wrong}", self.nodes[node].name));
+            }
+            self.known[place].settle(got);
             self.collect(node);
         }
     }
@@ -645,6 +718,14 @@ impl World {
 /// # Errors
 /// The first promise that is broken.
 pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
+    storm_with(seed, steps, 0)
+}
+
+/// The same, with receivers that move from relay to relay as often as is said, in 100 steps.
+///
+/// # Errors
+/// The first promise that is broken.
+pub fn storm_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
     let mut dice = Dice::new(seed ^ 0xface);
     // Small networks go wrong in more ways per step; large ones have other trees.
     let most = if dice.chance(10) { 28 } else { 6 };
@@ -661,7 +742,7 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
         }
     }
     for _ in 0..steps {
-        world.step(&Weather::STORM);
+        world.step(&Weather { roams, ..Weather::STORM });
     }
     world.finish()
 }

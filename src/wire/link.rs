@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::routing::{Advertised, LinkState, Version};
 
 use super::body::{BodyError, SubscriptionSpec};
+use super::circuit::{CircuitFrame, CircuitHead, CircuitSays};
+use super::frame::{DELIVER_HEAD_BYTES, DeliverHead, FRAME_HEADER_BYTES};
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::limits;
@@ -255,7 +257,7 @@ pub struct Finished {
     pub hops: u16,
 }
 
-/// One thing that a neighbour says. All but a run travel as CBOR.
+/// One thing that a neighbour says. All but runs and deliveries travel as CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkMessage {
     /// News, or everything that is known, when the link came up.
@@ -293,10 +295,23 @@ pub enum LinkMessage {
         /// Header and records.
         run: Run,
     },
+    /// On the way to one end of a circuit, of which both may be elsewhere.
+    Circuit(Box<CircuitFrame>),
+    /// A delivery over a circuit, on its way to the opener. They have a frame of their own
+    /// ([`crate::wire::frame::LinkDeliverHead`]).
+    #[serde(skip)]
+    Deliver {
+        /// Which circuit, and where it is on its way.
+        head: Box<CircuitHead>,
+        /// What the home says of the records.
+        deliver: DeliverHead,
+        /// The records.
+        records: Bytes,
+    },
 }
 
 impl LinkMessage {
-    /// Decodes the body of a link frame. Never gives a [`LinkMessage::Run`].
+    /// Decodes the body of a link frame. Never gives a [`LinkMessage::Run`] or [`LinkMessage::Deliver`].
     ///
     /// # Errors
     /// When it is too long, not CBOR, not of the expected shape, or counts beyond
@@ -315,7 +330,7 @@ impl LinkMessage {
     /// Encodes the body of a link frame.
     ///
     /// # Panics
-    /// When it is a [`LinkMessage::Run`], which has a frame of its own.
+    /// When it is a [`LinkMessage::Run`] or [`LinkMessage::Deliver`], which have frames of their own.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         super::body::encode(self)
@@ -342,6 +357,8 @@ impl LinkMessage {
             | Self::Stream(_)
             | Self::Receipts(_)
             | Self::Released(_)
+            | Self::Circuit(_)
+            | Self::Deliver { .. }
             | Self::Run { .. } => Box::new(std::iter::empty()),
         }
     }
@@ -354,7 +371,9 @@ impl LinkMessage {
             | Self::Run { .. }
             | Self::Ask(_)
             | Self::Confirmed(_)
-            | Self::Finished(_) => Box::new(std::iter::empty()),
+            | Self::Finished(_)
+            | Self::Circuit(_)
+            | Self::Deliver { .. } => Box::new(std::iter::empty()),
             Self::Seen { streams, .. } => {
                 Box::new(streams.iter().flat_map(|s| [s.seen, s.released, s.wanted]))
             }
@@ -381,6 +400,18 @@ impl LinkMessage {
             Self::Ask(ask) => (ask.to.len() + 1) * ITEM,
             Self::Seen { streams, .. } => (streams.len() + 1) * ITEM,
             Self::Run { run, .. } => super::run::RUN_HEADER_BYTES + run.body.len(),
+            Self::Circuit(frame) => match &frame.says {
+                CircuitSays::Acks(acks) => (acks.len() + 2) * ITEM,
+                CircuitSays::Answer { .. } | CircuitSays::Request { .. } | CircuitSays::Notice(_) => 8 * ITEM,
+                CircuitSays::Credit(_)
+                | CircuitSays::Written(_)
+                | CircuitSays::Ping
+                | CircuitSays::Pong
+                | CircuitSays::End(_) => 2 * ITEM,
+            },
+            Self::Deliver { records, .. } => {
+                FRAME_HEADER_BYTES + DELIVER_HEAD_BYTES + 2 * ITEM + records.len()
+            }
         };
         bytes as u64
     }

@@ -1,10 +1,13 @@
 //! Frames between relays: encoded again, and decoded.
 
 use bytes::{BufMut, BytesMut};
-use treecast::id::{GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
+use treecast::id::{
+    GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
+};
 use treecast::topology::settings::GroupSettings;
-use treecast::wire::body::{self, SubscriptionSpec};
-use treecast::wire::frame::{FrameKind, LinkRunHead};
+use treecast::wire::body::{self, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec};
+use treecast::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
+use treecast::wire::frame::{Ack, AckKind, Credit, DeliverHead, FrameKind, LinkDeliverHead, LinkRunHead};
 use treecast::wire::link::{
     Advertised, Ask, Confirmed, Fact, Finished, GroupEntry, GroupId, LINK_MAGIC, LinkHello, LinkMessage,
     LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, Version,
@@ -68,6 +71,33 @@ fn facts() -> Vec<Fact> {
     ]
 }
 
+/// One thing of each kind that is said over a circuit.
+fn circuits() -> Vec<(&'static str, LinkMessage)> {
+    let circuit = CircuitId { opener: relay("oslo"), boot: 0x1122_3344_5566_7788, number: 9 };
+    let says = |is_back, says| {
+        let head =
+            CircuitHead { circuit: circuit.clone(), home: relay("rome"), is_back, sequence: 5, hops: 3 };
+        LinkMessage::Circuit(Box::new(CircuitFrame { head, says }))
+    };
+    let (there, back) = (|said| says(false, said), |said| says(true, said));
+    let kinds = [AckKind::Ack, AckKind::Nack, AckKind::Progress, AckKind::Reject];
+    let ack = |kind| Ack { handle: 0, kind, from: Index(3), to: Index(7), delay_ms: 20 };
+    let refusal = Refusal::new(RefusalCode::NotReady, "try again");
+    let detached = Notice::Detached { handle: 0, refusal: refusal.clone() };
+    let polled = Box::new(Ok(Reply::Polled { messages: 2 }));
+    vec![
+        ("circuit-request", there(CircuitSays::Request { request: 1, body: Request::Sync })),
+        ("circuit-acks", there(CircuitSays::Acks(kinds.into_iter().map(ack).collect()))),
+        ("circuit-credit", there(CircuitSays::Credit(Credit { handle: 0, total: 256 }))),
+        ("circuit-written", there(CircuitSays::Written(70_000))),
+        ("circuit-answer", back(CircuitSays::Answer { request: 1, answer: polled })),
+        ("circuit-notice", back(CircuitSays::Notice(Box::new(detached)))),
+        ("circuit-ping", there(CircuitSays::Ping)),
+        ("circuit-pong", back(CircuitSays::Pong)),
+        ("circuit-end", back(CircuitSays::End(Some(refusal)))),
+    ]
+}
+
 /// One message of each kind, by the name of its file.
 pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let seen = StreamSeen {
@@ -117,7 +147,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let (home, asked) = (relay("rome"), vec![relay("bonn"), relay("oslo")]);
     let ask = Ask { group: group(), home: home.clone(), version: version(7), to: asked, hops: 3 };
     let confirmed = Confirmed { group: group(), home, version: version(7), by: relay("bonn"), hops: 2 };
-    vec![
+    let mut all = vec![
         ("facts", LinkMessage::Facts(facts())),
         ("facts-end", LinkMessage::FactsEnd),
         ("seen-asks", seen(SeenWhy::Asks)),
@@ -129,7 +159,9 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("ask", LinkMessage::Ask(ask)),
         ("confirmed", LinkMessage::Confirmed(confirmed)),
         ("finished", LinkMessage::Finished(vec![finished])),
-    ]
+    ];
+    all.extend(circuits());
+    all
 }
 
 /// What the file's name begins with: a message without a golden file does not compile here.
@@ -144,7 +176,20 @@ fn family(message: &LinkMessage) -> &'static str {
         LinkMessage::Ask(_) => "ask",
         LinkMessage::Confirmed(_) => "confirmed",
         LinkMessage::Finished(_) => "finished",
-        LinkMessage::Run { .. } => unreachable!("it has a frame of its own"),
+        LinkMessage::Circuit(frame) => match frame.says {
+            CircuitSays::Request { .. } => "circuit-request",
+            CircuitSays::Acks(_) => "circuit-acks",
+            CircuitSays::Credit(_) => "circuit-credit",
+            CircuitSays::Written(_) => "circuit-written",
+            CircuitSays::Answer { .. } => "circuit-answer",
+            CircuitSays::Notice(_) => "circuit-notice",
+            CircuitSays::Ping => "circuit-ping",
+            CircuitSays::Pong => "circuit-pong",
+            CircuitSays::End(_) => "circuit-end",
+        },
+        LinkMessage::Run { .. } | LinkMessage::Deliver { .. } => {
+            unreachable!("it has a frame of its own")
+        }
     }
 }
 
@@ -188,4 +233,29 @@ fn a_run_on_a_link_is_as_ever() {
     bytes.put_slice(&records);
     let body = check_frame("link-run", FrameKind::LinkRun, 4, &bytes);
     assert_eq!(LinkRunHead::decode(body).unwrap(), (head, records));
+}
+
+#[test]
+fn a_delivery_over_a_circuit_is_as_ever() {
+    let records = values::records();
+    let deliver = DeliverHead {
+        first_index: Index(3),
+        first: Sequence(901),
+        count: 2,
+        stream: StreamNumber(4),
+        accepted: WallTime(1_700_000_000_000_000),
+        records_hash: xxh3_64(&records),
+        attempt: 2,
+    };
+    let circuit = CircuitId { opener: relay("oslo"), boot: 0x1122_3344_5566_7788, number: 9 };
+    let head = CircuitHead { circuit, home: relay("rome"), is_back: true, sequence: 6, hops: 3 };
+    let head = LinkDeliverHead { head, deliver };
+    let mut bytes = BytesMut::new();
+    head.encode(&mut bytes);
+    bytes.put_slice(&records);
+    let body = check_frame("link-deliver", FrameKind::LinkDeliver, 9, &bytes);
+    assert_eq!(LinkDeliverHead::decode(9, body.clone()).unwrap(), (head, records));
+    for short in 0..body.len().min(80) {
+        assert!(LinkDeliverHead::decode(9, body.slice(..short)).is_err(), "{short} bytes");
+    }
 }

@@ -293,7 +293,7 @@ fn no_file_of_the_wire_is_without_a_value() {
         .into_iter()
         .chain(["deliver", "ack", "credit", "ping", "pong"])
         .chain(["run-data", "run-mark", "run-genesis", "run-seal", "run-loss"])
-        .chain(["link-hello", "link-run"])
+        .chain(["link-hello", "link-run", "link-deliver"])
         .map(str::to_owned)
         .chain(super::links::messages().iter().map(|(name, _)| format!("link-{name}")))
         .chain(values::requests().iter().map(|(name, _)| format!("request-{name}")))
