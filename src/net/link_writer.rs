@@ -80,29 +80,18 @@ impl Encoder {
     }
 
     fn link(&mut self, message: &LinkMessage) {
-        match message {
-            LinkMessage::Run { stream, age_ms, run } => {
-                let head = LinkRunHead { age_ms: *age_ms, header: run.header };
-                let (kind, tag) = (FrameKind::LinkRun, u64::from(stream.0));
-                append_frame_with(&mut self.copied, kind, tag, run.body.len(), |out| head.encode(out));
-                self.records(&run.body);
-            }
-            LinkMessage::Deliver { head, deliver, records } => {
-                let (kind, tag) = (FrameKind::LinkDeliver, head.circuit.number);
-                let head = LinkDeliverHead { head: (**head).clone(), deliver: *deliver };
-                append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
-                self.records(records);
-            }
-            LinkMessage::Facts(_)
-            | LinkMessage::FactsEnd
-            | LinkMessage::Seen { .. }
-            | LinkMessage::Stream(_)
-            | LinkMessage::Receipts(_)
-            | LinkMessage::Released(_)
-            | LinkMessage::Ask(_)
-            | LinkMessage::Confirmed(_)
-            | LinkMessage::Finished(_)
-            | LinkMessage::Circuit(_) => self.frame(FrameKind::Link, 0, &message.encode()),
+        if let LinkMessage::Run { stream, age_ms, run } = message {
+            let head = LinkRunHead { age_ms: *age_ms, header: run.header };
+            let (kind, tag) = (FrameKind::LinkRun, u64::from(stream.0));
+            append_frame_with(&mut self.copied, kind, tag, run.body.len(), |out| head.encode(out));
+            self.records(&run.body);
+        } else if let LinkMessage::Deliver { head, deliver, records } = message {
+            let (kind, tag) = (FrameKind::LinkDeliver, head.circuit.number);
+            let head = LinkDeliverHead { head: (**head).clone(), deliver: *deliver };
+            append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
+            self.records(records);
+        } else {
+            self.frame(FrameKind::Link, 0, &message.encode());
         }
     }
 

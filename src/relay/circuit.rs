@@ -196,9 +196,10 @@ impl Relay {
     ) -> Option<Outcome> {
         let (Request::Poll { handle, .. } | Request::Detach { handle }) = *body else { return None };
         let (number, there) = self.circuit_of(session, handle)?;
-        let body = match *body {
-            Request::Poll { messages, .. } => Request::Poll { handle: there, messages },
-            _ => Request::Detach { handle: there },
+        let body = if let Request::Poll { messages, .. } = *body {
+            Request::Poll { handle: there, messages }
+        } else {
+            Request::Detach { handle: there }
         };
         let is_leaving = matches!(body, Request::Detach { .. });
         self.ask_home(number, Asked::Receiver(request), body);
@@ -342,7 +343,7 @@ impl Relay {
         let Some(asked) = opened.asked.remove(&request) else { return };
         let session = opened.session;
         match asked {
-            Asked::Attach(request) => self.on_attached(now, number, request, answer),
+            Asked::Attach(request) => self.on_attached(number, request, answer),
             Asked::Receiver(request) | Asked::Once(request) => self.answer(session, request, answer),
             Asked::Sync(request) => self.on_synced(now, number, request, answer.err()),
             Asked::Leaving => {
@@ -371,7 +372,7 @@ impl Relay {
         self.settle_sync(now, (session, request));
     }
 
-    fn on_attached(&mut self, now: Now, number: u64, request: u64, answer: Answer) {
+    fn on_attached(&mut self, number: u64, request: u64, answer: Answer) {
         let Some(opened) = self.circuits.opened.get_mut(&number) else { return };
         let session = opened.session;
         let answer = match answer {
@@ -395,7 +396,6 @@ impl Relay {
             Err(refusal) => Err(refusal),
         };
         self.answer(session, request, answer);
-        let _ = now;
     }
 
     fn on_notice(&mut self, now: Now, number: u64, notice: Notice) {

@@ -26,30 +26,17 @@ enum Home {
 
 /// What a request is about: a subscription, or a queue if none is named.
 fn subject_of(body: &Request) -> Option<(&GroupName, Option<&SubscriptionName>)> {
-    match body {
-        Request::Attach { group, name, .. } => Some((group, name.as_ref())),
-        Request::SubscriptionCreate { group, name, .. }
-        | Request::SubscriptionShow { group, name }
-        | Request::SubscriptionSeek { group, name, .. }
-        | Request::SubscriptionRemove { group, name } => Some((group, Some(name))),
-        Request::Unknown { .. }
-        | Request::GroupOpen { .. }
-        | Request::GroupCreate { .. }
-        | Request::GroupSet { .. }
-        | Request::GroupList { .. }
-        | Request::GroupShow { .. }
-        | Request::GroupRemove { .. }
-        | Request::SubscriptionList { .. }
-        | Request::Detach { .. }
-        | Request::Poll { .. }
-        | Request::Sync
-        | Request::Locate { .. }
-        | Request::Status
-        | Request::LinkList { .. }
-        | Request::RelayList { .. }
-        | Request::GroupTree { .. }
-        | Request::Books { .. } => None,
+    if let Request::Attach { group, name, .. } = body {
+        return Some((group, name.as_ref()));
     }
+    let (Request::SubscriptionCreate { group, name, .. }
+    | Request::SubscriptionShow { group, name }
+    | Request::SubscriptionSeek { group, name, .. }
+    | Request::SubscriptionRemove { group, name }) = body
+    else {
+        return None;
+    };
+    Some((group, Some(name)))
 }
 
 impl Relay {

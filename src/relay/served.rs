@@ -55,30 +55,18 @@ pub(super) fn is_circuit(session: SessionId) -> bool {
 
 /// Whether it is something that may be asked over a circuit.
 fn is_of_a_subscription(body: &Request) -> bool {
-    match body {
+    matches!(
+        body,
         Request::Attach { .. }
-        | Request::Detach { .. }
-        | Request::Poll { .. }
-        | Request::Sync
-        | Request::SubscriptionCreate { .. }
-        | Request::SubscriptionList { .. }
-        | Request::SubscriptionShow { .. }
-        | Request::SubscriptionSeek { .. }
-        | Request::SubscriptionRemove { .. } => true,
-        Request::Unknown { .. }
-        | Request::GroupOpen { .. }
-        | Request::GroupCreate { .. }
-        | Request::GroupSet { .. }
-        | Request::GroupList { .. }
-        | Request::GroupShow { .. }
-        | Request::GroupRemove { .. }
-        | Request::Locate { .. }
-        | Request::Status
-        | Request::LinkList { .. }
-        | Request::RelayList { .. }
-        | Request::GroupTree { .. }
-        | Request::Books { .. } => false,
-    }
+            | Request::Detach { .. }
+            | Request::Poll { .. }
+            | Request::Sync
+            | Request::SubscriptionCreate { .. }
+            | Request::SubscriptionList { .. }
+            | Request::SubscriptionShow { .. }
+            | Request::SubscriptionSeek { .. }
+            | Request::SubscriptionRemove { .. }
+    )
 }
 
 impl Relay {
