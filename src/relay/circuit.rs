@@ -50,7 +50,7 @@ enum Asked {
 }
 
 /// One circuit that was opened here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Opened {
     session: SessionId,
     home: RelayId,
@@ -76,14 +76,14 @@ struct Opened {
 }
 
 /// A sync of a session that waits for homes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Syncing {
     missing: BTreeSet<u64>,
     refusal: Option<Refusal>,
 }
 
 /// All circuits that begin or end here.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Circuits {
     opened: BTreeMap<u64, Opened>,
     last: u64,

@@ -21,7 +21,7 @@ use crate::wire::link::LinkMessage;
 const FIRST: u64 = 1 << 63;
 
 /// One circuit that ends here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Serving {
     circuit: CircuitId,
     /// The next sequence each way.
@@ -33,7 +33,7 @@ struct Serving {
 }
 
 /// All circuits that end here.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Served {
     by_id: BTreeMap<CircuitId, SessionId>,
     sessions: BTreeMap<SessionId, Serving>,

@@ -26,7 +26,7 @@ enum Lives {
 }
 
 /// One connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Session {
     groups: Vec<GroupNumber>,
     subscriptions: Vec<Option<Lives>>,
@@ -58,7 +58,7 @@ impl Default for Session {
 
 /// Subscriptions that wait until more was written: each once, and those that
 /// wait longest have the first turn, so that many on one connection share it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Blocked {
     order: VecDeque<SubscriptionKey>,
     members: BTreeSet<SubscriptionKey>,

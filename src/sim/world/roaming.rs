@@ -12,7 +12,7 @@ use crate::sim::node::Got;
 use crate::wire::body::{RefusalCode, Reply, Request};
 
 /// What is known of the messages of one subscription, whoever received them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     /// Received by somebody, in the order in which each was received first.
     pub(super) taken: Vec<String>,
@@ -52,7 +52,7 @@ impl Known {
 }
 
 /// What a receiver is about.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     /// It has asked to be attached.
     Attaching(u64),
@@ -61,7 +61,7 @@ enum Step {
 }
 
 /// One receiver somewhere.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Roamer {
     node: usize,
     /// The boot of its relay: it ends with it.
