@@ -101,8 +101,13 @@ impl Relay {
         Digest(buckets)
     }
 
-    /// Says to a neighbour that has come a hash over all that is known.
+    /// Says to a neighbour that has come a hash over all that is known; before it, who was
+    /// forgotten: it may be the neighbour, and must not hear first what was let go since.
     pub(super) fn say_digest(&mut self, link: LinkId) {
+        let forgotten: Vec<Fact> = self.forgotten_facts().collect();
+        for facts in forgotten.chunks(CHUNK) {
+            self.say(link, LinkMessage::Facts(facts.to_vec()));
+        }
         let root = self.digest().root();
         if let Some(state) = self.links.table.get_mut(&link) {
             state.digest = root;

@@ -392,25 +392,31 @@ impl Relay {
             Operation::StreamOpened { group, stream, origin, epoch } => {
                 self.add_stream((group, stream), origin, epoch);
             }
-            Operation::SubscriptionCreated {
-                group,
-                subscription,
-                name,
-                shared,
-                filter,
-                window,
-                start,
-                not_before,
-            } => {
-                let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
-                let made =
-                    subscription_from((subscription, name), (shared, filter, window), (start, not_before));
-                self.add_subscription(group, made, replay);
-            }
+            Operation::SubscriptionCreated { .. } => self.replay_subscription(operation, replay)?,
             Operation::SubscriptionRemoved { group, subscription, evicted } => {
                 self.take_subscription(group, subscription, evicted);
             }
         }
+        Ok(())
+    }
+
+    fn replay_subscription(&mut self, operation: Operation, replay: bool) -> Result<(), RestoreError> {
+        let Operation::SubscriptionCreated {
+            group,
+            subscription,
+            name,
+            shared,
+            filter,
+            window,
+            start,
+            not_before,
+        } = operation
+        else {
+            return Ok(());
+        };
+        let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
+        let made = subscription_from((subscription, name), (shared, filter, window), (start, not_before));
+        self.add_subscription(group, made, replay);
         Ok(())
     }
 

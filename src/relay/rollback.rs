@@ -42,7 +42,7 @@ impl Relay {
     pub(super) fn is_from_the_future(&self, state: &LinkState) -> bool {
         let said = self.links.states.get(&self.options.relay);
         let boot = self.options.epoch.counter;
-        let told = state.version.counter >> super::facts::BOOT_SHIFT;
+        let told = self.boot_of(state);
         let is_unsaid = said.is_none_or(|said| state.version > said.version);
         state.version.storage == self.options.epoch.storage && (told > boot || (told == boot && is_unsaid))
     }
@@ -82,9 +82,10 @@ impl Relay {
         (number, stream): (GroupNumber, StreamNumber),
         released: Sequence,
     ) {
-        let me = self.options.relay.clone();
+        let (me, forgotten) = (self.options.relay.clone(), self.least_version().counter);
         let Some(group) = self.groups.get_mut(number) else { return };
-        let (name, since) = (group.name.clone(), group.member_since);
+        // Of what it was owed before it was forgotten it was told that it is lost.
+        let (name, since) = (group.name.clone(), group.member_since.max(forgotten));
         let is_member = !group.subscriptions.is_empty();
         let Some(known) = group.stream(stream).filter(|known| is_member && known.origin != me) else {
             return;

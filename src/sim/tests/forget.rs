@@ -250,3 +250,69 @@ fn what_was_said_before_is_void_wherever_it_turns_up() {
     world.rest();
     assert_eq!(held(&world), 0, "nobody keeps for it");
 }
+
+#[test]
+fn r4_a_relay_that_was_forgotten_once_is_not_taken_for_one_whose_disk_was_put_back() {
+    // In a ring it hears what it has said itself, in versions above those of its boots.
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 0, 1)]);
+    for node in [0, 3] {
+        world.subscribe(node, "g", "s");
+    }
+    world.put(1, "g", 1);
+    world.settle();
+    world.cut_off(3);
+    world.settle();
+    world.put(1, "g", 1);
+    world.settle();
+    world.drain(0, "g", "s");
+    world.forget(0, 3).unwrap();
+    world.rest();
+    world.bring_back(3);
+    world.heal();
+    let is_older = |world: &mut World| warns(world, 3, "older image of itself");
+    assert!(!is_older(&mut world));
+    for _ in 0..2 {
+        world.restart(3);
+        world.heal();
+        world.put(1, "g", 1);
+        world.settle();
+        assert!(!is_older(&mut world));
+    }
+    // And it is found out all the same.
+    let image = world.nodes[3].image();
+    world.put(3, "g", 1);
+    world.put(1, "g", 1);
+    world.settle();
+    world.rest();
+    world.put_back(3, &image);
+    world.heal();
+    assert!(is_older(&mut world));
+}
+
+#[test]
+fn r4_a_relay_hears_that_it_was_forgotten_before_it_hears_what_was_released_since() {
+    for seed in 0..60 {
+        let mut world = World::new(seed, 4, &LINE);
+        for node in [0, 3] {
+            world.subscribe(node, "g", "s");
+        }
+        world.put(1, "g", 1);
+        world.settle();
+        world.cut_off(3);
+        world.settle();
+        world.put(1, "g", 3);
+        world.settle();
+        world.drain(0, "g", "s");
+        world.forget(0, 3).unwrap();
+        world.rest();
+        world.bring_back(3);
+        world.set_link(2, true);
+        // Everything on its way takes its time.
+        for _ in 0..600 {
+            world.step(&Weather { puts: 0, ..Weather::CALM });
+        }
+        world.heal();
+        assert!(warns(&mut world, 3, "was forgotten by an operator at r00"), "seed {seed}");
+        assert!(!warns(&mut world, 3, "older image of itself"), "seed {seed}");
+    }
+}
