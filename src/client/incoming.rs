@@ -163,10 +163,12 @@ impl<'a> Incoming<'a> {
             }
             Notice::Detached { handle, refusal } => {
                 let Some(subscriber) = self.subscribers.remove(&handle) else { return Ok(()) };
-                match refusal.code {
-                    RefusalCode::NotReady => self.session.attach_later(subscriber, refusal.into()),
-                    code if is_passing(code) => return Err(refusal.into()),
-                    _ => self.end_subscriber(&subscriber, &refusal.into()),
+                if refusal.code == RefusalCode::NotReady {
+                    self.session.attach_later(subscriber, refusal.into());
+                } else if is_passing(refusal.code) {
+                    return Err(refusal.into());
+                } else {
+                    self.end_subscriber(&subscriber, &refusal.into());
                 }
             }
         }

@@ -94,15 +94,15 @@ impl Encoder {
     }
 
     fn link(&mut self, message: &LinkMessage) {
-        match message {
-            LinkMessage::Run { stream, age_ms, run } => self.run(*stream, *age_ms, run),
-            LinkMessage::Deliver { head, deliver, records } => {
-                let (kind, tag) = (FrameKind::LinkDeliver, head.circuit.number);
-                let head = LinkDeliverHead { head: (**head).clone(), deliver: *deliver };
-                append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
-                self.records(records);
-            }
-            _ => self.frame(FrameKind::Link, 0, &message.encode()),
+        if let LinkMessage::Run { stream, age_ms, run } = message {
+            self.run(*stream, *age_ms, run);
+        } else if let LinkMessage::Deliver { head, deliver, records } = message {
+            let (kind, tag) = (FrameKind::LinkDeliver, head.circuit.number);
+            let head = LinkDeliverHead { head: (**head).clone(), deliver: *deliver };
+            append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
+            self.records(records);
+        } else {
+            self.frame(FrameKind::Link, 0, &message.encode());
         }
     }
 

@@ -161,7 +161,7 @@ impl Relay {
         let request = opened.next_question;
         opened.next_question += 1;
         opened.asked.insert(request, asked);
-        self.say_to_home(number, CircuitSays::Request { request, body });
+        self.say_to_home(number, CircuitSays::Request { request, body: Box::new(body) });
     }
 
     /// Says something to a circuit's home. What cannot leave is lost, and the hole is found.

@@ -90,7 +90,7 @@ impl Relay {
         serving.heard += 1;
         serving.heard_at = now.time;
         match says {
-            CircuitSays::Request { request, body } => self.on_served_request(now, (session, request), body),
+            CircuitSays::Request { request, body } => self.on_served_request(now, (session, request), *body),
             CircuitSays::Acks(acks) => {
                 // What cannot be said in a session's frame is not said here either.
                 for ack in acks.into_iter().filter(|ack| ack.from < ack.to) {
@@ -195,7 +195,16 @@ impl Relay {
             }
             // No circuit puts, and none is closed by the core.
             Effect::PutDone { session, .. } | Effect::Close { session, .. } if is_circuit(session) => None,
-            effect => Some(effect),
+            Effect::Append { .. }
+            | Effect::Answer { .. }
+            | Effect::PutDone { .. }
+            | Effect::Notice { .. }
+            | Effect::Deliver { .. }
+            | Effect::Link { .. }
+            | Effect::Fetch { .. }
+            | Effect::Release { .. }
+            | Effect::Shard { .. }
+            | Effect::Close { .. } => Some(effect),
         }
     }
 

@@ -63,7 +63,7 @@ pub enum CircuitSays {
         /// Its number on this circuit; comes back with the answer.
         request: u64,
         /// What is asked: of a subscription, nothing else.
-        body: Request,
+        body: Box<Request>,
     },
     /// To the home: statements about deliveries, by the home's handle.
     Acks(Vec<Ack>),

@@ -134,7 +134,7 @@ fn circuits() -> Vec<(&'static str, LinkMessage)> {
     let detached = Notice::Detached { handle: 0, refusal: refusal.clone() };
     let polled = Box::new(Ok(Reply::Polled { messages: 2 }));
     vec![
-        ("circuit-request", there(CircuitSays::Request { request: 1, body: Request::Sync })),
+        ("circuit-request", there(CircuitSays::Request { request: 1, body: Box::new(Request::Sync) })),
         ("circuit-acks", there(CircuitSays::Acks(kinds.into_iter().map(ack).collect()))),
         ("circuit-credit", there(CircuitSays::Credit(Credit { handle: 0, total: 256 }))),
         ("circuit-written", there(CircuitSays::Written(70_000))),

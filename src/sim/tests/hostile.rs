@@ -183,7 +183,7 @@ fn circuit(dice: &mut Dice, hops: u16) -> LinkMessage {
     let handle = dice.below(2) as u32;
     let (from, to) = (Index(number(dice)), Index(number(dice)));
     let says = match dice.below(12) {
-        0..4 => CircuitSays::Request { request: number(dice), body: request(dice) },
+        0..4 => CircuitSays::Request { request: number(dice), body: Box::new(request(dice)) },
         4 => {
             let kind =
                 [AckKind::Ack, AckKind::Nack, AckKind::Progress, AckKind::Reject][dice.below(4) as usize];
