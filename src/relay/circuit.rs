@@ -17,22 +17,23 @@
 //!
 //! Per 1,000 deliveries of 64 KiB: 2,000 reports of what was written, and the application's acks.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod acks;
+mod back;
 
+use std::collections::BTreeMap;
+
+use self::acks::Syncing;
 use super::Relay;
 use super::effect::Effect;
 use super::input::Now;
-use super::journal::Waiting;
 use super::requests::{Outcome, When, too_many_handles};
 use super::served::Served;
 use super::timer::Timer;
 use crate::id::{GroupName, RelayId, SessionId, StreamNumber, Time};
 use crate::limits;
-use crate::log::Urgency;
 use crate::wire::body::{Answer, Notice, Refusal, RefusalCode, Reply, Request};
 use crate::wire::circuit::{CircuitHead, CircuitId, CircuitSays};
-use crate::wire::frame::{Ack, Credit, DeliverHead};
-use bytes::Bytes;
+use crate::wire::frame::Credit;
 
 /// What a question is about, and who has asked it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +74,6 @@ struct Opened {
     told: u64,
     /// Whether there are acks that no sync has confirmed.
     is_unsettled: bool,
-}
-
-/// A sync of a session that waits for homes.
-#[derive(Clone, Debug, Default)]
-struct Syncing {
-    missing: BTreeSet<u64>,
-    refusal: Option<Refusal>,
 }
 
 /// All circuits that begin or end here.
@@ -221,27 +215,6 @@ impl Relay {
         }
     }
 
-    /// Statements of a session about deliveries from elsewhere, in order; the others are left.
-    pub(super) fn pass_acks(&mut self, session: SessionId, acks: &mut Vec<Ack>) {
-        if self.sessions.get(&session).is_none_or(|s| s.circuits.is_empty()) {
-            return;
-        }
-        let mut theirs: BTreeMap<u64, Vec<Ack>> = BTreeMap::new();
-        acks.retain(|ack| match self.circuit_of(session, ack.handle) {
-            Some((number, handle)) => {
-                theirs.entry(number).or_default().push(Ack { handle, ..*ack });
-                false
-            }
-            None => true,
-        });
-        for (number, acks) in theirs {
-            if let Some(opened) = self.circuits.opened.get_mut(&number) {
-                opened.is_unsettled = true;
-            }
-            self.say_to_home(number, CircuitSays::Acks(acks));
-        }
-    }
-
     /// More may be delivered; true: it is passed on to where it is delivered from.
     pub(super) fn pass_credit(&mut self, session: SessionId, credit: Credit) -> bool {
         let Some((number, handle)) = self.circuit_of(session, credit.handle) else { return false };
@@ -262,198 +235,8 @@ impl Relay {
         }
     }
 
-    /// Whether all that a session has said of deliveries is durable: asked of every home first.
-    pub(super) fn sync(&mut self, now: Now, (session, request): (SessionId, u64)) -> Outcome {
-        let Some(state) = self.sessions.get_mut(&session) else { return Ok((Reply::Done, When::Now)) };
-        let lost = state.take_lost_acks();
-        let mut missing = BTreeSet::new();
-        for number in state.circuits.clone() {
-            let Some(opened) = self.circuits.opened.get_mut(&number) else { continue };
-            let is_leaving = opened.asked.values().any(|asked| *asked == Asked::Leaving);
-            if std::mem::take(&mut opened.is_unsettled) || is_leaving {
-                missing.insert(number);
-            }
-        }
-        if missing.is_empty() && lost.is_none() {
-            self.write_cursors(now, Urgency::Sync);
-            return Ok((Reply::Done, When::Durable));
-        }
-        for number in &missing {
-            self.ask_home(*number, Asked::Sync(request), Request::Sync);
-        }
-        self.circuits.syncs.insert((session, request), Syncing { missing, refusal: lost });
-        self.settle_sync(now, (session, request));
-        Ok((Reply::Done, When::Later))
-    }
-
-    fn settle_sync(&mut self, now: Now, (session, request): (SessionId, u64)) {
-        let Some(syncing) = self.circuits.syncs.get(&(session, request)) else { return };
-        if !syncing.missing.is_empty() {
-            return;
-        }
-        let Some(Syncing { refusal, .. }) = self.circuits.syncs.remove(&(session, request)) else { return };
-        let answer: Box<Answer> = Box::new(refusal.map_or(Ok(Reply::Done), Err));
-        self.write_cursors(now, Urgency::Sync);
-        self.journal.wait(Waiting::Answer { session, request, answer });
-        self.settle_durable(now);
-    }
-
-    /// Something has come from a home.
-    pub(super) fn on_circuit_back(&mut self, now: Now, head: &CircuitHead, says: CircuitSays) {
-        let number = head.circuit.number;
-        let is_own = head.circuit.boot == self.options.epoch.nonce;
-        if !is_own || self.circuits.opened.get(&number).is_none_or(|opened| opened.home != head.home) {
-            return self.disown(head, &says);
-        }
-        if let CircuitSays::End(refusal) = says {
-            let why = refusal.unwrap_or_else(|| self.ended(number));
-            return self.end_circuit(now, number, why);
-        }
-        if !self.hears(now, number, head.sequence) {
-            return;
-        }
-        match says {
-            CircuitSays::Answer { request, answer } => self.on_answer(now, number, (request, *answer)),
-            CircuitSays::Notice(notice) => self.on_notice(now, number, *notice),
-            CircuitSays::Pong => {}
-            // Nothing that a home says.
-            CircuitSays::Request { .. }
-            | CircuitSays::Acks(_)
-            | CircuitSays::Credit(_)
-            | CircuitSays::Written(_)
-            | CircuitSays::Ping
-            | CircuitSays::End(_) => {}
-        }
-    }
-
-    /// Whether it is the next thing; a hole ends the circuit.
-    fn hears(&mut self, now: Now, number: u64, sequence: u64) -> bool {
-        let Some(opened) = self.circuits.opened.get_mut(&number) else { return false };
-        if opened.heard != sequence {
-            self.end_circuit_with(now, number, "something was lost on the way from there");
-            return false;
-        }
-        opened.heard += 1;
-        opened.heard_at = now.time;
-        true
-    }
-
-    fn on_answer(&mut self, now: Now, number: u64, (request, answer): (u64, Answer)) {
-        let Some(opened) = self.circuits.opened.get_mut(&number) else { return };
-        let Some(asked) = opened.asked.remove(&request) else { return };
-        let session = opened.session;
-        match asked {
-            Asked::Attach(request) => self.on_attached(number, request, answer),
-            Asked::Receiver(request) | Asked::Once(request) => self.answer(session, request, answer),
-            Asked::Sync(request) => self.on_synced(now, number, request, answer.err()),
-            Asked::Leaving => {
-                if answer.is_err() {
-                    self.lose_acks(number);
-                }
-            }
-        }
-        let is_over = |opened: &Opened| opened.handles.is_none() && opened.asked.is_empty();
-        if self.circuits.opened.get(&number).is_some_and(is_over) {
-            self.say_to_home(number, CircuitSays::End(None));
-            self.forget_circuit(number);
-        }
-    }
-
     fn answer(&mut self, session: SessionId, request: u64, answer: Answer) {
         self.effects.push_back(Effect::Answer { session, request, answer: Box::new(answer) });
-    }
-
-    fn on_synced(&mut self, now: Now, number: u64, request: u64, refusal: Option<Refusal>) {
-        let Some(session) = self.circuits.opened.get(&number).map(|opened| opened.session) else { return };
-        if let Some(syncing) = self.circuits.syncs.get_mut(&(session, request)) {
-            syncing.missing.remove(&number);
-            syncing.refusal = syncing.refusal.take().or(refusal);
-        }
-        self.settle_sync(now, (session, request));
-    }
-
-    fn on_attached(&mut self, number: u64, request: u64, answer: Answer) {
-        let Some(opened) = self.circuits.opened.get_mut(&number) else { return };
-        let session = opened.session;
-        let answer = match answer {
-            Ok(Reply::SubscriptionHandle { handle: there, name, created, window, moves }) => {
-                let here = self.sessions.get_mut(&session).and_then(|s| s.open_circuit(number));
-                match here {
-                    Some(handle) => {
-                        opened.handles = Some((handle, there));
-                        Ok(Reply::SubscriptionHandle { handle, name, created, window, moves })
-                    }
-                    None => Err(too_many_handles()),
-                }
-            }
-            // It was there a moment ago, as far as was known here: nothing is made in its place.
-            Err(refusal) if refusal.code == RefusalCode::NotFound => {
-                let message =
-                    format!("{}, or this relay has not heard yet where it is: try again", refusal.message);
-                Err(Refusal::new(RefusalCode::NotReady, message))
-            }
-            Ok(_) => Err(self.ended(number)),
-            Err(refusal) => Err(refusal),
-        };
-        self.answer(session, request, answer);
-    }
-
-    fn on_notice(&mut self, now: Now, number: u64, notice: Notice) {
-        let Some(opened) = self.circuits.opened.get_mut(&number) else { return };
-        let session = opened.session;
-        let notice = match notice {
-            Notice::Stream { number: theirs, origin, epoch } => {
-                if opened.streams.len() >= limits::STREAMS_PER_GROUP_MAX {
-                    return self.end_circuit_with(now, number, "it names more streams than a group may have");
-                }
-                let Some(state) = self.sessions.get_mut(&session) else { return };
-                let (ours, is_new) = state.name_stream(&opened.group, &origin, epoch);
-                opened.streams.insert(theirs, ours);
-                if !is_new {
-                    return;
-                }
-                Notice::Stream { number: ours, origin, epoch }
-            }
-            Notice::Gap { from, to, cause, .. } => {
-                let Some((handle, _)) = opened.handles else { return };
-                Notice::Gap { handle, from, to, cause }
-            }
-            Notice::Detached { refusal, .. } => {
-                self.say_to_home(number, CircuitSays::End(None));
-                return self.end_circuit(now, number, refusal);
-            }
-            Notice::PutRefused { .. } => return,
-        };
-        self.effects.push_back(Effect::Notice { session, notice });
-    }
-
-    /// Messages have come over a circuit.
-    pub(super) fn on_circuit_deliver(
-        &mut self,
-        now: Now,
-        head: &CircuitHead,
-        (mut deliver, records): (DeliverHead, Bytes),
-    ) {
-        let number = head.circuit.number;
-        let is_own = head.circuit.boot == self.options.epoch.nonce;
-        if !is_own || self.circuits.opened.get(&number).is_none_or(|opened| opened.home != head.home) {
-            return self.disown(head, &CircuitSays::Pong);
-        }
-        if !self.hears(now, number, head.sequence) {
-            return;
-        }
-        let Some(opened) = self.circuits.opened.get(&number) else { return };
-        // Those for a receiver that has left were on their way: they come again at the home.
-        let Some((handle, _)) = opened.handles else { return };
-        let Some(stream) = opened.streams.get(&deliver.stream).copied() else {
-            return self.end_circuit_with(now, number, "it delivers from a stream that it has not named");
-        };
-        deliver.stream = stream;
-        let session = opened.session;
-        if let Some(state) = self.sessions.get_mut(&session) {
-            state.send_over(number, Effect::deliver_bytes(&records));
-        }
-        self.effects.push_back(Effect::Deliver { session, handle, head: deliver, records });
     }
 
     fn ended(&self, number: u64) -> Refusal {
@@ -496,19 +279,6 @@ impl Relay {
             self.effects.push_back(Effect::Notice { session, notice: Notice::Detached { handle, refusal } });
         }
         self.forget_circuit(number);
-    }
-
-    /// Acks may not have come to a home that is reached no more: the session's next sync says so.
-    fn lose_acks(&mut self, number: u64) {
-        let Some(opened) = self.circuits.opened.get(&number) else { return };
-        let message = format!(
-            "acks may not have come to relay {}: what they were for may be delivered again",
-            opened.home
-        );
-        let refusal = Refusal::new(RefusalCode::NotReady, message);
-        if let Some(session) = self.sessions.get_mut(&opened.session) {
-            session.lose_acks(refusal);
-        }
     }
 
     fn forget_circuit(&mut self, number: u64) {
