@@ -439,7 +439,7 @@ pub const SESSIONS_MAX: usize = 65_536;
 /// Groups or subscriptions one session may have open at once.
 pub const SESSION_HANDLES_MAX: usize = 65_536;
 
-/// Handles that one session has had before those of lost ways to other relays are given anew.
+/// Handles that one session has had before those that were taken from it are given anew.
 pub const SESSION_HANDLES_LOST_MAX: usize = 1024;
 
 /// Requests of one session without an answer; more close it.

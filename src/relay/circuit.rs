@@ -274,7 +274,7 @@ impl Relay {
         }
         if let Some((handle, _)) = handles {
             if let Some(state) = self.sessions.get_mut(&session) {
-                state.lose_circuit(handle);
+                state.lose_handle(handle);
             }
             self.effects.push_back(Effect::Notice { session, notice: Notice::Detached { handle, refusal } });
         }

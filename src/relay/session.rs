@@ -20,8 +20,8 @@ enum Lives {
     Here(SubscriptionKey),
     /// Behind this circuit.
     Elsewhere(u64),
-    /// Behind a circuit that was lost. The application may not know it yet, and what it says of
-    /// the handle is not to be taken for another subscription's: it is given anew as late as can be.
+    /// Nowhere: it was taken from the application, which may not know it yet. What it says of the
+    /// handle is not to be taken for another subscription's: it is given anew as late as can be.
     Lost,
 }
 
@@ -30,6 +30,8 @@ enum Lives {
 pub(super) struct Session {
     groups: Vec<GroupNumber>,
     subscriptions: Vec<Option<Lives>>,
+    /// The handles that were lost, the first one first.
+    lost: VecDeque<u32>,
     /// Streams whose names the session has been told.
     streams: BTreeSet<StreamNumber>,
     /// Bytes of deliveries given to the writer.
@@ -70,6 +72,7 @@ impl Session {
         Self {
             groups: Vec::new(),
             subscriptions: Vec::new(),
+            lost: VecDeque::new(),
             streams: BTreeSet::new(),
             sent: 0,
             written: 0,
@@ -120,7 +123,8 @@ impl Session {
     /// Whether it may have one more subscription.
     pub(super) fn has_subscription_room(&self) -> bool {
         self.subscriptions.len() < limits::SESSION_HANDLES_MAX
-            || self.subscriptions.iter().any(|lives| matches!(lives, None | Some(Lives::Lost)))
+            || !self.lost.is_empty()
+            || self.subscriptions.iter().any(Option::is_none)
     }
 
     pub(super) fn group(&self, handle: u32) -> Option<GroupNumber> {
@@ -139,9 +143,8 @@ impl Session {
 
     fn take_handle(&mut self, lives: Lives) -> Option<u32> {
         let free = self.subscriptions.iter().position(Option::is_none);
-        let lost = || self.subscriptions.iter().position(|lives| *lives == Some(Lives::Lost));
         let is_long = self.subscriptions.len() >= limits::SESSION_HANDLES_LOST_MAX;
-        let free = free.or_else(|| if is_long { lost() } else { None });
+        let free = free.or_else(|| if is_long { Some(self.lost.pop_front()? as usize) } else { None });
         let place = free.unwrap_or(self.subscriptions.len());
         if place >= limits::SESSION_HANDLES_MAX {
             return None;
@@ -181,10 +184,13 @@ impl Session {
         }
     }
 
-    /// The circuit of a handle is lost.
-    pub(super) fn lose_circuit(&mut self, handle: u32) {
-        if self.circuit(handle).is_some() {
-            self.subscriptions[handle as usize] = Some(Lives::Lost);
+    /// A handle is taken from the application.
+    pub(super) fn lose_handle(&mut self, handle: u32) {
+        if let Some(lives) = self.subscriptions.get_mut(handle as usize)
+            && *lives != Some(Lives::Lost)
+        {
+            *lives = Some(Lives::Lost);
+            self.lost.push_back(handle);
         }
     }
 
@@ -291,5 +297,26 @@ mod tests {
         assert!(session.has_subscription_room());
         assert_eq!(session.open_subscription(SubscriptionKey::default()), Some(9));
         assert_eq!(session.subscriptions.len(), limits::SESSION_HANDLES_MAX);
+    }
+
+    #[test]
+    fn a_handle_that_was_taken_away_is_given_anew_as_late_as_can_be() {
+        let mut session = Session::default();
+        let key = SubscriptionKey::default();
+        let max = limits::SESSION_HANDLES_LOST_MAX as u32;
+        for handle in 0..max {
+            assert_eq!(session.open_subscription(key), Some(handle));
+            session.lose_handle(handle);
+            session.lose_handle(handle);
+            assert!(session.subscription(handle).is_none());
+        }
+        for handle in (0..max).chain(0..3) {
+            assert_eq!(session.open_subscription(key), Some(handle));
+            session.lose_handle(handle);
+        }
+        // One that the application gave back is taken first.
+        assert_eq!(session.open_subscription(key), Some(3));
+        session.close_subscription(3);
+        assert_eq!(session.open_circuit(7), Some(3));
     }
 }
