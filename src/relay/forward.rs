@@ -136,7 +136,7 @@ impl Spread {
 
     /// Whether messages of an origin take this link of the tree. Those of an origin that has none
     /// yet take all.
-    fn carries(&self, origin: &RelayId, link: LinkId) -> bool {
+    pub(super) fn carries(&self, origin: &RelayId, link: LinkId) -> bool {
         self.by_origin.get(origin).is_none_or(|links| links.contains(&link))
     }
 }
@@ -187,6 +187,28 @@ impl Group {
             |s: &Stream| s.epoch.storage == stream.epoch.storage && s.epoch.counter < stream.epoch.counter;
         let waits = |s: &Stream| !s.sealed && s.origin == stream.origin && is_before(s);
         self.streams.iter().any(|s| waits(s) && !self.is_finished(&s.origin, s.epoch))
+    }
+
+    /// Names earlier epochs of a stream's origin that may be owed to somebody. A neighbour that is
+    /// told of a later one must know of them, or it would not wait for them: what is pulled does
+    /// not come in the order of the log.
+    fn unreleased_before(&self, number: StreamNumber) -> Vec<StreamNamed> {
+        let Some(stream) = self.streams.iter().find(|s| s.number == number) else { return Vec::new() };
+        let is_before = |s: &&Stream| {
+            let is_same_disk = s.origin == stream.origin && s.epoch.storage == stream.epoch.storage;
+            is_same_disk && s.epoch.counter < stream.epoch.counter && s.released < s.last
+        };
+        let named = |s: &Stream| StreamNamed {
+            number: s.number,
+            group: self.id(),
+            origin: s.origin.clone(),
+            epoch: s.epoch,
+            base: Sequence(1),
+            chain: 0,
+            released: s.released,
+        };
+        let unreleased = self.streams.iter().filter(is_before);
+        unreleased.filter(|s| !self.is_finished(&s.origin, s.epoch)).map(named).collect()
     }
 }
 
@@ -546,7 +568,21 @@ impl Relay {
         }
     }
 
-    pub(super) fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+    fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+        let bytes = self.give_run(now, number, link, run);
+        self.note_turn(number, link, bytes);
+    }
+
+    /// Sends what was pulled: as a backlog, whatever place in the log the neighbour has.
+    pub(super) fn send_pulled_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
+        let bytes = self.give_run(now, number, link, run);
+        if let Some(state) = self.links.table.get_mut(&link) {
+            state.sent_pulled(bytes);
+        }
+    }
+
+    /// Gives a run to a neighbour. Says how many bytes that were.
+    fn give_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) -> u64 {
         let base = run.run.header.first;
         self.count_sent((link, number), super::carried::load(&run.run));
         let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
@@ -562,8 +598,9 @@ impl Relay {
         let waited_ms = now.wall.0.saturating_sub(run.arrived.0) / 1000;
         let age_ms = u32::try_from(u64::from(run.age_ms) + waited_ms).unwrap_or(u32::MAX);
         let message = LinkMessage::Run { stream: run.stream, age_ms, run: run.run.clone() };
-        self.note_turn(number, link, message.bytes());
+        let bytes = message.bytes();
         self.say(link, message);
+        bytes
     }
 
     /// Names the stream of a run, and where it goes on for a neighbour that has less.
@@ -572,6 +609,7 @@ impl Relay {
         self.settle_released(number);
         let Some(group) = self.groups.get_mut(number) else { return };
         let id = group.id();
+        let before = group.unreleased_before(run.stream);
         let Some(stream) = group.stream(run.stream) else { return };
         let named = StreamNamed {
             number: stream.number,
@@ -591,6 +629,9 @@ impl Relay {
             to: None,
             hops: 0,
         });
+        for before in before {
+            self.say(link, LinkMessage::Stream(before));
+        }
         self.say(link, LinkMessage::Stream(named));
         // Who did not know the stream has not kept what it was told of it.
         if let Some(wanted) = wanted {

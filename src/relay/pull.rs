@@ -393,6 +393,9 @@ impl Relay {
         if is_busy {
             return self.answer_pull(waiter, (None, released));
         }
+        if !anyway && path.len() == 1 && self.will_come(&key, from, link) {
+            return self.answer_pull(waiter, (Some(Sequence(from.0.saturating_sub(1))), released));
+        }
         let quest = Quest { key, from, to, toward, path, hops, anyway };
         if !self.serve(&quest, waiter) {
             self.search(now, quest, waiter);
@@ -510,7 +513,7 @@ impl Relay {
         for link in waiting {
             let (first_index, run) = (crate::id::Index(0), run.clone());
             let passed = StoredRun { stream, first_index, arrived: now.wall, age_ms, link: from, run };
-            self.send_run(now, number, link, &passed);
+            self.send_pulled_run(now, number, link, &passed);
         }
     }
 

@@ -13,6 +13,7 @@ use super::group::Waiter;
 use super::input::Now;
 use super::pull::{PullWaiter, Quest, StreamKey};
 use super::stream::Stream;
+use super::timer::Timer;
 use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
 use crate::limits;
 use crate::log::Piece;
@@ -74,11 +75,25 @@ impl Relay {
         true
     }
 
+    /// Whether a neighbour in the group's tree gets a record in its turn, from its place in the log.
+    /// It may be slow, or have much to get before; a pull would only make that worse. Where the
+    /// record stands is not known to the last: who is past it asks once more.
+    pub(super) fn will_come(&self, key: &StreamKey, from: Sequence, link: LinkId) -> bool {
+        let Some(group) = self.groups.get(key.group) else { return false };
+        let Some(stream) = group.stream_of(&key.origin, key.epoch).filter(|s| s.durable >= from) else {
+            return false;
+        };
+        let spread = group.spread.as_deref().filter(|spread| spread.carries(&key.origin, link));
+        let place = spread.and_then(|spread| spread.place_of(link));
+        let behind = stream.place_behind(from).unwrap_or(group.durable).min(group.durable);
+        place.is_some_and(|(next, has_compared)| has_compared && next < behind)
+    }
+
     /// Goes on with all answers.
     pub(super) fn pump_pulls(&mut self, now: Now) {
         for id in self.pulls.served.keys().copied().collect::<Vec<_>>() {
             loop {
-                match self.serve_step(id) {
+                match self.serve_step(now, id) {
                     Step::On => {}
                     Step::Waits => break,
                     Step::Send(run) => self.send_pulled(now, id, &run),
@@ -91,11 +106,17 @@ impl Relay {
         }
     }
 
-    fn serve_step(&mut self, id: u64) -> Step {
+    fn serve_step(&mut self, now: Now, id: u64) -> Step {
         let Some(serving) = self.pulls.served.get_mut(&id) else { return Step::Waits };
         let Some(group) = self.groups.get_mut(serving.group) else { return Step::Ends(serving.from) };
-        let is_writable = self.links.table.get(&serving.waiter.link).is_some_and(|link| link.is_writable());
-        if serving.fetching.is_some() || !is_writable {
+        if serving.fetching.is_some() {
+            return Step::Waits;
+        }
+        let link = serving.waiter.link;
+        let room =
+            self.links.table.get_mut(&link).map_or(Err(None), |state| state.has_room_for_pulled(now.time));
+        if let Err(at) = room {
+            at.into_iter().for_each(|at| self.timers.set_by(Timer::Link(link), at));
             return Step::Waits;
         }
         serving.next = serving.next.max(group.low);
@@ -142,7 +163,7 @@ impl Relay {
         serving.from = run.run.header.end();
         serving.sent_bytes += super::body_bytes(&run.run);
         let (group, link) = (serving.group, serving.waiter.link);
-        self.send_run(now, group, link, run);
+        self.send_pulled_run(now, group, link, run);
     }
 
     /// There is nothing more to send; if nothing was sent, others are asked for what is missing.

@@ -185,6 +185,11 @@ impl Stream {
         behind.checked_sub(1).and_then(|place| self.places.get(place)).map(|(_, index)| *index)
     }
 
+    /// An index behind the record with this sequence; `None`: no such place is remembered.
+    pub(super) fn place_behind(&self, sequence: Sequence) -> Option<Index> {
+        self.places.get(self.places.partition_point(|(at, _)| *at <= sequence)).map(|(_, index)| *index)
+    }
+
     /// The last place at or before an index.
     pub(super) fn place_at(&self, index: Index) -> Option<(Sequence, Index)> {
         let behind = self.places.partition_point(|(_, at)| *at <= index);

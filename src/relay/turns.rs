@@ -144,6 +144,23 @@ impl Link {
         self.is_writable() && self.bucket.as_mut().is_none_or(has_tokens)
     }
 
+    /// Whether what was pulled may be given to it: it has what room a backlog has that is not owed
+    /// a turn. If not, from when on it may be if nothing else happens.
+    pub(super) fn has_room_for_pulled(&mut self, now: Time) -> Result<(), Option<Time>> {
+        if !self.is_writable() || self.waiting_bytes() >= limits::LINK_CATCH_UP_BYTES_MAX {
+            return Err(None);
+        }
+        let Some(bucket) = &mut self.bucket else { return Ok(()) };
+        bucket.fill(now);
+        let least = bucket.reserve();
+        if bucket.level() > least { Ok(()) } else { Err(Some(bucket.above(least))) }
+    }
+
+    /// Notes a run that was sent since it was pulled.
+    pub(super) fn sent_pulled(&mut self, bytes: u64) {
+        self.turns.sent(false, bytes);
+    }
+
     /// Whether the link waits for time to pass before it is given more.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn is_held_back(&self) -> bool {

@@ -4,8 +4,10 @@ use super::harness::{Harness, LINK, group};
 use super::links::Theirs;
 use crate::id::{RelayId, Sequence};
 use crate::relay::Input;
-use crate::wire::body::SubscriptionSpec;
+use crate::relay::stream::{Draft, Seal};
+use crate::wire::body::{SubscriptionSpec, encode};
 use crate::wire::link::{GroupId, LinkMessage, Pull, Pulled};
+use crate::wire::run::RunKind;
 
 /// A relay that receives from `g`, and has been sent the first and the last of four runs.
 fn with_a_hole() -> (Harness, Theirs) {
@@ -107,4 +109,44 @@ fn r10_a_pull_that_has_come_round_is_answered_that_it_is_not_here() {
     // The first run is here.
     let said = answers(&mut h, pull(&["x", "o"], 1));
     assert!(matches!(said[..], [LinkMessage::Stream(_), LinkMessage::Run { .. }, LinkMessage::Pulled(_)]));
+}
+
+#[test]
+fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for() {
+    let (mut first, mut second) = (Theirs::begin(1), Theirs::begin(2));
+    first.put("a");
+    first.append(Draft::control(RunKind::Seal, encode(&Seal { by: second.stream.epoch })));
+    second.put("b");
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.hear(first.name());
+    first.send(&mut h, 0..3);
+    h.hear(second.name());
+    second.send(&mut h, 0..2);
+    h.input(Input::LinkDown { link: LINK });
+    h.input(Input::LinkUp { link: LINK });
+    h.said.clear();
+    h.hear(LinkMessage::Pull(Pull {
+        id: 7,
+        group: GroupId { name: group("g"), incarnation: 0 },
+        origin: second.stream.origin.clone(),
+        epoch: second.stream.epoch,
+        from: Sequence(1),
+        to: Sequence(2),
+        toward: RelayId::new("r").unwrap(),
+        path: vec![RelayId::new("x").unwrap()],
+        hops: 9,
+        anyway: false,
+    }));
+    let told = h.said.iter().filter_map(|said| {
+        if let LinkMessage::Stream(named) = said {
+            Some((named.epoch.counter, named.base, named.released))
+        } else if let LinkMessage::Run { run, .. } = said {
+            Some((0, run.header.first, Sequence(0)))
+        } else {
+            None
+        }
+    });
+    let expected = [(1, 1), (2, 1), (0, 1), (0, 2)].map(|(epoch, base)| (epoch, Sequence(base), Sequence(0)));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }

@@ -1,11 +1,11 @@
 //! P10: what is live goes before a backlog on a link, whatever is to be caught up.
 
 use super::harness::{Harness, LINK, group};
-use crate::id::{RelayId, StorageId};
+use crate::id::{RelayId, Sequence, StorageId};
 use crate::limits;
 use crate::relay::{Input, Rate};
 use crate::wire::link::{
-    Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, SeenWhy, StreamNamed, Version,
+    Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Pull, SeenWhy, StreamNamed, Version,
 };
 
 /// A relay whose neighbour `o` is a member of these groups, and has not yet said how far it is.
@@ -115,6 +115,61 @@ fn p10_a_live_run_waits_behind_a_small_part_of_a_backlog_only() {
         rest += now;
     }
     assert_eq!((before + rest) / (32 * 1024), 300, "and the backlog is worked off");
+}
+
+/// Asks for a record of `old`, for itself or for somebody else, and says how much of it is sent then.
+fn pull(h: &mut Harness, sent: &mut Sent, from: u64, path: &[&str]) -> u64 {
+    let named = sent.streams.iter().find(|named| named.group == id("old")).unwrap();
+    h.hear(LinkMessage::Pull(Pull {
+        id: 7,
+        group: id("old"),
+        origin: named.origin.clone(),
+        epoch: named.epoch,
+        from: Sequence(from),
+        to: Sequence(limits::SEQUENCE_MAX),
+        toward: named.origin.clone(),
+        path: path.iter().map(|relay| RelayId::new(relay).unwrap()).collect(),
+        hops: 9,
+        anyway: false,
+    }));
+    let told = |h: &Harness| h.said.iter().any(|said| matches!(said, LinkMessage::Pulled(_)));
+    let is_answered = told(h);
+    let bytes = bytes_of(&sent.take(h), "old");
+    assert!(is_answered || bytes > 0 || path.len() > 1, "neither answered nor sent");
+    bytes
+}
+
+#[test]
+fn p10_what_a_slow_neighbour_gets_in_its_turn_is_not_sent_again_since_it_asks_for_it() {
+    let (mut h, mut sent) = with_backlog(None, 300);
+    sent.take(&mut h);
+    assert_eq!(pull(&mut h, &mut sent, 290, &["o"]), 0, "its place is before that");
+    let mut rest = 0;
+    for _ in 0..100 {
+        written(&mut h);
+        rest += bytes_of(&sent.take(&mut h), "old");
+    }
+    assert!(rest > 200 * 32 * 1024);
+    // Now its place is behind it: what was sent may be lost.
+    assert_eq!(pull(&mut h, &mut sent, 298, &["o"]) / (32 * 1024), 4);
+}
+
+#[test]
+fn p10_what_is_pulled_takes_no_more_of_a_link_than_a_backlog() {
+    let (mut h, mut sent) = with_backlog(None, 300);
+    sent.take(&mut h);
+    for _ in 0..100 {
+        written(&mut h);
+        sent.take(&mut h);
+    }
+    let mut bytes = pull(&mut h, &mut sent, 2, &["x", "o"]);
+    assert!(bytes > 0 && bytes <= limits::LINK_CATCH_UP_BYTES_MAX + 33 * 1024, "{bytes} bytes at once");
+    for _ in 0..100 {
+        written(&mut h);
+        bytes += bytes_of(&sent.take(&mut h), "old");
+    }
+    assert!(bytes >= limits::PULL_BYTES, "and goes on: {bytes}");
+    assert!(bytes <= limits::PULL_BYTES + 64 * 1024, "{bytes}");
 }
 
 #[test]
