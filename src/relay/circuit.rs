@@ -268,7 +268,11 @@ impl Relay {
                 Asked::Attach(request) | Asked::Receiver(request) | Asked::Once(request) => {
                     self.answer(session, request, Err(refusal.clone()));
                 }
-                Asked::Sync(request) => self.on_synced(now, number, request, Some(refusal.clone())),
+                // Whatever has become of the receiver, of its acks no more is known than this.
+                Asked::Sync(request) => {
+                    let refusal = self.circuits.opened.get(&number).map(Opened::acks_lost);
+                    self.on_synced(now, number, request, refusal);
+                }
                 Asked::Leaving => {}
             }
         }

@@ -131,7 +131,7 @@ pub struct World {
     pub nodes: Vec<Node>,
     wires: Vec<Wire>,
     dice: Dice,
-    now: Now,
+    pub(super) now: Now,
     /// What is known of all puts.
     pub oracle: Oracle,
     groups: Vec<GroupName>,

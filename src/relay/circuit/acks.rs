@@ -10,7 +10,7 @@ use super::super::Relay;
 use super::super::input::Now;
 use super::super::journal::Waiting;
 use super::super::requests::{Outcome, When};
-use super::Asked;
+use super::{Asked, Opened};
 use crate::id::SessionId;
 use crate::log::Urgency;
 use crate::wire::body::{Answer, Refusal, RefusalCode, Reply, Request};
@@ -22,6 +22,17 @@ use crate::wire::frame::Ack;
 pub(super) struct Syncing {
     missing: BTreeSet<u64>,
     refusal: Option<Refusal>,
+}
+
+impl Opened {
+    /// What a sync is told whose acks may be lost.
+    pub(super) fn acks_lost(&self) -> Refusal {
+        let message = format!(
+            "acks may not have come to relay {}: what they were for may be delivered again",
+            self.home
+        );
+        Refusal::new(RefusalCode::NotReady, message)
+    }
 }
 
 impl Relay {
@@ -53,8 +64,10 @@ impl Relay {
         let mut missing = BTreeSet::new();
         for number in state.circuits.clone() {
             let Some(opened) = self.circuits.opened.get_mut(&number) else { continue };
-            let is_leaving = opened.asked.values().any(|asked| *asked == Asked::Leaving);
-            if std::mem::take(&mut opened.is_unsettled) || is_leaving {
+            // What is asked for already is not known to be durable either.
+            let is_asked = |asked: &Asked| matches!(asked, Asked::Leaving | Asked::Sync(_));
+            let is_asked = opened.asked.values().any(is_asked);
+            if std::mem::take(&mut opened.is_unsettled) || is_asked {
                 missing.insert(number);
             }
         }
@@ -94,13 +107,8 @@ impl Relay {
     /// Acks may not have come to a home that is reached no more: the session's next sync says so.
     pub(super) fn lose_acks(&mut self, number: u64) {
         let Some(opened) = self.circuits.opened.get(&number) else { return };
-        let message = format!(
-            "acks may not have come to relay {}: what they were for may be delivered again",
-            opened.home
-        );
-        let refusal = Refusal::new(RefusalCode::NotReady, message);
         if let Some(session) = self.sessions.get_mut(&opened.session) {
-            session.lose_acks(refusal);
+            session.lose_acks(opened.acks_lost());
         }
     }
 }

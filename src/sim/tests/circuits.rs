@@ -224,6 +224,45 @@ fn r12_acks_that_may_be_lost_are_told_by_the_sync_behind_them() {
 }
 
 #[test]
+fn r12_a_sync_behind_another_one_is_not_answered_before_it() {
+    let mut world = World::new(1, 3, &LINE);
+    queue(&mut world, 2, "jobs");
+    world.put(0, "jobs", 1);
+    world.settle();
+    let handle = attach_queue(&mut world, 0, "jobs");
+    let (_, end) = poll_to(&mut world, 0, handle, 1);
+    world.set_link(1, false);
+    world.ack(0, handle, (0, end));
+    // Two receivers of one session ask, and the ack has gone nowhere.
+    let now = world.now;
+    let syncs = [(); 2].map(|()| world.nodes[0].begin(now, Request::Sync));
+    world.settle();
+    world.rest();
+    let answers = syncs.map(|sync| world.nodes[0].take_answer(sync));
+    assert!(answers.iter().all(|answer| matches!(answer, Some(Err(_)))), "{answers:?}");
+}
+
+#[test]
+fn r12_a_sync_is_told_that_acks_are_lost_when_another_receiver_takes_over_at_the_home() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    let handle = attach_at(&mut world, 0, (2, "g", "s"));
+    world.credit(0, handle);
+    world.settle();
+    let end = world.nodes[0].got[0].index + 1;
+    // Its ack comes to the home when that has given the message to somebody there.
+    world.attach(2, "g", "s");
+    world.ack(0, handle, (0, end));
+    let Some(Err(refusal)) = world.ask_network(0, Request::Sync) else { panic!("the ack was not taken") };
+    assert_eq!(refusal.code, RefusalCode::NotReady, "{refusal:?}");
+    let told = world.nodes[0].detached.first().map(|(of, why)| (*of, why.code));
+    assert_eq!(told, Some((handle, RefusalCode::Exists)));
+    assert_eq!(got(&mut world, 2).len(), 1);
+}
+
+#[test]
 fn r12_a_receiver_whose_relay_is_gone_is_let_go_at_the_home() {
     let mut world = World::new(1, 3, &LINE);
     queue(&mut world, 2, "jobs");
