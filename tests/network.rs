@@ -35,6 +35,7 @@ mod network {
     mod traffic;
 
     mod changes;
+    mod elsewhere;
     mod halts;
     mod islands;
     mod leaving;

@@ -153,6 +153,15 @@ impl Shared {
         Ok(())
     }
 
+    /// The subscriber is attached again, if somebody still wants it.
+    pub(super) fn attach_again(&self, subscriber: &Arc<SubscriberShared>) {
+        let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Up) && state.subscribers.contains_key(&subscriber.member) {
+            state.work.requests.push_back(attach(subscriber));
+            self.wake.notify_one();
+        }
+    }
+
     pub(super) fn remove_publisher(&self, member: u64) {
         lock(&self.state).publishers.remove(&member);
     }

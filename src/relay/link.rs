@@ -119,6 +119,8 @@ pub(super) struct Links {
     pub(super) now: Time,
     /// The newest way to compute trees that this relay speaks.
     pub(super) speaks: Algorithm,
+    /// Whether a neighbour has told all that it knows since this relay was started, if it has any.
+    pub(super) has_heard: bool,
 }
 
 impl Links {
@@ -152,6 +154,7 @@ impl Links {
             has_table: options.is_empty(),
             now: Time(0),
             speaks: Algorithm::One,
+            has_heard: options.is_empty(),
         }
     }
 
@@ -249,6 +252,10 @@ impl Relay {
             LinkMessage::AskWhere(ask) => self.on_ask_where(now, link, ask),
             LinkMessage::ToldWhere(told) => self.on_told_where(link, told),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
+            LinkMessage::Circuit(frame) => self.on_carried(now, link, *frame),
+            LinkMessage::Deliver { head, deliver, records } => {
+                self.on_carried_deliver(now, link, head, (deliver, records));
+            }
         }
     }
 }

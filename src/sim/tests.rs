@@ -1,4 +1,5 @@
 mod budget;
+mod circuits;
 mod damage;
 mod drain;
 mod exhaustive;

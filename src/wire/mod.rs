@@ -1,6 +1,7 @@
 //! What travels between relays and between a relay and its applications.
 
 pub mod body;
+pub mod circuit;
 pub mod frame;
 pub mod link;
 pub mod packed;
