@@ -65,8 +65,8 @@ impl Relay {
         for number in state.circuits.clone() {
             let Some(opened) = self.circuits.opened.get_mut(&number) else { continue };
             // What is asked for already is not known to be durable either.
-            let is_asked = |asked: &Asked| matches!(asked, Asked::Leaving | Asked::Sync(_));
-            let is_asked = opened.asked.values().any(is_asked);
+            let is_sync = |asked: &Asked| matches!(asked, Asked::Leaving | Asked::Sync(_));
+            let is_asked = opened.asked.values().any(is_sync);
             if std::mem::take(&mut opened.is_unsettled) || is_asked {
                 missing.insert(number);
             }
