@@ -12,7 +12,6 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Relay;
-use super::facts::CHUNK;
 use super::input::Now;
 use crate::id::LinkId;
 use crate::wire::link::{Fact, GroupId, LinkMessage, Version};
@@ -105,9 +104,7 @@ impl Relay {
     /// forgotten: it may be the neighbour, and must not hear first what was let go since.
     pub(super) fn say_digest(&mut self, link: LinkId) {
         let forgotten: Vec<Fact> = self.forgotten_facts().collect();
-        for facts in forgotten.chunks(CHUNK) {
-            self.say(link, LinkMessage::Facts(facts.to_vec()));
-        }
+        self.tell(link, &forgotten);
         let root = self.digest().root();
         if let Some(state) = self.links.table.get_mut(&link) {
             state.digest = root;
@@ -136,9 +133,7 @@ impl Relay {
             theirs.get(bucket) != ours.0.get(bucket)
         };
         let known: Vec<Fact> = self.all_facts().into_iter().filter(differs).collect();
-        for facts in known.chunks(CHUNK) {
-            self.say(link, LinkMessage::Facts(facts.to_vec()));
-        }
+        self.tell(link, &known);
         if self.links.has_table {
             self.say(link, LinkMessage::FactsEnd);
         }

@@ -115,9 +115,14 @@ impl Relay {
     pub(super) fn flood(&mut self, except: Option<LinkId>, news: &[Fact]) {
         let links: Vec<LinkId> = self.links.up().filter(|link| Some(*link) != except).collect();
         for link in links {
-            for facts in news.chunks(CHUNK) {
-                self.say(link, LinkMessage::Facts(facts.to_vec()));
-            }
+            self.tell(link, news);
+        }
+    }
+
+    /// Tells facts to one neighbour, in frames of a bounded size.
+    pub(super) fn tell(&mut self, link: LinkId, facts: &[Fact]) {
+        for facts in facts.chunks(CHUNK) {
+            self.say(link, LinkMessage::Facts(facts.to_vec()));
         }
     }
 

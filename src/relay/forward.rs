@@ -163,9 +163,9 @@ impl Group {
         self.streams.iter().map(seen).collect()
     }
 
-    /// Says that something is missing here, and how far every stream is.
-    pub(super) fn lacks(&self) -> LinkMessage {
-        LinkMessage::Seen { group: self.id(), streams: self.seen(), why: SeenWhy::Lacks }
+    /// Says how far every stream is, and why.
+    fn compare(&self, why: SeenWhy) -> LinkMessage {
+        LinkMessage::Seen { group: self.id(), streams: self.seen(), why }
     }
 
     pub(super) fn stream_of(&self, origin: &RelayId, epoch: Epoch) -> Option<&Stream> {
@@ -183,32 +183,31 @@ impl Group {
     /// Whether an earlier epoch of the same origin and disk is not complete: then this one waits
     /// (I10). Epochs of a disk that is gone are sealed by nobody and hold nobody up (R9).
     fn waits_for_seal(&self, stream: &Stream) -> bool {
-        let is_before =
-            |s: &Stream| s.epoch.storage == stream.epoch.storage && s.epoch.counter < stream.epoch.counter;
-        let waits = |s: &Stream| !s.sealed && s.origin == stream.origin && is_before(s);
+        let waits = |s: &Stream| !s.sealed && s.is_before(&stream.origin, stream.epoch);
         self.streams.iter().any(|s| waits(s) && !self.is_finished(&s.origin, s.epoch))
     }
 
     /// Names earlier epochs of a stream's origin that may be owed to somebody. A neighbour that is
     /// told of a later one must know of them, or it would not wait for them: what is pulled does
     /// not come in the order of the log.
-    fn unreleased_before(&self, number: StreamNumber) -> Vec<StreamNamed> {
-        let Some(stream) = self.streams.iter().find(|s| s.number == number) else { return Vec::new() };
-        let is_before = |s: &&Stream| {
-            let is_same_disk = s.origin == stream.origin && s.epoch.storage == stream.epoch.storage;
-            is_same_disk && s.epoch.counter < stream.epoch.counter && s.released < s.last
-        };
-        let named = |s: &Stream| StreamNamed {
-            number: s.number,
-            group: self.id(),
-            origin: s.origin.clone(),
-            epoch: s.epoch,
-            base: Sequence(1),
-            chain: 0,
-            released: s.released,
-        };
+    fn unreleased_before(&self, stream: &Stream) -> Vec<StreamNamed> {
+        let is_before = |s: &&Stream| s.is_before(&stream.origin, stream.epoch) && s.released < s.last;
         let unreleased = self.streams.iter().filter(is_before);
-        unreleased.filter(|s| !self.is_finished(&s.origin, s.epoch)).map(named).collect()
+        let owed = unreleased.filter(|s| !self.is_finished(&s.origin, s.epoch));
+        owed.map(|s| self.named(s, (Sequence(1), 0))).collect()
+    }
+
+    /// Names a stream, and where it goes on: the next sequence, and the hash over all before it.
+    fn named(&self, stream: &Stream, (base, chain): (Sequence, u64)) -> StreamNamed {
+        StreamNamed {
+            number: stream.number,
+            group: self.id(),
+            origin: stream.origin.clone(),
+            epoch: stream.epoch,
+            base,
+            chain,
+            released: stream.released,
+        }
     }
 }
 
@@ -242,7 +241,7 @@ impl Relay {
             // Most plans change nothing: no vector is made for them.
             return;
         }
-        let compare = LinkMessage::Seen { group: group.id(), streams: group.seen(), why: SeenWhy::Asks };
+        let compare = group.compare(SeenWhy::Asks);
         for link in fresh {
             self.say_finished(number, link);
             self.say(link, compare.clone());
@@ -459,12 +458,11 @@ impl Relay {
             // Of a relay that is gone for good nothing holds up what has come after it (R9).
             let is_held_up = group.waits_for_seal(known) && !orphans.is_gone(&known.origin);
             if !is_next || is_held_up {
-                let key = StreamKey { group: number, origin: known.origin.clone(), epoch: known.epoch };
+                let key = StreamKey::of(number, known);
                 if let Some(known) = group.stream(stream) {
                     known.lacks = Some(link);
                 }
-                let message = group.lacks();
-                self.compare_again(link, number, message);
+                self.compare_again(link, number);
                 self.note_lack(now, key, (last, None), limits::PULL_PATIENCE_MS);
                 return Fate::Early;
             }
@@ -486,11 +484,18 @@ impl Relay {
     }
 
     /// Something is missing before what came: the neighbour is told so, once until it is there.
-    fn compare_again(&mut self, link: LinkId, number: GroupNumber, message: LinkMessage) {
+    fn compare_again(&mut self, link: LinkId, number: GroupNumber) {
         let Some(group) = self.groups.get_mut(number) else { return };
-        let LinkMessage::Seen { streams, .. } = &message else { return };
-        let total: u64 = streams.iter().map(|s| s.seen.0).sum();
+        let total: u64 = group.streams.iter().map(|s| s.last.0).sum();
         if group.spread().asked.insert(link, total) != Some(total) {
+            self.say_lacks(number, link);
+        }
+    }
+
+    /// The neighbour is told that something is missing here.
+    pub(super) fn say_lacks(&mut self, number: GroupNumber, link: LinkId) {
+        if let Some(group) = self.groups.get(number) {
+            let message = group.compare(SeenWhy::Lacks);
             self.say(link, message);
         }
     }
@@ -500,8 +505,7 @@ impl Relay {
     pub(super) fn ask_again(&mut self, number: GroupNumber, link: LinkId) {
         let Some(group) = self.groups.get_mut(number) else { return };
         group.spread().asked.remove(&link);
-        let (id, streams) = (group.id(), group.seen());
-        self.compare_again(link, number, LinkMessage::Seen { group: id, streams, why: SeenWhy::Lacks });
+        self.compare_again(link, number);
     }
 
     /// The disk has room again, or has none any more.
@@ -607,19 +611,10 @@ impl Relay {
     fn name_stream(&mut self, number: GroupNumber, link: LinkId, run: &StoredRun) {
         // What is released of an own stream is counted anew after a start.
         self.settle_released(number);
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let id = group.id();
-        let before = group.unreleased_before(run.stream);
-        let Some(stream) = group.stream(run.stream) else { return };
-        let named = StreamNamed {
-            number: stream.number,
-            group: id,
-            origin: stream.origin.clone(),
-            epoch: stream.epoch,
-            base: run.run.header.first,
-            chain: run.run.header.chain,
-            released: stream.released,
-        };
+        let Some(group) = self.groups.get(number) else { return };
+        let Some(stream) = group.streams.iter().find(|s| s.number == run.stream) else { return };
+        let before = group.unreleased_before(stream);
+        let named = group.named(stream, (run.run.header.first, run.run.header.chain));
         let wanted = (stream.wanted > Sequence(0)).then(|| Released {
             group: named.group.clone(),
             origin: named.origin.clone(),

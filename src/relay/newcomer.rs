@@ -64,7 +64,7 @@ impl Relay {
 
     /// Whoever is missing has been waited for.
     pub(super) fn on_newcomer_time(&mut self, now: Now) {
-        if !self.links.has_table && self.company() != Company::Wait {
+        if self.company() != Company::Wait {
             self.take_table(now);
         }
     }

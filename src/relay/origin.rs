@@ -69,7 +69,10 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let active = group.is_origin(&relay, orphans);
         let known = group.said_origin(&relay);
-        if known.1 == active && known.0 >= above {
+        // What was said before this relay was forgotten is void to all others. It is said again when that
+        // is learned; but a crash may have been faster than the disk.
+        let is_void = active && known.0.counter < least.counter;
+        if known.1 == active && known.0 >= above && !is_void {
             return;
         }
         let version = known.0.max(above).max(least).next(storage);

@@ -23,6 +23,7 @@ use super::Relay;
 use super::carried::Fate;
 use super::input::Now;
 use super::serve::Serving;
+use super::stream::Stream;
 use super::timer::Timer;
 use crate::id::{Epoch, GroupNumber, LinkId, RelayId, Sequence, StreamNumber, Time};
 use crate::limits;
@@ -35,6 +36,12 @@ pub(super) struct StreamKey {
     pub(super) group: GroupNumber,
     pub(super) origin: RelayId,
     pub(super) epoch: Epoch,
+}
+
+impl StreamKey {
+    pub(super) fn of(group: GroupNumber, stream: &Stream) -> Self {
+        Self { group, origin: stream.origin.clone(), epoch: stream.epoch }
+    }
 }
 
 /// Who waits for the answer to a pull: a neighbour, and what it calls it.
@@ -170,15 +177,16 @@ impl Relay {
         }
     }
 
+    pub(super) fn find_stream(&self, key: &StreamKey) -> Option<&Stream> {
+        self.groups.get(key.group)?.stream_of(&key.origin, key.epoch)
+    }
+
     /// How far a stream is here, or was released: nothing below is lacking.
     fn reached(&self, key: &StreamKey) -> Sequence {
         if self.is_key_finished(key) {
             return Sequence(limits::SEQUENCE_MAX);
         }
-        let streams = self.groups.get(key.group).map(|group| &group.streams);
-        let found =
-            streams.and_then(|all| all.iter().find(|s| s.epoch == key.epoch && s.origin == key.origin));
-        found.map_or(Sequence(0), |stream| stream.last.max(stream.released))
+        self.find_stream(key).map_or(Sequence(0), |stream| stream.last.max(stream.released))
     }
 
     /// Whether this relay is to have what is put into a group.
@@ -243,11 +251,8 @@ impl Relay {
     /// Earlier epochs of the same disk whose ends are not here.
     fn unsealed_before(&self, key: &StreamKey) -> Vec<StreamKey> {
         let Some(group) = self.groups.get(key.group) else { return Vec::new() };
-        let is_before =
-            |epoch: Epoch| epoch.storage == key.epoch.storage && epoch.counter < key.epoch.counter;
-        let unsealed =
-            group.streams.iter().filter(|s| !s.sealed && s.origin == key.origin && is_before(s.epoch));
-        unsealed.map(|s| StreamKey { epoch: s.epoch, ..key.clone() }).collect()
+        let unsealed = group.streams.iter().filter(|s| !s.sealed && s.is_before(&key.origin, key.epoch));
+        unsealed.map(|s| StreamKey::of(key.group, s)).collect()
     }
 
     fn pull(&mut self, now: Now, key: StreamKey, to: Sequence, holder: Option<RelayId>) {
@@ -365,10 +370,7 @@ impl Relay {
         if self.is_key_finished(key) {
             return Sequence(limits::SEQUENCE_MAX);
         }
-        let streams = self.groups.get(key.group).map(|group| &group.streams);
-        let found =
-            streams.and_then(|all| all.iter().find(|s| s.epoch == key.epoch && s.origin == key.origin));
-        found.map_or(Sequence(0), |stream| stream.released)
+        self.find_stream(key).map_or(Sequence(0), |stream| stream.released)
     }
 
     /// Tells who has asked how far it was sent, or that it is not here.
@@ -494,7 +496,7 @@ impl Relay {
     ) {
         let Some(group) = self.groups.get(number) else { return };
         let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return };
-        let key = StreamKey { group: number, origin: known.origin.clone(), epoch: known.epoch };
+        let key = StreamKey::of(number, known);
         let (first, last) = (run.header.first, Sequence(run.header.end().0 - 1));
         let spread = group.spread.as_deref();
         let gets_it = |link: LinkId| {

@@ -190,7 +190,7 @@ impl Relay {
             return;
         }
         let Some((stream, next)) = group.record_at(from) else { return };
-        let key = StreamKey { group: number, origin: stream.origin.clone(), epoch: stream.epoch };
+        let key = StreamKey::of(number, stream);
         let stream = stream.number;
         let annex = Annex { number: GroupNumber(self.counters.groups + 1), from, to };
         let begun = Operation::AnnexBegun { group: number, annex };

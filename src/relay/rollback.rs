@@ -82,19 +82,16 @@ impl Relay {
         (number, stream): (GroupNumber, StreamNumber),
         released: Sequence,
     ) {
-        let (me, forgotten) = (self.options.relay.clone(), self.least_version().counter);
-        let Some(group) = self.groups.get_mut(number) else { return };
+        let forgotten = self.least_version().counter;
+        let (me, Some(group)) = (&self.options.relay, self.groups.get_mut(number)) else { return };
         // Of what it was owed before it was forgotten it was told that it is lost.
-        let (name, since) = (group.name.clone(), group.member_since.max(forgotten));
+        let since = group.member_since.max(forgotten);
         let is_member = !group.subscriptions.is_empty();
-        let Some(known) = group.stream(stream).filter(|known| is_member && known.origin != me) else {
-            return;
-        };
-        if !known.has_lost(&me, since, released) {
-            return;
-        }
+        let known = group.stream(stream).filter(|known| is_member && known.origin != *me);
+        let Some(known) = known.filter(|known| known.has_lost(me, since, released)) else { return };
         let (last, origin) = (known.last, known.origin.clone());
         known.forgiven = released;
+        let name = group.name.clone();
         let forgiven = Operation::StreamForgiven { group: number, stream, to: released };
         self.journal.append(&mut self.effects, Entry::State(forgiven.encode()), Urgency::Ride);
         let why = format!("it has said that it has {released} records of {origin} in {name}, it has {last}");

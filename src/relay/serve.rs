@@ -56,7 +56,7 @@ impl Relay {
     pub(super) fn serve(&mut self, quest: &Quest, waiter: PullWaiter) -> bool {
         let key = &quest.key;
         let Some(group) = self.groups.get(key.group) else { return false };
-        let found = group.streams.iter().find(|s| s.epoch == key.epoch && s.origin == key.origin);
+        let found = group.stream_of(&key.origin, key.epoch);
         let Some(stream) = found.filter(|stream| stream.durable >= quest.from) else { return false };
         let next = stream.place_before(quest.from).unwrap_or(group.low).max(group.low);
         let serving = Serving {
@@ -113,8 +113,7 @@ impl Relay {
             return Step::Waits;
         }
         let link = serving.waiter.link;
-        let room =
-            self.links.table.get_mut(&link).map_or(Err(None), |state| state.has_room_for_pulled(now.time));
+        let room = self.links.table.get_mut(&link).map_or(Err(None), |state| state.room(now.time, true));
         if let Err(at) = room {
             at.into_iter().for_each(|at| self.timers.set_by(Timer::Link(link), at));
             return Step::Waits;
@@ -241,13 +240,6 @@ impl Relay {
             let Some(number) = self.group_of(now, &held.group) else { continue };
             let key = StreamKey { group: number, origin: held.origin, epoch: held.epoch };
             self.note_lack(now, key, (held.last, Some(&held.by)), limits::PULL_PATIENCE_MS);
-        }
-    }
-
-    /// The neighbour is told that something is missing before what came.
-    pub(super) fn say_lacks(&mut self, number: GroupNumber, link: LinkId) {
-        if let Some(message) = self.groups.get(number).map(super::group::Group::lacks) {
-            self.say(link, message);
         }
     }
 }

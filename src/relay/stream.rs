@@ -190,6 +190,12 @@ impl Stream {
         self.places.get(self.places.partition_point(|(at, _)| *at <= sequence)).map(|(_, index)| *index)
     }
 
+    /// Whether it is an earlier epoch of the same disk as that one of this origin.
+    pub(super) fn is_before(&self, origin: &RelayId, epoch: Epoch) -> bool {
+        let is_same_disk = self.origin == *origin && self.epoch.storage == epoch.storage;
+        is_same_disk && self.epoch.counter < epoch.counter
+    }
+
     /// The last place at or before an index.
     pub(super) fn place_at(&self, index: Index) -> Option<(Sequence, Index)> {
         let behind = self.places.partition_point(|(_, at)| *at <= index);

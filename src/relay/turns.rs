@@ -22,7 +22,6 @@
 use std::collections::VecDeque;
 
 use super::Relay;
-use super::bucket::Bucket;
 use super::forward::LinkReader;
 use super::input::Now;
 use super::link::Link;
@@ -115,45 +114,34 @@ impl Turns {
 impl Link {
     /// Who is to go on, or from when on somebody may if nothing else happens.
     fn next_turn(&mut self, now: Time) -> Result<Lane, Option<Time>> {
-        if !self.is_writable() || !self.turns.is_waiting() {
+        if !self.turns.is_waiting() {
             return Err(None);
         }
         let (has_live, has_read) = (!self.turns.live.is_empty(), !self.turns.read.is_empty());
         let is_owed = has_read && self.turns.credit > 0;
         let lane = if has_live && !is_owed { Lane::Live } else { Lane::Backlog };
         let has_share_only = lane == Lane::Backlog && !is_owed;
-        if has_share_only && self.waiting_bytes() >= limits::LINK_CATCH_UP_BYTES_MAX {
-            return Err(None);
-        }
-        let Some(bucket) = &mut self.bucket else { return Ok(lane) };
-        bucket.fill(now);
-        let least = if has_share_only { bucket.reserve() } else { 0 };
-        if bucket.level() > least { Ok(lane) } else { Err(Some(bucket.above(least))) }
+        self.room(now, has_share_only).map(|()| lane)
     }
 
-    /// Whether a run that has just come may be passed on before anything else.
-    pub(super) fn may_pass_on(&mut self, now: Time) -> bool {
-        self.turns.live.is_empty() && self.has_room_for_live(now)
-    }
-
-    fn has_room_for_live(&mut self, now: Time) -> bool {
-        let has_tokens = |bucket: &mut Bucket| {
-            bucket.fill(now);
-            bucket.level() > 0
-        };
-        self.is_writable() && self.bucket.as_mut().is_none_or(has_tokens)
-    }
-
-    /// Whether what was pulled may be given to it: it has what room a backlog has that is not owed
-    /// a turn. If not, from when on it may be if nothing else happens.
-    pub(super) fn has_room_for_pulled(&mut self, now: Time) -> Result<(), Option<Time>> {
-        if !self.is_writable() || self.waiting_bytes() >= limits::LINK_CATCH_UP_BYTES_MAX {
+    /// Whether it may be given more. What is `spare`, a backlog that is not owed a turn or what was
+    /// pulled, leaves room for what is live.
+    ///
+    /// # Errors
+    /// From when on it may be, if nothing else happens.
+    pub(super) fn room(&mut self, now: Time, spare: bool) -> Result<(), Option<Time>> {
+        if !self.is_writable() || (spare && self.waiting_bytes() >= limits::LINK_CATCH_UP_BYTES_MAX) {
             return Err(None);
         }
         let Some(bucket) = &mut self.bucket else { return Ok(()) };
         bucket.fill(now);
-        let least = bucket.reserve();
+        let least = if spare { bucket.reserve() } else { 0 };
         if bucket.level() > least { Ok(()) } else { Err(Some(bucket.above(least))) }
+    }
+
+    /// Whether a run that has just come may be passed on before anything else.
+    pub(super) fn may_pass_on(&mut self, now: Time) -> bool {
+        self.turns.live.is_empty() && self.room(now, false).is_ok()
     }
 
     /// Notes a run that was sent since it was pulled.
@@ -247,7 +235,7 @@ impl Relay {
                 Step::End => return,
             }
             let state = self.links.table.get_mut(&link);
-            if bytes >= TURN_BYTES || !state.is_some_and(|state| state.has_room_for_live(now.time)) {
+            if bytes >= TURN_BYTES || state.is_none_or(|state| state.room(now.time, false).is_err()) {
                 break;
             }
         }

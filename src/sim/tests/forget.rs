@@ -15,9 +15,24 @@ fn held(world: &World) -> usize {
     world.nodes.iter().filter(|node| node.is_up()).map(super::super::node::Node::held_runs).sum()
 }
 
+/// Cuts the relay at the end off while this is put, takes what came, and forgets that relay.
+fn forget_who_lives(world: &mut World, messages: u64) {
+    world.cut_off(3);
+    world.settle();
+    world.put(1, "g", messages);
+    world.settle();
+    world.drain(0, "g", "s");
+    world.forget(0, 3).unwrap();
+    world.rest();
+}
+
 /// A line of four with a member at each end, who has what was put so far.
 fn line() -> World {
-    let mut world = World::new(1, 4, &LINE);
+    with_members(1, &LINE)
+}
+
+fn with_members(seed: u64, links: &[(usize, usize, u32)]) -> World {
+    let mut world = World::new(seed, 4, links);
     for node in [0, 3] {
         world.subscribe(node, "g", "s");
     }
@@ -66,13 +81,7 @@ fn s33_what_a_member_that_never_comes_back_was_owed_is_let_go_when_it_is_forgott
 #[test]
 fn s33_a_relay_that_was_forgotten_while_it_lived_is_told_of_the_loss_and_is_owed_again_from_then_on() {
     let mut world = line();
-    world.cut_off(3);
-    world.settle();
-    world.put(1, "g", 3);
-    world.settle();
-    world.drain(0, "g", "s");
-    world.forget(0, 3).unwrap();
-    world.rest();
+    forget_who_lives(&mut world, 3);
     assert_eq!(world.drain(0, "g", "s").len(), 0);
     world.rest();
     assert!(world.nodes[..3].iter().all(|node| node.held_runs() == 0), "it is gone for everybody");
@@ -254,19 +263,8 @@ fn what_was_said_before_is_void_wherever_it_turns_up() {
 #[test]
 fn r4_a_relay_that_was_forgotten_once_is_not_taken_for_one_whose_disk_was_put_back() {
     // In a ring it hears what it has said itself, in versions above those of its boots.
-    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 0, 1)]);
-    for node in [0, 3] {
-        world.subscribe(node, "g", "s");
-    }
-    world.put(1, "g", 1);
-    world.settle();
-    world.cut_off(3);
-    world.settle();
-    world.put(1, "g", 1);
-    world.settle();
-    world.drain(0, "g", "s");
-    world.forget(0, 3).unwrap();
-    world.rest();
+    let mut world = with_members(1, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 0, 1)]);
+    forget_who_lives(&mut world, 1);
     world.bring_back(3);
     world.heal();
     let is_older = |world: &mut World| warns(world, 3, "older image of itself");
@@ -292,19 +290,8 @@ fn r4_a_relay_that_was_forgotten_once_is_not_taken_for_one_whose_disk_was_put_ba
 #[test]
 fn r4_a_relay_hears_that_it_was_forgotten_before_it_hears_what_was_released_since() {
     for seed in 0..60 {
-        let mut world = World::new(seed, 4, &LINE);
-        for node in [0, 3] {
-            world.subscribe(node, "g", "s");
-        }
-        world.put(1, "g", 1);
-        world.settle();
-        world.cut_off(3);
-        world.settle();
-        world.put(1, "g", 3);
-        world.settle();
-        world.drain(0, "g", "s");
-        world.forget(0, 3).unwrap();
-        world.rest();
+        let mut world = with_members(seed, &LINE);
+        forget_who_lives(&mut world, 3);
         world.bring_back(3);
         world.set_link(2, true);
         // Everything on its way takes its time.
