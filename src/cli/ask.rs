@@ -66,7 +66,9 @@ pub async fn until_taken<T>(
     late: &'static str,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let done = until(deadline, late, work).await;
+    // Kept until the reason was asked for: a subscriber that is dropped waits for nothing any more.
+    let mut work = std::pin::pin!(work);
+    let done = until(deadline, late, work.as_mut()).await;
     match (done, client.held_up()) {
         (Err(Failure::Deadline(_)), Some(refusal)) => Err(ClientError::Refused(refusal).into()),
         (done, _) => done,

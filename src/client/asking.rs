@@ -28,7 +28,7 @@ impl Subscriber {
         let deadline = self.shared.shared().options.request_deadline;
         let handle = match tokio::time::timeout(deadline, self.shared.attached()).await {
             Ok(handle) => handle?,
-            Err(_) => return Err(self.too_late()),
+            Err(_) => return Err(self.shared.late()),
         };
         self.shared.lock().poll(max);
         let reply = self.shared.shared().ask(Request::Poll { handle, messages: max }).await?;
@@ -71,12 +71,6 @@ impl Subscriber {
         }
     }
 
-    /// Why it is not attached, or the relay does not answer.
-    fn too_late(&self) -> ClientError {
-        let trouble = self.shared.refused().or(self.shared.shared().trouble());
-        trouble.unwrap_or(ClientError::Deadline)
-    }
-
     pub(super) fn ended(&self) -> ClientError {
         let error = self.shared.lock().error().cloned();
         error.unwrap_or_else(|| ClientError::closed("the subscriber was closed"))
@@ -96,7 +90,7 @@ impl Subscriber {
         let deadline = self.shared.shared().options.request_deadline;
         match tokio::time::timeout(deadline, self.shared.flush()).await {
             Ok(flushed) => flushed,
-            Err(_) => Err(self.too_late()),
+            Err(_) => Err(self.shared.late()),
         }
     }
 

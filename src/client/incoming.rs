@@ -164,7 +164,7 @@ impl<'a> Incoming<'a> {
             Notice::Detached { handle, refusal } => {
                 let Some(subscriber) = self.subscribers.remove(&handle) else { return Ok(()) };
                 if refusal.code == RefusalCode::NotReady {
-                    self.session.attach_later(subscriber, refusal.into());
+                    self.session.attach_later(subscriber, refusal);
                 } else if is_passing(refusal.code) {
                     return Err(refusal.into());
                 } else {
@@ -236,7 +236,7 @@ impl<'a> Incoming<'a> {
             }
             Ok(other) => Err(ClientError::protocol(format!("a subscriber was attached with {other:?}"))),
             Err(refusal) if refusal.code == RefusalCode::NotReady => {
-                self.session.attach_later(Arc::clone(subscriber), refusal.into());
+                self.session.attach_later(Arc::clone(subscriber), refusal);
                 Ok(())
             }
             Err(refusal) if is_passing(refusal.code) => Err(refusal.into()),

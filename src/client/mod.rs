@@ -212,7 +212,7 @@ impl Client {
                 // The relay has not answered at all: that is another matter.
                 self.in_time(shared.attached()).await.map(|_| subscriber)
             }
-            Err(_) => Err(shared.refused().or(self.trouble()).unwrap_or(ClientError::Deadline)),
+            Err(_) => Err(shared.late()),
         }
     }
 

@@ -26,7 +26,7 @@ use super::shared::{Pending, Shared, Work};
 use super::subscribing::SubscriberShared;
 use super::writer;
 use crate::limits;
-use crate::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, RelayHello};
+use crate::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Refusal, RelayHello};
 use crate::wire::frame::{
     FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, append_frame, take_frame,
 };
@@ -288,8 +288,8 @@ impl Session<'_> {
     }
 
     /// A subscriber whose home cannot be reached for the moment is attached again after a pause.
-    pub(super) fn attach_later(&self, subscriber: Arc<SubscriberShared>, error: ClientError) {
-        let pause = subscriber.on_refused(error);
+    pub(super) fn attach_later(&self, subscriber: Arc<SubscriberShared>, refusal: Refusal) {
+        let pause = subscriber.on_refused(refusal);
         lock(&self.later).push((Instant::now() + pause, subscriber));
         self.later_changed.notify_one();
     }

@@ -106,7 +106,9 @@ impl Shared {
 
     /// Why the relay takes nothing for the moment, as it said last.
     pub(super) fn held_up(&self) -> Option<Refusal> {
-        lock(&self.state).held_up.clone()
+        let state = lock(&self.state);
+        let of_subscribers = || state.subscribers.values().find_map(|subscriber| subscriber.refused());
+        state.held_up.clone().or_else(of_subscribers)
     }
 
     /// The relay has taken something.

@@ -15,7 +15,7 @@ use super::options::SubscriberOptions;
 use super::shared::Shared;
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::limits;
-use crate::wire::body::{RefusalCode, Request, SubscriptionSpec};
+use crate::wire::body::{Refusal, RefusalCode, Request, SubscriptionSpec};
 use crate::wire::frame::AckKind;
 
 /// One subscriber, for the connection.
@@ -32,7 +32,7 @@ pub(super) struct SubscriberShared {
     /// Notified when it is attached, or has failed.
     changed: Notify,
     /// Why it was not attached the last time, for the moment, and how often in a row.
-    refused: Mutex<Option<ClientError>>,
+    refused: Mutex<Option<Refusal>>,
     refusals: AtomicU32,
     shared: Arc<Shared>,
 }
@@ -69,16 +69,16 @@ impl SubscriberShared {
     }
 
     /// It cannot be attached for the moment, or not any more: when is it to be tried again?
-    pub(super) fn on_refused(&self, error: ClientError) -> Duration {
+    pub(super) fn on_refused(&self, refusal: Refusal) -> Duration {
         self.on_lost();
-        *lock(&self.refused) = Some(error);
+        *lock(&self.refused) = Some(refusal);
         let before = self.refusals.fetch_add(1, Ordering::Relaxed).min(16);
         let pause = limits::CLIENT_BACKOFF_MS_MIN << before;
         Duration::from_millis(pause.min(limits::CLIENT_ATTACH_MS_MAX))
     }
 
-    /// Why it is not attached, if the relay has said so.
-    pub(super) fn refused(&self) -> Option<ClientError> {
+    /// Why it is not attached, if the relay has said so in this session.
+    pub(super) fn refused(&self) -> Option<Refusal> {
         lock(&self.refused).clone()
     }
 
@@ -102,6 +102,7 @@ impl SubscriberShared {
     }
 
     pub(super) fn on_lost(&self) {
+        *lock(&self.refused) = None;
         let mut inbox = self.lock();
         inbox.on_lost();
         self.generation.store(inbox.generation(), Ordering::Release);
@@ -198,6 +199,11 @@ impl SubscriberShared {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Why it is not attached in time, or has no answer.
+    pub(super) fn late(&self) -> ClientError {
+        self.refused().map_or_else(|| self.shared.late(), ClientError::Refused)
     }
 
     /// Waits until it is attached.

@@ -42,7 +42,13 @@ async fn r12_a_queue_is_got_from_at_another_relay_and_a_home_that_is_away_is_nam
     wait_for("it is seen to be away", async || run(&a, &["poll", "jobs"]).code != Some(0)).await;
     let away = run(&a, &["poll", "jobs"]);
     assert!(away.code == Some(75) && away.said.contains("relay c"), "{away:?}");
-    assert_eq!(run(&a, &["get", "jobs"]).code, Some(75), "it does not wait for ever");
+    for wait in [&["--wait", "500ms"][..], &[]] {
+        let away = run(&a, &[&["get", "jobs"], wait].concat());
+        assert!(
+            away.code == Some(75) && away.said.contains("relay c"),
+            "it does not wait for ever: {away:?}"
+        );
+    }
     network.begin(2);
     wait_for("it is back", async || run(&a, &["locate", "jobs"]).code == Some(0)).await;
     wait_for("it is reached", async || run(&a, &["queue", "show", "jobs"]).said.is_empty()).await;
