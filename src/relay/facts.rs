@@ -168,6 +168,7 @@ impl Relay {
             let is_member = self.groups.get(number).is_some_and(|group| !group.subscriptions.is_empty());
             self.announce_membership(number, is_member);
         }
+        self.links.has_heard = true;
         self.take_table(now);
     }
 

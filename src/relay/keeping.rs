@@ -229,7 +229,7 @@ impl Relay {
         for mut receiver in receivers {
             self.effects.extend(receiver.end_poll());
             if let Some(session) = self.sessions.get_mut(&receiver.session) {
-                session.close_subscription(receiver.handle);
+                session.lose_handle(receiver.handle);
             }
             let notice = Notice::Detached { handle: receiver.handle, refusal: refusal.clone() };
             self.effects.push_back(Effect::Notice { session: receiver.session, notice });

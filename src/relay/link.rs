@@ -149,6 +149,8 @@ pub(super) struct Links {
     pub(super) speaks: Algorithm,
     /// Whether the disk says so.
     pub(super) table_on_disk: bool,
+    /// Whether a neighbour has told all that it knows since this relay was started, if it has any.
+    pub(super) has_heard: bool,
 }
 
 impl Links {
@@ -164,6 +166,7 @@ impl Links {
             now: Time(0),
             speaks: Algorithm::One,
             table_on_disk: false,
+            has_heard: options.is_empty(),
         }
     }
 
@@ -268,6 +271,10 @@ impl Relay {
             LinkMessage::AskWhere(ask) => self.on_ask_where(now, link, ask),
             LinkMessage::ToldWhere(told) => self.on_told_where(link, told),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
+            LinkMessage::Circuit(frame) => self.on_carried(now, link, *frame),
+            LinkMessage::Deliver { head, deliver, records } => {
+                self.on_carried_deliver(now, link, head, (deliver, records));
+            }
         }
     }
 }

@@ -57,6 +57,12 @@ impl Names {
 }
 
 impl Group {
+    /// The home of a queue that lives at another relay.
+    pub(super) fn home_elsewhere(&self) -> Option<&RelayId> {
+        let home = self.spread.as_deref()?.names.home.as_ref();
+        home.filter(|_| !self.queue)
+    }
+
     fn entry(&self) -> Option<GroupEntry> {
         let names = &self.spread.as_deref()?.names;
         (names.version.counter > 0).then(|| GroupEntry {

@@ -1,5 +1,6 @@
 mod budget;
 mod changes;
+mod circuits;
 mod damage;
 mod drain;
 mod exhaustive;

@@ -3,11 +3,13 @@
 pub mod choices;
 mod frames;
 mod levers;
+mod roaming;
 mod trace;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::roaming::{Known, Roamer};
 use super::node::{Image, Node};
 use super::oracle::Oracle;
 use super::watch::Watch;
@@ -100,6 +102,8 @@ pub struct Weather {
     pub repeats: u64,
     /// A topology is applied at some relay, or an earlier one again.
     pub applies: u64,
+    /// A receiver somewhere does something: besides all that, and not counted with it.
+    pub roams: u64,
 }
 
 impl Weather {
@@ -116,6 +120,7 @@ impl Weather {
         parts: 0,
         repeats: 0,
         applies: 0,
+        roams: 0,
     };
     /// Nothing fails.
     pub const CALM: Self = Self { puts: 20, syncs: 25, ..Self::NOTHING };
@@ -133,6 +138,7 @@ impl Weather {
         parts: 1,
         repeats: 2,
         applies: 0,
+        roams: 0,
     };
     /// The same, while operators change the network.
     pub const CHANGES: Self = Self { applies: 1, ..Self::STORM };
@@ -158,8 +164,6 @@ pub struct World {
     levels: BTreeMap<u64, AckLevel>,
     /// Where each put that was answered stands: the relay, its boot, and the first sequence.
     placed: BTreeMap<u64, (usize, u64, Sequence)>,
-    /// What each of them has taken so far.
-    taken: Vec<Vec<String>>,
     /// What was ever on disks and wires.
     watch: Watch,
     /// What is kept back, if anything is to be: the wire, the end, the message.
@@ -168,11 +172,23 @@ pub struct World {
     frames: Option<frames::Frames>,
     /// Whether what is said over links is counted: it has to be encoded for that.
     is_counting: bool,
+    /// What is known of the messages of each of them.
+    known: Vec<Known>,
+    /// The receiver that each of them has somewhere.
+    roamers: Vec<Option<Roamer>>,
+    /// What receivers do that move from relay to relay; a seed's run is the same without them.
+    roaming: Dice,
+    /// A promise that was seen to be broken.
+    wrong: Option<String>,
 }
 
-fn names(group: &str, name: &str) -> (GroupName, SubscriptionName) {
+/// A subscription has one home in the network, so each relay has names of its own; a queue's one
+/// is the same everywhere.
+#[must_use]
+pub fn names(node: usize, group: &str, name: &str) -> (GroupName, SubscriptionName) {
     let group = GroupName::new(group).expect("names of simulated groups are names");
-    (group, SubscriptionName::new(name).expect("names of simulated subscriptions are names"))
+    let name = if name == "queue" { name.to_owned() } else { format!("{name}-{}", name_of(node)) };
+    (group, SubscriptionName::new(&name).expect("names of simulated subscriptions are names"))
 }
 
 /// The name of relay number `place`.
@@ -222,11 +238,14 @@ impl World {
             cut_off: BTreeSet::new(),
             levels: BTreeMap::new(),
             placed: BTreeMap::new(),
-            taken: Vec::new(),
             watch: Watch::new(relays),
             held: None,
             frames: None,
             is_counting: false,
+            known: Vec::new(),
+            roamers: Vec::new(),
+            roaming: Dice::new(seed ^ 0x0a4e),
+            wrong: None,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);
@@ -279,13 +298,14 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         if !self.groups.contains(&group) {
             self.groups.push(group.clone());
         }
         self.subscriptions.push((node, group.clone(), name));
-        self.taken.push(Vec::new());
+        self.known.push(Known::default());
+        self.roamers.push(None);
         self.settle();
         if self.is_whole() {
             self.watch.member(node, &group, self.oracle.puts());
@@ -308,14 +328,15 @@ impl World {
         weather: &Weather,
         steps: usize,
     ) -> Option<Answer> {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let request = self.nodes[node].begin_subscribe(self.now, &group, &name, level);
         self.collect(node);
         if !self.groups.contains(&group) {
             self.groups.push(group.clone());
         }
         self.subscriptions.push((node, group, name));
-        self.taken.push(Vec::new());
+        self.known.push(Known::default());
+        self.roamers.push(None);
         for _ in 0..steps {
             if let Some(answer) = self.nodes[node].take_answer(request) {
                 return Some(answer);
@@ -330,7 +351,7 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe_again(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         self.settle();
     }
@@ -345,11 +366,28 @@ impl World {
         answer
     }
 
+    /// Asks a relay, and lets everything arrive until it answers; `None`: it does not.
+    ///
+    /// # Panics
+    /// When the relays never come to rest.
+    pub fn ask_network(&mut self, node: usize, request: Request) -> Option<Answer> {
+        let request = self.nodes[node].begin(self.now, request);
+        self.collect(node);
+        self.settle();
+        self.nodes[node].take_answer(request)
+    }
+
     /// Begins to receive at a relay.
     pub fn attach(&mut self, node: usize, group: &str, name: &str) -> u32 {
         let handle = self.attach_quietly(node, group, name);
         self.credit(node, handle);
         handle
+    }
+
+    /// An application reads all that was delivered to it.
+    pub fn read(&mut self, node: usize) {
+        self.nodes[node].read_all(self.now);
+        self.collect(node);
     }
 
     /// Acks at a relay what stands between two places.
@@ -380,7 +418,7 @@ impl World {
 
     /// Begins to receive, and takes nothing yet.
     pub fn attach_quietly(&mut self, node: usize, group: &str, name: &str) -> u32 {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let handle = self.nodes[node].attach(self.now, &group, &name);
         self.collect(node);
         handle
@@ -403,7 +441,7 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe_unheard(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         self.collect(node);
     }
@@ -413,7 +451,7 @@ impl World {
     /// # Panics
     /// When there is no such subscription.
     pub fn drain(&mut self, node: usize, group: &str, name: &str) -> Vec<String> {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let got = self.nodes[node].drain(self.now, &group, &name);
         self.collect(node);
         got
@@ -808,6 +846,10 @@ impl World {
             let ms = self.dice.below(5);
             self.pass_ms(ms);
         }
+        if weather.roams > 0 && !self.subscriptions.is_empty() && self.roaming.chance(weather.roams) {
+            let place = self.roaming.below(self.subscriptions.len() as u64) as usize;
+            self.roam(place);
+        }
     }
 
     /// Lets everything arrive and be synced, without anything new.
@@ -882,7 +924,7 @@ impl World {
                 continue;
             }
             self.take(place);
-            let got: BTreeSet<&String> = self.taken[place].iter().collect();
+            let got: BTreeSet<&String> = self.known[place].taken.iter().collect();
             let near = held.iter().filter(|(node, of, _)| *of == group && self.can_reach(*node, home));
             for (node, _, payloads) in near {
                 if let Some(missing) = payloads.iter().find(|payload| !got.contains(payload)) {
@@ -960,6 +1002,7 @@ impl World {
     /// The first promise that is broken.
     pub fn finish(&mut self) -> Result<(), String> {
         self.heal();
+        self.wrong.take().map_or(Ok(()), Err)?;
         for place in 0..self.subscriptions.len() {
             let (node, group, name) = self.subscriptions[place].clone();
             if self.gone.contains(&node) {
@@ -967,7 +1010,8 @@ impl World {
             }
             self.take(place);
             let relay = name_of(node);
-            self.oracle.check_at(&relay, group.as_str(), &self.taken[place]).map_err(|wrong| {
+            self.wrong.take().map_or(Ok(()), Err)?;
+            self.oracle.check_at(&relay, group.as_str(), &self.known[place].taken).map_err(|wrong| {
                 let places: Vec<String> =
                     self.nodes.iter().map(|node| node.explain(&wrong.payload)).collect();
                 format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
@@ -1029,8 +1073,20 @@ impl World {
     pub(super) fn take(&mut self, place: usize) {
         let (node, group, name) = self.subscriptions[place].clone();
         if self.nodes[node].is_up() {
+            if let Some(roamer) = &mut self.roamers[place] {
+                roamer.is_taken_over = true;
+            }
             let got = self.nodes[node].drain(self.now, &group, &name);
-            self.taken[place].extend(got);
+            let mut unique = std::collections::BTreeSet::new();
+            let twice = got
+                .iter()
+                .find(|payload| !unique.insert(*payload))
+                .map(|twice| format!("{twice} came twice"));
+            let received = self.known[place].receive(&got).err().or(twice);
+            if let Some(wrong) = received {
+                self.wrong.get_or_insert(format!("{}, {group}/{name}: {wrong}", self.nodes[node].name));
+            }
+            self.known[place].settle(got);
             self.collect(node);
         }
     }
@@ -1099,7 +1155,11 @@ impl World {
     }
 }
 
-/// One run of a network of 3 to 30 relays in a storm.
+/// How often a receiver does something in an ordinary storm that has some, in 100 steps.
+const ROAMS: u64 = 40;
+
+/// One run of a network of 3 to 30 relays in a storm. With every other ten of seeds receivers move
+/// about in it.
 ///
 /// # Errors
 /// The first promise that is broken.
@@ -1107,11 +1167,21 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
     if seed % 5 == 2 {
         return changes(seed, steps);
     }
-    let (mut world, mut dice) = after_storm(seed, steps, &Weather::STORM)?;
+    let roams = if seed / 10 % 2 == 1 { ROAMS } else { 0 };
+    storm_with(seed, steps, roams)
+}
+
+/// The same, with receivers that move from relay to relay as often as is said, in 100 steps.
+///
+/// # Errors
+/// The first promise that is broken.
+pub fn storm_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
+    let weather = Weather { roams, ..Weather::STORM };
+    let (mut world, mut dice) = after_storm(seed, steps, &weather)?;
     let relays = world.nodes.len();
     match seed % 5 {
-        3 => forget_in_a_storm(&mut world, &mut dice, steps / 2)?,
-        4 => drain_in_a_storm(&mut world, &mut dice, steps / 2)?,
+        3 => forget_in_a_storm(&mut world, &mut dice, steps / 2, weather)?,
+        4 => drain_in_a_storm(&mut world, &mut dice, steps / 2, weather)?,
         _ => {}
     }
     world.finish()?;
@@ -1176,7 +1246,12 @@ fn after_storm(seed: u64, steps: usize, weather: &Weather) -> Result<(World, Dic
 }
 
 /// One relay is emptied, and goes for good: nobody misses anything, and no LOSS says so.
-fn drain_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result<(), String> {
+fn drain_in_a_storm(
+    world: &mut World,
+    dice: &mut Dice,
+    steps: usize,
+    weather: Weather,
+) -> Result<(), String> {
     let relays = world.nodes.len();
     let goes = world.dispensable(dice);
     world.start(goes);
@@ -1186,9 +1261,11 @@ fn drain_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result<
     let mut of = stays.iter();
     world.subscriptions.retain(|_| of.next() == Some(&true));
     let mut of = stays.iter();
-    world.taken.retain(|_| of.next() == Some(&true));
+    world.known.retain(|_| of.next() == Some(&true));
+    let mut of = stays.iter();
+    world.roamers.retain(|_| of.next() == Some(&true));
     // It is emptied while the others and their links fail.
-    let weather = Weather { crashes: 0, ..Weather::STORM };
+    let weather = Weather { crashes: 0, ..weather };
     for _ in 0..steps {
         world.step(&if world.subscriptions.is_empty() { Weather { takes: 0, ..weather } } else { weather });
     }
@@ -1219,7 +1296,12 @@ fn drain_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result<
 }
 
 /// One relay is away, dead or only cut off, and forgotten; perhaps it comes back.
-fn forget_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result<(), String> {
+fn forget_in_a_storm(
+    world: &mut World,
+    dice: &mut Dice,
+    steps: usize,
+    weather: Weather,
+) -> Result<(), String> {
     let relays = world.nodes.len();
     let lost = world.dispensable(dice);
     let lives = dice.chance(50);
@@ -1229,7 +1311,7 @@ fn forget_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result
     } else {
         world.lose(lost);
     }
-    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
+    (0..steps / 3).for_each(|_| world.step(&weather));
     let asked = (lost + 1 + dice.below(relays as u64 - 1) as usize) % relays;
     world.start(asked);
     world.heal_links();
@@ -1243,11 +1325,11 @@ fn forget_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result
         }
         Err(refusal) => return Err(format!("{} does not forget: {refusal}", name_of(asked))),
     }
-    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
+    (0..steps / 3).for_each(|_| world.step(&weather));
     if returns {
         world.bring_back(lost);
     }
-    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
+    (0..steps / 3).for_each(|_| world.step(&weather));
     if !returns {
         return Ok(());
     }
