@@ -248,7 +248,12 @@ async fn attach(
     let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
     let options = SubscriberOptions { create, window, total, ..SubscriberOptions::default() };
     let attached = async { Ok(client.subscriber(source.group.clone(), source.name.clone(), options).await?) };
-    let subscriber = until_taken(&client, deadline, ask::SILENT, attached).await?;
+    let subscriber = match flow {
+        Flow::WhenAsked => ask::at_once(&client, attached).await?,
+        Flow::Free | Flow::AtMost(_) | Flow::OneByOne(_) => {
+            until_taken(&client, deadline, ask::SILENT, attached).await?
+        }
+    };
     Ok(Receiver { subscriber, client })
 }
 
