@@ -44,7 +44,9 @@ async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
     let late = run(&at[2], &["put", "load", "late", "--deadline", "500ms"]);
     assert!(matches!(late.code, Some(75 | 124)), "{late:?}");
     // Nor does it give anything, and says where there is more.
-    for words in [["get", "load", "--as", READ, "--wait", "500ms"], ["poll", "load", "--as", READ, "-n", "1"]]
+    let name = read_at(2);
+    for words in
+        [["get", "load", "--as", &name, "--wait", "500ms"], ["poll", "load", "--as", &name, "-n", "1"]]
     {
         let begun = Instant::now();
         let refused = run(&at[2], &words);
