@@ -169,6 +169,21 @@ const _: () = assert!(CIRCUITS_LINK_BYTES_MAX > LINK_OUT_BYTES_MAX);
 /// the link. The vector of a group with 100,000 streams fits.
 pub const LINK_CONTROL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Milliseconds for which a relay that joins a network tries to reach the one that is to tell it
+/// the topology: one supervisor starts them in any order.
+pub const JOIN_MS_MAX: u64 = 30_000;
+
+/// Bytes of a topology that is applied to a running network: a network of as many relays as a map
+/// may have fits, and so does the whole text into one control frame. A longer file is refused.
+pub const TOPOLOGY_BYTES_MAX: usize = 960 * 1024;
+
+/// Topologies that a relay keeps on its disk: the one in force, and those that can be rolled back
+/// to. The oldest makes way.
+pub const TOPOLOGIES_KEPT: usize = 8;
+
+/// What a link costs until it was measured, as the tools for topologies take it.
+pub const LINK_COST_UNMEASURED: u32 = 10;
+
 /// Milliseconds in which other relays must have confirmed a new subscription, unless told otherwise.
 pub const CONFIRM_MS_DEFAULT: u64 = 5_000;
 
@@ -414,6 +429,10 @@ pub const CLIENT_STEADY_MS: u64 = 10_000;
 pub const CLIENT_GOODBYE_MS: u64 = 1_000;
 
 const _: () = assert!(LINK_OUT_BYTES_MAX == SESSION_OUT_BYTES_MAX as u64, "both wait in queues of one kind");
+const _: () = assert!(
+    TOPOLOGY_BYTES_MAX + (TOPOLOGIES_KEPT + 2) * (2 * NAME_BYTES_MAX + 256) < CONTROL_BYTES_MAX,
+    "an answer with a whole topology fits into a frame"
+);
 const _: () = assert!(CLIENT_READ_BYTES_MIN <= CLIENT_READ_BYTES);
 const _: () = assert!(CLIENT_WINDOW_BYTES <= SESSION_PUT_BYTES_MAX);
 const _: () = assert!(CLIENT_BACKOFF_MS_MIN <= CLIENT_BACKOFF_MS_MAX);

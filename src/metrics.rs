@@ -230,6 +230,16 @@ impl LinkTraffic {
         Self { links: links.map(|(link, neighbour)| (link, LinkHandles::new(neighbour))).collect() }
     }
 
+    /// The links are these from now on.
+    pub fn set<'n>(&mut self, links: impl Iterator<Item = (LinkId, &'n str)>) {
+        let mut before = std::mem::take(&mut self.links);
+        self.links = links
+            .map(|(link, neighbour)| {
+                (link, before.remove(&link).unwrap_or_else(|| LinkHandles::new(neighbour)))
+            })
+            .collect();
+    }
+
     /// A link has carried so much since the start, and so many bytes wait for it.
     pub fn carried(&self, link: LinkId, counts: &LinkCounts, waiting_bytes: u64) {
         let Some(handles) = self.links.get(&link) else { return };

@@ -34,6 +34,7 @@ mod network {
     mod site;
     mod traffic;
 
+    mod applied;
     mod changes;
     mod elsewhere;
     mod halts;

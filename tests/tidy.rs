@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sim", &["dice", "id", "limits", "topology", "wire", "log", "relay"]),
     ("metrics", &["id", "limits", "wire"]),
     ("net", &["id", "limits", "wire", "metrics", "relay"]),
-    ("server", &["id", "limits", "wire", "log", "relay", "net", "metrics", "topology", "config"]),
+    ("server", &["id", "limits", "wire", "log", "relay", "net", "metrics", "topology", "config", "client"]),
     ("http", &["limits", "metrics", "net"]),
     ("client", &["id", "limits", "wire", "topology"]),
 ];

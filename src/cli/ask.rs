@@ -374,6 +374,7 @@ async fn tree_page(
     Ok(*tree)
 }
 
+/// The relay has answered something else.
 pub(super) fn unexpected(wanted: &str) -> Failure {
     Failure::Client(ClientError::Protocol(format!("the relay's answer is not {wanted}")))
 }

@@ -92,6 +92,7 @@ fn to_json(relay: &RelayInfo) -> Value {
         "catching_up": relay.catching_up,
         "storage": relay.storage.map(|storage| storage.to_string()),
         "boot": relay.boot,
+        "topology": relay.topology.map(|version| version.to_string()),
         "links_up": relay.links_up,
         "links_configured": relay.links,
         "links": relay.ends.iter().map(end).collect::<Vec<_>>(),

@@ -13,10 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Environment, RelayConfig, TopologyText};
 use crate::http::metrics::MetricsDoor;
-use crate::id::{LinkId, RelayId};
+use crate::id::RelayId;
 use crate::limits;
 use crate::server::{Neighbour, Server, ServerOptions};
-use crate::topology::Cost;
 
 use super::exit::Failure;
 use super::out::Context;
@@ -62,7 +61,8 @@ pub enum RelayCommand {
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  treecast relay\n  treecast relay --data /var/lib/treecast --listen 127.0.0.1:7411\n  \
-    treecast relay --topology network.toml --name north\n\n\
+    treecast relay --topology network.toml --name north\n  \
+    treecast relay --name paris --join 10.0.0.1:7411\n\n\
     Says where it listens, and runs until Ctrl-C. What it logs goes to standard error;\n\
     TREECAST_LOG sets how much, like `debug` or `treecast::server=debug` [default: info]."
 )]
@@ -79,6 +79,9 @@ pub struct RelayArgs {
     /// The topology file that the relay is part of; without one it is alone
     #[arg(long, value_name = "FILE")]
     pub topology: Option<PathBuf>,
+    /// Learn the topology from a relay of the network, at HOST:PORT, if the data directory has none
+    #[arg(long, value_name = "ADDR", conflicts_with = "topology", requires = "name")]
+    pub join: Option<String>,
     /// Which relay of the file it is [default: the only one; without a file: local]
     #[arg(long)]
     pub name: Option<String>,
@@ -106,7 +109,7 @@ impl RelayArgs {
     /// Whether an option says how a relay is to be started. Options of all verbs may stand
     /// before the word `list`, so that clap cannot tell.
     fn is_about_a_start(&self) -> bool {
-        let texts = [&self.listen, &self.name, &self.segment_bytes, &self.reserve_bytes];
+        let texts = [&self.listen, &self.name, &self.join, &self.segment_bytes, &self.reserve_bytes];
         let paths = [&self.data, &self.topology];
         texts.iter().any(|text| text.is_some())
             || paths.iter().any(|path| path.is_some())
@@ -138,8 +141,12 @@ pub async fn run(args: RelayArgs, context: &mut Context) -> Result<(), Failure> 
 }
 
 async fn start(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
-    let config = configure(&args, context)?;
+    let (config, topology_text) = configure(&args, context)?;
     let mut options = options(&config).await?;
+    options.topology = topology_text;
+    options.join = args.join.clone();
+    options.listen_as_applied = args.listen.is_none();
+    options.may_be_exposed |= args.insecure;
     options.scrub_bytes_per_second = args.scrub_rate;
     start_logging(context);
     let _file_limit = heed_file_limit()?;
@@ -150,7 +157,9 @@ async fn start(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
     let metrics_address = metrics.as_ref().and_then(|door| door.address().ok());
     let server = Server::start(options).await?;
     let address = server.address();
-    groups::apply(&config, address).await?;
+    if !server.goes_by_applied() {
+        groups::apply(&config, address).await?;
+    }
     if context.is_text() {
         context.out.line(format_args!("relay {name} listens at {address}, data in {}", data.display()))?;
         if let Some(address) = metrics_address {
@@ -200,7 +209,7 @@ fn heed_file_limit() -> Result<Signal, Failure> {
 }
 
 /// Everything is checked before anything is opened or bound.
-fn configure(args: &RelayArgs, context: &Context) -> Result<Config, Failure> {
+fn configure(args: &RelayArgs, context: &Context) -> Result<(Config, Option<String>), Failure> {
     let given = RelayConfig {
         name: args.name.clone(),
         topology: args.topology.as_deref().map(read).transpose()?,
@@ -211,10 +220,11 @@ fn configure(args: &RelayArgs, context: &Context) -> Result<Config, Failure> {
         reserve_bytes: args.reserve_bytes.clone(),
     };
     let in_file = args.topology.is_some();
+    let text = given.topology.as_ref().map(|topology| topology.text.clone());
     let config =
         given.check(&Environment::from_process()).map_err(|faults| Failure::Config { faults, in_file })?;
     context.notes.faults(&config.warnings);
-    Ok(config)
+    Ok((config, text))
 }
 
 fn read(path: &Path) -> Result<TopologyText, Failure> {
@@ -231,7 +241,8 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
     if config.is_exposed {
         options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
     }
-    options.neighbours = neighbours(config)?;
+    options.may_be_exposed = config.topology.is_insecure();
+    options.neighbours = Neighbour::of(&config.topology, &config.name);
     options.warnings.extend(not_carried_out(config));
     let relay = config.topology.relay(&config.name);
     options.transit = relay.is_none_or(|relay| relay.transit);
@@ -249,35 +260,6 @@ fn not_carried_out(config: &Config) -> Vec<String> {
         warnings.push("keys are not checked in this version: whoever knows a name is believed".to_owned());
     }
     warnings
-}
-
-/// The links that the file gives this relay, numbered in the order of the neighbours' names.
-fn neighbours(config: &Config) -> Result<Vec<Neighbour>, Failure> {
-    let mut found = Vec::new();
-    for (link, other) in config.topology.links_of(&config.name) {
-        let relay = other.parse::<RelayId>().map_err(|error| Failure::Input(format!("{other}: {error}")))?;
-        let Some(address) = config.topology.relay(other).map(|relay| relay.address.to_string()) else {
-            continue;
-        };
-        let cost = match link.cost {
-            Cost::Fixed(cost) => Some(cost),
-            Cost::Rtt => None,
-        };
-        found.push(Neighbour {
-            link: LinkId(0),
-            relay,
-            address,
-            cost,
-            rate: link.rate,
-            hello: link.hello,
-            packs: true,
-        });
-    }
-    found.sort_by(|one, other| one.relay.cmp(&other.relay));
-    for (number, neighbour) in (1..).zip(&mut found) {
-        neighbour.link = LinkId(number);
-    }
-    Ok(found)
 }
 
 /// The relay ends well, unless the user asks a second time.

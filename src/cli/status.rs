@@ -90,6 +90,10 @@ fn add_network(network: &NetworkStatus, facts: &mut Facts, context: &Context) {
     };
     facts.add("links", part(network.links_up, network.links, "up"));
     facts.add("relays", part(network.relays_reachable, network.relays, "can be reached"));
+    if let Some(head) = &network.topology {
+        let text = format!("{}, applied at {}, {}", head.version, head.by, human::timestamp(head.at));
+        facts.add("topology", text);
+    }
     if !network.protected {
         facts.add("protection", "none: there are no keys, links are neither encrypted nor authenticated");
     }
@@ -102,6 +106,7 @@ fn network_json(network: &NetworkStatus) -> Value {
         "relays_reachable": network.relays_reachable,
         "relays_known": network.relays,
         "protected": network.protected,
+        "topology": network.topology.as_ref().map(|head| super::topology::head_json(head, true)),
     })
 }
 

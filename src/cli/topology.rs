@@ -13,11 +13,14 @@ use super::human;
 use super::out::Context;
 use super::table::{Side, Table};
 
+mod apply;
 mod draw;
 mod import;
 mod plan;
 mod report;
 
+pub(super) use apply::head_json;
+pub use apply::{ApplyArgs, Manner, RollbackArgs};
 pub use draw::{DrawArgs, Form};
 pub use import::ImportArgs;
 pub use plan::PlanArgs;
@@ -46,6 +49,26 @@ pub enum TopologyCommand {
     /// Make a topology file from a GraphML file
     #[command(after_help = import::AFTER_HELP)]
     Import(ImportArgs),
+    /// Make a file the topology of a network that runs
+    #[command(after_help = apply::APPLY_HELP)]
+    Apply(ApplyArgs),
+    /// Go back to an earlier topology
+    #[command(after_help = apply::ROLLBACK_HELP)]
+    Rollback(RollbackArgs),
+    /// List the topologies that a relay has, the one in force first
+    #[command(
+        after_help = "Examples:\n  treecast topology history\n  treecast topology history --output json"
+    )]
+    History,
+    /// Write the topology in force to standard output
+    #[command(after_help = "Examples:\n  treecast topology show > network.toml\n  \
+        treecast topology show --version 3\n\n\
+        Before one was applied it is the file that the relay was started with, version 0.")]
+    Show {
+        /// An earlier one
+        #[arg(long, value_name = "N")]
+        version: Option<u64>,
+    },
 }
 
 /// Who is taken to be in a group, since a file cannot know it.
@@ -117,6 +140,10 @@ pub fn run(command: TopologyCommand, context: &mut Context) -> Result<(), Failur
         TopologyCommand::Plan(args) => plan::run(&args, context),
         TopologyCommand::Report(args) => report::run(&args, context),
         TopologyCommand::Import(args) => import::run(&args, context),
+        TopologyCommand::Apply(args) => super::block_on(apply::apply(args, context)),
+        TopologyCommand::Rollback(args) => super::block_on(apply::rollback(args, context)),
+        TopologyCommand::History => super::block_on(apply::history(context)),
+        TopologyCommand::Show { version } => super::block_on(apply::show(version, context)),
     }
 }
 

@@ -126,6 +126,8 @@ pub enum SessionEnd {
     Closed,
     /// A neighbour has let this relay know that it is there; this relay connects to it.
     Knocked,
+    /// The link is configured no more, or in another way.
+    Unlinked,
     /// The relay is stopping.
     Stopping,
 }
@@ -140,6 +142,7 @@ impl SessionEnd {
             Self::Fault(_) => "fault",
             Self::Closed => "closed",
             Self::Knocked => "knocked",
+            Self::Unlinked => "unlinked",
             Self::Stopping => "stopping",
         }
     }

@@ -80,6 +80,9 @@ impl Outgoing {
                     ITEM * (1 + found.relays.len() + found.silent.len())
                         + 64 * found.relays.iter().map(said).sum::<usize>()
                 }
+                Ok(Reply::Topology(info)) => {
+                    ITEM * (1 + info.kept.len()) + info.entry.as_ref().map_or(0, |entry| entry.text.len())
+                }
                 Ok(Reply::Group(group)) => ITEM + 64 * group.streams.len(),
                 Ok(
                     Reply::Done
@@ -88,7 +91,8 @@ impl Outgoing {
                     | Reply::Subscription(_)
                     | Reply::Polled { .. }
                     | Reply::Status(_)
-                    | Reply::Books(_),
+                    | Reply::Books(_)
+                    | Reply::TopologyApplied(_),
                 )
                 | Err(_) => ITEM,
             },

@@ -6,6 +6,8 @@
 //! does not become shorter is left alone for some runs, for twice as many each time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -35,7 +37,8 @@ struct Trial {
 /// Packs the runs for one neighbour.
 #[derive(Debug)]
 pub struct Packer {
-    is_capped: bool,
+    /// Whether the link has a rate: a latest value, of who configures it.
+    is_capped: Arc<AtomicBool>,
     is_slow: bool,
     streams: HashMap<StreamNumber, Trial, foldhash::fast::FixedState>,
     /// Bytes that were not sent because of it, in all.
@@ -43,15 +46,16 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// For a link with a rate, or without.
+    /// For a link that has a rate, or none, as `is_capped` says at any time.
     #[must_use]
-    pub fn new(is_capped: bool) -> Self {
+    pub fn new(is_capped: Arc<AtomicBool>) -> Self {
         Self { is_capped, is_slow: false, streams: HashMap::default(), saved: 0 }
     }
 
     /// Packs records behind what is in `out`, if it pays. False: they are to be sent as they are.
     pub fn pack(&mut self, stream: StreamNumber, records: &[u8], out: &mut BytesMut) -> bool {
-        if !(self.is_capped || self.is_slow) || records.len() < limits::PACK_BYTES_MIN {
+        let is_capped = self.is_capped.load(Ordering::Relaxed);
+        if !(is_capped || self.is_slow) || records.len() < limits::PACK_BYTES_MIN {
             return false;
         }
         if self.streams.len() >= STREAMS_MAX && !self.streams.contains_key(&stream) {
@@ -97,6 +101,10 @@ mod tests {
 
     const STREAM: StreamNumber = StreamNumber(1);
 
+    fn packer(is_capped: bool) -> Packer {
+        Packer::new(Arc::new(AtomicBool::new(is_capped)))
+    }
+
     fn noise(bytes: usize) -> Vec<u8> {
         let mut dice = Dice::new(3);
         (0..bytes).map(|_| dice.below(256) as u8).collect()
@@ -104,7 +112,7 @@ mod tests {
 
     #[test]
     fn nothing_is_packed_for_a_link_that_is_fast() {
-        let mut packer = Packer::new(false);
+        let mut packer = packer(false);
         let mut out = BytesMut::new();
         assert!(!packer.pack(STREAM, &[7; 10_000], &mut out));
         packer.wrote(1 << 20, Duration::from_millis(1));
@@ -117,8 +125,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_is_set_or_taken_away_counts_from_the_next_run_on() {
+        let is_capped = Arc::new(AtomicBool::new(false));
+        let mut packer = Packer::new(Arc::clone(&is_capped));
+        let packs = [false, true, false].map(|capped| {
+            is_capped.store(capped, Ordering::Relaxed);
+            packer.pack(STREAM, &[7; 10_000], &mut BytesMut::new())
+        });
+        assert_eq!(packs, [false, true, false]);
+    }
+
+    #[test]
     fn a_stream_that_does_not_become_shorter_is_tried_less_and_less() {
-        let mut packer = Packer::new(true);
+        let mut packer = packer(true);
         let noise = noise(10_000);
         let mut tried = 0;
         for _ in 0..10_000 {
@@ -136,7 +155,7 @@ mod tests {
 
     #[test]
     fn small_runs_are_left_and_streams_take_no_memory_without_end() {
-        let mut packer = Packer::new(true);
+        let mut packer = packer(true);
         assert!(!packer.pack(STREAM, &[7; limits::PACK_BYTES_MIN - 1], &mut BytesMut::new()));
         for stream in 0..10_000 {
             packer.pack(StreamNumber(stream), &[7; 1_000], &mut BytesMut::new());

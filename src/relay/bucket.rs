@@ -54,6 +54,13 @@ impl Bucket {
         bucket
     }
 
+    /// From now on it has another rate. What is owed, and what was sent beyond the old one, stays.
+    pub(super) fn set_rate(&mut self, now: Time, rate: Rate) {
+        self.fill(now);
+        self.rate = Self::new(rate).rate;
+        self.level = self.level.min(self.burst());
+    }
+
     fn burst(&self) -> i64 {
         i64::try_from(self.rate.burst_bytes.max(1)).unwrap_or(i64::MAX)
     }
@@ -180,6 +187,18 @@ mod tests {
             assert!(bucket.level() > level, "{rate:?}: {bucket:?}");
             assert!(before.level() <= level || at.0 == 0, "{rate:?}: {before:?}");
         }
+    }
+
+    #[test]
+    fn another_rate_has_its_own_burst_at_once_and_what_was_sent_is_still_paid_for() {
+        let mut bucket = Bucket::new(Rate { bytes_per_second: 1_000_000, burst_bytes: 100_000 });
+        bucket.set_rate(Time(0), Rate { bytes_per_second: 1_000, burst_bytes: 300 });
+        assert_eq!(bucket.level(), 300);
+        bucket.take(10_300);
+        bucket.set_rate(Time(1_000_000_000), Rate { bytes_per_second: 9_000, burst_bytes: 9_000 });
+        assert_eq!(bucket.level(), -9_000, "a second of the rate before");
+        bucket.fill(Time(2_000_000_000));
+        assert_eq!(bucket.level(), 0, "a second of this one");
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Confirmations {
 impl Relay {
     /// When a request may be answered that has made, or found, a subscription.
     pub(super) fn when_known(&self, group: GroupNumber, spec: &SubscriptionSpec) -> When {
-        if self.links.table.is_empty() || spec.level == SubscribeLevel::Local {
+        if self.is_alone() || spec.level == SubscribeLevel::Local {
             return When::Durable;
         }
         let within_ms = spec.within_ms.unwrap_or(limits::CONFIRM_MS_DEFAULT);

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Relay;
 use super::input::Now;
 use crate::id::LinkId;
+use crate::wire::applied::TopologyHead;
 use crate::wire::link::{Fact, GroupId, LinkMessage, Version};
 
 /// Parts of the table of facts.
@@ -37,6 +38,15 @@ fn put_name(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(name.as_bytes());
 }
 
+/// Of two topologies in force everything but the text, which has its hash in the version.
+fn put_topology(out: &mut Vec<u8>, head: &TopologyHead) {
+    let TopologyHead { version, by, at, restores } = head;
+    for number in [version.counter, version.hash, at.0, restores.unwrap_or(0)] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    put_name(out, by.as_str());
+}
+
 fn put_group(out: &mut Vec<u8>, kind: u8, group: &GroupId) {
     out.push(kind);
     put_name(out, group.name.as_str());
@@ -46,6 +56,7 @@ fn put_group(out: &mut Vec<u8>, kind: u8, group: &GroupId) {
 /// The part that a fact belongs to, and its own hash. `bytes` is for use here only.
 fn print(fact: &Fact, bytes: &mut Vec<u8>) -> (usize, u64) {
     bytes.clear();
+    let bucket = |key: &[u8]| (xxh3_64(key) % BUCKETS as u64) as usize;
     let (version, is_on) = match fact {
         Fact::LinkState(state) => {
             bytes.push(0);
@@ -75,6 +86,12 @@ fn print(fact: &Fact, bytes: &mut Vec<u8>) -> (usize, u64) {
             put_name(bytes, forgotten.relay.as_str());
             (forgotten.version, true)
         }
+        Fact::Topology(entry) => {
+            bytes.push(7);
+            let bucket = bucket(bytes);
+            put_topology(bytes, &entry.head);
+            return (bucket, xxh3_64(bytes));
+        }
         Fact::Name(entry) => {
             put_group(bytes, 5, &entry.group);
             put_name(bytes, entry.name.as_str());
@@ -82,7 +99,7 @@ fn print(fact: &Fact, bytes: &mut Vec<u8>) -> (usize, u64) {
             (entry.version, entry.spec.is_some())
         }
     };
-    let bucket = (xxh3_64(bytes) % BUCKETS as u64) as usize;
+    let bucket = bucket(bytes);
     bytes.extend_from_slice(&version.counter.to_le_bytes());
     bytes.extend_from_slice(&version.storage.0);
     bytes.push(u8::from(is_on));
@@ -132,7 +149,8 @@ impl Relay {
             let (bucket, _) = print(fact, &mut bytes);
             theirs.get(bucket) != ours.0.get(bucket)
         };
-        let known: Vec<Fact> = self.all_facts().into_iter().filter(differs).collect();
+        let mut known: Vec<Fact> = self.all_facts().into_iter().filter(differs).collect();
+        known.retain(|fact| fact.topology().is_none_or(|head| self.may_lack_topology(link, head)));
         self.tell(link, &known);
         if self.links.has_table {
             self.say(link, LinkMessage::FactsEnd);

@@ -1,9 +1,13 @@
 //! Everything that a relay can cause.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::topology::Neighbour;
 use crate::id::{GroupNumber, Index, LinkId, SessionId};
 use crate::log::{Entry, EntryNumber, Urgency};
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Answer, Notice};
 use crate::wire::frame::{DELIVER_HEAD_BYTES, DeliverHead, FRAME_HEADER_BYTES, PutDone};
 use crate::wire::link::LinkMessage;
@@ -85,6 +89,13 @@ pub enum Effect {
         through: EntryNumber,
         /// The state.
         bytes: Bytes,
+    },
+    /// The links are these from now on: others end, and new ones are to be connected.
+    Neighbours {
+        /// All of them, in order of the neighbours' names.
+        neighbours: Vec<Neighbour>,
+        /// The topology that they are from.
+        entry: Arc<TopologyEntry>,
     },
     /// End a session.
     Close {

@@ -106,9 +106,12 @@ impl Relay {
         });
         // First who was forgotten, so that nothing older of them is believed. Then links: they tell a relay
         // that its disk is an older one. Then names: a relay that has lost its disk has its subscriptions
-        // again before it is told of what it is a member.
+        // again before it is told of what it is a member. Then the topology: queues of it are made where
+        // nobody has said that they are there.
         let names = self.groups.iter().flat_map(Group::name_facts);
-        self.forgotten_facts().chain(states).chain(self.removed_facts()).chain(names).chain(parts).collect()
+        let known =
+            self.forgotten_facts().chain(states).chain(self.removed_facts()).chain(names).chain(parts);
+        known.chain(self.topology_fact()).collect()
     }
 
     /// Tells news to all neighbours but the one that told them.
@@ -146,6 +149,7 @@ impl Relay {
                 Fact::Removed(removed) => self.learn_removed(removed),
                 Fact::Name(entry) => self.learn_name(now, entry),
                 Fact::Forgotten(forgotten) => self.learn_forgotten(now, forgotten),
+                Fact::Topology(entry) => self.learn_topology(now, entry),
             };
             if is_news {
                 news.push(fact);
@@ -191,6 +195,7 @@ impl Relay {
             is_new: !self.links.has_table,
             algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
+            topology: self.topologies.taken(),
         };
         self.links.states.insert(relay, state.clone());
         self.flood(None, &[Fact::LinkState(state)]);
@@ -285,7 +290,7 @@ impl Relay {
 
     /// Says that this relay is, or is no longer, a member of a group.
     pub(super) fn announce_membership(&mut self, number: GroupNumber, member: bool) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (relay, storage) = (self.options.relay.clone(), self.options.epoch.storage);
@@ -297,5 +302,26 @@ impl Relay {
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.flood(None, &[Fact::Membership(Membership { group: id, relay, version, member })]);
         self.plan(number);
+    }
+
+    /// Says of what this relay is a member, where that was not said: it was alone, a crash has
+    /// taken it back, or it was forgotten since.
+    pub(super) fn rebuild_members(&mut self) {
+        let (me, least) = (&self.options.relay, self.least_version().counter);
+        let is_silent = |group: &&Group| {
+            let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
+            let is_said = said.is_some_and(|(version, member)| *member && version.counter >= least);
+            !is_said && !group.subscriptions.is_empty()
+        };
+        let silent: Vec<GroupNumber> =
+            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+        for number in silent {
+            if let Some(group) = self.groups.get_mut(number)
+                && group.membership <= least
+            {
+                group.raise_above(least);
+            }
+            self.announce_membership(number, true);
+        }
     }
 }

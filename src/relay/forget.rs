@@ -131,7 +131,7 @@ impl Relay {
             Fact::Membership(membership) => self.is_void(&membership.relay, membership.version),
             Fact::Origin(origin) => self.is_void(&origin.relay, origin.version),
             Fact::Name(entry) => self.is_void(&entry.home, entry.version),
-            Fact::Group(_) | Fact::Removed(_) | Fact::Forgotten(_) => false,
+            Fact::Group(_) | Fact::Removed(_) | Fact::Forgotten(_) | Fact::Topology(_) => false,
         }
     }
 

@@ -51,7 +51,7 @@ impl Relay {
             return Some(outcome);
         }
         let (group, name) = subject_of(body)?;
-        let home = match self.home_of(group, name) {
+        let home = match self.find_home(group, name) {
             Home::Here => return None,
             Home::Nowhere => return self.check_heard(body).err().map(Err),
             Home::At(home) => home,
@@ -83,7 +83,7 @@ impl Relay {
         group.is_some_and(|group| group.home_elsewhere().is_some())
     }
 
-    fn home_of(&self, group: &GroupName, name: Option<&SubscriptionName>) -> Home {
+    fn find_home(&self, group: &GroupName, name: Option<&SubscriptionName>) -> Home {
         let Some(number) = self.groups.number(group) else { return Home::Nowhere };
         let Some(group) = self.groups.get(number) else { return Home::Nowhere };
         if group.queue || name.is_some_and(|name| self.names.contains_key(&(number, name.clone()))) {
@@ -103,7 +103,7 @@ impl Relay {
     /// Before a neighbour has told what it knows, nothing is made by the way and nothing is said
     /// not to exist.
     fn check_heard(&self, body: &Request) -> Result<(), Refusal> {
-        if self.links.has_heard {
+        if self.links.has_heard() {
             return Ok(());
         }
         let Request::Attach { group, create, .. } = body else { return Ok(()) };

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::id::{GroupNumber, Index, LinkId, SessionId, Time, WallTime};
 use crate::log::{EntryNumber, Piece};
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::Request;
 use crate::wire::frame::{Ack, Credit, PutHead};
 use crate::wire::link::LinkMessage;
@@ -130,6 +131,11 @@ pub enum Input {
         link: LinkId,
         /// Bytes since the link came up.
         total: u64,
+    },
+    /// A relay that is no neighbour has said which topology is in force.
+    Topology {
+        /// It.
+        entry: Box<TopologyEntry>,
     },
     /// The shell wants a part of the state for a snapshot: answered by [`super::Effect::Shard`].
     Snapshot {

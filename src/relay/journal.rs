@@ -6,6 +6,7 @@ use super::effect::Effect;
 use super::levels::Reach;
 use crate::id::{GroupNumber, Index, Sequence, SessionId, StreamNumber};
 use crate::log::{Entry, EntryNumber, Urgency};
+use crate::topology::TopologyVersion;
 use crate::wire::body::Answer;
 use crate::wire::frame::{AckLevel, PutDone};
 use crate::wire::link::{Confirmed, Fact};
@@ -31,6 +32,8 @@ pub(super) enum Waiting {
     Said(Box<Fact>),
     /// What was damaged is whole again.
     Repaired { annex: GroupNumber },
+    /// A topology is durable: the relay goes by it.
+    Topology(TopologyVersion),
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }

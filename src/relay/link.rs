@@ -61,6 +61,26 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// A link that is not up yet.
+    pub(super) fn new(options: &LinkOptions) -> Self {
+        Self {
+            neighbour: options.neighbour.clone(),
+            cost: options.cost.max(1),
+            is_up: false,
+            since: Time(0),
+            downs: 0,
+            counts: LinkCounts::default(),
+            digest: 0,
+            sent: 0,
+            saved: 0,
+            written: 0,
+            named: BTreeSet::new(),
+            theirs: BTreeMap::new(),
+            bucket: options.rate.map(Bucket::new),
+            turns: Turns::default(),
+        }
+    }
+
     /// Whether more may be put on its way.
     pub(super) fn is_writable(&self) -> bool {
         self.is_up && self.waiting_bytes() < limits::LINK_OUT_BYTES_MAX
@@ -69,6 +89,14 @@ impl Link {
     /// Bytes that are not with the socket yet.
     pub(super) fn waiting_bytes(&self) -> u64 {
         self.sent - self.written
+    }
+
+    /// It is configured with this rate from now on. What was sent beyond the one before is paid for.
+    pub(super) fn set_rate(&mut self, now: Time, rate: Option<Rate>) {
+        match (&mut self.bucket, rate) {
+            (Some(bucket), Some(rate)) => bucket.set_rate(now, rate),
+            (bucket, rate) => *bucket = rate.map(Bucket::new),
+        }
     }
 
     /// Whether the neighbour is told of this stream for the first time.
@@ -119,33 +147,16 @@ pub(super) struct Links {
     pub(super) now: Time,
     /// The newest way to compute trees that this relay speaks.
     pub(super) speaks: Algorithm,
-    /// Whether a neighbour has told all that it knows since this relay was started, if it has any.
+    /// Whether the disk says so.
+    pub(super) table_on_disk: bool,
+    /// Whether a neighbour has told all that it knows since this relay was started.
     pub(super) has_heard: bool,
 }
 
 impl Links {
     pub(super) fn new(options: &[LinkOptions]) -> Self {
-        let link = |o: &LinkOptions| {
-            let link = Link {
-                neighbour: o.neighbour.clone(),
-                cost: o.cost.max(1),
-                is_up: false,
-                since: Time(0),
-                downs: 0,
-                counts: LinkCounts::default(),
-                digest: 0,
-                sent: 0,
-                saved: 0,
-                written: 0,
-                named: BTreeSet::new(),
-                theirs: BTreeMap::new(),
-                bucket: o.rate.map(Bucket::new),
-                turns: Turns::default(),
-            };
-            (o.link, link)
-        };
         Self {
-            table: options.iter().map(link).collect(),
+            table: options.iter().map(|options| (options.link, Link::new(options))).collect(),
             states: BTreeMap::new(),
             toward: BTreeMap::new(),
             disowned: BTreeSet::new(),
@@ -154,8 +165,20 @@ impl Links {
             has_table: options.is_empty(),
             now: Time(0),
             speaks: Algorithm::One,
-            has_heard: options.is_empty(),
+            table_on_disk: false,
+            has_heard: false,
         }
+    }
+
+    /// The disk says that this storage has a table of memberships.
+    pub(super) fn learn_table(&mut self) {
+        (self.has_table, self.table_on_disk) = (true, true);
+    }
+
+    /// Whether what it knows of the network may be relied on not to miss what others know: somebody
+    /// has told it since it was started, or there is nobody, whatever a topology brings later.
+    pub(super) fn has_heard(&self) -> bool {
+        self.has_heard || self.table.is_empty()
     }
 
     /// The links that are up, in order.
@@ -191,6 +214,8 @@ impl Relay {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         state.reset(true, now.time);
         self.note_link(now, link);
+        self.rebuild_groups();
+        self.rebuild_members();
         self.rebuild_origins(now);
         self.rebuild_names();
         self.say_digest(link);

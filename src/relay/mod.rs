@@ -77,6 +77,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod topology;
 mod traces;
 mod trees;
 mod turns;
@@ -91,6 +92,7 @@ pub use input::{Input, Now};
 pub use link::LinkOptions;
 pub use restore::Restore;
 pub use state::RestoreError;
+pub use topology::Neighbour;
 
 use self::active::Failure;
 use self::behind::Behind;
@@ -111,6 +113,7 @@ use self::session::Session;
 use self::subscription::{SubscriptionKey, SubscriptionNumber};
 use self::table::Groups;
 use self::timer::{Timer, Timers};
+use self::topology::Topologies;
 use self::traces::Traces;
 use self::trees::Trees;
 use self::whereabouts::Questions;
@@ -174,6 +177,7 @@ pub struct Relay {
     has_renewed: bool,
     sessions: Sessions,
     links: Links,
+    topologies: Topologies,
     trees: Trees,
     /// Requests that wait until other relays know of a subscription.
     confirmations: Confirmations,
@@ -267,6 +271,7 @@ impl Relay {
             Input::Link { link, message } => self.handle_link(now, link, message),
             Input::LinkWritten { link, total } => self.handle_link_written(link, total),
             Input::LinkSaved { link, total } => self.handle_link_saved(link, total),
+            Input::Topology { entry } => self.handle_topology(now, *entry),
             Input::Snapshot { shard } => {
                 // What the cursors in it have passed over is in it too.
                 self.write_passed(now, Urgency::Ride);
@@ -421,6 +426,7 @@ impl Relay {
                 Waiting::Confirmed(confirmed) => self.say_confirmed(*confirmed),
                 Waiting::Mourned { group } => self.end_mourning(now, group),
                 Waiting::Said(fact) => self.flood(None, &[*fact]),
+                Waiting::Topology(version) => self.on_topology_durable(now, version),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {
                         self.on_floor(now, group, consumed, release);

@@ -105,7 +105,7 @@ impl Group {
 impl Relay {
     /// Says how a group is to work, in a version above the one that is known.
     pub(super) fn announce_group(&mut self, number: GroupNumber) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
@@ -201,7 +201,7 @@ impl Relay {
         name: &SubscriptionName,
         spec: Option<SubscriptionSpec>,
     ) {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return;
         }
         let (home, storage) = (self.options.relay.clone(), self.options.epoch.storage);
@@ -308,15 +308,28 @@ impl Relay {
         })
     }
 
-    /// Says where all own subscriptions live of which a crash may have taken that back.
+    /// Says how groups work and which queues live here, where that was never said: this relay was alone.
+    pub(super) fn rebuild_groups(&mut self) {
+        let is_silent = |group: &&Group| {
+            let said = group.spread.as_deref().map_or(0, |spread| spread.names.version.counter);
+            said == 0 && (group.queue || *group.settings != GroupSettings::default())
+        };
+        let silent: Vec<GroupNumber> =
+            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+        silent.into_iter().for_each(|number| self.announce_group(number));
+    }
+
+    /// Says where all own subscriptions live of which a crash may have taken that back, or which were
+    /// said before this relay was forgotten.
     pub(super) fn rebuild_names(&mut self) {
-        let me = self.options.relay.clone();
+        let (me, least) = (self.options.relay.clone(), self.least_version().counter);
         let mut silent = Vec::new();
         for group in self.groups.iter() {
             let known = group.spread.as_deref().map(|spread| &spread.names.subscriptions);
             for subscription in &group.subscriptions {
                 let key = (subscription.name.clone(), me.clone());
-                let is_said = known.and_then(|known| known.get(&key)).is_some_and(|n| n.spec.is_some());
+                let named = known.and_then(|known| known.get(&key));
+                let is_said = named.is_some_and(|n| n.spec.is_some() && n.version.counter >= least);
                 if !is_said {
                     silent.push((group.number, subscription.name.clone()));
                 }

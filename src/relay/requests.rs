@@ -106,6 +106,13 @@ impl Relay {
             }
             Request::RelayDrain { abandon } => self.drain_request(now, session, abandon),
             Request::RelayForget { relay, confirmed } => self.forget_request(now, relay, confirmed),
+            Request::TopologyShow { version } => self.show_topology(version),
+            Request::TopologyApply { text, base, restores } => self.apply_topology(now, text, base, restores),
+            Request::TopologyJoin { relay, storage } => self.join(&relay, storage),
+            Request::TopologyTell { entry } => {
+                self.handle_topology(now, *entry);
+                Ok((Reply::Done, When::Durable))
+            }
             Request::Books { group } => Ok((Reply::Books(Box::new(self.books_of(group)?)), When::Now)),
             Request::Where { message, local, within_ms } => {
                 self.begin_where(now, (session, request), message, (local, within_ms))
@@ -216,7 +223,13 @@ impl Relay {
         number
     }
 
-    fn create_group(&mut self, now: Now, name: GroupName, settings: GroupSettings, queue: bool) -> Outcome {
+    pub(super) fn create_group(
+        &mut self,
+        now: Now,
+        name: GroupName,
+        settings: GroupSettings,
+        queue: bool,
+    ) -> Outcome {
         check_settings(&name, &settings)?;
         self.check_dead_letters(&name, &settings)?;
         if let Some(number) = self.groups.number(&name) {
@@ -237,7 +250,7 @@ impl Relay {
         Ok((Reply::Done, When::Durable))
     }
 
-    fn set_group(&mut self, now: Now, name: &GroupName, settings: GroupSettings) -> Outcome {
+    pub(super) fn set_group(&mut self, now: Now, name: &GroupName, settings: GroupSettings) -> Outcome {
         check_settings(name, &settings)?;
         self.check_dead_letters(name, &settings)?;
         let number = self.known_group(name)?;

@@ -23,6 +23,7 @@ use super::stream::Stream;
 use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber, subscription_from};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
+use super::topology::Topologies;
 use super::traces::Traces;
 use super::trees::Trees;
 use super::whereabouts::Questions;
@@ -61,6 +62,7 @@ impl Restore {
             has_renewed: false,
             sessions: BTreeMap::new(),
             links,
+            topologies: Topologies::default(),
             trees: Trees::default(),
             confirmations: Confirmations::default(),
             circuits: Circuits::default(),
@@ -113,6 +115,12 @@ impl Restore {
     /// to its subscribers and in its status.
     pub fn note_cut(&mut self, cut: &Cut) {
         self.cut = Some(cut.clone());
+    }
+
+    /// The text of the topology file that the relay is started with: what it goes by until one is
+    /// applied. Its links are in the options.
+    pub fn set_topology(&mut self, text: String) {
+        self.relay.set_topology_file(text);
     }
 
     /// Takes in an entry of the log, in order. What the snapshot includes already is passed over.
@@ -184,6 +192,7 @@ impl Restore {
     #[must_use]
     pub fn start(self, now: Now) -> Relay {
         let mut relay = self.relay;
+        relay.restore_topology(now);
         if let Some(salvage) = self.salvage {
             salvage.finish(&mut relay);
             relay.forget_all_traces(now);
@@ -240,6 +249,8 @@ impl Relay {
         if let Some(storage) = shard.renewed {
             self.take_storage(storage);
         }
+        self.links.table_on_disk |= shard.has_table;
+        shard.topologies.into_iter().for_each(|entry| self.topologies.keep(entry));
         self.cuts.extend(shard.cuts);
         self.forgotten.extend(shard.forgotten);
         self.traces.links.extend(shard.links);
@@ -265,7 +276,7 @@ impl Relay {
         let is_first = shard == shard_of(GroupNumber(0));
         let saved = Shard {
             counters: self.counters,
-            has_table: self.links.has_table && !self.links.table.is_empty(),
+            has_table: self.links.has_table && !self.is_alone(),
             groups: self.groups.iter().filter(|g| shard_of(g.number) == shard).map(SavedGroup::of).collect(),
             removed: self
                 .removed
@@ -278,6 +289,7 @@ impl Relay {
             links: if is_first { self.traces.links.clone() } else { Vec::new() },
             forgotten_before: self.traces.forgotten_before.filter(|_| is_first),
             renewed: self.renewed.filter(|_| is_first),
+            topologies: if is_first { self.topologies.kept() } else { Vec::new() },
         };
         let (through, bytes) = (self.journal.last(), saved.encode());
         self.effects.push_back(Effect::Shard { shard, through, bytes });
@@ -381,11 +393,12 @@ impl Relay {
             Operation::RelayForgotten { relay, version, by, at } => {
                 self.forgotten.insert(relay, Forgot { version, by, at });
             }
-            Operation::TableLearned => self.links.has_table = true,
             Operation::LinkNamed { link, neighbour, at } => self.traces.name_link(at, link, neighbour),
             Operation::AnnexBegun { group, annex } => self.add_annex(group, annex),
             Operation::StorageRenewed { storage } => self.take_storage(storage),
             Operation::StreamForgiven { group, stream, to } => self.forgive((group, stream), to),
+            Operation::TableLearned => self.links.learn_table(),
+            Operation::TopologySet { entry } => self.topologies.keep(*entry),
             Operation::TailCut { boot, at, entries, groups } => {
                 self.add_cut(TailCut { boot, at, entries, messages: loss::total(groups.as_deref()) });
             }

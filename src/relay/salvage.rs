@@ -47,7 +47,8 @@ impl Salvage {
             | Operation::StorageRenewed { .. }
             | Operation::RelayForgotten { .. }
             | Operation::TailCut { .. }
-            | Operation::LinkNamed { .. } => {}
+            | Operation::LinkNamed { .. }
+            | Operation::TopologySet { .. } => {}
             Operation::GroupRemoved { .. } => {
                 self.removed.insert(number);
             }

@@ -18,6 +18,7 @@ use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::id::{GroupName, GroupNumber, Index, LinkId, RelayId, StorageId, SubscriptionName, WallTime};
 use crate::topology::settings::GroupSettings;
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Outcomes, SubscriptionSpec};
 use crate::wire::link::{NameEntry, Version};
 
@@ -63,6 +64,9 @@ pub(super) struct Shard {
     /// The storage id that was taken in place of the data directory's, in the first part only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) renewed: Option<StorageId>,
+    /// Topologies that were applied, in the first part only.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) topologies: Vec<TopologyEntry>,
 }
 
 impl Shard {

@@ -204,6 +204,7 @@ impl Relay {
             | Effect::Fetch { .. }
             | Effect::Release { .. }
             | Effect::Shard { .. }
+            | Effect::Neighbours { .. }
             | Effect::Close { .. } => Some(effect),
         }
     }

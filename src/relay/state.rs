@@ -24,6 +24,7 @@ use crate::id::{
 };
 use crate::limits;
 use crate::topology::settings::GroupSettings;
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::SubscriptionSpec;
 use crate::wire::body::{GapCause, Outcomes};
 use crate::wire::link::Version;
@@ -187,6 +188,10 @@ pub(super) enum Operation {
         stream: StreamNumber,
         to: Sequence,
     },
+    /// A topology was applied.
+    TopologySet {
+        entry: Box<TopologyEntry>,
+    },
 }
 
 impl Operation {
@@ -211,9 +216,10 @@ impl Operation {
             Self::TableLearned
             | Self::NameRemoved { .. }
             | Self::StorageRenewed { .. }
-            | Self::TailCut { .. }
             | Self::RelayForgotten { .. }
-            | Self::LinkNamed { .. } => GroupNumber(0),
+            | Self::LinkNamed { .. }
+            | Self::TailCut { .. }
+            | Self::TopologySet { .. } => GroupNumber(0),
         }
     }
 

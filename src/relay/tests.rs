@@ -3,6 +3,7 @@
 mod behind;
 mod dead;
 mod deliver;
+mod forgotten;
 mod fuzz;
 mod golden;
 mod harness;
@@ -16,5 +17,6 @@ mod put;
 mod receipts;
 mod restart;
 mod salvage;
+mod topology;
 mod turns;
 mod whereabouts;

@@ -94,6 +94,17 @@ impl Traces {
         named.map_or(Over::Unknown, |(_, _, neighbour)| Over::Link(neighbour.clone()))
     }
 
+    /// The link that led to a neighbour and to no other one since.
+    pub(super) fn link_to(&self, neighbour: &RelayId) -> Option<LinkId> {
+        let newest = self.links.iter().rev().find(|(_, _, name)| name == neighbour)?;
+        self.is_named(newest.1, neighbour).then_some(newest.1)
+    }
+
+    /// The greatest number that a link has had.
+    pub(super) fn last_link(&self) -> LinkId {
+        self.links.iter().map(|(_, link, _)| *link).max().unwrap_or_default()
+    }
+
     /// A link leads to another neighbour than before.
     pub(super) fn name_link(&mut self, at: WallTime, link: LinkId, neighbour: RelayId) {
         if self.links.len() >= LINKS_MAX {

@@ -163,7 +163,14 @@ impl Relay {
             links_up,
             links,
             ends: shown,
+            topology: if is_here { self.topologies.taken() } else { said.and_then(|state| state.topology) },
         }
+    }
+
+    /// Whether a relay is in the part of the network that can be reached from here.
+    pub(super) fn is_reachable(&self, relay: &RelayId) -> bool {
+        let Ok(view) = self.view() else { return false };
+        view.map.place(relay).is_some_and(|place| view.is_reachable(place))
     }
 
     fn reach(&self, view: &View<'_>, place: Place, relay: &RelayId) -> Reach {
@@ -182,9 +189,9 @@ impl Relay {
         }
     }
 
-    /// How this relay stands in the network; `None`: it has no links.
+    /// How this relay stands in the network; `None`: it has never been part of one.
     pub(super) fn network_status(&self) -> Option<NetworkStatus> {
-        if self.links.table.is_empty() {
+        if self.is_alone() {
             return None;
         }
         let view = self.view().ok();
@@ -199,12 +206,13 @@ impl Relay {
             relays_reachable: count(&|view, place| view.is_reachable(place)),
             relays: count(&|_, _| true),
             protected: false,
+            topology: self.topologies.in_force().map(|entry| entry.head.clone()),
         })
     }
 
     /// What an operator should know of the network.
     pub(super) fn network_warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.topology_warnings();
         let (links, up) = (self.links.table.len(), self.links.up().count());
         if links > 0 && up == 0 {
             let which =
@@ -253,6 +261,7 @@ impl Relay {
 mod tests {
     use super::*;
     use crate::id::StorageId;
+    use crate::topology::TopologyVersion;
     use crate::wire::body::{Answer, Carried, Reply, encode};
 
     fn longest() -> RelayId {
@@ -298,6 +307,7 @@ mod tests {
             links_up: u32::MAX,
             links: u32::MAX,
             ends: Vec::new(),
+            topology: Some(TopologyVersion { counter: u64::MAX, hash: u64::MAX }),
         };
         let few: Answer = Ok(Reply::Relays(vec![relay.clone(); LIST_MAX as usize]));
         assert!(encode(&few).len() <= limits::CONTROL_BYTES_MAX, "{}", encode(&few).len());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{RelayId, StorageId};
 use crate::limits;
 use crate::routing::tree::Algorithm;
-use crate::topology::{COST_MAX, Cost, Topology};
+use crate::topology::{COST_MAX, Cost, Topology, TopologyVersion};
 
 /// Orders what one relay says of itself (its links, its memberships): by counter, then by
 /// storage, so that two live relays of one name still agree with everybody on which counts.
@@ -63,6 +63,10 @@ pub struct LinkState {
     /// Its ends of links, in any order. Of several to one neighbour the cheapest
     /// that is up counts.
     pub links: Vec<Advertised>,
+    /// The applied topology that it has on its disk and goes by; left out before it has one. No
+    /// tree depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<TopologyVersion>,
 }
 
 fn first_algorithm() -> u16 {
@@ -102,6 +106,7 @@ impl LinkState {
             is_new: false,
             algorithm: first_algorithm(),
             links: Vec::new(),
+            topology: None,
         }
     }
 

@@ -25,7 +25,7 @@ use self::snapshots::Snapshots;
 use super::clock::Clock;
 use super::fault::ServerError;
 use super::handle::PutPermit;
-use super::links::Watch;
+use super::links::Links;
 use super::readers::{JobDone, Readers};
 use super::scrub::Scrubber;
 use super::signals::Signals;
@@ -34,7 +34,8 @@ use crate::limits;
 use crate::log::{Entry, EntryNumber, Log, Urgency};
 use crate::metrics::{LinkTraffic, TurnCounts, Turns};
 use crate::net::outgoing::OutQueue;
-use crate::relay::{Input, Now, Relay};
+use crate::relay::{Input, Neighbour, Now, Relay};
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Answer, Reply};
 
 /// What waits for the driver.
@@ -82,8 +83,8 @@ pub(crate) struct Parts {
     pub(crate) readers: Readers,
     pub(crate) scrubber: Scrubber,
     pub(crate) clock: Clock,
-    /// What is known of links outside of the core.
-    pub(crate) watch: Watch,
+    /// The links outside of the core.
+    pub(crate) links: Links,
     pub(crate) link_traffic: LinkTraffic,
     /// The last entry in the log.
     pub(crate) last: EntryNumber,
@@ -100,6 +101,8 @@ struct Turn {
     counts: TurnCounts,
     /// Links over which something went.
     links: BTreeSet<LinkId>,
+    /// The links are these from now on. What was said over those that end goes first.
+    neighbours: Option<(Vec<Neighbour>, Arc<TopologyEntry>)>,
 }
 
 pub(crate) struct Driver {
@@ -123,7 +126,7 @@ pub(crate) struct Driver {
     durable: EntryNumber,
     metrics: Turns,
     link_traffic: LinkTraffic,
-    watch: Watch,
+    links: Links,
 }
 
 impl Driver {
@@ -145,7 +148,7 @@ impl Driver {
             durable: parts.last,
             metrics: Turns::new(),
             link_traffic: parts.link_traffic,
-            watch: parts.watch,
+            links: parts.links,
         }
     }
 
@@ -359,6 +362,12 @@ impl Driver {
             self.unsynced.extend(turn.permits.drain(..).map(|permit| (expected, permit)));
         }
         self.sessions.flush();
+        if let Some((neighbours, entry)) = self.turn.neighbours.take() {
+            let head = &entry.head;
+            tracing::info!(version = %head.version, by = %head.by, "this relay goes by another topology");
+            self.link_traffic.set(neighbours.iter().map(|n| (n.link, n.relay.as_str())));
+            self.links.set(&neighbours, entry);
+        }
         Ok(())
     }
 }

@@ -315,6 +315,7 @@ fn bytes_of(input: &Input) -> usize {
         | Input::Link { .. }
         | Input::LinkWritten { .. }
         | Input::LinkSaved { .. }
+        | Input::Topology { .. }
         | Input::Snapshot { .. }
         | Input::Tick
         | Input::Stop => 0,

@@ -7,6 +7,8 @@
 //! Each end pings the other. Whatever comes counts as a sign of life, and silence only while this
 //! end was reading: a relay that waits for its own disk does not take its neighbours for dead.
 
+mod cords;
+mod exchange;
 mod price;
 mod rtt;
 mod watch;
@@ -17,24 +19,25 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use self::price::Price;
-pub(crate) use self::price::UNMEASURED;
+pub(super) use self::cords::Wired;
+use self::cords::{Board, Cord};
+pub(crate) use self::exchange::join;
 use self::rtt::RoundTrips;
 pub(crate) use self::watch::Watch;
 use super::handle::{SessionHandle, SessionSender};
 use super::native::{Native, Reader, count_fault, write_hello};
 use super::told::Told;
-use crate::id::{LinkId, RelayId, StorageId};
+use crate::id::{RelayId, StorageId};
 use crate::limits;
 use crate::metrics;
 use crate::net::fault::{SessionEnd, SessionFault};
 use crate::net::link::LinkIncoming;
 use crate::net::session::FrameReader;
 use crate::net::socket::{self, SocketOptions};
-use crate::relay::Input;
+use crate::relay::{Input, Neighbour};
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body;
 use crate::wire::frame::FrameKind;
 use crate::wire::link::{LINK_MAGIC, LINK_VERSION, LinkHello};
@@ -45,67 +48,56 @@ const CONNECT: Duration = Duration::from_millis(limits::LINK_CONNECT_MS);
 /// What a relay that knocks is told.
 pub(super) const KNOCKED: &str = "this relay connects to the other one now";
 
-/// A link to a neighbour as it was configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Neighbour {
-    /// The link's number: unique among the links of this relay, never 0.
-    pub link: LinkId,
-    /// The relay at the other end.
-    pub relay: RelayId,
-    /// Where it listens: an address or a host name, and a port.
-    pub address: String,
-    /// What it costs to use the link: at least 1. `None`: its round-trip time decides, one unit
-    /// for each 100 µs, in steps and slow to change.
-    pub cost: Option<u32>,
-    /// The most bytes per second that this relay sends over it; `None`: as many as it takes.
-    pub rate: Option<u64>,
-    /// The pause between two pings; 100 ms unless told otherwise. Each end uses the longer one of both.
-    pub hello: Duration,
-    /// Whether runs may be packed for it when the link is slow; true unless told otherwise, and only
-    /// if it takes them.
-    pub packs: bool,
-}
+/// Why a link ends that is configured no more, or in another way.
+pub(super) const UNLINKED: &str = "the topology of the network has changed";
 
-impl Neighbour {
-    /// The same link, with the pause that both ends use, and what both understand.
-    fn at_pace_of(&self, hello: &LinkHello) -> Self {
-        let theirs = Duration::from_millis(u64::from(hello.hello_ms));
-        let takes = hello.takes.iter().any(|way| way == packed::LZ4);
-        Self { hello: self.hello.max(theirs), packs: self.packs && takes, ..self.clone() }
-    }
+/// The same link, with the pause that both ends use, and what both understand.
+fn at_pace_of(wired: &Wired, hello: &LinkHello) -> Wired {
+    let theirs = Duration::from_millis(u64::from(hello.hello_ms));
+    let takes = hello.takes.iter().any(|way| way == packed::LZ4);
+    let mut wired = wired.clone();
+    let neighbour = &mut wired.neighbour;
+    (neighbour.hello, neighbour.packs) = (neighbour.hello.max(theirs), neighbour.packs && takes);
+    wired
 }
 
 /// All links of a relay. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
     me: RelayId,
-    neighbours: Arc<BTreeMap<RelayId, (Neighbour, Arc<Notify>)>>,
+    board: Board,
     /// The data directory that each neighbour had when it was here last.
     storages: Arc<Mutex<BTreeMap<RelayId, StorageId>>>,
     told: Arc<Told>,
-    /// Links whose cost is measured.
-    prices: Arc<BTreeMap<RelayId, Mutex<Price>>>,
     socket: SocketOptions,
     watch: Watch,
 }
 
 impl Links {
-    pub(crate) fn new(me: RelayId, neighbours: &[Neighbour], socket: SocketOptions) -> Self {
-        let one = |n: &Neighbour| (n.relay.clone(), (n.clone(), Arc::new(Notify::new())));
+    pub(crate) fn new(
+        me: RelayId,
+        neighbours: &[Neighbour],
+        entry: Option<Arc<TopologyEntry>>,
+        socket: SocketOptions,
+    ) -> Self {
         let watch = Watch::new(neighbours);
-        let neighbours: Arc<BTreeMap<RelayId, (Neighbour, Arc<Notify>)>> =
-            Arc::new(neighbours.iter().map(one).collect());
-        let measured = neighbours.values().filter(|(neighbour, _)| neighbour.cost.is_none());
-        let prices = Arc::new(measured.map(|(n, _)| (n.relay.clone(), Mutex::default())).collect());
-        Self { me, neighbours, storages: Arc::default(), told: Arc::default(), prices, socket, watch }
+        let board = Board::new(neighbours, entry);
+        Self { me, board, storages: Arc::default(), told: Arc::default(), socket, watch }
+    }
+
+    /// The links are these from now on.
+    pub(crate) fn set(&self, neighbours: &[Neighbour], entry: Arc<TopologyEntry>) {
+        self.watch.set(neighbours);
+        self.board.set(neighbours, entry);
     }
 
     /// What a link costs from now on, if that is measured and has changed.
-    fn price(&self, neighbour: &Neighbour, time: Duration) -> Option<Input> {
-        let price = self.prices.get(&neighbour.relay)?;
-        let mut price = price.lock().unwrap_or_else(PoisonError::into_inner);
+    fn price(&self, relay: &RelayId, time: Duration) -> Option<Input> {
+        let now = self.board.now();
+        let wired = now.links.get(relay).filter(|wired| wired.neighbour.cost.is_none())?;
+        let mut price = wired.price.lock().unwrap_or_else(PoisonError::into_inner);
         let cost = price.take(time, Instant::now())?;
-        Some(Input::LinkCost { link: neighbour.link, cost })
+        Some(Input::LinkCost { link: wired.neighbour.link, cost })
     }
 
     /// What is known of the links, for those who are asked.
@@ -158,60 +150,87 @@ impl Links {
 }
 
 impl Native {
-    /// Begins to connect to the neighbours.
+    /// Begins to connect to the neighbours, and to every further one that a change brings.
     pub(crate) fn connect_to_neighbours(&self) {
-        for (neighbour, knocked) in self.links.neighbours.values().cloned() {
-            let native = self.clone();
-            self.tasks.spawn("link", async move {
-                if native.links.connects_to(&neighbour.relay) {
-                    native.keep_connected(&neighbour, &knocked).await;
-                } else {
-                    native.knock(&neighbour).await;
+        let native = self.clone();
+        self.tasks.spawn("links", async move {
+            let mut changes = native.links.board.watch();
+            let mut begun: BTreeMap<RelayId, Arc<Cord>> = BTreeMap::new();
+            loop {
+                tokio::select! {
+                    () = native.stop.cancelled() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
                 }
-            });
-        }
+                let now = Arc::clone(&changes.borrow_and_update());
+                begun.retain(|relay, _| now.links.contains_key(relay));
+                for (relay, wired) in &now.links {
+                    if begun.get(relay).is_none_or(|cord| !Arc::ptr_eq(cord, &wired.cord)) {
+                        begun.insert(relay.clone(), Arc::clone(&wired.cord));
+                        native.begin_link(wired.clone());
+                    }
+                }
+            }
+        });
     }
 
-    /// Connects, and again whenever the link has ended, until the relay stops.
-    async fn keep_connected(&self, neighbour: &Neighbour, knocked: &Notify) {
+    fn begin_link(&self, wired: Wired) {
+        let native = self.clone();
+        self.tasks.spawn("link", async move {
+            if native.links.connects_to(&wired.neighbour.relay) {
+                native.keep_connected(&wired).await;
+            } else {
+                native.knock(&wired.neighbour).await;
+            }
+        });
+    }
+
+    /// Connects, and again whenever the link has ended, until it is over or the relay stops.
+    async fn keep_connected(&self, wired: &Wired) {
+        let (neighbour, cord) = (&wired.neighbour, &wired.cord);
         let first = Duration::from_millis(limits::LINK_BACKOFF_MS_MIN);
         let last = Duration::from_millis(limits::LINK_BACKOFF_MS_MAX);
         let mut pause = first;
         loop {
             let begun = Instant::now();
-            let connected = self.connect(neighbour).await;
-            if matches!(connected, Err(SessionEnd::Stopping)) || self.stop.is_cancelled() {
+            let connected = self.connect(wired).await;
+            let is_over = self.stop.is_cancelled() || cord.over.is_cancelled();
+            if is_over || matches!(connected, Err(SessionEnd::Stopping)) {
                 return;
             }
             if let Err(end) = connected {
                 self.links.watch.failed(&neighbour.relay, &why(&end));
                 self.links.tell_refused(&neighbour.relay, &end);
+                if matches!(end, SessionEnd::Left(Some(_))) {
+                    self.exchange(&neighbour.address).await;
+                }
             }
             if begun.elapsed() > last {
                 pause = first;
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = knocked.notified() => pause = first,
+                () = cord.over.cancelled() => return,
+                () = cord.knocked.notified() => pause = first,
                 () = sleep(pause) => pause = (pause * 2).min(last),
             }
         }
     }
 
     /// One connection, from its beginning to its end. An error when it became no link.
-    async fn connect(&self, neighbour: &Neighbour) -> Result<(), SessionEnd> {
+    async fn connect(&self, wired: &Wired) -> Result<(), SessionEnd> {
         let stream = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(SessionEnd::Stopping),
-            stream = timeout(CONNECT, TcpStream::connect(&neighbour.address)) => stream,
+            () = wired.cord.over.cancelled() => return Err(SessionEnd::Unlinked),
+            stream = timeout(CONNECT, TcpStream::connect(&wired.neighbour.address)) => stream,
         };
         let stream = stream.map_err(|_| SessionFault::Silent)?.map_err(SessionEnd::Broken)?;
         socket::tune(&stream, &self.links.socket).map_err(SessionEnd::Broken)?;
         let (reader, mut writer) = stream.into_split();
         let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
-        match self.introduce(neighbour, &mut reader, &mut writer).await {
-            Ok((neighbour, handle)) => {
-                self.run_link(&neighbour, handle, &mut reader, writer).await;
+        match self.introduce(wired, &mut reader, &mut writer).await {
+            Ok((wired, handle)) => {
+                self.run_link(&wired, handle, &mut reader, writer).await;
                 Ok(())
             }
             Err(end) => {
@@ -224,14 +243,16 @@ impl Native {
     /// Greets a neighbour that this relay has connected to, and checks who it is.
     async fn introduce(
         &self,
-        neighbour: &Neighbour,
+        wired: &Wired,
         reader: &mut Reader,
         writer: &mut OwnedWriteHalf,
-    ) -> Result<(Neighbour, SessionHandle), SessionEnd> {
+    ) -> Result<(Wired, SessionHandle), SessionEnd> {
+        let neighbour = &wired.neighbour;
         write_hello(writer, FrameKind::LinkHello, &self.link_hello(neighbour, LINK_VERSION)).await?;
         let hello = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(SessionEnd::Stopping),
+            () = wired.cord.over.cancelled() => return Err(SessionEnd::Unlinked),
             hello = timeout(CONNECT, reader.link_hello()) => hello,
         };
         let hello = hello.map_err(|_| SessionFault::Silent)??;
@@ -239,23 +260,23 @@ impl Native {
             let (found, wanted, at) = (&hello.relay, &neighbour.relay, &neighbour.address);
             return Err(SessionFault::Stranger(format!("the relay at {at} is {found}, not {wanted}")).into());
         }
-        self.open_link(neighbour, &hello).await
+        self.open_link(wired, &hello).await
     }
 
     /// Opens the session of a link to a neighbour that has said who it is.
     async fn open_link(
         &self,
-        neighbour: &Neighbour,
+        wired: &Wired,
         hello: &LinkHello,
-    ) -> Result<(Neighbour, SessionHandle), SessionEnd> {
-        let opened = self.sessions.open_link(neighbour.link, hello.epoch.storage).await;
+    ) -> Result<(Wired, SessionHandle), SessionEnd> {
+        let opened = self.sessions.open_link(wired.neighbour.link, hello.epoch.storage).await;
         let opened = opened.map_err(|_| SessionEnd::Stopping)?;
         self.links.check_storage(hello, opened.is_some());
         let taken = || {
             let why = "is connected already, with another data directory: two relays have one name";
             SessionFault::Stranger(format!("relay {} {why}", hello.relay))
         };
-        Ok((neighbour.at_pace_of(hello), opened.ok_or_else(taken)?))
+        Ok((at_pace_of(wired, hello), opened.ok_or_else(taken)?))
     }
 
     /// Checks and greets a relay that has connected to this one.
@@ -263,23 +284,25 @@ impl Native {
         &self,
         hello: &LinkHello,
         writer: &mut OwnedWriteHalf,
-    ) -> Result<(Neighbour, SessionHandle), SessionEnd> {
+    ) -> Result<(Wired, SessionHandle), SessionEnd> {
         let stranger = |why: String| SessionEnd::from(SessionFault::Stranger(why));
         let (me, found) = (&self.links.me, &hello.relay);
         if hello.to != *me {
             return Err(stranger(format!("this is relay {me}, not {}", hello.to)));
         }
-        let Some((neighbour, knocked)) = self.links.neighbours.get(found) else {
+        let now = self.links.board.now();
+        let Some(wired) = now.links.get(found) else {
             return Err(stranger(format!("relay {me} has no link to {found}")));
         };
         if self.links.connects_to(found) {
             self.links.check_storage(hello, false);
-            knocked.notify_one();
+            wired.cord.knocked.notify_one();
             return Err(SessionEnd::Knocked);
         }
-        let (neighbour, handle) = self.open_link(neighbour, hello).await?;
-        write_hello(writer, FrameKind::LinkHello, &self.link_hello(&neighbour, hello.version)).await?;
-        Ok((neighbour, handle))
+        let (wired, handle) = self.open_link(wired, hello).await?;
+        let answer = self.link_hello(&wired.neighbour, hello.version);
+        write_hello(writer, FrameKind::LinkHello, &answer).await?;
+        Ok((wired, handle))
     }
 
     /// Lets a neighbour that connects to this relay know that it is there. It connects when it can,
@@ -296,13 +319,16 @@ impl Native {
                 && why(&end) != KNOCKED
             {
                 self.links.tell_refused(&neighbour.relay, &end);
+                return Ok(matches!(end, SessionEnd::Left(Some(_))));
             }
-            std::io::Result::Ok(())
+            std::io::Result::Ok(false)
         };
         tokio::select! {
             () = self.stop.cancelled() => {}
-            knocked = timeout(CONNECT, knock) => if let Ok(Err(error)) = knocked {
-                self.links.watch.failed(&neighbour.relay, &error.to_string());
+            knocked = timeout(CONNECT, knock) => match knocked {
+                Ok(Ok(true)) => self.exchange(&neighbour.address).await,
+                Ok(Err(error)) => self.links.watch.failed(&neighbour.relay, &error.to_string()),
+                Ok(Ok(false)) | Err(_) => {}
             },
         }
     }
@@ -323,17 +349,18 @@ impl Native {
     /// Runs a link until it ends.
     pub(super) async fn run_link(
         &self,
-        neighbour: &Neighbour,
+        wired: &Wired,
         handle: SessionHandle,
         reader: &mut Reader,
         writer: OwnedWriteHalf,
     ) {
+        let neighbour = &wired.neighbour;
         metrics::link_up(neighbour.relay.as_str());
         self.links.watch.up(&neighbour.relay);
         tracing::info!(neighbour = %neighbour.relay, "the link is up");
         // One that is gone already is noticed by who reads from it.
         let _ = socket::tune_link(writer.as_ref(), &self.links.socket);
-        let end = self.run(handle, reader, writer, Some(neighbour)).await;
+        let end = self.run(handle, reader, writer, Some(wired)).await;
         count_fault(&end);
         metrics::link_down(neighbour.relay.as_str(), end.label());
         let why = why(&end);
@@ -349,6 +376,7 @@ fn why(end: &SessionEnd) -> String {
         SessionEnd::Broken(error) => error.to_string(),
         SessionEnd::Fault(fault) => fault.to_string(),
         SessionEnd::Closed => "this relay has closed it".to_owned(),
+        SessionEnd::Unlinked => UNLINKED.to_owned(),
         SessionEnd::Knocked | SessionEnd::Stopping => "this relay stops".to_owned(),
     }
 }
@@ -395,7 +423,7 @@ async fn read(
         if let Some(smoothed) = incoming.pongs.iter().filter_map(|tag| trips.take(*tag)).last() {
             links.watch.measured(&neighbour.relay, smoothed);
             metrics::link_rtt(neighbour.relay.as_str(), smoothed.time);
-            incoming.inputs.extend(links.price(neighbour, smoothed.time));
+            incoming.inputs.extend(links.price(&neighbour.relay, smoothed.time));
         }
         if sender.send(incoming.inputs).await.is_err() {
             return SessionEnd::Stopping;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::handle::{SessionHandle, SessionSender, Sessions};
-use super::links::{self, Links, Neighbour};
+use super::links::{self, Links, Wired};
 use super::tasks::Tasks;
 use crate::limits;
 use crate::metrics;
@@ -34,7 +34,7 @@ enum Greeted {
     /// An application.
     Client(SessionHandle),
     /// A neighbour.
-    Neighbour(Neighbour, SessionHandle),
+    Neighbour(Box<Wired>, SessionHandle),
 }
 
 const CLOSE: Duration = Duration::from_millis(limits::CLOSE_MS_MAX);
@@ -69,8 +69,8 @@ impl Native {
                 tracing::debug!(?end, "a session has ended");
                 return;
             }
-            Ok(Greeted::Neighbour(neighbour, handle)) => {
-                self.run_link(&neighbour, handle, &mut reader, writer).await;
+            Ok(Greeted::Neighbour(wired, handle)) => {
+                self.run_link(&wired, handle, &mut reader, writer).await;
                 return;
             }
             Err(end) => end,
@@ -101,8 +101,8 @@ impl Native {
         let (client, version) = match greeting.map_err(|_| SessionFault::Silent)?? {
             Greeting::Client(client, version) => (client, version),
             Greeting::Relay(hello) => {
-                let (neighbour, handle) = self.greet_neighbour(&hello, writer).await?;
-                return Ok(Greeted::Neighbour(neighbour, handle));
+                let (wired, handle) = self.greet_neighbour(&hello, writer).await?;
+                return Ok(Greeted::Neighbour(Box::new(wired), handle));
             }
         };
         let handle = self.sessions.open().await.map_err(|_| SessionEnd::Stopping)?;
@@ -129,34 +129,37 @@ impl Native {
         handle: SessionHandle,
         reader: &mut Reader,
         mut writer: OwnedWriteHalf,
-        neighbour: Option<&Neighbour>,
+        wired: Option<&Wired>,
     ) -> SessionEnd {
         let SessionHandle { sender, mut receiver } = handle;
         let queue = Arc::clone(sender.queue());
         let written = CancellationToken::new();
         let guard = written.clone().drop_guard();
-        let packer = neighbour.filter(|n| n.packs).map(|n| Packer::new(n.rate.is_some()));
+        let packing = wired.filter(|wired| wired.neighbour.packs);
+        let packer = packing.map(|wired| Packer::new(Arc::clone(&wired.is_capped)));
         let mut writing = self.tasks.spawn("session writer", async move {
             let _guard = guard;
             // A connection that breaks is seen by the reader too.
             let _ = link_writer::run(&mut writer, &mut receiver, packer).await;
         });
+        let cut = wired.map(|wired| wired.cord.cut.clone()).unwrap_or_default();
         let end = {
             let reading = async {
-                match neighbour {
-                    Some(neighbour) => links::converse(neighbour, &self.links, reader, &sender).await,
+                match wired {
+                    Some(wired) => links::converse(&wired.neighbour, &self.links, reader, &sender).await,
                     None => read(reader, &sender).await,
                 }
             };
             tokio::pin!(reading);
             tokio::select! {
                 biased;
-                () = written.cancelled() => match neighbour {
+                () = written.cancelled() => match wired {
                     // What a neighbour has sent and has come is taken: it would be sent again.
                     Some(_) => timeout(CLOSE, &mut reading).await.unwrap_or(SessionEnd::Closed),
                     None => SessionEnd::Closed,
                 },
                 () = self.stop.cancelled() => SessionEnd::Stopping,
+                () = cut.cancelled() => SessionEnd::Unlinked,
                 end = &mut reading => end,
             }
         };
@@ -239,6 +242,7 @@ fn last_words(end: &SessionEnd) -> Option<String> {
         SessionEnd::Fault(fault) => Some(fault.to_string()),
         SessionEnd::Stopping => Some("the relay is stopping".to_owned()),
         SessionEnd::Knocked => Some(links::KNOCKED.to_owned()),
+        SessionEnd::Unlinked => Some(links::UNLINKED.to_owned()),
         SessionEnd::Left(_) | SessionEnd::Broken(_) | SessionEnd::Closed => None,
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -11,10 +12,11 @@ use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::fault::Faults;
 use super::handle::{Identity, Sessions};
-use super::links::{Links, Neighbour, UNMEASURED};
+use super::links::{self, Links};
 use super::readers::Readers;
 use super::scrub::Scrubber;
 use super::signals::Signals;
+use crate::client::ClientError;
 use crate::id::RelayId;
 use crate::limits;
 use crate::log::disk::DiskStorage;
@@ -25,7 +27,9 @@ use crate::log::{
 use crate::metrics;
 use crate::net::listener::Listener;
 use crate::net::socket::SocketOptions;
-use crate::relay::{LinkOptions, Rate, Relay, RelayOptions, Restore, RestoreError};
+use crate::relay::{Input, Neighbour, Relay, RelayOptions, Restore, RestoreError};
+use crate::wire::applied::TopologyEntry;
+use crate::wire::body::RefusalCode;
 
 /// How a server is to run.
 #[derive(Clone, Debug)]
@@ -36,6 +40,11 @@ pub struct ServerOptions {
     pub data: PathBuf,
     /// The address to listen at; port 0: the system chooses one.
     pub listen: SocketAddr,
+    /// Whether an address that the topology in force has for this relay is listened at instead;
+    /// false by default.
+    pub listen_as_applied: bool,
+    /// Whether that address may be one that others can reach, though nothing protects the relay.
+    pub may_be_exposed: bool,
     /// How the log is to behave.
     pub log: LogOptions,
     /// How sockets are set up.
@@ -54,6 +63,10 @@ pub struct ServerOptions {
     pub transit: bool,
     /// The most neighbours that it sends to in one tree; no limit by default.
     pub max_children: Option<u32>,
+    /// The text of the topology file that the links are from; none by default.
+    pub topology: Option<String>,
+    /// Where to learn the topology in force, when the data directory has none; nowhere by default.
+    pub join: Option<String>,
 }
 
 impl ServerOptions {
@@ -64,6 +77,8 @@ impl ServerOptions {
             relay,
             data,
             listen,
+            listen_as_applied: false,
+            may_be_exposed: false,
             log: LogOptions::default(),
             socket: SocketOptions::default(),
             snapshot_bytes: limits::SEGMENT_BYTES_DEFAULT,
@@ -72,6 +87,8 @@ impl ServerOptions {
             neighbours: Vec::new(),
             transit: true,
             max_children: None,
+            topology: None,
+            join: None,
         }
     }
 }
@@ -107,6 +124,22 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The relay that was to tell the topology does not tell it.
+    #[error("the relay at {address} does not tell the topology of its network: {source}")]
+    Join {
+        /// Where it was asked.
+        address: String,
+        /// What it said, or that it is not there.
+        source: ClientError,
+    },
+    /// The address that the topology in force has for this relay cannot be listened at.
+    #[error("the topology in force has this relay at {address}, which {why}")]
+    Applied {
+        /// The address.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -120,6 +153,7 @@ pub(super) struct Started {
     pub(super) driver: Driver,
     pub(super) listener: Listener,
     pub(super) address: SocketAddr,
+    pub(super) goes_by_applied: bool,
     pub(super) sessions: Sessions,
     pub(super) links: Links,
     pub(super) signals: Arc<Signals>,
@@ -132,23 +166,30 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         let (options, signals) = (options.clone(), Arc::clone(&signals));
         tokio::task::spawn_blocking(move || restore(&options, &signals))
     };
-    let Restored { relay, log, identity, clock, last } =
+    let Restored { mut relay, log, identity, mut clock, last } =
         restored.await.map_err(|_| StartError::Panicked)??;
-    let bind = |source| StartError::Bind { address: options.listen, source };
-    let listener = Listener::bind(options.listen, options.socket).map_err(bind)?;
+    if let Some(address) = options.join.as_ref().filter(|_| relay.topology().is_none()) {
+        let entry = ask_for_topology(address, &identity).await?;
+        relay.handle(clock.now(), Input::Topology { entry: Box::new(entry) });
+    }
+    let listen = listen_at(&options, &relay).await?;
+    let bind = |source| StartError::Bind { address: listen, source };
+    let listener = Listener::bind(listen, options.socket).map_err(bind)?;
     let address = listener.address().map_err(bind)?;
     let (sender, messages) = mpsc::channel(limits::DRIVER_MESSAGES_MAX);
+    let goes_by_applied = relay.topology().is_some();
     let faults = Arc::new(Faults::default());
     let scrubber =
         Scrubber::start(&log, options.scrub_bytes_per_second, &faults).map_err(StartError::Thread)?;
     let log: Arc<dyn Log> = log;
     let readers = Readers::start(&log, &sender, &faults).map_err(StartError::Thread)?;
     let sessions = Sessions::new(identity, sender, Arc::clone(&signals));
-    let links = Links::new(options.relay, &options.neighbours, options.socket);
-    let names = options.neighbours.iter().map(|neighbour| (neighbour.link, neighbour.relay.as_str()));
+    let neighbours = relay.neighbours().map_or(options.neighbours, <[Neighbour]>::to_vec);
+    let links = Links::new(options.relay, &neighbours, relay.topology().cloned(), options.socket);
+    let names = neighbours.iter().map(|neighbour| (neighbour.link, neighbour.relay.as_str()));
     let driver = Driver::new(Parts {
         relay,
-        watch: links.watch().clone(),
+        links: links.clone(),
         link_traffic: metrics::LinkTraffic::new(names),
         log,
         signals: Arc::clone(&signals),
@@ -159,7 +200,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         last,
         snapshot_bytes: options.snapshot_bytes,
     });
-    Ok(Started { driver, listener, address, sessions, links, signals, faults })
+    Ok(Started { driver, listener, address, goes_by_applied, sessions, links, signals, faults })
 }
 
 struct Restored {
@@ -186,12 +227,15 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         version: env!("CARGO_PKG_VERSION").to_owned(),
         warnings: warnings(options, &opened),
         run_bytes_max: options.log.run_bytes_max(),
-        links: options.neighbours.iter().map(link).collect(),
+        links: options.neighbours.iter().map(Neighbour::options).collect(),
         transit: options.transit,
         max_children: options.max_children,
         origin_quiet_ms: limits::ORIGIN_QUIET_MS,
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;
+    if let Some(text) = options.topology.clone() {
+        restore.set_topology(text);
+    }
     restore.tolerate_loss(opened.lost.iter().map(|(from, to)| to.0 - from.0).sum());
     if let Some(cut) = &opened.cut {
         restore.note_cut(cut);
@@ -213,19 +257,56 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     let log = Arc::new(recovery.start(on_event).map_err(unusable)?);
     let mut clock = Clock::start(restore.last_arrival());
     let relay = restore.start(clock.now());
-    for warning in relay.warnings() {
+    for warning in relay.warnings().iter().chain(&relay.topology_warnings()) {
         tracing::warn!("{warning}");
     }
     Ok(Restored { relay, log, identity, clock, last: opened.last })
 }
 
-fn link(neighbour: &Neighbour) -> LinkOptions {
-    LinkOptions {
-        link: neighbour.link,
-        neighbour: neighbour.relay.clone(),
-        cost: neighbour.cost.unwrap_or(UNMEASURED),
-        rate: neighbour.rate.map(Rate::new),
+/// How long a relay that joins tries to find the one that is to tell it the topology.
+const JOIN: Duration = Duration::from_millis(limits::JOIN_MS_MAX);
+
+/// Asks until there is an answer: who starts a network starts its relays in any order.
+async fn ask_for_topology(address: &str, identity: &Identity) -> Result<TopologyEntry, StartError> {
+    let begun = Instant::now();
+    loop {
+        let source = match links::join(address, identity).await {
+            Ok(Some(entry)) => return Ok(entry),
+            Ok(None) => ClientError::Protocol("what it tells is none".to_owned()),
+            Err(error) => error,
+        };
+        // One that refuses has its reasons, which may pass for a name that was in use a moment ago.
+        let patience = match &source {
+            ClientError::Refused(refusal) if refusal.code == RefusalCode::Exists => JOIN / 10,
+            ClientError::Refused(_) => Duration::ZERO,
+            ClientError::Unreachable { .. }
+            | ClientError::Closed { .. }
+            | ClientError::Unreached { .. }
+            | ClientError::Deadline
+            | ClientError::Version { .. }
+            | ClientError::Protocol(_) => JOIN,
+        };
+        if begun.elapsed() > patience {
+            return Err(StartError::Join { address: address.to_owned(), source });
+        }
+        tracing::debug!(address, error = %source, "the topology is asked for again");
+        tokio::time::sleep(Duration::from_millis(limits::LINK_BACKOFF_MS_MAX)).await;
     }
+}
+
+/// Where to listen: as the topology in force has it, unless the operator has said so.
+async fn listen_at(options: &ServerOptions, relay: &Relay) -> Result<SocketAddr, StartError> {
+    let Some(address) = relay.own_address().filter(|_| options.listen_as_applied) else {
+        return Ok(options.listen);
+    };
+    let found = tokio::net::lookup_host(&address).await.map(|mut found| found.next());
+    let refused = |why: String| StartError::Applied { address: address.clone(), why };
+    let found = found.map_err(|error| refused(format!("cannot be looked up: {error}")))?;
+    let found = found.ok_or_else(|| refused("is no address".to_owned()))?;
+    if !found.ip().is_loopback() && !options.may_be_exposed {
+        return Err(refused("others can reach, and there are no keys yet: say --insecure".to_owned()));
+    }
+    Ok(found)
 }
 
 /// What the operator should know from the start on.

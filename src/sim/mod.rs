@@ -7,6 +7,7 @@
 //!
 //! The same seed gives the same run, step by step: a failure is replayed by its number.
 
+mod changing;
 pub mod node;
 pub mod oracle;
 mod watch;

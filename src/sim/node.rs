@@ -9,8 +9,9 @@ use crate::id::{
     StorageId, StreamNumber, SubscriptionName, WallTime,
 };
 use crate::log::{Entry, EntryNumber, Piece, Replayed, RunEntry, Snapshot};
-use crate::relay::{Effect, Input, LinkOptions, Now, Relay, RelayOptions, Restore};
+use crate::relay::{Effect, Input, LinkOptions, Neighbour, Now, Relay, RelayOptions, Restore};
 use crate::topology::settings::{GroupSettings, TreeKind};
+use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Answer, Notice, Refusal, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::{LinkMessage, Receipt};
@@ -41,8 +42,8 @@ pub struct Truth {
     pub index: Index,
     /// When it came.
     pub arrived: WallTime,
-    /// Over which link.
-    pub link: LinkId,
+    /// Over the link to which neighbour; `None`: it was put here.
+    pub from: Option<RelayId>,
     /// Whether it is synced.
     pub is_durable: bool,
     /// Whether it was not let go.
@@ -74,6 +75,8 @@ pub struct Node {
     log: Vec<Entry>,
     /// Where in the log the run stands that ends a group at an index.
     places: BTreeMap<(GroupNumber, Index), usize>,
+    /// From which neighbour each run has come, by its place in the log.
+    came: BTreeMap<usize, RelayId>,
     durable: usize,
     /// Entries that damage has taken: places in the log.
     lost: BTreeSet<usize>,
@@ -113,6 +116,8 @@ pub struct Node {
     released: BTreeMap<GroupNumber, Index>,
     /// What was let go since it was looked at: a group, and from where to where.
     pub let_go: Vec<(GroupNumber, Index, Index)>,
+    /// Its links have changed, and the wires have not.
+    pub is_rewired: bool,
 }
 
 /// The storage of a relay by its number: the same byte everywhere, and what it has above 255.
@@ -149,6 +154,7 @@ impl Node {
             relay: None,
             log: Vec::new(),
             places: BTreeMap::new(),
+            came: BTreeMap::new(),
             durable: 0,
             lost: BTreeSet::new(),
             has_room: true,
@@ -172,6 +178,7 @@ impl Node {
             holders: BTreeMap::new(),
             released: BTreeMap::new(),
             let_go: Vec::new(),
+            is_rewired: false,
         };
         node.start(now);
         node
@@ -281,7 +288,11 @@ impl Node {
         for (i, entry) in whole {
             restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).expect("entries of its own");
         }
-        self.relay = Some(restore.start(self.clock(now)));
+        let relay = restore.start(self.clock(now));
+        if let Some(neighbours) = relay.neighbours() {
+            self.links = neighbours.iter().map(Neighbour::options).collect();
+        }
+        self.relay = Some(relay);
         for session in [SESSION, TAKER] {
             self.input(now, Input::SessionOpened { session });
         }
@@ -294,6 +305,7 @@ impl Node {
         self.log.truncate(self.durable);
         let durable = self.durable;
         self.places.retain(|_, place| *place < durable);
+        self.came.retain(|place, _| *place < durable);
         let reached = EntryNumber(self.durable as u64);
         debug_assert!(self.snapshot.shards.iter().all(|(through, _)| *through <= reached));
         self.outbox.clear();
@@ -362,6 +374,7 @@ impl Node {
         self.durable = self.log.len();
         let durable = self.durable;
         self.places.retain(|_, place| *place < durable);
+        self.came.retain(|place, _| *place < durable);
         self.snapshot = image.snapshot.clone();
         self.boot = image.boot;
         self.lost.clear();
@@ -371,6 +384,7 @@ impl Node {
     pub fn wipe(&mut self) {
         self.log.clear();
         self.places.clear();
+        self.came.clear();
         self.lost.clear();
         self.durable = 0;
         self.snapshot = Snapshot::default();
@@ -399,6 +413,9 @@ impl Node {
                     let is_message = run.run.header.kind == RunKind::Data;
                     assert!(self.has_room || !is_message, "{} appends a message to a full disk", self.name);
                     self.places.insert((run.group, run.stored().end_index()), self.log.len());
+                    if let Some(neighbour) = self.neighbour_at(run.link).cloned() {
+                        self.came.insert(self.log.len(), neighbour);
+                    }
                 }
                 self.log.push(entry);
             }
@@ -439,6 +456,7 @@ impl Node {
                 let pieces = self.read(group, from);
                 self.again(now, Input::Fetched { group, from, pieces });
             }
+            Effect::Neighbours { neighbours, .. } => self.set_neighbours(&neighbours),
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Link { link, message } => {
                 self.runs_sent += u64::from(matches!(message, LinkMessage::Run { .. }));
@@ -446,6 +464,55 @@ impl Node {
                 self.outbox.push_back((link, message));
             }
         }
+    }
+
+    /// Its links are these from now on.
+    fn set_neighbours(&mut self, neighbours: &[Neighbour]) {
+        self.links = neighbours.iter().map(Neighbour::options).collect();
+        self.is_rewired = true;
+    }
+
+    /// The relay at the other end of a link.
+    #[must_use]
+    pub fn neighbour_at(&self, link: LinkId) -> Option<&RelayId> {
+        self.links.iter().find(|known| known.link == link).map(|known| &known.neighbour)
+    }
+
+    /// The topology in force, as far as it knows while it runs.
+    #[must_use]
+    pub fn topology(&self) -> Option<TopologyEntry> {
+        self.relay.as_ref()?.topology().map(|entry| (**entry).clone())
+    }
+
+    /// Another relay, which is no neighbour, asks for the topology in force.
+    pub fn join(&mut self, now: Now, relay: &RelayId, storage: StorageId) -> Option<TopologyEntry> {
+        let answer = self.ask(now, Request::TopologyJoin { relay: relay.clone(), storage });
+        let Ok(Reply::Topology(info)) = answer else { return None };
+        info.entry
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn storage(&self) -> StorageId {
+        self.storage
+    }
+
+    /// Its links, by the neighbours' names and with their costs.
+    #[must_use]
+    pub fn links(&self) -> Vec<(RelayId, u32)> {
+        self.links.iter().map(|link| (link.neighbour.clone(), link.cost)).collect()
+    }
+
+    /// The numbers of its links.
+    #[must_use]
+    pub fn link_numbers(&self) -> Vec<LinkId> {
+        self.links.iter().map(|link| link.link).collect()
+    }
+
+    /// Its link to another relay, if it has one.
+    #[must_use]
+    pub fn link_to(&self, neighbour: &RelayId) -> Option<LinkId> {
+        self.links.iter().find(|link| link.neighbour == *neighbour).map(|link| link.link)
     }
 
     fn again(&mut self, now: Now, input: Input) {
@@ -601,7 +668,7 @@ impl Node {
                 return Some(Truth {
                     index,
                     arrived: run.arrived,
-                    link: run.link,
+                    from: self.came.get(&place).cloned(),
                     is_durable: place < self.durable,
                     is_held: self.released.get(&run.group).is_none_or(|below| index >= *below),
                     before: before

@@ -1,4 +1,5 @@
 mod budget;
+mod changes;
 mod circuits;
 mod damage;
 mod drain;

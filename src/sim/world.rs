@@ -61,6 +61,20 @@ impl Said {
     }
 }
 
+impl Wire {
+    fn new(ends: [usize; 2]) -> Self {
+        Self {
+            ends,
+            is_up: false,
+            is_deaf: false,
+            to: Default::default(),
+            runs: 0,
+            bytes: 0,
+            said: Default::default(),
+        }
+    }
+}
+
 /// How often what happens, in 100 steps; the rest is messages on their way.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
@@ -88,6 +102,8 @@ pub struct Weather {
     pub repeats: u64,
     /// A receiver somewhere does something: besides all that, and not counted with it.
     pub roams: u64,
+    /// A topology is applied at some relay, or an earlier one again.
+    pub applies: u64,
 }
 
 impl Weather {
@@ -104,6 +120,7 @@ impl Weather {
         parts: 0,
         repeats: 0,
         roams: 0,
+        applies: 0,
     };
     /// Nothing fails.
     pub const CALM: Self = Self { puts: 20, syncs: 25, ..Self::NOTHING };
@@ -121,7 +138,10 @@ impl Weather {
         parts: 1,
         repeats: 2,
         roams: 0,
+        applies: 0,
     };
+    /// The same, while operators change the network.
+    pub const CHANGES: Self = Self { applies: 1, ..Self::STORM };
 }
 
 /// A network under one seed.
@@ -130,7 +150,7 @@ pub struct World {
     /// The relays.
     pub nodes: Vec<Node>,
     wires: Vec<Wire>,
-    dice: Dice,
+    pub(super) dice: Dice,
     pub(super) now: Now,
     /// What is known of all puts.
     pub oracle: Oracle,
@@ -172,7 +192,7 @@ pub fn names(node: usize, group: &str, name: &str) -> (GroupName, SubscriptionNa
 }
 
 /// The name of relay number `place`.
-fn name_of(place: usize) -> String {
+pub(super) fn name_of(place: usize) -> String {
     format!("r{place:02}")
 }
 
@@ -205,15 +225,7 @@ impl World {
         let nodes = (0..relays)
             .map(|place| Node::new(&name_of(place), place as u16 + 1, options(place), now))
             .collect();
-        let wire = |(a, b, _): &(usize, usize, u32)| Wire {
-            ends: [*a, *b],
-            is_up: false,
-            is_deaf: false,
-            to: Default::default(),
-            runs: 0,
-            bytes: 0,
-            said: Default::default(),
-        };
+        let wire = |(a, b, _): &(usize, usize, u32)| Wire::new([*a, *b]);
         let mut world = Self {
             nodes,
             wires: links.iter().map(wire).collect(),
@@ -491,7 +503,7 @@ impl World {
     }
 
     /// Takes what has come out of a relay: answers to the oracle, messages to the wires.
-    fn collect(&mut self, node: usize) {
+    pub(super) fn collect(&mut self, node: usize) {
         self.look(node);
         for done in std::mem::take(&mut self.nodes[node].done) {
             if let Some(payload) = self.oracle.first_payload(done.put) {
@@ -503,7 +515,7 @@ impl World {
         }
         while let Some((link, message)) = self.nodes[node].outbox.pop_front() {
             self.watch.says(&self.nodes[node], node, &message);
-            let place = link.0 as usize - 1;
+            let Some(place) = self.wire_of(node, link) else { continue };
             let to = usize::from(self.wires[place].ends[0] == node);
             let Some(message) = self.keep_back(place, to, message) else { continue };
             self.count_frame(place, to, &message);
@@ -515,6 +527,57 @@ impl World {
                 wire.bytes += message.bytes();
                 wire.runs += u64::from(matches!(message, LinkMessage::Run { .. }));
                 wire.to[to].push_back(message);
+            }
+        }
+        if std::mem::take(&mut self.nodes[node].is_rewired) {
+            self.rewire(node);
+        }
+    }
+
+    /// The wire that one of a relay's links is.
+    fn wire_of(&self, node: usize, link: LinkId) -> Option<usize> {
+        let other = self.nodes[node].neighbour_at(link)?;
+        let is_it = |wire: &Wire| {
+            let [one, two] = wire.ends;
+            (one == node && self.nodes[two].name == *other) || (two == node && self.nodes[one].name == *other)
+        };
+        // Until the topology is changed links are numbered as wires are.
+        let same = (link.0 as usize).checked_sub(1).filter(|place| self.wires.get(*place).is_some_and(is_it));
+        same.or_else(|| self.wires.iter().position(is_it))
+    }
+
+    /// The links that both ends of a wire have for it; `None` where one has none.
+    fn links_of(&self, wire: usize) -> [Option<LinkId>; 2] {
+        let [one, two] = self.wires[wire].ends;
+        [self.nodes[one].link_to(&self.nodes[two].name), self.nodes[two].link_to(&self.nodes[one].name)]
+    }
+
+    /// A relay has other links than before: wires without a link break, and new ones are there.
+    fn rewire(&mut self, node: usize) {
+        for wire in 0..self.wires.len() {
+            if self.wires[wire].ends.contains(&node) && self.links_of(wire).contains(&None) {
+                self.break_wire(wire);
+            }
+        }
+        for other in 0..self.nodes.len() {
+            let is_wired = |wire: &Wire| wire.ends.contains(&node) && wire.ends.contains(&other);
+            let has_link = self.nodes[node].link_to(&self.nodes[other].name).is_some();
+            if other != node && has_link && !self.wires.iter().any(is_wired) {
+                self.wires.push(Wire::new([node, other]));
+            }
+        }
+    }
+
+    /// A wire is down at both ends; what was on its way is lost.
+    fn break_wire(&mut self, wire: usize) {
+        if !std::mem::replace(&mut self.wires[wire].is_up, false) {
+            return;
+        }
+        self.wires[wire].to = Default::default();
+        for (end, link) in self.wires[wire].ends.into_iter().zip(self.links_of(wire)) {
+            if let Some(link) = link {
+                self.nodes[end].on_link(self.now, link, false);
+                self.collect(end);
             }
         }
     }
@@ -536,21 +599,52 @@ impl World {
         if self.wires[wire].is_up == is_up || (is_up && !ends.iter().all(may_join)) {
             return;
         }
-        self.wires[wire].is_up = is_up;
+        if !is_up {
+            return self.break_wire(wire);
+        }
+        let [Some(_), Some(_)] = self.links_of(wire) else { return self.exchange(wire) };
+        self.wires[wire].is_up = true;
         self.wires[wire].to = Default::default();
-        for end in ends {
-            self.nodes[end].on_link(self.now, LinkId(wire as u32 + 1), is_up);
-            self.collect(end);
+        for (end, link) in ends.into_iter().zip(self.links_of(wire)) {
+            if let Some(link) = link {
+                self.nodes[end].on_link(self.now, link, true);
+                self.collect(end);
+            }
+        }
+    }
+
+    /// One end of a wire has a link that the other does not have: as the shell does, the two tell
+    /// one another which topology is in force.
+    fn exchange(&mut self, wire: usize) {
+        let [one, two] = self.wires[wire].ends;
+        let (asks, answers) = match self.links_of(wire) {
+            [Some(_), None] => (one, two),
+            [None, Some(_)] => (two, one),
+            [None, None] | [Some(_), Some(_)] => return,
+        };
+        let (name, storage) = (self.nodes[asks].name.clone(), self.nodes[asks].storage());
+        let theirs = self.nodes[answers].join(self.now, &name, storage);
+        let mine = self.nodes[asks].topology();
+        let is_newer = theirs.as_ref().map(|entry| &entry.head) > mine.as_ref().map(|entry| &entry.head);
+        let (told, entry) = if is_newer { (asks, theirs) } else { (answers, mine) };
+        if let Some(entry) = entry {
+            self.nodes[told].input(self.now, Input::Topology { entry: Box::new(entry) });
+        }
+        for node in [asks, answers] {
+            self.collect(node);
         }
     }
 
     /// Lets the next message of a wire arrive. False: there is none.
     fn arrive(&mut self, wire: usize, to: usize) -> bool {
         let Some(message) = self.wires[wire].to[to].pop_front() else { return false };
-        let ends = self.wires[wire].ends;
-        let (link, bytes) = (LinkId(wire as u32 + 1), message.bytes());
-        self.nodes[ends[1 - to]].on_written(self.now, link, bytes);
-        self.nodes[ends[to]].input(self.now, Input::Link { link, message });
+        let (ends, links, bytes) = (self.wires[wire].ends, self.links_of(wire), message.bytes());
+        if let Some(link) = links[1 - to] {
+            self.nodes[ends[1 - to]].on_written(self.now, link, bytes);
+        }
+        if let Some(link) = links[to] {
+            self.nodes[ends[to]].input(self.now, Input::Link { link, message });
+        }
         self.collect(ends[to]);
         self.collect(ends[1 - to]);
         true
@@ -620,9 +714,11 @@ impl World {
 
     /// Both ends of a link have measured that it costs this much now.
     pub fn set_cost(&mut self, wire: usize, cost: u32) {
-        for end in self.wires[wire].ends {
-            self.nodes[end].input(self.now, Input::LinkCost { link: LinkId(wire as u32 + 1), cost });
-            self.collect(end);
+        for (end, link) in self.wires[wire].ends.into_iter().zip(self.links_of(wire)) {
+            if let Some(link) = link {
+                self.nodes[end].input(self.now, Input::LinkCost { link, cost });
+                self.collect(end);
+            }
         }
     }
 
@@ -696,6 +792,7 @@ impl World {
     pub fn start(&mut self, node: usize) {
         if !self.nodes[node].is_up() && !self.gone.contains(&node) {
             self.nodes[node].start(self.now);
+            self.nodes[node].is_rewired = true;
             self.collect(node);
         }
     }
@@ -734,6 +831,8 @@ impl World {
             self.part();
         } else if is(weather.repeats) {
             self.repeat();
+        } else if is(weather.applies) {
+            self.apply_some(node);
         } else if is(weather.takes) {
             let place = self.dice.below(self.subscriptions.len() as u64) as usize;
             self.take(place);
@@ -788,8 +887,11 @@ impl World {
             self.start(node);
             self.set_room(node, true);
         }
-        self.heal_links();
-        self.settle();
+        // Who has missed a change learns at each turn of one more relay who its neighbours are.
+        for _ in 0..=self.nodes.len() {
+            self.heal_links();
+            self.settle();
+        }
         self.pass_ms(5_000);
         self.settle();
     }
@@ -915,6 +1017,7 @@ impl World {
                 format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
             })?;
         }
+        self.check_topology()?;
         self.check_released()?;
         self.check_forgotten()?;
         self.watched()
@@ -1062,6 +1165,9 @@ const ROAMS: u64 = 40;
 /// The first promise that is broken.
 pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
     let roams = if seed / 10 % 2 == 1 { ROAMS } else { 0 };
+    if seed % 5 == 2 {
+        return changes_with(seed, steps, roams);
+    }
     storm_with(seed, steps, roams)
 }
 
@@ -1071,7 +1177,7 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
 /// The first promise that is broken.
 pub fn storm_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
     let weather = Weather { roams, ..Weather::STORM };
-    let (mut world, mut dice) = after_storm(seed, steps, weather)?;
+    let (mut world, mut dice) = after_storm(seed, steps, &weather)?;
     let relays = world.nodes.len();
     match seed % 5 {
         3 => forget_in_a_storm(&mut world, &mut dice, steps / 2, weather)?,
@@ -1083,12 +1189,28 @@ pub fn storm_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
     (0..relays).filter(|node| !gone.contains(node)).try_for_each(|node| world.check_where(node))
 }
 
+/// The same in a network that is changed all the while.
+///
+/// # Errors
+/// The first promise that is broken.
+pub fn changes(seed: u64, steps: usize) -> Result<(), String> {
+    changes_with(seed, steps, 0)
+}
+
+fn changes_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
+    let (mut world, _) = after_storm(seed, steps, &Weather { roams, ..Weather::CHANGES })?;
+    world.heal();
+    world.include_all();
+    world.finish()?;
+    (0..world.nodes.len()).try_for_each(|node| world.check_where(node))
+}
+
 /// The same, and one relay never comes back: what others have must come to everybody all the same.
 ///
 /// # Errors
 /// The first message that a relay has and another one that can be reached never gets.
 pub fn storm_with_a_death(seed: u64, steps: usize) -> Result<(), String> {
-    let (mut world, mut dice) = after_storm(seed, steps, Weather::STORM)?;
+    let (mut world, mut dice) = after_storm(seed, steps, &Weather::STORM)?;
     let dead = dice.below(world.nodes.len() as u64) as usize;
     world.finish_without(dead)
 }
@@ -1098,10 +1220,10 @@ pub fn storm_with_a_death(seed: u64, steps: usize) -> Result<(), String> {
 /// # Errors
 /// The first thing that is said of a message and is not so.
 pub fn stormy(seed: u64, steps: usize) -> Result<World, String> {
-    Ok(after_storm(seed, steps, Weather::STORM)?.0)
+    Ok(after_storm(seed, steps, &Weather::STORM)?.0)
 }
 
-fn after_storm(seed: u64, steps: usize, weather: Weather) -> Result<(World, Dice), String> {
+fn after_storm(seed: u64, steps: usize, weather: &Weather) -> Result<(World, Dice), String> {
     let mut dice = Dice::new(seed ^ 0xface);
     // Small networks go wrong in more ways per step; large ones have other trees.
     let most = if dice.chance(25) { 28 } else { 6 };
@@ -1119,7 +1241,7 @@ fn after_storm(seed: u64, steps: usize, weather: Weather) -> Result<(World, Dice
     }
     let forgets = seed % 5 == 3;
     for step in 0..if forgets { steps / 2 } else { steps } {
-        world.step(&weather);
+        world.step(weather);
         if step % ASK_EVERY == 0 {
             world.check_where(dice.below(relays as u64) as usize)?;
         }

@@ -43,6 +43,19 @@ pub struct Plan {
     pub death: Option<Death>,
 }
 
+impl Plan {
+    /// How many relays get another parent in their trees: links that are in a tree only afterwards.
+    #[must_use]
+    pub fn reparented(&self) -> usize {
+        let more = |change: &GroupChange| {
+            let before = change.before.iter().flat_map(|trees| &trees.links).collect::<BTreeSet<_>>();
+            let after = change.after.iter().flat_map(|trees| &trees.links);
+            after.filter(|link| !before.contains(link)).count()
+        };
+        self.change.groups.iter().map(more).sum()
+    }
+}
+
 /// How two networks differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NetworkChange {

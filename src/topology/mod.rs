@@ -41,6 +41,7 @@ mod read;
 mod setting;
 pub mod settings;
 mod site;
+mod version;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ pub(crate) use likely::likely_or_known;
 pub use name::{NAME_BYTES_MAX, NameFault, check_name};
 pub use settings::GroupSettings;
 pub use site::{FIBRE_KM_PER_MS, Site};
+pub use version::TopologyVersion;
 
 use file::Draft;
 use read::Reader;

@@ -5,14 +5,17 @@
 
 mod network;
 mod reply;
+mod topology;
 mod trace;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Epoch, GroupName, Index, RelayId, StreamNumber, SubscriptionName, WallTime};
+use super::applied::TopologyEntry;
+use crate::id::{Epoch, GroupName, Index, RelayId, StorageId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
+use crate::topology::TopologyVersion;
 use crate::topology::settings::GroupSettings;
 
 pub use self::network::{
@@ -20,6 +23,7 @@ pub use self::network::{
     LinkCounts, LinkEnd, LinkInfo, LostSubscription, NetworkStatus, Reach, RelayInfo, TreeNode,
 };
 pub use self::reply::{Books, GroupInfo, Location, Outcomes, Reply, Status, StreamInfo, SubscriptionInfo};
+pub use self::topology::{FileStanding, TopologyInfo};
 pub use self::trace::{
     Arrival, DeadReason, Fate, MessageName, Over, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
     SubscriptionTrace, Whereabouts,
@@ -290,6 +294,32 @@ pub enum Request {
         /// most [`limits::WHERE_MS_MAX`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         within_ms: Option<u64>,
+    },
+    /// Tells a topology that the relay has.
+    TopologyShow {
+        /// Which one; `None`: the one in force.
+        version: Option<u64>,
+    },
+    /// Makes a text the topology of the whole network.
+    TopologyApply {
+        /// The text of the file.
+        text: String,
+        /// The one in force as far as is known to who asks: with another one it is refused.
+        base: Option<TopologyVersion>,
+        /// It is the text of this earlier one again.
+        restores: Option<u64>,
+    },
+    /// A relay that is no neighbour wants to know the topology in force, to find its neighbours in it.
+    TopologyJoin {
+        /// Its name.
+        relay: RelayId,
+        /// Its data directory.
+        storage: StorageId,
+    },
+    /// A relay that is no neighbour knows a newer topology.
+    TopologyTell {
+        /// It.
+        entry: Box<TopologyEntry>,
     },
 }
 

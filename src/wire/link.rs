@@ -8,10 +8,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use super::pull::{Holds, Pull, Pulled};
 pub use crate::routing::{Advertised, LinkState, Version};
 
-pub use super::pull::{Holds, Pull, Pulled};
-
+use super::applied::{TopologyEntry, TopologyHead};
 use super::body::{BodyError, MessageName, RelayTrace, SubscriptionSpec};
 use super::circuit::{CircuitFrame, CircuitHead, CircuitSays};
 use super::frame::{DELIVER_HEAD_BYTES, DeliverHead, FRAME_HEADER_BYTES};
@@ -141,6 +141,30 @@ pub enum Fact {
     Name(NameEntry),
     /// A relay never comes back.
     Forgotten(Forgotten),
+    /// What the network goes by.
+    Topology(Box<TopologyEntry>),
+}
+
+impl Fact {
+    /// Which topology it is, if it is one.
+    #[must_use]
+    pub fn topology(&self) -> Option<&TopologyHead> {
+        if let Self::Topology(entry) = self { Some(&entry.head) } else { None }
+    }
+
+    /// Bytes of the text in it that makes it much longer than others.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Topology(entry) => entry.text.len(),
+            Self::LinkState(_)
+            | Self::Membership(_)
+            | Self::Origin(_)
+            | Self::Group(_)
+            | Self::Removed(_)
+            | Self::Name(_)
+            | Self::Forgotten(_) => 0,
+        }
+    }
 }
 
 /// Why a relay says how far it is.
@@ -410,6 +434,9 @@ impl LinkMessage {
                 Fact::Group(entry) => entry.version,
                 Fact::Name(entry) => entry.version,
                 Fact::Forgotten(forgotten) => forgotten.version,
+                Fact::Topology(entry) => {
+                    Version { counter: entry.head.version.counter, ..Version::default() }
+                }
                 Fact::Removed(_) => Version::default(),
             })),
             Self::Ask(ask) => Box::new(std::iter::once(ask.version)),
@@ -475,7 +502,7 @@ impl LinkMessage {
             Self::Buckets(buckets) => (buckets.len() + 1) * size_of::<u64>(),
             Self::Pull(pull) => (pull.path.len() + 1) * ITEM,
             Self::Holds(holds) => holds.len() * ITEM,
-            Self::Facts(facts) => facts.len() * ITEM,
+            Self::Facts(facts) => facts.iter().map(|fact| ITEM + fact.text_bytes()).sum(),
             Self::Receipts(receipts) => receipts.len() * ITEM,
             Self::Released(released) => released.len() * ITEM,
             Self::Finished(finished) => finished.len() * ITEM,

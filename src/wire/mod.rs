@@ -1,5 +1,6 @@
 //! What travels between relays and between a relay and its applications.
 
+pub mod applied;
 pub mod body;
 pub mod circuit;
 pub mod frame;

@@ -19,7 +19,7 @@ use treecast::wire::run::{Record, RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::trace;
-use super::values::{self, EPOCH};
+use super::values::{self, EPOCH, topology};
 use super::wire::check_frame;
 
 fn relay(name: &str) -> RelayId {
@@ -32,6 +32,14 @@ fn group() -> GroupId {
 
 fn version(counter: u64) -> Version {
     Version { counter, storage: StorageId(*b"0123456789abcdef") }
+}
+
+/// A topology that was applied, and a relay that goes by it.
+fn topology_facts() -> Vec<Fact> {
+    let entry = topology();
+    let mut state = LinkState::new(relay("rome"), version((3 << 32) + 2));
+    state.topology = Some(entry.head.version);
+    vec![Fact::Topology(Box::new(entry)), Fact::LinkState(state)]
 }
 
 /// A fact of each kind.
@@ -51,6 +59,7 @@ fn facts() -> Vec<Fact> {
             is_new: false,
             algorithm: 1,
             links: vec![up, down],
+            topology: None,
         }),
         Fact::Membership(Membership {
             group: group(),
@@ -208,6 +217,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let told_where = ToldWhere { question: 5, asker, trace: Box::new(trace::held()), hops: 2 };
     let mut all = vec![
         ("facts", LinkMessage::Facts(facts())),
+        ("facts-topology", LinkMessage::Facts(topology_facts())),
         ("facts-end", LinkMessage::FactsEnd),
         ("facts-newcomer", LinkMessage::Facts(vec![Fact::LinkState(newcomer)])),
         ("seen-asks", seen(SeenWhy::Asks)),

@@ -26,7 +26,14 @@ fn counts() -> LinkCounts {
 }
 
 pub(crate) fn status(status: Status) -> Status {
-    let network = NetworkStatus { links_up: 1, links: 2, relays_reachable: 3, relays: 4, protected: false };
+    let network = NetworkStatus {
+        links_up: 1,
+        links: 2,
+        relays_reachable: 3,
+        relays: 4,
+        protected: false,
+        topology: None,
+    };
     Status { network: Some(network), ..status }
 }
 
@@ -110,6 +117,7 @@ pub(crate) fn relays() -> Vec<RelayInfo> {
         links_up: 1,
         links: 2,
         ends: vec![LinkEnd { neighbour: other(), cost: 10, is_up: true }],
+        topology: None,
     };
     let unknown =
         RelayInfo { max_children: None, storage: None, boot: None, ends: Vec::new(), ..with(Reach::Lost) };

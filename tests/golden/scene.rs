@@ -128,6 +128,7 @@ impl Scene {
             | Effect::PutDone { .. }
             | Effect::Deliver { .. }
             | Effect::Link { .. }
+            | Effect::Neighbours { .. }
             | Effect::Close { .. } => {}
         }
     }

@@ -5,10 +5,12 @@ use treecast::id::{
     Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
 };
 use treecast::log::Space;
+use treecast::topology::TopologyVersion;
 use treecast::topology::settings::{GroupSettings, SubscriptionPolicy, TreeKind};
+use treecast::wire::applied::{TopologyEntry, TopologyHead};
 use treecast::wire::body::{
-    Books, GapCause, GroupInfo, Location, Notice, Outcomes, Refusal, RefusalCode, Reply, Request, Start,
-    Status, StreamInfo, SubscriptionInfo, SubscriptionSpec,
+    Books, FileStanding, GapCause, GroupInfo, Location, Notice, Outcomes, Refusal, RefusalCode, Reply,
+    Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec, TopologyInfo,
 };
 use treecast::wire::run::Record;
 
@@ -121,6 +123,17 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("relay-forget", Request::RelayForget { relay: relay(), confirmed: true }),
         ("where", Request::Where { message: trace::message(), local: false, within_ms: None }),
         ("where-local", Request::Where { message: trace::message(), local: true, within_ms: Some(500) }),
+        ("topology-show", Request::TopologyShow { version: Some(3) }),
+        (
+            "topology-apply",
+            Request::TopologyApply {
+                text: topology().text,
+                base: Some(topology().head.version),
+                restores: Some(2),
+            },
+        ),
+        ("topology-join", Request::TopologyJoin { relay: relay(), storage: EPOCH.storage }),
+        ("topology-tell", Request::TopologyTell { entry: Box::new(topology()) }),
     ]
 }
 
@@ -268,6 +281,8 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("forgetting", Ok(Reply::Forgetting(Box::new(super::network::forgetting())))),
         ("draining", Ok(Reply::Draining(Box::new(super::network::draining())))),
         ("where", Ok(Reply::Where(Box::new(trace::whereabouts())))),
+        ("topology", Ok(Reply::Topology(Box::new(topology_info())))),
+        ("topology-applied", Ok(Reply::TopologyApplied(topology().head))),
     ]
 }
 
@@ -286,4 +301,26 @@ pub(crate) fn notices() -> Vec<(&'static str, Notice)> {
         ("gap-uncertain", gap(GapCause::Uncertain)),
         ("detached", Notice::Detached { handle: 1, refusal: refusal(RefusalCode::Removed) }),
     ]
+}
+
+/// A topology that was applied, and is the text of an earlier one again.
+pub(crate) fn topology() -> TopologyEntry {
+    let text = "version = 1\n[relay.rome]\naddress = \"127.0.0.1:7411\"\n".to_owned();
+    let head = TopologyHead {
+        version: TopologyVersion::new(5, &text),
+        by: relay(),
+        at: WallTime(1_700_000_000_000_000),
+        restores: Some(3),
+    };
+    TopologyEntry { head, text }
+}
+
+fn topology_info() -> TopologyInfo {
+    let entry = topology();
+    TopologyInfo {
+        kept: vec![entry.head.clone()],
+        taken: Some(entry.head.version),
+        file: FileStanding::Differs,
+        entry: Some(entry),
+    }
 }

@@ -96,6 +96,10 @@ fn request_family(request: &Request) -> &'static str {
         Request::RelayDrain { .. } => "relay-drain",
         Request::GroupTree { .. } => "group-tree",
         Request::Where { .. } => "where",
+        Request::TopologyShow { .. } => "topology-show",
+        Request::TopologyApply { .. } => "topology-apply",
+        Request::TopologyJoin { .. } => "topology-join",
+        Request::TopologyTell { .. } => "topology-tell",
     }
 }
 
@@ -128,6 +132,8 @@ fn reply_family(reply: &Reply) -> &'static str {
         Reply::Forgetting(_) => "forgetting",
         Reply::Draining(_) => "draining",
         Reply::Where(_) => "where",
+        Reply::Topology(_) => "topology",
+        Reply::TopologyApplied(_) => "topology-applied",
     }
 }
 

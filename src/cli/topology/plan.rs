@@ -9,7 +9,7 @@ use crate::cli::exit::Failure;
 use crate::cli::human;
 use crate::cli::out::{Context, Out};
 use crate::cli::table::{Side, Table};
-use crate::survey::plan::{Between, Change, Death, GroupChange, NetworkChange, Question, Trees, plan};
+use crate::survey::plan::{Between, Change, Death, GroupChange, NetworkChange, Plan, Question, Trees, plan};
 
 use super::{Guess, groups, known, load, too_large};
 
@@ -61,6 +61,11 @@ pub(super) fn run(args: &PlanArgs, context: &mut Context) -> Result<(), Failure>
     if !context.is_text() {
         return Ok(context.out.json(&json!(found))?);
     }
+    show(&found, context)
+}
+
+/// Writes it for people.
+pub(super) fn show(found: &Plan, context: &mut Context) -> Result<(), Failure> {
     let out = &mut context.out;
     show_network(&found.network, out)?;
     show_change(&found.change, None, out)?;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
@@ -37,7 +39,7 @@ async fn encoded(items: Vec<LinkMessage>) -> Vec<u8> {
 
 /// What it makes of it for a link with a rate, whose other end takes packed runs.
 async fn packed(items: Vec<LinkMessage>) -> Vec<u8> {
-    encoded_by(Encoder::packing(Some(Packer::new(true))), items).await
+    encoded_by(Encoder::packing(Some(Packer::new(Arc::new(true.into())))), items).await
 }
 
 async fn encoded_by(mut encoder: Encoder, items: Vec<LinkMessage>) -> Vec<u8> {

@@ -15,7 +15,9 @@ use crate::relay::repair::Annex;
 use crate::relay::saved::{Counters, SavedGroup, Shard};
 use crate::relay::state::{Operation, State, shard_of};
 use crate::relay::subscription::SubscriptionNumber;
+use crate::topology::TopologyVersion;
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
+use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{NameEntry, Version};
@@ -88,11 +90,20 @@ fn word(operation: &Operation) -> &'static str {
         Operation::StorageRenewed { .. } => "storage-renewed",
         Operation::StreamForgiven { .. } => "stream-forgiven",
         Operation::LinkNamed { .. } => "link-named",
+        Operation::TopologySet { entry } if entry.head.restores.is_some() => "topology-restored",
+        Operation::TopologySet { .. } => "topology-set",
     }
 }
 
 fn annex() -> Annex {
     Annex { number: GroupNumber(70_000), from: Index(300), to: Index(400) }
+}
+
+fn topology(restores: Option<u64>) -> TopologyEntry {
+    let text = "version = 1\n".to_owned();
+    let head =
+        TopologyHead { version: TopologyVersion::new(300, &text), by: relay("oslo"), at: AT, restores };
+    TopologyEntry { head, text }
 }
 
 fn of_groups(number: GroupNumber) -> Vec<Operation> {
@@ -131,6 +142,8 @@ fn of_groups(number: GroupNumber) -> Vec<Operation> {
         Operation::AnnexBegun { group: number, annex: annex() },
         Operation::StorageRenewed { storage: STORAGE },
         Operation::StreamForgiven { group: number, stream, to: Sequence(300) },
+        Operation::TopologySet { entry: Box::new(topology(None)) },
+        Operation::TopologySet { entry: Box::new(topology(Some(299))) },
     ]
 }
 
@@ -240,7 +253,13 @@ fn part() -> Shard {
         links: vec![(AT, LinkId(300), relay("oslo"))],
         forgotten_before: Some(AT),
         renewed: Some(STORAGE),
+        topologies: Vec::new(),
     }
+}
+
+/// What has come to snapshots since.
+fn later_part() -> Shard {
+    Shard { topologies: vec![topology(None), topology(Some(299))], ..Shard::default() }
 }
 
 /// The keys of all maps in a part, with those of the map around them.
@@ -286,24 +305,14 @@ fn f52_a_part_of_a_snapshot_with_every_key_is_read_and_written_as_ever() {
         assert!(found.contains(&format!("/groups/{key}")), "no golden {key}: {found:?}");
     }
 
-    let Shard { counters, has_table, groups, removed, cuts, forgotten, links, forgotten_before, renewed } =
-        Shard::decode(&golden).unwrap();
+    let shard = Shard::decode(&golden).unwrap();
+    let Shard { counters, removed, cuts, .. } = &shard;
     assert_eq!((counters.groups, counters.streams, counters.subscriptions), (70_000, 300, 5));
     assert_eq!((removed.len(), cuts.len(), cuts[0].messages), (1, 2, Some(300)));
-    let groups: Vec<_> = groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
-    let restored = groups.iter().map(SavedGroup::of).collect();
     // What is read is all that there is: written again it is the same.
-    let again = Shard {
-        counters,
-        has_table,
-        groups: restored,
-        removed,
-        cuts,
-        forgotten,
-        links,
-        forgotten_before,
-        renewed,
-    };
+    let mut again = Shard::decode(&golden).unwrap();
+    let groups: Vec<_> = shard.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    again.groups = groups.iter().map(SavedGroup::of).collect();
     assert_eq!(again.encode(), golden);
     let orders = &groups[0];
     assert_eq!((orders.membership, orders.member_since, orders.low), (9, 8, Index(2)));
@@ -311,6 +320,14 @@ fn f52_a_part_of_a_snapshot_with_every_key_is_read_and_written_as_ever() {
     assert_eq!(orders.traffic.as_ref().unwrap().uncertain, Some(Uncertain { messages: Some(300) }));
     assert_eq!(orders.spread.as_ref().unwrap().names.home, Some(relay("oslo")));
     assert!(orders.subscriptions[0].replays && orders.subscriptions[0].shared);
+}
+
+#[test]
+fn f52_what_has_come_to_parts_of_snapshots_is_read_and_written_as_ever() {
+    const NAME: &str = "state/snapshot-part-topologies.bin";
+    files::compare(NAME, &later_part().encode());
+    let read = Shard::decode(&files::read(NAME)).unwrap();
+    assert_eq!(read.topologies, later_part().topologies);
 }
 
 /// Old bytes are also what a relay of today starts from.

@@ -173,6 +173,12 @@ impl Harness {
         }
     }
 
+    /// From the next start on a file gives it a neighbour, at the other end of [`LINK`].
+    pub(super) fn link(&mut self, name: &str) {
+        let neighbour = RelayId::new(name).unwrap();
+        self.links = vec![LinkOptions { link: LINK, neighbour, cost: 1, rate: None }];
+    }
+
     /// From the next start on another neighbour is at the other end of [`LINK`].
     pub(super) fn relink(&mut self, name: &str) {
         self.links[0].neighbour = RelayId::new(name).unwrap();
@@ -218,7 +224,7 @@ impl Harness {
             }
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Link { message, .. } => self.said.push(message),
-            Effect::Close { .. } => {}
+            Effect::Close { .. } | Effect::Neighbours { .. } => {}
         }
     }
 

@@ -13,7 +13,7 @@ use crate::wire::link::{
 use crate::wire::run::RunKind;
 
 /// A relay that receives from `g`, and has been sent the first and the last of four runs.
-fn with_a_hole() -> (Harness, Theirs) {
+pub(super) fn with_a_hole() -> (Harness, Theirs) {
     let mut theirs = Theirs::begin(1);
     ["a", "b", "c"].into_iter().for_each(|payload| theirs.put(payload));
     let mut h = Harness::linked();
@@ -27,7 +27,7 @@ fn with_a_hole() -> (Harness, Theirs) {
     (h, theirs)
 }
 
-fn pulls(h: &mut Harness) -> Vec<Pull> {
+pub(super) fn pulls(h: &mut Harness) -> Vec<Pull> {
     let said = std::mem::take(&mut h.said);
     said.into_iter()
         .filter_map(|said| if let LinkMessage::Pull(pull) = said { Some(pull) } else { None })

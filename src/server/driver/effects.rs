@@ -45,6 +45,7 @@ impl Driver {
                     self.turn.links.insert(link);
                     self.sessions.say(link, message);
                 }
+                Effect::Neighbours { neighbours, entry } => self.turn.neighbours = Some((neighbours, entry)),
                 Effect::Close { session, reason } => self.sessions.close(session, reason),
             }
         }
@@ -87,11 +88,11 @@ impl Driver {
                 // What was found at the start may be found once more by reading it.
                 status.warnings.extend(damage.filter(|warning| !status.warnings.contains(warning)));
                 status.warnings.extend(self.clock.warning());
-                status.warnings.extend(self.watch.warnings());
+                status.warnings.extend(self.links.watch().warnings());
                 self.readers.give(Job::Status { session, request, status });
             }
             Ok(Reply::Links(mut links)) => {
-                links.iter_mut().for_each(|link| self.watch.fill(link));
+                links.iter_mut().for_each(|link| self.links.watch().fill(link));
                 self.sessions.answer(session, request, Box::new(Ok(Reply::Links(links))));
             }
             answer => self.sessions.answer(session, request, Box::new(answer)),

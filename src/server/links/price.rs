@@ -17,9 +17,6 @@ const HOLD: Duration = Duration::from_secs(10);
 /// Answers before the first cost is told.
 const SAMPLES_MIN: u32 = 5;
 
-/// What a link costs until it was measured, as the tools for topologies take it.
-pub(crate) const UNMEASURED: u32 = 10;
-
 /// The cost of one link, over all its connections.
 #[derive(Debug, Default)]
 pub(super) struct Price {

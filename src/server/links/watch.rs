@@ -3,11 +3,11 @@
 //! when somebody asks.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Neighbour;
 use super::rtt::Smoothed;
 use crate::id::RelayId;
+use crate::relay::Neighbour;
 use crate::wire::body::LinkInfo;
 
 /// Bytes of a reason that are kept: some come from the neighbour.
@@ -25,26 +25,43 @@ struct Seen {
 #[derive(Debug)]
 struct Watched {
     address: String,
-    seen: Mutex<Seen>,
+    seen: Seen,
 }
 
 /// All links. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
-    links: Arc<BTreeMap<RelayId, Watched>>,
+    links: Arc<Mutex<BTreeMap<RelayId, Watched>>>,
 }
 
 impl Watch {
     pub(super) fn new(neighbours: &[Neighbour]) -> Self {
-        let one =
-            |n: &Neighbour| (n.relay.clone(), Watched { address: n.address.clone(), seen: Mutex::default() });
-        Self { links: Arc::new(neighbours.iter().map(one).collect()) }
+        let watch = Self::default();
+        watch.set(neighbours);
+        watch
+    }
+
+    /// The links are these from now on; what is known of those that stay is kept.
+    pub(super) fn set(&self, neighbours: &[Neighbour]) {
+        let mut links = self.lock();
+        let mut before = std::mem::take(&mut *links);
+        *links = neighbours
+            .iter()
+            .map(|n| {
+                let seen = before.remove(&n.relay).map(|watched| watched.seen).unwrap_or_default();
+                (n.relay.clone(), Watched { address: n.address.clone(), seen })
+            })
+            .collect();
+    }
+
+    /// What is inside is whole between any two statements: a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RelayId, Watched>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, neighbour: &RelayId, change: impl FnOnce(&mut Seen)) {
-        if let Some(link) = self.links.get(neighbour) {
-            // What is inside is whole between any two statements: a panic elsewhere does not spoil it.
-            change(&mut link.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(link) = self.lock().get_mut(neighbour) {
+            change(&mut link.seen);
         }
     }
 
@@ -71,8 +88,9 @@ impl Watch {
 
     /// Fills in what the core has left open.
     pub(crate) fn fill(&self, link: &mut LinkInfo) {
-        let Some(watched) = self.links.get(&link.neighbour) else { return };
-        let seen = watched.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let links = self.lock();
+        let Some(watched) = links.get(&link.neighbour) else { return };
+        let seen = watched.seen.clone();
         let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         link.address = Some(watched.address.clone());
         link.last_down = seen.last_down;
@@ -89,8 +107,8 @@ impl Watch {
         const TOLD_MAX: usize = 8;
         let mut warnings = Vec::new();
         let mut more = 0;
-        for (neighbour, link) in &*self.links {
-            let seen = link.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (neighbour, link) in &*self.lock() {
+            let seen = &link.seen;
             if seen.is_up {
                 continue;
             }

@@ -79,6 +79,7 @@ fn fact(dice: &mut Dice) -> Fact {
                 is_new: false,
                 algorithm: [0, 1, 2, u16::MAX][dice.below(4) as usize],
                 links: (0..dice.below(5)).map(|_| end(dice)).collect(),
+                topology: None,
             })
         }
         1 => Fact::Membership(Membership {

@@ -97,7 +97,14 @@ fn who_is_cut_off_hangs_at_the_relay_that_keeps_for_it() {
     assert_eq!(found[1].reach, Reach::Over { next: r01.clone(), distance: 1 });
     assert_eq!(found[2].reach, Reach::KeptBy(r01));
     let said = status(&mut world, 0);
-    let expected = NetworkStatus { links_up: 1, links: 1, relays_reachable: 2, relays: 3, protected: false };
+    let expected = NetworkStatus {
+        links_up: 1,
+        links: 1,
+        relays_reachable: 2,
+        relays: 3,
+        protected: false,
+        topology: None,
+    };
     assert_eq!(said.network, Some(expected));
     assert_eq!(said.warnings, ["1 of 3 relays cannot be reached: r02"]);
     world.heal();

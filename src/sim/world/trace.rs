@@ -120,14 +120,7 @@ impl World {
         if !is_right {
             return Err(format!("{truth:?}"));
         }
-        let over = match truth.link.0 {
-            0 => Over::Here,
-            link => {
-                let ends = self.wires[link as usize - 1].ends;
-                let other = if ends[0] == place { ends[1] } else { ends[0] };
-                Over::Link(RelayId::new(&name_of(other)).map_err(|error| error.to_string())?)
-            }
-        };
+        let over = truth.from.clone().map_or(Over::Here, Over::Link);
         let is_so = |said: &Arrival| {
             let is_exact = said.from == said.to || !matches!(trace.sighting, Sighting::Held { .. });
             said.over == over && is_exact && said.from <= truth.arrived && truth.arrived <= said.to

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{GroupName, LinkId, RelayId, StorageId, SubscriptionName};
+use crate::topology::TopologyVersion;
 use crate::topology::settings::TreeKind;
+use crate::wire::applied::TopologyHead;
 
 /// What has gone one way over a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +141,9 @@ pub struct RelayInfo {
     pub links: u32,
     /// The links, in order of the neighbours' names; some are left out of very many.
     pub ends: Vec<LinkEnd>,
+    /// The applied topology that it has on its disk and goes by, as it has said itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub topology: Option<TopologyVersion>,
 }
 
 /// How far somebody is behind.
@@ -225,6 +230,9 @@ pub struct NetworkStatus {
     pub relays: u64,
     /// Whether links are encrypted and both ends prove who they are.
     pub protected: bool,
+    /// The topology that was applied last; left out before one was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub topology: Option<TopologyHead>,
 }
 
 /// What is lost with a relay that never comes back, as far as the asked one knows. Each list has

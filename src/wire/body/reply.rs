@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Draining, Forgetting, GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo, Whereabouts,
+    Draining, Forgetting, GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo,
+    TopologyInfo, Whereabouts,
 };
 use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
 use crate::topology::settings::GroupSettings;
+use crate::wire::applied::TopologyHead;
 
 /// What the relay answers when it did what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,10 @@ pub enum Reply {
     Draining(Box<Draining>),
     /// What became of a message.
     Where(Box<Whereabouts>),
+    /// A topology.
+    Topology(Box<TopologyInfo>),
+    /// A topology was applied: it is in force from now on.
+    TopologyApplied(TopologyHead),
 }
 
 /// Where a queue or a durable subscription lives.

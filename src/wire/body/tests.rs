@@ -137,8 +137,12 @@ fn answer_bytes(answer: &Answer) -> usize {
             | Reply::GroupHandle { .. }
             | Reply::SubscriptionHandle { .. }
             | Reply::Subscription(_)
-            | Reply::Polled { .. },
+            | Reply::Polled { .. }
+            | Reply::TopologyApplied(_),
         ) => 0,
+        Ok(Reply::Topology(info)) => {
+            list_bytes(&info.kept) + info.entry.as_ref().map_or(0, |entry| entry.text.capacity())
+        }
         Err(refusal) => refusal.message.capacity(),
     }
 }

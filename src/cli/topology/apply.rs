@@ -1,0 +1,355 @@
+//! `treecast topology apply`, `rollback`, `history` and `show`: the topology of a network that runs.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::client::Client;
+use crate::survey::plan::{Plan, Question, plan};
+use crate::topology::{Topology, TopologyVersion};
+use crate::wire::applied::{TopologyHead, check_length};
+use crate::wire::body::{FileStanding, Reach, RelayInfo, Reply, Request, TopologyInfo};
+
+use super::super::exit::Failure;
+use super::super::out::Context;
+use super::super::table::{Side, Table};
+use super::super::values::{Millis, millis};
+use super::super::{ask, human};
+use super::{groups, plan as shown_plan, read, too_large};
+use crate::id::{RelayId, WallTime};
+
+/// What stands behind the options of `topology apply`.
+pub(super) const APPLY_HELP: &str = "\
+Examples:
+  treecast topology apply network.toml
+  treecast topology apply network.toml --relay 127.0.0.1:7412 --yes --output json
+
+The whole network goes by the file from then on: relays connect to new neighbours, end links
+that are gone and take costs, roles and settings, all while they run. Relays that are away learn
+of it when they are back. A relay that the file leaves out keeps what it has and stays a member
+of its groups; a group that it leaves out stays as it is. The exit code is 1 when another topology
+was applied meanwhile, and 124 when a relay that can be reached has not taken it in time.";
+
+/// What stands behind the options of `topology rollback`.
+pub(super) const ROLLBACK_HELP: &str = "\
+Examples:
+  treecast topology rollback
+  treecast topology rollback 3 --yes
+
+The text of the earlier one is applied again, as a new version. `treecast topology history`
+lists those that a relay has.";
+
+/// How a change of the running network is made.
+#[derive(Clone, Debug, Args)]
+pub struct Manner {
+    /// Do not ask whether the change is wanted
+    #[arg(long)]
+    pub yes: bool,
+    /// How long relays that can be reached may take; those that have not are named
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = millis)]
+    pub deadline: Millis,
+}
+
+/// Arguments of `topology apply`.
+#[derive(Clone, Debug, Args)]
+pub struct ApplyArgs {
+    /// The topology file
+    pub file: PathBuf,
+    /// How.
+    #[command(flatten)]
+    pub manner: Manner,
+}
+
+/// Arguments of `topology rollback`.
+#[derive(Clone, Debug, Args)]
+pub struct RollbackArgs {
+    /// The version to go back to [default: the one before that in force]
+    pub version: Option<u64>,
+    /// How.
+    #[command(flatten)]
+    pub manner: Manner,
+}
+
+/// Applies a file.
+pub(super) async fn apply(args: ApplyArgs, context: &mut Context) -> Result<(), Failure> {
+    let text = read(&args.file)?;
+    let name = args.file.to_string_lossy().into_owned();
+    let new = super::accepted(Topology::parse(&name, &text), context)?;
+    check_length(&text).map_err(|fault| Failure::Input(fault.to_string()))?;
+    let client = ask::connect(&context.global.relay).await?;
+    let change = Change { text, new, base: topology(&client, None).await?, restores: None };
+    change.make(&client, &args.manner, context).await
+}
+
+/// Applies an earlier text again.
+pub(super) async fn rollback(args: RollbackArgs, context: &mut Context) -> Result<(), Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    let base = topology(&client, None).await?;
+    let in_force = base.kept.first().map(|head| head.version.counter);
+    let wanted = match args.version {
+        Some(version) => version,
+        None => {
+            let before = base.kept.get(1).map(|head| head.version.counter);
+            before.ok_or_else(|| Failure::Missing("there is no topology to go back to".to_owned()))?
+        }
+    };
+    if in_force == Some(wanted) {
+        return Err(Failure::Usage(format!("topology {wanted} is the one in force")));
+    }
+    let entry = topology(&client, Some(wanted)).await?.entry;
+    let text = entry.ok_or_else(|| Failure::Missing(format!("there is no topology {wanted}")))?.text;
+    let new = super::accepted(Topology::parse(&format!("topology {wanted}"), &text), context)?;
+    Change { text, new, base, restores: Some(wanted) }.make(&client, &args.manner, context).await
+}
+
+/// Lists those that the relay has.
+pub(super) async fn history(context: &mut Context) -> Result<(), Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    let known = topology(&client, None).await?;
+    if !context.is_text() {
+        let rows = known.kept.iter().enumerate();
+        return Ok(rows
+            .map(|(place, head)| head_json(head, place == 0))
+            .try_for_each(|row| context.out.json(&row))?);
+    }
+    let mut table = Table::new(&[
+        ("VERSION", Side::Right),
+        ("HASH", Side::Left),
+        ("APPLIED AT", Side::Left),
+        ("WHEN", Side::Left),
+        ("", Side::Left),
+    ]);
+    for (place, head) in known.kept.iter().enumerate() {
+        let note = match (place, head.version.counter, head.restores) {
+            (0, 1.., None) => "in force".to_owned(),
+            (0, _, Some(earlier)) => format!("in force, {earlier} again"),
+            (_, 0, _) => "the file it was started with".to_owned(),
+            (_, _, Some(earlier)) => format!("{earlier} again"),
+            (_, _, None) => String::new(),
+        };
+        table.row(vec![
+            head.version.counter.to_string(),
+            format!("{:016x}", head.version.hash),
+            head.by.to_string(),
+            when(head),
+            note,
+        ]);
+    }
+    if known.kept.is_empty() {
+        context.notes.note("no topology was applied to this network yet: every relay goes by its own file");
+    }
+    Ok(table.write(&mut context.out)?)
+}
+
+/// Writes the text of one to standard output.
+pub(super) async fn show(version: Option<u64>, context: &mut Context) -> Result<(), Failure> {
+    let client = ask::connect(&context.global.relay).await?;
+    let found = topology(&client, version).await?;
+    let Some(entry) = &found.entry else {
+        return Err(Failure::Missing(
+            "no topology was applied to this network yet, and this relay was started without a file"
+                .to_owned(),
+        ));
+    };
+    if context.is_text() {
+        return Ok(context.out.bytes(entry.text.as_bytes())?);
+    }
+    let is_in_force = found.kept.first().is_some_and(|first| *first == entry.head);
+    let mut value = head_json(&entry.head, is_in_force);
+    value["text"] = json!(entry.text);
+    value["file"] = json!(standing(found.file));
+    Ok(context.out.json(&value)?)
+}
+
+fn standing(file: FileStanding) -> &'static str {
+    match file {
+        FileStanding::None => "none",
+        FileStanding::Used => "used",
+        FileStanding::Same => "same",
+        FileStanding::Differs => "differs",
+    }
+}
+
+fn when(head: &TopologyHead) -> String {
+    if head.at == WallTime(0) { "-".to_owned() } else { human::timestamp(head.at) }
+}
+
+/// A version, for programs.
+pub(in crate::cli) fn head_json(head: &TopologyHead, is_in_force: bool) -> Value {
+    json!({
+        "version": head.version.counter,
+        "hash": format!("{:016x}", head.version.hash),
+        "by": head.by,
+        "at": (head.at > WallTime(0)).then(|| human::timestamp(head.at)),
+        "restores": head.restores,
+        "in_force": is_in_force,
+    })
+}
+
+async fn topology(client: &Client, version: Option<u64>) -> Result<TopologyInfo, Failure> {
+    let Reply::Topology(info) = ask::ask(client, Request::TopologyShow { version }).await? else {
+        return Err(ask::unexpected("a topology"));
+    };
+    Ok(*info)
+}
+
+/// A change of the network that somebody wants.
+struct Change {
+    text: String,
+    new: Topology,
+    /// What was in force when it was asked.
+    base: TopologyInfo,
+    restores: Option<u64>,
+}
+
+impl Change {
+    async fn make(self, client: &Client, manner: &Manner, context: &mut Context) -> Result<(), Failure> {
+        let planned = self.plan()?;
+        if context.is_text() {
+            shown_plan::show(&planned, context)?;
+            context.out.flush()?;
+        }
+        confirm(manner.yes, context)?;
+        let base = self.base.kept.first().map(|head| head.version);
+        let (text, restores) = (self.text.clone(), self.restores);
+        let request = Request::TopologyApply { text, base, restores };
+        let Reply::TopologyApplied(head) = ask::ask(client, request).await? else {
+            return Err(ask::unexpected("that the topology is applied"));
+        };
+        let spread = self.wait(client, &head, manner.deadline).await?;
+        self.report(&head, &spread, &planned, context)?;
+        if !spread.late.is_empty() {
+            return Err(Failure::Deadline("not every relay that can be reached has taken it in time"));
+        }
+        Ok(())
+    }
+
+    fn plan(&self) -> Result<Plan, Failure> {
+        let old = match &self.base.entry {
+            // Its own relay goes by it: it is one.
+            Some(entry) => Topology::parse("in force", &entry.text).map(|checked| checked.topology),
+            None => Ok(Topology::default()),
+        };
+        let old = old.unwrap_or_default();
+        let names = groups(&[&old, &self.new], None);
+        let question = Question {
+            old: &old,
+            new: &self.new,
+            groups: &names,
+            members: None,
+            unmeasured: crate::limits::LINK_COST_UNMEASURED,
+            without: None,
+        };
+        plan(question).map_err(too_large)
+    }
+
+    /// Waits until every relay that can be reached goes by it.
+    async fn wait(&self, client: &Client, head: &TopologyHead, deadline: Millis) -> Result<Spread, Failure> {
+        let begun = Instant::now();
+        loop {
+            let in_force = topology(client, None).await?.kept.into_iter().next();
+            if let Some(other) = in_force.filter(|other| other > head) {
+                return Err(Failure::Check(format!(
+                    "topology {} was overtaken by {}, applied at {}: that is in force everywhere",
+                    head.version, other.version, other.by
+                )));
+            }
+            let spread = Spread::of(&self.new, &ask::all_relays(client).await?, head.version);
+            if spread.late.is_empty() || begun.elapsed() >= deadline.duration() {
+                return Ok(spread);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn report(
+        &self,
+        head: &TopologyHead,
+        spread: &Spread,
+        planned: &Plan,
+        context: &mut Context,
+    ) -> Result<(), Failure> {
+        let moved = planned.reparented();
+        if !context.is_text() {
+            let mut value = head_json(head, true);
+            value["taken"] = json!(spread.taken);
+            value["late"] = json!(spread.late);
+            value["unreachable"] = json!(spread.away);
+            value["reparented"] = json!(moved);
+            value["plan"] = json!(planned);
+            return Ok(context.out.json(&value)?);
+        }
+        let line = format!("topology {} is in force", head.version);
+        context.out.line("")?;
+        context.out.line(context.out.good(&line))?;
+        let relays = human::of(spread.taken.len() as u64, "relay");
+        context.out.line(format_args!("taken by {relays}: {}", spread.taken.join(", ")))?;
+        if moved > 0 {
+            let times = if moved == 1 { "once".to_owned() } else { format!("{moved} times") };
+            context.out.line(format_args!("{times} a relay gets another parent in a tree"))?;
+        }
+        for (names, what) in [
+            (&spread.late, "reachable, and not taken yet"),
+            (&spread.away, "cannot be reached, and take it when they can"),
+        ] {
+            if !names.is_empty() {
+                context.notes.warning(format_args!("{what}: {}", names.join(", ")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far a topology has come.
+#[derive(Debug, Default)]
+struct Spread {
+    taken: Vec<String>,
+    /// They can be reached, and have not taken it yet.
+    late: Vec<String>,
+    /// They cannot be reached, or were never there.
+    away: Vec<String>,
+}
+
+impl Spread {
+    fn of(topology: &Topology, known: &[RelayInfo], version: TopologyVersion) -> Self {
+        let known: BTreeMap<&str, &RelayInfo> =
+            known.iter().map(|relay| (RelayId::as_str(&relay.relay), relay)).collect();
+        let mut spread = Self::default();
+        for relay in topology.relays() {
+            let info = known.get(relay.name.as_str());
+            let is_reachable =
+                info.is_some_and(|info| matches!(info.reach, Reach::Here | Reach::Over { .. }));
+            let has_taken = info.is_some_and(|info| info.topology >= Some(version));
+            let list = match (is_reachable, has_taken) {
+                (true, true) => &mut spread.taken,
+                (true, false) => &mut spread.late,
+                (false, _) => &mut spread.away,
+            };
+            list.push(relay.name.clone());
+        }
+        spread
+    }
+}
+
+/// Asks whether to go on, where somebody can answer.
+fn confirm(yes: bool, context: &Context) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage("nobody can be asked whether this is wanted: say --yes".to_owned()));
+    }
+    let machine = |source| Failure::Machine { what: "ask", source };
+    context.notes.note("\nApply this to the running network? [y/N]");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(machine)?;
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::Check("nothing was changed".to_owned()))
+}

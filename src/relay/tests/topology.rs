@@ -1,0 +1,209 @@
+//! What one relay makes of a topology that it is told, and of one that it finds at its start.
+
+use super::harness::{Harness, LINK, group, sub};
+use super::pull::{pulls, with_a_hole};
+use crate::id::{LinkId, RelayId, WallTime};
+use crate::log::Snapshot;
+use crate::relay::input::Input;
+use crate::topology::TopologyVersion;
+use crate::topology::settings::GroupSettings;
+use crate::wire::applied::{TopologyEntry, TopologyHead};
+use crate::wire::body::{RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
+use crate::wire::link::{Fact, LinkMessage, LinkState, Version};
+
+/// A file in which the tested relay has links to these.
+fn text(neighbours: &[&str]) -> String {
+    let mut text = "version = 1\n[relay.r]\naddress = \"127.0.0.1:7000\"\n".to_owned();
+    for (port, name) in (7001..).zip(neighbours) {
+        text += &format!("[relay.{name}]\naddress = \"127.0.0.1:{port}\"\n");
+        text += &format!("[[link]]\nbetween = [\"r\", \"{name}\"]\n");
+    }
+    text
+}
+
+fn entry(counter: u64, text: String) -> TopologyEntry {
+    let version = TopologyVersion::new(counter, &text);
+    let head =
+        TopologyHead { version, by: RelayId::new("o").unwrap(), at: WallTime(counter), restores: None };
+    TopologyEntry { head, text }
+}
+
+impl Harness {
+    /// Somebody tells a topology, and all its links come up.
+    fn learn(&mut self, entry: TopologyEntry) -> Vec<(String, LinkId)> {
+        self.input(Input::Topology { entry: Box::new(entry) });
+        let links = self.neighbours();
+        for (_, link) in &links {
+            self.input(Input::LinkUp { link: *link });
+        }
+        links
+    }
+
+    fn neighbours(&self) -> Vec<(String, LinkId)> {
+        let links = self.relay.neighbours().unwrap_or_default();
+        links.iter().map(|link| (link.relay.to_string(), link.link)).collect()
+    }
+}
+
+#[test]
+fn a_link_keeps_its_number_and_none_ever_has_that_of_another_neighbour() {
+    let mut h = Harness::linked();
+    let named = |links: &[(&str, u32)]| -> Vec<(String, LinkId)> {
+        links.iter().map(|(name, link)| ((*name).to_owned(), LinkId(*link))).collect()
+    };
+    assert_eq!(h.learn(entry(1, text(&["o", "p"]))), named(&[("o", LINK.0), ("p", LINK.0 + 1)]));
+    assert_eq!(h.learn(entry(2, text(&["p"]))), named(&[("p", LINK.0 + 1)]));
+    let last = named(&[("n", LINK.0 + 2), ("p", LINK.0 + 1)]);
+    assert_eq!(h.learn(entry(3, text(&["n", "p"]))), last);
+    h.crash(&Snapshot::default());
+    assert_eq!(h.neighbours(), last, "after a restart too, though n comes first in order");
+    let back = named(&[("n", LINK.0 + 2), ("o", LINK.0), ("p", LINK.0 + 1)]);
+    assert_eq!(h.learn(entry(4, text(&["n", "o", "p"]))), back);
+}
+
+/// All facts that it has said.
+fn told(h: &Harness) -> Vec<Fact> {
+    let facts = h
+        .said
+        .iter()
+        .filter_map(|said| if let LinkMessage::Facts(facts) = said { Some(facts.clone()) } else { None });
+    facts.flatten().collect()
+}
+
+#[test]
+fn a_relay_that_was_alone_says_what_it_has_when_a_file_gives_it_links() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.set("kept", GroupSettings { history_count: Some(10), ..GroupSettings::default() });
+    h.request(Request::GroupCreate { group: group("jobs"), settings: GroupSettings::default(), queue: true })
+        .unwrap();
+    h.link("o");
+    h.crash(&Snapshot::default());
+    h.meet(Vec::new());
+    let told = told(&h);
+    let has = |is_it: &dyn Fn(&Fact) -> bool| told.iter().any(is_it);
+    assert!(has(&|fact| matches!(fact, Fact::Membership(m) if m.member && m.group.name == group("g"))));
+    assert!(has(&|fact| matches!(fact, Fact::Name(entry) if entry.group.name == group("g"))));
+    let is_entry = |fact: &Fact, name, is_queue| matches!(fact, Fact::Group(e) if e.group.name == group(name) && e.home.is_some() == is_queue);
+    assert!(has(&|fact| is_entry(fact, "kept", false)) && has(&|fact| is_entry(fact, "jobs", true)));
+    assert_eq!(told.iter().filter(|fact| matches!(fact, Fact::Group(_))).count(), 2, "{told:?}");
+}
+
+#[test]
+fn a_relay_that_joins_takes_no_message_before_it_has_heard_who_is_a_member() {
+    let mut h = Harness::new();
+    let refused = |h: &mut Harness| {
+        let before = h.notices.len();
+        let g = h.open("g");
+        h.put(g, &["one"]);
+        h.notices.len() > before
+    };
+    h.input(Input::Topology { entry: Box::new(entry(1, text(&["o"]))) });
+    assert!(refused(&mut h));
+    h.crash(&Snapshot::default());
+    assert!(refused(&mut h), "the file that it was started with has no links, and does not count");
+    assert_eq!(h.neighbours(), [("o".to_owned(), LINK)]);
+    h.meet(Vec::new());
+    assert!(!refused(&mut h));
+}
+
+#[test]
+fn r12_a_relay_that_a_topology_gives_links_makes_nothing_by_the_way_before_it_has_heard() {
+    let is_made = |h: &mut Harness, name: &str| {
+        let create = Some(SubscriptionSpec::default());
+        let attach = Request::Attach { group: group("g"), name: Some(sub(name)), create };
+        !h.request(attach).is_err_and(|refusal| refusal.code == RefusalCode::NotReady)
+    };
+    let mut h = Harness::new();
+    assert!(is_made(&mut h, "alone"), "there is nobody to hear from");
+    h.input(Input::Topology { entry: Box::new(entry(1, text(&["o"]))) });
+    assert!(!is_made(&mut h, "early"));
+    h.crash(&Snapshot::default());
+    assert!(!is_made(&mut h, "early"), "the file that it was started with has no links, and does not count");
+    h.meet(Vec::new());
+    assert!(is_made(&mut h, "early"));
+    // Whoever has lost all links has heard all that there is to hear, also after a restart.
+    h.input(Input::Topology { entry: Box::new(entry(2, text(&[]))) });
+    h.crash(&Snapshot::default());
+    assert!(is_made(&mut h, "late"));
+}
+
+#[test]
+fn what_was_asked_for_over_a_link_that_is_gone_is_asked_for_over_another_at_once() {
+    let (mut h, _) = with_a_hole();
+    h.learn(entry(1, text(&["o", "p"])));
+    h.pass_ms(1_100);
+    assert_eq!(pulls(&mut h).len(), 1);
+    h.learn(entry(2, text(&["p"])));
+    assert_eq!(pulls(&mut h).len(), 1);
+}
+
+#[test]
+fn a_relay_that_is_drained_makes_no_queue_of_a_topology() {
+    let queue = "[queue.jobs]\nhome = \"r\"\n";
+    for drains in [false, true] {
+        let mut h = Harness::linked();
+        if drains {
+            h.request(Request::RelayDrain { abandon: true }).unwrap();
+        }
+        h.learn(entry(1, text(&["o"]) + queue));
+        let is_made = h.relay.groups.number(&group("jobs")).is_some();
+        assert_eq!(is_made, !drains, "drained: {drains}");
+    }
+}
+
+#[test]
+fn a_relay_that_is_left_out_does_not_say_that_others_know_of_a_subscription() {
+    let mut h = Harness::linked();
+    let without = "version = 1\n[relay.o]\naddress = \"127.0.0.1:7001\"\n".to_owned();
+    let state = LinkState::new(RelayId::new("o").unwrap(), Version { counter: 1, ..Version::default() });
+    h.hear(LinkMessage::Facts(vec![Fact::LinkState(state)]));
+    // A relay that is no neighbour tells only those that are in it: it comes over the link.
+    h.hear(LinkMessage::Facts(vec![Fact::Topology(Box::new(entry(1, text(&["o"]))))]));
+    h.hear(LinkMessage::Facts(vec![Fact::Topology(Box::new(entry(2, without)))]));
+    assert_eq!(h.neighbours(), []);
+    let spec = |level| SubscriptionSpec { level, within_ms: Some(100), ..SubscriptionSpec::default() };
+    let create = |name: &str, level| Request::SubscriptionCreate {
+        group: group("g"),
+        name: super::harness::sub(name),
+        spec: spec(level),
+    };
+    let strict = h.ask(create("strict", SubscribeLevel::Strict));
+    h.pass_ms(200);
+    let refusal = h.answers.remove(&strict).unwrap().unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Deadline, "{refusal}");
+    h.request(create("local", SubscribeLevel::Local)).unwrap();
+}
+
+#[test]
+fn a_relay_that_was_alone_with_messages_takes_more_after_it_has_become_the_first_of_a_network() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    h.put(g, &["one"]);
+    h.request(Request::TopologyApply { text: text(&["o"]), base: None, restores: None }).unwrap();
+    h.crash(&Snapshot::default());
+    let g = h.open("g");
+    h.put(g, &["two"]);
+    assert_eq!(h.done.len(), 2, "it knows all members: there were no others");
+}
+
+#[test]
+fn the_role_of_a_relay_is_that_of_the_topology_in_force_also_after_a_restart() {
+    let mut h = Harness::linked();
+    let leaf = "transit = false\nmax_children = 3\n[relay.o]";
+    h.learn(entry(1, text(&["o"]).replacen("[relay.o]", leaf, 1)));
+    let said = |h: &Harness| {
+        let mut states = told(h)
+            .into_iter()
+            .filter_map(|fact| if let Fact::LinkState(state) = fact { Some(state) } else { None });
+        states.next_back().map(|state| (state.transit, state.max_children, state.topology.map(|v| v.counter)))
+    };
+    assert_eq!(said(&h), Some((false, Some(3), Some(1))));
+    h.learn(entry(2, text(&["o"])));
+    assert_eq!(said(&h), Some((true, None, Some(2))));
+    h.learn(entry(3, text(&["o"]).replacen("[relay.o]", leaf, 1)));
+    h.crash(&Snapshot::default());
+    h.said.clear();
+    h.meet(Vec::new());
+    assert_eq!(said(&h), Some((false, Some(3), Some(3))));
+}

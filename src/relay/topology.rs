@@ -1,0 +1,464 @@
+//! The topology in force: which file the whole network goes by, and what of it is this relay's.
+//!
+//! A file that is applied gets a version, is flooded like any fact, and is on every disk with some
+//! of those before it. The greatest version is in force ([`TopologyHead`]): relays that hear of
+//! two at once agree on one. A relay goes by a topology from the moment that it is on its disk:
+//! links that are new in it are told to the shell, others end, costs and roles change. Nothing
+//! that is stored depends on it, so a relay that is left out keeps what it has, and stays a member
+//! of its groups.
+//!
+//! Before the first one is applied every relay goes by the file that it was started with; that is
+//! version 0, and is told to nobody.
+//!
+//! Who has not heard of the one in force is told when its link comes up, as of any fact
+//! ([`super::digest`]). A relay whose neighbours have become
+//! others while it was away finds none of them; it asks one of before, which is no neighbour any
+//! more ([`Request::TopologyJoin`](crate::wire::body::Request::TopologyJoin)).
+
+mod neighbour;
+mod shown;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use neighbour::Neighbour;
+
+use super::bucket::Rate;
+use super::effect::Effect;
+use super::input::Now;
+use super::journal::Waiting;
+use super::link::Link;
+use super::requests::{Outcome, When};
+use super::state::Operation;
+use super::{Relay, group::Group};
+use crate::id::{LinkId, RelayId, WallTime};
+use crate::limits;
+use crate::log::{Entry, Urgency};
+use crate::topology::settings::GroupSettings;
+use crate::topology::{Faults, Severity, Topology, TopologyVersion};
+use crate::wire::applied::{TopologyEntry, TopologyHead, check_length};
+use crate::wire::body::{FileStanding, Refusal, RefusalCode, Reply};
+use crate::wire::link::Fact;
+
+/// All that a relay knows of the topology of its network.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Topologies {
+    /// In order: the last one is in force.
+    kept: Vec<Arc<TopologyEntry>>,
+    /// The text of the file that the relay was started with.
+    file: Option<String>,
+    /// The one that this relay goes by.
+    taken: Option<TopologyVersion>,
+    /// Why the one in force cannot be used here.
+    fault: Option<String>,
+    /// All relays of the one that this relay goes by.
+    names: BTreeSet<RelayId>,
+    neighbours: Vec<Neighbour>,
+    /// Where this relay listens, as the one that it goes by has it, and the one that it was started with.
+    address: Option<String>,
+    address_at_start: Option<String>,
+    file_standing: FileStanding,
+}
+
+impl Topologies {
+    /// The one in force; `None`: none was applied yet.
+    pub(super) fn in_force(&self) -> Option<&Arc<TopologyEntry>> {
+        self.kept.last().filter(|entry| entry.head.version.counter > 0)
+    }
+
+    /// The version of the one that this relay goes by.
+    pub(super) fn taken(&self) -> Option<TopologyVersion> {
+        self.taken
+    }
+
+    fn version(&self) -> Option<TopologyVersion> {
+        self.in_force().map(|entry| entry.head.version)
+    }
+
+    /// Whether something was ever applied.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// What is to be on the disk.
+    pub(super) fn kept(&self) -> Vec<TopologyEntry> {
+        self.kept.iter().map(|entry| (**entry).clone()).collect()
+    }
+
+    /// Takes in one that was decided, learned or read again.
+    pub(super) fn keep(&mut self, entry: TopologyEntry) {
+        let place = self.kept.partition_point(|known| known.head < entry.head);
+        if self.kept.get(place).is_none_or(|known| known.head != entry.head) {
+            self.kept.insert(place, Arc::new(entry));
+        }
+        if self.kept.len() > limits::TOPOLOGIES_KEPT {
+            self.kept.remove(0);
+        }
+    }
+}
+
+/// A topology as it can be carried out, or what is wrong with its text.
+fn parse(text: &str) -> Result<Topology, String> {
+    let checked = Topology::parse("topology", text).map_err(|faults| first_fault(&faults))?;
+    let found = checked.topology.relays().len();
+    if found > limits::MAP_RELAYS_MAX {
+        return Err(format!("it has {found} relays; a map may have {}", limits::MAP_RELAYS_MAX));
+    }
+    Ok(checked.topology)
+}
+
+fn first_fault(faults: &Faults) -> String {
+    let more = faults.error_count().saturating_sub(1);
+    let first = faults.rows().into_iter().find(|row| row.severity == Severity::Error);
+    let first = first.map_or_else(|| "it cannot be read".to_owned(), |row| row.message);
+    if more > 0 { format!("{first}, and {more} more faults") } else { first }
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal::new(RefusalCode::Invalid, message)
+}
+
+impl Relay {
+    /// The links of the topology in force; `None`: none was applied, those of the options count.
+    #[must_use]
+    pub fn neighbours(&self) -> Option<&[Neighbour]> {
+        self.topologies.taken.map(|_| self.topologies.neighbours.as_slice())
+    }
+
+    /// Where this relay is to listen, as the topology in force has it.
+    #[must_use]
+    pub fn own_address(&self) -> Option<String> {
+        let topology = parse(&self.topologies.in_force()?.text).ok()?;
+        Some(topology.relay(self.options.relay.as_str())?.address.to_string())
+    }
+
+    /// The topology in force; `None`: none was applied.
+    #[must_use]
+    pub fn topology(&self) -> Option<&Arc<TopologyEntry>> {
+        self.topologies.in_force()
+    }
+
+    /// The one in force, as others are told of it.
+    pub(super) fn topology_fact(&self) -> Option<Fact> {
+        self.topologies.in_force().map(|entry| Fact::Topology(Box::new((**entry).clone())))
+    }
+
+    /// Whether it has never been part of a network.
+    pub(super) fn is_alone(&self) -> bool {
+        self.links.table.is_empty() && self.topologies.is_empty()
+    }
+
+    /// Notes the text of the file that the relay is started with.
+    pub(super) fn set_topology_file(&mut self, text: String) {
+        self.topologies.file = Some(text);
+        self.topologies.file_standing = FileStanding::Used;
+    }
+
+    /// Goes by what the disk says was applied.
+    pub(super) fn restore_topology(&mut self, now: Now) {
+        let Some(entry) = self.topologies.in_force().cloned() else { return };
+        self.links.has_table = self.links.table_on_disk;
+        self.adopt(now, &entry);
+        if self.topologies.taken.is_none() {
+            // Of what came before, the newest that this program understands.
+            let former: Vec<_> = self.topologies.kept.iter().rev().skip(1).cloned().collect();
+            let fault = self.topologies.fault.take();
+            for entry in former.iter().filter(|entry| entry.head.version.counter > 0) {
+                self.adopt(now, entry);
+                if self.topologies.taken.is_some() {
+                    break;
+                }
+            }
+            self.topologies.fault = fault;
+        }
+        self.topologies.address_at_start.clone_from(&self.topologies.address);
+    }
+
+    /// Somebody asks for a text to be the topology of the whole network.
+    pub(super) fn apply_topology(
+        &mut self,
+        now: Now,
+        text: String,
+        base: Option<TopologyVersion>,
+        restores: Option<u64>,
+    ) -> Outcome {
+        let topology = self.check_topology(&text, base)?;
+        if let Some(entry) = self.topologies.in_force().filter(|entry| entry.text == text) {
+            return Ok((Reply::TopologyApplied(entry.head.clone()), When::Durable));
+        }
+        let counter = base.map_or(0, |base| base.counter) + 1;
+        if counter >= limits::SEQUENCE_MAX {
+            return Err(Refusal::new(RefusalCode::Limit, "nobody counts further than this version"));
+        }
+        let version = TopologyVersion::new(counter, &text);
+        let head = TopologyHead { version, by: self.options.relay.clone(), at: now.wall, restores };
+        // Before the topology itself: with it they are on the disk.
+        self.set_groups(now, &topology);
+        self.take_own_queues(now, &topology);
+        let entry = TopologyEntry { head: head.clone(), text };
+        self.keep_topology(entry.clone(), false);
+        self.flood(None, &[Fact::Topology(Box::new(entry))]);
+        Ok((Reply::TopologyApplied(head), When::Durable))
+    }
+
+    fn check_topology(&self, text: &str, base: Option<TopologyVersion>) -> Result<Topology, Refusal> {
+        let me = &self.options.relay;
+        check_length(text).map_err(|fault| Refusal::new(RefusalCode::TooLarge, fault.to_string()))?;
+        if text.len() as u64 > self.options.run_bytes_max {
+            let (found, max) = (text.len(), self.options.run_bytes_max);
+            let message = format!("the topology has {found} bytes; this relay's log takes {max} at once");
+            return Err(Refusal::new(RefusalCode::TooLarge, message));
+        }
+        if !self.links.has_table {
+            let message = "this relay does not know its network yet: it waits for a neighbour";
+            return Err(Refusal::new(RefusalCode::NotReady, message));
+        }
+        if !self.room || self.stopping {
+            return Err(Refusal::new(RefusalCode::NoRoom, "the disk is full, or the relay stops"));
+        }
+        if self.topologies.version() != base {
+            return Err(Refusal::new(RefusalCode::Exists, self.stale(base)));
+        }
+        let topology =
+            parse(text).map_err(|fault| invalid(format!("the topology cannot be used: {fault}")))?;
+        if topology.relay(me.as_str()).is_none() {
+            let message = format!("relay {me} is not in it: apply it at a relay that stays");
+            return Err(invalid(message));
+        }
+        let faults = self.group_faults(&topology);
+        if faults.is_empty() { Ok(topology) } else { Err(invalid(faults.join("; "))) }
+    }
+
+    fn stale(&self, base: Option<TopologyVersion>) -> String {
+        let base = base.map_or_else(|| "none".to_owned(), |base| base.to_string());
+        match self.topologies.in_force().map(|entry| &entry.head) {
+            Some(head) => {
+                format!("topology {}, applied at {}, is in force, and not {base}", head.version, head.by)
+            }
+            None => format!("no topology was applied yet, and {base} is not known here"),
+        }
+    }
+
+    /// What of the groups and queues of a topology contradicts those that there are.
+    fn group_faults(&self, topology: &Topology) -> Vec<String> {
+        let mut faults = Vec::new();
+        let known = |name: &str| {
+            let name = crate::id::GroupName::new(name).ok()?;
+            self.groups.get(self.groups.number(&name)?)
+        };
+        for wanted in topology.groups() {
+            if let Some(home) = known(&wanted.name).and_then(|group| self.home_of(group)) {
+                faults
+                    .push(format!("{} exists as a queue at {home}, and is a group in the file", wanted.name));
+            }
+        }
+        for wanted in topology.queues() {
+            let Some(group) = known(&wanted.name) else { continue };
+            match self.home_of(group) {
+                Some(home) if home.as_str() == wanted.home => {}
+                Some(home) => {
+                    let (name, wanted) = (&wanted.name, &wanted.home);
+                    faults.push(format!("queue {name} lives at {home}; the file cannot move it to {wanted}"));
+                }
+                None => faults.push(format!("{} exists as a group, and is a queue in the file", wanted.name)),
+            }
+        }
+        faults
+    }
+
+    fn home_of<'r>(&'r self, group: &'r Group) -> Option<&'r RelayId> {
+        if group.queue {
+            return Some(&self.options.relay);
+        }
+        group.spread.as_deref()?.names.home.as_ref()
+    }
+
+    /// Groups of the file: made where they are missing, and set where they differ.
+    fn set_groups(&mut self, now: Now, topology: &Topology) {
+        for group in topology.groups() {
+            self.set_one(now, &group.name, &group.settings, false);
+        }
+    }
+
+    /// Queues of the file that live here.
+    fn take_own_queues(&mut self, now: Now, topology: &Topology) {
+        let me = self.options.relay.clone();
+        for queue in topology.queues().iter().filter(|queue| queue.home == me.as_str()) {
+            self.set_one(now, &queue.name, &queue.settings, true);
+        }
+    }
+
+    fn set_one(&mut self, now: Now, name: &str, settings: &GroupSettings, queue: bool) {
+        let Ok(group) = crate::id::GroupName::new(name) else { return };
+        let known = self.groups.number(&group).and_then(|number| self.groups.get(number));
+        let done = match known {
+            None if queue && self.draining => Err(self.draining_refusal()),
+            None => self.create_group(now, group, settings.clone(), queue),
+            Some(known) if known.queue == queue && *known.settings == *settings => return,
+            Some(known) if known.queue == queue => self.set_group(now, &group, settings.clone()),
+            Some(_) => Err(invalid("it exists, and not as the topology has it".to_owned())),
+        };
+        if let Err(refusal) = done {
+            self.warn(format!("{name} is not as the topology in force has it: {refusal}"));
+        }
+    }
+
+    /// Somebody says what is in force. True: it is news.
+    pub(super) fn learn_topology(&mut self, now: Now, entry: &TopologyEntry) -> bool {
+        if let Err(fault) = entry.check() {
+            self.warn(format!("what is told as the topology of the network is not taken: {fault}"));
+            return false;
+        }
+        let known = self.topologies.in_force().map(|known| known.head.clone());
+        if known.as_ref().is_some_and(|known| *known >= entry.head) {
+            return false;
+        }
+        if entry.text.len() as u64 > self.options.run_bytes_max {
+            self.warn(format!("topology {} is longer than this relay's log can take", entry.head.version));
+            return false;
+        }
+        if let Some(known) = known.filter(|known| {
+            known.by == self.options.relay && known.version.counter == entry.head.version.counter
+        }) {
+            let (mine, theirs, by) = (known.version, entry.head.version, &entry.head.by);
+            self.warn(format!(
+                "topology {mine}, which was applied here, was overtaken by {theirs}, applied at {by} at the same time"
+            ));
+        }
+        if let Ok(topology) = parse(&entry.text) {
+            self.take_own_queues(now, &topology);
+        }
+        self.keep_topology(entry.clone(), true);
+        true
+    }
+
+    /// A relay that is no neighbour says what is in force.
+    pub(super) fn handle_topology(&mut self, now: Now, entry: TopologyEntry) {
+        let topology = parse(&entry.text);
+        let me = self.options.relay.as_str();
+        if topology.is_ok_and(|topology| topology.relay(me).is_some()) && self.learn_topology(now, &entry) {
+            self.flood(None, &[Fact::Topology(Box::new(entry))]);
+        }
+    }
+
+    /// Puts one on the disk; from then on this relay goes by it.
+    fn keep_topology(&mut self, entry: TopologyEntry, is_told: bool) {
+        let was_alone = self.is_alone();
+        if was_alone && self.links.has_table {
+            if is_told && self.groups.len() == 0 {
+                // It has no members of its own, and those of others it does not know yet.
+                self.links.has_table = false;
+            } else {
+                self.append_state(&Operation::TableLearned);
+            }
+        }
+        if self.topologies.is_empty()
+            && let Some(text) = self.topologies.file.clone()
+        {
+            let version = TopologyVersion::new(0, &text);
+            let by = self.options.relay.clone();
+            let head = TopologyHead { version, by, at: WallTime(0), restores: None };
+            self.append_topology(TopologyEntry { head, text });
+        }
+        let version = entry.head.version;
+        self.append_topology(entry);
+        self.journal.wait(Waiting::Topology(version));
+    }
+
+    fn append_topology(&mut self, entry: TopologyEntry) {
+        self.append_state(&Operation::TopologySet { entry: Box::new(entry.clone()) });
+        self.topologies.keep(entry);
+    }
+
+    fn append_state(&mut self, operation: &Operation) {
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+    }
+
+    /// One is on the disk. If no newer one has come meanwhile, this relay goes by it.
+    pub(super) fn on_topology_durable(&mut self, now: Now, version: TopologyVersion) {
+        let Some(entry) = self.topologies.in_force().filter(|entry| entry.head.version == version).cloned()
+        else {
+            return;
+        };
+        self.adopt(now, &entry);
+        if self.topologies.taken != Some(version) {
+            return;
+        }
+        self.announce_links(now);
+        let neighbours = self.topologies.neighbours.clone();
+        self.effects.push_back(Effect::Neighbours { neighbours, entry });
+    }
+
+    /// Makes the links and the role of this relay those of a topology; only the fault is noted
+    /// when it cannot be used here.
+    fn adopt(&mut self, now: Now, entry: &Arc<TopologyEntry>) {
+        let topology = match parse(&entry.text) {
+            Ok(topology) => topology,
+            Err(fault) => {
+                self.topologies.fault = Some(fault);
+                return;
+            }
+        };
+        let me = self.options.relay.clone();
+        let own = topology.relay(me.as_str());
+        self.options.transit = own.is_none_or(|relay| relay.transit);
+        self.options.max_children = own.and_then(|relay| relay.max_children);
+        let neighbours = self.set_links(now, Neighbour::of(&topology, me.as_str()));
+        let topologies = &mut self.topologies;
+        topologies.neighbours = neighbours;
+        topologies.address = own.map(|relay| relay.address.to_string());
+        topologies.names =
+            topology.relays().iter().filter_map(|relay| RelayId::new(&relay.name).ok()).collect();
+        topologies.taken = Some(entry.head.version);
+        topologies.fault = None;
+        if let Some(text) = &topologies.file {
+            let is_same = parse(text).is_ok_and(|file| file == topology);
+            topologies.file_standing = if is_same { FileStanding::Same } else { FileStanding::Differs };
+        }
+    }
+
+    /// Ends the links that are gone, begins new ones, and sets costs. Gives the links with their
+    /// numbers: who was a neighbour before keeps its link.
+    fn set_links(&mut self, now: Now, mut wanted: Vec<Neighbour>) -> Vec<Neighbour> {
+        let known: BTreeMap<RelayId, LinkId> =
+            self.links.table.iter().map(|(id, link)| (link.neighbour.clone(), *id)).collect();
+        for (neighbour, link) in &known {
+            if !wanted.iter().any(|wanted| wanted.relay == *neighbour) {
+                self.leave_trees(*link);
+                self.links.table.remove(link);
+                self.leave_pulls(now, *link);
+                self.starved.retain(|(_, starved)| starved != link);
+            }
+        }
+        for neighbour in &mut wanted {
+            if let Some(link) = known.get(&neighbour.relay) {
+                neighbour.link = *link;
+                if let Some(state) = self.links.table.get_mut(link) {
+                    state.cost = neighbour.cost.unwrap_or(state.cost);
+                    state.set_rate(now.time, neighbour.rate.map(Rate::new));
+                    self.ready_links.insert(*link);
+                }
+            } else {
+                neighbour.link = self.number_for(&neighbour.relay);
+                self.links.table.insert(neighbour.link, Link::new(&neighbour.options()));
+            }
+        }
+        wanted
+    }
+
+    /// The number of a new link: what the neighbour's had when it had one, if it is free, or else one
+    /// that no link has had, so that what came over a link is known to be from there.
+    fn number_for(&self, neighbour: &RelayId) -> LinkId {
+        let is_free = |link: &LinkId| !self.links.table.contains_key(link);
+        let last = self.links.table.keys().last().copied().unwrap_or_default();
+        let next = LinkId(last.max(self.traces.last_link()).0 + 1);
+        self.traces.link_to(neighbour).filter(is_free).unwrap_or(next)
+    }
+
+    /// Whether a neighbour has not said that it goes by a newer topology.
+    pub(super) fn may_lack_topology(&self, link: LinkId, head: &TopologyHead) -> bool {
+        let neighbour = self.links.table.get(&link).map(|state| &state.neighbour);
+        let said = neighbour.and_then(|neighbour| self.links.states.get(neighbour));
+        said.and_then(|state| state.topology) <= Some(head.version)
+    }
+}

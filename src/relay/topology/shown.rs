@@ -1,0 +1,133 @@
+//! What a relay tells of topologies: to who asks for one, and to its operator.
+
+use std::sync::Arc;
+
+use super::Topologies;
+use crate::id::{RelayId, StorageId, WallTime};
+use crate::relay::Relay;
+use crate::relay::requests::{Outcome, When};
+use crate::topology::TopologyVersion;
+use crate::wire::applied::{TopologyEntry, TopologyHead};
+use crate::wire::body::{FileStanding, Refusal, RefusalCode, Reply, TopologyInfo};
+
+/// Names in one warning at the most.
+const NAMES_MAX: usize = 8;
+
+impl Relay {
+    /// A relay that is no neighbour asks for the topology in force.
+    pub(in crate::relay) fn join(&self, relay: &RelayId, storage: StorageId) -> Outcome {
+        let Some(entry) = self.topologies.in_force() else {
+            let message = "no topology was applied to this network yet: apply its file once, \
+                           with `treecast topology apply`";
+            return Err(Refusal::new(RefusalCode::NotFound, message));
+        };
+        let version = entry.head.version;
+        if !self.topologies.names.contains(relay) {
+            let message = format!("relay {relay} is not in topology {version}, which is in force");
+            return Err(Refusal::new(RefusalCode::NotFound, message));
+        }
+        let is_other = self.links.states.get(relay).is_some_and(|known| known.version.storage != storage);
+        if *relay == self.options.relay || (is_other && self.is_reachable(relay)) {
+            let message = format!("a relay called {relay} is up already, with another data directory");
+            return Err(Refusal::new(RefusalCode::Exists, message));
+        }
+        Ok((Reply::Topology(Box::new(self.topology_info(Some(entry)))), When::Now))
+    }
+
+    /// A topology that this relay has.
+    pub(in crate::relay) fn show_topology(&self, version: Option<u64>) -> Outcome {
+        let file = || self.topologies.file.as_ref().map(|text| self.unapplied(text));
+        let entry = match version {
+            None => self.topologies.in_force().cloned().or_else(file),
+            Some(wanted) => {
+                let kept = self.topologies.kept.iter().rev();
+                let found = kept.clone().find(|entry| entry.head.version.counter == wanted).cloned();
+                let found = found.or_else(|| file().filter(|_| wanted == 0));
+                let known: Vec<String> = kept.map(|entry| entry.head.version.counter.to_string()).collect();
+                Some(found.ok_or_else(|| {
+                    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                    let message = format!("this relay has no topology {wanted}; it has {known}");
+                    Refusal::new(RefusalCode::NotFound, message)
+                })?)
+            }
+        };
+        Ok((Reply::Topology(Box::new(self.topology_info(entry.as_ref()))), When::Now))
+    }
+
+    /// The file that the relay was started with, as version 0.
+    fn unapplied(&self, text: &str) -> Arc<TopologyEntry> {
+        let (version, by) = (TopologyVersion::new(0, text), self.options.relay.clone());
+        let head = TopologyHead { version, by, at: WallTime(0), restores: None };
+        Arc::new(TopologyEntry { head, text: text.to_owned() })
+    }
+
+    fn topology_info(&self, entry: Option<&Arc<TopologyEntry>>) -> TopologyInfo {
+        TopologyInfo {
+            entry: entry.map(|entry| (**entry).clone()),
+            kept: self.topologies.kept.iter().rev().map(|entry| entry.head.clone()).collect(),
+            taken: self.topologies.taken,
+            file: self.topologies.file_standing,
+        }
+    }
+
+    /// What an operator should know of the topology.
+    #[must_use]
+    pub fn topology_warnings(&self) -> Vec<String> {
+        let Topologies { fault, taken, names, address, address_at_start, file_standing, .. } =
+            &self.topologies;
+        let Some(TopologyEntry { head, .. }) = self.topologies.in_force().map(|entry| &**entry) else {
+            return Vec::new();
+        };
+        let (version, by, me) = (head.version, &head.by, &self.options.relay);
+        let mut warnings = Vec::new();
+        if let Some(fault) = fault {
+            let stays = taken.map_or_else(|| "its file".to_owned(), |taken| format!("topology {taken}"));
+            warnings.push(format!(
+                "topology {version}, applied at {by}, cannot be used here, and this relay stays with {stays}: {fault}"
+            ));
+        }
+        if taken.is_some() && !names.contains(me) {
+            warnings.push(format!(
+                "this relay is not in topology {version}, applied at {by}: it has no links, and what \
+                 it is owed or owes waits until it is in it again"
+            ));
+        }
+        if *file_standing == FileStanding::Differs {
+            warnings.push(format!(
+                "the topology file that this relay was started with says something else than topology {version}, \
+                 applied at {by}: the file is not used"
+            ));
+        }
+        if let Some((now, then)) = address.as_ref().zip(address_at_start.as_ref())
+            && now != then
+        {
+            warnings.push(format!(
+                "topology {version} has this relay at {now}: it listens there from its next start on"
+            ));
+        }
+        warnings.extend(self.left_out());
+        warnings
+    }
+
+    /// Relays that are known and in the topology no more.
+    fn left_out(&self) -> Option<String> {
+        let Topologies { taken, names, .. } = &self.topologies;
+        taken.as_ref()?;
+        let view = self.view().ok()?;
+        let out: Vec<&str> = view
+            .map
+            .relays()
+            .iter()
+            .filter(|relay| !names.contains(*relay) && **relay != self.options.relay)
+            .map(RelayId::as_str)
+            .collect();
+        let shown = out.iter().take(NAMES_MAX).copied().collect::<Vec<_>>().join(", ");
+        let more = if out.len() > NAMES_MAX { ", …" } else { "" };
+        let are = if out.len() == 1 { "relay is" } else { "relays are" };
+        let message = format!(
+            "{} {are} in the topology no more, and members still of what they have subscribed to: {shown}{more}",
+            out.len()
+        );
+        (!out.is_empty()).then_some(message)
+    }
+}

@@ -1,0 +1,264 @@
+//! The topology of a network is changed while its relays run: links come and go, a relay joins.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::commands::{command, good, run};
+use super::process::{RelayProcess, Start};
+use super::site::own_address;
+use super::traffic::wait_for;
+
+/// Relays without proxies between them, and the files that they are started with or told to apply.
+struct Plain {
+    directory: tempfile::TempDir,
+    host: String,
+}
+
+impl Plain {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a directory"), host: own_address() }
+    }
+
+    fn address(&self, name: char) -> String {
+        format!("{}:{}", self.host, 7001 + (name as u32 - 'a' as u32))
+    }
+
+    /// Writes a file with these relays and links, each with a cost.
+    fn file(&self, name: &str, relays: &str, links: &[(char, char, u32)]) -> String {
+        let mut text = "version = 1\ninsecure = true\n".to_owned();
+        for relay in relays.chars() {
+            text += &format!("[relay.{relay}]\naddress = \"{}\"\n", self.address(relay));
+        }
+        for (one, other, cost) in links {
+            text += &format!("[[link]]\nbetween = [\"{one}\", \"{other}\"]\ncost = {cost}\n");
+        }
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).expect("it is written");
+        path.to_str().expect("text").to_owned()
+    }
+
+    fn data(&self, name: char) -> PathBuf {
+        self.directory.path().join(name.to_string())
+    }
+
+    fn start(&self, name: char, words: &[&str]) -> RelayProcess {
+        let start = Start::new(&self.data(name)).listen(&self.address(name));
+        start.args(&["--name", &name.to_string()]).args(words).start()
+    }
+
+    fn json(&self, at: char, words: &[&str]) -> Value {
+        let words = [words, &["--output", "json"]].concat();
+        let said = good(&self.address(at), &words);
+        serde_json::from_str(said.lines().next_back().expect("a line")).expect("it is JSON")
+    }
+
+    fn json_lines(&self, at: char, words: &[&str]) -> Vec<Value> {
+        let said = good(&self.address(at), &[words, &["--output", "json"]].concat());
+        said.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
+    }
+
+    /// The version in force as a relay knows it.
+    fn version(&self, at: char) -> u64 {
+        self.json(at, &["topology", "show"])["version"].as_u64().expect("a version")
+    }
+
+    fn links_up(&self, at: char) -> usize {
+        let said = good(&self.address(at), &["link", "list", "--output", "json"]);
+        said.lines().filter(|line| line.contains("\"up\":true")).count()
+    }
+}
+
+const LINE: [(char, char, u32); 2] = [('a', 'b', 1), ('b', 'c', 1)];
+
+fn started(plain: &Plain, file: &str) -> Vec<RelayProcess> {
+    "abc".chars().map(|name| plain.start(name, &["--topology", file])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s36_a_fourth_relay_joins_gets_messages_and_loses_its_links_when_that_is_rolled_back() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let _relays = started(&plain, &file);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    let four = plain.file("four.toml", "abcd", &[LINE[0], LINE[1], ('c', 'd', 1)]);
+    let refused = run(&plain.address('a'), &["topology", "apply", &four]);
+    assert_eq!(refused.code, Some(2), "nobody can be asked: {refused:?}");
+    let applied = plain.json('a', &["topology", "apply", &four, "--yes"]);
+    assert_eq!(applied["version"], 1, "{applied}");
+    assert_eq!(applied["taken"], serde_json::json!(["a", "b", "c"]), "{applied}");
+    assert_eq!(applied["unreachable"], serde_json::json!(["d"]), "{applied}");
+
+    // It knows one relay, which is not its neighbour.
+    let join = plain.address('a');
+    let joined = plain.start('d', &["--join", &join]);
+    wait_for("its link is up", async || plain.links_up('d') == 1).await;
+    good(&plain.address('d'), &["subscription", "create", "news", "me"]);
+    good(&plain.address('a'), &["put", "news", "one"]);
+    let take = ["get", "news", "--as", "me", "--existing", "--wait", "30s"];
+    assert_eq!(good(&plain.address('d'), &take).trim(), "one");
+    drop(joined.kill());
+    good(&plain.address('a'), &["put", "news", "two"]);
+    let again = plain.start('d', &[]);
+    assert_eq!(good(&plain.address('d'), &take).trim(), "two");
+    assert!(!again.log().contains("panicked"), "{}", again.log());
+
+    let back = plain.json('b', &["topology", "rollback", "--yes"]);
+    assert_eq!((&back["version"], &back["restores"]), (&2.into(), &0.into()), "{back}");
+    wait_for("its link is down", async || plain.links_up('d') == 0 && plain.links_up('c') == 1).await;
+    let status = plain.json('d', &["status"]).to_string();
+    assert!(status.contains("is not in topology 2"), "{status}");
+    let history = good(&plain.address('c'), &["topology", "history", "--output", "json"]);
+    assert_eq!(history.lines().count(), 3, "{history}");
+    good(&plain.address('c'), &["subscription", "create", "news", "c"]);
+    good(&plain.address('a'), &["put", "news", "three"]);
+    let take = ["get", "news", "--as", "c", "--existing", "--wait", "30s"];
+    assert_eq!(good(&plain.address('c'), &take).trim(), "three");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_may_not_join_is_told_why() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let _relays = started(&plain, &file);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    let join = |name: char, data: char| {
+        let start = Start::new(&plain.data(data)).listen(&plain.address('e'));
+        start.args(&["--name", &name.to_string(), "--join", &plain.address('a')]).try_start()
+    };
+    let early = join('d', 'x').err().expect("nothing was applied yet");
+    early.expect_code(1).expect_said("no topology was applied to this network yet");
+    plain.json('a', &["topology", "apply", &file, "--yes"]);
+    let unknown = join('d', 'y').err().expect("its name is not in the topology");
+    unknown.expect_code(1).expect_said("relay d is not in topology 1-");
+    let twin = join('b', 'z').err().expect("there is one of that name");
+    twin.expect_code(1).expect_said("is up already, with another data directory");
+}
+
+/// Applied on both sides of a cut, one of two wins; where the other was applied it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_applied_at_both_ends_one_wins_everywhere_and_the_loser_is_told() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let mut relays = started(&plain, &file);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    // Both must know their network before they lose it: a link is up sooner than its facts are told.
+    for end in ['a', 'c'] {
+        let put = ["put", "news", "one", "--ack", "inserted"];
+        wait_for("it knows its network", async || run(&plain.address(end), &put).code == Some(0)).await;
+    }
+    let middle = relays.remove(1);
+    drop(middle.kill());
+    wait_for("the line is cut", async || plain.links_up('a') + plain.links_up('c') == 0).await;
+    let at_a = plain.file("a.toml", "abc", &[('a', 'b', 2), ('b', 'c', 1)]);
+    let at_c = plain.file("c.toml", "abc", &[('a', 'b', 1), ('b', 'c', 2)]);
+    let one = plain.json('a', &["topology", "apply", &at_a, "--yes"]);
+    let other = plain.json('c', &["topology", "apply", &at_c, "--yes"]);
+    assert_eq!((&one["version"], &other["version"]), (&1.into(), &1.into()));
+    assert_eq!(one["unreachable"], serde_json::json!(["b", "c"]), "{one}");
+    let _middle = plain.start('b', &["--topology", &file]);
+    let (one, other) = (one["hash"].as_str().expect("a hash"), other["hash"].as_str().expect("a hash"));
+    let winner = one.max(other);
+    for at in ['a', 'b', 'c'] {
+        wait_for("all go by the same", async || plain.json(at, &["topology", "show"])["hash"] == winner)
+            .await;
+    }
+    let loser = if one == winner { 'c' } else { 'a' };
+    let status = plain.json(loser, &["status"]).to_string();
+    assert!(status.contains("was overtaken by"), "{status}");
+    // The file that the middle one was started with says something else: that is told too.
+    let status = plain.json('b', &["status"]).to_string();
+    assert!(status.contains("the file is not used"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_killed_while_it_applies_leaves_a_network_of_one_mind() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let mut relays = started(&plain, &file);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    good(&plain.address('c'), &["subscription", "create", "news", "me"]);
+    for turn in 0..6_u32 {
+        let next = plain.file("next.toml", "abc", &[('a', 'b', 2 + turn), ('b', 'c', 1)]);
+        let words = ["topology", "apply", &next, "--yes", "--deadline", "1s"];
+        let mut applying = command(&plain.address('a'), &words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the command runs");
+        tokio::time::sleep(Duration::from_millis(u64::from(turn) * 9)).await;
+        drop(relays.remove(0).kill());
+        applying.wait().expect("it ends");
+        relays.insert(0, plain.start('a', &["--topology", &file]));
+    }
+    wait_for("the line is up again", async || plain.links_up('b') == 2).await;
+    let last = plain.file("last.toml", "abc", &[('a', 'b', 9), ('b', 'c', 1)]);
+    let applied = plain.json('a', &["topology", "apply", &last, "--yes"]);
+    assert_eq!(applied["late"], serde_json::json!([]), "{applied}");
+    let version = applied["version"].as_u64();
+    for at in ['a', 'b', 'c'] {
+        assert_eq!(Some(plain.version(at)), version, "at {at}");
+    }
+    good(&plain.address('a'), &["put", "news", "one"]);
+    let take = ["get", "news", "--as", "me", "--existing", "--wait", "30s"];
+    assert_eq!(good(&plain.address('c'), &take).trim(), "one");
+}
+
+/// All that it was linked to refuse it, and whom it is linked to now it does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_was_away_while_its_neighbours_became_others_finds_the_new_ones() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let mut relays = started(&plain, &file);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    good(&plain.address('c'), &["subscription", "create", "news", "me"]);
+    drop(relays.pop().map(RelayProcess::kill));
+    good(&plain.address('b'), &["put", "news", "one"]);
+    let other = plain.file("other.toml", "abc", &[('a', 'b', 1), ('a', 'c', 1)]);
+    let applied = plain.json('b', &["topology", "apply", &other, "--yes"]);
+    assert_eq!(applied["unreachable"], serde_json::json!(["c"]), "{applied}");
+    let back = plain.start('c', &["--topology", &file]);
+    wait_for("it has its new link", async || plain.links_up('c') == 1 && plain.links_up('a') == 2).await;
+    assert_eq!(plain.version('c'), 1);
+    let take = ["get", "news", "--as", "me", "--existing", "--wait", "30s"];
+    assert_eq!(good(&plain.address('c'), &take).trim(), "one");
+    assert!(!back.log().contains("panicked"), "{}", back.log());
+}
+
+/// What a link is configured with is taken by the connection that there is, or by a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s36_a_changed_rate_or_pause_is_taken_while_messages_flow_and_none_is_lost() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let _relays = started(&plain, &file);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    good(&plain.address('c'), &["subscription", "create", "news", "me"]);
+    let links = || plain.json_lines('b', &["link", "list"]);
+    let downs = |links: &[Value]| links.iter().map(|link| link["downs"].as_u64()).collect::<Vec<_>>();
+    let before = downs(&links());
+    let mut sent = Vec::new();
+    for (turn, more) in ["rate = \"50kB/s\"", "rate = \"5MB/s\"", "", "hello = \"200ms\""].iter().enumerate()
+    {
+        let path = plain.file("next.toml", "abc", &LINE);
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        // Below the last link: that between b and c.
+        std::fs::write(&path, format!("{text}{more}\n")).expect("it is written");
+        for number in 0..20 {
+            sent.push(format!("{turn}.{number}"));
+            good(&plain.address('a'), &["put", "news", sent.last().expect("one")]);
+            if number == 10 {
+                let applied = plain.json('a', &["topology", "apply", &path, "--yes"]);
+                assert_eq!(applied["late"], serde_json::json!([]), "{applied}");
+            }
+        }
+        let is_made_anew = more.starts_with("hello");
+        wait_for("both are up", async || plain.links_up('b') == 2).await;
+        assert_eq!(downs(&links()) == before, !is_made_anew, "{more}: {:?}", links());
+    }
+    for wanted in &sent {
+        let take = ["get", "news", "--as", "me", "--existing", "--wait", "30s"];
+        assert_eq!(good(&plain.address('c'), &take).trim(), wanted);
+    }
+}
