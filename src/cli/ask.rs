@@ -27,6 +27,9 @@ const PAGE: u32 = 500;
 /// waited for, and a script is not kept for ever.
 const RECONNECT_FOR: Duration = Duration::from_secs(60);
 
+/// How often one who does not wait looks whether the relay has refused.
+const HELD_UP_LOOK: Duration = Duration::from_millis(5);
+
 /// What a deadline says that is over before messages could flow.
 pub const SILENT: &str = "the relay did not answer in time, no message was put or taken";
 
@@ -72,6 +75,31 @@ pub async fn until_taken<T>(
     match (done, client.held_up()) {
         (Err(Failure::Deadline(_)), Some(refusal)) => Err(ClientError::Refused(refusal).into()),
         (done, _) => done,
+    }
+}
+
+/// Does the work, unless the relay takes nothing for the moment: then its reason is told at once.
+///
+/// # Errors
+/// Those of the work, and what the relay refused.
+///
+/// # Cancel safety
+/// That of the work, which is dropped when the relay refuses.
+pub async fn at_once<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let held_up = async {
+        loop {
+            if let Some(refusal) = client.held_up() {
+                return refusal;
+            }
+            tokio::time::sleep(HELD_UP_LOOK).await;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        refusal = held_up => Err(ClientError::Refused(refusal).into()),
     }
 }
 

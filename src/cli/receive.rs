@@ -258,7 +258,12 @@ async fn attach(
         ..SubscriberOptions::default()
     };
     let attached = async { Ok(client.subscriber(source.group.clone(), source.name.clone(), options).await?) };
-    let subscriber = until_taken(&client, deadline, ask::SILENT, attached).await?;
+    let subscriber = match flow {
+        Flow::WhenAsked => ask::at_once(&client, attached).await?,
+        Flow::Free | Flow::AtMost(_) | Flow::OneByOne(_) => {
+            until_taken(&client, deadline, ask::SILENT, attached).await?
+        }
+    };
     Ok(Receiver { subscriber, client })
 }
 

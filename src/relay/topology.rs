@@ -247,14 +247,14 @@ impl Relay {
             self.groups.get(self.groups.number(&name)?)
         };
         for wanted in topology.groups() {
-            if let Some(home) = known(&wanted.name).and_then(|group| self.home_of(group)) {
+            if let Some(home) = known(&wanted.name).and_then(|group| self.queue_home(group)) {
                 faults
                     .push(format!("{} exists as a queue at {home}, and is a group in the file", wanted.name));
             }
         }
         for wanted in topology.queues() {
             let Some(group) = known(&wanted.name) else { continue };
-            match self.home_of(group) {
+            match self.queue_home(group) {
                 Some(home) if home.as_str() == wanted.home => {}
                 Some(home) => {
                     let (name, wanted) = (&wanted.name, &wanted.home);
@@ -266,7 +266,7 @@ impl Relay {
         faults
     }
 
-    fn home_of<'r>(&'r self, group: &'r Group) -> Option<&'r RelayId> {
+    fn queue_home<'r>(&'r self, group: &'r Group) -> Option<&'r RelayId> {
         if group.queue {
             return Some(&self.options.relay);
         }

@@ -21,6 +21,8 @@ async fn s10_a_fresh_relay_without_its_neighbour_refuses_puts_until_that_comes()
     network.begin(1);
     let shape = Shape { puts: &[0, 1], reads: &[0, 1], ..Shape::default() };
     let traffic = Traffic::start(&network, shape).await;
+    // Who subscribes at the neighbour is owed what is taken from now on, and nothing that was refused.
+    good(network.address(1), &["subscription", "create", "other", "owed", "--from", "beginning"]);
     good(&address, &["put", "other", "late"]);
     traffic.progress(100).await;
     // From now on the table is on its disk: it needs nobody to be ready.
@@ -29,6 +31,8 @@ async fn s10_a_fresh_relay_without_its_neighbour_refuses_puts_until_that_comes()
     network.begin(0);
     good(&address, &["put", "other", "alone"]);
     network.begin(1);
+    let take = ["get", "other", "--as", "owed", "--existing", "-n", "2", "--wait", "30s"];
+    assert_eq!(good(network.address(1), &take), "late\nalone\n");
     traffic.finish(&network).await;
 }
 

@@ -1,5 +1,7 @@
 //! Relays that leave for good: drained first, or forgotten afterwards.
 
+use std::time::{Duration, Instant};
+
 use super::commands::{Done, good, json, run};
 use super::site::Network;
 use super::traffic::{read_at, wait_for};
@@ -41,6 +43,17 @@ async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
     assert!(drained.contains("c may go"), "{drained}");
     let late = run(&at[2], &["put", "load", "late", "--deadline", "500ms"]);
     assert!(matches!(late.code, Some(75 | 124)), "{late:?}");
+    // Nor does it give anything, and says where there is more.
+    let name = read_at(2);
+    for words in
+        [["get", "load", "--as", &name, "--wait", "500ms"], ["poll", "load", "--as", &name, "-n", "1"]]
+    {
+        let begun = Instant::now();
+        let refused = run(&at[2], &words);
+        assert_eq!(refused.code, Some(75), "{words:?}: {refused:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{words:?} does not wait: {:?}", begun.elapsed());
+        assert!(refused.said.contains("is being drained: go to another relay"), "{refused:?}");
+    }
     let status = json(&at[2], &["status"]);
     assert!(status.to_string().contains("being drained"), "{status}");
     network.sites[2].stop();
