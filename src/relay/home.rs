@@ -107,7 +107,7 @@ impl Relay {
     /// Before a neighbour has told what it knows, nothing is made by the way and nothing is said
     /// not to exist.
     fn check_heard(&self, body: &Request) -> Result<(), Refusal> {
-        if self.links.has_heard {
+        if self.links.has_heard() {
             return Ok(());
         }
         let Request::Attach { group, create, .. } = body else { return Ok(()) };

@@ -82,10 +82,10 @@ const ROAMS: u64 = 40;
 /// # Errors
 /// The first promise that is broken.
 pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
-    if seed % 5 == 2 {
-        return changes(seed, steps);
-    }
     let roams = if seed / 10 % 2 == 1 { ROAMS } else { 0 };
+    if seed % 5 == 2 {
+        return changes_with(seed, steps, roams);
+    }
     storm_with(seed, steps, roams)
 }
 
@@ -112,7 +112,11 @@ pub fn storm_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
 /// # Errors
 /// The first promise that is broken.
 pub fn changes(seed: u64, steps: usize) -> Result<(), String> {
-    let (mut world, _) = after_storm(seed, steps, &Weather::CHANGES)?;
+    changes_with(seed, steps, 0)
+}
+
+fn changes_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
+    let (mut world, _) = after_storm(seed, steps, &Weather { roams, ..Weather::CHANGES })?;
     world.heal();
     world.include_all();
     world.finish()?;
