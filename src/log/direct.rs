@@ -68,17 +68,11 @@ impl Direct {
         if stage.is_refused || !stage.open(number, file) {
             return Ok(0);
         }
-        let Stage { buffer, file, is_refused } = &mut *stage;
+        let Stage { buffer, file, .. } = &mut *stage;
         let Some((_, file)) = file else { return Ok(0) };
-        let pwrite = |page: &[u8], position: u64| rustix::io::pwrite(&*file, page, position);
-        match write_pages(buffer, parts, position, pwrite) {
-            Ok(written) => Ok(written),
-            Err(Errno::INVAL) => {
-                *is_refused = true;
-                Ok(0)
-            }
-            Err(error) => Err(error.into()),
-        }
+        let pwrite = |pages: &[u8], position: u64| rustix::io::pwrite(&*file, pages, position);
+        let written = write_pages(buffer, parts, position, pwrite);
+        stage.settle(written)
     }
 }
 
@@ -93,6 +87,15 @@ impl Stage {
             None => self.is_refused = true,
         }
         !self.is_refused
+    }
+
+    /// What has become of a write: a file system may take the descriptor and not the write.
+    fn settle(&mut self, written: rustix::io::Result<usize>) -> io::Result<usize> {
+        if written == Err(Errno::INVAL) {
+            self.is_refused = true;
+            return Ok(0);
+        }
+        Ok(written?)
     }
 }
 
@@ -260,6 +263,10 @@ mod tests {
         assert!(direct.stage.lock().unwrap().is_refused);
         let file = OwnedFd::from(std::fs::File::create(path).unwrap());
         assert_eq!(direct.write((2, &file), &[io::IoSlice::new(&bytes)], 0).unwrap(), 0);
+        let mut stage = Stage::default();
+        assert_eq!(stage.settle(Err(Errno::NOSPC)).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!((stage.settle(Ok(PAGE)).unwrap(), stage.is_refused), (PAGE, false));
+        assert_eq!((stage.settle(Err(Errno::INVAL)).unwrap(), stage.is_refused), (0, true));
     }
 
     proptest! {
