@@ -32,6 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 gap.ack();
                 continue;
             }
+            // Only in a queue with `fifo = "producer"`.
+            Delivery::Unordered(_) => continue,
         };
         let text = String::from_utf8_lossy(&job.payload).into_owned();
         let Ok(seconds) = text.trim().parse() else {

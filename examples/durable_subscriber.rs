@@ -42,6 +42,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 writeln!(out, "{} to {} are missing: {:?}", gap.from, gap.to, gap.cause)?;
                 gap.ack();
             }
+            // Only in a group with `fifo = "producer"`.
+            Some(Delivery::Unordered(unordered)) => {
+                writeln!(out, "{} comes without what was put before it", unordered.from)?;
+            }
             None => break,
         }
     }

@@ -89,6 +89,18 @@ pub const PRODUCER_RANGES_MAX: usize = 64;
 /// retries from before that time by producers that are not known are refused.
 pub const PRODUCERS_MAX: usize = 4096;
 
+/// Milliseconds for which a message waits for those that its producer has sent before it by way of
+/// another relay, unless told otherwise: more than a relay needs to be gone round.
+pub const PRODUCER_HOLD_MS_DEFAULT: u64 = 5_000;
+
+/// Milliseconds that this may be set to at the most: an hour.
+pub const PRODUCER_HOLD_MS_MAX: u64 = 3_600_000;
+
+/// Runs of a group that wait for earlier messages of their producers; one more, and those that have
+/// waited longest are handed out with a notice. Twice as many are remembered as having waited; of
+/// older ones only the place.
+pub const EARLY_RUNS_MAX: usize = 4096;
+
 /// Puts that wait for a higher level than `accepted`, per group; more are refused.
 pub const AWAITED_PUTS_MAX: usize = 16_384;
 

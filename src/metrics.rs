@@ -42,6 +42,7 @@ metrics! {
     PUT_BYTES = Counter "treecast_put_bytes_total" in Bytes: "bytes of these puts";
     PUTS_DONE = Counter "treecast_puts_done_total" in Count: "puts that were answered as done";
     PUTS_REFUSED = Counter "treecast_puts_refused_total" in Count: "puts that were refused";
+    UNORDERED = Counter "treecast_unordered_notices_total" in Count: "notices to receivers that earlier messages of a producer were not waited for any longer";
     DELIVERIES = Counter "treecast_deliveries_total" in Count: "deliver frames handed to sessions";
     DELIVERED_RECORDS = Counter "treecast_delivered_records_total" in Count: "messages in these frames";
     DELIVERED_BYTES = Counter "treecast_delivered_bytes_total" in Bytes: "bytes of these frames";
@@ -97,6 +98,8 @@ pub struct TurnCounts {
     pub puts_done: u64,
     /// Puts refused.
     pub puts_refused: u64,
+    /// Receivers that were told of messages out of a producer's order.
+    pub unordered: u64,
     /// Deliver frames.
     pub deliveries: u64,
     /// Messages in them.
@@ -120,6 +123,7 @@ pub struct Turns {
     put_bytes: Counter,
     puts_done: Counter,
     puts_refused: Counter,
+    unordered: Counter,
     deliveries: Counter,
     delivered_records: Counter,
     delivered_bytes: Counter,
@@ -146,6 +150,7 @@ impl Turns {
             put_bytes: counter!(PUT_BYTES),
             puts_done: counter!(PUTS_DONE),
             puts_refused: counter!(PUTS_REFUSED),
+            unordered: counter!(UNORDERED),
             deliveries: counter!(DELIVERIES),
             delivered_records: counter!(DELIVERED_RECORDS),
             delivered_bytes: counter!(DELIVERED_BYTES),
@@ -168,6 +173,7 @@ impl Turns {
         add(&self.put_bytes, counts.put_bytes);
         add(&self.puts_done, counts.puts_done);
         add(&self.puts_refused, counts.puts_refused);
+        add(&self.unordered, counts.unordered);
         add(&self.deliveries, counts.deliveries);
         add(&self.delivered_records, counts.delivered_records);
         add(&self.delivered_bytes, counts.delivered_bytes);

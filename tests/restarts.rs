@@ -99,6 +99,7 @@ async fn next(subscriber: &mut Subscriber) -> Received {
     match in_time(subscriber.next()).await.unwrap().unwrap() {
         Delivery::Message(message) => message,
         Delivery::Gap(gap) => panic!("{gap:?}"),
+        Delivery::Unordered(unordered) => panic!("{unordered:?}"),
     }
 }
 

@@ -30,6 +30,7 @@ async fn next(subscriber: &mut treecast::client::Subscriber) -> treecast::client
     match next.unwrap().unwrap() {
         Delivery::Message(message) => message,
         Delivery::Gap(gap) => panic!("{gap:?}"),
+        Delivery::Unordered(unordered) => panic!("{unordered:?}"),
     }
 }
 

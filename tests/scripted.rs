@@ -137,9 +137,10 @@ async fn after_damage_to_the_second(
     while let Some(found) = notice.take() {
         match body::decode(&found.body).unwrap() {
             Notice::Gap { .. } => gaps += 1,
-            Notice::Stream { .. } | Notice::PutRefused { .. } | Notice::Detached { .. } => {
-                notice = Some(remote.expect(FrameKind::Notice).await)
-            }
+            Notice::Stream { .. }
+            | Notice::PutRefused { .. }
+            | Notice::Detached { .. }
+            | Notice::Unordered { .. } => notice = Some(remote.expect(FrameKind::Notice).await),
         }
     }
     server.stop().await;

@@ -178,6 +178,14 @@ pub(super) fn facts(info: &GroupInfo) -> Facts {
             format!("from {}, boot {}, last {}{ended}", stream.origin, stream.epoch.counter, stream.last);
         facts.add(format!("stream {}", stream.number), text);
     }
+    if let Some(order) = &info.order {
+        let text = format!(
+            "{} for earlier ones of their producers; {} given up",
+            human::of(order.held, "message"),
+            human::count(order.given_up)
+        );
+        facts.add("waiting", text);
+    }
     settings::add_facts(&info.settings, &mut facts);
     facts
 }
@@ -198,9 +206,11 @@ pub(super) fn to_json(info: &GroupInfo) -> Value {
             "sealed": stream.sealed,
         })
     });
+    let order = info.order.map(|order| json!({ "held": order.held, "given_up": order.given_up }));
     json!({
         "name": info.name,
         "kind": kind(info),
+        "order": order,
         "low": info.low,
         "next": info.next,
         "kept": info.messages,

@@ -7,8 +7,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use crate::client::Unordered;
 use crate::id::{GroupName, Index, WallTime};
-use crate::wire::body::GapCause;
+use crate::wire::body::{GapCause, Missing, UnorderedCause};
 
 use super::human;
 use super::out::Context;
@@ -130,6 +131,37 @@ pub fn write_gap(from: Index, to: Index, cause: GapCause, context: &mut Context)
     context.out.json(&json!({ "gap": { "from": from, "to": to, "cause": word } }))
 }
 
+/// Tells that messages of a producer come next though earlier ones have not come: an object for
+/// programs, a warning for people.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_unordered(unordered: &Unordered, context: &mut Context) -> io::Result<()> {
+    let (word, text) = match unordered.cause {
+        UnorderedCause::Waited => ("waited", "they were waited for as long as the group says"),
+        UnorderedCause::Bound => ("bound", "more than a relay remembers were waiting"),
+    };
+    if context.is_text() {
+        let (from, last) = (unordered.from, unordered.to.0.saturating_sub(1));
+        match &unordered.missing {
+            Some(Missing { producer, from: first, to }) => context.notes.warning(format_args!(
+                "what comes at positions {from} to {last} was put by producer {producer} after its messages \
+                 {first} to {}, which have not come: {text}",
+                to.0.saturating_sub(1)
+            )),
+            None => context.notes.warning(format_args!(
+                "what comes at positions {from} to {last} may be out of its producers' order: {text}"
+            )),
+        }
+        return Ok(());
+    }
+    let missing = unordered.missing.map(
+        |missing| json!({ "producer": missing.producer.to_string(), "from": missing.from, "to": missing.to }),
+    );
+    let (from, to) = (unordered.from, unordered.to);
+    context.out.json(&json!({ "unordered": { "from": from, "to": to, "missing": missing, "cause": word } }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Output;
@@ -183,6 +215,23 @@ mod tests {
         let value = shown(&group, &[0, 0xff]).to_json();
         assert_eq!(value["payload_base64"], "AP8=");
         assert!(value.get("payload").is_none());
+    }
+
+    #[test]
+    fn what_is_to_be_known_of_the_order_is_an_object_for_programs_and_no_data_for_people() {
+        use crate::id::{ProducerId, ProducerSequence};
+        let missing = Missing { producer: ProducerId(9), from: ProducerSequence(3), to: ProducerSequence(5) };
+        let unordered = |output, missing| {
+            let (from, to, cause) = (Index(7), Index(8), UnorderedCause::Waited);
+            let unordered = Unordered { from, to, missing, cause };
+            captured_context(output, |context| write_unordered(&unordered, context))
+        };
+        assert_eq!(unordered(Output::Text, Some(missing)), b"");
+        assert_eq!(unordered(Output::Text, None), b"");
+        let value: Value = serde_json::from_slice(&unordered(Output::Json, Some(missing))).unwrap();
+        let missing = json!({ "producer": "9", "from": 3, "to": 5 });
+        let expected = json!({ "unordered": { "from": 7, "to": 8, "missing": missing, "cause": "waited" } });
+        assert_eq!(value, expected);
     }
 
     #[test]

@@ -305,6 +305,9 @@ fn write_and_ack(batch: Batch, source: &SourceArgs, context: &mut Context) -> Re
     if let Some(gap) = batch.gap() {
         write_gap(gap, context)?;
     }
+    if let Some(unordered) = batch.unordered() {
+        message::write_unordered(unordered, context)?;
+    }
     let ack = batch.clone();
     let mut messages = 0;
     for received in batch.into_messages() {
@@ -331,6 +334,10 @@ async fn exec_all(
         write_gap(gap, context)?;
         context.out.flush()?;
         gap.ack();
+    }
+    if let Some(unordered) = batch.unordered() {
+        message::write_unordered(unordered, context)?;
+        context.out.flush()?;
     }
     let mut succeeded = 0;
     for received in batch.into_messages() {

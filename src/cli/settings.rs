@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::id::GroupName;
 use crate::limits;
-use crate::topology::settings::{GroupSettings, SubscriptionPolicy, TreeKind};
+use crate::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy, TreeKind};
 
 use super::human;
 use super::table::Facts;
@@ -72,6 +72,22 @@ pub struct SettingsArgs {
     /// One tree for all origins, or one of shortest paths for each [default: shared]
     #[arg(long, value_enum, value_name = "KIND")]
     pub tree: Option<Tree>,
+    /// The order in which the messages of a producer are handed out when it moves from relay to
+    /// relay [default: origin]
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub fifo: Option<FifoOrder>,
+    /// With --fifo producer a message waits so long for those before it [default: 5s, at most 1h]
+    #[arg(long, value_name = "DURATION", value_parser = producer_hold)]
+    pub producer_hold: Option<Millis>,
+}
+
+fn producer_hold(text: &str) -> Result<Millis, String> {
+    match values::positive_millis(text)? {
+        Millis(ms) if ms > limits::PRODUCER_HOLD_MS_MAX => {
+            Err(format!("it is over {}, the most", human::millis(limits::PRODUCER_HOLD_MS_MAX)))
+        }
+        millis => Ok(millis),
+    }
 }
 
 fn message_bytes(text: &str) -> Result<u64, String> {
@@ -104,6 +120,15 @@ pub enum Tree {
     Source,
 }
 
+/// In which order a producer's messages are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FifoOrder {
+    /// That of each relay at which it puts
+    Origin,
+    /// That of its own sequence: a message waits for those before it, at most --producer-hold
+    Producer,
+}
+
 /// A setting that can be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "each is the option of the same name")]
@@ -127,6 +152,8 @@ pub enum Field {
     AckWait,
     ProducerIdleMax,
     Tree,
+    Fifo,
+    ProducerHold,
 }
 
 impl SettingsArgs {
@@ -175,6 +202,13 @@ impl SettingsArgs {
                 Tree::Source => TreeKind::Source,
             };
         }
+        replace(&mut settings.producer_hold_ms, ms(self.producer_hold));
+        if let Some(fifo) = self.fifo {
+            settings.fifo = match fifo {
+                FifoOrder::Origin => Fifo::Origin,
+                FifoOrder::Producer => Fifo::Producer,
+            };
+        }
     }
 }
 
@@ -207,6 +241,8 @@ impl Field {
             Self::AckWait => settings.ack_wait_ms = None,
             Self::ProducerIdleMax => settings.producer_idle_max_ms = None,
             Self::Tree => settings.tree = TreeKind::default(),
+            Self::Fifo => settings.fifo = Fifo::default(),
+            Self::ProducerHold => settings.producer_hold_ms = None,
         }
     }
 }
@@ -245,6 +281,10 @@ pub(super) fn add_facts(settings: &GroupSettings, facts: &mut Facts) {
         TreeKind::Shared => {}
         TreeKind::Source => facts.add("tree", "source"),
     }
+    if settings.fifo == Fifo::Producer {
+        facts.add("fifo", "producer");
+        facts.add("producer-hold", human::millis(settings.producer_hold_ms()));
+    }
 }
 
 #[cfg(test)]
@@ -281,6 +321,8 @@ mod tests {
         "--ack-wait=16s",
         "--producer-idle-max=17s",
         "--tree=source",
+        "--fifo=producer",
+        "--producer-hold=18s",
     ];
 
     fn all() -> GroupSettings {
@@ -304,6 +346,8 @@ mod tests {
             ack_wait_ms: Some(16_000),
             producer_idle_max_ms: Some(17_000),
             tree: TreeKind::Source,
+            fifo: Fifo::Producer,
+            producer_hold_ms: Some(18_000),
         }
     }
 
@@ -346,6 +390,13 @@ mod tests {
             assert_ne!(settings, before, "{field:?} changed nothing");
         }
         assert_eq!(settings, GroupSettings::default());
+    }
+
+    #[test]
+    fn a_producer_is_held_for_an_hour_at_the_most() {
+        assert!(producer_hold("0s").is_err());
+        assert_eq!(producer_hold("1h"), Ok(Millis(limits::PRODUCER_HOLD_MS_MAX)));
+        assert!(producer_hold("61m").unwrap_err().contains("1h"));
     }
 
     #[test]

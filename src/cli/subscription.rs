@@ -316,6 +316,11 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
     facts.add("backlog", human::of(info.backlog, "message"));
     facts.add("in flight", format!("{} of at most {}", human::count(info.in_flight), info.window));
     facts.add("parked", format!("{} to be delivered again", human::of(info.parked, "message")));
+    if info.aside > 0 {
+        let text =
+            format!("{} until their producer's earlier ones are here", human::of(info.aside, "message"));
+        facts.add("set aside", text);
+    }
     facts.add("receivers", info.receivers.to_string());
     facts.add("position", format!("done below {}, next {}", info.floor, info.next));
     facts.add("inserted", human::count(info.inserted));
@@ -354,6 +359,7 @@ pub(super) fn to_json(info: &SubscriptionInfo) -> Value {
         "backlog": info.backlog,
         "in_flight": info.in_flight,
         "parked": info.parked,
+        "aside": info.aside,
         "receivers": info.receivers,
         "inserted": info.inserted,
         "out": outcomes_json(&info.out),

@@ -181,6 +181,7 @@ fn fate(fate: &Fate) -> (&'static str, String) {
             ("dead-lettered", format!("dead letter: {why}, {to}"))
         }
         Fate::Skipped => ("skipped", "skipped: the subscription was moved past it".to_owned()),
+        Fate::Aside => ("aside", "set aside until earlier messages of its producer have come".to_owned()),
         Fate::Unknown => ("unknown", "not known: where it stands there is forgotten".to_owned()),
     }
 }
@@ -380,6 +381,7 @@ fn fate_json(of: &Fate) -> Map<String, Value> {
         | Fate::Repeat
         | Fate::Expired
         | Fate::Skipped
+        | Fate::Aside
         | Fate::Unknown => {}
     }
     value

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::message::{MessageId, MessageStream};
 use super::subscribing::SubscriberShared;
 use crate::id::{GroupName, Index, Sequence, WallTime};
-use crate::wire::body::GapCause;
+use crate::wire::body::{GapCause, Missing, UnorderedCause};
 use crate::wire::frame::{AckKind, DeliverHead};
 use crate::wire::run::{Record, Records};
 
@@ -36,6 +36,8 @@ pub enum Delivery {
     Message(Received),
     /// Messages that the subscription does not get, where they would have been.
     Gap(Gap),
+    /// The next messages do not follow those of their producer that went before.
+    Unordered(Unordered),
 }
 
 impl Delivery {
@@ -44,7 +46,7 @@ impl Delivery {
     pub fn message(self) -> Option<Received> {
         match self {
             Self::Message(received) => Some(received),
-            Self::Gap(_) => None,
+            Self::Gap(_) | Self::Unordered(_) => None,
         }
     }
 }
@@ -68,6 +70,22 @@ impl Gap {
     pub fn ack(&self) {
         self.subscriber.say(AckKind::Ack, (self.from, self.to), 0, 0);
     }
+}
+
+/// In a group with [`Fifo::Producer`](crate::topology::settings::Fifo): what comes next had to wait
+/// for earlier messages of its producer, and those have not come. If they come later they are
+/// delivered then. Nothing is to be said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unordered {
+    /// The insertion index of the first message that comes next.
+    pub from: Index,
+    /// The insertion index after the last one that had to wait with it.
+    pub to: Index,
+    /// What has not come; `None`: the relay does not know that any more.
+    pub missing: Option<Missing>,
+    /// Why it is not waited for any longer.
+    pub cause: UnorderedCause,
 }
 
 /// A message that was delivered. Until it is acked it is delivered again: when
@@ -252,6 +270,7 @@ impl RunPart {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(super) gap: Option<Gap>,
+    pub(super) unordered: Option<Unordered>,
     pub(super) parts: Vec<RunPart>,
     pub(super) messages: usize,
 }
@@ -263,7 +282,7 @@ impl Batch {
         self.messages
     }
 
-    /// Whether there is none: then there is a gap.
+    /// Whether there is none: then there is a gap, or something to know of the order.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages == 0
@@ -273,6 +292,12 @@ impl Batch {
     #[must_use]
     pub fn gap(&self) -> Option<&Gap> {
         self.gap.as_ref()
+    }
+
+    /// What is to be known of the order of the first of these, or of the next message.
+    #[must_use]
+    pub fn unordered(&self) -> Option<&Unordered> {
+        self.unordered.as_ref()
     }
 
     /// The messages, borrowed.

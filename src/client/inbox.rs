@@ -14,7 +14,7 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 
 use super::acks::AckBuffer;
-use super::delivery::{Gap, RunContext};
+use super::delivery::{Gap, RunContext, Unordered};
 use super::error::ClientError;
 use crate::id::{Index, StorageId, SubscriptionName};
 use crate::limits;
@@ -33,6 +33,7 @@ pub(super) struct DeliveredRun {
 pub(super) enum Item {
     Run(DeliveredRun),
     Gap(Gap),
+    Unordered(Unordered),
 }
 
 /// When the writer is to look.
@@ -200,6 +201,12 @@ impl Inbox {
         }
     }
 
+    pub(super) fn on_unordered(&mut self, unordered: Unordered) {
+        if !self.is_closed {
+            self.queue.push_back(Item::Unordered(unordered));
+        }
+    }
+
     pub(super) fn take_waker(&mut self) -> Option<Waker> {
         self.waker.take()
     }
@@ -208,12 +215,12 @@ impl Inbox {
         self.queue.pop_front()
     }
 
-    /// The next messages, if no gap comes before them.
+    /// The next messages, if nothing is to be told before them.
     pub(super) fn pop_run(&mut self) -> Option<DeliveredRun> {
         match self.queue.pop_front()? {
             Item::Run(run) => Some(run),
-            gap @ Item::Gap(_) => {
-                self.queue.push_front(gap);
+            told @ (Item::Gap(_) | Item::Unordered(_)) => {
+                self.queue.push_front(told);
                 None
             }
         }

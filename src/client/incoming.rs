@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::delivery::{Gap, RunContext};
+use super::delivery::{Gap, RunContext, Unordered};
 use super::error::{ClientError, is_passing};
 use super::inbox::{Attached, DeliveredRun};
 use super::lock;
@@ -160,6 +160,10 @@ impl<'a> Incoming<'a> {
             Notice::Gap { handle, from, to, cause } => {
                 let subscriber = self.subscriber(u64::from(handle))?;
                 subscriber.on_gap(Gap { from, to, cause, subscriber: Arc::clone(&subscriber) });
+            }
+            Notice::Unordered { handle, from, to, missing, cause } => {
+                let subscriber = self.subscriber(u64::from(handle))?;
+                subscriber.on_unordered(Unordered { from, to, missing, cause });
             }
             Notice::Detached { handle, refusal } => {
                 let Some(subscriber) = self.subscribers.remove(&handle) else { return Ok(()) };

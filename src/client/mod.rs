@@ -74,7 +74,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::id::{GroupName, SubscriptionName};
 use crate::wire::body::{Refusal, RelayHello, Reply, Request};
 
-pub use self::delivery::{Batch, BatchMessage, Delivery, Gap, Received};
+pub use self::delivery::{Batch, BatchMessage, Delivery, Gap, Received, Unordered};
 pub use self::error::ClientError;
 pub use self::failures::PutFailure;
 pub use self::message::{Message, MessageId, MessageIdError, PutReceipt};

@@ -47,6 +47,9 @@ struct Handed {
 ///             println!("missing {}..{}: {:?}", gap.from, gap.to, gap.cause);
 ///             gap.ack();
 ///         }
+///         Delivery::Unordered(unordered) => {
+///             println!("next is {}, without {:?}", unordered.from, unordered.missing);
+///         }
 ///     }
 /// }
 /// # Ok(())
@@ -167,6 +170,9 @@ impl Subscriber {
                     self.give_gap(&gap);
                     return Poll::Ready(Some(Ok(Delivery::Gap(gap))));
                 }
+                Some(Ok(Item::Unordered(unordered))) => {
+                    return Poll::Ready(Some(Ok(Delivery::Unordered(unordered))));
+                }
             }
         }
     }
@@ -178,7 +184,7 @@ impl Subscriber {
     ) -> Poll<Option<Result<Batch, ClientError>>> {
         self.come_back();
         let mut batch = Batch::default();
-        while self.current.is_none() && batch.gap.is_none() {
+        while self.current.is_none() && batch.gap.is_none() && batch.unordered.is_none() {
             match std::task::ready!(self.poll_item(context)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -187,6 +193,7 @@ impl Subscriber {
                     self.give_gap(&gap);
                     batch.gap = Some(gap);
                 }
+                Some(Ok(Item::Unordered(unordered))) => batch.unordered = Some(unordered),
             }
             self.fill(&mut batch, max);
             if batch.messages > 0 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
-use super::delivery::Gap;
+use super::delivery::{Gap, Unordered};
 use super::error::ClientError;
 use super::inbox::{Attached, DeliveredRun, Inbox, Urgency};
 use super::lock;
@@ -128,6 +128,10 @@ impl SubscriberShared {
 
     pub(super) fn on_gap(self: &Arc<Self>, gap: Gap) {
         self.receive(|inbox| inbox.on_gap(gap));
+    }
+
+    pub(super) fn on_unordered(self: &Arc<Self>, unordered: Unordered) {
+        self.receive(|inbox| inbox.on_unordered(unordered));
     }
 
     fn receive<T>(self: &Arc<Self>, take: impl FnOnce(&mut Inbox) -> T) -> T {

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ahead::Ahead;
+use super::aside::Aside;
 use super::effect::Effect;
+use super::subscription::Unordered;
 use crate::id::{Index, SessionId, Time};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
@@ -32,6 +34,12 @@ pub(super) struct Active {
     pub(super) queued: bool,
     /// How many of the gaps the receiver has been told of.
     pub(super) gaps_told: usize,
+    /// What waits for earlier messages of its producer.
+    pub(super) aside: Aside,
+    /// What the receiver is to be told before the next of these that it gets.
+    pub(super) untold: Option<Unordered>,
+    /// Up to where the receiver was told that the order of producers is not known any more.
+    pub(super) order_told: Index,
 }
 
 /// One session that receives.

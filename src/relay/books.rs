@@ -7,7 +7,9 @@ use super::subscription::{Removal, Subscription, SubscriptionKey};
 use crate::id::{GroupName, GroupNumber, Index, SubscriptionName};
 use crate::limits;
 use crate::log::Space;
-use crate::wire::body::{Books, GroupInfo, Outcomes, Refusal, Status, StreamInfo, SubscriptionInfo};
+use crate::wire::body::{
+    Books, GroupInfo, OrderInfo, Outcomes, Refusal, Status, StreamInfo, SubscriptionInfo,
+};
 
 /// Subscriptions or groups in one answer at the most: it then fits into a frame.
 const LIST_MAX: u32 = 1000;
@@ -67,6 +69,10 @@ impl Relay {
                     sealed: s.sealed,
                 })
                 .collect(),
+            order: group
+                .order
+                .as_ref()
+                .map(|order| OrderInfo { held: order.held(), given_up: order.given_up() }),
         }
     }
 
@@ -107,6 +113,7 @@ impl Relay {
             window: subscription.window,
             inserted: subscription.inserted(group.deliverable()),
             out: subscription.out,
+            aside: active.map_or(0, |a| a.aside.count()),
         }
     }
 

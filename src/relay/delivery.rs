@@ -17,7 +17,7 @@ use super::effect::Effect;
 use super::group::{Fetch, Group, Waiter};
 use super::input::Now;
 use super::select::{Fate, Rule, stretch};
-use super::subscription::{Due, Subscription, SubscriptionKey};
+use super::subscription::{Due, Subscription, SubscriptionKey, Unordered};
 use super::timer::Timer;
 use super::traces::{How, Passed, pass};
 use super::{Relay, Sessions};
@@ -80,6 +80,7 @@ pub(super) struct GroupSide<'a> {
     pub(super) member_since: u64,
     pub(super) me: &'a RelayId,
     pub(super) repeats: &'a [(Index, Index)],
+    pub(super) order: Option<&'a super::order::Order>,
 }
 
 impl GroupSide<'_> {
@@ -176,7 +177,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
         let deliverable = group.deliverable();
-        let Group { settings, streams, subscriptions, meter, member_since, repeats, .. } = group;
+        let Group { settings, streams, subscriptions, meter, member_since, repeats, order, .. } = group;
         let subscription = &mut subscriptions[place];
         let Some(active) = &mut subscription.active else { return };
         active.queued = false;
@@ -191,6 +192,7 @@ impl Relay {
             member_since: *member_since,
             me: &self.options.relay,
             repeats,
+            order: order.as_deref(),
         };
         let mut turn = Turn {
             now,
@@ -333,6 +335,32 @@ impl Relay {
         }
     }
 
+    /// The settings of a group have changed: what was set aside may have its turn now.
+    pub(super) fn on_fifo_set(&mut self, number: GroupNumber) {
+        let time = self.links.now;
+        let Some(group) = self.groups.get_mut(number) else { return };
+        group.heed_fifo();
+        if let Some(order) = &mut group.order {
+            order.shorten(time.after_ms(group.settings.producer_hold_ms()));
+            if let Some(at) = order.deadline() {
+                self.timers.set_by(Timer::Order(number), at);
+            }
+        }
+        self.enqueue_group(number);
+    }
+
+    /// Messages have waited long enough for earlier ones of their producers.
+    pub(super) fn on_order_time(&mut self, now: Now, number: GroupNumber) {
+        let Some(order) = self.groups.get_mut(number).and_then(|group| group.order.as_mut()) else { return };
+        let has_changed = order.expire(now.time);
+        if let Some(at) = order.deadline() {
+            self.timers.set(Timer::Order(number), at);
+        }
+        if has_changed {
+            self.enqueue_group(number);
+        }
+    }
+
     /// An ack is overdue, or a nacked message is due again.
     pub(super) fn on_subscription_time(&mut self, now: Now, key: SubscriptionKey) {
         let Some(group) = self.groups.get_mut(key.group) else { return };
@@ -380,7 +408,9 @@ impl Turn<'_> {
             return end;
         }
         for _ in 0..TURN_SLICES {
-            let Some(due) = subscription.next_due(self.group.deliverable) else { return End::Nothing };
+            let Some(due) = subscription.next_due(self.group.deliverable, self.group.order) else {
+                return End::Nothing;
+            };
             let receiver = match self.choose(subscription) {
                 Ok(receiver) => Some(receiver),
                 Err(End::NoCredit) if due.dead.is_some() => None,
@@ -470,6 +500,9 @@ impl Turn<'_> {
         }
         let to = due.from.after(u64::from(found.count));
         let records = run.run.body.slice(offset..(offset + found.bytes).min(run.run.body.len()));
+        if due.told.is_some() && found.fate != Fate::Deliver {
+            subscription.keep_told(due);
+        }
         match found.fate {
             Fate::Deliver if due.dead.is_some() => self.die(subscription, due, run, records),
             Fate::Deliver => {
@@ -534,10 +567,15 @@ impl Turn<'_> {
         receiver: usize,
         (run, count, records): (StoredRun, u32, Bytes),
     ) {
+        let told = subscription.take_told(due);
         let Some(active) = &mut subscription.active else { return };
         let Some(receiver) = active.receivers.get_mut(receiver) else { return };
         receiver.used += u64::from(count);
         let (session, handle) = (receiver.session, receiver.handle);
+        if let Some(Unordered { from, to, missing, cause }) = told {
+            let notice = Notice::Unordered { handle, from, to, missing, cause };
+            self.effects.push_back(Effect::Notice { session, notice });
+        }
         if active.receivers.len() > 1 {
             active.turn += 1;
         }

@@ -42,6 +42,7 @@ pub(super) fn fates(
         member_since: group.member_since,
         me,
         repeats: &group.repeats,
+        order: group.order.as_deref(),
     };
     let fate = |subscription: &Subscription| match spot {
         Some(spot) => fate(group, &side, now, subscription, spot),
@@ -99,6 +100,9 @@ fn is_for_ever(fate: &Fate) -> bool {
 
 /// Who has it, or when somebody is to have it again.
 fn in_hand(active: &Active, now: Now, index: Index) -> Option<Fate> {
+    if active.aside.holds(index) {
+        return Some(Fate::Aside);
+    }
     let tried = active.tries.get(&index);
     let attempts = tried.map_or(1, |tried| tried.attempts);
     let until = |due: crate::id::Time| due.0.saturating_sub(now.time.0).div_ceil(1_000_000);

@@ -556,7 +556,8 @@ impl Relay {
             known.lacks = None;
             known.note_membership((&me, since), &run);
         }
-        group.note_producer(first_index, &run.header);
+        let arrival = group.arrival(now);
+        group.note_producer(first_index, &run.header, arrival);
         let last = Sequence(run.header.end().0 - 1);
         let stored = StoredRun { stream, first_index, arrived: now.wall, age_ms, link, run: run.clone() };
         let end = self.append_run(now, (number, stream), (link, age_ms), run);

@@ -1,16 +1,21 @@
 //! One group: its records' places, its streams, its subscriptions.
 
 use super::forward::Spread;
+use super::input::Now;
 use super::levels::Awaited;
 use super::loss::Uncertain;
 use super::memory::Memory;
 use super::meter::Meter;
+use super::order::{Arrival, Order, Span};
 use super::producer::{Novelty, Producers};
 use super::stream::Stream;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
-use crate::id::{GroupName, GroupNumber, Index, LinkId, StreamNumber, SubscriptionName, Time, WallTime};
+use crate::id::{
+    GroupName, GroupNumber, Index, LinkId, ProducerId, ProducerSequence, StreamNumber, SubscriptionName,
+    Time, WallTime,
+};
 use crate::limits;
-use crate::topology::settings::GroupSettings;
+use crate::topology::settings::{Fifo, GroupSettings};
 use crate::wire::body::{GapCause, RefusalCode};
 use crate::wire::run::RunHeader;
 
@@ -56,6 +61,8 @@ pub(super) struct Group {
     /// Messages of producers that came here before by another origin, in order, half-open: they
     /// are passed on like others, and delivered to nobody (R1).
     pub(super) repeats: Vec<(Index, Index)>,
+    /// The order of producers, if messages are handed out in it.
+    pub(super) order: Option<Box<Order>>,
     /// What is remembered of messages, also of those that were let go.
     pub(super) memory: Option<Box<Memory>>,
     /// Where what was damaged and fetched again is.
@@ -177,6 +184,7 @@ impl Group {
             meter: Meter::default(),
             marks: Vec::new(),
             repeats: Vec::new(),
+            order: None,
             memory: None,
             annexes: Vec::new(),
             traffic: None,
@@ -220,10 +228,10 @@ impl Group {
 
     /// Takes what a run of another origin says of its producer, and notes which of its messages
     /// came before by another way.
-    pub(super) fn note_producer(&mut self, first: Index, header: &RunHeader) {
-        let Some((producer, from)) = header.producer else { return };
+    pub(super) fn note_producer(&mut self, first: Index, header: &RunHeader, arrival: Arrival) {
+        let Some((producer, header_from)) = header.producer else { return };
         let count = header.count;
-        let new = match self.traffic().producers.novelty_from_afar(producer, from, count) {
+        let new = match self.traffic().producers.novelty_from_afar(producer, header_from, count) {
             Novelty::New => vec![(0, count)],
             Novelty::Part(new) => new,
             Novelty::Repeat => Vec::new(),
@@ -234,9 +242,43 @@ impl Group {
                 self.repeats.push((first.after(u64::from(at)), first.after(u64::from(from))));
                 self.mark(first.after(u64::from(at)), from - at);
             }
+            if from < to {
+                let sequence = ProducerSequence(header_from.0 + u64::from(from));
+                self.note_order(first.after(u64::from(from)), (producer, sequence), to - from, arrival);
+            }
             at = to;
         }
-        self.traffic().producers.insert((producer, from), count, header.accepted, false);
+        self.traffic().producers.insert((producer, header_from), count, header.accepted, false);
+    }
+
+    /// Notes new messages of a producer for the order in which they are handed out.
+    pub(super) fn note_order(
+        &mut self,
+        index: Index,
+        (producer, first): (ProducerId, ProducerSequence),
+        count: u32,
+        arrival: Arrival,
+    ) {
+        if let Some(order) = &mut self.order {
+            order.insert(Span { index, count, producer, first: first.0 }, arrival);
+        }
+    }
+
+    /// The settings have changed, or were read: keeps the order of producers from now on, or no longer.
+    pub(super) fn heed_fifo(&mut self) {
+        match self.settings.fifo {
+            Fifo::Producer if self.order.is_none() => {
+                let known = self.traffic.as_ref().map(|traffic| &traffic.producers);
+                self.order = Some(Box::new(known.map(Order::begin).unwrap_or_default()));
+            }
+            Fifo::Producer => {}
+            Fifo::Origin => self.order = None,
+        }
+    }
+
+    /// When something arrives now that is before its turn, how long it waits at the most.
+    pub(super) fn arrival(&self, now: Now) -> Arrival {
+        Arrival { wall: now.wall, until: now.time.after_ms(self.settings.producer_hold_ms()) }
     }
 
     /// Messages in the backlog of a subscription, up to `end`.

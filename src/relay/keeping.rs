@@ -133,6 +133,9 @@ impl Relay {
             if let Some(traffic) = &mut group.traffic {
                 traffic.producers.expire(now.wall, group.settings.producer_idle_max_ms());
             }
+            if let Some(order) = &mut group.order {
+                order.forget_idle(now.wall, group.settings.producer_idle_max_ms());
+            }
             let producers = group.traffic.as_ref().is_some_and(|t| !t.producers.is_empty());
             if group.low < group.next || producers {
                 again.push(number);
@@ -276,6 +279,9 @@ pub(super) fn let_go(group: &mut Group, release: Index) {
     group.meter.release(release);
     group.marks.retain(|mark| *mark >= release);
     group.repeats.retain(|(_, to)| *to > release);
+    if let Some(order) = &mut group.order {
+        order.let_go(release);
+    }
     group.streams.iter_mut().for_each(|stream| stream.forget_below(release));
     // With neighbours it must be known that a stream is finished, or they would bring it again.
     if group.spread.is_none() {

@@ -17,6 +17,7 @@
 
 mod active;
 mod ahead;
+mod aside;
 mod behind;
 mod books;
 mod bucket;
@@ -52,6 +53,7 @@ mod memory;
 mod meter;
 mod names;
 mod newcomer;
+mod order;
 mod origin;
 #[cfg(any(test, feature = "sim"))]
 mod probe;
@@ -329,6 +331,7 @@ impl Relay {
                 Timer::Link(link) => self.on_link_time(link),
                 Timer::Behind => self.on_behind_time(now),
                 Timer::Pulls => self.on_pulls_time(now),
+                Timer::Order(group) => self.on_order_time(now, group),
                 Timer::Newcomer => self.on_newcomer_time(now),
             }
         }

@@ -88,6 +88,7 @@ impl Group {
     /// Takes over an entry, decided here or learned.
     pub(super) fn set_entry(&mut self, entry: GroupEntry) {
         *self.settings = entry.settings;
+        self.heed_fifo();
         let names = &mut self.spread().names;
         (names.version, names.home) = (entry.version, entry.home);
     }
@@ -125,6 +126,7 @@ impl Relay {
         if is_replanned {
             self.plan(number);
         }
+        self.on_fifo_set(number);
     }
 
     /// Somebody has said how a group is to work.

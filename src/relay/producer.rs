@@ -168,6 +168,12 @@ impl Producers {
         self.table.is_empty()
     }
 
+    /// Where what was received of each producer ends, and when it has put last.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (ProducerId, u64, WallTime)> + '_ {
+        let end = |known: &Producer| known.ranges.last().map_or(known.floor, |(_, to)| *to);
+        self.table.iter().map(move |(id, known)| (*id, end(known).max(1), known.last_put))
+    }
+
     #[cfg(test)]
     fn is_known(&self, producer: ProducerId) -> bool {
         self.table.contains_key(&producer)

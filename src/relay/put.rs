@@ -9,6 +9,7 @@ use super::journal::{Waiting, WaitingPut, WaitingRun};
 use super::levels::Reach;
 use super::producer::{Novelty, Producers, Retry};
 use super::stream::{Draft, Mark, Seal};
+use super::timer::Timer;
 use super::{Relay, body_bytes};
 use crate::id::{GroupNumber, Index, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
 use crate::limits;
@@ -151,6 +152,7 @@ impl Relay {
         summary: BodySummary,
         records: Bytes,
     ) {
+        let is_alone = self.is_alone();
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let books = &mut group.traffic().books;
         books.put += u64::from(summary.count);
@@ -169,6 +171,11 @@ impl Relay {
             producers.raise(producer, head.lowest_unanswered);
             novelty
         });
+        // Where there is nobody else who can have taken it, what has an answer and is not here was
+        // refused: it is not waited for.
+        if let (Some((producer, _)), Some(order), true) = (head.producer, &mut group.order, is_alone) {
+            order.raise(producer, head.lowest_unanswered.0);
+        }
         let drafts = cut_repeats(draft, novelty);
         let new: u32 = drafts.iter().map(|d| d.count).sum();
         let repeats = summary.count - new;
@@ -214,6 +221,8 @@ impl Relay {
         let run = stream.append(draft, now.wall);
         if let Some(producer) = producer {
             group.traffic().producers.insert(producer, count, now.wall, transient);
+            let (index, arrival) = (group.next, group.arrival(now));
+            group.note_order(index, producer, count, arrival);
         }
         group.traffic().books.unsynced += u64::from(count);
         group.traffic().last_put = now.time;
@@ -250,6 +259,9 @@ impl Relay {
             stream.note_place(run.header.first, first_index);
         }
         group.meter.insert(first_index, end, body_bytes(&run), now.wall);
+        if let Some(at) = group.order.as_ref().and_then(|order| order.deadline()) {
+            self.timers.set_by(Timer::Order(number), at);
+        }
         self.traces.note_run(group, (stream, link), (first_index, now.wall), &run.header);
         let entry = RunEntry { group: number, stream, first_index, arrived: now.wall, age_ms, link, run };
         self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);

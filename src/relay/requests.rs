@@ -212,6 +212,7 @@ impl Relay {
         let mut group = Group::new(number, name, incarnation, now.wall);
         group.queue = queue;
         group.settings = settings;
+        group.heed_fifo();
         self.groups.insert(group);
         if queue {
             let spec =
@@ -263,6 +264,7 @@ impl Relay {
                 self.plan(number);
             }
         }
+        self.on_fifo_set(number);
         self.announce_group(number);
         self.enforce(now, number);
         self.mark_dirty_group(number);

@@ -14,6 +14,7 @@ use super::input::Now;
 use super::journal::Journal;
 use super::link::Links;
 use super::loss::{self, TailCut};
+use super::order::Arrival;
 use super::pull::Pulls;
 use super::repair::Repairs;
 use super::salvage::Salvage;
@@ -28,7 +29,7 @@ use super::traces::Traces;
 use super::trees::Trees;
 use super::whereabouts::Questions;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
-use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, WallTime};
+use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, Time, WallTime};
 use crate::log::{Cut, EntryNumber, Replayed, Snapshot};
 use crate::wire::link::{NameEntry, Version};
 use crate::wire::run::{RUN_HEADER_BYTES, Run, RunKind};
@@ -210,6 +211,12 @@ impl Restore {
             for subscription in &mut group.subscriptions {
                 subscription.ackable = group.next;
             }
+            if let Some(order) = &mut group.order {
+                order.start(now, group.settings.producer_hold_ms());
+                if let Some(at) = order.deadline() {
+                    relay.timers.set(Timer::Order(group.number), at);
+                }
+            }
             let release = group.owed().min(group.history(now.wall)).max(group.low);
             keeping::let_go(group, release);
             releases.push((group.number, release));
@@ -320,12 +327,17 @@ impl Relay {
         let bytes = RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes);
         group.meter.insert(first_index, end, bytes, arrived);
         let is_own = group.stream(stream).is_some_and(|stream| stream.origin == me);
+        let arrival = Arrival { wall: arrived, until: Time(u64::MAX) };
+        if let Some(order) = &mut group.order {
+            order.expire_at(arrived, group.settings.producer_hold_ms());
+        }
         match header.producer {
             // Repeats never come into an own stream.
             Some((id, first)) if is_own => {
                 group.traffic().producers.insert((id, first), header.count, header.accepted, false);
+                group.note_order(first_index, (id, first), header.count, arrival);
             }
-            Some(_) => group.note_producer(first_index, header),
+            Some(_) => group.note_producer(first_index, header, arrival),
             None => {}
         }
         let since = group.member_for();
@@ -360,10 +372,14 @@ impl Relay {
                 let mut made = Group::new(group, name, incarnation, at);
                 made.queue = queue;
                 made.settings = settings;
+                made.heed_fifo();
                 self.groups.insert(made);
             }
             Operation::GroupSet { group, settings } => {
-                self.with_group(group, |group| group.settings = settings);
+                self.with_group(group, |group| {
+                    group.settings = settings;
+                    group.heed_fifo();
+                });
             }
             Operation::GroupRemoved { group } => self.forget_group(group),
             Operation::MemberSet { group, relay, version, member } => {

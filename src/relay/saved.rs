@@ -11,6 +11,7 @@ use super::group::Group;
 use super::loss::{TailCut, Uncertain};
 use super::memory::Memory;
 use super::meter::Meter;
+use super::order::Order;
 use super::producer::Producers;
 use super::repair::Annex;
 use super::state::{CursorList, RestoreError, State, from_cbor};
@@ -140,6 +141,8 @@ pub(super) struct SavedGroup {
     finished: Vec<(RelayId, StorageId, u64)>,
     #[serde(rename = "r", skip_serializing_if = "Option::is_none", default)]
     memory: Option<Box<Memory>>,
+    #[serde(rename = "fifo", skip_serializing_if = "Option::is_none", default)]
+    order: Option<Box<Order>>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -246,6 +249,7 @@ impl SavedGroup {
                 .finished()
                 .map(|(origin, storage, through)| (origin.clone(), storage, through))
                 .collect(),
+            order: group.order.clone(),
         }
     }
 
@@ -266,6 +270,9 @@ impl SavedGroup {
         if !self.producers.is_empty() {
             group.traffic().producers = self.producers;
         }
+        group.order = self.order;
+        group.heed_fifo();
+        group.order.iter_mut().for_each(|order| order.rebuild());
         if !self.evicted.is_empty() {
             group.traffic().evicted = self.evicted;
         }

@@ -9,15 +9,19 @@
 //!        nack, overdue, detached  ▼  │ deliver
 //!                              again / tries ──too often──▶ dead letter ▶ done
 //! ```
+//!
+//! In a group with `fifo = "producer"` one that comes before its turn is set
+//! aside on its way to its first delivery ([`super::aside`]).
 
 use serde::{Deserialize, Serialize};
 
 use super::active::{Active, Death, Failure, Flight};
 use super::cursor::Cursor;
 use super::filter::Filter;
+use super::order::Order;
 use crate::id::{GroupNumber, Index, SessionId, SubscriptionName, Time, WallTime};
 use crate::limits;
-use crate::wire::body::{GapCause, Outcomes};
+use crate::wire::body::{GapCause, Missing, Outcomes, UnorderedCause};
 
 /// A subscription inside one relay: given once, never used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,8 +83,40 @@ pub(super) struct Due {
     pub(super) to: Index,
     pub(super) attempt: u32,
     pub(super) dead: Option<Death>,
-    /// Whether it was delivered before.
-    pub(super) again: bool,
+    pub(super) source: Source,
+    /// What the receiver is told before it.
+    pub(super) told: Option<Unordered>,
+}
+
+/// Where what is due comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It was never delivered since the relay was started.
+    New,
+    /// It was set aside.
+    Aside,
+    /// It was delivered before.
+    Again,
+}
+
+/// Messages that are handed out though earlier ones of their producer have not come: half-open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unordered {
+    pub(super) from: Index,
+    pub(super) to: Index,
+    pub(super) missing: Option<Missing>,
+    pub(super) cause: UnorderedCause,
+}
+
+impl Unordered {
+    pub(super) fn of(from: Index, to: Index, (missing, cause): (Missing, UnorderedCause)) -> Self {
+        Self { from, to, missing: Some(missing), cause }
+    }
+
+    /// What is known of their order was forgotten.
+    pub(super) fn forgotten(from: Index, to: Index) -> Self {
+        Self { from, to, missing: None, cause: UnorderedCause::Bound }
+    }
 }
 
 /// Why a subscription is removed.
@@ -125,14 +161,25 @@ impl Subscription {
     /// and the window of acks is bounded.
     pub(super) fn ack(&mut self, from: Index, to: Index) {
         self.ack_gaps(from, to);
-        let floor = self.cursor.floor();
-        let reach = if from > floor { floor.after(u64::from(limits::WINDOW_MAX)) } else { to };
-        self.out.acked += self.finish(from, to.min(self.ackable).min(reach));
+        let parts = match &self.active {
+            Some(active) if !active.aside.is_empty() => active.aside.without(from, to),
+            Some(_) | None => {
+                self.ack_part(from, to);
+                Vec::new()
+            }
+        };
+        parts.into_iter().for_each(|(from, to)| self.ack_part(from, to));
         if let Some(active) = &mut self.active {
             while active.flights.front().is_some_and(|f| self.cursor.next_open(f.from, f.to).is_none()) {
                 active.flights.pop_front();
             }
         }
+    }
+
+    fn ack_part(&mut self, from: Index, to: Index) {
+        let floor = self.cursor.floor();
+        let reach = if from > floor { floor.after(u64::from(limits::WINDOW_MAX)) } else { to };
+        self.out.acked += self.finish(from, to.min(self.ackable).min(reach));
     }
 
     fn ack_gaps(&mut self, from: Index, to: Index) {
@@ -180,16 +227,25 @@ impl Subscription {
     }
 
     /// What is to be delivered next, without regard to receivers.
-    pub(super) fn next_due(&mut self, end: Index) -> Option<Due> {
+    pub(super) fn next_due(&mut self, end: Index, order: Option<&Order>) -> Option<Due> {
         if let Some(due) = self.next_again() {
             return Some(due);
         }
+        let is_ordered = order.is_some() || self.active.as_ref().is_some_and(|a| !a.aside.is_empty());
+        if is_ordered {
+            return self.next_in_order(end, order);
+        }
         let limit = self.cursor.floor().after(u64::from(self.window)).min(end);
         let (from, to) = self.cursor.next_open(self.next, limit)?;
+        Some(self.new_due(from, to))
+    }
+
+    pub(super) fn new_due(&self, from: Index, to: Index) -> Due {
+        let (source, told) = (Source::New, None);
         if from < self.delivered {
-            return Some(Due { from, to: to.min(self.delivered), attempt: 2, dead: None, again: false });
+            return Due { from, to: to.min(self.delivered), attempt: 2, dead: None, source, told };
         }
-        Some(Due { from, to, attempt: 1, dead: None, again: false })
+        Due { from, to, attempt: 1, dead: None, source, told }
     }
 
     fn next_again(&mut self) -> Option<Due> {
@@ -204,18 +260,29 @@ impl Subscription {
             let next_try = active.tries.range(open.after(1)..).next().map_or(open_end, |(i, _)| *i);
             let to = if first.is_some() { open.after(1) } else { open_end.min(next_try) };
             let attempt = first.map_or(2, |t| t.attempts + 1);
-            return Some(Due { from: open, to, attempt, dead: first.and_then(|t| t.dead), again: true });
+            let dead = first.and_then(|t| t.dead);
+            return Some(Due { from: open, to, attempt, dead, source: Source::Again, told: None });
         }
         None
     }
 
     /// Notes that `due` was delivered or otherwise used up to `to`.
     pub(super) fn used(&mut self, due: &Due, to: Index) {
-        if !due.again {
-            self.next = self.next.max(to);
-            self.delivered = self.delivered.max(to);
-            self.ackable = self.ackable.max(to);
-            return;
+        match due.source {
+            Source::New => {
+                self.next = self.next.max(to);
+                self.delivered = self.delivered.max(to);
+                self.ackable = self.ackable.max(to);
+                return;
+            }
+            Source::Aside => {
+                self.ackable = self.ackable.max(to);
+                if let Some(active) = &mut self.active {
+                    active.aside.used(to);
+                }
+                return;
+            }
+            Source::Again => {}
         }
         if let Some(active) = &mut self.active
             && let Some(first) = active.again.first_mut()
@@ -284,7 +351,8 @@ impl Subscription {
     /// Without receivers, what is to be delivered again is simply not delivered yet; only tries stay.
     fn rest_if_idle(&mut self) {
         let Some(active) = &mut self.active else { return };
-        if !active.receivers.is_empty() || !active.tries.is_empty() || !active.later.is_empty() {
+        let waits = !active.tries.is_empty() || !active.later.is_empty() || !active.aside.is_empty();
+        if !active.receivers.is_empty() || waits {
             return;
         }
         if let Some((first, _)) = active.again.first() {
@@ -357,6 +425,8 @@ impl Subscription {
             active.again.clear();
             active.tries.clear();
             active.later.clear();
+            active.aside.clear();
+            active.order_told = Index(0);
             active.ahead = None;
         }
     }

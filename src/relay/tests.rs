@@ -12,6 +12,7 @@ mod keep;
 mod links;
 mod loss;
 mod misuse;
+mod order;
 mod pull;
 mod put;
 mod receipts;

@@ -34,6 +34,8 @@ pub(super) enum Timer {
     Behind,
     /// Relays that may have a table of memberships were waited for.
     Newcomer,
+    /// A message of a group has waited long enough for earlier ones of its producer.
+    Order(GroupNumber),
 }
 
 /// At most one deadline per timer.

@@ -106,6 +106,10 @@ pub struct Node {
     pub detached: Vec<(u32, Refusal)>,
     /// Gaps that subscriptions were told of.
     pub gaps: u64,
+    /// What receivers were told of the order of producers.
+    pub unordered: Vec<Notice>,
+    /// What puts say to be the lowest sequence of their producer without an answer.
+    pub lowest_unanswered: ProducerSequence,
     /// Puts that were answered, by their number.
     pub done: Vec<PutDone>,
     /// Puts that were refused, by their number.
@@ -168,6 +172,8 @@ impl Node {
             pulls_sent: 0,
             got: Vec::new(),
             drained: Vec::new(),
+            unordered: Vec::new(),
+            lowest_unanswered: ProducerSequence(0),
             got_bytes: 0,
             reads: true,
             detached: Vec::new(),
@@ -439,6 +445,7 @@ impl Node {
                 self.let_go.push((group, before.unwrap_or_default(), below));
             }
             Effect::Notice { notice: Notice::Gap { .. }, .. } => self.gaps += 1,
+            Effect::Notice { notice: notice @ Notice::Unordered { .. }, .. } => self.unordered.push(notice),
             Effect::Notice { session, notice: Notice::Detached { handle, refusal } } => {
                 if session == SESSION {
                     self.detached.push((handle, refusal));
@@ -688,6 +695,14 @@ impl Node {
     /// When it is refused.
     pub fn create_source_group(&mut self, now: Now, group: &GroupName) {
         let settings = GroupSettings { tree: TreeKind::Source, ..GroupSettings::default() };
+        self.create_group(now, group, settings);
+    }
+
+    /// Makes a group.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn create_group(&mut self, now: Now, group: &GroupName, settings: GroupSettings) {
         let answer = self.ask(now, Request::GroupCreate { group: group.clone(), settings, queue: false });
         assert_eq!(answer, Ok(Reply::Done));
     }
@@ -769,7 +784,8 @@ impl Node {
             self.input(now, Input::Credit { session: TAKER, credits });
             self.sync(now, usize::MAX);
             let got = std::mem::take(&mut self.drained);
-            let Some(last) = got.last().map(|got| got.index) else { break };
+            // What had to wait for an earlier one comes behind it, and may stand before it.
+            let Some(last) = got.iter().map(|got| got.index).max() else { break };
             taken.extend(got.into_iter().map(|got| got.payload));
             let (kind, from, to) = (crate::wire::frame::AckKind::Ack, Index(0), Index(last + 1));
             let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms: 0 }];
@@ -834,7 +850,7 @@ impl Node {
         let head = PutHead {
             put,
             producer,
-            lowest_unanswered: ProducerSequence(0),
+            lowest_unanswered: self.lowest_unanswered,
             body_hash: xxhash_rust::xxh3::xxh3_64(&records),
             level,
             copies,
@@ -852,6 +868,16 @@ fn has(run: &RunEntry, payload: &str) -> bool {
 }
 
 impl Node {
+    /// All messages that were ever inserted, in order.
+    pub fn messages(&self) -> impl Iterator<Item = String> + '_ {
+        let runs = self.log.iter().filter_map(|entry| match entry {
+            Entry::Run(run) if run.run.header.kind == RunKind::Data => Some(&run.run.body),
+            Entry::Run(_) | Entry::State(_) => None,
+        });
+        let records = runs.flat_map(|body| crate::wire::run::Records::new(body).map_while(Result::ok));
+        records.map(|record| String::from_utf8_lossy(record.payload).into_owned())
+    }
+
     /// How many records LOSS it has.
     #[must_use]
     pub fn losses(&self) -> usize {

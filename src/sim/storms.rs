@@ -89,6 +89,42 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
     storm_with(seed, steps, roams)
 }
 
+/// A network in a storm in which publishers move from relay to relay. With even seeds they never
+/// give up and messages wait for earlier ones as long as it takes: then nothing is handed out of a
+/// producer's order, and no notice is needed. Says how many messages stood somewhere behind a later
+/// one, and how many notices there were.
+///
+/// # Errors
+/// The first promise that is broken.
+pub fn moves(seed: u64, steps: usize) -> Result<(u64, u64), String> {
+    let mut dice = Dice::new(seed ^ 0x30fe);
+    let relays = 3 + dice.below(4) as usize;
+    let mut world = World::random(seed, relays);
+    let is_patient = seed.is_multiple_of(2);
+    let hold_ms = if is_patient { crate::limits::PRODUCER_HOLD_MS_MAX } else { 1 + dice.below(200) };
+    world.begin_moving(1 + dice.below(4) as usize, hold_ms, !is_patient);
+    for i in 0..1 + dice.below(4) {
+        world.subscribe(dice.below(relays as u64) as usize, "m", &format!("s{i}"));
+    }
+    let fair = Weather { puts: 3, takes: 4, ..Weather::CALM };
+    let foul = Weather { puts: 3, takes: 4, jumps: u64::from(!is_patient), ..Weather::STORM };
+    let weather = if dice.chance(25) { fair } else { foul };
+    for _ in 0..steps {
+        world.step(&weather);
+        if dice.chance(30) {
+            world.move_about();
+        }
+    }
+    world.stop_moving();
+    world.finish()?;
+    let (moved, notices) = world.moving_counts();
+    match notices {
+        0 => Ok((moved, notices)),
+        _ if is_patient => Err(format!("{notices} notices, though nobody gave up")),
+        _ => Ok((moved, notices)),
+    }
+}
+
 /// The same, with receivers that move from relay to relay as often as is said, in 100 steps.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ mod steady;
 mod trace;
 mod views;
 
-use super::storms::{Weather, storm};
+use super::storms::{Weather, moves, storm};
 use super::world::World;
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;
@@ -519,6 +519,17 @@ fn s18_a_retry_at_another_relay_is_inserted_once_also_when_both_copies_are_on_th
     }
     world.rest();
     assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+}
+
+#[test]
+fn p4_publishers_that_move_in_storms_are_handed_out_in_their_order_or_a_notice_tells() {
+    let (mut moved, mut notices) = (0, 0);
+    for seed in 0..100 {
+        let (of_seed, told) = moves(seed, 400).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        moved += of_seed;
+        notices += told;
+    }
+    assert!(moved > 1_000 && notices > 100, "the test cannot fail: {moved} moved, {notices} notices");
 }
 
 #[test]

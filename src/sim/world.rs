@@ -3,12 +3,14 @@
 pub mod choices;
 mod frames;
 mod levers;
+mod moving;
 mod roaming;
 mod trace;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::moving::Movers;
 use self::roaming::{Known, Roamer};
 use super::node::{Image, Node};
 use super::oracle::Oracle;
@@ -110,6 +112,8 @@ pub struct World {
     roamers: Vec<Option<Roamer>>,
     /// What receivers do that move from relay to relay; a seed's run is the same without them.
     roaming: Dice,
+    /// Publishers that move from relay to relay.
+    movers: Movers,
     /// A promise that was seen to be broken.
     wrong: Option<String>,
 }
@@ -177,6 +181,7 @@ impl World {
             known: Vec::new(),
             roamers: Vec::new(),
             roaming: Dice::new(seed ^ 0x0a4e),
+            movers: Movers::none(seed),
             wrong: None,
         };
         for wire in 0..world.wires.len() {
@@ -437,7 +442,12 @@ impl World {
     /// Takes what has come out of a relay: answers to the oracle, messages to the wires.
     pub(super) fn collect(&mut self, node: usize) {
         self.look(node);
+        self.on_refused(node);
         for done in std::mem::take(&mut self.nodes[node].done) {
+            if let Some(put) = self.moved_put(done.put) {
+                self.oracle.answered(put);
+                continue;
+            }
             if let Some(payload) = self.oracle.first_payload(done.put) {
                 self.watch.answered(&self.nodes[node], node, payload);
             }
@@ -934,6 +944,7 @@ impl World {
     /// The first promise that is broken.
     pub fn finish(&mut self) -> Result<(), String> {
         self.heal();
+        self.count_moved();
         self.wrong.take().map_or(Ok(()), Err)?;
         for place in 0..self.subscriptions.len() {
             let (node, group, name) = self.subscriptions[place].clone();
@@ -1009,6 +1020,7 @@ impl World {
                 roamer.is_taken_over = true;
             }
             let got = self.nodes[node].drain(self.now, &group, &name);
+            self.check_handed(place, &got);
             let mut unique = std::collections::BTreeSet::new();
             let twice = got
                 .iter()

@@ -7,7 +7,7 @@ use super::faults::{Code, Fault, Span};
 use super::file::{Draft, Placed};
 use super::read::Reader;
 use super::setting::SETTING_KEYS;
-use super::settings::{GroupSettings, SettingsFault, SubscriptionPolicy};
+use super::settings::{Fifo, GroupSettings, SettingsFault, SubscriptionPolicy};
 use crate::units::{format_duration, format_size, shorten};
 
 /// Adds everything that is wrong between the parts of `draft`.
@@ -288,6 +288,11 @@ fn check_effect(reader: &mut Reader, group: &AnyGroup<'_>) {
     let quota = group.has("quota_bytes") || group.has("quota_count");
     let cases = [
         ("dead_letter", settings.dead_letter.is_some() && !group.has("max_deliver"), "without max_deliver"),
+        (
+            "producer_hold",
+            settings.producer_hold_ms.is_some() && settings.fifo != Fifo::Producer,
+            "without fifo = \"producer\"",
+        ),
         ("quota_policy", group.has("quota_policy") && !quota, "without quota_bytes or quota_count"),
         (
             "subscription_quota_policy",

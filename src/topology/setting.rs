@@ -4,7 +4,7 @@ use toml::de::DeValue;
 
 use super::file::check_name_of;
 use super::read::{Field, Reader, Value};
-use super::settings::{GroupSettings, SubscriptionPolicy, TreeKind};
+use super::settings::{Fifo, GroupSettings, SubscriptionPolicy, TreeKind};
 use crate::units::shorten;
 
 /// The keys of a group and the fields of [`GroupSettings`] they set.
@@ -29,6 +29,8 @@ pub(super) const SETTING_KEYS: &[(&str, &str)] = &[
     ("ack_wait", "ack_wait_ms"),
     ("producer_idle_max", "producer_idle_max_ms"),
     ("tree", "tree"),
+    ("fifo", "fifo"),
+    ("producer_hold", "producer_hold_ms"),
 ];
 
 /// Reads one setting of a group; whether there is such a setting.
@@ -64,6 +66,8 @@ pub(super) fn read_setting(
         "max_message_size" => settings.max_message_bytes = reader.size(field, value),
         "ack_wait" => settings.ack_wait_ms = reader.duration_ms(field, value),
         "producer_idle_max" => settings.producer_idle_max_ms = reader.duration_ms(field, value),
+        "fifo" => settings.fifo = reader.word(field, value, FIFOS).unwrap_or_default(),
+        "producer_hold" => settings.producer_hold_ms = reader.duration_ms(field, value),
         "tree" => settings.tree = reader.word(field, value, TREES).unwrap_or_default(),
         _ => return false,
     }
@@ -75,6 +79,7 @@ const POLICIES: &[(&str, SubscriptionPolicy)] = &[
     ("drop-oldest", SubscriptionPolicy::DropOldest),
     ("evict", SubscriptionPolicy::Evict),
 ];
+const FIFOS: &[(&str, Fifo)] = &[("origin", Fifo::Origin), ("producer", Fifo::Producer)];
 const TREES: &[(&str, TreeKind)] = &[("shared", TreeKind::Shared), ("source", TreeKind::Source)];
 
 /// The quota of a whole group can only refuse: nobody in particular is to

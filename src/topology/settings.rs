@@ -44,6 +44,25 @@ pub enum SubscriptionPolicy {
     Evict,
 }
 
+/// In which order the messages of one producer are handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Fifo {
+    /// In the order of each relay at which it puts. The default: nothing waits.
+    #[default]
+    Origin,
+    /// In the order of its own sequence, also when it has moved to another
+    /// relay: a message waits for those before it, at most `producer_hold_ms`.
+    Producer,
+}
+
+impl Fifo {
+    fn is_origin(&self) -> bool {
+        *self == Self::Origin
+    }
+}
+
 /// The settings of one group. All are optional; the default of each is in the
 /// accessor of the same meaning, or "no limit".
 ///
@@ -121,6 +140,14 @@ pub struct GroupSettings {
     pub producer_idle_max_ms: Option<u64>,
     /// How the tree of the group is computed.
     pub tree: TreeKind,
+    /// In which order the messages of one producer are handed out.
+    #[serde(skip_serializing_if = "Fifo::is_origin")]
+    pub fifo: Fifo,
+    /// With `fifo` by producer: how long a message waits for those before it.
+    /// Milliseconds, 1..=[`limits::PRODUCER_HOLD_MS_MAX`]. See
+    /// [`GroupSettings::producer_hold_ms`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub producer_hold_ms: Option<u64>,
 }
 
 impl GroupSettings {
@@ -143,6 +170,13 @@ impl GroupSettings {
     #[must_use]
     pub fn producer_idle_max_ms(&self) -> u64 {
         self.producer_idle_max_ms.unwrap_or(limits::PRODUCER_IDLE_MS_DEFAULT)
+    }
+
+    /// How long a message waits for earlier ones of its producer, in milliseconds:
+    /// what was set, else [`limits::PRODUCER_HOLD_MS_DEFAULT`].
+    #[must_use]
+    pub fn producer_hold_ms(&self) -> u64 {
+        self.producer_hold_ms.unwrap_or(limits::PRODUCER_HOLD_MS_DEFAULT)
     }
 
     /// Every setting of `group` whose value is outside its range. Empty when
@@ -171,7 +205,7 @@ impl GroupSettings {
     }
 
     /// Field, value, least and most of every setting that is a number.
-    fn ranges(&self) -> [(&'static str, Option<u64>, u64, u64); 15] {
+    fn ranges(&self) -> [(&'static str, Option<u64>, u64, u64); 16] {
         let any = u64::MAX;
         [
             ("max_age_ms", self.max_age_ms, 1, SETTING_MS_MAX),
@@ -189,6 +223,7 @@ impl GroupSettings {
             ("max_message_bytes", self.max_message_bytes, 1, limits::MESSAGE_BYTES_MAX),
             ("ack_wait_ms", self.ack_wait_ms, 1, SETTING_MS_MAX),
             ("producer_idle_max_ms", self.producer_idle_max_ms, 1, SETTING_MS_MAX),
+            ("producer_hold_ms", self.producer_hold_ms, 1, limits::PRODUCER_HOLD_MS_MAX),
         ]
     }
 }
@@ -251,6 +286,8 @@ mod tests {
         assert_eq!(settings.ack_wait_ms(), 30_000);
         assert_eq!(settings.producer_idle_max_ms(), 604_800_000);
         assert_eq!(settings.tree, TreeKind::Shared);
+        assert_eq!(settings.fifo, Fifo::Origin);
+        assert_eq!(settings.producer_hold_ms(), 5_000);
         assert_eq!(settings.subscription_policy, SubscriptionPolicy::Refuse);
     }
 
@@ -261,6 +298,7 @@ mod tests {
             max_deliver: Some(0),
             max_message_bytes: Some(limits::MESSAGE_BYTES_MAX + 1),
             ack_wait_ms: Some(SETTING_MS_MAX + 1),
+            producer_hold_ms: Some(limits::PRODUCER_HOLD_MS_MAX + 1),
             backoff_ms: vec![SETTING_MS_MAX + 1; BACKOFF_STEPS_MAX + 1],
             dead_letter: Some("a".to_owned()),
             ..GroupSettings::default()
@@ -271,6 +309,7 @@ mod tests {
             "max_deliver",
             "max_message_bytes",
             "ack_wait_ms",
+            "producer_hold_ms",
             "backoff_ms",
             "backoff_ms",
             "dead_letter",
@@ -298,6 +337,11 @@ mod tests {
         let text = serde_json::to_string(&settings).unwrap();
         assert_eq!(text, r#"{"subscription_policy":"refuse","ttl_ms":5,"tree":"source"}"#);
         assert_eq!(serde_json::from_str::<GroupSettings>(&text).unwrap(), settings);
+        let by_producer =
+            GroupSettings { fifo: Fifo::Producer, producer_hold_ms: Some(700), ..settings.clone() };
+        let text = serde_json::to_string(&by_producer).unwrap();
+        assert!(text.ends_with(r#""fifo":"producer","producer_hold_ms":700}"#), "{text}");
+        assert_eq!(serde_json::from_str::<GroupSettings>(&text).unwrap(), by_producer);
         let newer = r#"{"ttl_ms":5,"tree":"source","of_a_later_version":1}"#;
         assert_eq!(serde_json::from_str::<GroupSettings>(newer).unwrap(), settings);
         let mut bytes = Vec::new();

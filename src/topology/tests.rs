@@ -1,4 +1,4 @@
-use super::settings::{SubscriptionPolicy, TreeKind};
+use super::settings::{Fifo, SubscriptionPolicy, TreeKind};
 use super::*;
 
 fn parse(text: &str) -> Checked {
@@ -66,6 +66,8 @@ dead_letter = "dead"
 max_message_size = "64MiB"
 ack_wait = "5s"
 producer_idle_max = "1w"
+fifo = "producer"
+producer_hold = "700ms"
 tree = "source"
 [queue.jobs]
 home = "north"
@@ -112,6 +114,8 @@ fn every_setting_of_a_group_arrives() {
         max_message_bytes: Some(64 << 20),
         ack_wait_ms: Some(5_000),
         producer_idle_max_ms: Some(604_800_000),
+        fifo: Fifo::Producer,
+        producer_hold_ms: Some(700),
         tree: TreeKind::Source,
     };
     assert_eq!(parse(FULL).topology.settings("metrics/cpu"), Some(&expected));

@@ -13,7 +13,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::applied::TopologyEntry;
-use crate::id::{Epoch, GroupName, Index, RelayId, StorageId, StreamNumber, SubscriptionName, WallTime};
+use crate::id::{
+    Epoch, GroupName, Index, ProducerId, ProducerSequence, RelayId, StorageId, StreamNumber,
+    SubscriptionName, WallTime,
+};
 use crate::limits;
 use crate::topology::TopologyVersion;
 use crate::topology::settings::GroupSettings;
@@ -22,7 +25,9 @@ pub use self::network::{
     Carried, Draining, DrainingKept, DrainingWait, EdgeState, Forgetting, GroupTree, Home, Lag, LinkBooks,
     LinkCounts, LinkEnd, LinkInfo, LostSubscription, NetworkStatus, Reach, RelayInfo, TreeNode,
 };
-pub use self::reply::{Books, GroupInfo, Location, Outcomes, Reply, Status, StreamInfo, SubscriptionInfo};
+pub use self::reply::{
+    Books, GroupInfo, Location, OrderInfo, Outcomes, Reply, Status, StreamInfo, SubscriptionInfo,
+};
 pub use self::topology::{FileStanding, TopologyInfo};
 pub use self::trace::{
     Arrival, DeadReason, Fate, MessageName, Over, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
@@ -466,6 +471,44 @@ pub enum Notice {
         /// Why.
         refusal: Refusal,
     },
+    /// In a group with `fifo = "producer"`: messages are delivered next that had to wait for
+    /// earlier ones of their producer, and those have not come. In order with its deliveries; not
+    /// to be acked.
+    Unordered {
+        /// The handle of the subscription.
+        handle: u32,
+        /// The first insertion index of what is delivered.
+        from: Index,
+        /// The insertion index after the last.
+        to: Index,
+        /// What has not come. It may come later, and is delivered then. `None`: it is not known
+        /// any more whose messages these are and what they have waited for.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        missing: Option<Missing>,
+        /// Why they do not wait any longer.
+        cause: UnorderedCause,
+    },
+}
+
+/// A part of a producer's sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The producer.
+    pub producer: ProducerId,
+    /// The first one.
+    pub from: ProducerSequence,
+    /// The one after the last.
+    pub to: ProducerSequence,
+}
+
+/// Why messages are not held back any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum UnorderedCause {
+    /// They have waited for the group's `producer_hold`.
+    Waited,
+    /// More would be held back, or for longer, than a relay remembers.
+    Bound,
 }
 
 /// Why a subscription does not get some messages.

@@ -126,6 +126,10 @@ pub struct Forgotten {
 
 /// Something that every relay of the network should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "facts are few at a time, and the settings of a group are large"
+)]
 pub enum Fact {
     /// Links of a relay.
     LinkState(LinkState),

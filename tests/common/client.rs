@@ -221,6 +221,7 @@ impl Inbox {
                 // Whether anything is lost the oracle knows.
                 Ok(Delivery::Gap(gap)) if gap.cause == GapCause::Uncertain => gap.ack(),
                 Ok(Delivery::Gap(gap)) => panic!("a gap: {gap:?}"),
+                Ok(Delivery::Unordered(unordered)) => panic!("out of order: {unordered:?}"),
                 Err(error) => return Err(error.to_string()),
             }
         }

@@ -2,15 +2,17 @@
 
 use bytes::{Bytes, BytesMut};
 use treecast::id::{
-    Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
+    Epoch, GroupName, Index, ProducerId, ProducerSequence, RelayId, Sequence, StorageId, StreamNumber,
+    SubscriptionName, WallTime,
 };
 use treecast::log::Space;
 use treecast::topology::TopologyVersion;
-use treecast::topology::settings::{GroupSettings, SubscriptionPolicy, TreeKind};
+use treecast::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy, TreeKind};
 use treecast::wire::applied::{TopologyEntry, TopologyHead};
 use treecast::wire::body::{
-    Books, FileStanding, GapCause, GroupInfo, Location, Notice, Outcomes, Refusal, RefusalCode, Reply,
-    Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec, TopologyInfo,
+    Books, FileStanding, GapCause, GroupInfo, Location, Missing, Notice, Outcomes, Refusal, RefusalCode,
+    Reply, Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec, TopologyInfo,
+    UnorderedCause,
 };
 use treecast::wire::run::Record;
 
@@ -64,6 +66,9 @@ pub(crate) fn settings() -> GroupSettings {
         ack_wait_ms: Some(10_000),
         producer_idle_max_ms: Some(604_800_000),
         tree: TreeKind::Source,
+        // Added later, and left out when they are not set.
+        fifo: Fifo::Origin,
+        producer_hold_ms: None,
     }
 }
 
@@ -82,6 +87,8 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     let (orders, billing) = (|| group("orders"), || subscription("billing"));
     let seek =
         |start| Request::SubscriptionSeek { group: group("orders"), name: subscription("billing"), start };
+    let by_producer =
+        GroupSettings { fifo: Fifo::Producer, producer_hold_ms: Some(2_000), ..GroupSettings::default() };
     let evict = GroupSettings { subscription_policy: SubscriptionPolicy::Evict, ..GroupSettings::default() };
     vec![
         ("group-open", Request::GroupOpen { group: orders() }),
@@ -134,6 +141,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("topology-join", Request::TopologyJoin { relay: relay(), storage: EPOCH.storage }),
         ("topology-tell", Request::TopologyTell { entry: Box::new(topology()) }),
+        ("group-set-fifo", Request::GroupSet { group: orders(), settings: by_producer }),
     ]
 }
 
@@ -159,6 +167,7 @@ fn group_info() -> GroupInfo {
         bytes: 9000,
         subscriptions: 2,
         streams: vec![stream],
+        order: None,
     }
 }
 
@@ -178,6 +187,7 @@ fn subscription_info() -> SubscriptionInfo {
         window: 1024,
         inserted: 58,
         out: outcomes(),
+        aside: 0,
     }
 }
 
@@ -299,6 +309,30 @@ pub(crate) fn notices() -> Vec<(&'static str, Notice)> {
         ("gap-expired", gap(GapCause::Expired)),
         ("gap-evicted", gap(GapCause::Evicted)),
         ("gap-uncertain", gap(GapCause::Uncertain)),
+        (
+            "unordered-waited",
+            Notice::Unordered {
+                handle: 1,
+                from: Index(7),
+                to: Index(9),
+                missing: Some(Missing {
+                    producer: ProducerId(7),
+                    from: ProducerSequence(40),
+                    to: ProducerSequence(42),
+                }),
+                cause: UnorderedCause::Waited,
+            },
+        ),
+        (
+            "unordered-bound",
+            Notice::Unordered {
+                handle: 1,
+                from: Index(7),
+                to: Index(9),
+                missing: None,
+                cause: UnorderedCause::Bound,
+            },
+        ),
         ("detached", Notice::Detached { handle: 1, refusal: refusal(RefusalCode::Removed) }),
     ]
 }

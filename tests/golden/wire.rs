@@ -145,6 +145,7 @@ fn notices_are_as_ever() {
             Notice::PutRefused { .. } => "put-refused",
             Notice::Gap { .. } => "gap",
             Notice::Detached { .. } => "detached",
+            Notice::Unordered { .. } => "unordered",
         };
         assert!(name.starts_with(family), "{name}");
         check_control(&format!("notice-{name}"), FrameKind::Notice, 0, &notice);

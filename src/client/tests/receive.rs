@@ -4,8 +4,10 @@ use super::relay::{Remote, ScriptedRelay, soon};
 use crate::client::{
     AckMode, Client, ClientError, ClientOptions, Delivery, Received, Subscriber, SubscriberOptions,
 };
-use crate::id::Index;
-use crate::wire::body::{GapCause, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec};
+use crate::id::{Index, ProducerId, ProducerSequence};
+use crate::wire::body::{
+    GapCause, Missing, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec, UnorderedCause,
+};
 use crate::wire::frame::{Ack, AckKind, FrameKind};
 
 async fn subscriber_with(client: &Client, remote: &mut Remote, options: SubscriberOptions) -> Subscriber {
@@ -107,6 +109,42 @@ async fn a_gap_comes_in_its_place_and_is_acked_like_a_message() {
     gap.ack();
     behind.ack();
     assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 2, 6)]);
+}
+
+#[tokio::test]
+async fn what_is_to_be_known_of_the_order_comes_before_the_messages_and_is_not_acked() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    let (from, to, cause) = (Index(7), Index(8), UnorderedCause::Waited);
+    let producer = ProducerId(9);
+    let missing = Some(Missing { producer, from: ProducerSequence(3), to: ProducerSequence(5) });
+    for batched in [false, true] {
+        // An index that is below the one before: it was set aside.
+        remote.deliver(2, 9, &["a"]).await;
+        remote.notice(Notice::Unordered { handle: 2, from, to, missing, cause }).await;
+        remote.deliver(2, 7, &["b"]).await;
+        assert_eq!(message(&mut subscriber).await.index, Index(9));
+        let told = if batched {
+            let batch = soon(subscriber.next_batch(10)).await.unwrap();
+            let told = *batch.unordered().unwrap();
+            if batch.is_empty() {
+                assert_eq!(message(&mut subscriber).await.index, from);
+            } else {
+                assert_eq!(batch.iter().next().unwrap().index(), from);
+            }
+            told
+        } else {
+            let Some(Ok(Delivery::Unordered(told))) = soon(subscriber.next()).await else {
+                panic!("it comes next")
+            };
+            let behind = message(&mut subscriber).await;
+            behind.ack();
+            assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 7, 8)]);
+            told
+        };
+        assert_eq!((told.from, told.to, told.missing, told.cause), (from, to, missing, cause));
+    }
 }
 
 #[tokio::test]

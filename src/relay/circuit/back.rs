@@ -120,6 +120,10 @@ impl Relay {
                 let Some((handle, _)) = opened.handles else { return };
                 Notice::Gap { handle, from, to, cause }
             }
+            Notice::Unordered { from, to, missing, cause, .. } => {
+                let Some((handle, _)) = opened.handles else { return };
+                Notice::Unordered { handle, from, to, missing, cause }
+            }
             Notice::Detached { refusal, .. } => {
                 self.say_to_home(number, CircuitSays::End(None));
                 return self.end_circuit(now, number, refusal);

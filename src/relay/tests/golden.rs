@@ -16,7 +16,7 @@ use crate::relay::saved::{Counters, SavedGroup, Shard};
 use crate::relay::state::{Operation, State, shard_of};
 use crate::relay::subscription::SubscriptionNumber;
 use crate::topology::TopologyVersion;
-use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
+use crate::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy};
 use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
@@ -328,6 +328,45 @@ fn f52_what_has_come_to_parts_of_snapshots_is_read_and_written_as_ever() {
     files::compare(NAME, &later_part().encode());
     let read = Shard::decode(&files::read(NAME)).unwrap();
     assert_eq!(read.topologies, later_part().topologies);
+}
+
+/// A group in which messages wait for earlier ones of their producers, of each kind one.
+fn ordered_part() -> Shard {
+    let mut h = Harness::linked();
+    let by_producer = GroupSettings { fifo: Fifo::Producer, ..GroupSettings::default() };
+    h.set("moves", by_producer);
+    h.subscribe("moves", "s", SubscriptionSpec::default());
+    let moves = h.open("moves");
+    let put = |h: &mut Harness, sequences: &[u64]| {
+        for sequence in sequences {
+            h.put_with(moves, body(&["x"]), Some((77, *sequence)), AckLevel::Accepted);
+        }
+    };
+    // 3 waited in vain, 6 until 5 was there; 9 still waits.
+    put(&mut h, &[1, 3]);
+    h.pass_ms(crate::limits::PRODUCER_HOLD_MS_DEFAULT);
+    put(&mut h, &[4, 6, 5]);
+    h.lowest_unanswered = 7;
+    put(&mut h, &[9]);
+    let group = h.relay.groups.iter().find(|known| known.name == group("moves")).unwrap();
+    Shard { groups: vec![SavedGroup::of(group)], ..Shard::default() }
+}
+
+#[test]
+fn f52_the_order_of_producers_in_a_snapshot_is_read_and_written_as_ever() {
+    const NAME: &str = "state/snapshot-part-order.bin";
+    files::compare(NAME, &ordered_part().encode());
+    let golden = files::read(NAME);
+    let mut found = Vec::new();
+    keys(&ciborium::from_reader(&golden[..]).unwrap(), "", &mut found);
+    for key in "p/*/f p/*/r p/*/t e/*/e e/*/p e/*/f e/*/t e/*/a e/*/s e/*/s/u f g".split(' ') {
+        assert!(found.contains(&format!("/groups/fifo/{key}")), "no golden {key}: {found:?}");
+    }
+    assert!(found.contains(&"/groups/p/table/*/passed".to_owned()), "{found:?}");
+    let shard = Shard::decode(&golden).unwrap();
+    let again: Vec<_> = shard.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let order = again[0].order.as_ref().unwrap();
+    assert_eq!((order.held(), order.given_up()), (1, 1));
 }
 
 /// Old bytes are also what a relay of today starts from.

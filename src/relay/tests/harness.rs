@@ -36,6 +36,8 @@ pub(super) struct Harness {
     /// Whether what is delivered counts as written at once.
     pub(super) auto_write: bool,
     pub(super) runs_per_read: usize,
+    /// What puts say to be the lowest sequence without an answer.
+    pub(super) lowest_unanswered: u64,
     /// Reads are asked for and not answered.
     pub(super) hold_fetches: bool,
     held: Vec<(GroupNumber, Index, usize)>,
@@ -132,6 +134,7 @@ impl Harness {
             auto_sync: true,
             auto_write: true,
             runs_per_read: 2,
+            lowest_unanswered: 0,
             hold_fetches: false,
             held: Vec::new(),
             got: Vec::new(),
@@ -306,7 +309,7 @@ impl Harness {
         let head = PutHead {
             put: self.put,
             producer,
-            lowest_unanswered: ProducerSequence(0),
+            lowest_unanswered: ProducerSequence(self.lowest_unanswered),
             body_hash: xxhash_rust::xxh3::xxh3_64(&records),
             level,
             copies: 0,

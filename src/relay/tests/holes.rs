@@ -18,7 +18,10 @@ fn last_run(h: &Harness) -> Index {
 fn gaps(h: &Harness) -> Vec<(Index, Index, GapCause)> {
     let gap = |notice: &Notice| match notice {
         Notice::Gap { from, to, cause, .. } => Some((*from, *to, *cause)),
-        Notice::Stream { .. } | Notice::PutRefused { .. } | Notice::Detached { .. } => None,
+        Notice::Stream { .. }
+        | Notice::PutRefused { .. }
+        | Notice::Detached { .. }
+        | Notice::Unordered { .. } => None,
     };
     h.notices.iter().filter_map(gap).collect()
 }

@@ -7,7 +7,10 @@ use crate::wire::frame::AckLevel;
 fn gaps(h: &Harness) -> Vec<(u64, u64, GapCause)> {
     let gap = |n: &Notice| match n {
         Notice::Gap { from, to, cause, .. } => Some((from.0, to.0, *cause)),
-        Notice::Stream { .. } | Notice::PutRefused { .. } | Notice::Detached { .. } => None,
+        Notice::Stream { .. }
+        | Notice::PutRefused { .. }
+        | Notice::Detached { .. }
+        | Notice::Unordered { .. } => None,
     };
     h.notices.iter().filter_map(gap).collect()
 }

@@ -12,9 +12,11 @@ use crate::wire::run::RunKind;
 fn uncertain(h: &Harness) -> Vec<(u64, u64)> {
     let gap = |notice: &Notice| match notice {
         Notice::Gap { from, to, cause: GapCause::Uncertain, .. } => Some((from.0, to.0)),
-        Notice::Gap { .. } | Notice::Stream { .. } | Notice::PutRefused { .. } | Notice::Detached { .. } => {
-            None
-        }
+        Notice::Gap { .. }
+        | Notice::Stream { .. }
+        | Notice::PutRefused { .. }
+        | Notice::Detached { .. }
+        | Notice::Unordered { .. } => None,
     };
     h.notices.iter().filter_map(gap).collect()
 }
@@ -182,7 +184,9 @@ fn check_silent(h: &mut Harness, what: &str) {
     h.put(a, &["x"]);
     let refused = h.notices.iter().any(|notice| match notice {
         Notice::PutRefused { refusal, .. } => refusal.code == RefusalCode::NotReady,
-        Notice::Gap { .. } | Notice::Stream { .. } | Notice::Detached { .. } => false,
+        Notice::Gap { .. } | Notice::Stream { .. } | Notice::Detached { .. } | Notice::Unordered { .. } => {
+            false
+        }
     });
     assert!(refused, "{what}: {:?}", h.notices);
     h.notices.clear();

@@ -12,7 +12,10 @@ use crate::wire::frame::{Ack, AckKind};
 fn gaps(h: &mut Harness) -> Vec<(u64, u64, GapCause)> {
     let gap = |n: Notice| match n {
         Notice::Gap { from, to, cause, .. } => Some((from.0, to.0, cause)),
-        Notice::Stream { .. } | Notice::PutRefused { .. } | Notice::Detached { .. } => None,
+        Notice::Stream { .. }
+        | Notice::PutRefused { .. }
+        | Notice::Detached { .. }
+        | Notice::Unordered { .. } => None,
     };
     std::mem::take(&mut h.notices).into_iter().filter_map(gap).collect()
 }

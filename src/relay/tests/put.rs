@@ -10,7 +10,9 @@ use crate::wire::run::RunKind;
 fn refusals(harness: &Harness) -> Vec<RefusalCode> {
     let code = |n: &Notice| match n {
         Notice::PutRefused { refusal, .. } => Some(refusal.code),
-        Notice::Stream { .. } | Notice::Gap { .. } | Notice::Detached { .. } => None,
+        Notice::Stream { .. } | Notice::Gap { .. } | Notice::Detached { .. } | Notice::Unordered { .. } => {
+            None
+        }
     };
     harness.notices.iter().filter_map(code).collect()
 }

@@ -34,7 +34,7 @@ fn trace(h: &mut Harness, sequence: u64) -> RelayTrace {
     }
 }
 
-fn fate(h: &mut Harness, subscription: &str, sequence: u64) -> Fate {
+pub(super) fn fate(h: &mut Harness, subscription: &str, sequence: u64) -> Fate {
     let trace = trace(h, sequence);
     let said = trace.subscriptions.iter().find(|said| said.name == sub(subscription));
     said.unwrap_or_else(|| panic!("{trace:?}")).fate.clone()

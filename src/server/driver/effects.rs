@@ -31,6 +31,8 @@ impl Driver {
                 Effect::Notice { session, notice } => {
                     let is_refusal = matches!(notice, Notice::PutRefused { .. });
                     self.turn.counts.puts_refused += u64::from(is_refusal);
+                    let is_unordered = matches!(notice, Notice::Unordered { .. });
+                    self.turn.counts.unordered += u64::from(is_unordered);
                     self.sessions.stage(session, Outgoing::Notice(Box::new(notice)));
                 }
                 Effect::Answer { session, request, answer } => {

@@ -5,7 +5,7 @@ use super::super::world::{World, names};
 use super::LINE;
 use crate::limits;
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{RefusalCode, Reply, Request, SubscriptionSpec};
+use crate::wire::body::{Notice, RefusalCode, Reply, Request, SubscriptionSpec};
 use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
 use crate::wire::link::LinkMessage;
 
@@ -69,6 +69,33 @@ fn said(home: &str, is_back: bool, sequence: u64, says: CircuitSays) -> LinkMess
     let circuit = CircuitId { opener: "r00".parse().unwrap(), boot: 1, number: 1 };
     let head = CircuitHead { circuit, home: home.parse().unwrap(), is_back, sequence, hops: 9 };
     LinkMessage::Circuit(Box::new(CircuitFrame { head, says }))
+}
+
+#[test]
+fn p4_who_receives_elsewhere_is_handed_the_order_of_the_home_and_told_what_was_not_waited_for() {
+    const HOLD_MS: u64 = 300;
+    let mut world = World::new(1, 3, &LINE);
+    world.begin_moving(0, HOLD_MS, false);
+    world.subscribe(2, "m", "s");
+    let handle = attach_at(&mut world, 0, (2, "m", "s"));
+    world.credit(0, handle);
+    world.settle();
+    for (node, sequence) in [(0, 1), (1, 3), (2, 2), (0, 5)] {
+        world.put_as(node, "m", sequence, &[&sequence.to_string()]);
+        world.settle();
+    }
+    assert_eq!(
+        (got(&mut world, 0), world.nodes[0].unordered.len()),
+        (["1", "2", "3"].map(str::to_owned).to_vec(), 0)
+    );
+    world.wait_ms(HOLD_MS);
+    world.settle();
+    assert_eq!(got(&mut world, 0), ["5"]);
+    let [Notice::Unordered { handle: told, missing: Some(missing), .. }] = world.nodes[0].unordered[..]
+    else {
+        panic!("{:?}", world.nodes[0].unordered)
+    };
+    assert_eq!((told, missing.from.0, missing.to.0), (handle, 4, 5));
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl World {
                     is_open && (ahead.contains(&said) || begins_anew && said < most)
                 }
                 // Somebody receives it, or has.
-                Fate::InFlight | Fate::Again { .. } => is_open && known.had_receivers,
+                Fate::InFlight | Fate::Again { .. } | Fate::Aside => is_open && known.had_receivers,
                 Fate::BeforeStart | Fate::Dropped(_) => is_open && begins_anew,
                 Fate::Done
                 | Fate::Filtered

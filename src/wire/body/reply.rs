@@ -12,6 +12,7 @@ use crate::wire::applied::TopologyHead;
 
 /// What the relay answers when it did what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a reply is made once per request, and travels in a box")]
 pub enum Reply {
     /// It is done, durably where it changed something.
     Done,
@@ -106,6 +107,18 @@ pub struct GroupInfo {
     pub subscriptions: u64,
     /// The streams that messages came from.
     pub streams: Vec<StreamInfo>,
+    /// What waits for earlier messages of its producer; left out where nothing ever does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub order: Option<OrderInfo>,
+}
+
+/// The order of producers in a group with `fifo = "producer"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderInfo {
+    /// Messages that wait for earlier ones of their producers now.
+    pub held: u64,
+    /// Messages of producers' sequences that were not waited for any longer, so far.
+    pub given_up: u64,
 }
 
 /// One stream of a group.
@@ -154,6 +167,10 @@ pub struct SubscriptionInfo {
     pub inserted: u64,
     /// What became of them.
     pub out: Outcomes,
+    /// Of the backlog, messages set aside until earlier ones of their producers are handed out;
+    /// left out when it is 0.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub aside: u64,
 }
 
 /// What became of messages of a subscription.

@@ -43,6 +43,7 @@ fn info() -> GroupInfo {
         bytes: 70_000,
         subscriptions: 2,
         streams: vec![stream.clone(), stream],
+        order: None,
     }
 }
 
@@ -62,6 +63,7 @@ fn subscription() -> SubscriptionInfo {
         window: 256,
         inserted: 9,
         out: Outcomes { acked: 3, ..Outcomes::default() },
+        aside: 7,
     }
 }
 

@@ -127,6 +127,9 @@ pub enum Fate {
     Skipped,
     /// Nothing can be said: where it stands here is not known.
     Unknown,
+    /// It is set aside until earlier messages of its producer have come, in a group with
+    /// `fifo = "producer"`.
+    Aside,
 }
 
 /// One subscription of a relay, and a message.

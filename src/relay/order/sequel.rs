@@ -1,0 +1,63 @@
+//! What is here of one producer's sequence, whatever relays it was put at.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::WallTime;
+
+/// What is here of a producer's sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sequel {
+    /// Everything below is here, or was given up.
+    #[serde(rename = "f")]
+    pub(super) floor: u64,
+    /// What is here above: half-open, sorted, apart from one another.
+    #[serde(rename = "r", skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) ranges: Vec<(u64, u64)>,
+    #[serde(rename = "t")]
+    pub(super) last: WallTime,
+}
+
+impl Sequel {
+    pub(super) fn insert(&mut self, from: u64, to: u64) {
+        let (mut from, mut to) = (from.max(self.floor), to);
+        if from >= to {
+            return;
+        }
+        self.ranges.retain(|(f, t)| {
+            let is_apart = *t < from || to < *f;
+            if !is_apart {
+                (from, to) = (from.min(*f), to.max(*t));
+            }
+            is_apart
+        });
+        let place = self.ranges.partition_point(|(f, _)| *f < from);
+        self.ranges.insert(place, (from, to));
+        self.raise(self.floor);
+    }
+
+    /// Nothing below `floor` is missing any more.
+    pub(super) fn raise(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+        while let Some((_, to)) = self.ranges.first().copied().filter(|(from, _)| *from <= self.floor) {
+            self.floor = self.floor.max(to);
+            self.ranges.remove(0);
+        }
+    }
+
+    /// What is missing below `sequence`.
+    pub(super) fn missing(&self, sequence: u64) -> Vec<(u64, u64)> {
+        let mut missing = Vec::new();
+        let mut reached = self.floor;
+        for (from, to) in &self.ranges {
+            if *from > sequence {
+                break;
+            }
+            missing.push((reached, *from));
+            reached = *to;
+        }
+        if reached < sequence {
+            missing.push((reached, sequence));
+        }
+        missing
+    }
+}
