@@ -190,6 +190,12 @@ pub const CONFIRM_MS_DEFAULT: u64 = 5_000;
 /// Milliseconds after which a relay that has not confirmed is asked again.
 pub const CONFIRM_AGAIN_MS: u64 = 200;
 
+/// Milliseconds until what is to be said of a subscription that moves to another home is said first,
+/// and until it is said again.
+pub const MOVE_FIRST_MS: u64 = 1;
+/// See [`MOVE_FIRST_MS`].
+pub const MOVE_AGAIN_MS: u64 = 100;
+
 /// Milliseconds in which other relays must have said what they know of a message, unless told otherwise.
 pub const WHERE_MS_DEFAULT: u64 = 2_000;
 

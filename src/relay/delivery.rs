@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::active::{Death, Failure, Flight, Receiver};
 use super::ahead::{Ahead, range};
+use super::arriving::done_to;
 use super::effect::Effect;
 use super::group::{Fetch, Group, Waiter};
 use super::input::Now;
@@ -380,7 +381,8 @@ impl Turn<'_> {
             return end;
         }
         for _ in 0..TURN_SLICES {
-            let Some(due) = subscription.next_due(self.group.deliverable) else { return End::Nothing };
+            let end = subscription.delivered_up_to(self.group.deliverable);
+            let Some(due) = subscription.next_due(end) else { return End::Nothing };
             let receiver = match self.choose(subscription) {
                 Ok(receiver) => Some(receiver),
                 Err(End::NoCredit) if due.dead.is_some() => None,
@@ -456,6 +458,17 @@ impl Turn<'_> {
             subscription.used(due, to);
             return None;
         }
+        let done = subscription.arrived.as_deref().and_then(|arrived| arrived.done.as_ref());
+        let (is_done, open_until) =
+            done.map_or((false, Index(u64::MAX)), |done| done_to(done, self.group.streams, &run, due.from));
+        if is_done {
+            let to = open_until.min(due.to);
+            self.pass(due, to, How::BeforeStart, &run);
+            subscription.out.filtered += subscription.finish(due.from, to);
+            subscription.used(due, to);
+            return None;
+        }
+        let until = until.min(open_until);
         let rule = Rule {
             filter: subscription.filter.as_ref(),
             not_before: subscription.not_before,

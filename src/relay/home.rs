@@ -32,6 +32,7 @@ fn subject_of(body: &Request) -> Option<(&GroupName, Option<&SubscriptionName>)>
     let (Request::SubscriptionCreate { group, name, .. }
     | Request::SubscriptionShow { group, name }
     | Request::SubscriptionSeek { group, name, .. }
+    | Request::SubscriptionMove { group, name, .. }
     | Request::SubscriptionRemove { group, name }) = body
     else {
         return None;

@@ -275,6 +275,7 @@ impl Relay {
             LinkMessage::Deliver { head, deliver, records } => {
                 self.on_carried_deliver(now, link, head, (deliver, records));
             }
+            LinkMessage::Move(frame) => self.on_move(now, link, *frame),
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod active;
 mod ahead;
+mod arriving;
 mod behind;
 mod books;
 mod bucket;
@@ -50,6 +51,7 @@ mod lookup;
 mod loss;
 mod memory;
 mod meter;
+mod moving;
 mod names;
 mod newcomer;
 mod origin;
@@ -215,6 +217,8 @@ pub struct Relay {
     pulls: Pulls,
     /// What is damaged here and fetched again.
     repairs: Repairs,
+    /// Subscriptions that come or go, and wait for what others say.
+    moves: BTreeSet<SubscriptionKey>,
     /// Neighbours that have sent of a group what there was no room for.
     starved: BTreeSet<(GroupNumber, LinkId)>,
     stopping: bool,
@@ -330,6 +334,7 @@ impl Relay {
                 Timer::Behind => self.on_behind_time(now),
                 Timer::Pulls => self.on_pulls_time(now),
                 Timer::Newcomer => self.on_newcomer_time(now),
+                Timer::Moves => self.on_moves_time(now),
             }
         }
     }
@@ -427,6 +432,8 @@ impl Relay {
                 Waiting::Mourned { group } => self.end_mourning(now, group),
                 Waiting::Said(fact) => self.flood(None, &[*fact]),
                 Waiting::Topology(version) => self.on_topology_durable(now, version),
+                Waiting::MoveSaid(frame) => self.send_move(*frame),
+                Waiting::Spent { key, token } => self.on_spent(key, token),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {
                         self.on_floor(now, group, consumed, release);

@@ -34,6 +34,8 @@ pub(super) enum Timer {
     Behind,
     /// Relays that may have a table of memberships were waited for.
     Newcomer,
+    /// Say again what is to be said of subscriptions that move.
+    Moves,
 }
 
 /// At most one deadline per timer.

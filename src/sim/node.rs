@@ -781,6 +781,18 @@ impl Node {
         taken
     }
 
+    /// Whether it runs and serves a subscription.
+    #[must_use]
+    pub fn serves(&self, group: &GroupName, name: &SubscriptionName) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.serves(group, name))
+    }
+
+    /// Whether it runs and a subscription is on its way to or from it.
+    #[must_use]
+    pub fn has_moves(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::has_moves)
+    }
+
     /// Opens a group for puts.
     ///
     /// # Panics

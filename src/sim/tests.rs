@@ -10,6 +10,7 @@ mod forget;
 mod hostile;
 mod live;
 mod members;
+mod moves;
 mod names;
 mod origins;
 mod pulls;

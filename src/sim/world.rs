@@ -3,12 +3,14 @@
 pub mod choices;
 mod frames;
 mod levers;
+mod moves;
 mod roaming;
 mod trace;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use self::moves::moves;
 use self::roaming::{Known, Roamer};
 use super::node::{Image, Node};
 use super::oracle::Oracle;
@@ -180,6 +182,8 @@ pub struct World {
     roaming: Dice,
     /// A promise that was seen to be broken.
     wrong: Option<String>,
+    /// Whether subscriptions move from home to home.
+    homes_move: bool,
 }
 
 /// A subscription has one home in the network, so each relay has names of its own; a queue's one
@@ -246,6 +250,7 @@ impl World {
             roamers: Vec::new(),
             roaming: Dice::new(seed ^ 0x0a4e),
             wrong: None,
+            homes_move: false,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);
@@ -307,7 +312,7 @@ impl World {
         self.known.push(Known::default());
         self.roamers.push(None);
         self.settle();
-        if self.is_whole() {
+        if self.is_whole() && !self.homes_move {
             self.watch.member(node, &group, self.oracle.puts());
         }
     }
@@ -1071,8 +1076,8 @@ impl World {
 
     /// A subscription takes what is there and acks it, and the acks are on disk.
     pub(super) fn take(&mut self, place: usize) {
-        let (node, group, name) = self.subscriptions[place].clone();
-        if self.nodes[node].is_up() {
+        let (_, group, name) = self.subscriptions[place].clone();
+        if let Some(node) = self.home_now(place) {
             if let Some(roamer) = &mut self.roamers[place] {
                 roamer.is_taken_over = true;
             }

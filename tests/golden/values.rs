@@ -178,6 +178,7 @@ fn subscription_info() -> SubscriptionInfo {
         window: 1024,
         inserted: 58,
         out: outcomes(),
+        moving: None,
     }
 }
 

@@ -7,10 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::harness::{Harness, body, group, sub};
-use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber, WallTime};
+use crate::id::{
+    Epoch, GroupNumber, Index, LinkId, ProducerId, RelayId, Sequence, StorageId, StreamNumber, WallTime,
+};
 use crate::log::EntryNumber;
 use crate::relay::forget::Forgot;
 use crate::relay::loss::{TailCut, Uncertain};
+use crate::relay::moving::Cut;
 use crate::relay::repair::Annex;
 use crate::relay::saved::{Counters, SavedGroup, Shard};
 use crate::relay::state::{Operation, State, shard_of};
@@ -21,6 +24,7 @@ use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{NameEntry, Version};
+use crate::wire::moving::{Done, ProducerDone, StreamAt};
 
 #[allow(
     dead_code,
@@ -92,6 +96,11 @@ fn word(operation: &Operation) -> &'static str {
         Operation::LinkNamed { .. } => "link-named",
         Operation::TopologySet { entry } if entry.head.restores.is_some() => "topology-restored",
         Operation::TopologySet { .. } => "topology-set",
+        Operation::SubscriptionMoving { to: None, .. } => "subscription-stays",
+        Operation::SubscriptionMoving { cut: Some(_), .. } => "subscription-cut",
+        Operation::SubscriptionMoving { .. } => "subscription-moving",
+        Operation::SubscriptionArriving { .. } => "subscription-arriving",
+        Operation::SubscriptionArrived { .. } => "subscription-arrived",
     }
 }
 
@@ -175,9 +184,40 @@ fn of_members(group: GroupNumber) -> Vec<Operation> {
     ]
 }
 
+fn done() -> Done {
+    let epoch = Epoch { counter: 3, storage: STORAGE, nonce: 0x1122_3344_5566_7788 };
+    Done {
+        streams: vec![StreamAt { origin: relay("oslo"), epoch, last: Sequence(400) }],
+        finished: vec![(relay("oslo"), STORAGE, 2)],
+        producers: vec![ProducerDone { producer: ProducerId(77), floor: 300, ranges: vec![(301, 400)] }],
+    }
+}
+
+fn of_moves(group: GroupNumber) -> Vec<Operation> {
+    let (subscription, token) = (SubscriptionNumber(5), 0x1122_3344_5566_7788);
+    let moving = |to, cut| Operation::SubscriptionMoving { group, subscription, to, token, cut };
+    vec![
+        moving(None, None),
+        moving(Some(relay("oslo")), None),
+        moving(Some(relay("oslo")), Some(Box::new(Cut { at: Index(1000), done: done() }))),
+        Operation::SubscriptionArriving {
+            group,
+            subscription,
+            name: sub("billing"),
+            shared: true,
+            filter: Some("eu/#".to_owned()),
+            window: 256,
+            start: Index(1000),
+            from: relay("rome"),
+            token,
+        },
+        Operation::SubscriptionArrived { group, subscription, done: Box::new(done()) },
+    ]
+}
+
 fn operations() -> Vec<Operation> {
     let number = GroupNumber(300);
-    of_groups(number).into_iter().chain(of_members(number)).collect()
+    of_groups(number).into_iter().chain(of_members(number)).chain(of_moves(number)).collect()
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn subscription() -> SubscriptionInfo {
         window: 256,
         inserted: 9,
         out: Outcomes { acked: 3, ..Outcomes::default() },
+        moving: None,
     }
 }
 

@@ -1,0 +1,686 @@
+//! A subscription moves to another home (R12): the home that it leaves.
+//!
+//! ```text
+//!   served as ever ──asked──▶ preparing ──the new home has it──▶ asking ──all have said so, and what
+//!        ▲                        │  ▲                             │      they put before is here──▶ cut
+//!        └────────── given up ────┘  └── the new home has lost it ─┴──────────────┐                │
+//!                                                                                 │    all before the cut
+//!   removed here ◀── the new home has it, durably ── handing over ◀───────────────┴──── is done with
+//! ```
+//!
+//! The new home keeps what comes from its membership on, of which every relay of the network has said
+//! that it is on its disk (strict). When all that any origin put before that is here, this relay cuts:
+//! what stands in its log before the *cut* is its own to deliver, everything else is the new home's.
+//! At the end of the log the last sequence of each stream is known without reading anything, and since
+//! nothing behind the cut is ever delivered here, there is no set of acks to hand over: when all before
+//! the cut is done with, durably, one sequence for each stream says it all ([`Done`]).
+//!
+//! Receivers are served all the while. Who is slow delays the move and nothing else; who is up to date
+//! misses what comes between the cut and the new home's word, and gets it there.
+//!
+//! What is on the disk: that it moves, to where and under which token; and the cut with what it means.
+//! Whether all before it is done with is the cursor's to say, so a crash at any time goes on where the
+//! disk is. Everything that is said to others is said again until it is answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Relay;
+use super::group::Group;
+use super::input::Now;
+use super::journal::Waiting;
+use super::requests::{Outcome, When};
+use super::state::Operation;
+use super::subscription::{Removal, Subscription, SubscriptionKey};
+use super::timer::Timer;
+use crate::id::{
+    Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, SubscriptionName,
+};
+use crate::limits;
+use crate::log::{Entry, Urgency};
+use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply};
+use crate::wire::link::{LinkMessage, Version};
+use crate::wire::moving::{Done, MoveFrame, MoveSays, StreamAt};
+
+/// Relays that are named as waited for, at the most.
+const NAMED_MAX: usize = 100;
+
+/// Where the part of a subscription ends that its old home delivers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cut {
+    /// Everything behind is the new home's.
+    pub(super) at: Index,
+    /// The same in terms of streams.
+    pub(super) done: Done,
+}
+
+/// A subscription that is to leave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Moving {
+    pub(super) to: RelayId,
+    pub(super) token: u64,
+    pub(super) cut: Option<Cut>,
+    /// What others have said since the relay was started; they say it again.
+    #[serde(skip)]
+    heard: Heard,
+}
+
+/// What others have said of a move.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    /// The new home's disk and its membership.
+    prepared: Option<(StorageId, Version)>,
+    /// Who has not said that it has that membership on disk.
+    missing: BTreeSet<RelayId>,
+    /// How far streams have to be here. True: their origin says that they will.
+    owed: BTreeMap<(RelayId, Epoch), (Sequence, bool)>,
+    refusal: Option<Refusal>,
+    /// Whether all before the cut is known to be done with, durably.
+    is_handed: bool,
+}
+
+impl Moving {
+    pub(super) fn new(to: RelayId, token: u64, cut: Option<Cut>) -> Self {
+        Self { to, token, cut, heard: Heard::default() }
+    }
+}
+
+impl Subscription {
+    /// What stands behind is not delivered here.
+    pub(super) fn delivered_up_to(&self, end: Index) -> Index {
+        let cut = self.moving.as_ref().and_then(|moving| moving.cut.as_ref());
+        cut.map_or(end, |cut| cut.at.min(end))
+    }
+
+    /// Whether all before the cut is done with, and told: it is the new home's turn.
+    pub(super) fn is_spent(&self) -> bool {
+        let cut = self.moving.as_ref().and_then(|moving| moving.cut.as_ref());
+        cut.is_some_and(|cut| self.cursor.floor() >= cut.at && self.gaps.is_empty())
+    }
+}
+
+impl Group {
+    /// Whether everything is here that the old home is to deliver, as far as `owed` tells.
+    fn has_owed(&self, me: &RelayId, owed: &BTreeMap<(RelayId, Epoch), (Sequence, bool)>) -> bool {
+        owed.iter().all(|((origin, epoch), (last, will_come))| {
+            let has = match self.stream_of(origin, *epoch) {
+                Some(stream) if stream.last >= *last => true,
+                // Of one that is not owed here nothing more may ever come.
+                Some(stream) => !will_come && !stream.marks.contains_key(me) && stream.origin != *me,
+                None => !will_come,
+            };
+            has || self.is_finished(origin, *epoch)
+        })
+    }
+
+    /// What a subscription is done with when everything that is here now is done with.
+    fn done_here(&self, subscription: &Subscription) -> Done {
+        let mut streams: BTreeMap<(RelayId, Epoch), Sequence> =
+            self.streams.iter().map(|s| ((s.origin.clone(), s.epoch), s.last)).collect();
+        let mut finished: BTreeMap<(RelayId, StorageId), u64> =
+            self.finished().map(|(origin, storage, through)| ((origin.clone(), storage), through)).collect();
+        let mut producers = self.traffic.as_ref().map(|t| t.producers.done()).unwrap_or_default();
+        // It may have come here from elsewhere, and what was done there need not have come behind it.
+        let before = subscription.arrived.as_deref().and_then(|arrived| arrived.done.as_ref());
+        if let Some(before) = before {
+            for at in &before.streams {
+                let last = streams.entry((at.origin.clone(), at.epoch)).or_default();
+                *last = at.last.max(*last);
+            }
+            for (origin, storage, through) in &before.finished {
+                let known = finished.entry((origin.clone(), *storage)).or_default();
+                *known = (*through).max(*known);
+            }
+            super::arriving::join(&mut producers, &before.producers);
+        }
+        Done {
+            streams: streams
+                .into_iter()
+                .map(|((origin, epoch), last)| StreamAt { origin, epoch, last })
+                .collect(),
+            finished: finished
+                .into_iter()
+                .map(|((origin, storage), through)| (origin, storage, through))
+                .collect(),
+            producers,
+        }
+    }
+
+    /// Streams of which somebody may still need something, and how far they are here.
+    pub(super) fn unreleased(&self, is_meant: impl Fn(&super::stream::Stream) -> bool) -> Vec<StreamAt> {
+        let open = self.streams.iter().filter(|s| s.last > s.released && is_meant(s));
+        open.map(|s| StreamAt { origin: s.origin.clone(), epoch: s.epoch, last: s.last }).collect()
+    }
+}
+
+/// Why nobody is served where a subscription was.
+fn has_left(group: &GroupName, name: &SubscriptionName, to: &RelayId) -> Refusal {
+    let message = format!("subscription `{name}` of group `{group}` goes to relay {to}: try again");
+    Refusal::new(RefusalCode::NotReady, message)
+}
+
+impl Relay {
+    /// An operator wants a subscription to live at another relay, or asks how far that is; `None`:
+    /// it is to stay.
+    pub(super) fn move_request(
+        &mut self,
+        now: Now,
+        (group, name): (&GroupName, &SubscriptionName),
+        to: Option<RelayId>,
+    ) -> Outcome {
+        let key = self.known_subscription(group, name)?;
+        if self.groups.get(key.group).is_some_and(|group| group.queue) {
+            let message =
+                format!("`{group}` is a queue, and `{name}` is its backlog: it lives where the queue does");
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        let Some(subscription) = self.groups.subscription(key) else { return Err(self.no_home(name)) };
+        let known = subscription.moving.as_ref().map(|moving| moving.to.clone());
+        let is_spent = subscription.is_spent();
+        let is_unsettled = subscription.arrived.as_ref().is_some_and(|arrived| !arrived.is_settled);
+        let when = match (known, to) {
+            (None, None) => When::Now,
+            (Some(known), Some(to)) if known == to => When::Now,
+            (Some(known), Some(_)) => {
+                let message = format!("it moves to relay {known} already: end that first, with --cancel");
+                return Err(Refusal::new(RefusalCode::Exists, message));
+            }
+            (Some(known), None) if is_spent => {
+                let message = format!("it is being handed over to relay {known}: that cannot be taken back");
+                return Err(Refusal::new(RefusalCode::NotReady, message));
+            }
+            (Some(_), None) => {
+                self.set_moving(key, None);
+                self.enqueue(key);
+                When::Durable
+            }
+            (None, Some(to)) => {
+                self.check_target(key, name, &to)?;
+                if is_unsettled {
+                    let message =
+                        "it has just come here, and the relay that it came from has not said that it knows";
+                    return Err(Refusal::new(RefusalCode::NotReady, message));
+                }
+                let token = self.draw_token();
+                self.set_moving(key, Some(Moving::new(to, token, None)));
+                self.watch_moves(now, key);
+                When::Durable
+            }
+        };
+        let info = self.subscription_info(key).ok_or_else(|| self.no_home(name))?;
+        Ok((Reply::Subscription(info), when))
+    }
+
+    fn no_home(&self, name: &SubscriptionName) -> Refusal {
+        let message = format!("subscription `{name}` does not live at relay {}", self.options.relay);
+        Refusal::new(RefusalCode::NotFound, message)
+    }
+
+    fn check_target(
+        &self,
+        key: SubscriptionKey,
+        name: &SubscriptionName,
+        to: &RelayId,
+    ) -> Result<(), Refusal> {
+        if *to == self.options.relay {
+            let message = format!("it lives at relay {to} already");
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        if !self.trees.relays().any(|relay| relay == to) || self.orphans().is_gone(to) {
+            let message = format!("no relay `{to}` is known");
+            return Err(Refusal::new(RefusalCode::NotFound, message));
+        }
+        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
+        let twin = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), to.clone())));
+        if twin.is_some_and(|named| named.spec.is_some()) {
+            let message = format!("relay {to} has a subscription `{name}` of its own: remove that first");
+            return Err(Refusal::new(RefusalCode::Exists, message));
+        }
+        Ok(())
+    }
+
+    /// A number that no other move has: as random as the nonce of this boot.
+    fn draw_token(&self) -> u64 {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        hash.update(&self.options.epoch.nonce.to_le_bytes());
+        hash.update(&self.journal.last().0.to_le_bytes());
+        hash.update(self.options.relay.as_str().as_bytes());
+        hash.digest()
+    }
+
+    /// Notes on disk whether and how a subscription leaves.
+    fn set_moving(&mut self, key: SubscriptionKey, moving: Option<Moving>) {
+        let SubscriptionKey { group, number: subscription } = key;
+        let (to, token) = moving.as_ref().map_or((None, 0), |moving| (Some(moving.to.clone()), moving.token));
+        let cut = moving.as_ref().and_then(|moving| moving.cut.clone()).map(Box::new);
+        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        if let Some(subscription) = self.groups.subscription(key) {
+            subscription.moving = moving.map(Box::new);
+        }
+    }
+
+    /// It leaves, or not any more, as the log tells it.
+    pub(super) fn replay_moving(&mut self, key: SubscriptionKey, moving: Option<Moving>) {
+        if let Some(subscription) = self.groups.subscription(key) {
+            subscription.moving = moving.map(Box::new);
+        }
+    }
+
+    /// After a start: every move goes on.
+    pub(super) fn watch_all_moves(&mut self, now: Now) {
+        let keys = self.groups.iter().flat_map(|group| {
+            let moved = group.subscriptions.iter().filter(|s| s.moving.is_some() || s.arrived.is_some());
+            moved.map(|s| SubscriptionKey { group: group.number, number: s.number })
+        });
+        keys.collect::<Vec<_>>().into_iter().for_each(|key| self.watch_moves(now, key));
+    }
+
+    /// Sees to it that a move goes on.
+    pub(super) fn watch_moves(&mut self, now: Now, key: SubscriptionKey) {
+        self.moves.insert(key);
+        self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
+    }
+
+    /// Everything that waits for others says so again.
+    pub(super) fn on_moves_time(&mut self, now: Now) {
+        for key in std::mem::take(&mut self.moves) {
+            let Some(subscription) = self.groups.subscription(key) else { continue };
+            let goes = subscription.moving.is_some();
+            let goes_on = self.step_arriving(now, key) | (goes && self.step_moving(now, key));
+            if goes_on {
+                self.moves.insert(key);
+            }
+        }
+        if !self.moves.is_empty() {
+            self.timers.set(Timer::Moves, now.time.after_ms(limits::MOVE_AGAIN_MS));
+        }
+    }
+
+    /// Says what is to be said now; whether the move is not over.
+    fn step_moving(&mut self, now: Now, key: SubscriptionKey) -> bool {
+        let Some(subscription) = self.groups.subscription(key) else { return false };
+        let is_spent = subscription.is_spent();
+        let Some(moving) = &subscription.moving else { return false };
+        let (to, is_cut, heard) = (moving.to.clone(), moving.cut.is_some(), moving.heard.clone());
+        if self.orphans().is_gone(&to) {
+            let name = self.groups.subscription(key).map(|s| s.name.to_string()).unwrap_or_default();
+            self.warn(format!(
+                "subscription {name} stays here: relay {to}, to which it was to move, was forgotten"
+            ));
+            self.set_moving(key, None);
+            self.enqueue(key);
+            return false;
+        }
+        if is_cut {
+            match (is_spent, heard.is_handed) {
+                (true, true) => self.say_handover(key),
+                (true, false) => self.hand_over(now, key),
+                (false, _) => {}
+            }
+        } else if let Some((_, version)) = heard.prepared {
+            for relay in &heard.missing {
+                let member = to.clone();
+                self.say_of_move(key, relay, MoveSays::Ask { member, version });
+            }
+            self.try_cut(now, key);
+        } else if let Some(spec) = self.spec_at(key) {
+            self.say_of_move(key, &to, MoveSays::Prepare { spec });
+        }
+        true
+    }
+
+    fn spec_at(&mut self, key: SubscriptionKey) -> Option<crate::wire::body::SubscriptionSpec> {
+        let name = self.groups.subscription(key)?.name.clone();
+        self.spec_of(key.group, &name)
+    }
+
+    /// Says something of a subscription's move.
+    pub(super) fn say_of_move(&mut self, key: SubscriptionKey, to: &RelayId, says: MoveSays) {
+        if let Some(frame) = self.move_frame(key, to, says) {
+            self.send_move(frame);
+        }
+    }
+
+    pub(super) fn move_frame(
+        &mut self,
+        key: SubscriptionKey,
+        to: &RelayId,
+        says: MoveSays,
+    ) -> Option<MoveFrame> {
+        let (from, hops) = (self.options.relay.clone(), self.trees.hops());
+        let group = self.groups.get(key.group)?.id();
+        let subscription = self.groups.subscription(key)?;
+        let leaving = subscription.moving.as_ref().map(|moving| moving.token);
+        let coming = subscription.arrived.as_ref().map(|arrived| arrived.token);
+        let token = match says {
+            MoveSays::Prepared { .. } | MoveSays::Taken => coming,
+            MoveSays::Prepare { .. }
+            | MoveSays::Refused(_)
+            | MoveSays::Ask { .. }
+            | MoveSays::Held { .. }
+            | MoveSays::Handover { .. }
+            | MoveSays::Void => leaving,
+        };
+        let name = subscription.name.clone();
+        Some(MoveFrame { from, to: to.clone(), hops, group, name, token: token?, says })
+    }
+
+    /// Sends something off that is said here. What cannot leave is lost, and said again.
+    pub(super) fn send_move(&mut self, frame: MoveFrame) {
+        if let Some(link) = self.links.toward.get(&frame.to).copied() {
+            self.say(link, LinkMessage::Move(Box::new(frame)));
+        }
+    }
+
+    /// Answers something that was said of a move.
+    pub(super) fn answer_move(&mut self, frame: &MoveFrame, says: MoveSays) {
+        let (from, to, hops) = (self.options.relay.clone(), frame.from.clone(), self.trees.hops());
+        let (group, name, token) = (frame.group.clone(), frame.name.clone(), frame.token);
+        self.send_move(MoveFrame { from, to, hops, group, name, token, says });
+    }
+
+    /// Answers it when everything that was appended is durable.
+    pub(super) fn answer_move_durably(&mut self, now: Now, frame: &MoveFrame, says: MoveSays) {
+        let (from, to, hops) = (self.options.relay.clone(), frame.from.clone(), self.trees.hops());
+        let (group, name, token) = (frame.group.clone(), frame.name.clone(), frame.token);
+        let answer = MoveFrame { from, to, hops, group, name, token, says };
+        self.journal.wait(Waiting::MoveSaid(Box::new(answer)));
+        self.settle_durable(now);
+    }
+
+    /// A neighbour passes on what is said of a move.
+    pub(super) fn on_move(&mut self, now: Now, from: LinkId, mut frame: MoveFrame) {
+        if frame.to != self.options.relay {
+            if let Some((link, hops)) = self.way_on(&frame.to, from, frame.hops) {
+                frame.hops = hops;
+                self.say(link, LinkMessage::Move(Box::new(frame)));
+            }
+            return;
+        }
+        let says = std::mem::replace(&mut frame.says, MoveSays::Void);
+        match says {
+            MoveSays::Prepare { spec } => self.on_prepare(now, &frame, spec),
+            MoveSays::Handover { version, done } => self.on_handover(now, &frame, version, *done),
+            MoveSays::Ask { member, version } => self.on_move_ask(now, &frame, &member, version),
+            MoveSays::Prepared { storage, version, streams } => {
+                self.on_prepared(now, &frame, (storage, version), streams);
+            }
+            MoveSays::Held { storage, version, streams } => self.on_held(&frame, (storage, version), streams),
+            MoveSays::Refused(refusal) => {
+                if let Some(moving) = self.moving_of(&frame).and_then(|key| self.moving_at(key)) {
+                    moving.heard.refusal = Some(refusal);
+                }
+            }
+            MoveSays::Taken => self.on_taken(now, &frame),
+            MoveSays::Void => self.on_void(now, &frame),
+        }
+    }
+
+    /// The subscription here that moves as is said.
+    fn moving_of(&mut self, frame: &MoveFrame) -> Option<SubscriptionKey> {
+        let number = self.group_in(frame)?;
+        let number =
+            SubscriptionKey { group: number, number: *self.names.get(&(number, frame.name.clone()))? };
+        let moving = self.groups.subscription(number)?.moving.as_ref()?;
+        (moving.token == frame.token).then_some(number)
+    }
+
+    fn moving_at(&mut self, key: SubscriptionKey) -> Option<&mut Moving> {
+        self.groups.subscription(key)?.moving.as_deref_mut()
+    }
+
+    /// The number of the group that is meant, if it is there in that life.
+    pub(super) fn group_in(&self, frame: &MoveFrame) -> Option<GroupNumber> {
+        let number = self.groups.number(&frame.group.name)?;
+        (self.groups.get(number)?.incarnation == frame.group.incarnation).then_some(number)
+    }
+
+    /// The new home has made it, and keeps what comes.
+    fn on_prepared(
+        &mut self,
+        now: Now,
+        frame: &MoveFrame,
+        prepared: (StorageId, Version),
+        streams: Vec<StreamAt>,
+    ) {
+        let Some(key) = self.moving_of(frame) else {
+            return self.answer_move_durably(now, frame, MoveSays::Void);
+        };
+        let me = self.options.relay.clone();
+        let missing: BTreeSet<RelayId> = self.trees.relays().filter(|relay| **relay != me).cloned().collect();
+        let Some(moving) = self.moving_at(key) else { return };
+        if moving.to != frame.from || moving.cut.is_some() || moving.heard.prepared == Some(prepared) {
+            return;
+        }
+        // The first time, or on another disk: then nothing counts that was said before.
+        let owed = streams.into_iter().map(|at| ((at.origin, at.epoch), (at.last, false))).collect();
+        moving.heard = Heard { prepared: Some(prepared), missing, owed, refusal: None, is_handed: false };
+    }
+
+    /// The old home asks whether a membership is on this disk, and what of this relay it may lack.
+    fn on_move_ask(&mut self, now: Now, frame: &MoveFrame, member: &RelayId, version: Version) {
+        let Some(number) = self.group_of(now, &frame.group) else { return };
+        let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let known = group.spread().parts.members.get(member);
+        // One that has not come yet is asked for again.
+        if !known.is_some_and(|(known, is_member)| *known >= version && *is_member) {
+            return;
+        }
+        let old_home = &frame.from;
+        // Of a disk that is gone nobody knows any more who is owed it: the old home does.
+        let streams = group.unreleased(|s| {
+            s.origin == me && (!s.is_written_by(&me, storage) || s.marks.contains_key(old_home))
+        });
+        self.answer_move_durably(now, frame, MoveSays::Held { storage, version, streams });
+    }
+
+    /// A relay has the membership of the new home on its disk.
+    fn on_held(
+        &mut self,
+        frame: &MoveFrame,
+        (storage, version): (StorageId, Version),
+        streams: Vec<StreamAt>,
+    ) {
+        let Some(key) = self.moving_of(frame) else { return };
+        let Some(moving) = self.moving_at(key) else { return };
+        if moving.heard.prepared.is_none_or(|(_, asked)| asked != version)
+            || !moving.heard.missing.remove(&frame.from)
+        {
+            return;
+        }
+        for at in streams.into_iter().filter(|at| at.origin == frame.from) {
+            let will_come = at.epoch.storage == storage;
+            let owed = moving.heard.owed.entry((at.origin, at.epoch)).or_default();
+            *owed = (owed.0.max(at.last), owed.1 | will_come);
+        }
+    }
+
+    /// Cuts, when all relays have said what they were asked and all is here that is for this one.
+    fn try_cut(&mut self, now: Now, key: SubscriptionKey) {
+        let me = self.options.relay.clone();
+        let Some(moving) = self.moving_at(key).map(|moving| moving.clone()) else { return };
+        let Some((_, version)) = moving.heard.prepared.filter(|_| moving.heard.missing.is_empty()) else {
+            return;
+        };
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let member = group.spread().parts.members.get(&moving.to);
+        let is_known = member.is_some_and(|(known, is_member)| *known >= version && *is_member);
+        if !is_known || !group.has_owed(&me, &moving.heard.owed) {
+            return;
+        }
+        let Some(place) = group.find(key.number) else { return };
+        let done = group.done_here(&group.subscriptions[place]);
+        let cut = Cut { at: group.next, done };
+        self.set_moving(key, Some(Moving { cut: Some(cut), heard: Heard::default(), ..moving }));
+        self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
+    }
+
+    /// All before the cut is done with: when that is durable, nobody is served here any more.
+    fn hand_over(&mut self, now: Now, key: SubscriptionKey) {
+        self.write_cursors(now, Urgency::Sync);
+        let Some(token) = self.moving_at(key).map(|moving| moving.token) else { return };
+        self.journal.wait(Waiting::Spent { key, token });
+        self.settle_durable(now);
+    }
+
+    /// That all before the cut is done with is durable.
+    pub(super) fn on_spent(&mut self, key: SubscriptionKey, token: u64) {
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let (name, is_spent) = (subscription.name.clone(), subscription.is_spent());
+        let Some(moving) = self.moving_at(key).filter(|moving| moving.token == token && is_spent) else {
+            return;
+        };
+        let (to, is_new) = (moving.to.clone(), !std::mem::replace(&mut moving.heard.is_handed, true));
+        if is_new && let Some(group) = self.groups.get(key.group).map(|group| group.name.clone()) {
+            self.dismiss_receivers(key, &has_left(&group, &name, &to));
+            self.say_handover(key);
+        }
+    }
+
+    fn say_handover(&mut self, key: SubscriptionKey) {
+        let me = self.options.relay.clone();
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let name = subscription.name.clone();
+        let Some(moving) = self.moving_at(key) else { return };
+        let (to, Some(cut)) = (moving.to.clone(), &moving.cut) else { return };
+        let done = Box::new(cut.done.clone());
+        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
+        let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name, me)));
+        let version = said.map_or(Version::default(), |named| named.version);
+        self.say_of_move(key, &to, MoveSays::Handover { version, done });
+    }
+
+    /// It lives at the new home: it is removed here.
+    fn on_taken(&mut self, now: Now, frame: &MoveFrame) {
+        let Some(key) = self.moving_of(frame) else {
+            return self.answer_move_durably(now, frame, MoveSays::Void);
+        };
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let is_it =
+            subscription.is_spent() && self.moving_at(key).is_some_and(|moving| moving.to == frame.from);
+        // Who asks here from then on is led there.
+        if is_it && self.knows_home(key.group, &frame.name, &frame.from) {
+            let refusal = has_left(&frame.group.name, &frame.name, &frame.from);
+            self.remove_subscription(now, key, refusal, Removal::Wanted);
+            self.moves.remove(&key);
+            self.answer_move_durably(now, frame, MoveSays::Void);
+        }
+    }
+
+    fn knows_home(&self, number: GroupNumber, name: &SubscriptionName, home: &RelayId) -> bool {
+        let spread = self.groups.get(number).and_then(|group| group.spread.as_deref());
+        let known = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), home.clone())));
+        known.is_some_and(|named| named.spec.is_some()) || self.names_known >= limits::NAMES_MAX
+    }
+
+    /// The other side knows of no such move.
+    fn on_void(&mut self, now: Now, frame: &MoveFrame) {
+        let Some(key) = self.moving_of(frame) else { return self.on_arriving_void(now, frame) };
+        let token = self.draw_token();
+        let Some(moving) =
+            self.moving_at(key).filter(|moving| moving.to == frame.from && moving.cut.is_some())
+        else {
+            return;
+        };
+        // It has lost its disk, and what it was to keep: from the beginning.
+        let to = moving.to.clone();
+        self.set_moving(key, Some(Moving::new(to, token, None)));
+        self.watch_moves(now, key);
+        self.enqueue(key);
+    }
+
+    /// Whether a subscription is at the point at which another relay may serve it.
+    pub(super) fn check_here(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
+        let Some(subscription) = self.groups.subscription(key).filter(|s| s.is_spent()) else {
+            return Ok(());
+        };
+        let name = subscription.name.clone();
+        let to = subscription.moving.as_ref().map(|moving| moving.to.clone());
+        let group = self.groups.get(key.group).map(|group| group.name.clone());
+        match (to, group) {
+            (Some(to), Some(group)) => Err(has_left(&group, &name, &to)),
+            _ => Ok(()),
+        }
+    }
+
+    /// One that is half way between two homes is not to be removed at one of them.
+    pub(super) fn check_settled(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
+        self.check_here(key)?;
+        let arrived = self.groups.subscription(key).and_then(|s| s.arrived.as_deref());
+        match arrived.filter(|arrived| !arrived.is_settled) {
+            Some(arrived) => {
+                let message = format!(
+                    "it has just come from relay {}, which has not said that it knows: try again",
+                    arrived.from
+                );
+                Err(Refusal::new(RefusalCode::NotReady, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Where the old home ends is said: what comes before it is not asked for again.
+    pub(super) fn check_seek(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
+        let moving = self.groups.subscription(key).and_then(|s| s.moving.as_deref());
+        match moving.filter(|moving| moving.cut.is_some()) {
+            Some(moving) => {
+                let message =
+                    format!("it is on its way to relay {}: seek there, or end the move first", moving.to);
+                Err(Refusal::new(RefusalCode::NotReady, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What people are told of a move.
+    pub(super) fn move_info(&self, group: &Group, subscription: &Subscription) -> Option<Box<MoveInfo>> {
+        let moving = subscription.moving.as_deref()?;
+        let heard = &moving.heard;
+        let stage = match (&moving.cut, heard.prepared) {
+            (Some(_), _) if subscription.is_spent() => MoveStage::HandingOver,
+            (Some(_), _) => MoveStage::Consuming,
+            (None, None) => MoveStage::Preparing,
+            (None, Some(_)) if !heard.missing.is_empty() => MoveStage::Asking,
+            (None, Some(_)) => MoveStage::Gathering,
+        };
+        let waits_for = match stage {
+            MoveStage::Preparing | MoveStage::HandingOver => vec![moving.to.clone()],
+            MoveStage::Asking => heard.missing.iter().take(NAMED_MAX).cloned().collect(),
+            MoveStage::Gathering | MoveStage::Consuming => Vec::new(),
+        };
+        let end = subscription.delivered_up_to(group.deliverable());
+        Some(Box::new(MoveInfo {
+            to: moving.to.clone(),
+            stage,
+            waits_for,
+            messages: group.backlog(subscription, end),
+            refusal: heard.refusal.clone(),
+        }))
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl Relay {
+    /// Whether a subscription is served here.
+    #[must_use]
+    pub fn serves(&self, group: &GroupName, name: &SubscriptionName) -> bool {
+        let Ok(key) = self.known_subscription(group, name) else { return false };
+        let found =
+            self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
+        found.is_some_and(|subscription| !subscription.is_spent())
+    }
+
+    /// Whether a subscription is on its way to or from here.
+    #[must_use]
+    pub fn has_moves(&self) -> bool {
+        self.groups.iter().any(|group| {
+            let is_settled = |arrived: &super::arriving::Arrived| arrived.is_settled;
+            group.subscriptions.iter().any(|s| {
+                s.moving.is_some() || s.arrived.as_deref().is_some_and(|arrived| !is_settled(arrived))
+            })
+        })
+    }
+}
