@@ -3,9 +3,11 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::id::{GroupName, Index, SubscriptionName};
+use crate::id::{GroupName, Index, RelayId, SubscriptionName};
 use crate::limits;
-use crate::wire::body::{Location, Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec};
+use crate::wire::body::{
+    Location, MoveInfo, MoveStage, Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec,
+};
 
 use super::ask;
 use super::exit::Failure;
@@ -36,6 +38,11 @@ pub enum SubscriptionCommand {
     #[command(after_help = "Examples:\n  treecast subscription seek orders audit --from beginning\n  \
         treecast subscription seek orders audit --since 2h30m")]
     Seek(SeekArgs),
+    /// Make another relay the home of a subscription, while its receivers go on
+    #[command(after_help = "Ask again to see how far it is: it is there when `show` says so.\n\n\
+        Examples:\n  treecast subscription move orders billing oslo\n  \
+        treecast subscription move orders billing --cancel")]
+    Move(MoveArgs),
     /// Remove a subscription with its backlog
     #[command(after_help = "Examples:\n  treecast subscription remove orders audit")]
     Remove(NameArgs),
@@ -70,6 +77,20 @@ pub struct SeekArgs {
     /// Where to.
     #[command(flatten)]
     pub place: PlaceArgs,
+}
+
+/// Arguments of `subscription move`.
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// The relay where it is to live
+    #[arg(required_unless_present = "cancel")]
+    pub to_relay: Option<RelayId>,
+    /// Let it stay where it is; possible until the new home takes over
+    #[arg(long, conflicts_with = "to_relay")]
+    pub cancel: bool,
 }
 
 /// Where a subscription is moved to: one of these, since there is no place that would be the right one.
@@ -242,6 +263,13 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             ask::done(&client, request).await?;
             show(&ask::subscription(&client, &group, &name).await?, context)
         }
+        SubscriptionCommand::Move(MoveArgs { name: NameArgs { group, name }, to_relay, .. }) => {
+            let to = to_relay;
+            show(
+                &ask::subscription_by(&client, Request::SubscriptionMove { group, name, to }).await?,
+                context,
+            )
+        }
         SubscriptionCommand::Remove(NameArgs { group, name }) => {
             let removed = json!({ "removed": { "group": group, "subscription": name } });
             ask::done(&client, Request::SubscriptionRemove { group, name: name.clone() }).await?;
@@ -318,6 +346,9 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
     facts.add("parked", format!("{} to be delivered again", human::of(info.parked, "message")));
     facts.add("receivers", info.receivers.to_string());
     facts.add("position", format!("done below {}, next {}", info.floor, info.next));
+    if let Some(moving) = &info.moving {
+        facts.add("moves to", moving_text(moving));
+    }
     facts.add("inserted", human::count(info.inserted));
     for (name, number) in outcomes(out) {
         if number > 0 || name == "acked" {
@@ -325,6 +356,40 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
         }
     }
     facts
+}
+
+/// How far a move is, for people.
+fn moving_text(moving: &MoveInfo) -> String {
+    let waits_for: Vec<&str> = moving.waits_for.iter().map(RelayId::as_str).collect();
+    let waits_for = waits_for.join(", ");
+    let stage = match moving.stage {
+        MoveStage::Preparing => format!("waits for {waits_for} to make it ready"),
+        MoveStage::Asking => format!("waits for the word of {waits_for}"),
+        MoveStage::Gathering => "waits for messages on their way here".to_owned(),
+        MoveStage::Consuming => {
+            format!("{} to be acked here first", human::of(moving.messages, "message"))
+        }
+        MoveStage::HandingOver => "being handed over".to_owned(),
+    };
+    let refusal = moving.refusal.as_ref().map_or_else(String::new, |r| format!("; it says: {}", r.message));
+    format!("{}: {stage}{refusal}", moving.to)
+}
+
+fn moving_json(moving: &MoveInfo) -> Value {
+    let stage = match moving.stage {
+        MoveStage::Preparing => "preparing",
+        MoveStage::Asking => "asking",
+        MoveStage::Gathering => "gathering",
+        MoveStage::Consuming => "consuming",
+        MoveStage::HandingOver => "handing-over",
+    };
+    json!({
+        "to": moving.to,
+        "stage": stage,
+        "waits_for": moving.waits_for,
+        "messages": moving.messages,
+        "refusal": moving.refusal.as_ref().map(|refusal| &refusal.message),
+    })
 }
 
 /// What became of messages, by name.
@@ -357,6 +422,7 @@ pub(super) fn to_json(info: &SubscriptionInfo) -> Value {
         "receivers": info.receivers,
         "inserted": info.inserted,
         "out": outcomes_json(&info.out),
+        "moving": info.moving.as_deref().map(moving_json),
     })
 }
 

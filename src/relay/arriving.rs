@@ -22,7 +22,7 @@ use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::wire::body::{Refusal, RefusalCode, SubscriptionSpec};
 use crate::wire::link::{NameEntry, Version};
-use crate::wire::moving::{Done, MoveFrame, MoveSays, ProducerDone};
+use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone};
 use crate::wire::run::StoredRun;
 
 /// Where a subscription has come from.
@@ -218,19 +218,32 @@ impl Relay {
 
     /// Says that it is made, when that and the membership are durable.
     fn say_prepared(&mut self, now: Now, key: SubscriptionKey, frame: &MoveFrame) {
-        let (me, storage) = (&self.options.relay, self.options.epoch.storage);
+        let me = &self.options.relay;
+        let Some(keeper) = self.keeper_of(key) else { return };
         let Some(group) = self.groups.get(key.group) else { return };
         let member = group.spread.as_deref().and_then(|spread| spread.parts.members.get(me));
         let Some((version, true)) = member.copied() else { return };
         let arrived = group.find(key.number).and_then(|place| group.subscriptions[place].arrived.as_deref());
         let says = match arrived {
             Some(Arrived { done: None, .. }) => {
-                MoveSays::Prepared { storage, version, streams: group.unreleased(|_| true) }
+                MoveSays::Prepared { keeper, version, streams: group.unreleased(|_| true) }
             }
             Some(_) => MoveSays::Taken,
             None => return,
         };
         self.answer_move_durably(now, frame, says);
+    }
+
+    /// Where one is kept that comes.
+    fn keeper_of(&self, key: SubscriptionKey) -> Option<Keeper> {
+        let group = self.groups.get(key.group)?;
+        let from = group.subscriptions.get(group.find(key.number)?)?.start;
+        Some(Keeper { storage: self.options.epoch.storage, from })
+    }
+
+    /// Whether there is one that comes by this move.
+    pub(super) fn keeps(&self, number: GroupNumber, frame: &MoveFrame) -> bool {
+        self.arrival(number, &frame.name).is_some_and(|(_, arrived)| arrived.token == frame.token)
     }
 
     /// One that comes, or has come, says so until the old home has let it go; whether it has to.
@@ -286,13 +299,23 @@ impl Relay {
     }
 
     /// The old home hands over: from now on it lives here.
-    pub(super) fn on_handover(&mut self, now: Now, frame: &MoveFrame, said: Version, done: Done) {
+    pub(super) fn on_handover(
+        &mut self,
+        now: Now,
+        frame: &MoveFrame,
+        (keeper, said): (Keeper, Version),
+        done: Done,
+    ) {
         let number = self.group_in(frame);
         let known = number.and_then(|number| self.arrival(number, &frame.name));
         let known = known.filter(|(_, arrived)| arrived.token == frame.token && arrived.from == frame.from);
         let Some((key, is_taken)) = known.map(|(key, arrived)| (key, arrived.done.is_some())) else {
             return self.answer_move(frame, MoveSays::Void);
         };
+        if !is_taken && self.keeper_of(key) != Some(keeper) {
+            // Since it said where, it has lost its disk: what it keeps now begins too late.
+            return self.answer_move(frame, MoveSays::Void);
+        }
         if !is_taken {
             let SubscriptionKey { group, number: subscription } = key;
             let operation = Operation::SubscriptionArrived { group, subscription, done: Box::new(done) };

@@ -121,6 +121,7 @@ impl Relay {
         let mut warnings = self.options.warnings.clone();
         warnings.extend(self.cut_warnings(now));
         warnings.extend(self.forgotten_warnings(now));
+        warnings.extend(self.move_warnings());
         let accepting = if self.stopping {
             Err("the relay is stopping".to_owned())
         } else if self.draining {

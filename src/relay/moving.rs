@@ -41,7 +41,7 @@ use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply};
 use crate::wire::link::{LinkMessage, Version};
-use crate::wire::moving::{Done, MoveFrame, MoveSays, StreamAt};
+use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, StreamAt};
 
 /// Relays that are named as waited for, at the most.
 const NAMED_MAX: usize = 100;
@@ -51,6 +51,8 @@ const NAMED_MAX: usize = 100;
 pub(super) struct Cut {
     /// Everything behind is the new home's.
     pub(super) at: Index,
+    /// Where that keeps it.
+    pub(super) keeper: Keeper,
     /// The same in terms of streams.
     pub(super) done: Done,
 }
@@ -69,8 +71,8 @@ pub(super) struct Moving {
 /// What others have said of a move.
 #[derive(Clone, Debug, Default)]
 struct Heard {
-    /// The new home's disk and its membership.
-    prepared: Option<(StorageId, Version)>,
+    /// Where the new home keeps it, and its membership.
+    prepared: Option<(Keeper, Version)>,
     /// Who has not said that it has that membership on disk.
     missing: BTreeSet<RelayId>,
     /// How far streams have to be here. True: their origin says that they will.
@@ -177,7 +179,7 @@ impl Relay {
         }
         let Some(subscription) = self.groups.subscription(key) else { return Err(self.no_home(name)) };
         let known = subscription.moving.as_ref().map(|moving| moving.to.clone());
-        let is_spent = subscription.is_spent();
+        let (is_spent, has_come) = (subscription.is_spent(), subscription.arrived.is_some());
         let is_unsettled = subscription.arrived.as_ref().is_some_and(|arrived| !arrived.is_settled);
         let when = match (known, to) {
             (None, None) => When::Now,
@@ -195,6 +197,8 @@ impl Relay {
                 self.enqueue(key);
                 When::Durable
             }
+            // It has come here, and who has moved it asks once more.
+            (None, Some(to)) if to == self.options.relay && has_come => When::Now,
             (None, Some(to)) => {
                 self.check_target(key, name, &to)?;
                 if is_unsettled {
@@ -402,15 +406,19 @@ impl Relay {
         let says = std::mem::replace(&mut frame.says, MoveSays::Void);
         match says {
             MoveSays::Prepare { spec } => self.on_prepare(now, &frame, spec),
-            MoveSays::Handover { version, done } => self.on_handover(now, &frame, version, *done),
+            MoveSays::Handover { keeper, version, done } => {
+                self.on_handover(now, &frame, (keeper, version), *done);
+            }
             MoveSays::Ask { member, version } => self.on_move_ask(now, &frame, &member, version),
-            MoveSays::Prepared { storage, version, streams } => {
-                self.on_prepared(now, &frame, (storage, version), streams);
+            MoveSays::Prepared { keeper, version, streams } => {
+                self.on_prepared(now, &frame, (keeper, version), streams);
             }
             MoveSays::Held { storage, version, streams } => self.on_held(&frame, (storage, version), streams),
             MoveSays::Refused(refusal) => {
-                if let Some(moving) = self.moving_of(&frame).and_then(|key| self.moving_at(key)) {
-                    moving.heard.refusal = Some(refusal);
+                let moving = self.moving_of(&frame).and_then(|key| self.moving_at(key));
+                if let Some(moving) = moving.filter(|m| m.to == frame.from && m.cut.is_none()) {
+                    // It may have lost what it had made.
+                    moving.heard = Heard { refusal: Some(refusal), ..Heard::default() };
                 }
             }
             MoveSays::Taken => self.on_taken(now, &frame),
@@ -442,7 +450,7 @@ impl Relay {
         &mut self,
         now: Now,
         frame: &MoveFrame,
-        prepared: (StorageId, Version),
+        prepared: (Keeper, Version),
         streams: Vec<StreamAt>,
     ) {
         let Some(key) = self.moving_of(frame) else {
@@ -464,11 +472,16 @@ impl Relay {
         let Some(number) = self.group_of(now, &frame.group) else { return };
         let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
         let Some(group) = self.groups.get_mut(number) else { return };
-        let known = group.spread().parts.members.get(member);
+        let known = group.spread().parts.members.get(member).copied();
+        if *member == me && !self.keeps(number, frame) {
+            let why = format!("relay {me} does not keep it: it has lost what it had made");
+            return self.answer_move(frame, MoveSays::Refused(Refusal::new(RefusalCode::NotReady, why)));
+        }
         // One that has not come yet is asked for again.
-        if !known.is_some_and(|(known, is_member)| *known >= version && *is_member) {
+        if !known.is_some_and(|(known, is_member)| known >= version && is_member) {
             return;
         }
+        let Some(group) = self.groups.get(number) else { return };
         let old_home = &frame.from;
         // Of a disk that is gone nobody knows any more who is owed it: the old home does.
         let streams = group.unreleased(|s| {
@@ -502,7 +515,8 @@ impl Relay {
     fn try_cut(&mut self, now: Now, key: SubscriptionKey) {
         let me = self.options.relay.clone();
         let Some(moving) = self.moving_at(key).map(|moving| moving.clone()) else { return };
-        let Some((_, version)) = moving.heard.prepared.filter(|_| moving.heard.missing.is_empty()) else {
+        let Some((keeper, version)) = moving.heard.prepared.filter(|_| moving.heard.missing.is_empty())
+        else {
             return;
         };
         let Some(group) = self.groups.get_mut(key.group) else { return };
@@ -513,7 +527,7 @@ impl Relay {
         }
         let Some(place) = group.find(key.number) else { return };
         let done = group.done_here(&group.subscriptions[place]);
-        let cut = Cut { at: group.next, done };
+        let cut = Cut { at: group.next, keeper, done };
         self.set_moving(key, Some(Moving { cut: Some(cut), heard: Heard::default(), ..moving }));
         self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
     }
@@ -546,11 +560,11 @@ impl Relay {
         let name = subscription.name.clone();
         let Some(moving) = self.moving_at(key) else { return };
         let (to, Some(cut)) = (moving.to.clone(), &moving.cut) else { return };
-        let done = Box::new(cut.done.clone());
+        let (keeper, done) = (cut.keeper, Box::new(cut.done.clone()));
         let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
         let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name, me)));
         let version = said.map_or(Version::default(), |named| named.version);
-        self.say_of_move(key, &to, MoveSays::Handover { version, done });
+        self.say_of_move(key, &to, MoveSays::Handover { keeper, version, done });
     }
 
     /// It lives at the new home: it is removed here.
@@ -633,6 +647,20 @@ impl Relay {
             }
             None => Ok(()),
         }
+    }
+
+    /// Moves that wait for other relays.
+    pub(super) fn move_warnings(&self) -> Vec<String> {
+        const WARNINGS_MAX: usize = 10;
+        let moves = self.moves.iter().filter_map(|key| {
+            let group = self.groups.get(key.group)?;
+            let subscription = group.subscriptions.get(group.find(key.number)?)?;
+            let info = self.move_info(group, subscription).filter(|info| !info.waits_for.is_empty())?;
+            let relays: Vec<&str> = info.waits_for.iter().map(RelayId::as_str).collect();
+            let (name, to, relays) = (&subscription.name, &info.to, relays.join(", "));
+            Some(format!("subscription {name} of {} moves to relay {to}, and waits for {relays}", group.name))
+        });
+        moves.take(WARNINGS_MAX).collect()
     }
 
     /// What people are told of a move.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{Refusal, SubscriptionSpec};
 use super::link::{GroupId, Version};
-use crate::id::{Epoch, ProducerId, RelayId, Sequence, StorageId, SubscriptionName};
+use crate::id::{Epoch, Index, ProducerId, RelayId, Sequence, StorageId, SubscriptionName};
 
 /// One thing that is said of a move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,16 @@ pub struct StreamAt {
     pub epoch: Epoch,
     /// Everything up to here.
     pub last: Sequence,
+}
+
+/// Where the new home keeps what comes: from this index on, on this disk. Another disk, or one that has
+/// begun anew, is no continuation of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeper {
+    /// The disk.
+    pub storage: StorageId,
+    /// The place in its log of the group.
+    pub from: Index,
 }
 
 /// What a producer has put already: everything below the floor, and these half-open ranges.
@@ -71,8 +81,8 @@ pub enum MoveSays {
     },
     /// The new home to the old one: it is made, on disk. Said again until it has arrived.
     Prepared {
-        /// The disk that it is on.
-        storage: StorageId,
+        /// Where it is kept.
+        keeper: Keeper,
         /// The membership of the new home, since when everything put is owed to it.
         version: Version,
         /// What is there already is not kept for it.
@@ -98,6 +108,8 @@ pub enum MoveSays {
     },
     /// The old home to the new one: all this is done with, durably; the rest is yours.
     Handover {
+        /// Where the new home keeps the rest, as it has said.
+        keeper: Keeper,
         /// The version in which the old home has said that it lives there.
         version: Version,
         /// What is done with.
@@ -127,7 +139,7 @@ impl MoveSays {
             Self::Prepared { version, .. } | Self::Ask { version, .. } | Self::Held { version, .. } => {
                 (Some(*version), None)
             }
-            Self::Handover { version, done } => (Some(*version), Some(&done.finished)),
+            Self::Handover { version, done, .. } => (Some(*version), Some(&done.finished)),
             Self::Prepare { .. } | Self::Refused(_) | Self::Taken | Self::Void => (None, None),
         };
         let finished = finished.into_iter().flatten();

@@ -24,7 +24,7 @@ use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{NameEntry, Version};
-use crate::wire::moving::{Done, ProducerDone, StreamAt};
+use crate::wire::moving::{Done, Keeper, ProducerDone, StreamAt};
 
 #[allow(
     dead_code,
@@ -184,6 +184,8 @@ fn of_members(group: GroupNumber) -> Vec<Operation> {
     ]
 }
 
+const KEEPER: Keeper = Keeper { storage: STORAGE, from: Index(900) };
+
 fn done() -> Done {
     let epoch = Epoch { counter: 3, storage: STORAGE, nonce: 0x1122_3344_5566_7788 };
     Done {
@@ -199,7 +201,7 @@ fn of_moves(group: GroupNumber) -> Vec<Operation> {
     vec![
         moving(None, None),
         moving(Some(relay("oslo")), None),
-        moving(Some(relay("oslo")), Some(Box::new(Cut { at: Index(1000), done: done() }))),
+        moving(Some(relay("oslo")), Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() }))),
         Operation::SubscriptionArriving {
             group,
             subscription,

@@ -82,12 +82,12 @@ impl World {
     }
 }
 
-/// A storm in which subscriptions move from relay to relay; with every other seed their receivers do
-/// so, too.
+/// A storm in which subscriptions move from relay to relay; with some seeds their receivers do so,
+/// too. How often one has come to a new home.
 ///
 /// # Errors
 /// The first promise that is broken.
-pub fn moves(seed: u64, steps: usize) -> Result<(), String> {
+pub fn moves(seed: u64, steps: usize) -> Result<usize, String> {
     let mut dice = Dice::new(seed ^ 0xca11);
     let relays = 3 + dice.below(4) as usize;
     let mut world = World::random(seed, relays);
@@ -106,14 +106,26 @@ pub fn moves(seed: u64, steps: usize) -> Result<(), String> {
     let storm = Weather { roams, ..Weather::STORM };
     let weather =
         if seed % 3 == 0 { storm } else { Weather { crashes: 1, flaps: 1, parts: 0, fulls: 0, ..storm } };
+    let mut homes: Vec<Option<usize>> =
+        (0..world.subscriptions.len()).map(|place| world.home_now(place)).collect();
+    let mut moved = 0;
     for _ in 0..steps {
         world.step(&weather);
         if dice.chance(MOVES) {
             world.move_some(&mut dice);
         }
+        for (place, known) in homes.iter_mut().enumerate() {
+            let now = world.home_now(place);
+            moved += usize::from(now.is_some() && now != *known);
+            *known = now.or(*known);
+        }
         world.take_wrong()?;
     }
     world.heal();
     world.finish_moves()?;
-    world.finish()
+    for (place, known) in homes.iter().enumerate() {
+        moved += usize::from(world.home_now(place) != *known);
+    }
+    world.finish()?;
+    Ok(moved)
 }
