@@ -304,6 +304,7 @@ impl Relay {
 
     /// Says what is to be said now; whether the move is not over.
     fn step_moving(&mut self, now: Now, key: SubscriptionKey) -> bool {
+        self.pass_records(now, key);
         let Some(subscription) = self.groups.subscription(key) else { return false };
         let is_spent = subscription.is_spent();
         let Some(moving) = &subscription.moving else { return false };
@@ -333,6 +334,20 @@ impl Relay {
             self.say_of_move(key, &to, MoveSays::Prepare { spec });
         }
         true
+    }
+
+    /// What is before the cut and no message is done with, also when nobody receives.
+    fn pass_records(&mut self, now: Now, key: SubscriptionKey) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let subscription = &group.subscriptions[place];
+        let cut = subscription.moving.as_ref().and_then(|moving| moving.cut.as_ref());
+        let Some(at) = cut.map(|cut| cut.at).filter(|at| subscription.cursor.floor() < *at) else { return };
+        if group.backlog(subscription, at) == 0 {
+            let subscription = &mut group.subscriptions[place];
+            subscription.out.filtered += subscription.finish(subscription.cursor.floor(), at);
+            self.mark_dirty(now, key);
+        }
     }
 
     fn spec_at(&mut self, key: SubscriptionKey) -> Option<crate::wire::body::SubscriptionSpec> {
