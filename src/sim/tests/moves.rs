@@ -3,6 +3,7 @@
 use super::super::world::{World, moves, names};
 use super::LINE;
 use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request};
+use crate::wire::link::LinkMessage;
 
 /// What happens in the middle of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +47,24 @@ fn prepared(seed: u64, is_member: bool) -> World {
 }
 
 /// One small thing happens: a message arrives somewhere, a disk syncs, somebody puts or takes, time passes.
-fn happen(world: &mut World, step: usize) {
+fn happen(world: &mut World, step: usize, slow: Option<usize>) {
+    let sync = |world: &mut World, node: usize| {
+        if slow != Some(node) || step % 80 > 70 {
+            world.sync(node);
+        }
+    };
     match step % 11 {
         0 => drop(world.arrive_at(0, 0)),
         1 => drop(world.arrive_at(0, 1)),
         2 => drop(world.arrive_at(1, 1)),
         3 => drop(world.arrive_at(1, 0)),
-        4 => world.sync(step / 11 % 3),
+        4 => sync(world, step / 11 % 3),
         // Of what a wiped disk alone has, nobody is owed anything: nothing is put there.
         5 if step % 3 == 0 => world.put(step / 33 % 2, "g", 1),
         6 if step % 2 == 0 => world.take_all(),
-        7 => world.sync((step / 11 + 1) % 3),
+        7 => sync(world, (step / 11 + 1) % 3),
         8 => drop(world.arrive_at(step / 11 % 2, step / 22 % 2)),
-        9 => world.sync((step / 11 + 2) % 3),
+        9 => sync(world, (step / 11 + 2) % 3),
         _ => world.wait_ms(9),
     }
     if step.is_multiple_of(40) && !world.has_moves() && world.home_now(0) == Some(OLD) {
@@ -84,13 +90,23 @@ fn strike(world: &mut World, fault: Fault) {
     world.heal_links();
 }
 
+/// What is different from one network to another.
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    /// Whether the new home has a subscription of its own in the group.
+    is_member: bool,
+    /// The relay whose disk is slow.
+    slow: Option<usize>,
+}
+
 /// A move with a fault at one of its steps; how many steps it took.
-fn run(seed: u64, is_member: bool, (at, fault): (usize, Fault)) -> usize {
-    let mut world = prepared(seed, is_member);
+fn run(scene: Scene, (at, fault): (usize, Fault)) -> usize {
+    let Scene { is_member, slow } = scene;
+    let mut world = prepared(1, is_member);
     let mut steps = 0;
-    let what = format!("seed {seed}, member {is_member}, {fault:?} at step {at}");
+    let what = format!("{scene:?}, {fault:?} at step {at}");
     while steps < STEPS_MAX {
-        happen(&mut world, steps);
+        happen(&mut world, steps, slow);
         steps += 1;
         if steps == at {
             let has_come = world.home_now(0) == Some(NEW);
@@ -131,13 +147,14 @@ fn run(seed: u64, is_member: bool, (at, fault): (usize, Fault)) -> usize {
 
 #[test]
 fn s47_a_subscription_moves_and_its_receiver_misses_and_repeats_nothing_whatever_crashes_when() {
-    for is_member in [false, true] {
-        let steps = run(1, is_member, (usize::MAX, Fault::Nothing));
+    let scenes = [(false, None, 1), (true, None, 4), (false, Some(NEW), 2), (false, Some(OLD), 4)];
+    for (is_member, slow, stride) in scenes {
+        let scene = Scene { is_member, slow };
+        let steps = run(scene, (usize::MAX, Fault::Nothing));
         assert!((50..STEPS_MAX).contains(&steps), "{steps} steps");
         for fault in FAULTS {
-            // With a membership from before less is different.
-            for at in (1..=steps + 10).step_by(if is_member { 4 } else { 1 }) {
-                run(1, is_member, (at, fault));
+            for at in (1..=steps + 10).step_by(stride) {
+                run(scene, (at, fault));
             }
         }
     }
@@ -236,13 +253,79 @@ fn s47_what_a_producer_puts_again_elsewhere_after_the_move_is_not_delivered_agai
     world.put_as(0, "g", 1, &["one", "two"]);
     world.settle();
     assert_eq!(world.drain(OLD, "g", "s").len(), 10);
+    // Nobody keeps it any more.
+    world.rest();
     ask_move(&mut world, 1, Some("r02")).unwrap();
     go_on(&mut world);
     assert_eq!(world.home_now(0), Some(NEW));
-    // The new home was no member when it was put first.
-    world.put_as(1, "g", 1, &["one", "two", "three"]);
+    // The new home was not part of the group when it was put first: it takes it for new.
+    world.put_as(NEW, "g", 1, &["one", "two", "three"]);
     world.settle();
     let (group, name) = names(OLD, "g", "s");
     let now = world.now;
     assert_eq!(world.nodes[NEW].drain(now, &group, &name), ["three"]);
+}
+
+/// A move that waits for what is in the backlog of the old home, and the word with which it began.
+fn cut() -> (World, LinkMessage) {
+    let mut world = prepared(1, false);
+    ask_move(&mut world, 1, Some("r02")).unwrap();
+    let mut first = None;
+    for _ in 0..100 {
+        world.wait_ms(9);
+        for (wire, end) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            first = first.or_else(|| world.moves_on(1, 1).into_iter().next());
+            world.arrive_at(wire, end);
+        }
+        (0..3).for_each(|node| world.sync(node));
+    }
+    go_on(&mut world);
+    let stage = ask_move(&mut world, 1, Some("r02")).unwrap().map(|moving| moving.stage);
+    assert_eq!(stage, Some(MoveStage::Consuming));
+    (world, first.unwrap())
+}
+
+#[test]
+fn s47_half_way_nobody_serves_it_and_who_asks_is_told_to_try_again() {
+    let (mut world, _) = cut();
+    world.crash(NEW);
+    world.take(0);
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), None);
+    let (group, name) = names(OLD, "g", "s");
+    for node in [0, 1] {
+        let attach = Request::Attach { group: group.clone(), name: Some(name.clone()), create: None };
+        let Some(Err(refusal)) = world.ask_network(node, attach) else { panic!("it is attached") };
+        assert!(refusal.code == RefusalCode::NotReady && refusal.message.contains("r02"), "{refusal:?}");
+    }
+    let refusal = ask_move(&mut world, 1, None).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::NotReady, "it cannot be taken back");
+    let remove = Request::SubscriptionRemove { group, name };
+    assert!(world.ask(OLD, remove).is_err_and(|refusal| refusal.code == RefusalCode::NotReady));
+    world.start(NEW);
+    world.heal_links();
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(NEW));
+    world.finish().unwrap();
+}
+
+#[test]
+fn s47_a_new_home_that_has_lost_its_disk_does_not_take_over_with_what_it_has_kept_since() {
+    let (mut world, prepare) = cut();
+    world.wipe(NEW);
+    world.heal_links();
+    world.settle();
+    // It is no member, so nobody sends it this.
+    world.put(1, "g", 1);
+    world.settle();
+    // What was said first comes again, late.
+    world.inject(1, 1, prepare);
+    world.settle();
+    world.take(0);
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(OLD), "it has begun anew, and waits for its backlog");
+    world.take(0);
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(NEW));
+    world.finish().unwrap();
 }

@@ -3,6 +3,7 @@
 use super::{ROAMS, Weather, World, name_of};
 use crate::dice::Dice;
 use crate::wire::body::Request;
+use crate::wire::link::LinkMessage;
 
 /// Of 100 steps so many ask for a move.
 const MOVES: u64 = 4;
@@ -41,6 +42,13 @@ impl World {
             self.nodes[node].begin(self.now, Request::SubscriptionMove { group, name, to });
             self.collect(node);
         }
+    }
+
+    /// What is said of moves and on its way to this end of a wire.
+    #[must_use]
+    pub fn moves_on(&self, wire: usize, end: usize) -> Vec<LinkMessage> {
+        let is_move = |message: &&LinkMessage| matches!(message, LinkMessage::Move(_));
+        self.wires[wire].to[end].iter().filter(is_move).cloned().collect()
     }
 
     fn move_some(&mut self, dice: &mut Dice) {
