@@ -123,8 +123,8 @@ impl Relay {
     /// The subscription of this name that has come, or comes, from elsewhere.
     fn arrival(&self, number: GroupNumber, name: &SubscriptionName) -> Option<(SubscriptionKey, &Arrived)> {
         let group = self.groups.get(number)?;
-        let is_it = |s: &&Box<super::subscription::Subscription>| s.name == *name && s.arrived.is_some();
-        let found = group.subscriptions.iter().find(is_it)?;
+        let mut all = group.subscriptions.iter();
+        let found = all.find(|s| s.name == *name && s.arrived.is_some())?;
         let key = SubscriptionKey { group: number, number: found.number };
         Some((key, found.arrived.as_deref()?))
     }

@@ -112,8 +112,11 @@ pub fn moves(seed: u64, steps: usize) -> Result<usize, String> {
     let roams = if seed / 2 % 2 == 1 { ROAMS } else { 0 };
     // In a calmer storm they get farther.
     let storm = Weather { roams, ..Weather::STORM };
-    let weather =
-        if seed % 3 == 0 { storm } else { Weather { crashes: 1, flaps: 1, parts: 0, fulls: 0, ..storm } };
+    let weather = if seed.is_multiple_of(3) {
+        storm
+    } else {
+        Weather { crashes: 1, flaps: 1, parts: 0, fulls: 0, ..storm }
+    };
     let mut homes: Vec<Option<usize>> =
         (0..world.subscriptions.len()).map(|place| world.home_now(place)).collect();
     let mut moved = 0;
