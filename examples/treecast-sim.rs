@@ -1,22 +1,31 @@
 //! Runs simulated networks under as many seeds as wanted, and names those that break a promise.
 //!
 //! ```text
-//! cargo run --release --features sim --example treecast-sim -- 10000 [FIRST-SEED] [STEPS]
+//! cargo run --release --features sim --example treecast-sim -- 10000 [FIRST-SEED] [STEPS] [moves]
 //! ```
+//!
+//! With `moves` subscriptions move from home to home in storms of their own.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> std::io::Result<ExitCode> {
-    let mut numbers = std::env::args().skip(1).map(|word| word.parse::<u64>());
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let has_moves = words.pop_if(|last| last == "moves").is_some();
+    let mut numbers = words.iter().map(|word| word.parse::<u64>());
     let mut next = |default| numbers.next().map_or(Some(default), Result::ok);
     let (Some(seeds), Some(first), Some(steps)) = (next(1000), next(0), next(500)) else {
-        writeln!(std::io::stderr(), "usage: treecast-sim [SEEDS] [FIRST-SEED] [STEPS]")?;
+        writeln!(std::io::stderr(), "usage: treecast-sim [SEEDS] [FIRST-SEED] [STEPS] [moves]")?;
         return Ok(ExitCode::from(2));
     };
     let mut failed = 0;
     for seed in first..first + seeds {
-        let run = std::panic::catch_unwind(|| treecast::sim::world::storm(seed, steps as usize));
+        let run = std::panic::catch_unwind(|| {
+            if has_moves {
+                return treecast::sim::world::moves(seed, steps as usize).map(drop);
+            }
+            treecast::sim::world::storm(seed, steps as usize)
+        });
         let what = match run {
             Ok(Ok(())) => continue,
             Ok(Err(what)) => what,
