@@ -254,14 +254,7 @@ pub async fn subscription(
     group: &GroupName,
     name: &SubscriptionName,
 ) -> Result<SubscriptionInfo, Failure> {
-    subscription_by(client, Request::SubscriptionShow { group: group.clone(), name: name.clone() }).await
-}
-
-/// A subscription, as the answer to a request that is about it.
-///
-/// # Errors
-/// As [`ask`].
-pub async fn subscription_by(client: &Client, request: Request) -> Result<SubscriptionInfo, Failure> {
+    let request = Request::SubscriptionShow { group: group.clone(), name: name.clone() };
     let Reply::Subscription(info) = ask(client, request).await? else {
         return Err(unexpected("a subscription"));
     };

@@ -3,15 +3,14 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::id::{GroupName, Index, RelayId, SubscriptionName};
+use crate::id::{GroupName, Index, SubscriptionName};
 use crate::limits;
-use crate::wire::body::{
-    Location, MoveInfo, MoveStage, Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec,
-};
+use crate::wire::body::{Location, Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec};
 
 use super::ask;
 use super::exit::Failure;
 use super::human;
+use super::moving::{self, MoveArgs};
 use super::out::Context;
 use super::table::{Facts, Side, Table};
 use super::values::{self, Since};
@@ -77,20 +76,6 @@ pub struct SeekArgs {
     /// Where to.
     #[command(flatten)]
     pub place: PlaceArgs,
-}
-
-/// Arguments of `subscription move`.
-#[derive(Debug, Args)]
-pub struct MoveArgs {
-    /// Which one.
-    #[command(flatten)]
-    pub name: NameArgs,
-    /// The relay where it is to live
-    #[arg(required_unless_present = "cancel")]
-    pub to_relay: Option<RelayId>,
-    /// Let it stay where it is; possible until the new home takes over
-    #[arg(long, conflicts_with = "to_relay")]
-    pub cancel: bool,
 }
 
 /// Where a subscription is moved to: one of these, since there is no place that would be the right one.
@@ -263,13 +248,7 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             ask::done(&client, request).await?;
             show(&ask::subscription(&client, &group, &name).await?, context)
         }
-        SubscriptionCommand::Move(MoveArgs { name: NameArgs { group, name }, to_relay, .. }) => {
-            let to = to_relay;
-            show(
-                &ask::subscription_by(&client, Request::SubscriptionMove { group, name, to }).await?,
-                context,
-            )
-        }
+        SubscriptionCommand::Move(args) => show(&moving::ask(&client, args).await?, context),
         SubscriptionCommand::Remove(NameArgs { group, name }) => {
             let removed = json!({ "removed": { "group": group, "subscription": name } });
             ask::done(&client, Request::SubscriptionRemove { group, name: name.clone() }).await?;
@@ -347,7 +326,7 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
     facts.add("receivers", info.receivers.to_string());
     facts.add("position", format!("done below {}, next {}", info.floor, info.next));
     if let Some(moving) = &info.moving {
-        facts.add("moves to", moving_text(moving));
+        facts.add("moves to", moving::text(moving));
     }
     facts.add("inserted", human::count(info.inserted));
     for (name, number) in outcomes(out) {
@@ -356,40 +335,6 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
         }
     }
     facts
-}
-
-/// How far a move is, for people.
-fn moving_text(moving: &MoveInfo) -> String {
-    let waits_for: Vec<&str> = moving.waits_for.iter().map(RelayId::as_str).collect();
-    let waits_for = waits_for.join(", ");
-    let stage = match moving.stage {
-        MoveStage::Preparing => format!("waits for {waits_for} to make it ready"),
-        MoveStage::Asking => format!("waits for the word of {waits_for}"),
-        MoveStage::Gathering => "waits for messages on their way here".to_owned(),
-        MoveStage::Consuming => {
-            format!("{} to be acked here first", human::of(moving.messages, "message"))
-        }
-        MoveStage::HandingOver => "being handed over".to_owned(),
-    };
-    let refusal = moving.refusal.as_ref().map_or_else(String::new, |r| format!("; it says: {}", r.message));
-    format!("{}: {stage}{refusal}", moving.to)
-}
-
-fn moving_json(moving: &MoveInfo) -> Value {
-    let stage = match moving.stage {
-        MoveStage::Preparing => "preparing",
-        MoveStage::Asking => "asking",
-        MoveStage::Gathering => "gathering",
-        MoveStage::Consuming => "consuming",
-        MoveStage::HandingOver => "handing-over",
-    };
-    json!({
-        "to": moving.to,
-        "stage": stage,
-        "waits_for": moving.waits_for,
-        "messages": moving.messages,
-        "refusal": moving.refusal.as_ref().map(|refusal| &refusal.message),
-    })
 }
 
 /// What became of messages, by name.
@@ -422,7 +367,7 @@ pub(super) fn to_json(info: &SubscriptionInfo) -> Value {
         "receivers": info.receivers,
         "inserted": info.inserted,
         "out": outcomes_json(&info.out),
-        "moving": info.moving.as_deref().map(moving_json),
+        "moving": info.moving.as_deref().map(moving::to_json),
     })
 }
 

@@ -37,8 +37,15 @@ pub(super) struct Arrived {
     pub(super) is_settled: bool,
 }
 
-/// How far what stands in a run from `at` on is done with, if it is; else where it may be again.
-pub(super) fn done_to(done: &Done, streams: &[Stream], run: &StoredRun, at: Index) -> (bool, Index) {
+/// How far what stands in a run from `at` on is done with elsewhere, if it is; else where it may be again.
+pub(super) fn done_to(
+    arrived: Option<&Arrived>,
+    streams: &[Stream],
+    run: &StoredRun,
+    at: Index,
+) -> (bool, Index) {
+    let done = arrived.and_then(|arrived| arrived.done.as_ref());
+    let Some(done) = done else { return (false, Index(u64::MAX)) };
     let header = &run.run.header;
     let sequence = Sequence(header.first.0 + (at.0 - run.first_index.0));
     let place = streams.binary_search_by_key(&run.stream, |s: &Stream| s.number).ok();

@@ -451,24 +451,22 @@ impl Turn<'_> {
             }
         };
         let (is_repeat, until) = self.group.repeat(due.from);
-        if is_repeat || (!subscription.replays && !self.group.owes(&run)) {
-            let to = run.end_index().min(due.to).min(if is_repeat { until } else { due.to });
+        let (is_done, open) = done_to(subscription.arrived.as_deref(), self.group.streams, &run, due.from);
+        if is_repeat || is_done || (!subscription.replays && !self.group.owes(&run)) {
+            let until = if is_repeat {
+                until
+            } else if is_done {
+                open
+            } else {
+                due.to
+            };
+            let to = run.end_index().min(due.to).min(until);
             self.pass(due, to, if is_repeat { How::Repeat } else { How::BeforeStart }, &run);
             subscription.out.filtered += subscription.finish(due.from, to);
             subscription.used(due, to);
             return None;
         }
-        let done = subscription.arrived.as_deref().and_then(|arrived| arrived.done.as_ref());
-        let (is_done, open_until) =
-            done.map_or((false, Index(u64::MAX)), |done| done_to(done, self.group.streams, &run, due.from));
-        if is_done {
-            let to = open_until.min(due.to);
-            self.pass(due, to, How::BeforeStart, &run);
-            subscription.out.filtered += subscription.finish(due.from, to);
-            subscription.used(due, to);
-            return None;
-        }
-        let until = until.min(open_until);
+        let until = until.min(open);
         let rule = Rule {
             filter: subscription.filter.as_ref(),
             not_before: subscription.not_before,

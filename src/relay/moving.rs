@@ -22,6 +22,10 @@
 //! Whether all before it is done with is the cursor's to say, so a crash at any time goes on where the
 //! disk is. Everything that is said to others is said again until it is answered.
 
+mod leave;
+mod talk;
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -29,18 +33,15 @@ use serde::{Deserialize, Serialize};
 use super::Relay;
 use super::group::Group;
 use super::input::Now;
-use super::journal::Waiting;
 use super::requests::{Outcome, When};
 use super::state::Operation;
-use super::subscription::{Removal, Subscription, SubscriptionKey};
+use super::subscription::{Subscription, SubscriptionKey};
 use super::timer::Timer;
-use crate::id::{
-    Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, SubscriptionName,
-};
+use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, SubscriptionName};
 use crate::limits;
 use crate::log::{Entry, Urgency};
-use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply};
-use crate::wire::link::{LinkMessage, Version};
+use crate::wire::body::{Refusal, RefusalCode, Reply};
+use crate::wire::link::Version;
 use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, StreamAt};
 
 /// Relays that are named as waited for, at the most.
@@ -355,92 +356,6 @@ impl Relay {
         self.spec_of(key.group, &name)
     }
 
-    /// Says something of a subscription's move.
-    pub(super) fn say_of_move(&mut self, key: SubscriptionKey, to: &RelayId, says: MoveSays) {
-        if let Some(frame) = self.move_frame(key, to, says) {
-            self.send_move(frame);
-        }
-    }
-
-    pub(super) fn move_frame(
-        &mut self,
-        key: SubscriptionKey,
-        to: &RelayId,
-        says: MoveSays,
-    ) -> Option<MoveFrame> {
-        let (from, hops) = (self.options.relay.clone(), self.trees.hops());
-        let group = self.groups.get(key.group)?.id();
-        let subscription = self.groups.subscription(key)?;
-        let leaving = subscription.moving.as_ref().map(|moving| moving.token);
-        let coming = subscription.arrived.as_ref().map(|arrived| arrived.token);
-        let token = match says {
-            MoveSays::Prepared { .. } | MoveSays::Taken => coming,
-            MoveSays::Prepare { .. }
-            | MoveSays::Refused(_)
-            | MoveSays::Ask { .. }
-            | MoveSays::Held { .. }
-            | MoveSays::Handover { .. }
-            | MoveSays::Void => leaving,
-        };
-        let name = subscription.name.clone();
-        Some(MoveFrame { from, to: to.clone(), hops, group, name, token: token?, says })
-    }
-
-    /// Sends something off that is said here. What cannot leave is lost, and said again.
-    pub(super) fn send_move(&mut self, frame: MoveFrame) {
-        if let Some(link) = self.links.toward.get(&frame.to).copied() {
-            self.say(link, LinkMessage::Move(Box::new(frame)));
-        }
-    }
-
-    /// Answers something that was said of a move.
-    pub(super) fn answer_move(&mut self, frame: &MoveFrame, says: MoveSays) {
-        let (from, to, hops) = (self.options.relay.clone(), frame.from.clone(), self.trees.hops());
-        let (group, name, token) = (frame.group.clone(), frame.name.clone(), frame.token);
-        self.send_move(MoveFrame { from, to, hops, group, name, token, says });
-    }
-
-    /// Answers it when everything that was appended is durable.
-    pub(super) fn answer_move_durably(&mut self, now: Now, frame: &MoveFrame, says: MoveSays) {
-        let (from, to, hops) = (self.options.relay.clone(), frame.from.clone(), self.trees.hops());
-        let (group, name, token) = (frame.group.clone(), frame.name.clone(), frame.token);
-        let answer = MoveFrame { from, to, hops, group, name, token, says };
-        self.journal.wait(Waiting::MoveSaid(Box::new(answer)));
-        self.settle_durable(now);
-    }
-
-    /// A neighbour passes on what is said of a move.
-    pub(super) fn on_move(&mut self, now: Now, from: LinkId, mut frame: MoveFrame) {
-        if frame.to != self.options.relay {
-            if let Some((link, hops)) = self.way_on(&frame.to, from, frame.hops) {
-                frame.hops = hops;
-                self.say(link, LinkMessage::Move(Box::new(frame)));
-            }
-            return;
-        }
-        let says = std::mem::replace(&mut frame.says, MoveSays::Void);
-        match says {
-            MoveSays::Prepare { spec } => self.on_prepare(now, &frame, spec),
-            MoveSays::Handover { keeper, version, done } => {
-                self.on_handover(now, &frame, (keeper, version), *done);
-            }
-            MoveSays::Ask { member, version } => self.on_move_ask(now, &frame, &member, version),
-            MoveSays::Prepared { keeper, version, streams } => {
-                self.on_prepared(now, &frame, (keeper, version), streams);
-            }
-            MoveSays::Held { storage, version, streams } => self.on_held(&frame, (storage, version), streams),
-            MoveSays::Refused(refusal) => {
-                let moving = self.moving_of(&frame).and_then(|key| self.moving_at(key));
-                if let Some(moving) = moving.filter(|m| m.to == frame.from && m.cut.is_none()) {
-                    // It may have lost what it had made.
-                    moving.heard = Heard { refusal: Some(refusal), ..Heard::default() };
-                }
-            }
-            MoveSays::Taken => self.on_taken(now, &frame),
-            MoveSays::Void => self.on_void(now, &frame),
-        }
-    }
-
     /// The subscription here that moves as is said.
     fn moving_of(&mut self, frame: &MoveFrame) -> Option<SubscriptionKey> {
         let number = self.group_in(frame)?;
@@ -452,256 +367,6 @@ impl Relay {
 
     fn moving_at(&mut self, key: SubscriptionKey) -> Option<&mut Moving> {
         self.groups.subscription(key)?.moving.as_deref_mut()
-    }
-
-    /// The number of the group that is meant, if it is there in that life.
-    pub(super) fn group_in(&self, frame: &MoveFrame) -> Option<GroupNumber> {
-        let number = self.groups.number(&frame.group.name)?;
-        (self.groups.get(number)?.incarnation == frame.group.incarnation).then_some(number)
-    }
-
-    /// The new home has made it, and keeps what comes.
-    fn on_prepared(
-        &mut self,
-        now: Now,
-        frame: &MoveFrame,
-        prepared: (Keeper, Version),
-        streams: Vec<StreamAt>,
-    ) {
-        let Some(key) = self.moving_of(frame) else {
-            return self.answer_move_durably(now, frame, MoveSays::Void);
-        };
-        let me = self.options.relay.clone();
-        let missing: BTreeSet<RelayId> = self.trees.relays().filter(|relay| **relay != me).cloned().collect();
-        let Some(moving) = self.moving_at(key) else { return };
-        if moving.to != frame.from || moving.cut.is_some() || moving.heard.prepared == Some(prepared) {
-            return;
-        }
-        // The first time, or on another disk: then nothing counts that was said before.
-        let owed = streams.into_iter().map(|at| ((at.origin, at.epoch), (at.last, false))).collect();
-        moving.heard = Heard { prepared: Some(prepared), missing, owed, refusal: None, is_handed: false };
-    }
-
-    /// The old home asks whether a membership is on this disk, and what of this relay it may lack.
-    fn on_move_ask(&mut self, now: Now, frame: &MoveFrame, member: &RelayId, version: Version) {
-        let Some(number) = self.group_of(now, &frame.group) else { return };
-        let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let known = group.spread().parts.members.get(member).copied();
-        if *member == me && !self.keeps(number, frame) {
-            let why = format!("relay {me} does not keep it: it has lost what it had made");
-            return self.answer_move(frame, MoveSays::Refused(Refusal::new(RefusalCode::NotReady, why)));
-        }
-        // One that has not come yet is asked for again.
-        if !known.is_some_and(|(known, is_member)| known >= version && is_member) {
-            return;
-        }
-        let Some(group) = self.groups.get(number) else { return };
-        let old_home = &frame.from;
-        // Of a disk that is gone nobody knows any more who is owed it: the old home does.
-        let streams = group.unreleased(|s| {
-            s.origin == me && (!s.is_written_by(&me, storage) || s.marks.contains_key(old_home))
-        });
-        self.answer_move_durably(now, frame, MoveSays::Held { storage, version, streams });
-    }
-
-    /// A relay has the membership of the new home on its disk.
-    fn on_held(
-        &mut self,
-        frame: &MoveFrame,
-        (storage, version): (StorageId, Version),
-        streams: Vec<StreamAt>,
-    ) {
-        let Some(key) = self.moving_of(frame) else { return };
-        let Some(moving) = self.moving_at(key) else { return };
-        if moving.heard.prepared.is_none_or(|(_, asked)| asked != version)
-            || !moving.heard.missing.remove(&frame.from)
-        {
-            return;
-        }
-        for at in streams.into_iter().filter(|at| at.origin == frame.from) {
-            let will_come = at.epoch.storage == storage;
-            let owed = moving.heard.owed.entry((at.origin, at.epoch)).or_default();
-            *owed = (owed.0.max(at.last), owed.1 | will_come);
-        }
-    }
-
-    /// Cuts, when all relays have said what they were asked and all is here that is for this one.
-    fn try_cut(&mut self, now: Now, key: SubscriptionKey) {
-        let me = self.options.relay.clone();
-        let Some(moving) = self.moving_at(key).map(|moving| moving.clone()) else { return };
-        let Some((keeper, version)) = moving.heard.prepared.filter(|_| moving.heard.missing.is_empty())
-        else {
-            return;
-        };
-        let Some(group) = self.groups.get_mut(key.group) else { return };
-        let member = group.spread().parts.members.get(&moving.to);
-        let is_known = member.is_some_and(|(known, is_member)| *known >= version && *is_member);
-        if !is_known || !group.has_owed(&me, &moving.heard.owed) {
-            return;
-        }
-        let Some(place) = group.find(key.number) else { return };
-        let done = group.done_here(&group.subscriptions[place]);
-        let cut = Cut { at: group.next, keeper, done };
-        self.set_moving(key, Some(Moving { cut: Some(cut), heard: Heard::default(), ..moving }));
-        self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
-    }
-
-    /// All before the cut is done with: when that is durable, nobody is served here any more.
-    fn hand_over(&mut self, now: Now, key: SubscriptionKey) {
-        self.write_cursors(now, Urgency::Sync);
-        let Some(token) = self.moving_at(key).map(|moving| moving.token) else { return };
-        self.journal.wait(Waiting::Spent { key, token });
-        self.settle_durable(now);
-    }
-
-    /// That all before the cut is done with is durable.
-    pub(super) fn on_spent(&mut self, key: SubscriptionKey, token: u64) {
-        let Some(subscription) = self.groups.subscription(key) else { return };
-        let (name, is_spent) = (subscription.name.clone(), subscription.is_spent());
-        let Some(moving) = self.moving_at(key).filter(|moving| moving.token == token && is_spent) else {
-            return;
-        };
-        let (to, is_new) = (moving.to.clone(), !std::mem::replace(&mut moving.heard.is_handed, true));
-        if is_new && let Some(group) = self.groups.get(key.group).map(|group| group.name.clone()) {
-            self.dismiss_receivers(key, &has_left(&group, &name, &to));
-            self.say_handover(key);
-        }
-    }
-
-    fn say_handover(&mut self, key: SubscriptionKey) {
-        let me = self.options.relay.clone();
-        let Some(subscription) = self.groups.subscription(key) else { return };
-        let name = subscription.name.clone();
-        let Some(moving) = self.moving_at(key) else { return };
-        let (to, Some(cut)) = (moving.to.clone(), &moving.cut) else { return };
-        let (keeper, done) = (cut.keeper, Box::new(cut.done.clone()));
-        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
-        let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name, me)));
-        let version = said.map_or(Version::default(), |named| named.version);
-        self.say_of_move(key, &to, MoveSays::Handover { keeper, version, done });
-    }
-
-    /// It lives at the new home: it is removed here.
-    fn on_taken(&mut self, now: Now, frame: &MoveFrame) {
-        let Some(key) = self.moving_of(frame) else {
-            return self.answer_move_durably(now, frame, MoveSays::Void);
-        };
-        let Some(subscription) = self.groups.subscription(key) else { return };
-        let is_it =
-            subscription.is_spent() && self.moving_at(key).is_some_and(|moving| moving.to == frame.from);
-        // Who asks here from then on is led there.
-        if is_it && self.knows_home(key.group, &frame.name, &frame.from) {
-            let refusal = has_left(&frame.group.name, &frame.name, &frame.from);
-            self.remove_subscription(now, key, refusal, Removal::Wanted);
-            self.moves.remove(&key);
-            self.answer_move_durably(now, frame, MoveSays::Void);
-        }
-    }
-
-    fn knows_home(&self, number: GroupNumber, name: &SubscriptionName, home: &RelayId) -> bool {
-        let spread = self.groups.get(number).and_then(|group| group.spread.as_deref());
-        let known = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), home.clone())));
-        known.is_some_and(|named| named.spec.is_some()) || self.names_known >= limits::NAMES_MAX
-    }
-
-    /// The other side knows of no such move.
-    fn on_void(&mut self, now: Now, frame: &MoveFrame) {
-        let Some(key) = self.moving_of(frame) else { return self.on_arriving_void(now, frame) };
-        let token = self.draw_token();
-        let Some(moving) =
-            self.moving_at(key).filter(|moving| moving.to == frame.from && moving.cut.is_some())
-        else {
-            return;
-        };
-        // It has lost its disk, and what it was to keep: from the beginning.
-        let to = moving.to.clone();
-        self.set_moving(key, Some(Moving::new(to, token, None)));
-        self.watch_moves(now, key);
-        self.enqueue(key);
-    }
-
-    /// Whether a subscription is at the point at which another relay may serve it.
-    pub(super) fn check_here(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
-        let Some(subscription) = self.groups.subscription(key).filter(|s| s.is_spent()) else {
-            return Ok(());
-        };
-        let name = subscription.name.clone();
-        let to = subscription.moving.as_ref().map(|moving| moving.to.clone());
-        let group = self.groups.get(key.group).map(|group| group.name.clone());
-        match (to, group) {
-            (Some(to), Some(group)) => Err(has_left(&group, &name, &to)),
-            _ => Ok(()),
-        }
-    }
-
-    /// One that is half way between two homes is not to be removed at one of them.
-    pub(super) fn check_settled(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
-        self.check_here(key)?;
-        let arrived = self.groups.subscription(key).and_then(|s| s.arrived.as_deref());
-        match arrived.filter(|arrived| !arrived.is_settled) {
-            Some(arrived) => {
-                let message = format!(
-                    "it has just come from relay {}, which has not said that it knows: try again",
-                    arrived.from
-                );
-                Err(Refusal::new(RefusalCode::NotReady, message))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Where the old home ends is said: what comes before it is not asked for again.
-    pub(super) fn check_seek(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
-        let moving = self.groups.subscription(key).and_then(|s| s.moving.as_deref());
-        match moving.filter(|moving| moving.cut.is_some()) {
-            Some(moving) => {
-                let message =
-                    format!("it is on its way to relay {}: seek there, or end the move first", moving.to);
-                Err(Refusal::new(RefusalCode::NotReady, message))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Moves that wait for other relays.
-    pub(super) fn move_warnings(&self) -> Vec<String> {
-        const WARNINGS_MAX: usize = 10;
-        let moves = self.moves.iter().filter_map(|key| {
-            let group = self.groups.get(key.group)?;
-            let subscription = group.subscriptions.get(group.find(key.number)?)?;
-            let info = self.move_info(group, subscription).filter(|info| !info.waits_for.is_empty())?;
-            let relays: Vec<&str> = info.waits_for.iter().map(RelayId::as_str).collect();
-            let (name, to, relays) = (&subscription.name, &info.to, relays.join(", "));
-            Some(format!("subscription {name} of {} moves to relay {to}, and waits for {relays}", group.name))
-        });
-        moves.take(WARNINGS_MAX).collect()
-    }
-
-    /// What people are told of a move.
-    pub(super) fn move_info(&self, group: &Group, subscription: &Subscription) -> Option<Box<MoveInfo>> {
-        let moving = subscription.moving.as_deref()?;
-        let heard = &moving.heard;
-        let stage = match (&moving.cut, heard.prepared) {
-            (Some(_), _) if subscription.is_spent() => MoveStage::HandingOver,
-            (Some(_), _) => MoveStage::Consuming,
-            (None, None) => MoveStage::Preparing,
-            (None, Some(_)) if !heard.missing.is_empty() => MoveStage::Asking,
-            (None, Some(_)) => MoveStage::Gathering,
-        };
-        let waits_for = match stage {
-            MoveStage::Preparing | MoveStage::HandingOver => vec![moving.to.clone()],
-            MoveStage::Asking => heard.missing.iter().take(NAMED_MAX).cloned().collect(),
-            MoveStage::Gathering | MoveStage::Consuming => Vec::new(),
-        };
-        let end = subscription.delivered_up_to(group.deliverable());
-        Some(Box::new(MoveInfo {
-            to: moving.to.clone(),
-            stage,
-            waits_for,
-            messages: group.backlog(subscription, end),
-            refusal: heard.refusal.clone(),
-        }))
     }
 }
 

@@ -269,8 +269,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("ask-where", LinkMessage::AskWhere(ask_where)),
         ("told-where", LinkMessage::ToldWhere(told_where)),
     ];
-    all.extend(circuits());
-    all.extend(moves());
+    all.extend(circuits().into_iter().chain(moves()));
     all
 }
 

@@ -101,11 +101,6 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("subscription-seek-index", seek(Start::Index(Index(17)))),
         ("subscription-remove", Request::SubscriptionRemove { group: orders(), name: billing() }),
         (
-            "subscription-move",
-            Request::SubscriptionMove { group: orders(), name: billing(), to: Some(relay()) },
-        ),
-        ("subscription-move-not", Request::SubscriptionMove { group: orders(), name: billing(), to: None }),
-        (
             "attach",
             Request::Attach {
                 group: orders(),
@@ -139,6 +134,11 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("topology-join", Request::TopologyJoin { relay: relay(), storage: EPOCH.storage }),
         ("topology-tell", Request::TopologyTell { entry: Box::new(topology()) }),
+        (
+            "subscription-move",
+            Request::SubscriptionMove { group: orders(), name: billing(), to: Some(relay()) },
+        ),
+        ("subscription-move-not", Request::SubscriptionMove { group: orders(), name: billing(), to: None }),
     ]
 }
 
