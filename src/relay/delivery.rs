@@ -466,14 +466,13 @@ impl Turn<'_> {
             subscription.used(due, to);
             return None;
         }
-        let until = until.min(open);
         let rule = Rule {
             filter: subscription.filter.as_ref(),
             not_before: subscription.not_before,
             ttl_ms: self.group.settings.ttl_ms,
             now: self.now.wall,
         };
-        let wanted = wanted.min(until.0.saturating_sub(due.from.0).max(1));
+        let wanted = wanted.min(until.min(open).0.saturating_sub(due.from.0).max(1));
         let found = stretch(&run, (record, offset), wanted as u32, &rule);
         ahead.advance(found.count, found.bytes);
         if ahead.is_used_up() {
