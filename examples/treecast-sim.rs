@@ -24,7 +24,7 @@ fn main() -> std::io::Result<ExitCode> {
             if has_moves {
                 return treecast::sim::world::moves(seed, steps as usize).map(drop);
             }
-            treecast::sim::world::storm(seed, steps as usize)
+            treecast::sim::storms::storm(seed, steps as usize)
         });
         let what = match run {
             Ok(Ok(())) => continue,

@@ -50,6 +50,12 @@ pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// next. It bounds how long a single sync can take.
 pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of a write to the log from which on it goes past the kernel's page cache.
+pub const DIRECT_BYTES_MIN: usize = 1 << 20;
+
+/// Bytes that such a write gives to the disk at a time, from one buffer of that size.
+pub const DIRECT_BYTES: usize = 1 << 20;
+
 /// Bytes of runs handed to the log and not yet durable; a session that would
 /// add to more waits, and with it its sender.
 pub const UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -7,11 +7,15 @@
 //! name of its home, and the operator is told of both.
 
 use super::Relay;
+use super::group::Group;
 use super::input::Now;
 use super::requests::Outcome;
 use super::served::is_circuit;
 use crate::id::{GroupName, RelayId, SessionId, SubscriptionName};
-use crate::wire::body::{Refusal, RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{Location, Refusal, RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
+
+/// Locations in one answer at the most: it then fits into a frame.
+const LOCATIONS_MAX: usize = 1000;
 
 /// Where a name lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +108,7 @@ impl Relay {
     /// Before a neighbour has told what it knows, nothing is made by the way and nothing is said
     /// not to exist.
     fn check_heard(&self, body: &Request) -> Result<(), Refusal> {
-        if self.links.has_heard {
+        if self.links.has_heard() {
             return Ok(());
         }
         let Request::Attach { group, create, .. } = body else { return Ok(()) };
@@ -118,5 +122,44 @@ impl Relay {
              `subscription create --level local`"
         );
         Err(Refusal::new(RefusalCode::NotReady, message))
+    }
+
+    /// Where queues and subscriptions live of the groups whose name begins so.
+    pub(super) fn locate(&self, name: &GroupName, is_prefix: bool) -> Result<Vec<Location>, Refusal> {
+        let numbers = if is_prefix {
+            self.groups.list(name.as_str(), None, u32::MAX)
+        } else {
+            vec![self.known_group(name)?]
+        };
+        let mut locations = Vec::new();
+        for group in numbers.into_iter().filter_map(|number| self.groups.get(number)) {
+            self.locations_of(group, &mut locations);
+            if locations.len() >= LOCATIONS_MAX {
+                break;
+            }
+        }
+        locations.truncate(LOCATIONS_MAX);
+        Ok(locations)
+    }
+
+    fn locations_of(&self, group: &Group, locations: &mut Vec<Location>) {
+        let me = &self.options.relay;
+        let elsewhere = group.spread.as_deref().map(|spread| &spread.names);
+        let home = if group.queue { Some(me) } else { elsewhere.and_then(|names| names.home.as_ref()) };
+        let at = |subscription: Option<&SubscriptionName>, home: &RelayId| Location {
+            group: group.name.clone(),
+            subscription: subscription.cloned(),
+            home: home.clone(),
+        };
+        if let Some(home) = home {
+            return locations.push(at(None, home));
+        }
+        let here = group.subscriptions.iter().filter(|s| !s.is_arriving());
+        let mut found: Vec<Location> = here.map(|s| at(Some(&s.name), me)).collect();
+        let others = elsewhere.iter().flat_map(|names| &names.subscriptions);
+        let others = others.filter(|((_, home), named)| home != me && named.spec.is_some());
+        found.extend(others.map(|((name, home), _)| at(Some(name), home)));
+        found.sort_by(|one, other| (&one.subscription, &one.home).cmp(&(&other.subscription, &other.home)));
+        locations.append(&mut found);
     }
 }

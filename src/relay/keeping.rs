@@ -304,8 +304,8 @@ fn quota_floor(group: &Group, place: usize) -> (Index, SubscriptionPolicy) {
     let end = group.durable;
     let by_count = settings
         .subscription_quota_count
-        .filter(|max| subscription.held(end) > *max)
-        .map(|max| Index(end.0.saturating_sub(max).max(1)));
+        .filter(|max| group.backlog(subscription, end) > *max)
+        .map(|max| group.last_messages(max, end));
     let by_bytes = settings.subscription_quota_bytes.map(|max| group.meter.index_of_last_bytes(max).min(end));
     (by_count.into_iter().chain(by_bytes).max().unwrap_or(Index(0)), policy)
 }

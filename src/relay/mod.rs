@@ -459,11 +459,11 @@ impl Relay {
                 }
             }
             let Some(group) = self.groups.get_mut(number) else { return };
-            let books = &mut group.traffic().books;
-            books.unsynced -= u64::from(count);
-            books.accepted += u64::from(count);
+            group.traffic().books.settle(count);
             self.enqueue_group(number);
             self.enqueue_readers(number);
+        } else {
+            self.books.settle(count);
         }
         if let Some(put) = put {
             self.finish_put(now, number, Reach { end, last, is_repeat: false }, put);

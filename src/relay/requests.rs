@@ -319,6 +319,7 @@ impl Relay {
             subscriptions.for_each(|s| self.retired.add(s, group.deliverable(), Removal::Wanted));
         }
         let traffic = self.groups.get_mut(number).and_then(|group| group.traffic.take());
+        self.books.add(&traffic.as_ref().map(|traffic| traffic.books.clone()).unwrap_or_default());
         for awaited in traffic.map(|traffic| traffic.awaited).unwrap_or_default() {
             self.refuse_removed(awaited.session, awaited.done);
         }

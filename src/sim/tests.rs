@@ -20,7 +20,8 @@ mod steady;
 mod trace;
 mod views;
 
-use super::world::{Weather, World, storm};
+use super::storms::{Weather, storm};
+use super::world::World;
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 

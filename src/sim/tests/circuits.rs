@@ -1,6 +1,7 @@
 //! Get, poll and notify at any relay: receivers whose subscription or queue lives elsewhere (R12).
 
-use super::super::world::{Weather, World, names, storm_with};
+use super::super::storms::{Weather, storm_with};
+use super::super::world::{World, names};
 use super::LINE;
 use crate::limits;
 use crate::topology::settings::GroupSettings;

@@ -1,6 +1,7 @@
 //! Relays that an operator has forgotten: what is let go, what goes on, and what is told (S33, R9, R6).
 
-use super::super::world::{Weather, World};
+use super::super::storms::Weather;
+use super::super::world::World;
 use crate::wire::body::{RefusalCode, Reply, Request};
 
 const LINE: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (2, 3, 1)];

@@ -1,6 +1,7 @@
 //! Who is owed what when memberships and relays come and go, by the numbers of the cases.
 
-use super::super::world::{Weather, World, names};
+use super::super::storms::Weather;
+use super::super::world::{World, names};
 use super::{LINE, puts};
 use crate::wire::body::{Reply, Request};
 

@@ -1,6 +1,7 @@
 //! Where messages are said to be, against where they are.
 
-use super::super::world::{Weather, World};
+use super::super::storms::Weather;
+use super::super::world::World;
 use super::LINE;
 use crate::wire::body::{Fate, Over, RelayTrace, Sighting, Whereabouts};
 

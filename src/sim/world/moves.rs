@@ -1,7 +1,8 @@
 //! Subscriptions that move from home to home (R12) while everything fails.
 
-use super::{ROAMS, Weather, World, name_of};
+use super::{World, name_of};
 use crate::dice::Dice;
+use crate::sim::storms::{ROAMS, Weather};
 use crate::wire::body::Request;
 use crate::wire::link::LinkMessage;
 
