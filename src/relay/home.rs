@@ -142,16 +142,23 @@ impl Relay {
         Ok(locations)
     }
 
+    /// The home of a queue; none of a group.
+    pub(super) fn queue_home<'r>(&'r self, group: &'r Group) -> Option<&'r RelayId> {
+        if group.queue {
+            return Some(&self.options.relay);
+        }
+        group.spread.as_deref()?.names.home.as_ref()
+    }
+
     fn locations_of(&self, group: &Group, locations: &mut Vec<Location>) {
         let me = &self.options.relay;
         let elsewhere = group.spread.as_deref().map(|spread| &spread.names);
-        let home = if group.queue { Some(me) } else { elsewhere.and_then(|names| names.home.as_ref()) };
         let at = |subscription: Option<&SubscriptionName>, home: &RelayId| Location {
             group: group.name.clone(),
             subscription: subscription.cloned(),
             home: home.clone(),
         };
-        if let Some(home) = home {
+        if let Some(home) = self.queue_home(group) {
             return locations.push(at(None, home));
         }
         let here = group.subscriptions.iter().filter(|s| !s.is_arriving());

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 pub use neighbour::Neighbour;
 
+use super::Relay;
 use super::bucket::Rate;
 use super::effect::Effect;
 use super::input::Now;
@@ -30,7 +31,6 @@ use super::journal::Waiting;
 use super::link::Link;
 use super::requests::{Outcome, When};
 use super::state::Operation;
-use super::{Relay, group::Group};
 use crate::id::{LinkId, RelayId, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
@@ -264,13 +264,6 @@ impl Relay {
             }
         }
         faults
-    }
-
-    fn queue_home<'r>(&'r self, group: &'r Group) -> Option<&'r RelayId> {
-        if group.queue {
-            return Some(&self.options.relay);
-        }
-        group.spread.as_deref()?.names.home.as_ref()
     }
 
     /// Groups of the file: made where they are missing, and set where they differ.

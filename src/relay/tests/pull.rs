@@ -157,24 +157,29 @@ fn r10_an_answer_that_a_neighbour_passes_on_does_not_show_that_it_has_what_stand
     assert_eq!(sent_when_read(&mut h)[..2], [2, 3]);
 }
 
+/// Relays on this path ask for sequences of a stream.
+fn pull(h: &mut Harness, of: &Theirs, (from, to): (u64, u64), path: &[&str]) {
+    h.hear(LinkMessage::Pull(Pull {
+        id: 7,
+        group: GroupId { name: group("g"), incarnation: 0 },
+        origin: of.stream.origin.clone(),
+        epoch: of.stream.epoch,
+        from: Sequence(from),
+        to: Sequence(to),
+        toward: RelayId::new("r").unwrap(),
+        path: path.iter().map(|name| RelayId::new(name).unwrap()).collect(),
+        hops: 9,
+        anyway: false,
+    }));
+}
+
 /// The same of one that is sent such an answer.
 #[test]
 fn r10_who_was_sent_an_answer_for_somebody_else_is_sent_what_stands_before_it() {
     let (mut h, theirs) = with_a_hole();
     theirs.send(&mut h, 1..4);
     join_and_read_nothing(&mut h, &theirs);
-    h.hear(LinkMessage::Pull(Pull {
-        id: 7,
-        group: GroupId { name: group("g"), incarnation: 0 },
-        origin: theirs.stream.origin.clone(),
-        epoch: theirs.stream.epoch,
-        from: Sequence(4),
-        to: Sequence(4),
-        toward: RelayId::new("r").unwrap(),
-        path: ["x", "o"].map(|name| RelayId::new(name).unwrap()).to_vec(),
-        hops: 9,
-        anyway: false,
-    }));
+    pull(&mut h, &theirs, (4, 4), &["x", "o"]);
     lack(&mut h, &theirs);
     assert_eq!(sent_when_read(&mut h), [4, 2, 3, 4], "once as the answer, once in order");
 }
@@ -194,18 +199,7 @@ fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for()
     h.input(Input::LinkDown { link: LINK });
     h.input(Input::LinkUp { link: LINK });
     h.said.clear();
-    h.hear(LinkMessage::Pull(Pull {
-        id: 7,
-        group: GroupId { name: group("g"), incarnation: 0 },
-        origin: second.stream.origin.clone(),
-        epoch: second.stream.epoch,
-        from: Sequence(1),
-        to: Sequence(2),
-        toward: RelayId::new("r").unwrap(),
-        path: vec![RelayId::new("x").unwrap()],
-        hops: 9,
-        anyway: false,
-    }));
+    pull(&mut h, &second, (1, 2), &["x"]);
     let told = h.said.iter().filter_map(|said| {
         if let LinkMessage::Stream(named) = said {
             Some((named.epoch.counter, named.base, named.released))
