@@ -52,18 +52,27 @@ pub(super) fn text(moving: &MoveInfo) -> String {
     format!("{}: {stage}{refusal}", moving.to)
 }
 
-/// How far it is, for programs.
-pub(super) fn to_json(moving: &MoveInfo) -> Value {
-    let stage = match moving.stage {
+/// Where one in a list moves, in a word.
+pub(super) fn word(info: &SubscriptionInfo) -> Option<String> {
+    let goes = info.moving.as_ref().map(|moving| format!("to {}: {}", moving.to, stage(moving.stage)));
+    goes.or_else(|| info.comes_from.as_ref().map(|from| format!("comes from {from}")))
+}
+
+fn stage(stage: MoveStage) -> &'static str {
+    match stage {
         MoveStage::Preparing => "preparing",
         MoveStage::Asking => "asking",
         MoveStage::Gathering => "gathering",
         MoveStage::Consuming => "consuming",
         MoveStage::HandingOver => "handing-over",
-    };
+    }
+}
+
+/// How far it is, for programs.
+pub(super) fn to_json(moving: &MoveInfo) -> Value {
     json!({
         "to": moving.to,
-        "stage": stage,
+        "stage": stage(moving.stage),
         "waits_for": moving.waits_for,
         "messages": moving.messages,
         "refusal": moving.refusal.as_ref().map(|refusal| &refusal.message),

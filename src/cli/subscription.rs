@@ -279,7 +279,8 @@ fn list(
     if all.is_empty() && silent.is_empty() {
         context.notes.note(format_args!("{group} has no subscription"));
     }
-    let mut table = Table::new(&[
+    let moves = all.iter().any(|info| moving::word(info).is_some());
+    let mut heads = vec![
         ("SUBSCRIPTION", Side::Left),
         ("BACKLOG", Side::Right),
         ("IN FLIGHT", Side::Right),
@@ -288,9 +289,12 @@ fn list(
         ("ACKED", Side::Right),
         ("FILTER", Side::Left),
         ("HOME", Side::Left),
-    ]);
+    ];
+    // There is seldom one.
+    heads.extend(moves.then_some(("MOVES", Side::Left)));
+    let mut table = Table::new(&heads);
     for info in all {
-        table.row(vec![
+        let mut row = vec![
             format!("{}{}", info.name, if info.shared { " (shared)" } else { "" }),
             human::count(info.backlog),
             human::count(info.in_flight),
@@ -299,7 +303,9 @@ fn list(
             human::count(info.out.acked),
             info.filter.clone().unwrap_or_else(|| "-".to_owned()),
             info.home.to_string(),
-        ]);
+        ];
+        row.extend(moves.then(|| moving::word(info).unwrap_or_else(|| "-".to_owned())));
+        table.row(row);
     }
     Ok(table.write(&mut context.out)?)
 }
@@ -368,6 +374,7 @@ pub(super) fn to_json(info: &SubscriptionInfo) -> Value {
         "inserted": info.inserted,
         "out": outcomes_json(&info.out),
         "moving": info.moving.as_deref().map(moving::to_json),
+        "comes_from": info.comes_from,
     })
 }
 

@@ -77,13 +77,8 @@ impl Relay {
         limit: u32,
     ) -> Vec<SubscriptionInfo> {
         let Some(group) = self.groups.get(number) else { return Vec::new() };
-        let mut found: Vec<&Subscription> = group
-            .subscriptions
-            .iter()
-            .map(|s| &**s)
-            .filter(|s| !s.is_arriving())
-            .filter(|s| after.is_none_or(|a| s.name > *a))
-            .collect();
+        let mut found: Vec<&Subscription> =
+            group.subscriptions.iter().map(|s| &**s).filter(|s| after.is_none_or(|a| s.name > *a)).collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         found.truncate(limit.min(LIST_MAX) as usize);
         found.into_iter().map(|s| self.info(group, s)).collect()
@@ -113,6 +108,7 @@ impl Relay {
             inserted: subscription.inserted(group.deliverable()),
             out: subscription.out,
             moving: self.move_info(group, subscription),
+            comes_from: subscription.comes_from().cloned(),
         }
     }
 

@@ -17,7 +17,7 @@ use super::arriving::Arrived;
 use super::cursor::Cursor;
 use super::filter::Filter;
 use super::moving::Moving;
-use crate::id::{GroupNumber, Index, SessionId, SubscriptionName, Time, WallTime};
+use crate::id::{GroupNumber, Index, RelayId, SessionId, SubscriptionName, Time, WallTime};
 use crate::limits;
 use crate::wire::body::{GapCause, Outcomes};
 
@@ -101,7 +101,12 @@ pub(super) enum Removal {
 impl Subscription {
     /// Whether it is still served at the home that it comes from: nobody finds it here.
     pub(super) fn is_arriving(&self) -> bool {
-        self.arrived.as_ref().is_some_and(|arrived| arrived.done.is_none())
+        self.comes_from().is_some()
+    }
+
+    /// Where it is still served, if it is on its way here from there.
+    pub(super) fn comes_from(&self) -> Option<&RelayId> {
+        self.arrived.as_deref().filter(|arrived| arrived.done.is_none()).map(|arrived| &arrived.from)
     }
 
     /// Everything below is done, and told where it was lost.

@@ -9,8 +9,8 @@ use treecast::topology::TopologyVersion;
 use treecast::topology::settings::{GroupSettings, SubscriptionPolicy, TreeKind};
 use treecast::wire::applied::{TopologyEntry, TopologyHead};
 use treecast::wire::body::{
-    Books, FileStanding, GapCause, GroupInfo, Location, Notice, Outcomes, Refusal, RefusalCode, Reply,
-    Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec, TopologyInfo,
+    Books, FileStanding, GapCause, GroupInfo, Location, MoveInfo, MoveStage, Notice, Outcomes, Refusal,
+    RefusalCode, Reply, Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec, TopologyInfo,
 };
 use treecast::wire::run::Record;
 
@@ -184,6 +184,7 @@ fn subscription_info() -> SubscriptionInfo {
         inserted: 58,
         out: outcomes(),
         moving: None,
+        comes_from: None,
     }
 }
 
@@ -250,6 +251,31 @@ fn books() -> Books {
     }
 }
 
+/// One at each step of a move, and one that is kept where it comes.
+fn moving() -> Vec<SubscriptionInfo> {
+    let to = || RelayId::new("oslo").unwrap();
+    let stages = [
+        MoveStage::Preparing,
+        MoveStage::Asking,
+        MoveStage::Gathering,
+        MoveStage::Consuming,
+        MoveStage::HandingOver,
+    ];
+    let mut all: Vec<SubscriptionInfo> = stages
+        .into_iter()
+        .map(|stage| {
+            let asks = stage == MoveStage::Asking;
+            let waits_for = if asks { vec![RelayId::new("bonn").unwrap()] } else { Vec::new() };
+            let refusal =
+                (stage == MoveStage::Preparing).then(|| Refusal::new(RefusalCode::Exists, "it has one"));
+            let info = MoveInfo { to: to(), stage, waits_for, messages: 7, refusal };
+            SubscriptionInfo { moving: Some(Box::new(info)), ..subscription_info() }
+        })
+        .collect();
+    all.push(SubscriptionInfo { comes_from: Some(to()), ..subscription_info() });
+    all
+}
+
 /// One answer of each kind.
 pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
     let location =
@@ -289,6 +315,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("where", Ok(Reply::Where(Box::new(trace::whereabouts())))),
         ("topology", Ok(Reply::Topology(Box::new(topology_info())))),
         ("topology-applied", Ok(Reply::TopologyApplied(topology().head))),
+        ("subscriptions-moving", Ok(Reply::Subscriptions(moving()))),
     ]
 }
 

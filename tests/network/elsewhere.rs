@@ -170,6 +170,9 @@ async fn s47_a_subscription_moves_to_another_relay_though_its_home_is_killed_on_
         .await;
     };
     stage("consuming").await;
+    assert!(good(&b, &["subscription", "list", "news"]).contains("to a: consuming"));
+    let here = good(&a, &["subscription", "list", "news"]);
+    assert!(here.contains("to a: consuming") && here.contains("comes from c"), "{here}");
     network.kill(2);
     network.begin(2);
     wait_for("it is back", async || run(&b, &["subscription", "show", "news", "me"]).said.is_empty()).await;

@@ -11,9 +11,10 @@ use crate::id::{
     Epoch, GroupNumber, Index, LinkId, ProducerId, RelayId, Sequence, StorageId, StreamNumber, WallTime,
 };
 use crate::log::EntryNumber;
+use crate::relay::arriving::Arrived;
 use crate::relay::forget::Forgot;
 use crate::relay::loss::{TailCut, Uncertain};
-use crate::relay::moving::Cut;
+use crate::relay::moving::{Cut, Moving};
 use crate::relay::repair::Annex;
 use crate::relay::saved::{Counters, SavedGroup, Shard};
 use crate::relay::state::{Operation, State, shard_of};
@@ -370,6 +371,70 @@ fn f52_what_has_come_to_parts_of_snapshots_is_read_and_written_as_ever() {
     files::compare(NAME, &later_part().encode());
     let read = Shard::decode(&files::read(NAME)).unwrap();
     assert_eq!(read.topologies, later_part().topologies);
+}
+
+/// The golden part in which one subscription leaves, and others come: its keys `m` and `a`.
+fn moves_part() -> Shard {
+    let mut part = Shard::decode(&files::read("state/snapshot-part.bin")).unwrap();
+    let mut groups: Vec<_> = part.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let orders = &mut groups[0];
+    let cut = || Cut { at: Index(1000), keeper: KEEPER, done: done() };
+    let token = 0x1122_3344_5566_7788;
+    let arrived = |done| Arrived { from: relay("rome"), token, done, is_settled: false };
+    let pattern = orders.subscriptions.remove(0);
+    let kinds = [
+        ("leaves", Some(Moving::new(relay("oslo"), token, None)), None),
+        ("is-cut", Some(Moving::new(relay("oslo"), token, Some(cut()))), None),
+        ("comes", None, Some(arrived(None))),
+        ("has-come", None, Some(arrived(Some(done())))),
+        ("goes-on", Some(Moving::new(relay("oslo"), token, Some(cut()))), Some(arrived(Some(done())))),
+    ];
+    for (number, (name, moving, arrived)) in (5..).zip(kinds) {
+        let mut made = pattern.clone();
+        (made.number, made.name) = (SubscriptionNumber(number), sub(name));
+        (made.moving, made.arrived) = (moving.map(Box::new), arrived.map(Box::new));
+        orders.subscriptions.push(made);
+    }
+    part.groups = groups.iter().map(SavedGroup::of).collect();
+    part
+}
+
+#[test]
+fn f52_moves_in_a_part_of_a_snapshot_are_read_and_written_as_ever() {
+    const NAME: &str = "state/snapshot-part-moves.bin";
+    files::compare(NAME, &moves_part().encode());
+    let golden = files::read(NAME);
+    let mut found = Vec::new();
+    keys(&ciborium::from_reader(&golden[..]).unwrap(), "", &mut found);
+    for key in "m/to m/token m/cut m/cut/at m/cut/keeper m/cut/done a/from a/token a/done".split(' ') {
+        assert!(found.contains(&format!("/groups/u/{key}")), "no golden {key}: {found:?}");
+    }
+    let mut again = Shard::decode(&golden).unwrap();
+    let groups: Vec<_> = again.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let read: Vec<_> = groups[0]
+        .subscriptions
+        .iter()
+        .map(|s| {
+            let cut = s.moving.as_ref().map(|m| (m.to.clone(), m.token, m.cut.clone()));
+            (s.name.to_string(), cut, s.arrived.as_ref().map(|a| (a.from.clone(), a.token, a.done.clone())))
+        })
+        .collect();
+    let cut = Some(Cut { at: Index(1000), keeper: KEEPER, done: done() });
+    let (token, to, from) = (0x1122_3344_5566_7788, relay("oslo"), relay("rome"));
+    let goes = |cut: Option<Cut>| Some((to.clone(), token, cut));
+    let comes = |done: Option<Done>| Some((from.clone(), token, done));
+    assert_eq!(
+        read,
+        [
+            ("leaves".to_owned(), goes(None), None),
+            ("is-cut".to_owned(), goes(cut.clone()), None),
+            ("comes".to_owned(), None, comes(None)),
+            ("has-come".to_owned(), None, comes(Some(done()))),
+            ("goes-on".to_owned(), goes(cut), comes(Some(done()))),
+        ]
+    );
+    again.groups = groups.iter().map(SavedGroup::of).collect();
+    assert_eq!(again.encode(), golden);
 }
 
 /// Old bytes are also what a relay of today starts from.

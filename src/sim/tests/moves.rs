@@ -2,6 +2,7 @@
 
 use super::super::world::{World, moves, names};
 use super::LINE;
+use crate::id::RelayId;
 use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request};
 use crate::wire::link::LinkMessage;
 
@@ -196,6 +197,17 @@ fn ask_move(world: &mut World, node: usize, to: Option<&str>) -> Result<Option<M
     }
 }
 
+/// What a relay has of the group: name, where it goes, where it comes from.
+fn listed(world: &mut World, node: usize) -> Vec<(String, Option<String>, Option<String>)> {
+    let (group, _) = names(OLD, "g", "s");
+    let list = Request::SubscriptionList { group, after: None, limit: 10 };
+    let Ok(Reply::Subscriptions(all)) = world.ask(node, list) else { panic!("no list") };
+    let relay = |relay: RelayId| relay.to_string();
+    all.into_iter()
+        .map(|info| (info.name.to_string(), info.moving.map(|m| relay(m.to)), info.comes_from.map(relay)))
+        .collect()
+}
+
 /// Lets a move go on for a while.
 fn go_on(world: &mut World) {
     for _ in 0..10 {
@@ -219,9 +231,13 @@ fn r12_a_move_is_refused_where_there_is_no_sense_in_it() {
     let moving = ask_move(&mut world, 1, Some("r02")).unwrap().unwrap();
     assert_eq!((moving.stage, moving.messages), (MoveStage::Consuming, 8));
     assert_eq!(world.home_now(0), Some(OLD));
+    assert_eq!(listed(&mut world, OLD), [("s-r00".to_owned(), Some("r02".to_owned()), None)]);
+    assert_eq!(listed(&mut world, NEW), [("s-r00".to_owned(), None, Some("r00".to_owned()))], "it comes");
     world.take(0);
     go_on(&mut world);
     assert_eq!(ask_move(&mut world, 1, Some("r02")), Ok(None), "it is there");
+    assert_eq!(listed(&mut world, NEW), [("s-r00".to_owned(), None, None)]);
+    assert_eq!(listed(&mut world, OLD), []);
     assert_eq!(world.home_now(0), Some(NEW));
     world.finish().unwrap();
 }

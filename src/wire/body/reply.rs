@@ -157,6 +157,9 @@ pub struct SubscriptionInfo {
     /// How it moves to another home, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<Box<MoveInfo>>,
+    /// It is kept here to come from this relay, where it still lives; only lists tell of one like that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comes_from: Option<RelayId>,
 }
 
 /// How far a subscription is on its way to another home. It is served where it was until the last.

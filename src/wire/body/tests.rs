@@ -62,7 +62,14 @@ fn subscription() -> SubscriptionInfo {
         window: 256,
         inserted: 9,
         out: Outcomes { acked: 3, ..Outcomes::default() },
-        moving: None,
+        moving: Some(Box::new(MoveInfo {
+            to: relay(),
+            stage: MoveStage::Asking,
+            waits_for: vec![relay(), relay()],
+            messages: 7,
+            refusal: Some(refusal()),
+        })),
+        comes_from: Some(relay()),
     }
 }
 
