@@ -26,7 +26,7 @@ mod leave;
 mod talk;
 mod told;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,8 +74,8 @@ pub(super) struct Moving {
 struct Heard {
     /// Where the new home keeps it, and its membership.
     prepared: Option<(Keeper, Version)>,
-    /// Who has not said that it has that membership on disk.
-    missing: BTreeSet<RelayId>,
+    /// Who has said that it has that membership on its disk: on which one, and its links then.
+    held: BTreeMap<RelayId, (StorageId, Version)>,
     /// How far streams have to be here. True: their origin says that they will.
     owed: BTreeMap<(RelayId, Epoch), (Sequence, bool)>,
     refusal: Option<Refusal>,
@@ -326,9 +326,9 @@ impl Relay {
                 (false, _) => {}
             }
         } else if let Some((_, version)) = heard.prepared {
-            for relay in &heard.missing {
+            for relay in self.not_held(&heard) {
                 let member = to.clone();
-                self.say_of_move(key, relay, MoveSays::Ask { member, version });
+                self.say_of_move(key, &relay, MoveSays::Ask { member, version });
             }
             self.try_cut(now, key);
         } else if let Some(spec) = self.spec_at(key) {

@@ -103,6 +103,8 @@ pub enum MoveSays {
         storage: StorageId,
         /// The membership that was asked for.
         version: Version,
+        /// The links that it has: they name relays that are to be asked too.
+        links: Version,
         /// Streams of which somebody may still need something.
         streams: Vec<StreamAt>,
     },
@@ -136,15 +138,15 @@ impl MoveSays {
 
     pub(super) fn versions(&self) -> impl Iterator<Item = Version> + '_ {
         let (version, finished) = match self {
-            Self::Prepared { version, .. } | Self::Ask { version, .. } | Self::Held { version, .. } => {
-                (Some(*version), None)
-            }
-            Self::Handover { version, done, .. } => (Some(*version), Some(&done.finished)),
-            Self::Prepare { .. } | Self::Refused(_) | Self::Taken | Self::Void => (None, None),
+            Self::Prepared { version, .. } | Self::Ask { version, .. } => ([Some(*version), None], None),
+            Self::Held { version, links, .. } => ([Some(*version), Some(*links)], None),
+            Self::Handover { version, done, .. } => ([Some(*version), None], Some(&done.finished)),
+            Self::Prepare { .. } | Self::Refused(_) | Self::Taken | Self::Void => ([None, None], None),
         };
         let finished = finished.into_iter().flatten();
         version
             .into_iter()
+            .flatten()
             .chain(finished.map(|(_, storage, through)| Version { counter: *through, storage: *storage }))
     }
 

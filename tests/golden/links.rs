@@ -184,7 +184,10 @@ fn moves() -> Vec<(&'static str, LinkMessage)> {
         ("move-prepared", says(MoveSays::Prepared { keeper, version: version(9), streams: streams() })),
         ("move-refused", says(MoveSays::Refused(Refusal::new(RefusalCode::Exists, "it has one")))),
         ("move-ask", says(MoveSays::Ask { member: relay("rome"), version: version(9) })),
-        ("move-held", says(MoveSays::Held { storage, version: version(9), streams: streams() })),
+        (
+            "move-held",
+            says(MoveSays::Held { storage, version: version(9), links: version(4), streams: streams() }),
+        ),
         ("move-handover", says(MoveSays::Handover { keeper, version: version(7), done: Box::new(done) })),
         ("move-taken", says(MoveSays::Taken)),
         ("move-void", says(MoveSays::Void)),

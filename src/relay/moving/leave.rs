@@ -27,15 +27,32 @@ impl Relay {
         let Some(key) = self.moving_of(frame) else {
             return self.answer_move_durably(now, frame, MoveSays::Void);
         };
-        let me = self.options.relay.clone();
-        let missing: BTreeSet<RelayId> = self.trees.relays().filter(|relay| **relay != me).cloned().collect();
         let Some(moving) = self.moving_at(key) else { return };
         if moving.to != frame.from || moving.cut.is_some() || moving.heard.prepared == Some(prepared) {
             return;
         }
         // The first time, or on another disk: then nothing counts that was said before.
         let owed = streams.into_iter().map(|at| ((at.origin, at.epoch), (at.last, false))).collect();
-        moving.heard = Heard { prepared: Some(prepared), missing, owed, refusal: None, is_handed: false };
+        moving.heard = Heard { prepared: Some(prepared), owed, ..Heard::default() };
+    }
+
+    /// Relays of the network whose word is missing. After a start not all of them are known at first:
+    /// each names its neighbours in its links, so what they are like when it gives its word has to be
+    /// known here too.
+    pub(super) fn not_held(&self, heard: &Heard) -> BTreeSet<RelayId> {
+        let states = &self.links.states;
+        let in_links = states.values().flat_map(|state| {
+            std::iter::once(&state.relay).chain(state.links.iter().map(|link| &link.neighbour))
+        });
+        let all = in_links.chain(self.trees.named()).chain(self.trees.relays());
+        let (me, orphans) = (&self.options.relay, self.orphans());
+        let is_missing = |relay: &&RelayId| match (heard.held.get(*relay), states.get(*relay)) {
+            (Some((storage, links)), Some(state)) => {
+                state.version.storage != *storage || state.version.counter < links.counter
+            }
+            _ => true,
+        };
+        all.filter(|relay| *relay != me && !orphans.is_gone(relay)).filter(is_missing).cloned().collect()
     }
 
     /// The old home asks whether a membership is on this disk, and what of this relay it may lack.
@@ -58,7 +75,8 @@ impl Relay {
         let streams = group.unreleased(|s| {
             s.origin == me && (!s.is_written_by(&me, storage) || s.marks.contains_key(old_home))
         });
-        self.answer_move_durably(now, frame, MoveSays::Held { storage, version, streams });
+        let links = self.links.states.get(&me).map_or(Version::default(), |state| state.version);
+        self.answer_move_durably(now, frame, MoveSays::Held { storage, version, links, streams });
     }
 
     /// A relay has the membership of the new home on its disk.
@@ -66,14 +84,19 @@ impl Relay {
         &mut self,
         frame: &MoveFrame,
         (storage, version): (StorageId, Version),
+        links: Version,
         streams: Vec<StreamAt>,
     ) {
         let Some(key) = self.moving_of(frame) else { return };
         let Some(moving) = self.moving_at(key) else { return };
-        if moving.heard.prepared.is_none_or(|(_, asked)| asked != version)
-            || !moving.heard.missing.remove(&frame.from)
-        {
+        if moving.heard.prepared.is_none_or(|(_, asked)| asked != version) {
             return;
+        }
+        let before = moving.heard.held.insert(frame.from.clone(), (storage, links));
+        if before.is_some_and(|(disk, _)| disk != storage) {
+            // What was on that disk alone does not come any more.
+            let of_it = moving.heard.owed.iter_mut().filter(|((origin, _), _)| *origin == frame.from);
+            of_it.for_each(|((_, epoch), owed)| owed.1 = epoch.storage == storage);
         }
         for at in streams.into_iter().filter(|at| at.origin == frame.from) {
             let will_come = at.epoch.storage == storage;
@@ -86,10 +109,10 @@ impl Relay {
     pub(super) fn try_cut(&mut self, now: Now, key: SubscriptionKey) {
         let me = self.options.relay.clone();
         let Some(moving) = self.moving_at(key).map(|moving| moving.clone()) else { return };
-        let Some((keeper, version)) = moving.heard.prepared.filter(|_| moving.heard.missing.is_empty())
-        else {
+        let Some((keeper, version)) = moving.heard.prepared else { return };
+        if !self.not_held(&moving.heard).is_empty() {
             return;
-        };
+        }
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let member = group.spread().parts.members.get(&moving.to);
         let is_known = member.is_some_and(|(known, is_member)| *known >= version && *is_member);

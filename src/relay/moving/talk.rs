@@ -83,7 +83,9 @@ impl Relay {
             MoveSays::Prepared { keeper, version, streams } => {
                 self.on_prepared(now, &frame, (keeper, version), streams);
             }
-            MoveSays::Held { storage, version, streams } => self.on_held(&frame, (storage, version), streams),
+            MoveSays::Held { storage, version, links, streams } => {
+                self.on_held(&frame, (storage, version), links, streams);
+            }
             MoveSays::Refused(refusal) => {
                 let moving = self.moving_of(&frame).and_then(|key| self.moving_at(key));
                 if let Some(moving) = moving.filter(|m| m.to == frame.from && m.cut.is_none()) {

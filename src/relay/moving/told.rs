@@ -73,16 +73,18 @@ impl Relay {
     ) -> Option<Box<MoveInfo>> {
         let moving = subscription.moving.as_deref()?;
         let heard = &moving.heard;
+        let asks = moving.cut.is_none() && heard.prepared.is_some();
+        let missing = if asks { self.not_held(heard) } else { Default::default() };
         let stage = match (&moving.cut, heard.prepared) {
             (Some(_), _) if subscription.is_spent() => MoveStage::HandingOver,
             (Some(_), _) => MoveStage::Consuming,
             (None, None) => MoveStage::Preparing,
-            (None, Some(_)) if !heard.missing.is_empty() => MoveStage::Asking,
+            (None, Some(_)) if !missing.is_empty() => MoveStage::Asking,
             (None, Some(_)) => MoveStage::Gathering,
         };
         let waits_for = match stage {
             MoveStage::Preparing | MoveStage::HandingOver => vec![moving.to.clone()],
-            MoveStage::Asking => heard.missing.iter().take(NAMED_MAX).cloned().collect(),
+            MoveStage::Asking => missing.into_iter().take(NAMED_MAX).collect(),
             MoveStage::Gathering | MoveStage::Consuming => Vec::new(),
         };
         let end = subscription.delivered_up_to(group.deliverable());

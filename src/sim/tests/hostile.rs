@@ -236,7 +236,7 @@ fn moving(dice: &mut Dice, hops: u16) -> LinkMessage {
         2 => MoveSays::Prepared { keeper, version, streams: streams(dice) },
         3 => MoveSays::Refused(Refusal::new(RefusalCode::NotReady, "because")),
         4 => MoveSays::Ask { member: relay(dice), version },
-        5 => MoveSays::Held { storage: storage(dice), version, streams: streams(dice) },
+        5 => MoveSays::Held { storage: storage(dice), version, links: version, streams: streams(dice) },
         6 => {
             let producers = vec![ProducerDone {
                 producer: ProducerId(dice.below(3).into()),

@@ -280,6 +280,65 @@ fn s47_a_relay_that_is_away_is_named_and_receivers_are_served_meanwhile() {
 }
 
 #[test]
+fn s47_a_relay_of_which_nothing_was_heard_since_the_start_is_waited_for_too() {
+    let mut world = World::new(1, 5, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1)]);
+    world.let_homes_move();
+    world.subscribe(OLD, "g", "s");
+    world.settle();
+    // The last one has put something of which nobody else knows.
+    world.set_link(3, false);
+    world.put(4, "g", 2);
+    world.sync(4);
+    (0..5).for_each(|node| world.crash(node));
+    // Each time one more is heard of, and by name its neighbour.
+    for known in 1..4 {
+        (0..=known).for_each(|node| world.start(node));
+        (0..known).for_each(|wire| world.set_link(wire, true));
+        if known == 1 {
+            world.settle();
+            ask_move(&mut world, 0, Some("r01")).unwrap();
+        }
+        for _ in 0..300 {
+            world.wait_ms(3);
+            // Links are heard of late, whatever else comes.
+            (0..known).rev().for_each(|wire| {
+                (0..2).for_each(|end| {
+                    world.arrive_at(wire, end);
+                })
+            });
+            (0..5).for_each(|node| world.sync(node));
+        }
+        let moving = ask_move(&mut world, 0, Some("r01")).unwrap().unwrap();
+        let waits_for: Vec<String> = moving.waits_for.iter().map(ToString::to_string).collect();
+        assert_eq!((moving.stage, waits_for), (MoveStage::Asking, vec![format!("r{:02}", known + 1)]));
+    }
+    world.start(4);
+    world.heal_links();
+    go_on(&mut world);
+    world.take(0);
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(1));
+    world.finish().unwrap();
+}
+
+#[test]
+fn s47_a_relay_that_is_forgotten_is_not_waited_for() {
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
+    world.let_homes_move();
+    world.subscribe(OLD, "g", "s");
+    world.settle();
+    world.lose(3);
+    ask_move(&mut world, 1, Some("r02")).unwrap();
+    go_on(&mut world);
+    let moving = ask_move(&mut world, 1, Some("r02")).unwrap().unwrap();
+    assert_eq!(moving.stage, MoveStage::Asking);
+    world.forget(0, 3).unwrap();
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(NEW));
+    world.finish().unwrap();
+}
+
+#[test]
 fn s47_what_a_producer_puts_again_elsewhere_after_the_move_is_not_delivered_again() {
     let mut world = prepared(1, false);
     world.put_as(0, "g", 1, &["one", "two"]);
