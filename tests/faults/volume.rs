@@ -96,9 +96,8 @@ impl Volume {
     /// A LazyFS forgets what was not synced.
     pub(crate) fn forget_unsynced(&self) {
         // It tells only who listens already, and then never again.
-        let done = self.run(
-            "exec 3<>\"$1.done\"; echo lazyfs::clear-cache > \"$1.faults\"; timeout 20 head -n 1 <&3",
-        );
+        let done = self
+            .run("exec 3<>\"$1.done\"; echo lazyfs::clear-cache > \"$1.faults\"; timeout 20 head -n 1 <&3");
         assert!(done.status.success() && !done.stdout.is_empty(), "{done:?}");
     }
 
