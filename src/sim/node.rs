@@ -278,6 +278,7 @@ impl Node {
             links: self.links.clone(),
             transit: true,
             max_children: None,
+            trace_retention_ms: crate::limits::TRACE_RETENTION_MS,
             origin_quiet_ms: self.quiet_ms,
         };
         let last = EntryNumber(self.log.len() as u64);
