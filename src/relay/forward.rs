@@ -498,8 +498,11 @@ impl Relay {
         let is_pulled = self.pulls.awaits(number, known, (run.header.first, last));
         if last > known.last && self.room {
             let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
-            // Of a relay that is gone for good nothing holds up what has come after it (R9).
-            let is_held_up = group.waits_for_seal(known) && !orphans.is_gone(&known.origin);
+            // Of a relay that is gone for good nothing holds up what has come after it (R9); of a disk that
+            // is gone it does until nobody is found who has it.
+            let is_given_up =
+                || orphans.is_one(known) && self.pulls.is_in_vain(&StreamKey::of(number, known));
+            let is_held_up = group.waits_for_seal(known) && !orphans.is_gone(&known.origin) && !is_given_up();
             if !is_next || is_held_up {
                 let key = StreamKey::of(number, known);
                 if let Some(known) = group.stream(stream) {

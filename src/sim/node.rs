@@ -362,6 +362,13 @@ impl Node {
         records.map(text).collect()
     }
 
+    /// While it is down: the last entries on its disk are gone, though they were called synced. How
+    /// often it was started it knows.
+    pub fn lose_tail(&mut self, entries: usize) {
+        self.durable = self.durable.saturating_sub(entries);
+        self.crash(0);
+    }
+
     /// All that is on its disk now.
     #[must_use]
     pub fn image(&self) -> Image {
