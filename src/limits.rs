@@ -222,11 +222,20 @@ pub const LOOKUP_READ_BYTES: usize = 32 * 1024;
 /// that do not fit are counted.
 pub const TRACE_BYTES_MAX: usize = 32 * 1024;
 
-/// Milliseconds for which it is remembered at least when a message came, over which link, and who
-/// passed it over: a day, so that what went wrong yesterday can be looked into.
+/// Milliseconds for which it is remembered when a message came, over which link, and who passed it
+/// over, unless a relay is set otherwise: a day, so that what went wrong yesterday can be looked into.
 pub const TRACE_RETENTION_MS: u64 = 24 * 3600 * 1000;
 
-/// Bytes of memory, and of a snapshot, that all of this takes: some 500,000 runs. The oldest makes way.
+/// The shortest such time, and the longest. Notes are forgotten by the hour, so a lesser one would
+/// promise what is not so; after a year nobody asks.
+pub const TRACE_RETENTION_MS_MIN: u64 = 3600 * 1000;
+/// See [`TRACE_RETENTION_MS_MIN`].
+pub const TRACE_RETENTION_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
+const _: () =
+    assert!(TRACE_RETENTION_MS_MIN <= TRACE_RETENTION_MS && TRACE_RETENTION_MS <= TRACE_RETENTION_MS_MAX);
+
+/// Bytes of memory, and of a snapshot, that all of this takes: some 500,000 runs. The oldest makes
+/// way, however long it was to be remembered.
 pub const TRACES_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Milliseconds between a change of the map and the plan of the trees: what changes with it is

@@ -152,6 +152,8 @@ pub struct RelayOptions {
     pub transit: bool,
     /// The most neighbours that it sends to in one tree; not set: no limit.
     pub max_children: Option<u32>,
+    /// For how long it is remembered what became of messages that were let go, in milliseconds.
+    pub trace_retention_ms: u64,
     /// Milliseconds without a message after which it says that it puts nothing into a group any
     /// more, if everybody has all there was: [`limits::ORIGIN_QUIET_MS`].
     pub origin_quiet_ms: u64,

@@ -278,6 +278,7 @@ impl Node {
             links: self.links.clone(),
             transit: true,
             max_children: None,
+            trace_retention_ms: crate::limits::TRACE_RETENTION_MS,
             origin_quiet_ms: self.quiet_ms,
         };
         let last = EntryNumber(self.log.len() as u64);
@@ -359,6 +360,13 @@ impl Node {
             String::from_utf8_lossy(record.expect("it was encoded here").payload).into_owned()
         };
         records.map(text).collect()
+    }
+
+    /// While it is down: the last entries on its disk are gone, though they were called synced. How
+    /// often it was started it knows.
+    pub fn lose_tail(&mut self, entries: usize) {
+        self.durable = self.durable.saturating_sub(entries);
+        self.crash(0);
     }
 
     /// All that is on its disk now.

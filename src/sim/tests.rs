@@ -123,6 +123,11 @@ fn s8_a_member_that_is_down_gets_everything_later_though_all_others_restarted_me
         }
         world.heal_links();
         world.settle();
+        // Forty minutes each time.
+        for _ in 0..40 {
+            world.wait_ms(60_000);
+            world.settle();
+        }
     }
     world.finish().unwrap();
     assert_eq!(world.oracle.count_answered(), 4);

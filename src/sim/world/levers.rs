@@ -37,6 +37,13 @@ impl World {
         self.roamers.retain(|_| of.next() == Some(&false));
     }
 
+    /// A relay crashes, and of what its disk had called synced the last `entries` are not there.
+    pub fn crash_forgetting(&mut self, node: usize, entries: usize) {
+        self.crash_keeping(node, 0);
+        self.nodes[node].lose_tail(entries);
+        self.watch.crashed(node, self.nodes[node].log().0);
+    }
+
     /// Lets the next message of a wire arrive at this end of it. False: there is none.
     pub fn arrive_at(&mut self, wire: usize, end: usize) -> bool {
         self.arrive(wire, end)
