@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::routing::grow::{Grower, OFF, World};
+use crate::routing::grow::{Grower, OFF, OnWay, World};
 use crate::routing::map::{Place, UNREACHABLE};
 
 impl Grower {
@@ -42,9 +42,12 @@ impl Grower {
         let (_, _, _, start) = best?;
         self.path.clear();
         let mut place = start;
+        let mut way = 0_u32;
         while place != to {
-            place = before[&place];
-            self.path.push(place);
+            let next = before[&place];
+            way = way.saturating_add(world.map.live_cost(place, next).unwrap_or(UNREACHABLE));
+            self.path.push(OnWay { place: next, way });
+            place = next;
         }
         Some(self.at[start.index()])
     }

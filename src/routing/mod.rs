@@ -32,10 +32,13 @@ mod grow;
 pub mod island;
 pub mod linkstate;
 pub mod map;
+mod marks;
+mod median;
 pub mod order;
 pub mod shortest;
 pub mod table;
 pub mod tree;
+mod users;
 
 pub use digest::Digest;
 pub use island::{Island, Standing};
