@@ -16,7 +16,7 @@ fn main() -> std::io::Result<ExitCode> {
     };
     let mut failed = 0;
     for seed in first..first + seeds {
-        let run = std::panic::catch_unwind(|| treecast::sim::world::storm(seed, steps as usize));
+        let run = std::panic::catch_unwind(|| treecast::sim::storms::storm(seed, steps as usize));
         let what = match run {
             Ok(Ok(())) => continue,
             Ok(Err(what)) => what,

@@ -50,6 +50,12 @@ pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// next. It bounds how long a single sync can take.
 pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of a write to the log from which on it goes past the kernel's page cache.
+pub const DIRECT_BYTES_MIN: usize = 1 << 20;
+
+/// Bytes that such a write gives to the disk at a time, from one buffer of that size.
+pub const DIRECT_BYTES: usize = 1 << 20;
+
 /// Bytes of runs handed to the log and not yet durable; a session that would
 /// add to more waits, and with it its sender.
 pub const UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -129,6 +135,41 @@ pub const LINK_BURST_MS: u64 = 20;
 
 /// Bytes that a link with a rate may send at once after a rest, at the least: some runs.
 pub const LINK_BURST_BYTES_MIN: u64 = 64 * 1024;
+
+/// Receivers and requests of applications here that are led to other relays, and as many of other
+/// relays that are served here; more are refused.
+pub const CIRCUITS_MAX: usize = 16_384;
+
+/// Receivers and requests of one other relay that are served here; more are refused.
+pub const CIRCUITS_PER_RELAY_MAX: usize = 4096;
+
+/// Bytes of deliveries over one circuit that the application's socket has not taken, at the most;
+/// at more, delivery over it pauses.
+pub const CIRCUIT_WINDOW_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The same when there are many circuits: then each of them has this much.
+pub const CIRCUIT_WINDOW_BYTES_MIN: u64 = 64 * 1024;
+
+/// Bytes that the circuits of one opener share, about, until each has the least.
+pub const CIRCUITS_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes that an application's socket has taken until the home is told so.
+pub const CIRCUIT_WRITTEN_BYTES: u64 = CIRCUIT_WINDOW_BYTES_MIN / 2;
+
+/// Bytes that wait for one link before deliveries of circuits between other relays are dropped:
+/// their circuits end, and begin again at the home.
+pub const CIRCUITS_LINK_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Milliseconds between two questions of an opener whether a circuit is whole.
+pub const CIRCUIT_PING_MS: u64 = 1_000;
+
+/// Milliseconds after which a circuit of which nothing is heard is given up.
+pub const CIRCUIT_SILENT_MS: u64 = 5_000;
+
+const _: () = assert!(CIRCUITS_PER_RELAY_MAX <= CIRCUITS_MAX && CIRCUIT_PING_MS * 2 < CIRCUIT_SILENT_MS);
+const _: () = assert!(SESSION_HANDLES_LOST_MAX < SESSION_HANDLES_MAX);
+const _: () = assert!(CIRCUIT_WINDOW_BYTES_MIN <= CIRCUIT_WINDOW_BYTES_MAX);
+const _: () = assert!(CIRCUITS_LINK_BYTES_MAX > LINK_OUT_BYTES_MAX);
 
 /// Bytes of what relays tell one another in one frame (CBOR), runs excepted: a longer one closes
 /// the link. The vector of a group with 100,000 streams fits.
@@ -380,6 +421,13 @@ pub const CLIENT_BACKOFF_MS_MIN: u64 = 50;
 /// Milliseconds between two attempts to connect, at the most.
 pub const CLIENT_BACKOFF_MS_MAX: u64 = 5_000;
 
+/// Syncs of one flush of acks that a relay may refuse because the way to another relay was lost.
+pub const CLIENT_SYNCS_REFUSED_MAX: u32 = 16;
+
+/// Milliseconds between two attempts to attach a subscriber whose home cannot be reached for the
+/// moment, at the most; they begin with [`CLIENT_BACKOFF_MS_MIN`].
+pub const CLIENT_ATTACH_MS_MAX: u64 = 1_000;
+
 /// Milliseconds that a session must have lasted for the next attempt to come soon.
 pub const CLIENT_STEADY_MS: u64 = 10_000;
 
@@ -419,6 +467,9 @@ pub const SESSIONS_MAX: usize = 65_536;
 
 /// Groups or subscriptions one session may have open at once.
 pub const SESSION_HANDLES_MAX: usize = 65_536;
+
+/// Handles that one session has had before those that were taken from it are given anew.
+pub const SESSION_HANDLES_LOST_MAX: usize = 1024;
 
 /// Requests of one session without an answer; more close it.
 pub const SESSION_REQUESTS_MAX: usize = 4096;

@@ -36,6 +36,7 @@ mod network {
 
     mod applied;
     mod changes;
+    mod elsewhere;
     mod halts;
     mod islands;
     mod leaving;

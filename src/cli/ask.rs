@@ -13,7 +13,7 @@ use crate::wire::body::{
 };
 
 use super::RELAY_DEFAULT;
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::values::Millis;
 
 /// How long an answer may take. A relay answers within one sync of its disk;
@@ -26,6 +26,9 @@ const PAGE: u32 = 500;
 /// How long a lost connection is tried to be made again: a restart of the relay is
 /// waited for, and a script is not kept for ever.
 const RECONNECT_FOR: Duration = Duration::from_secs(60);
+
+/// How often one who does not wait looks whether the relay has refused.
+const HELD_UP_LOOK: Duration = Duration::from_millis(5);
 
 /// What a deadline says that is over before messages could flow.
 pub const SILENT: &str = "the relay did not answer in time, no message was put or taken";
@@ -66,10 +69,37 @@ pub async fn until_taken<T>(
     late: &'static str,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let done = until(deadline, late, work).await;
+    // Kept until the reason was asked for: a subscriber that is dropped waits for nothing any more.
+    let mut work = std::pin::pin!(work);
+    let done = until(deadline, late, work.as_mut()).await;
     match (done, client.held_up()) {
         (Err(Failure::Deadline(_)), Some(refusal)) => Err(ClientError::Refused(refusal).into()),
         (done, _) => done,
+    }
+}
+
+/// Does the work, unless the relay takes nothing for the moment: then its reason is told at once.
+///
+/// # Errors
+/// Those of the work, and what the relay refused.
+///
+/// # Cancel safety
+/// That of the work, which is dropped when the relay refuses.
+pub async fn at_once<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let held_up = async {
+        loop {
+            if let Some(refusal) = client.held_up() {
+                return refusal;
+            }
+            tokio::time::sleep(HELD_UP_LOOK).await;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        refusal = held_up => Err(ClientError::Refused(refusal).into()),
     }
 }
 
@@ -183,6 +213,36 @@ pub async fn subscriptions(client: &Client, group: &GroupName) -> Result<Vec<Sub
         }
         all.extend(page);
     }
+}
+
+/// Every subscription of a group in the whole network, in order of their names, and where those
+/// live of which nothing can be told now: their homes cannot be reached.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn subscriptions_everywhere(
+    client: &Client,
+    group: &GroupName,
+) -> Result<(Vec<SubscriptionInfo>, Vec<Location>), Failure> {
+    let mut all = subscriptions(client, group).await?;
+    let mut silent = Vec::new();
+    for location in locations(client, group.clone(), false).await? {
+        let queues = || SubscriptionName::new("queue").expect("a constant that is a name");
+        let name = location.subscription.clone().unwrap_or_else(queues);
+        if all.iter().any(|info| info.name == name && info.home == location.home) {
+            continue;
+        }
+        match subscription(client, group, &name).await {
+            Ok(info) if info.home == location.home => all.push(info),
+            Err(failure) if failure.exit() == Exit::TryAgain => silent.push(location),
+            // It was removed meanwhile, or another one of its name was told already.
+            Ok(_) => silent.push(location),
+            Err(failure) if failure.exit() == Exit::NothingThere => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    all.sort_by(|one, other| (&one.name, &one.home).cmp(&(&other.name, &other.home)));
+    Ok((all, silent))
 }
 
 /// All of one subscription.

@@ -55,7 +55,8 @@ Exit codes:
     3  nothing there: no such group or subscription, or no message for `poll`
    65  a file or a message is not acceptable
    69  no relay can be reached at the address, or it went away
-   75  not now, try again: a quota, a full disk, a relay that starts or stops
+   75  not now, try again: a quota, a full disk, a relay that starts or stops, or a queue or
+       subscription that lives at a relay which cannot be reached
    77  not permitted
   124  the deadline has passed
 

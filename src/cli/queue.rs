@@ -80,7 +80,13 @@ async fn queue(client: &Client, name: &GroupName) -> Result<GroupInfo, Failure> 
 }
 
 async fn show(client: &Client, info: &GroupInfo, context: &mut Context) -> Result<(), Failure> {
-    let subscriptions = ask::subscriptions(client, &info.name).await?;
+    let (subscriptions, silent) = ask::subscriptions_everywhere(client, &info.name).await?;
+    for location in silent {
+        context.notes.warning(format_args!(
+            "{} lives at relay {}, which cannot be reached now: its backlog is not told",
+            info.name, location.home
+        ));
+    }
     if !context.is_text() {
         let mut value = group::to_json(info);
         if let (Some(fields), Some(one)) = (value.as_object_mut(), subscriptions.first()) {

@@ -27,6 +27,10 @@ use super::values::{self, Millis};
 /// a write and an ack vanishes.
 const BATCH: usize = 256;
 
+/// How long a home that cannot be reached is waited for before there is anything to wait for: what
+/// is lost in a moment's re-routing comes back within it.
+const ATTACH_WAIT: Duration = Duration::from_secs(2);
+
 /// How often the relay is told that a command is still at work: well within any sensible wait for an ack.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
@@ -35,7 +39,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 pub struct SourceArgs {
     /// The group or queue
     pub group: GroupName,
-    /// The durable subscription; made when it does not exist. A queue needs none
+    /// The durable subscription; made here when it exists nowhere. A queue needs none
     #[arg(long = "as", value_name = "NAME")]
     pub name: Option<SubscriptionName>,
     /// Do not make the subscription: it must exist
@@ -246,9 +250,20 @@ async fn attach(
         Flow::WhenAsked => (0, None),
     };
     let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
-    let options = SubscriberOptions { create, window, total, ..SubscriberOptions::default() };
+    let options = SubscriberOptions {
+        create,
+        window,
+        total,
+        attach_deadline: Some(ATTACH_WAIT),
+        ..SubscriberOptions::default()
+    };
     let attached = async { Ok(client.subscriber(source.group.clone(), source.name.clone(), options).await?) };
-    let subscriber = until_taken(&client, deadline, ask::SILENT, attached).await?;
+    let subscriber = match flow {
+        Flow::WhenAsked => ask::at_once(&client, attached).await?,
+        Flow::Free | Flow::AtMost(_) | Flow::OneByOne(_) => {
+            until_taken(&client, deadline, ask::SILENT, attached).await?
+        }
+    };
     Ok(Receiver { subscriber, client })
 }
 

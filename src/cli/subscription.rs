@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::limits;
-use crate::wire::body::{Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec};
+use crate::wire::body::{Location, Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec};
 
 use super::ask;
 use super::exit::Failure;
@@ -230,7 +230,8 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             show(&ask::subscription(&client, &group, &name).await?, context)
         }
         SubscriptionCommand::List { group } => {
-            list(&ask::subscriptions(&client, &group).await?, &group, context)
+            let (all, silent) = ask::subscriptions_everywhere(&client, &group).await?;
+            list((&all, &silent), &group, context)
         }
         SubscriptionCommand::Show(NameArgs { group, name }) => {
             show(&ask::subscription(&client, &group, &name).await?, context)
@@ -253,11 +254,22 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
     }
 }
 
-fn list(all: &[SubscriptionInfo], group: &GroupName, context: &mut Context) -> Result<(), Failure> {
+fn list(
+    (all, silent): (&[SubscriptionInfo], &[Location]),
+    group: &GroupName,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    for location in silent {
+        let name = location.subscription.as_ref().map_or("its backlog", SubscriptionName::as_str);
+        context.notes.warning(format_args!(
+            "{name} of {group} lives at relay {}, of which nothing can be told now",
+            location.home
+        ));
+    }
     if !context.is_text() {
         return Ok(all.iter().try_for_each(|info| context.out.json(&to_json(info)))?);
     }
-    if all.is_empty() {
+    if all.is_empty() && silent.is_empty() {
         context.notes.note(format_args!("{group} has no subscription"));
     }
     let mut table = Table::new(&[

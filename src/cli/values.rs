@@ -26,7 +26,8 @@ impl Millis {
 /// # Errors
 /// Says what is wrong with it.
 pub fn millis(text: &str) -> Result<Millis, String> {
-    let duration = crate::units::parse_duration(text).map_err(|error| error.to_string())?;
+    let duration = crate::units::parse_duration(text)
+        .map_err(|error| format!("{error}; write it like `30s` or `2h30m`"))?;
     u64::try_from(duration.as_millis()).map(Millis).map_err(|error| error.to_string())
 }
 

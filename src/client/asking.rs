@@ -28,7 +28,7 @@ impl Subscriber {
         let deadline = self.shared.shared().options.request_deadline;
         let handle = match tokio::time::timeout(deadline, self.shared.attached()).await {
             Ok(handle) => handle?,
-            Err(_) => return Err(self.shared.shared().late()),
+            Err(_) => return Err(self.shared.late()),
         };
         self.shared.lock().poll(max);
         let reply = self.shared.shared().ask(Request::Poll { handle, messages: max }).await?;
@@ -90,7 +90,7 @@ impl Subscriber {
         let deadline = self.shared.shared().options.request_deadline;
         match tokio::time::timeout(deadline, self.shared.flush()).await {
             Ok(flushed) => flushed,
-            Err(_) => Err(self.shared.shared().late()),
+            Err(_) => Err(self.shared.late()),
         }
     }
 

@@ -31,7 +31,7 @@ pub enum ClientError {
     },
     /// The message is safe at the relay, as `reached` says, but the level that was asked for
     /// cannot be reached: too few relays carry the group.
-    #[error("the message is {reached:?} and no more: fewer relays carry the group than were to have it")]
+    #[error("the message is {reached} and no more: fewer relays carry the group than were to have it")]
     Unreached {
         /// How far it has come.
         reached: AckLevel,

@@ -16,7 +16,7 @@ use super::shared::Pending;
 use super::subscribing::SubscriberShared;
 use crate::id::{Epoch, RelayId, StreamNumber};
 use crate::limits;
-use crate::wire::body::{self, Answer, Notice, Refusal, Reply, Request};
+use crate::wire::body::{self, Answer, Notice, Refusal, RefusalCode, Reply, Request};
 use crate::wire::frame::{DeliverHead, Frame, FrameKind, PutDone};
 
 /// A stream that the relay has named.
@@ -61,7 +61,8 @@ impl<'a> Incoming<'a> {
             | FrameKind::Ping
             | FrameKind::LinkHello
             | FrameKind::Link
-            | FrameKind::LinkRun => {
+            | FrameKind::LinkRun
+            | FrameKind::LinkDeliver => {
                 Err(ClientError::protocol(format!("a {kind:?} frame is not for a client")))
             }
         }
@@ -162,10 +163,13 @@ impl<'a> Incoming<'a> {
             }
             Notice::Detached { handle, refusal } => {
                 let Some(subscriber) = self.subscribers.remove(&handle) else { return Ok(()) };
-                if is_passing(refusal.code) {
+                if refusal.code == RefusalCode::NotReady {
+                    self.session.attach_later(subscriber, refusal);
+                } else if is_passing(refusal.code) {
                     return Err(refusal.into());
+                } else {
+                    self.end_subscriber(&subscriber, &refusal.into());
                 }
-                self.end_subscriber(&subscriber, &refusal.into());
             }
         }
         Ok(())
@@ -231,6 +235,10 @@ impl<'a> Incoming<'a> {
                 self.session.shared.queue(Request::Detach { handle }, Pending::Detach(handle, None))
             }
             Ok(other) => Err(ClientError::protocol(format!("a subscriber was attached with {other:?}"))),
+            Err(refusal) if refusal.code == RefusalCode::NotReady => {
+                self.session.attach_later(Arc::clone(subscriber), refusal);
+                Ok(())
+            }
             Err(refusal) if is_passing(refusal.code) => Err(refusal.into()),
             Err(refusal) => {
                 self.end_subscriber(subscriber, &refusal.into());

@@ -204,8 +204,16 @@ impl Client {
         let shared = Arc::new(shared);
         self.shared().add_subscriber(&shared)?;
         let subscriber = Subscriber::new(Arc::clone(&shared), Arc::clone(&self.lifeline), &options);
-        self.in_time(shared.attached()).await?;
-        Ok(subscriber)
+        let request = self.shared().options.request_deadline;
+        let deadline = options.attach_deadline.map_or(request, |own| own.min(request));
+        match tokio::time::timeout(deadline, shared.attached()).await {
+            Ok(attached) => attached.map(|_| subscriber),
+            Err(_) if deadline < request && shared.refused().is_none() => {
+                // The relay has not answered at all: that is another matter.
+                self.in_time(shared.attached()).await.map(|_| subscriber)
+            }
+            Err(_) => Err(shared.late()),
+        }
     }
 
     /// A subscriber to a queue, competing with the queue's other receivers.

@@ -146,6 +146,10 @@ pub struct SubscriberOptions {
     pub total: Option<u64>,
     /// Who acks.
     pub ack_mode: AckMode,
+    /// How long it is tried to attach the first time while the relay says that it is not ready:
+    /// the home of the subscription cannot be reached, for example. `None`, the default: as long as
+    /// any answer is waited for ([`ClientOptions::request_deadline`]).
+    pub attach_deadline: Option<Duration>,
 }
 
 impl Default for SubscriberOptions {
@@ -155,6 +159,7 @@ impl Default for SubscriberOptions {
             window: limits::WINDOW_DEFAULT,
             total: None,
             ack_mode: AckMode::Manual,
+            attach_deadline: None,
         }
     }
 }

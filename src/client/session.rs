@@ -7,23 +7,26 @@
 //! but the run's. Acks of 1,000 messages in order: 32 bytes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::error::ClientError;
 use super::incoming::Incoming;
 use super::lock;
 use super::options::ClientOptions;
 use super::shared::{Pending, Shared, Work};
+use super::subscribing::SubscriberShared;
 use super::writer;
 use crate::limits;
-use crate::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, RelayHello};
+use crate::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Refusal, RelayHello};
 use crate::wire::frame::{
     FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, append_frame, take_frame,
 };
@@ -230,6 +233,9 @@ pub(super) struct Session<'a> {
     heard: AtomicU64,
     /// Pings that are due.
     pub(super) pings: AtomicU64,
+    /// Subscribers that are to be attached again, and when.
+    later: Mutex<Vec<(Instant, Arc<SubscriberShared>)>>,
+    later_changed: Notify,
 }
 
 /// Runs a session to its end; gives why it ended.
@@ -246,11 +252,14 @@ pub(super) async fn run(shared: &Shared, greeted: Greeted) -> ClientError {
         work: Mutex::default(),
         heard: AtomicU64::new(0),
         pings: AtomicU64::new(0),
+        later: Mutex::default(),
+        later_changed: Notify::new(),
     };
     let error = tokio::select! {
         error = session.read(reader) => error,
         error = writer::write(&session, writer) => error,
         error = session.ping() => error,
+        error = session.attach_all_later() => error,
         error = stuck_goodbye(shared) => error,
     };
     session.end(error)
@@ -274,6 +283,31 @@ impl Session<'_> {
             self.heard.fetch_add(1, Ordering::Relaxed);
             if let Err(error) = incoming.take(frame) {
                 return error;
+            }
+        }
+    }
+
+    /// A subscriber whose home cannot be reached for the moment is attached again after a pause.
+    pub(super) fn attach_later(&self, subscriber: Arc<SubscriberShared>, refusal: Refusal) {
+        let pause = subscriber.on_refused(refusal);
+        lock(&self.later).push((Instant::now() + pause, subscriber));
+        self.later_changed.notify_one();
+    }
+
+    async fn attach_all_later(&self) -> ClientError {
+        loop {
+            let next = lock(&self.later).iter().map(|(at, _)| *at).min();
+            match next {
+                None => self.later_changed.notified().await,
+                Some(at) => tokio::select! {
+                    () = self.later_changed.notified() => {}
+                    () = tokio::time::sleep_until(at) => {}
+                },
+            }
+            let now = Instant::now();
+            let due: Vec<_> = lock(&self.later).extract_if(.., |(at, _)| *at <= now).collect();
+            for (_, subscriber) in due.into_iter().filter(|(_, subscriber)| !subscriber.is_over()) {
+                self.shared.attach_again(&subscriber);
             }
         }
     }

@@ -106,7 +106,9 @@ impl Shared {
 
     /// Why the relay takes nothing for the moment, as it said last.
     pub(super) fn held_up(&self) -> Option<Refusal> {
-        lock(&self.state).held_up.clone()
+        let state = lock(&self.state);
+        let of_subscribers = || state.subscribers.values().find_map(|subscriber| subscriber.refused());
+        state.held_up.clone().or_else(of_subscribers)
     }
 
     /// The relay has taken something.
@@ -151,6 +153,15 @@ impl Shared {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// The subscriber is attached again, if somebody still wants it.
+    pub(super) fn attach_again(&self, subscriber: &Arc<SubscriberShared>) {
+        let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Up) && state.subscribers.contains_key(&subscriber.member) {
+            state.work.requests.push_back(attach(subscriber));
+            self.wake.notify_one();
+        }
     }
 
     pub(super) fn remove_publisher(&self, member: u64) {

@@ -1,7 +1,8 @@
 //! What a subscriber and the connection share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::sync::Notify;
@@ -13,7 +14,8 @@ use super::lock;
 use super::options::SubscriberOptions;
 use super::shared::Shared;
 use crate::id::{GroupName, Index, SubscriptionName};
-use crate::wire::body::{Request, SubscriptionSpec};
+use crate::limits;
+use crate::wire::body::{Refusal, RefusalCode, Request, SubscriptionSpec};
 use crate::wire::frame::AckKind;
 
 /// One subscriber, for the connection.
@@ -29,6 +31,9 @@ pub(super) struct SubscriberShared {
     generation: AtomicU64,
     /// Notified when it is attached, or has failed.
     changed: Notify,
+    /// Why it was not attached the last time, for the moment, and how often in a row.
+    refused: Mutex<Option<Refusal>>,
+    refusals: AtomicU32,
     shared: Arc<Shared>,
 }
 
@@ -41,7 +46,9 @@ impl SubscriberShared {
         let member = shared.next_member();
         let inbox = Mutex::new(Inbox::new(u64::from(options.window), options.total));
         let (generation, changed) = (AtomicU64::new(0), Notify::new());
-        Self { member, group, name, create: options.create.clone(), inbox, generation, changed, shared }
+        let create = options.create.clone();
+        let (refused, refusals) = (Mutex::default(), AtomicU32::new(0));
+        Self { member, group, name, create, inbox, generation, changed, refused, refusals, shared }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inbox> {
@@ -61,8 +68,30 @@ impl SubscriberShared {
         Request::Attach { group: self.group.clone(), name, create: self.create.clone().filter(|_| is_made) }
     }
 
+    /// It cannot be attached for the moment, or not any more: when is it to be tried again?
+    pub(super) fn on_refused(&self, refusal: Refusal) -> Duration {
+        self.on_lost();
+        *lock(&self.refused) = Some(refusal);
+        let before = self.refusals.fetch_add(1, Ordering::Relaxed).min(16);
+        let pause = limits::CLIENT_BACKOFF_MS_MIN << before;
+        Duration::from_millis(pause.min(limits::CLIENT_ATTACH_MS_MAX))
+    }
+
+    /// Why it is not attached, if the relay has said so in this session.
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        lock(&self.refused).clone()
+    }
+
+    /// Whether nobody wants it any more.
+    pub(super) fn is_over(&self) -> bool {
+        let inbox = self.lock();
+        inbox.is_closed() || inbox.error().is_some()
+    }
+
     /// False when the subscriber was dropped meanwhile.
     pub(super) fn on_attached(self: &Arc<Self>, attached: Attached) -> bool {
+        *lock(&self.refused) = None;
+        self.refusals.store(0, Ordering::Relaxed);
         let is_wanted = self.change(|inbox| {
             inbox.on_attached(attached);
             self.generation.store(inbox.generation(), Ordering::Release);
@@ -73,6 +102,7 @@ impl SubscriberShared {
     }
 
     pub(super) fn on_lost(&self) {
+        *lock(&self.refused) = None;
         let mut inbox = self.lock();
         inbox.on_lost();
         self.generation.store(inbox.generation(), Ordering::Release);
@@ -148,6 +178,7 @@ impl SubscriberShared {
 
     /// Waits until all statements so far are durable at the relay.
     pub(super) async fn flush(self: &Arc<Self>) -> Result<(), ClientError> {
+        let mut refusals = 0;
         loop {
             let Some(said) = self.lock().unconfirmed() else { return Ok(()) };
             self.attached().await?;
@@ -157,9 +188,22 @@ impl SubscriberShared {
                 // An answer of another session does not speak of what was said in a lost one.
                 Ok(_) if generation == self.generation() => self.lock().confirm(said),
                 Ok(_) | Err(ClientError::Closed { .. }) => {}
+                // Acks may be lost on the way to another relay: those of this subscription are said
+                // again once it is attached again; the session is told once of each loss.
+                Err(ClientError::Refused(refusal))
+                    if refusal.code == RefusalCode::NotReady
+                        && refusals < limits::CLIENT_SYNCS_REFUSED_MAX =>
+                {
+                    refusals += 1;
+                }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Why it is not attached in time, or has no answer.
+    pub(super) fn late(&self) -> ClientError {
+        self.refused().map_or_else(|| self.shared.late(), ClientError::Refused)
     }
 
     /// Waits until it is attached.

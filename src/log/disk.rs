@@ -7,11 +7,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{Advice, AtFlags, Dir, FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::direct::Direct;
 use super::storage::{Storage, StorageFile};
 
 /// The file whose lock is the directory's lock, and which says who holds it.
@@ -28,6 +30,9 @@ const PARTS_MAX: usize = 1024;
 pub struct DiskStorage {
     directory: OwnedFd,
     writable: bool,
+    direct: Arc<Direct>,
+    /// Files opened so far: each has a number of its own.
+    files: AtomicU64,
 }
 
 impl DiskStorage {
@@ -39,7 +44,7 @@ impl DiskStorage {
         if !path.is_dir() {
             make_directory(path)?;
         }
-        Ok(Self { directory: open_directory(path)?, writable: true })
+        Ok(Self::new(open_directory(path)?, true))
     }
 
     /// Opens an existing directory for looking only: everything that would change it is refused.
@@ -47,7 +52,16 @@ impl DiskStorage {
     /// # Errors
     /// When it does not exist or cannot be opened.
     pub fn open_read_only(path: &Path) -> io::Result<Self> {
-        Ok(Self { directory: open_directory(path)?, writable: false })
+        Ok(Self::new(open_directory(path)?, false))
+    }
+
+    fn new(directory: OwnedFd, writable: bool) -> Self {
+        Self { directory, writable, direct: Arc::default(), files: AtomicU64::new(0) }
+    }
+
+    fn file(&self, file: OwnedFd, writable: bool) -> DiskFile {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        DiskFile { file, writable, number, direct: Arc::clone(&self.direct) }
     }
 
     fn check_writable(&self) -> io::Result<()> {
@@ -81,7 +95,7 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Tries again when a signal came in between.
-fn retry<T>(mut operation: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+pub(super) fn retry<T>(mut operation: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
         match operation() {
             Err(Errno::INTR) => {}
@@ -94,13 +108,13 @@ impl Storage for DiskStorage {
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         self.check_writable()?;
         let file = self.open_file(name, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR)?;
-        Ok(Arc::new(DiskFile { file, writable: true }))
+        Ok(Arc::new(self.file(file, true)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let flags = if self.writable { OFlags::RDWR } else { OFlags::RDONLY };
         let file = self.open_file(name, flags)?;
-        Ok(Arc::new(DiskFile { file, writable: self.writable }))
+        Ok(Arc::new(self.file(file, self.writable)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -135,7 +149,7 @@ impl Storage for DiskStorage {
         self.check_writable()?;
         let file = self.open_file(LOCK_FILE, OFlags::CREATE | OFlags::RDWR)?;
         lock_exclusive(&file)?;
-        let file = DiskFile { file, writable: true };
+        let file = self.file(file, true);
         // Written over, and cut behind it: a full disk has room for that.
         file.write_at(&[io::IoSlice::new(holder.as_bytes())], 0)?;
         file.set_len(holder.len() as u64)?;
@@ -143,7 +157,7 @@ impl Storage for DiskStorage {
     }
 
     fn holder(&self) -> Option<String> {
-        let file = DiskFile { file: self.open_file(LOCK_FILE, OFlags::RDONLY).ok()?, writable: false };
+        let file = self.file(self.open_file(LOCK_FILE, OFlags::RDONLY).ok()?, false);
         let shared = FlockOperation::NonBlockingLockShared;
         if retry(|| rustix::fs::flock(&file.file, shared)).is_ok() {
             // Whoever wrote into the file is gone. Closing it gives the lock up.
@@ -196,15 +210,18 @@ fn read_whole(
     Ok(())
 }
 
-/// Writes all parts, by calls that may write less and may be interrupted.
+/// Writes all parts behind their first `done` bytes, by calls that may write less and may be
+/// interrupted.
 fn write_whole(
     parts: &[io::IoSlice<'_>],
-    mut position: u64,
+    done: usize,
+    position: u64,
     mut pwritev: impl FnMut(&[io::IoSlice<'_>], u64) -> rustix::io::Result<usize>,
 ) -> io::Result<()> {
     let mut parts: Vec<io::IoSlice<'_>> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
     let mut rest = &mut parts[..];
-    io::IoSlice::advance_slices(&mut rest, 0);
+    io::IoSlice::advance_slices(&mut rest, done);
+    let mut position = position + done as u64;
     while !rest.is_empty() {
         let some = rest.get(..PARTS_MAX).unwrap_or(rest);
         let written = retry(|| pwritev(some, position))?;
@@ -222,6 +239,8 @@ fn write_whole(
 struct DiskFile {
     file: OwnedFd,
     writable: bool,
+    number: u64,
+    direct: Arc<Direct>,
 }
 
 impl StorageFile for DiskFile {
@@ -233,7 +252,8 @@ impl StorageFile for DiskFile {
         if !self.writable {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
-        write_whole(parts, position, |rest, position| rustix::io::pwritev(&self.file, rest, position))
+        let done = self.direct.write((self.number, &self.file), parts, position)?;
+        write_whole(parts, done, position, |rest, position| rustix::io::pwritev(&self.file, rest, position))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -328,7 +348,7 @@ mod tests {
             let file = RefCell::new(vec![0; 100]);
             let mut steps = steps.into_iter().chain(std::iter::repeat(Some(7)));
             let slices: Vec<io::IoSlice<'_>> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
-            write_whole(&slices, from, |parts, position| {
+            write_whole(&slices, 0, from, |parts, position| {
                 let most = steps.next().flatten().ok_or(Errno::INTR)?;
                 let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(most).collect();
                 let mut file = file.borrow_mut();
@@ -355,10 +375,10 @@ mod tests {
     #[test]
     fn f17_a_write_that_gets_nowhere_is_an_error_and_so_is_one_that_fails_half_way() {
         let parts = [io::IoSlice::new(b"abcdef")];
-        let stuck = write_whole(&parts, 0, |_, _| Ok(0));
+        let stuck = write_whole(&parts, 0, 0, |_, _| Ok(0));
         assert_eq!(stuck.unwrap_err().kind(), io::ErrorKind::WriteZero);
         let mut answers = [Ok(2), Err(Errno::NOSPC)].into_iter();
-        let failed = write_whole(&parts, 0, |_, _| answers.next().unwrap());
+        let failed = write_whole(&parts, 0, 0, |_, _| answers.next().unwrap());
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 

@@ -32,6 +32,7 @@ mod collect;
 mod committer;
 #[cfg(any(test, feature = "sim"))]
 pub mod conformance;
+mod direct;
 pub mod disk;
 mod engine;
 mod footer;

@@ -9,7 +9,7 @@ use crate::net::fault::{SessionEnd, SessionFault};
 use crate::net::session::FrameReader;
 use crate::relay::Input;
 use crate::wire::body::{self, Close};
-use crate::wire::frame::{Frame, FrameKind, LinkRunError, LinkRunHead};
+use crate::wire::frame::{Frame, FrameKind, LinkDeliverHead, LinkRunError, LinkRunHead};
 use crate::wire::link::LinkMessage;
 use crate::wire::run::{BodySummary, Run, RunError, RunKind};
 
@@ -22,7 +22,7 @@ pub struct LinkIncoming {
     pub pings: Vec<u64>,
     /// Tags of pongs.
     pub pongs: Vec<u64>,
-    /// Bytes of the runs' records among the inputs.
+    /// Bytes of the runs' and deliveries' records among the inputs.
     pub run_bytes: usize,
     /// Why nothing comes after this, if so.
     pub end: Option<SessionEnd>,
@@ -43,6 +43,11 @@ impl LinkIncoming {
         match frame.kind {
             FrameKind::LinkRun => {
                 let (message, bytes) = decode_run(frame)?;
+                self.run_bytes += bytes;
+                self.inputs.push(Input::Link { link, message });
+            }
+            FrameKind::LinkDeliver => {
+                let (message, bytes) = decode_deliver(frame)?;
                 self.run_bytes += bytes;
                 self.inputs.push(Input::Link { link, message });
             }
@@ -71,8 +76,11 @@ impl LinkIncoming {
 
     fn copy_records(&mut self) {
         for input in &mut self.inputs {
-            if let Input::Link { message: LinkMessage::Run { run, .. }, .. } = input {
-                run.body = Bytes::copy_from_slice(&run.body);
+            let Input::Link { message, .. } = input else { continue };
+            if let LinkMessage::Run { run: Run { body: records, .. }, .. }
+            | LinkMessage::Deliver { records, .. } = message
+            {
+                *records = Bytes::copy_from_slice(records);
             }
         }
     }
@@ -100,6 +108,17 @@ fn decode_run(frame: Frame) -> Result<(LinkMessage, usize), SessionFault> {
     }
     let bytes = records.len();
     Ok((LinkMessage::Run { stream, age_ms, run: Run { header, body: records } }, bytes))
+}
+
+/// A delivery is passed on only when its records are what the home has hashed.
+fn decode_deliver(frame: Frame) -> Result<(LinkMessage, usize), SessionFault> {
+    let (LinkDeliverHead { head, deliver }, records) = LinkDeliverHead::decode(frame.tag, frame.body)?;
+    let (expected, found) = (deliver.records_hash, xxh3_64(&records));
+    if found != expected {
+        return Err(LinkRunError::Run(RunError::Hash { part: "body", expected, found }).into());
+    }
+    let bytes = records.len();
+    Ok((LinkMessage::Deliver { head: Box::new(head), deliver, records }, bytes))
 }
 
 #[cfg(test)]

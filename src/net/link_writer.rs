@@ -15,13 +15,17 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use crate::id::StreamNumber;
 use crate::limits;
 use crate::net::outgoing::{OutBatch, OutReceiver, Outgoing};
 use crate::net::packer::Packer;
 use crate::wire::body::{self, Answer, Close, Refusal, RefusalCode};
-use crate::wire::frame::{FrameKind, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with};
+use crate::wire::frame::{
+    FrameKind, LinkDeliverHead, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with,
+};
 use crate::wire::link::LinkMessage;
 use crate::wire::packed::Packing;
+use crate::wire::run::Run;
 
 /// Put-answers in one frame.
 const DONES_MAX: usize = limits::CONTROL_BYTES_MAX / PUT_DONE_BYTES;
@@ -90,19 +94,29 @@ impl Encoder {
     }
 
     fn link(&mut self, message: &LinkMessage) {
-        let LinkMessage::Run { stream, age_ms, run } = message else {
-            return self.frame(FrameKind::Link, 0, &message.encode());
-        };
+        if let LinkMessage::Run { stream, age_ms, run } = message {
+            self.run(*stream, *age_ms, run);
+        } else if let LinkMessage::Deliver { head, deliver, records } = message {
+            let (kind, tag) = (FrameKind::LinkDeliver, head.circuit.number);
+            let head = LinkDeliverHead { head: (**head).clone(), deliver: *deliver };
+            append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
+            self.records(records);
+        } else {
+            self.frame(FrameKind::Link, 0, &message.encode());
+        }
+    }
+
+    fn run(&mut self, stream: StreamNumber, age_ms: u32, run: &Run) {
         let (kind, tag) = (FrameKind::LinkRun, u64::from(stream.0));
         self.packed.clear();
-        let packs = |packer: &mut Packer| packer.pack(*stream, &run.body, &mut self.packed);
+        let packs = |packer: &mut Packer| packer.pack(stream, &run.body, &mut self.packed);
         if self.packer.as_mut().is_some_and(packs) {
-            let head = LinkRunHead { age_ms: *age_ms, packing: Packing::Lz4, header: run.header };
+            let head = LinkRunHead { age_ms, packing: Packing::Lz4, header: run.header };
             append_frame_with(&mut self.copied, kind, tag, self.packed.len(), |out| head.encode(out));
             self.copied.extend_from_slice(&self.packed);
             return;
         }
-        let head = LinkRunHead { age_ms: *age_ms, packing: Packing::Plain, header: run.header };
+        let head = LinkRunHead { age_ms, packing: Packing::Plain, header: run.header };
         append_frame_with(&mut self.copied, kind, tag, run.body.len(), |out| head.encode(out));
         self.records(&run.body);
     }

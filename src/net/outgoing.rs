@@ -105,6 +105,7 @@ impl Outgoing {
             Self::Deliver { records, .. } => Some(records),
             Self::Link(message) => match &**message {
                 LinkMessage::Run { run, .. } => Some(&run.body),
+                LinkMessage::Deliver { records, .. } => Some(records),
                 LinkMessage::Pull(_)
                 | LinkMessage::Pulled(_)
                 | LinkMessage::Holds(_)
@@ -120,7 +121,8 @@ impl Outgoing {
                 | LinkMessage::Confirmed(_)
                 | LinkMessage::Finished(_)
                 | LinkMessage::AskWhere(_)
-                | LinkMessage::ToldWhere(_) => None,
+                | LinkMessage::ToldWhere(_)
+                | LinkMessage::Circuit(_) => None,
             },
             Self::Answer { .. } | Self::Notice(_) => None,
         }

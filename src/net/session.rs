@@ -301,7 +301,8 @@ impl Incoming {
             | FrameKind::Notice
             | FrameKind::LinkHello
             | FrameKind::Link
-            | FrameKind::LinkRun) => return Err(SessionFault::Unexpected(kind).into()),
+            | FrameKind::LinkRun
+            | FrameKind::LinkDeliver) => return Err(SessionFault::Unexpected(kind).into()),
         }
         Ok(())
     }

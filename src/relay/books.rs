@@ -49,7 +49,7 @@ impl Relay {
         let group = self.groups.get(number).expect("the caller has found the group");
         GroupInfo {
             name: group.name.clone(),
-            queue: group.queue,
+            queue: group.queue || group.home_elsewhere().is_some(),
             settings: (*group.settings).clone(),
             low: group.low,
             next: group.next,

@@ -77,7 +77,12 @@ impl Cursor {
     /// How many of `from..to` are not done.
     pub(super) fn count_open(&self, from: Index, to: Index) -> u64 {
         let from = from.max(self.floor);
-        if from >= to { 0 } else { (to.0 - from.0) - self.count_set(from.0, to.0) }
+        if from >= to {
+            return 0;
+        }
+        let is_all = from == self.floor && to.0 / WORD_BITS >= self.first_word() + self.words.len() as u64;
+        let done = if is_all { self.above() } else { self.count_set(from.0, to.0) };
+        (to.0 - from.0) - done
     }
 
     /// The words of the window from the floor's word on, for the disk.
@@ -214,6 +219,10 @@ mod tests {
                 prop_assert_eq!(cursor.above() as usize, model.iter().filter(|i| **i >= floor).count());
                 let open = (0..400).filter(|i| *i >= floor && !model.contains(i)).count();
                 prop_assert_eq!(cursor.count_open(Index(0), Index(400)) as usize, open);
+                for end in (0..400).step_by(13) {
+                    let below = (floor..end).filter(|i| !model.contains(i)).count();
+                    prop_assert_eq!(cursor.count_open(Index(0), Index(end)) as usize, below);
+                }
                 let first = (floor..400).find(|i| !model.contains(i)).map(Index);
                 prop_assert_eq!(cursor.next_open(Index(0), Index(400)).map(|r| r.0), first);
             }

@@ -168,6 +168,7 @@ impl Relay {
             let is_member = self.groups.get(number).is_some_and(|group| !group.subscriptions.is_empty());
             self.announce_membership(number, is_member);
         }
+        self.links.has_heard = true;
         self.take_table(now);
     }
 
@@ -303,17 +304,23 @@ impl Relay {
         self.plan(number);
     }
 
-    /// Says of what this relay is a member, where that was not said: it was alone, or a crash has
-    /// taken it back.
+    /// Says of what this relay is a member, where that was not said: it was alone, a crash has
+    /// taken it back, or it was forgotten since.
     pub(super) fn rebuild_members(&mut self) {
-        let me = &self.options.relay;
+        let (me, least) = (&self.options.relay, self.least_version().counter);
         let is_silent = |group: &&Group| {
             let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
-            said.is_none_or(|(_, member)| !member) && !group.subscriptions.is_empty()
+            let is_said = said.is_some_and(|(version, member)| *member && version.counter >= least);
+            !is_said && !group.subscriptions.is_empty()
         };
         let silent: Vec<GroupNumber> =
             self.groups.iter().filter(is_silent).map(|group| group.number).collect();
         for number in silent {
+            if let Some(group) = self.groups.get_mut(number)
+                && group.membership <= least
+            {
+                group.raise_above(least);
+            }
             self.announce_membership(number, true);
         }
     }

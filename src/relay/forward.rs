@@ -84,6 +84,8 @@ pub(super) struct LinkReader {
     pub(super) is_live: bool,
     /// Bytes of its backlog that it has sent beyond its turns.
     pub(super) debt: u64,
+    /// The last run that it was given since it, or somebody behind it, had asked for it.
+    pulled: Option<(StreamNumber, Sequence)>,
 }
 
 impl LinkReader {
@@ -98,6 +100,7 @@ impl LinkReader {
             turn: Turn::Idle,
             is_live: false,
             debt: 0,
+            pulled: None,
         }
     }
 
@@ -108,6 +111,19 @@ impl LinkReader {
     fn note(&mut self, stream: StreamNumber, last: Sequence) {
         let known = self.known.entry(stream).or_default();
         *known = (*known).max(last);
+    }
+
+    /// Whether it has all of a stream before a run, as far as is known.
+    fn reaches(&self, stream: StreamNumber, run: &Run) -> bool {
+        self.known.get(&stream).map_or(0, |known| known.0) + 1 >= run.header.first.0
+    }
+
+    /// It has this run. That it has all before it too goes without saying, but not of a pulled
+    /// one: it passes those on that somebody behind it has asked for, and keeps nothing of them.
+    fn note_run(&mut self, stream: StreamNumber, run: &Run, is_pulled: bool) {
+        if !is_pulled || self.reaches(stream, run) {
+            self.note(stream, Sequence(run.header.end().0 - 1));
+        }
     }
 }
 
@@ -453,6 +469,7 @@ impl Relay {
         if group.is_finished(&known.origin, known.epoch) {
             return Fate::Repeat;
         }
+        let is_pulled = self.pulls.awaits(number, known, (run.header.first, last));
         if last > known.last && self.room {
             let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
             // Of a relay that is gone for good nothing holds up what has come after it (R9).
@@ -474,7 +491,7 @@ impl Relay {
             return Fate::Early;
         }
         if let Some(reader) = group.spread().reader(link) {
-            reader.note(stream, last);
+            reader.note_run(stream, &run, is_pulled);
         }
         if !is_new {
             return Fate::Repeat;
@@ -573,26 +590,35 @@ impl Relay {
     }
 
     fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
-        let bytes = self.give_run(now, number, link, run);
+        let bytes = self.give_run(now, (number, link), run, false);
         self.note_turn(number, link, bytes);
     }
 
     /// Sends what was pulled: as a backlog, whatever place in the log the neighbour has.
     pub(super) fn send_pulled_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
-        let bytes = self.give_run(now, number, link, run);
+        let bytes = self.give_run(now, (number, link), run, true);
         if let Some(state) = self.links.table.get_mut(&link) {
             state.sent_pulled(bytes);
         }
     }
 
     /// Gives a run to a neighbour. Says how many bytes that were.
-    fn give_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) -> u64 {
-        let base = run.run.header.first;
+    fn give_run(
+        &mut self,
+        now: Now,
+        (number, link): (GroupNumber, LinkId),
+        run: &StoredRun,
+        is_pulled: bool,
+    ) -> u64 {
         self.count_sent((link, number), super::carried::load(&run.run));
         let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
         let jumps = reader.is_some_and(|reader| {
-            let jumps = reader.known.get(&run.stream).map_or(0, |known| known.0) + 1 < base.0;
-            reader.note(run.stream, Sequence(run.run.header.end().0 - 1));
+            let before = Sequence(run.run.header.first.0.saturating_sub(1));
+            let jumps = !reader.reaches(run.stream, &run.run) && reader.pulled != Some((run.stream, before));
+            reader.note_run(run.stream, &run.run, is_pulled);
+            if is_pulled {
+                reader.pulled = Some((run.stream, Sequence(run.run.header.end().0 - 1)));
+            }
             jumps
         });
         let is_new = self.links.table.get_mut(&link).is_some_and(|state| state.meets_stream(run.stream));

@@ -115,6 +115,21 @@ pub(super) struct GroupBooks {
 }
 
 impl GroupBooks {
+    /// The accounts of a group that is gone.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.put += more.put;
+        self.accepted += more.accepted;
+        self.repeats += more.repeats;
+        self.unsynced += more.unsynced;
+        more.refused.iter().for_each(|(code, count)| self.refuse(*code, *count));
+    }
+
+    /// So many messages are durable.
+    pub(super) fn settle(&mut self, count: u32) {
+        self.unsynced -= u64::from(count);
+        self.accepted += u64::from(count);
+    }
+
     pub(super) fn refuse(&mut self, code: RefusalCode, count: u64) {
         match self.refused.iter_mut().find(|(c, _)| *c == code) {
             Some((_, n)) => *n += count,
@@ -238,6 +253,19 @@ impl Group {
         self.next.0.saturating_sub(from.0).saturating_sub(marks)
     }
 
+    /// Where the last so many messages before `end` begin; the relays' own records are none.
+    pub(super) fn last_messages(&self, count: u64, end: Index) -> Index {
+        let mut from = end.0.saturating_sub(count);
+        for mark in self.marks.iter().rev().filter(|mark| **mark < end) {
+            // One just before them goes with them: that alone would be no loss to tell of.
+            if mark.0 + 1 < from {
+                break;
+            }
+            from = from.saturating_sub(1);
+        }
+        Index(from.max(1))
+    }
+
     /// The lowest floor of all subscriptions; the end when there is none.
     pub(super) fn owed(&self) -> Index {
         self.owed_here().min(self.owed_elsewhere())
@@ -294,7 +322,7 @@ impl Group {
     /// The first index to keep by the group's history settings.
     pub(super) fn history(&self, now: WallTime) -> Index {
         let settings = &self.settings;
-        let by_count = settings.history_count.map(|n| Index(self.next.0.saturating_sub(n).max(1)));
+        let by_count = settings.history_count.map(|n| self.last_messages(n, self.next));
         let by_bytes = settings.history_bytes.map(|n| self.meter.index_of_last_bytes(n));
         let by_age = settings.history_age_ms.map(|ms| self.meter.index_at(before(now, ms)));
         [by_count, by_bytes, by_age].into_iter().flatten().min().unwrap_or(self.next)
@@ -303,7 +331,7 @@ impl Group {
     /// The first index that the group's limits let anybody keep.
     pub(super) fn limit(&self, now: WallTime) -> Index {
         let settings = &self.settings;
-        let by_count = settings.max_count.map(|n| Index(self.next.0.saturating_sub(n).max(1)));
+        let by_count = settings.max_count.map(|n| self.last_messages(n, self.next));
         let by_bytes = settings.max_bytes.map(|n| self.meter.index_of_last_bytes(n));
         let by_age = settings.max_age_ms.map(|ms| self.meter.index_behind(before(now, ms)));
         [by_count, by_bytes, by_age].into_iter().flatten().max().unwrap_or(self.low).min(self.durable)

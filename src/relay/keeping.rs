@@ -229,7 +229,7 @@ impl Relay {
         for mut receiver in receivers {
             self.effects.extend(receiver.end_poll());
             if let Some(session) = self.sessions.get_mut(&receiver.session) {
-                session.close_subscription(receiver.handle);
+                session.lose_handle(receiver.handle);
             }
             let notice = Notice::Detached { handle: receiver.handle, refusal: refusal.clone() };
             self.effects.push_back(Effect::Notice { session: receiver.session, notice });
@@ -296,8 +296,8 @@ fn quota_floor(group: &Group, place: usize) -> (Index, SubscriptionPolicy) {
     let end = group.durable;
     let by_count = settings
         .subscription_quota_count
-        .filter(|max| subscription.held(end) > *max)
-        .map(|max| Index(end.0.saturating_sub(max).max(1)));
+        .filter(|max| group.backlog(subscription, end) > *max)
+        .map(|max| group.last_messages(max, end));
     let by_bytes = settings.subscription_quota_bytes.map(|max| group.meter.index_of_last_bytes(max).min(end));
     (by_count.into_iter().chain(by_bytes).max().unwrap_or(Index(0)), policy)
 }

@@ -149,6 +149,8 @@ pub(super) struct Links {
     pub(super) speaks: Algorithm,
     /// Whether the disk says so.
     pub(super) table_on_disk: bool,
+    /// Whether a neighbour has told all that it knows since this relay was started.
+    pub(super) has_heard: bool,
 }
 
 impl Links {
@@ -164,12 +166,19 @@ impl Links {
             now: Time(0),
             speaks: Algorithm::One,
             table_on_disk: false,
+            has_heard: false,
         }
     }
 
     /// The disk says that this storage has a table of memberships.
     pub(super) fn learn_table(&mut self) {
         (self.has_table, self.table_on_disk) = (true, true);
+    }
+
+    /// Whether what it knows of the network may be relied on not to miss what others know: somebody
+    /// has told it since it was started, or there is nobody, whatever a topology brings later.
+    pub(super) fn has_heard(&self) -> bool {
+        self.has_heard || self.table.is_empty()
     }
 
     /// The links that are up, in order.
@@ -268,6 +277,10 @@ impl Relay {
             LinkMessage::AskWhere(ask) => self.on_ask_where(now, link, ask),
             LinkMessage::ToldWhere(told) => self.on_told_where(link, told),
             LinkMessage::Run { stream, age_ms, run } => self.on_run(now, link, (stream, age_ms), run),
+            LinkMessage::Circuit(frame) => self.on_carried(now, link, *frame),
+            LinkMessage::Deliver { head, deliver, records } => {
+                self.on_carried_deliver(now, link, head, (deliver, records));
+            }
         }
     }
 }

@@ -21,6 +21,8 @@ mod behind;
 mod books;
 mod bucket;
 mod carried;
+mod carry;
+mod circuit;
 mod confirm;
 mod cursor;
 mod dead_letter;
@@ -38,6 +40,7 @@ mod forward;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod group;
+mod home;
 mod input;
 mod journal;
 mod keeping;
@@ -65,6 +68,7 @@ mod salvage;
 mod saved;
 mod select;
 mod serve;
+mod served;
 mod session;
 mod state;
 mod stream;
@@ -93,6 +97,7 @@ pub use topology::Neighbour;
 use self::active::Failure;
 use self::behind::Behind;
 use self::books::Retired;
+use self::circuit::Circuits;
 use self::confirm::Confirmations;
 use self::delivery::DeadLetter;
 use self::forget::ForgottenRelays;
@@ -176,6 +181,8 @@ pub struct Relay {
     trees: Trees,
     /// Requests that wait until other relays know of a subscription.
     confirmations: Confirmations,
+    /// Sessions that are led to other relays, and those of other relays that are led here.
+    circuits: Circuits,
     /// Messages that somebody asks for.
     questions: Questions,
     /// What is remembered of messages that were let go.
@@ -240,7 +247,8 @@ impl Relay {
             Input::Put { session, handle, head, summary, records } => {
                 self.handle_put(now, (session, handle), head, summary, records);
             }
-            Input::Ack { session, acks } => {
+            Input::Ack { session, mut acks } => {
+                self.pass_acks(session, &mut acks);
                 for ack in acks {
                     self.handle_ack(now, session, ack);
                 }
@@ -292,7 +300,12 @@ impl Relay {
 
     /// The next thing the shell is to do.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        loop {
+            let effect = self.effects.pop_front()?;
+            if let Some(effect) = self.over_circuit(effect) {
+                return Some(effect);
+            }
+        }
     }
 
     /// When [`Input::Tick`] is due, if nothing else happens before.
@@ -308,6 +321,7 @@ impl Relay {
                 Timer::Quiet(group) => self.on_quiet_time(now, group),
                 Timer::Plan => self.on_plan_time(now),
                 Timer::Where => self.on_where_time(now),
+                Timer::Circuits => self.on_circuits_time(now),
                 Timer::Receipts => self.on_receipts_time(now),
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
@@ -325,6 +339,7 @@ impl Relay {
         for (handle, _) in open {
             self.detach(now, (session, handle));
         }
+        self.close_circuits(session);
         self.confirmations.leave(session);
         self.questions.leave(session);
         let Some(closed) = self.sessions.remove(&session) else { return };
@@ -338,15 +353,19 @@ impl Relay {
 
     fn handle_written(&mut self, session: SessionId, total: u64) {
         let Some(state) = self.sessions.get_mut(&session) else { return };
-        state.on_written(total);
+        let over = state.on_written(total);
         if state.is_writable() {
             for key in state.take_blocked() {
                 self.enqueue(key);
             }
         }
+        self.pass_written(over);
     }
 
     fn handle_credit(&mut self, session: SessionId, credit: Credit) {
+        if self.pass_credit(session, credit) {
+            return;
+        }
         let Some(key) = self.sessions.get(&session).and_then(|s| s.subscription(credit.handle)) else {
             return;
         };
@@ -433,11 +452,11 @@ impl Relay {
                 }
             }
             let Some(group) = self.groups.get_mut(number) else { return };
-            let books = &mut group.traffic().books;
-            books.unsynced -= u64::from(count);
-            books.accepted += u64::from(count);
+            group.traffic().books.settle(count);
             self.enqueue_group(number);
             self.enqueue_readers(number);
+        } else {
+            self.books.settle(count);
         }
         if let Some(put) = put {
             self.finish_put(now, number, Reach { end, last, is_repeat: false }, put);

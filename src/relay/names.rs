@@ -17,11 +17,8 @@ use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Location, Refusal, RefusalCode, Start, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{Refusal, RefusalCode, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::link::{Fact, GroupEntry, GroupId, NameEntry, Version};
-
-/// Locations in one answer at the most: it then fits into a frame.
-const LOCATIONS_MAX: usize = 1000;
 
 /// What is known of a subscription, wherever it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +54,12 @@ impl Names {
 }
 
 impl Group {
+    /// The home of a queue that lives at another relay.
+    pub(super) fn home_elsewhere(&self) -> Option<&RelayId> {
+        let home = self.spread.as_deref()?.names.home.as_ref();
+        home.filter(|_| !self.queue)
+    }
+
     fn entry(&self) -> Option<GroupEntry> {
         let names = &self.spread.as_deref()?.names;
         (names.version.counter > 0).then(|| GroupEntry {
@@ -313,15 +316,17 @@ impl Relay {
         silent.into_iter().for_each(|number| self.announce_group(number));
     }
 
-    /// Says where all own subscriptions live of which a crash may have taken that back.
+    /// Says where all own subscriptions live of which a crash may have taken that back, or which were
+    /// said before this relay was forgotten.
     pub(super) fn rebuild_names(&mut self) {
-        let me = self.options.relay.clone();
+        let (me, least) = (self.options.relay.clone(), self.least_version().counter);
         let mut silent = Vec::new();
         for group in self.groups.iter() {
             let known = group.spread.as_deref().map(|spread| &spread.names.subscriptions);
             for subscription in &group.subscriptions {
                 let key = (subscription.name.clone(), me.clone());
-                let is_said = known.and_then(|known| known.get(&key)).is_some_and(|n| n.spec.is_some());
+                let named = known.and_then(|known| known.get(&key));
+                let is_said = named.is_some_and(|n| n.spec.is_some() && n.version.counter >= least);
                 if !is_said {
                     silent.push((group.number, subscription.name.clone()));
                 }
@@ -344,44 +349,6 @@ impl Relay {
             }
             Some(_) | None => Ok(()),
         }
-    }
-
-    /// Where queues and subscriptions live of the groups whose name begins so.
-    pub(super) fn locate(&self, name: &GroupName, is_prefix: bool) -> Result<Vec<Location>, Refusal> {
-        let numbers = if is_prefix {
-            self.groups.list(name.as_str(), None, u32::MAX)
-        } else {
-            vec![self.known_group(name)?]
-        };
-        let mut locations = Vec::new();
-        for group in numbers.into_iter().filter_map(|number| self.groups.get(number)) {
-            self.locations_of(group, &mut locations);
-            if locations.len() >= LOCATIONS_MAX {
-                break;
-            }
-        }
-        locations.truncate(LOCATIONS_MAX);
-        Ok(locations)
-    }
-
-    fn locations_of(&self, group: &Group, locations: &mut Vec<Location>) {
-        let me = &self.options.relay;
-        let elsewhere = group.spread.as_deref().map(|spread| &spread.names);
-        let home = if group.queue { Some(me) } else { elsewhere.and_then(|names| names.home.as_ref()) };
-        let at = |subscription: Option<&SubscriptionName>, home: &RelayId| Location {
-            group: group.name.clone(),
-            subscription: subscription.cloned(),
-            home: home.clone(),
-        };
-        if let Some(home) = home {
-            return locations.push(at(None, home));
-        }
-        let mut found: Vec<Location> = group.subscriptions.iter().map(|s| at(Some(&s.name), me)).collect();
-        let others = elsewhere.iter().flat_map(|names| &names.subscriptions);
-        let others = others.filter(|((_, home), named)| home != me && named.spec.is_some());
-        found.extend(others.map(|((name, home), _)| at(Some(name), home)));
-        found.sort_by(|one, other| (&one.subscription, &one.home).cmp(&(&other.subscription, &other.home)));
-        locations.append(&mut found);
     }
 
     /// Takes over settings that are read again from the log.

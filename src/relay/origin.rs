@@ -141,9 +141,12 @@ impl Relay {
     /// What the log holds of the own streams makes this relay an origin, though a crash may have
     /// taken back that it said so.
     pub(super) fn rebuild_origins(&mut self, now: Now) {
-        let me = &self.options.relay;
+        let (me, least) = (&self.options.relay, self.least_version().counter);
         let orphans = self.orphans();
-        let is_silent = |group: &&Group| !group.said_origin(me).1 && group.is_origin(me, orphans);
+        let is_silent = |group: &&Group| {
+            let (version, active) = group.said_origin(me);
+            !(active && version.counter >= least) && group.is_origin(me, orphans)
+        };
         let silent: Vec<GroupNumber> =
             self.groups.iter().filter(is_silent).map(|group| group.number).collect();
         for number in silent {

@@ -129,6 +129,21 @@ impl Pulls {
         !self.open.is_empty()
     }
 
+    /// Whether a run may be an answer that is waited for: it says nothing of what whoever sends it
+    /// has besides.
+    pub(super) fn awaits(
+        &self,
+        group: GroupNumber,
+        stream: &Stream,
+        (first, last): (Sequence, Sequence),
+    ) -> bool {
+        // Mostly nothing is pulled: then no key is made for every run that comes.
+        !self.open.is_empty() && {
+            let key = StreamKey::of(group, stream);
+            self.open.values().any(|open| open.covers(&key, (first, last)))
+        }
+    }
+
     fn next_time(&self) -> Option<Time> {
         let open = self.open.values().map(|open| open.deadline);
         open.chain(self.lacks.values().map(|lack| lack.next)).min()

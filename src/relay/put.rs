@@ -385,6 +385,15 @@ fn check_quota(now: Now, group: &Group, more: Amount) -> Result<(), Refusal> {
         return Ok(());
     }
     let refuse = |message| Err(Refusal::new(RefusalCode::Quota, message));
+    let most =
+        [settings.quota_bytes, settings.subscription_quota_bytes.filter(|_| has_refusing_quota(group))];
+    let most = most.into_iter().flatten().min().unwrap_or(u64::MAX);
+    if more.messages == 1 && more.bytes > most {
+        // However much is acked, it would never fit.
+        let (bytes, name) = (more.bytes, &group.name);
+        let message = format!("the put brings {bytes} bytes; the whole quota of group `{name}` is {most}");
+        return Err(Refusal::new(RefusalCode::TooLarge, message));
+    }
     let owed = group.owed().max(group.limit(now.wall));
     let held = Amount { messages: group.messages_from(owed), bytes: group.meter.bytes_from(owed) };
     let name = &group.name;

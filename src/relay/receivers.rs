@@ -80,6 +80,9 @@ impl Relay {
         let receivers = subscription.active.as_ref().map(|a| a.receivers.clone()).unwrap_or_default();
         for receiver in receivers {
             self.detach(now, (receiver.session, receiver.handle));
+            if let Some(session) = self.sessions.get_mut(&receiver.session) {
+                session.lose_handle(receiver.handle);
+            }
             let notice =
                 crate::wire::body::Notice::Detached { handle: receiver.handle, refusal: refusal.clone() };
             self.effects.push_back(Effect::Notice { session: receiver.session, notice });

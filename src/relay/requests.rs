@@ -35,7 +35,8 @@ pub(super) type Outcome = Result<(Reply, When), Refusal>;
 
 impl Relay {
     pub(super) fn handle_request(&mut self, now: Now, (session, request): (SessionId, u64), body: Request) {
-        let outcome = self.dispatch_request(now, (session, request), body);
+        let elsewhere = self.ask_elsewhere(now, (session, request), &body);
+        let outcome = elsewhere.unwrap_or_else(|| self.dispatch_request(now, (session, request), body));
         let (answer, when): (Answer, When) = match outcome {
             Ok((reply, when)) => (Ok(reply), when),
             Err(refusal) => (Err(refusal), When::Now),
@@ -84,10 +85,7 @@ impl Relay {
             Request::Attach { group, name, create } => self.attach(now, session, &group, name, create),
             Request::Detach { handle } => self.detach_request(now, session, handle),
             Request::Poll { handle, messages } => self.poll((session, request), handle, messages),
-            Request::Sync => {
-                self.write_cursors(now, Urgency::Sync);
-                Ok((Reply::Done, When::Durable))
-            }
+            Request::Sync => self.sync(now, (session, request)),
             Request::Locate { group, prefix } => {
                 Ok((Reply::Located(self.locate(&group, prefix)?), When::Now))
             }
@@ -236,8 +234,9 @@ impl Relay {
         self.check_dead_letters(&name, &settings)?;
         if let Some(number) = self.groups.number(&name) {
             let group = self.groups.get(number);
-            let same = group.is_some_and(|g| g.queue == queue && *g.settings == settings);
-            let what = if group.is_some_and(|g| g.queue) { "a queue" } else { "a group" };
+            let is_queue = group.is_some_and(|g| g.queue || g.home_elsewhere().is_some());
+            let same = is_queue == queue && group.is_some_and(|g| *g.settings == settings);
+            let what = if is_queue { "a queue" } else { "a group" };
             return if same {
                 Ok((Reply::Done, When::Durable))
             } else {
@@ -318,6 +317,7 @@ impl Relay {
             subscriptions.for_each(|s| self.retired.add(s, group.deliverable(), Removal::Wanted));
         }
         let traffic = self.groups.get_mut(number).and_then(|group| group.traffic.take());
+        self.books.add(&traffic.as_ref().map(|traffic| traffic.books.clone()).unwrap_or_default());
         for awaited in traffic.map(|traffic| traffic.awaited).unwrap_or_default() {
             self.refuse_removed(awaited.session, awaited.done);
         }

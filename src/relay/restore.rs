@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use bytes::Bytes;
 
 use super::books::Retired;
+use super::circuit::Circuits;
 use super::confirm::Confirmations;
 use super::filter::Filter;
 use super::forget::Forgot;
@@ -64,6 +65,7 @@ impl Restore {
             topologies: Topologies::default(),
             trees: Trees::default(),
             confirmations: Confirmations::default(),
+            circuits: Circuits::default(),
             questions: Questions::default(),
             traces: Traces::default(),
             behind: super::behind::Behind::default(),

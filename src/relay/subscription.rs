@@ -104,9 +104,9 @@ impl Subscription {
         end.0.saturating_sub(self.start.0) + self.replayed
     }
 
-    /// Records in its backlog.
+    /// Records in its backlog below `end`.
     pub(super) fn held(&self, end: Index) -> u64 {
-        end.0.saturating_sub(self.cursor.floor().0).saturating_sub(self.cursor.above())
+        self.cursor.count_open(Index(0), end)
     }
 
     /// Marks a range as done in any way; says how many were open.

@@ -3,6 +3,7 @@
 mod behind;
 mod dead;
 mod deliver;
+mod forgotten;
 mod fuzz;
 mod golden;
 mod harness;

@@ -10,6 +10,8 @@ use crate::id::{GroupNumber, LinkId, Time};
 pub(super) enum Timer {
     /// Make the map and the trees anew.
     Plan,
+    /// Ask whether circuits are whole.
+    Circuits,
     /// Ask again who knows of a new subscription.
     Confirm(GroupNumber),
     /// Write cursors that have moved.

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 pub use neighbour::Neighbour;
 
+use super::Relay;
 use super::bucket::Rate;
 use super::effect::Effect;
 use super::input::Now;
@@ -30,7 +31,6 @@ use super::journal::Waiting;
 use super::link::Link;
 use super::requests::{Outcome, When};
 use super::state::Operation;
-use super::{Relay, group::Group};
 use crate::id::{LinkId, RelayId, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
@@ -247,14 +247,14 @@ impl Relay {
             self.groups.get(self.groups.number(&name)?)
         };
         for wanted in topology.groups() {
-            if let Some(home) = known(&wanted.name).and_then(|group| self.home_of(group)) {
+            if let Some(home) = known(&wanted.name).and_then(|group| self.queue_home(group)) {
                 faults
                     .push(format!("{} exists as a queue at {home}, and is a group in the file", wanted.name));
             }
         }
         for wanted in topology.queues() {
             let Some(group) = known(&wanted.name) else { continue };
-            match self.home_of(group) {
+            match self.queue_home(group) {
                 Some(home) if home.as_str() == wanted.home => {}
                 Some(home) => {
                     let (name, wanted) = (&wanted.name, &wanted.home);
@@ -264,13 +264,6 @@ impl Relay {
             }
         }
         faults
-    }
-
-    fn home_of<'r>(&'r self, group: &'r Group) -> Option<&'r RelayId> {
-        if group.queue {
-            return Some(&self.options.relay);
-        }
-        group.spread.as_deref()?.names.home.as_ref()
     }
 
     /// Groups of the file: made where they are missing, and set where they differ.

@@ -172,6 +172,7 @@ impl Relay {
             self.settle_all_confirmed(now);
             self.say_wanted_again(now);
             self.hasten_all_repeats(now);
+            self.on_circuits_time(now);
         }
         let Some(mut table) = self.trees.table.take() else { return };
         if self.trees.changed.is_empty() && !self.trees.is_all_due {

@@ -12,13 +12,17 @@ use crate::log::{Entry, EntryNumber, Piece, Replayed, RunEntry, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Neighbour, Now, Relay, RelayOptions, Restore};
 use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::applied::TopologyEntry;
-use crate::wire::body::{Answer, Notice, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{Answer, Notice, Refusal, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::{LinkMessage, Receipt};
 use crate::wire::run::{BodySummary, Record, Records, RunKind};
 
 /// The one session of every node.
 const SESSION: SessionId = SessionId(1);
+
+/// The session of those who take all that there is of a subscription: what is said of others'
+/// acks is not for them.
+const TAKER: SessionId = SessionId(2);
 
 /// A message as a subscription got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +96,14 @@ pub struct Node {
     pub pulls_sent: u64,
     /// Messages that were delivered.
     pub got: Vec<Got>,
+    /// Messages that were delivered to those who take all.
+    drained: Vec<Got>,
+    /// Bytes that were delivered.
+    pub got_bytes: u64,
+    /// Whether its application reads what is delivered.
+    pub reads: bool,
+    /// Receivers that were told that they are detached, by their handles.
+    pub detached: Vec<(u32, Refusal)>,
     /// Gaps that subscriptions were told of.
     pub gaps: u64,
     /// Puts that were answered, by their number.
@@ -99,6 +111,8 @@ pub struct Node {
     /// Puts that were refused, by their number.
     pub refused: Vec<u64>,
     answers: BTreeMap<u64, Answer>,
+    /// Which request was answered with each handle last.
+    holders: BTreeMap<u32, u64>,
     released: BTreeMap<GroupNumber, Index>,
     /// What was let go since it was looked at: a group, and from where to where.
     pub let_go: Vec<(GroupNumber, Index, Index)>,
@@ -153,10 +167,15 @@ impl Node {
             runs_sent: 0,
             pulls_sent: 0,
             got: Vec::new(),
+            drained: Vec::new(),
+            got_bytes: 0,
+            reads: true,
+            detached: Vec::new(),
             gaps: 0,
             done: Vec::new(),
             refused: Vec::new(),
             answers: BTreeMap::new(),
+            holders: BTreeMap::new(),
             released: BTreeMap::new(),
             let_go: Vec::new(),
             is_rewired: false,
@@ -169,6 +188,18 @@ impl Node {
     pub fn set_quiet_ms(&mut self, ms: u64) {
         self.quiet_ms = ms;
         self.relay.iter_mut().for_each(|relay| relay.set_origin_quiet_ms(ms));
+    }
+
+    /// Whether a handle is still the one that a request was answered with.
+    #[must_use]
+    pub fn holds(&self, handle: u32, request: u64) -> bool {
+        self.holders.get(&handle) == Some(&request)
+    }
+
+    /// How often its disk was started from.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.boot
     }
 
     /// Whether it runs.
@@ -262,7 +293,9 @@ impl Node {
             self.links = neighbours.iter().map(Neighbour::options).collect();
         }
         self.relay = Some(relay);
-        self.input(now, Input::SessionOpened { session: SESSION });
+        for session in [SESSION, TAKER] {
+            self.input(now, Input::SessionOpened { session });
+        }
     }
 
     /// Stops at once. Of what was not synced the first `kept` entries are on the disk all the same.
@@ -278,7 +311,10 @@ impl Node {
         self.outbox.clear();
         self.said.clear();
         self.got.clear();
+        self.drained.clear();
+        self.detached.clear();
         self.answers.clear();
+        self.holders.clear();
         self.released.clear();
         self.let_go.clear();
     }
@@ -383,7 +419,15 @@ impl Node {
                 }
                 self.log.push(entry);
             }
-            Effect::Answer { request, answer, .. } => {
+            Effect::Answer { session, request, answer } => {
+                if let Ok(Reply::SubscriptionHandle { handle, .. }) = &*answer
+                    && session == SESSION
+                {
+                    // What came under this number before was for one that is gone.
+                    self.holders.insert(*handle, request);
+                    self.got.retain(|got| got.handle != *handle);
+                    self.detached.retain(|(of, _)| of != handle);
+                }
                 self.answers.insert(request, *answer);
             }
             Effect::PutDone { done, .. } if done.has_more => {}
@@ -395,10 +439,18 @@ impl Node {
                 self.let_go.push((group, before.unwrap_or_default(), below));
             }
             Effect::Notice { notice: Notice::Gap { .. }, .. } => self.gaps += 1,
-            Effect::Notice { .. } | Effect::Close { .. } => {}
+            Effect::Notice { session, notice: Notice::Detached { handle, refusal } } => {
+                if session == SESSION {
+                    self.detached.push((handle, refusal));
+                }
+            }
+            Effect::Notice { notice: Notice::Stream { .. }, .. } | Effect::Close { .. } => {}
             Effect::Deliver { session, handle, head, records } => {
-                self.take_delivery(handle, &head, &records);
-                self.again(now, Input::Written { session, total: u64::MAX });
+                self.take_delivery((session, handle), &head, &records);
+                self.got_bytes += Effect::deliver_bytes(&records);
+                if self.reads {
+                    self.again(now, Input::Written { session, total: u64::MAX });
+                }
             }
             Effect::Fetch { group, from, .. } => {
                 let pieces = self.read(group, from);
@@ -480,11 +532,12 @@ impl Node {
         self.skew += seconds * 1_000_000;
     }
 
-    fn take_delivery(&mut self, handle: u32, head: &DeliverHead, records: &[u8]) {
+    fn take_delivery(&mut self, (session, handle): (SessionId, u32), head: &DeliverHead, records: &[u8]) {
         for (i, record) in Records::new(records).enumerate() {
             let record = record.expect("what is delivered can be read");
             let payload = String::from_utf8_lossy(record.payload).into_owned();
-            self.got.push(Got { handle, index: head.first_index.0 + i as u64, payload });
+            let got = if session == TAKER { &mut self.drained } else { &mut self.got };
+            got.push(Got { handle, index: head.first_index.0 + i as u64, payload });
         }
     }
 
@@ -575,9 +628,13 @@ impl Node {
     /// # Panics
     /// When there is no answer.
     pub fn ask(&mut self, now: Now, body: Request) -> Answer {
+        self.ask_as(now, SESSION, body)
+    }
+
+    fn ask_as(&mut self, now: Now, session: SessionId, body: Request) -> Answer {
         self.request += 1;
         let request = self.request;
-        self.input(now, Input::Request { session: SESSION, request, body: Box::new(body) });
+        self.input(now, Input::Request { session, request, body: Box::new(body) });
         self.sync(now, usize::MAX);
         self.answers.remove(&request).expect("an answer once everything is synced")
     }
@@ -587,12 +644,6 @@ impl Node {
         self.request += 1;
         self.input(now, Input::Request { session: SESSION, request: self.request, body: Box::new(body) });
         self.request
-    }
-
-    /// How often its disk was started from.
-    #[must_use]
-    pub fn boot(&self) -> u64 {
-        self.boot
     }
 
     /// Where a message is on its disk, let go or not: nothing of the log is ever overwritten here.
@@ -661,11 +712,8 @@ impl Node {
         name: &SubscriptionName,
         level: SubscribeLevel,
     ) -> u64 {
-        self.request += 1;
         let spec = SubscriptionSpec { level, ..SubscriptionSpec::default() };
-        let body = Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec };
-        self.input(now, Input::Request { session: SESSION, request: self.request, body: Box::new(body) });
-        self.request
+        self.begin(now, Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec })
     }
 
     /// The answer to a request, if it has come.
@@ -692,6 +740,11 @@ impl Node {
         self.input(now, Input::Credit { session: SESSION, credits });
     }
 
+    /// The application reads all that was delivered to it.
+    pub fn read_all(&mut self, now: Now) {
+        self.input(now, Input::Written { session: SESSION, total: u64::MAX });
+    }
+
     /// Acks what stands between two places.
     pub fn ack(&mut self, now: Now, handle: u32, (from, to): (Index, Index)) {
         let kind = crate::wire::frame::AckKind::Ack;
@@ -704,28 +757,27 @@ impl Node {
     /// # Panics
     /// When the subscription is not there.
     pub fn drain(&mut self, now: Now, group: &GroupName, name: &SubscriptionName) -> Vec<String> {
-        self.got.clear();
         let start = Some(SubscriptionSpec { start: Start::Now, ..SubscriptionSpec::default() });
         let attach = Request::Attach { group: group.clone(), name: Some(name.clone()), create: start };
-        let Ok(Reply::SubscriptionHandle { handle, created, .. }) = self.ask(now, attach) else {
+        let Ok(Reply::SubscriptionHandle { handle, created, .. }) = self.ask_as(now, TAKER, attach) else {
             panic!("{} has no subscription {name} of {group}", self.name)
         };
         assert!(!created, "{} has forgotten subscription {name} of {group}", self.name);
         let mut taken = Vec::new();
         loop {
             let credits = vec![Credit { handle, total: u64::MAX }];
-            self.input(now, Input::Credit { session: SESSION, credits });
+            self.input(now, Input::Credit { session: TAKER, credits });
             self.sync(now, usize::MAX);
-            let got = std::mem::take(&mut self.got);
+            let got = std::mem::take(&mut self.drained);
             let Some(last) = got.last().map(|got| got.index) else { break };
             taken.extend(got.into_iter().map(|got| got.payload));
             let (kind, from, to) = (crate::wire::frame::AckKind::Ack, Index(0), Index(last + 1));
             let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms: 0 }];
-            self.input(now, Input::Ack { session: SESSION, acks });
+            self.input(now, Input::Ack { session: TAKER, acks });
         }
         // Once its acks are on disk nothing of it may come again.
-        self.ask(now, Request::Sync).expect("a sync is never refused");
-        self.ask(now, Request::Detach { handle }).expect("the handle was just used");
+        self.ask_as(now, TAKER, Request::Sync).expect("a sync is never refused");
+        self.ask_as(now, TAKER, Request::Detach { handle }).expect("the handle was just used");
         taken
     }
 

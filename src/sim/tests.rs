@@ -1,5 +1,6 @@
 mod budget;
 mod changes;
+mod circuits;
 mod damage;
 mod drain;
 mod exhaustive;
@@ -18,7 +19,8 @@ mod steady;
 mod trace;
 mod views;
 
-use super::world::{Weather, World, storm};
+use super::storms::{Weather, storm};
+use super::world::World;
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 

@@ -3,20 +3,23 @@
 pub mod choices;
 mod frames;
 mod levers;
+mod roaming;
 mod trace;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::roaming::{Known, Roamer};
 use super::node::{Image, Node};
 use super::oracle::Oracle;
+use super::storms::Weather;
 use super::watch::Watch;
 use crate::dice::Dice;
 use crate::id::{
     GroupName, Index, LinkId, ProducerId, ProducerSequence, Sequence, SubscriptionName, Time, WallTime,
 };
 use crate::relay::{Input, LinkOptions, Now, Rate};
-use crate::wire::body::{Answer, RefusalCode, Reply, Request, SubscribeLevel};
+use crate::wire::body::{Answer, Reply, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
 
@@ -73,71 +76,6 @@ impl Wire {
     }
 }
 
-/// How often what happens, in 100 steps; the rest is messages on their way.
-#[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    /// A put at some relay that runs.
-    pub puts: u64,
-    /// A disk syncs a part of what waits.
-    pub syncs: u64,
-    /// A relay crashes.
-    pub crashes: u64,
-    /// A relay that is down starts.
-    pub starts: u64,
-    /// A link breaks or heals.
-    pub flaps: u64,
-    /// A relay saves its state.
-    pub snapshots: u64,
-    /// A subscription takes and acks what is there, durably.
-    pub takes: u64,
-    /// A disk becomes full, or has room again.
-    pub fulls: u64,
-    /// A wall clock jumps.
-    pub jumps: u64,
-    /// The network falls into two parts, or is whole again.
-    pub parts: u64,
-    /// A run crosses a link twice.
-    pub repeats: u64,
-    /// A topology is applied at some relay, or an earlier one again.
-    pub applies: u64,
-}
-
-impl Weather {
-    const NOTHING: Self = Self {
-        puts: 0,
-        syncs: 0,
-        crashes: 0,
-        starts: 0,
-        flaps: 0,
-        snapshots: 0,
-        takes: 0,
-        fulls: 0,
-        jumps: 0,
-        parts: 0,
-        repeats: 0,
-        applies: 0,
-    };
-    /// Nothing fails.
-    pub const CALM: Self = Self { puts: 20, syncs: 25, ..Self::NOTHING };
-    /// Links and relays fail all the time.
-    pub const STORM: Self = Self {
-        puts: 15,
-        syncs: 25,
-        crashes: 2,
-        starts: 4,
-        flaps: 4,
-        snapshots: 2,
-        takes: 2,
-        fulls: 1,
-        jumps: 1,
-        parts: 1,
-        repeats: 2,
-        applies: 0,
-    };
-    /// The same, while operators change the network.
-    pub const CHANGES: Self = Self { applies: 1, ..Self::STORM };
-}
-
 /// A network under one seed.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -158,8 +96,6 @@ pub struct World {
     levels: BTreeMap<u64, AckLevel>,
     /// Where each put that was answered stands: the relay, its boot, and the first sequence.
     placed: BTreeMap<u64, (usize, u64, Sequence)>,
-    /// What each of them has taken so far.
-    taken: Vec<Vec<String>>,
     /// What was ever on disks and wires.
     watch: Watch,
     /// What is kept back, if anything is to be: the wire, the end, the message.
@@ -168,11 +104,23 @@ pub struct World {
     frames: Option<frames::Frames>,
     /// Whether what is said over links is counted: it has to be encoded for that.
     is_counting: bool,
+    /// What is known of the messages of each of them.
+    known: Vec<Known>,
+    /// The receiver that each of them has somewhere.
+    roamers: Vec<Option<Roamer>>,
+    /// What receivers do that move from relay to relay; a seed's run is the same without them.
+    roaming: Dice,
+    /// A promise that was seen to be broken.
+    wrong: Option<String>,
 }
 
-fn names(group: &str, name: &str) -> (GroupName, SubscriptionName) {
+/// A subscription has one home in the network, so each relay has names of its own; a queue's one
+/// is the same everywhere.
+#[must_use]
+pub fn names(node: usize, group: &str, name: &str) -> (GroupName, SubscriptionName) {
     let group = GroupName::new(group).expect("names of simulated groups are names");
-    (group, SubscriptionName::new(name).expect("names of simulated subscriptions are names"))
+    let name = if name == "queue" { name.to_owned() } else { format!("{name}-{}", name_of(node)) };
+    (group, SubscriptionName::new(&name).expect("names of simulated subscriptions are names"))
 }
 
 /// The name of relay number `place`.
@@ -222,11 +170,14 @@ impl World {
             cut_off: BTreeSet::new(),
             levels: BTreeMap::new(),
             placed: BTreeMap::new(),
-            taken: Vec::new(),
             watch: Watch::new(relays),
             held: None,
             frames: None,
             is_counting: false,
+            known: Vec::new(),
+            roamers: Vec::new(),
+            roaming: Dice::new(seed ^ 0x0a4e),
+            wrong: None,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);
@@ -279,13 +230,14 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         if !self.groups.contains(&group) {
             self.groups.push(group.clone());
         }
         self.subscriptions.push((node, group.clone(), name));
-        self.taken.push(Vec::new());
+        self.known.push(Known::default());
+        self.roamers.push(None);
         self.settle();
         if self.is_whole() {
             self.watch.member(node, &group, self.oracle.puts());
@@ -308,14 +260,15 @@ impl World {
         weather: &Weather,
         steps: usize,
     ) -> Option<Answer> {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let request = self.nodes[node].begin_subscribe(self.now, &group, &name, level);
         self.collect(node);
         if !self.groups.contains(&group) {
             self.groups.push(group.clone());
         }
         self.subscriptions.push((node, group, name));
-        self.taken.push(Vec::new());
+        self.known.push(Known::default());
+        self.roamers.push(None);
         for _ in 0..steps {
             if let Some(answer) = self.nodes[node].take_answer(request) {
                 return Some(answer);
@@ -330,7 +283,7 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe_again(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         self.settle();
     }
@@ -345,11 +298,28 @@ impl World {
         answer
     }
 
+    /// Asks a relay, and lets everything arrive until it answers; `None`: it does not.
+    ///
+    /// # Panics
+    /// When the relays never come to rest.
+    pub fn ask_network(&mut self, node: usize, request: Request) -> Option<Answer> {
+        let request = self.nodes[node].begin(self.now, request);
+        self.collect(node);
+        self.settle();
+        self.nodes[node].take_answer(request)
+    }
+
     /// Begins to receive at a relay.
     pub fn attach(&mut self, node: usize, group: &str, name: &str) -> u32 {
         let handle = self.attach_quietly(node, group, name);
         self.credit(node, handle);
         handle
+    }
+
+    /// An application reads all that was delivered to it.
+    pub fn read(&mut self, node: usize) {
+        self.nodes[node].read_all(self.now);
+        self.collect(node);
     }
 
     /// Acks at a relay what stands between two places.
@@ -380,7 +350,7 @@ impl World {
 
     /// Begins to receive, and takes nothing yet.
     pub fn attach_quietly(&mut self, node: usize, group: &str, name: &str) -> u32 {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let handle = self.nodes[node].attach(self.now, &group, &name);
         self.collect(node);
         handle
@@ -403,7 +373,7 @@ impl World {
     /// # Panics
     /// When the relay refuses it.
     pub fn subscribe_unheard(&mut self, node: usize, group: &str, name: &str) {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
         self.collect(node);
     }
@@ -413,7 +383,7 @@ impl World {
     /// # Panics
     /// When there is no such subscription.
     pub fn drain(&mut self, node: usize, group: &str, name: &str) -> Vec<String> {
-        let (group, name) = names(group, name);
+        let (group, name) = names(node, group, name);
         let got = self.nodes[node].drain(self.now, &group, &name);
         self.collect(node);
         got
@@ -713,7 +683,7 @@ impl World {
     }
 
     /// A relay without which all others still hang together.
-    fn dispensable(&self, dice: &mut Dice) -> usize {
+    pub(super) fn dispensable(&self, dice: &mut Dice) -> usize {
         let relays = self.nodes.len();
         let first = dice.below(relays as u64) as usize;
         let is_one = |without: usize| {
@@ -808,6 +778,10 @@ impl World {
             let ms = self.dice.below(5);
             self.pass_ms(ms);
         }
+        if weather.roams > 0 && !self.subscriptions.is_empty() && self.roaming.chance(weather.roams) {
+            let place = self.roaming.below(self.subscriptions.len() as u64) as usize;
+            self.roam(place);
+        }
     }
 
     /// Lets everything arrive and be synced, without anything new.
@@ -882,7 +856,7 @@ impl World {
                 continue;
             }
             self.take(place);
-            let got: BTreeSet<&String> = self.taken[place].iter().collect();
+            let got: BTreeSet<&String> = self.known[place].taken.iter().collect();
             let near = held.iter().filter(|(node, of, _)| *of == group && self.can_reach(*node, home));
             for (node, _, payloads) in near {
                 if let Some(missing) = payloads.iter().find(|payload| !got.contains(payload)) {
@@ -960,6 +934,7 @@ impl World {
     /// The first promise that is broken.
     pub fn finish(&mut self) -> Result<(), String> {
         self.heal();
+        self.wrong.take().map_or(Ok(()), Err)?;
         for place in 0..self.subscriptions.len() {
             let (node, group, name) = self.subscriptions[place].clone();
             if self.gone.contains(&node) {
@@ -967,7 +942,8 @@ impl World {
             }
             self.take(place);
             let relay = name_of(node);
-            self.oracle.check_at(&relay, group.as_str(), &self.taken[place]).map_err(|wrong| {
+            self.wrong.take().map_or(Ok(()), Err)?;
+            self.oracle.check_at(&relay, group.as_str(), &self.known[place].taken).map_err(|wrong| {
                 let places: Vec<String> =
                     self.nodes.iter().map(|node| node.explain(&wrong.payload)).collect();
                 format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
@@ -1029,8 +1005,20 @@ impl World {
     pub(super) fn take(&mut self, place: usize) {
         let (node, group, name) = self.subscriptions[place].clone();
         if self.nodes[node].is_up() {
+            if let Some(roamer) = &mut self.roamers[place] {
+                roamer.is_taken_over = true;
+            }
             let got = self.nodes[node].drain(self.now, &group, &name);
-            self.taken[place].extend(got);
+            let mut unique = std::collections::BTreeSet::new();
+            let twice = got
+                .iter()
+                .find(|payload| !unique.insert(*payload))
+                .map(|twice| format!("{twice} came twice"));
+            let received = self.known[place].receive(&got).err().or(twice);
+            if let Some(wrong) = received {
+                self.wrong.get_or_insert(format!("{}, {group}/{name}: {wrong}", self.nodes[node].name));
+            }
+            self.known[place].settle(got);
             self.collect(node);
         }
     }
@@ -1098,168 +1086,3 @@ impl World {
         self.nodes.iter().map(|node| node.runs_sent).sum()
     }
 }
-
-/// One run of a network of 3 to 30 relays in a storm.
-///
-/// # Errors
-/// The first promise that is broken.
-pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
-    if seed % 5 == 2 {
-        return changes(seed, steps);
-    }
-    let (mut world, mut dice) = after_storm(seed, steps, &Weather::STORM)?;
-    let relays = world.nodes.len();
-    match seed % 5 {
-        3 => forget_in_a_storm(&mut world, &mut dice, steps / 2)?,
-        4 => drain_in_a_storm(&mut world, &mut dice, steps / 2)?,
-        _ => {}
-    }
-    world.finish()?;
-    let gone = world.gone.clone();
-    (0..relays).filter(|node| !gone.contains(node)).try_for_each(|node| world.check_where(node))
-}
-
-/// The same in a network that is changed all the while.
-///
-/// # Errors
-/// The first promise that is broken.
-pub fn changes(seed: u64, steps: usize) -> Result<(), String> {
-    let (mut world, _) = after_storm(seed, steps, &Weather::CHANGES)?;
-    world.heal();
-    world.include_all();
-    world.finish()?;
-    (0..world.nodes.len()).try_for_each(|node| world.check_where(node))
-}
-
-/// The same, and one relay never comes back: what others have must come to everybody all the same.
-///
-/// # Errors
-/// The first message that a relay has and another one that can be reached never gets.
-pub fn storm_with_a_death(seed: u64, steps: usize) -> Result<(), String> {
-    let (mut world, mut dice) = after_storm(seed, steps, &Weather::STORM)?;
-    let dead = dice.below(world.nodes.len() as u64) as usize;
-    world.finish_without(dead)
-}
-
-/// A network behind a storm.
-///
-/// # Errors
-/// The first thing that is said of a message and is not so.
-pub fn stormy(seed: u64, steps: usize) -> Result<World, String> {
-    Ok(after_storm(seed, steps, &Weather::STORM)?.0)
-}
-
-fn after_storm(seed: u64, steps: usize, weather: &Weather) -> Result<(World, Dice), String> {
-    let mut dice = Dice::new(seed ^ 0xface);
-    // Small networks go wrong in more ways per step; large ones have other trees.
-    let most = if dice.chance(25) { 28 } else { 6 };
-    let relays = 3 + dice.below(most) as usize;
-    let mut world = World::random(seed, relays);
-    if seed.is_multiple_of(2) {
-        // Origins come and go all the time.
-        world.nodes.iter_mut().for_each(|node| node.set_quiet_ms(1 + seed / 2 % 40));
-    }
-    world.create_source_group("h");
-    for group in ["g", "h"] {
-        for i in 0..1 + dice.below(4) {
-            world.subscribe(dice.below(relays as u64) as usize, group, &format!("s{i}"));
-        }
-    }
-    let forgets = seed % 5 == 3;
-    for step in 0..if forgets { steps / 2 } else { steps } {
-        world.step(weather);
-        if step % ASK_EVERY == 0 {
-            world.check_where(dice.below(relays as u64) as usize)?;
-        }
-    }
-    Ok((world, dice))
-}
-
-/// One relay is emptied, and goes for good: nobody misses anything, and no LOSS says so.
-fn drain_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result<(), String> {
-    let relays = world.nodes.len();
-    let goes = world.dispensable(dice);
-    world.start(goes);
-    world.heal_links();
-    world.drain_relay(goes);
-    let stays: Vec<bool> = world.subscriptions.iter().map(|(node, ..)| *node != goes).collect();
-    let mut of = stays.iter();
-    world.subscriptions.retain(|_| of.next() == Some(&true));
-    let mut of = stays.iter();
-    world.taken.retain(|_| of.next() == Some(&true));
-    // It is emptied while the others and their links fail.
-    let weather = Weather { crashes: 0, ..Weather::STORM };
-    for _ in 0..steps {
-        world.step(&if world.subscriptions.is_empty() { Weather { takes: 0, ..weather } } else { weather });
-    }
-    world.heal();
-    world.rest();
-    world.rest();
-    if !world.drain_relay(goes) {
-        let state = world.ask(goes, Request::RelayDrain { abandon: true });
-        return Err(format!("{} may not go: {state:?}", name_of(goes)));
-    }
-    world.lose(goes);
-    world.settle();
-    let asked = (goes + 1) % relays;
-    match world.forget(asked, goes) {
-        Err(refusal) if refusal.code != RefusalCode::NotFound => {
-            return Err(format!("{} does not forget: {refusal}", name_of(asked)));
-        }
-        Ok(_) | Err(_) => {}
-    }
-    for group in ["g", "h"] {
-        world.put(asked, group, 1);
-    }
-    world.finish()?;
-    match world.nodes.iter().find(|node| node.losses() > 0) {
-        Some(node) => Err(format!("{} has a record LOSS", node.name)),
-        None => Ok(()),
-    }
-}
-
-/// One relay is away, dead or only cut off, and forgotten; perhaps it comes back.
-fn forget_in_a_storm(world: &mut World, dice: &mut Dice, steps: usize) -> Result<(), String> {
-    let relays = world.nodes.len();
-    let lost = world.dispensable(dice);
-    let lives = dice.chance(50);
-    let returns = lives || dice.chance(50);
-    if lives {
-        world.cut_off(lost);
-    } else {
-        world.lose(lost);
-    }
-    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
-    let asked = (lost + 1 + dice.below(relays as u64 - 1) as usize) % relays;
-    world.start(asked);
-    world.heal_links();
-    world.settle();
-    match world.forget(asked, lost) {
-        Ok(_) => world.oracle.forget(&name_of(lost), returns),
-        // It has never taken part in anything, and nobody has a link to it: it was never missed.
-        Err(refusal) if refusal.code == RefusalCode::NotFound => {
-            world.bring_back(lost);
-            return Ok(());
-        }
-        Err(refusal) => return Err(format!("{} does not forget: {refusal}", name_of(asked))),
-    }
-    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
-    if returns {
-        world.bring_back(lost);
-    }
-    (0..steps / 3).for_each(|_| world.step(&Weather::STORM));
-    if !returns {
-        return Ok(());
-    }
-    world.heal();
-    let gaps: u64 = world.nodes[lost].gaps;
-    world.take_all();
-    let has_subscriptions = world.subscriptions.iter().any(|(node, ..)| *node == lost);
-    match has_subscriptions && world.nodes[lost].gaps == 0 && gaps == 0 {
-        true => Err(format!("{} is back, and its subscriptions were told of no loss", name_of(lost))),
-        false => Ok(()),
-    }
-}
-
-/// Steps of a storm between two questions for a message: each lets a little of what is on its way arrive.
-const ASK_EVERY: usize = 50;

@@ -402,7 +402,7 @@ pub enum RefusalCode {
     Quota,
     /// The disk is full; it passes when there is room.
     NoRoom,
-    /// The relay is not ready for it yet.
+    /// The relay is not ready for it yet, or cannot reach the one at which it lives.
     NotReady,
     /// What was to be waited for did not come in time; it may still come.
     Deadline,

@@ -8,12 +8,12 @@
 //! | 4 | 1 | kind |
 //! | 5 | 3 | reserved, 0 |
 //! | 8 | 8 | tag: a request's number or a handle, by kind |
-//! | 16 | 4 | CRC-32 of the body; of a put, a delivery and a link-run only of its fixed part |
+//! | 16 | 4 | CRC-32 of the body; of a put, a delivery, a link-run and a link-delivery only of what stands before the records |
 //! | 20 | 4 | CRC-32 of bytes 0 to 20 |
 //!
 //! Control bodies are CBOR ([`crate::wire::body`]); the frames of the hot path
-//! (put, put-answer, deliver, ack, credit, link-run) have fixed layouts, given at
-//! their types. A body's length is checked against the bound of its kind before
+//! (put, put-answer, deliver, ack, credit, link-run, link-deliver) have fixed layouts, given
+//! at their types. A body's length is checked against the bound of its kind before
 //! anything is allocated for it.
 //!
 //! Every byte is covered once: the header by its own checksum, so that a length
@@ -21,6 +21,7 @@
 //! header; records by the hash in the fixed part before them, which they have
 //! anyway, so that large bodies are not gone over twice.
 
+mod circuit;
 mod deliver;
 mod encode;
 mod link;
@@ -30,6 +31,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::limits;
 
+pub use self::circuit::LinkDeliverHead;
 pub use self::deliver::{ACK_BYTES, Ack, AckKind, CREDIT_BYTES, Credit, DELIVER_HEAD_BYTES, DeliverHead};
 pub use self::encode::{append_frame, append_frame_with};
 pub use self::link::{LINK_RUN_HEAD_BYTES, LinkRunError, LinkRunHead};
@@ -75,6 +77,9 @@ pub enum FrameKind {
     Link = 14,
     /// Records of a stream for a neighbour; the tag is the sender's number of the stream.
     LinkRun = 15,
+    /// Messages for a subscription whose application is at another relay; the tag is the circuit's
+    /// number.
+    LinkDeliver = 16,
 }
 
 impl FrameKind {
@@ -95,6 +100,7 @@ impl FrameKind {
             13 => Self::LinkHello,
             14 => Self::Link,
             15 => Self::LinkRun,
+            16 => Self::LinkDeliver,
             _ => return None,
         })
     }
@@ -103,7 +109,7 @@ impl FrameKind {
     #[must_use]
     pub fn body_bytes_max(self) -> usize {
         match self {
-            Self::Put | Self::Deliver | Self::LinkRun => limits::FRAME_BYTES_MAX,
+            Self::Put | Self::Deliver | Self::LinkRun | Self::LinkDeliver => limits::FRAME_BYTES_MAX,
             Self::Link => limits::LINK_CONTROL_BYTES_MAX,
             Self::LinkHello => limits::HELLO_BYTES_MAX,
             Self::Hello
@@ -125,6 +131,7 @@ impl FrameKind {
             Self::Put => PUT_HEAD_BYTES,
             Self::Deliver => DELIVER_HEAD_BYTES,
             Self::LinkRun => LINK_RUN_HEAD_BYTES,
+            Self::LinkDeliver => LinkDeliverHead::bytes(body),
             Self::Hello
             | Self::Request
             | Self::Answer
@@ -250,7 +257,7 @@ fn check(part: &'static str, expected: u32, found: u32) -> Result<(), FrameError
 }
 
 /// Takes the first whole frame off `buffer`, without copying its body. The records of a
-/// put, a delivery or a link-run are not looked at: their hash is in front of them.
+/// put, a delivery, a link-run or a link-delivery are not looked at: their hash is in front of them.
 /// `None`: more bytes are needed.
 ///
 /// # Errors

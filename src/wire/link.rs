@@ -13,6 +13,8 @@ pub use crate::routing::{Advertised, LinkState, Version};
 
 use super::applied::{TopologyEntry, TopologyHead};
 use super::body::{BodyError, MessageName, RelayTrace, SubscriptionSpec};
+use super::circuit::{CircuitFrame, CircuitHead, CircuitSays};
+use super::frame::{DELIVER_HEAD_BYTES, DeliverHead, FRAME_HEADER_BYTES};
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
@@ -328,7 +330,7 @@ pub struct ToldWhere {
     pub hops: u16,
 }
 
-/// One thing that a neighbour says. All but a run travel as CBOR.
+/// One thing that a neighbour says. All but runs and deliveries travel as CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkMessage {
     /// News; or what the other side may not know, when the link came up.
@@ -381,10 +383,23 @@ pub enum LinkMessage {
     AskWhere(AskWhere),
     /// On the way to the one who has asked.
     ToldWhere(ToldWhere),
+    /// On the way to one end of a circuit, of which both may be elsewhere.
+    Circuit(Box<CircuitFrame>),
+    /// A delivery over a circuit, on its way to the opener. They have a frame of their own
+    /// ([`crate::wire::frame::LinkDeliverHead`]).
+    #[serde(skip)]
+    Deliver {
+        /// Which circuit, and where it is on its way.
+        head: Box<CircuitHead>,
+        /// What the home says of the records.
+        deliver: DeliverHead,
+        /// The records.
+        records: Bytes,
+    },
 }
 
 impl LinkMessage {
-    /// Decodes the body of a link frame. Never gives a [`LinkMessage::Run`].
+    /// Decodes the body of a link frame. Never gives a [`LinkMessage::Run`] or [`LinkMessage::Deliver`].
     ///
     /// # Errors
     /// When it is too long, not CBOR, not of the expected shape, or counts beyond
@@ -403,7 +418,7 @@ impl LinkMessage {
     /// Encodes the body of a link frame.
     ///
     /// # Panics
-    /// When it is a [`LinkMessage::Run`], which has a frame of its own.
+    /// When it is a [`LinkMessage::Run`] or [`LinkMessage::Deliver`], which have frames of their own.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         super::body::encode(self)
@@ -441,6 +456,8 @@ impl LinkMessage {
             | Self::Released(_)
             | Self::AskWhere(_)
             | Self::ToldWhere(_)
+            | Self::Circuit(_)
+            | Self::Deliver { .. }
             | Self::Run { .. } => Box::new(std::iter::empty()),
         }
     }
@@ -454,7 +471,9 @@ impl LinkMessage {
             | Self::Run { .. }
             | Self::Ask(_)
             | Self::Confirmed(_)
-            | Self::Finished(_) => Box::new(std::iter::empty()),
+            | Self::Finished(_)
+            | Self::Circuit(_)
+            | Self::Deliver { .. } => Box::new(std::iter::empty()),
             Self::AskWhere(ask) => Box::new(std::iter::once(ask.message.sequence)),
             // What another relay says is shown, and never counted with.
             Self::ToldWhere(_) => Box::new(std::iter::empty()),
@@ -493,6 +512,18 @@ impl LinkMessage {
             Self::ToldWhere(told) => (told.trace.subscriptions.len() + told.trace.receipts.len() + 2) * ITEM,
             Self::Seen { streams, .. } => (streams.len() + 1) * ITEM,
             Self::Run { run, .. } => super::run::RUN_HEADER_BYTES + run.body.len(),
+            Self::Circuit(frame) => match &frame.says {
+                CircuitSays::Acks(acks) => (acks.len() + 2) * ITEM,
+                CircuitSays::Answer { .. } | CircuitSays::Request { .. } | CircuitSays::Notice(_) => 8 * ITEM,
+                CircuitSays::Credit(_)
+                | CircuitSays::Written(_)
+                | CircuitSays::Ping
+                | CircuitSays::Pong
+                | CircuitSays::End(_) => 2 * ITEM,
+            },
+            Self::Deliver { records, .. } => {
+                FRAME_HEADER_BYTES + DELIVER_HEAD_BYTES + 2 * ITEM + records.len()
+            }
         };
         bytes as u64
     }

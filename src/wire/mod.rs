@@ -2,6 +2,7 @@
 
 pub mod applied;
 pub mod body;
+pub mod circuit;
 pub mod frame;
 pub mod link;
 pub mod packed;

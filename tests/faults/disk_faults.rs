@@ -146,19 +146,22 @@ async fn f16_a_disk_that_has_less_than_it_says_stops_the_relay_and_loses_nothing
         Ok(volume) => volume,
         Err(why) => return skip("f16", &why),
     };
-    // For large commits segments are only allocated before: the disk gives room that it has not.
-    let shape = Shape { publishers: 4, bytes: 1 << 20, pause: Duration::ZERO };
+    // For large commits segments are only allocated before: the disk gives room that it has not. So
+    // large that their mean stays so, however many short ones (of acks) are between them on a busy
+    // machine: else segments are filled before, and puts are refused when that fails, as by F20.
+    let shape = Shape { publishers: 4, bytes: 8 << 20, pause: Duration::ZERO };
     let relay = volume.relay().start();
     create_kept(&relay.address).await;
     let proxy = Proxy::start(&relay.address).await;
     let load = Load::start(&proxy.address, shape).await;
     let ended = relay.wait_ended();
-    ended.expect_code(1).expect_said("cannot sync");
+    // Which of both fails is the kernel's choice: a large write goes past its cache, if it can.
+    ended.expect_code(1).expect_said("the log failed: cannot ").expect_said("No space left on device");
     volume.thicken();
     volume.mount_again();
     let relay = volume.relay().start();
     proxy.lead_to(&relay.address);
-    load.progress(100).await;
+    load.progress(20).await;
     finish(relay, load).await;
 }
 

@@ -2,7 +2,9 @@
 //! golden frame.
 
 use bytes::BytesMut;
-use treecast::wire::frame::{DeliverHead, Frame, FrameKind, LinkRunHead, PutHead, take_frame};
+use treecast::wire::frame::{
+    DeliverHead, Frame, FrameKind, LinkDeliverHead, LinkRunHead, PutHead, take_frame,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::files;
@@ -22,6 +24,11 @@ fn received(bytes: &[u8]) -> Result<Option<Frame>, String> {
         Some(Frame { kind: FrameKind::LinkRun, body, .. }) => {
             let (head, records) = LinkRunHead::decode(body.clone()).map_err(|error| error.to_string())?;
             Some((head.header.body_hash, records))
+        }
+        Some(Frame { kind: FrameKind::LinkDeliver, tag, body }) => {
+            let (head, records) =
+                LinkDeliverHead::decode(*tag, body.clone()).map_err(|error| error.to_string())?;
+            Some((head.deliver.records_hash, records))
         }
         _ => None,
     };

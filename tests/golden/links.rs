@@ -1,10 +1,13 @@
 //! Frames between relays: encoded again, and decoded.
 
 use bytes::{BufMut, BytesMut};
-use treecast::id::{GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
+use treecast::id::{
+    GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
+};
 use treecast::topology::settings::GroupSettings;
-use treecast::wire::body::{self, SubscriptionSpec};
-use treecast::wire::frame::{FrameKind, LinkRunHead};
+use treecast::wire::body::{self, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec};
+use treecast::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
+use treecast::wire::frame::{Ack, AckKind, Credit, DeliverHead, FrameKind, LinkDeliverHead, LinkRunHead};
 use treecast::wire::link::{
     Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupEntry, GroupId, LINK_MAGIC,
     LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy,
@@ -126,6 +129,33 @@ pub(crate) fn pulls() -> Vec<(&'static str, LinkMessage)> {
     ]
 }
 
+/// One thing of each kind that is said over a circuit.
+fn circuits() -> Vec<(&'static str, LinkMessage)> {
+    let circuit = CircuitId { opener: relay("oslo"), boot: 0x1122_3344_5566_7788, number: 9 };
+    let says = |is_back, says| {
+        let head =
+            CircuitHead { circuit: circuit.clone(), home: relay("rome"), is_back, sequence: 5, hops: 3 };
+        LinkMessage::Circuit(Box::new(CircuitFrame { head, says }))
+    };
+    let (there, back) = (|said| says(false, said), |said| says(true, said));
+    let kinds = [AckKind::Ack, AckKind::Nack, AckKind::Progress, AckKind::Reject];
+    let ack = |kind| Ack { handle: 0, kind, from: Index(3), to: Index(7), delay_ms: 20 };
+    let refusal = Refusal::new(RefusalCode::NotReady, "try again");
+    let detached = Notice::Detached { handle: 0, refusal: refusal.clone() };
+    let polled = Box::new(Ok(Reply::Polled { messages: 2 }));
+    vec![
+        ("circuit-request", there(CircuitSays::Request { request: 1, body: Box::new(Request::Sync) })),
+        ("circuit-acks", there(CircuitSays::Acks(kinds.into_iter().map(ack).collect()))),
+        ("circuit-credit", there(CircuitSays::Credit(Credit { handle: 0, total: 256 }))),
+        ("circuit-written", there(CircuitSays::Written(70_000))),
+        ("circuit-answer", back(CircuitSays::Answer { request: 1, answer: polled })),
+        ("circuit-notice", back(CircuitSays::Notice(Box::new(detached)))),
+        ("circuit-ping", there(CircuitSays::Ping)),
+        ("circuit-pong", back(CircuitSays::Pong)),
+        ("circuit-end", back(CircuitSays::End(Some(refusal)))),
+    ]
+}
+
 fn far() -> StreamSeen {
     StreamSeen {
         origin: relay("rome"),
@@ -185,7 +215,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let message = trace::message();
     let ask_where = AskWhere { question: 5, asker: asker.clone(), message, to, hops: 3 };
     let told_where = ToldWhere { question: 5, asker, trace: Box::new(trace::held()), hops: 2 };
-    vec![
+    let mut all = vec![
         ("facts", LinkMessage::Facts(facts())),
         ("facts-topology", LinkMessage::Facts(topology_facts())),
         ("facts-end", LinkMessage::FactsEnd),
@@ -203,7 +233,9 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("facts-algorithm", LinkMessage::Facts(vec![Fact::LinkState(newer)])),
         ("ask-where", LinkMessage::AskWhere(ask_where)),
         ("told-where", LinkMessage::ToldWhere(told_where)),
-    ]
+    ];
+    all.extend(circuits());
+    all
 }
 
 /// What the file's name begins with: a message without a golden file does not compile here.
@@ -225,7 +257,20 @@ fn family(message: &LinkMessage) -> &'static str {
         LinkMessage::Finished(_) => "finished",
         LinkMessage::AskWhere(_) => "ask-where",
         LinkMessage::ToldWhere(_) => "told-where",
-        LinkMessage::Run { .. } => unreachable!("it has a frame of its own"),
+        LinkMessage::Circuit(frame) => match frame.says {
+            CircuitSays::Request { .. } => "circuit-request",
+            CircuitSays::Acks(_) => "circuit-acks",
+            CircuitSays::Credit(_) => "circuit-credit",
+            CircuitSays::Written(_) => "circuit-written",
+            CircuitSays::Answer { .. } => "circuit-answer",
+            CircuitSays::Notice(_) => "circuit-notice",
+            CircuitSays::Ping => "circuit-ping",
+            CircuitSays::Pong => "circuit-pong",
+            CircuitSays::End(_) => "circuit-end",
+        },
+        LinkMessage::Run { .. } | LinkMessage::Deliver { .. } => {
+            unreachable!("it has a frame of its own")
+        }
     }
 }
 
@@ -300,4 +345,29 @@ fn a_packed_run_on_a_link_is_as_ever() {
     assert!(pack(&records, &mut bytes));
     let body = check_frame("link-run-lz4", FrameKind::LinkRun, 4, &bytes);
     assert_eq!(LinkRunHead::decode(body).unwrap(), (head, records));
+}
+
+#[test]
+fn a_delivery_over_a_circuit_is_as_ever() {
+    let records = values::records();
+    let deliver = DeliverHead {
+        first_index: Index(3),
+        first: Sequence(901),
+        count: 2,
+        stream: StreamNumber(4),
+        accepted: WallTime(1_700_000_000_000_000),
+        records_hash: xxh3_64(&records),
+        attempt: 2,
+    };
+    let circuit = CircuitId { opener: relay("oslo"), boot: 0x1122_3344_5566_7788, number: 9 };
+    let head = CircuitHead { circuit, home: relay("rome"), is_back: true, sequence: 6, hops: 3 };
+    let head = LinkDeliverHead { head, deliver };
+    let mut bytes = BytesMut::new();
+    head.encode(&mut bytes);
+    bytes.put_slice(&records);
+    let body = check_frame("link-deliver", FrameKind::LinkDeliver, 9, &bytes);
+    assert_eq!(LinkDeliverHead::decode(9, body.clone()).unwrap(), (head, records));
+    for short in 0..body.len().min(80) {
+        assert!(LinkDeliverHead::decode(9, body.slice(..short)).is_err(), "{short} bytes");
+    }
 }

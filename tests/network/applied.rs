@@ -166,11 +166,11 @@ async fn of_two_applied_at_both_ends_one_wins_everywhere_and_the_loser_is_told()
             .await;
     }
     let loser = if one == winner { 'c' } else { 'a' };
-    let status = plain.json(loser, &["status"]).to_string();
-    assert!(status.contains("was overtaken by"), "{status}");
-    // The file that the middle one was started with says something else: that is told too.
-    let status = plain.json('b', &["status"]).to_string();
-    assert!(status.contains("the file is not used"), "{status}");
+    let says = |at, what: &str| plain.json(at, &["status"]).to_string().contains(what);
+    wait_for("the loser is told", async || says(loser, "was overtaken by")).await;
+    // The file that the middle one was started with says something else: that is told too, when the
+    // other is on its disk, a moment after it is shown.
+    wait_for("the file is told of", async || says('b', "the file is not used")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::commands::{good, run};
 use super::site::Network;
-use super::traffic::{READ, Shape, Traffic, wait_for};
+use super::traffic::{Shape, Traffic, read_at, wait_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s10_a_fresh_relay_without_its_neighbour_refuses_puts_until_that_comes() {
@@ -21,6 +21,8 @@ async fn s10_a_fresh_relay_without_its_neighbour_refuses_puts_until_that_comes()
     network.begin(1);
     let shape = Shape { puts: &[0, 1], reads: &[0, 1], ..Shape::default() };
     let traffic = Traffic::start(&network, shape).await;
+    // Who subscribes at the neighbour is owed what is taken from now on, and nothing that was refused.
+    good(network.address(1), &["subscription", "create", "other", "owed", "--from", "beginning"]);
     good(&address, &["put", "other", "late"]);
     traffic.progress(100).await;
     // From now on the table is on its disk: it needs nobody to be ready.
@@ -29,6 +31,8 @@ async fn s10_a_fresh_relay_without_its_neighbour_refuses_puts_until_that_comes()
     network.begin(0);
     good(&address, &["put", "other", "alone"]);
     network.begin(1);
+    let take = ["get", "other", "--as", "owed", "--existing", "-n", "2", "--wait", "30s"];
+    assert_eq!(good(network.address(1), &take), "late\nalone\n");
     traffic.finish(&network).await;
 }
 
@@ -66,13 +70,13 @@ async fn s23_r3_a_home_that_comes_back_without_its_disk_has_its_subscription_aga
     good(network.address(0), &["put", "load", "meanwhile"]);
     network.begin(2);
     wait_for("the relay knows its subscription again", async || {
-        run(network.address(2), &["subscription", "show", "load", READ]).code == Some(0)
+        run(network.address(2), &["subscription", "show", "load", &read_at(2)]).code == Some(0)
     })
     .await;
     // Before it may come what had been acked there, since that is forgotten with the disk.
     let mut said = String::new();
     while !said.contains(r#""payload":"meanwhile""#) {
-        let take = ["get", "load", "--as", READ, "--existing", "--wait", "30s", "--output", "json"];
+        let take = ["get", "load", "--as", &read_at(2), "--existing", "--wait", "30s", "--output", "json"];
         said += &good(network.address(2), &take);
     }
     assert!(said.contains("uncertain"), "that something may be lost is told: {said}");

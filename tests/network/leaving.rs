@@ -1,15 +1,17 @@
 //! Relays that leave for good: drained first, or forgotten afterwards.
 
+use std::time::{Duration, Instant};
+
 use super::commands::{Done, good, json, run};
 use super::site::Network;
-use super::traffic::{READ, wait_for};
+use super::traffic::{read_at, wait_for};
 
-/// Messages that a subscription is given now.
-fn take(address: &str) -> String {
-    let mut said = String::new();
+/// Messages that the subscription at a place is given now.
+fn take(at: &[String], place: usize) -> String {
+    let (name, mut said) = (read_at(place), String::new());
     loop {
-        let poll = ["poll", "load", "--as", READ, "--existing", "--output", "json"];
-        let done = run(address, &poll);
+        let poll = ["poll", "load", "--as", &name, "--existing", "--output", "json"];
+        let done = run(&at[place], &poll);
         if done.output.is_empty() {
             return said;
         }
@@ -25,8 +27,8 @@ fn put(address: &str, payload: &str) -> Done {
 async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
     let mut network = Network::ring(3).await;
     let at: Vec<String> = (0..3).map(|place| network.address(place).to_owned()).collect();
-    for address in &at {
-        good(address, &["subscription", "create", "load", READ]);
+    for (place, address) in at.iter().enumerate() {
+        good(address, &["subscription", "create", "load", &read_at(place)]);
     }
     for number in 0..10 {
         good(&at[2], &["put", "load", &format!("before {number}")]);
@@ -34,13 +36,24 @@ async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
     // It has a subscription that is to leave first.
     let refused = run(&at[2], &["relay", "drain"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.said.contains("load/read (10 messages)"), "{refused:?}");
+    assert!(refused.said.contains("load/read-2 (10 messages)"), "{refused:?}");
     let other = run(&at[2], &["relay", "drain", "a"]);
     assert_eq!(other.code, Some(2), "it is not a: {other:?}");
     let drained = good(&at[2], &["relay", "drain", "c", "--abandon"]);
     assert!(drained.contains("c may go"), "{drained}");
     let late = run(&at[2], &["put", "load", "late", "--deadline", "500ms"]);
     assert!(matches!(late.code, Some(75 | 124)), "{late:?}");
+    // Nor does it give anything, and says where there is more.
+    let name = read_at(2);
+    for words in
+        [["get", "load", "--as", &name, "--wait", "500ms"], ["poll", "load", "--as", &name, "-n", "1"]]
+    {
+        let begun = Instant::now();
+        let refused = run(&at[2], &words);
+        assert_eq!(refused.code, Some(75), "{words:?}: {refused:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{words:?} does not wait: {:?}", begun.elapsed());
+        assert!(refused.said.contains("is being drained: go to another relay"), "{refused:?}");
+    }
     let status = json(&at[2], &["status"]);
     assert!(status.to_string().contains("being drained"), "{status}");
     network.sites[2].stop();
@@ -49,10 +62,10 @@ async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
     })
     .await;
     good(&at[1], &["put", "load", "after"]);
-    for address in &at[..2] {
+    for place in 0..2 {
         let mut said = String::new();
         wait_for("everything is there", async || {
-            said += &take(address);
+            said += &take(&at, place);
             said.contains("after")
         })
         .await;
@@ -65,9 +78,9 @@ async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
 async fn s33_a_relay_that_was_forgotten_comes_back_and_is_told() {
     let mut network = Network::line(3).await;
     let at: Vec<String> = (0..3).map(|place| network.address(place).to_owned()).collect();
-    good(&at[2], &["subscription", "create", "load", READ]);
+    good(&at[2], &["subscription", "create", "load", &read_at(2)]);
     good(&at[0], &["put", "load", "before"]);
-    wait_for("it is there", async || take(&at[2]).contains("before")).await;
+    wait_for("it is there", async || take(&at, 2).contains("before")).await;
     let alive = run(&at[0], &["relay", "forget", "c", "--yes"]);
     assert_eq!(alive.code, Some(77), "it can be reached: {alive:?}");
     network.kill(2);
@@ -80,7 +93,7 @@ async fn s33_a_relay_that_was_forgotten_comes_back_and_is_told() {
         asked.code == Some(2)
     })
     .await;
-    assert!(told.contains("load/read"), "what is lost is said first: {told}");
+    assert!(told.contains("load/read-2"), "what is lost is said first: {told}");
     let done = json(&at[0], &["relay", "forget", "c", "--yes"]);
     assert_eq!((done["forgotten"].as_bool(), done["subscription_count"].as_u64()), (Some(true), Some(1)));
     wait_for("nothing is kept for it", async || {
@@ -91,7 +104,7 @@ async fn s33_a_relay_that_was_forgotten_comes_back_and_is_told() {
     let mut said = String::new();
     wait_for("it is told, and gets what is new", async || {
         put(&at[0], "new");
-        said += &take(&at[2]);
+        said += &take(&at, 2);
         said.contains(r#""payload":"new""#)
     })
     .await;

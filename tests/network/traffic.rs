@@ -21,8 +21,10 @@ const SYNC_AFTER: u32 = 200;
 /// Producers from here on only try whether messages pass.
 const PROBES: u32 = 1000;
 
-/// The subscription that is read all the time.
-pub(crate) const READ: &str = "read";
+/// The subscription at a place that is read all the time: a name has one home in the network.
+pub(crate) fn read_at(place: usize) -> String {
+    format!("read-{place}")
+}
 
 /// Waits until something is so.
 pub(crate) async fn wait_for(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
@@ -113,9 +115,10 @@ impl Traffic {
             paused: Arc::default(),
         };
         let mut readers = Vec::new();
-        for ((_, address), watch) in reads.iter().zip(shared.watches.iter()) {
-            let inbox = Inbox::open(address, READ).await.expect("the subscriber attaches");
-            readers.push(tokio::spawn(receive(inbox, address.clone(), watch.clone())));
+        for ((place, address), watch) in reads.iter().zip(shared.watches.iter()) {
+            let inbox = Inbox::open(address, &read_at(*place)).await.expect("the subscriber attaches");
+            let at = (*place, address.clone());
+            readers.push(tokio::spawn(receive(inbox, at, watch.clone())));
         }
         probe(puts, &shared).await;
         let mut publishers = Vec::new();
@@ -310,12 +313,12 @@ async fn note_answers(mut waiting: mpsc::UnboundedReceiver<Ticket>, shared: Shar
 }
 
 /// Receives and acks until it is aborted; attaches again when the connection breaks.
-async fn receive(first: Inbox, address: String, watch: Watch) {
+async fn receive(first: Inbox, (place, address): (usize, String), watch: Watch) {
     let mut inbox = Some(first);
     loop {
         let open = match inbox.take() {
             Some(open) => Ok(open),
-            None => Inbox::open(&address, READ).await,
+            None => Inbox::open(&address, &read_at(place)).await,
         };
         if let Ok(mut open) = open {
             let _reason = receive_on(&mut open, &watch).await;

@@ -210,8 +210,7 @@ async fn a_subscriber_whose_relay_is_not_ready_ends_with_the_relays_reason() {
     let refused = async {
         loop {
             let (tag, _) = remote.request().await;
-            remote.answer(tag, Err(Refusal::new(RefusalCode::NotReady, "the home is away"))).await;
-            remote = relay.accept().await;
+            remote.answer(tag, Err(away())).await;
         }
     };
     let attached = client.subscriber("g".parse().unwrap(), None, SubscriberOptions::default());
@@ -220,6 +219,39 @@ async fn a_subscriber_whose_relay_is_not_ready_ends_with_the_relays_reason() {
         () = refused => panic!("it is tried for ever"),
     };
     assert!(matches!(&error, ClientError::Refused(r) if r.message == "the home is away"), "{error}");
+}
+
+fn away() -> Refusal {
+    Refusal::new(RefusalCode::NotReady, "the home is away")
+}
+
+/// What is led to another relay is attached again on the same connection: others go on with it.
+#[tokio::test]
+async fn a_subscriber_whose_home_is_away_is_attached_again_and_it_is_known_why_it_waits() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    assert_eq!(client.held_up(), None);
+    remote.notice(Notice::Detached { handle: 2, refusal: away() }).await;
+    for handle in [None, Some(5)] {
+        let (_, tag, request) = remote.request_behind_acks().await;
+        assert!(matches!(request, Request::Attach { create: None, .. }), "{request:?}");
+        assert_eq!(client.held_up(), Some(away()));
+        let name = "sub".parse().unwrap();
+        let reply = |handle| Reply::SubscriptionHandle { handle, name, created: false, window: 9, moves: 0 };
+        remote.answer(tag, handle.map(reply).ok_or_else(away)).await;
+    }
+    remote.credit().await;
+    assert_eq!(client.held_up(), None, "it is there again");
+    remote.deliver(5, 1, &["a"]).await;
+    assert_eq!(message(&mut subscriber).await.index, Index(1));
+    // What came later and is another trouble takes its place.
+    remote.notice(Notice::Detached { handle: 5, refusal: away() }).await;
+    remote.request_behind_acks().await;
+    assert_eq!(client.held_up(), Some(away()));
+    drop(remote);
+    relay.accept().await;
+    assert_eq!(client.held_up(), None, "the relay went away since");
 }
 
 #[tokio::test]

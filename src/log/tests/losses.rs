@@ -164,6 +164,48 @@ fn on_a_full_disk_the_last_block_does_not_stay_in_the_way() {
     assert_eq!(log.durable(), number, "there is room in the place of what nobody needs");
 }
 
+/// A log on an empty disk that goes on until the power is cut; how many of its runs are durable.
+fn write_until_cut(sim: &MemoryStorage) -> u64 {
+    let options = LogOptions { tail_bytes: 0, ..options() };
+    let opened = Recovery::open(sim.storage(), options, &mut |bytes| bytes.fill(9));
+    let Ok(log) = opened.and_then(|(recovery, _)| recovery.start_stepped(Box::new(|_| ()))) else { return 0 };
+    for at in 1..=30 {
+        if log.append(vec![Entry::Run(test_run(1, at, 1, 5_000))], Urgency::Sync).is_err() {
+            break;
+        }
+        log.step();
+    }
+    log.durable().0
+}
+
+/// It is created, filled, given a header and then its name, the directory is synced: after a cut at
+/// each of these steps, of the first segment and of later ones, the log opens with all that was durable.
+#[test]
+fn f08_f09_a_cut_at_each_step_of_making_a_segment_loses_nothing() {
+    let mut cuts = 0;
+    loop {
+        cuts += 1;
+        let sim = MemoryStorage::default();
+        sim.cut_after(cuts);
+        let durable = write_until_cut(&sim);
+        for seed in 0..8 {
+            let (log, opened, _) = start(&sim.crash(&mut Random(seed)));
+            let (missing, runs) = damaged(&log);
+            let what = format!("cut {cuts}, seed {seed}: {runs} of {durable} runs, {opened:?}");
+            assert!(missing.is_empty() && opened.lost.is_empty() && opened.cut.is_none(), "{what}");
+            assert!(opened.notes.is_empty(), "nothing half made has a name: {what}");
+            assert!(runs as u64 >= durable, "{what}");
+            fill(&log, runs as u64 + 1, runs as u64 + 3);
+            assert_eq!(damaged(&log), (vec![], runs + 2), "it goes on: {what}");
+        }
+        if !sim.is_cut() {
+            assert_eq!(durable, 30);
+            break;
+        }
+    }
+    assert!(cuts > 60, "{cuts} cuts");
+}
+
 /// Or a cut would leave it with a log that ends before what it says.
 #[test]
 fn f10_a_snapshot_is_not_in_place_before_what_it_includes_is_durable() {

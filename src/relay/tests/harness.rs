@@ -38,6 +38,7 @@ pub(super) struct Harness {
     pub(super) runs_per_read: usize,
     /// Reads are asked for and not answered.
     pub(super) hold_fetches: bool,
+    held: Vec<(GroupNumber, Index, usize)>,
     pub(super) got: Vec<Got>,
     pub(super) heads: Vec<DeliverHead>,
     pub(super) done: Vec<PutDone>,
@@ -132,6 +133,7 @@ impl Harness {
             auto_write: true,
             runs_per_read: 2,
             hold_fetches: false,
+            held: Vec::new(),
             got: Vec::new(),
             heads: Vec::new(),
             done: Vec::new(),
@@ -209,7 +211,9 @@ impl Harness {
                     self.relay.handle(self.now, Input::Written { session, total });
                 }
             }
-            Effect::Fetch { .. } if self.hold_fetches => {}
+            Effect::Fetch { group, from, bytes_max } if self.hold_fetches => {
+                self.held.push((group, from, bytes_max));
+            }
             Effect::Fetch { group, from, bytes_max } => {
                 let pieces = self.read(group, from, bytes_max);
                 self.relay.handle(self.now, Input::Fetched { group, from, pieces });
@@ -221,6 +225,15 @@ impl Harness {
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Link { message, .. } => self.said.push(message),
             Effect::Close { .. } | Effect::Neighbours { .. } => {}
+        }
+    }
+
+    /// The disk works again, on what it was asked for first.
+    pub(super) fn let_fetches_go(&mut self) {
+        self.hold_fetches = false;
+        for (group, from, bytes_max) in std::mem::take(&mut self.held) {
+            let pieces = self.read(group, from, bytes_max);
+            self.input(Input::Fetched { group, from, pieces });
         }
     }
 

@@ -1,7 +1,7 @@
 use super::harness::{Harness, body, group, sub};
 use crate::log::Snapshot;
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
-use crate::wire::body::{GapCause, Notice, Reply, Request, SubscriptionSpec};
+use crate::wire::body::{GapCause, Notice, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::AckLevel;
 
 fn gaps(h: &Harness) -> Vec<(u64, u64, GapCause)> {
@@ -158,6 +158,65 @@ fn history_is_kept_for_those_who_come_later() {
     }
     h.pass_ms(5_000);
     assert_eq!(h.released.values().copied().collect::<Vec<_>>(), [9]);
+}
+
+#[test]
+fn a_history_of_so_many_messages_does_not_count_the_relays_own_records() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { history_count: Some(3), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.put(g, &["a", "b"]);
+    // The relay becomes a member: a mark between the messages.
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.put(g, &["c"]);
+    h.pass_ms(5_000);
+    let start = Start::Beginning;
+    h.subscribe("g", "later", SubscriptionSpec { start, ..SubscriptionSpec::default() });
+    let later = h.attach("g", "later");
+    h.credit(later, 10);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_limit_of_so_many_messages_does_not_count_the_relays_own_records() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { max_count: Some(3), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.put(g, &["a", "b"]);
+    let snapshot = h.snapshot();
+    h.crash(&snapshot);
+    // In a stream of its own, with the end of the other before it.
+    let g = h.open("g");
+    h.put(g, &["c"]);
+    h.pass_ms(5_000);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert_eq!(gaps(&h), []);
+}
+
+#[test]
+fn a_subscription_may_hold_back_so_many_messages_and_the_relays_own_records_beside() {
+    let mut h = Harness::new();
+    let settings = GroupSettings {
+        subscription_quota_count: Some(3),
+        subscription_policy: SubscriptionPolicy::DropOldest,
+        ..GroupSettings::default()
+    };
+    h.set("g", settings);
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.put(g, &["lost", "a", "b"]);
+    let snapshot = h.snapshot();
+    h.crash(&snapshot);
+    let g = h.open("g");
+    h.put(g, &["c"]);
+    h.pass_ms(5_000);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert_eq!(h.info("g", "s").out.evicted, 1 + 1, "the lost one, and the beginning of the stream");
 }
 
 #[test]

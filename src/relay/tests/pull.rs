@@ -2,12 +2,14 @@
 
 use super::harness::{Harness, LINK, group};
 use super::links::Theirs;
-use crate::id::{RelayId, Sequence};
+use crate::id::{RelayId, Sequence, StorageId};
 use crate::limits;
 use crate::relay::Input;
 use crate::relay::stream::{Draft, Seal};
 use crate::wire::body::{SubscriptionSpec, encode};
-use crate::wire::link::{GroupId, LinkMessage, Pull, Pulled, SeenWhy};
+use crate::wire::link::{
+    Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Pull, Pulled, SeenWhy, StreamSeen, Version,
+};
 use crate::wire::run::RunKind;
 
 /// A relay that receives from `g`, and has been sent the first and the last of four runs.
@@ -112,6 +114,76 @@ fn r10_a_pull_that_has_come_round_is_answered_that_it_is_not_here() {
     assert!(matches!(said[..], [LinkMessage::Stream(_), LinkMessage::Run { .. }, LinkMessage::Pulled(_)]));
 }
 
+/// The neighbour takes part in the group too. What it lacks is not read from the disk yet.
+fn join_and_read_nothing(h: &mut Harness, theirs: &Theirs) {
+    let version = Version { counter: 1, storage: StorageId([9; 16]) };
+    let (o, id) = (theirs.stream.origin.clone(), GroupId { name: group("g"), incarnation: 0 });
+    let mut state = LinkState::new(o.clone(), version);
+    state.links = vec![Advertised { neighbour: RelayId::new("r").unwrap(), cost: 1, is_up: true }];
+    let member = Membership { group: id, relay: o, version, member: true };
+    h.hear(LinkMessage::Facts(vec![Fact::LinkState(state), Fact::Membership(member)]));
+    h.pass_ms(2_000);
+    h.hold_fetches = true;
+}
+
+/// It says that it lacks all but the first run.
+fn lack(h: &mut Harness, theirs: &Theirs) {
+    let (origin, epoch, nothing) = (theirs.stream.origin.clone(), theirs.stream.epoch, Sequence(0));
+    let seen = StreamSeen { origin, epoch, seen: Sequence(1), released: nothing, wanted: nothing };
+    let id = GroupId { name: group("g"), incarnation: 0 };
+    h.hear(LinkMessage::Seen { group: id, streams: vec![seen], why: SeenWhy::Lacks });
+}
+
+/// What the neighbour is sent when the disk has worked.
+fn sent_when_read(h: &mut Harness) -> Vec<u64> {
+    h.let_fetches_go();
+    let run = |said: &LinkMessage| {
+        if let LinkMessage::Run { run, .. } = said { Some(run.header.first.0) } else { None }
+    };
+    h.said.iter().filter_map(run).collect()
+}
+
+/// Who passes on what somebody behind it has asked for may lack all that stands before it.
+#[test]
+fn r10_an_answer_that_a_neighbour_passes_on_does_not_show_that_it_has_what_stands_before() {
+    let (mut h, theirs) = with_a_hole();
+    theirs.send(&mut h, 1..3);
+    join_and_read_nothing(&mut h, &theirs);
+    lack(&mut h, &theirs);
+    let asked = pulls(&mut h);
+    assert_eq!((asked[0].from, asked[0].to), (Sequence(4), Sequence(4)));
+    theirs.send(&mut h, 3..4);
+    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert_eq!(sent_when_read(&mut h)[..2], [2, 3]);
+}
+
+/// Relays on this path ask for sequences of a stream.
+fn pull(h: &mut Harness, of: &Theirs, (from, to): (u64, u64), path: &[&str]) {
+    h.hear(LinkMessage::Pull(Pull {
+        id: 7,
+        group: GroupId { name: group("g"), incarnation: 0 },
+        origin: of.stream.origin.clone(),
+        epoch: of.stream.epoch,
+        from: Sequence(from),
+        to: Sequence(to),
+        toward: RelayId::new("r").unwrap(),
+        path: path.iter().map(|name| RelayId::new(name).unwrap()).collect(),
+        hops: 9,
+        anyway: false,
+    }));
+}
+
+/// The same of one that is sent such an answer.
+#[test]
+fn r10_who_was_sent_an_answer_for_somebody_else_is_sent_what_stands_before_it() {
+    let (mut h, theirs) = with_a_hole();
+    theirs.send(&mut h, 1..4);
+    join_and_read_nothing(&mut h, &theirs);
+    pull(&mut h, &theirs, (4, 4), &["x", "o"]);
+    lack(&mut h, &theirs);
+    assert_eq!(sent_when_read(&mut h), [4, 2, 3, 4], "once as the answer, once in order");
+}
+
 #[test]
 fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for() {
     let (mut first, mut second) = (Theirs::begin(1), Theirs::begin(2));
@@ -127,18 +199,7 @@ fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for()
     h.input(Input::LinkDown { link: LINK });
     h.input(Input::LinkUp { link: LINK });
     h.said.clear();
-    h.hear(LinkMessage::Pull(Pull {
-        id: 7,
-        group: GroupId { name: group("g"), incarnation: 0 },
-        origin: second.stream.origin.clone(),
-        epoch: second.stream.epoch,
-        from: Sequence(1),
-        to: Sequence(2),
-        toward: RelayId::new("r").unwrap(),
-        path: vec![RelayId::new("x").unwrap()],
-        hops: 9,
-        anyway: false,
-    }));
+    pull(&mut h, &second, (1, 2), &["x"]);
     let told = h.said.iter().filter_map(|said| {
         if let LinkMessage::Stream(named) = said {
             Some((named.epoch.counter, named.base, named.released))

@@ -231,6 +231,27 @@ fn a_put_that_waits_to_be_consumed_is_refused_when_its_group_is_removed() {
 }
 
 #[test]
+fn p11_what_was_put_into_a_group_that_is_gone_stays_in_the_books() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { max_message_bytes: Some(100), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.put(g, &["a", "b"]);
+    h.put(g, &[&"x".repeat(200)]);
+    h.auto_sync = false;
+    h.put(g, &["c"]);
+    let removed = h.ask(Request::GroupRemove { group: group("g") });
+    let told = |h: &mut Harness| {
+        let books = h.books();
+        (books.put, books.accepted, books.unsynced, books.refused, books.balanced)
+    };
+    let refused = vec![(RefusalCode::TooLarge, 1)];
+    assert_eq!(told(&mut h), (4, 2, 1, refused.clone(), true));
+    h.sync();
+    assert_eq!(h.answers.remove(&removed), Some(Ok(Reply::Done)));
+    assert_eq!(told(&mut h), (4, 3, 0, refused, true));
+}
+
+#[test]
 fn a_put_with_repeats_between_is_answered_with_its_first_new_sequence() {
     let mut h = Harness::new();
     let g = h.open("g");
@@ -328,6 +349,29 @@ fn a_quota_of_bytes_takes_a_put_whole_or_not_at_all() {
     h.put(g, &[&text, &text]);
     assert_eq!(refusals(&h), [RefusalCode::Quota, RefusalCode::Quota]);
     assert!(h.books().balanced);
+}
+
+#[test]
+fn a_message_that_no_quota_would_ever_take_is_too_large() {
+    let own = GroupSettings {
+        subscription_quota_bytes: Some(1_000),
+        subscription_policy: SubscriptionPolicy::Refuse,
+        ..GroupSettings::default()
+    };
+    let of_group = GroupSettings { quota_bytes: Some(1_000), ..GroupSettings::default() };
+    for settings in [own, of_group] {
+        let mut h = Harness::new();
+        h.set("g", settings);
+        let g = h.open("g");
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        let (half, whole) = ("x".repeat(500), "x".repeat(1_001));
+        h.put(g, &[&whole]);
+        assert_eq!(refusals(&h), [RefusalCode::TooLarge], "trying again would never help");
+        h.put(g, &[&half]);
+        h.put(g, &[&half]);
+        assert_eq!(refusals(&h), [RefusalCode::TooLarge, RefusalCode::Quota], "later it fits");
+        assert!(h.books().balanced);
+    }
 }
 
 #[test]

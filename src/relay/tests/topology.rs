@@ -1,6 +1,6 @@
 //! What one relay makes of a topology that it is told, and of one that it finds at its start.
 
-use super::harness::{Harness, LINK, group};
+use super::harness::{Harness, LINK, group, sub};
 use super::pull::{pulls, with_a_hole};
 use crate::id::{LinkId, RelayId, WallTime};
 use crate::log::Snapshot;
@@ -105,6 +105,27 @@ fn a_relay_that_joins_takes_no_message_before_it_has_heard_who_is_a_member() {
     assert_eq!(h.neighbours(), [("o".to_owned(), LINK)]);
     h.meet(Vec::new());
     assert!(!refused(&mut h));
+}
+
+#[test]
+fn r12_a_relay_that_a_topology_gives_links_makes_nothing_by_the_way_before_it_has_heard() {
+    let is_made = |h: &mut Harness, name: &str| {
+        let create = Some(SubscriptionSpec::default());
+        let attach = Request::Attach { group: group("g"), name: Some(sub(name)), create };
+        !h.request(attach).is_err_and(|refusal| refusal.code == RefusalCode::NotReady)
+    };
+    let mut h = Harness::new();
+    assert!(is_made(&mut h, "alone"), "there is nobody to hear from");
+    h.input(Input::Topology { entry: Box::new(entry(1, text(&["o"]))) });
+    assert!(!is_made(&mut h, "early"));
+    h.crash(&Snapshot::default());
+    assert!(!is_made(&mut h, "early"), "the file that it was started with has no links, and does not count");
+    h.meet(Vec::new());
+    assert!(is_made(&mut h, "early"));
+    // Whoever has lost all links has heard all that there is to hear, also after a restart.
+    h.input(Input::Topology { entry: Box::new(entry(2, text(&[]))) });
+    h.crash(&Snapshot::default());
+    assert!(is_made(&mut h, "late"));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Networks whose topology is changed while they run (S36).
 
 use crate::sim::changing::text_of;
-use crate::sim::world::{Weather, World, changes};
+use crate::sim::storms::{Weather, changes};
+use crate::sim::world::World;
 use crate::topology::TopologyVersion;
 use crate::wire::body::{Answer, RefusalCode, Reply, Request};
 

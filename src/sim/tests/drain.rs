@@ -87,7 +87,7 @@ fn s48_a_relay_at_which_subscriptions_live_is_not_drained_before_they_have_left(
     let state = ask(&mut world, 1, false);
     assert_eq!((state.begun, state.may_go), (false, false));
     let homes: Vec<(&str, u64)> = state.homes.iter().map(|home| (home.name.as_str(), home.backlog)).collect();
-    assert_eq!(homes, [("s", 2), ("queue", 0)]);
+    assert_eq!(homes, [("s-r01", 2), ("queue", 0)]);
     // Nothing has begun.
     world.put(1, "g", 1);
     world.settle();

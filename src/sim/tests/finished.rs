@@ -1,6 +1,7 @@
 //! Epochs that are finished are forgotten, by everybody, whoever was away (R2).
 
-use super::super::world::{Weather, World};
+use super::super::storms::Weather;
+use super::super::world::World;
 
 /// Streams that each relay knows.
 fn streams(world: &World) -> Vec<usize> {

@@ -1,6 +1,7 @@
 //! Relays that an operator has forgotten: what is let go, what goes on, and what is told (S33, R9, R6).
 
-use super::super::world::{Weather, World};
+use super::super::storms::Weather;
+use super::super::world::World;
 use crate::wire::body::{RefusalCode, Reply, Request};
 
 const LINE: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (2, 3, 1)];
@@ -213,7 +214,7 @@ fn s33_an_operator_is_told_first_what_is_lost() {
     let Ok(Reply::Forgetting(told)) = world.ask(0, ask("r03")) else { panic!("nothing told") };
     assert_eq!((told.done, told.queue_count, told.queues[0].as_str()), (false, 1, "jobs"));
     let lost = &told.subscriptions[0];
-    assert_eq!((lost.group.as_str(), lost.name.as_str()), ("g", "s"));
+    assert_eq!((lost.group.as_str(), lost.name.as_str()), ("g", "s-r03"));
     assert!((3..8).contains(&lost.kept), "three, and the relays' own records: {lost:?}");
     assert_eq!(told.origins.iter().map(|group| group.as_str()).collect::<Vec<_>>(), ["h"]);
     // Nothing has happened so far, and a put into the queue is taken.

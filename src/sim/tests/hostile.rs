@@ -7,7 +7,12 @@ use super::super::world::World;
 use crate::dice::Dice;
 use crate::id::{Epoch, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
-use crate::wire::body::{Fate, MessageName, RelayTrace, Sighting, SubscriptionTrace};
+use crate::wire::body::{
+    Fate, MessageName, Notice, Refusal, RefusalCode, RelayTrace, Reply, Request, Sighting, Start,
+    SubscriptionSpec, SubscriptionTrace,
+};
+use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
+use crate::wire::frame::{Ack, AckKind, Credit, DeliverHead};
 use crate::wire::link::{
     Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupId, LinkMessage, LinkState,
     Membership, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
@@ -152,9 +157,71 @@ fn run(dice: &mut Dice) -> LinkMessage {
     LinkMessage::Run { stream, age_ms: number(dice) as u32, run: Run { header, body } }
 }
 
+fn request(dice: &mut Dice) -> Request {
+    let group = group(dice).name;
+    let name = ["s-r00", "s-r02", "strange"][dice.below(3) as usize].parse().unwrap();
+    match dice.below(9) {
+        0 => Request::Attach { group, name: Some(name), create: None },
+        1 => Request::Attach { group, name: None, create: Some(SubscriptionSpec::default()) },
+        2 => Request::Poll { handle: dice.below(2) as u32, messages: number(dice) },
+        3 => Request::Detach { handle: dice.below(2) as u32 },
+        4 => Request::Sync,
+        5 => Request::SubscriptionShow { group, name },
+        6 => Request::SubscriptionSeek { group, name, start: Start::Index(Index(number(dice))) },
+        7 => Request::SubscriptionList { group, after: None, limit: u32::MAX },
+        _ => Request::GroupRemove { group },
+    }
+}
+
+fn circuit_head(dice: &mut Dice, hops: u16) -> CircuitHead {
+    let circuit = CircuitId { opener: relay(dice), boot: dice.below(3), number: dice.below(4) };
+    let (home, is_back, sequence) =
+        (relay(dice), dice.below(2) == 0, [0, 0, 1, 2, u64::MAX][dice.below(5) as usize]);
+    CircuitHead { circuit, home, is_back, sequence, hops }
+}
+
+fn circuit(dice: &mut Dice, hops: u16) -> LinkMessage {
+    let refusal = Refusal::new(RefusalCode::NotReady, "because");
+    let handle = dice.below(2) as u32;
+    let (from, to) = (Index(number(dice)), Index(number(dice)));
+    let says = match dice.below(12) {
+        0..4 => CircuitSays::Request { request: number(dice), body: Box::new(request(dice)) },
+        4 => {
+            let kind =
+                [AckKind::Ack, AckKind::Nack, AckKind::Progress, AckKind::Reject][dice.below(4) as usize];
+            CircuitSays::Acks(vec![Ack { handle, kind, from, to, delay_ms: number(dice) }])
+        }
+        5 => CircuitSays::Credit(Credit { handle, total: u64::MAX }),
+        6 => CircuitSays::Written(number(dice)),
+        7 => {
+            let answer = Box::new(Ok(Reply::Polled { messages: number(dice) }));
+            CircuitSays::Answer { request: dice.below(3), answer }
+        }
+        8 => CircuitSays::Notice(Box::new(Notice::Detached { handle, refusal })),
+        9 => CircuitSays::Ping,
+        10 => CircuitSays::Pong,
+        _ => CircuitSays::End(Some(refusal)),
+    };
+    LinkMessage::Circuit(Box::new(CircuitFrame { head: circuit_head(dice, hops), says }))
+}
+
+fn deliver(dice: &mut Dice, hops: u16) -> LinkMessage {
+    let head = Box::new(CircuitHead { is_back: true, ..circuit_head(dice, hops) });
+    let deliver = DeliverHead {
+        first_index: Index(number(dice)),
+        first: sequence(dice),
+        count: 1,
+        stream: StreamNumber(dice.below(6) as u32),
+        accepted: WallTime(number(dice)),
+        records_hash: 0,
+        attempt: 1,
+    };
+    LinkMessage::Deliver { head, deliver, records: Bytes::from_static(b"\x05\0\0\0\0abcd") }
+}
+
 fn message(dice: &mut Dice) -> LinkMessage {
     let hops = [0, 1, 3, u16::MAX][dice.below(4) as usize];
-    match dice.below(13) {
+    match dice.below(18) {
         0 => LinkMessage::Facts((0..dice.below(4)).map(|_| fact(dice)).collect()),
         1 => LinkMessage::FactsEnd,
         2 => {
@@ -216,6 +283,8 @@ fn message(dice: &mut Dice) -> LinkMessage {
         }]),
         10 => ask_where(dice, hops),
         11 => told_where(dice, hops),
+        12..16 => circuit(dice, hops),
+        16 => deliver(dice, hops),
         _ => run(dice),
     }
 }

@@ -1,11 +1,12 @@
 //! Who is owed what when memberships and relays come and go, by the numbers of the cases.
 
-use super::super::world::{Weather, World};
+use super::super::storms::Weather;
+use super::super::world::{World, names};
 use super::{LINE, puts};
 use crate::wire::body::{Reply, Request};
 
 fn unsubscribe(world: &mut World, node: usize, group: &str, name: &str) {
-    let (group, name) = (group.parse().unwrap(), name.parse().unwrap());
+    let (group, name) = names(node, group, name);
     assert_eq!(world.ask(node, Request::SubscriptionRemove { group, name }), Ok(Reply::Done));
 }
 

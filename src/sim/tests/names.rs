@@ -1,6 +1,6 @@
 //! The name database: settings, queues and subscriptions are known everywhere (R3, R11, R12).
 
-use super::super::world::World;
+use super::super::world::{World, names};
 use super::LINE;
 use crate::limits;
 use crate::topology::settings::GroupSettings;
@@ -34,26 +34,27 @@ fn every_relay_knows_where_queues_and_subscriptions_live() {
     assert_eq!(world.ask(0, create), Ok(Reply::Done));
     world.settle();
     for node in 0..3 {
-        let news = [triple("news/a", "x", "r00"), triple("news/a", "x", "r02"), triple("news/b", "y", "r02")];
+        let both = [triple("news/a", "x-r00", "r00"), triple("news/a", "x-r02", "r02")];
+        let news = [&both[..], &[triple("news/b", "y-r02", "r02")]].concat();
         assert_eq!(located(&mut world, node, "news", true), news);
         assert_eq!(located(&mut world, node, "jobs", false), [triple("jobs", "", "r00")]);
     }
-    // What is put elsewhere travels to the home; whoever asks elsewhere is told where that is.
+    // What is put elsewhere travels to the home; whoever asks elsewhere is led there.
     world.put(2, "jobs", 3);
     world.settle();
     let (group, name) = ("jobs".parse().unwrap(), "mine".parse().unwrap());
     let elsewhere =
-        world.ask(2, Request::SubscriptionCreate { group, name, spec: SubscriptionSpec::default() });
-    let Err(refusal) = elsewhere else { panic!("{elsewhere:?}") };
-    assert!(refusal.code == RefusalCode::NotReady && refusal.message.contains("relay r00"), "{refusal:?}");
+        world.ask_network(2, Request::SubscriptionCreate { group, name, spec: SubscriptionSpec::default() });
+    let Some(Err(refusal)) = elsewhere else { panic!("{elsewhere:?}") };
+    assert!(refusal.code == RefusalCode::Invalid && refusal.message.contains("is a queue"), "{refusal:?}");
     assert_eq!(world.drain(0, "jobs", "queue").len(), 3);
     // A name that is gone is gone everywhere, also for a relay that was away.
     world.crash(2);
-    let (group, name) = ("news/a".parse().unwrap(), "x".parse().unwrap());
+    let (group, name) = ("news/a".parse().unwrap(), "x-r00".parse().unwrap());
     assert_eq!(world.ask(0, Request::SubscriptionRemove { group, name }), Ok(Reply::Done));
     world.heal();
     for node in 0..3 {
-        assert_eq!(located(&mut world, node, "news/a", false), [triple("news/a", "x", "r02")]);
+        assert_eq!(located(&mut world, node, "news/a", false), [triple("news/a", "x-r02", "r02")]);
     }
 }
 
@@ -95,8 +96,8 @@ fn a_removed_group_stays_removed_and_a_new_one_of_its_name_has_nothing_of_it() {
     world.settle();
     world.put(1, "g", 1);
     world.heal();
-    let answer =
-        world.ask(2, Request::SubscriptionShow { group: "g".parse().unwrap(), name: "s".parse().unwrap() });
+    let (group, name) = names(2, "g", "s");
+    let answer = world.ask(2, Request::SubscriptionShow { group, name });
     assert!(answer.is_err(), "{answer:?}");
     world.subscribe_again(2, "g", "s");
     world.put(0, "g", 2);

@@ -81,9 +81,8 @@ fn r5_a_subscription_made_while_the_origin_was_quiet_begins_with_its_next_messag
     world.rest_for_long();
     let sent = world.runs_sent();
     world.subscribe(2, "g", "new");
-    world
-        .ask(0, Request::SubscriptionRemove { group: "g".parse().unwrap(), name: "s".parse().unwrap() })
-        .unwrap();
+    let (group, name) = super::super::world::names(0, "g", "s");
+    world.ask(0, Request::SubscriptionRemove { group, name }).unwrap();
     world.rest_for_long();
     assert_eq!(world.runs_sent(), sent, "nobody is told of it by a stream that is quiet");
     world.put(3, "g", 1);

@@ -1,6 +1,7 @@
 //! What no neighbour in the tree has and a relay farther away does: it is asked for (R10).
 
-use super::super::world::{World, storm_with_a_death};
+use super::super::storms::storm_with_a_death;
+use super::super::world::World;
 
 /// The messages of `g` that have been put, in order.
 fn all(world: &World) -> Vec<String> {

@@ -97,7 +97,7 @@ fn s22_a_member_that_is_put_back_is_told_of_what_nobody_has_any_more() {
 #[test]
 fn a_relay_that_was_not_put_back_keeps_its_storage_whatever_crashes() {
     for seed in 0..60 {
-        let mut world = super::super::world::stormy(seed, 300).unwrap();
+        let mut world = super::super::storms::stormy(seed, 300).unwrap();
         world.heal();
         for node in 0..world.nodes.len() {
             assert!(!warned(&world, node), "seed {seed}: {:?}", world.nodes[node].warnings());

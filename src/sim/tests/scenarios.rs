@@ -1,6 +1,7 @@
 //! Cases of the overlay that are known to go wrong, by their numbers.
 
-use super::super::world::{Weather, World};
+use super::super::storms::Weather;
+use super::super::world::World;
 use super::{LINE, puts};
 use crate::dice::Dice;
 

@@ -1,6 +1,7 @@
 //! What a network says when there is nothing new.
 
-use super::super::world::{Said, Weather, World};
+use super::super::storms::Weather;
+use super::super::world::{Said, World};
 
 /// A network with groups that have members everywhere and messages that all have acked.
 fn with_groups(relays: usize, groups: usize) -> World {

@@ -1,6 +1,7 @@
 //! Where messages are said to be, against where they are.
 
-use super::super::world::{Weather, World};
+use super::super::storms::Weather;
+use super::super::world::World;
 use super::LINE;
 use crate::wire::body::{Fate, Over, RelayTrace, Sighting, Whereabouts};
 
@@ -45,8 +46,8 @@ fn every_relay_of_a_line_tells_the_same_way_and_every_fate() {
         assert_eq!((found.relays.len(), found.silent.len(), found.unaware), (3, 0, 0));
         assert_eq!(from(of(&found, "r01")), "r00");
         assert_eq!(from(of(&found, "r02")), "r01");
-        assert_eq!(*fate(of(&found, "r02"), "s"), Fate::Pending { ahead: 1 });
-        assert_eq!(*fate(of(&found, "r01"), "s"), Fate::Acked);
+        assert_eq!(*fate(of(&found, "r02"), "s-r02"), Fate::Pending { ahead: 1 });
+        assert_eq!(*fate(of(&found, "r01"), "s-r01"), Fate::Acked);
         assert!(of(&found, "r00").receipts.iter().all(|receipt| receipt.durable));
         world.check_where(asked).unwrap();
     }
@@ -72,7 +73,7 @@ fn a_relay_that_is_away_is_named_with_its_subscriptions_and_its_last_receipt() {
         let found = world.whereabouts(1, name, false);
         let away = &found.silent[0];
         assert_eq!((away.relay.as_str(), away.is_reachable), ("r02", false));
-        assert_eq!(away.subscriptions.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["s"]);
+        assert_eq!(away.subscriptions.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["s-r02"]);
         let receipts = &of(&found, "r00").receipts;
         let told = receipts.iter().find(|receipt| receipt.member.as_str() == "r02").unwrap();
         assert_eq!((told.durable, told.consumed), (has_it, false));

@@ -1,6 +1,7 @@
 //! What operators are told of the network, against what happens in it.
 
-use super::super::world::{Weather, World};
+use super::super::storms::Weather;
+use super::super::world::World;
 use super::LINE;
 use crate::id::{GroupName, RelayId};
 use crate::wire::body::{

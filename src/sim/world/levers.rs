@@ -8,6 +8,35 @@ use crate::relay::Input;
 use crate::wire::link::LinkMessage;
 
 impl World {
+    /// Whether a relay does not start, whatever the weather.
+    #[must_use]
+    pub fn is_gone(&self, node: usize) -> bool {
+        self.gone.contains(&node)
+    }
+
+    /// Whether there is any subscription.
+    #[must_use]
+    pub fn has_subscriptions(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// Whether a relay has any.
+    #[must_use]
+    pub fn has_subscription_at(&self, node: usize) -> bool {
+        self.subscriptions.iter().any(|(at, ..)| *at == node)
+    }
+
+    /// Nobody receives any more from what a relay has.
+    pub fn leave_subscriptions(&mut self, node: usize) {
+        let leaves: Vec<bool> = self.subscriptions.iter().map(|(at, ..)| *at == node).collect();
+        let mut of = leaves.iter();
+        self.subscriptions.retain(|_| of.next() == Some(&false));
+        let mut of = leaves.iter();
+        self.known.retain(|_| of.next() == Some(&false));
+        let mut of = leaves.iter();
+        self.roamers.retain(|_| of.next() == Some(&false));
+    }
+
     /// Lets the next message of a wire arrive at this end of it. False: there is none.
     pub fn arrive_at(&mut self, wire: usize, end: usize) -> bool {
         self.arrive(wire, end)

@@ -1,6 +1,7 @@
 //! Frames of a delivery: messages, acks of them, and credit for more.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::{FrameError, FrameKind, decode_list};
 use crate::id::{Index, Sequence, StreamNumber, WallTime};
@@ -79,7 +80,7 @@ impl DeliverHead {
 }
 
 /// What a subscriber says of messages it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AckKind {
     /// Done: never deliver them again.
     Ack,
@@ -116,7 +117,7 @@ impl AckKind {
 /// | 8 | 8 | first insertion index |
 /// | 16 | 8 | insertion index after the last |
 /// | 24 | 8 | delay in milliseconds, for a nack |
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// Handle of the subscription.
     pub handle: u32,
@@ -178,7 +179,7 @@ impl Ack {
 /// | 0 | 4 | handle of the subscription |
 /// | 4 | 4 | reserved, 0 |
 /// | 8 | 8 | messages in all |
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credit {
     /// Handle of the subscription.
     pub handle: u32,

@@ -51,7 +51,11 @@ pub fn append_frame_with(
     out.put_bytes(0, FRAME_HEADER_BYTES);
     write(out);
     debug_assert!(
-        records_bytes == 0 || matches!(kind, FrameKind::Put | FrameKind::Deliver | FrameKind::LinkRun),
+        records_bytes == 0
+            || matches!(
+                kind,
+                FrameKind::Put | FrameKind::Deliver | FrameKind::LinkRun | FrameKind::LinkDeliver
+            ),
         "no records in it"
     );
     let (header, body) = out[place..].split_at_mut(FRAME_HEADER_BYTES);

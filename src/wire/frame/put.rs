@@ -1,5 +1,7 @@
 //! Frames of a put and its answer.
 
+use std::fmt;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{FrameError, FrameKind, decode_list};
@@ -18,6 +20,17 @@ pub enum AckLevel {
     Inserted,
     /// Every durable subscription has acked it, durably.
     Consumed,
+}
+
+impl fmt::Display for AckLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::Stored => "stored",
+            Self::Inserted => "inserted",
+            Self::Consumed => "consumed",
+        })
+    }
 }
 
 impl AckLevel {

@@ -1,0 +1,170 @@
+//! Where a subscription or queue that somebody names here lives (R12).
+//!
+//! A name has one home in the whole network. What names one that lives elsewhere is asked there
+//! ([`super::circuit`]); nothing is made here while a home is known, nor, without being asked for,
+//! before a neighbour has told what it knows. Relays that could not reach one another may have
+//! made the same name twice: here the own one counts, elsewhere the one with the least version and
+//! name of its home, and the operator is told of both.
+
+use super::Relay;
+use super::group::Group;
+use super::input::Now;
+use super::requests::Outcome;
+use super::served::is_circuit;
+use crate::id::{GroupName, RelayId, SessionId, SubscriptionName};
+use crate::wire::body::{Location, Refusal, RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
+
+/// Locations in one answer at the most: it then fits into a frame.
+const LOCATIONS_MAX: usize = 1000;
+
+/// Where a name lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Home {
+    /// Here.
+    Here,
+    /// At another relay.
+    At(RelayId),
+    /// Nowhere, as far as is known.
+    Nowhere,
+}
+
+/// What a request is about: a subscription, or a queue if none is named.
+fn subject_of(body: &Request) -> Option<(&GroupName, Option<&SubscriptionName>)> {
+    if let Request::Attach { group, name, .. } = body {
+        return Some((group, name.as_ref()));
+    }
+    let (Request::SubscriptionCreate { group, name, .. }
+    | Request::SubscriptionShow { group, name }
+    | Request::SubscriptionSeek { group, name, .. }
+    | Request::SubscriptionRemove { group, name }) = body
+    else {
+        return None;
+    };
+    Some((group, Some(name)))
+}
+
+impl Relay {
+    /// Asks another relay what is to be asked there. `None`: this is the relay to ask.
+    pub(super) fn ask_elsewhere(
+        &mut self,
+        now: Now,
+        (session, request): (SessionId, u64),
+        body: &Request,
+    ) -> Option<Outcome> {
+        if let Some(outcome) = self.ask_receivers_home((session, request), body) {
+            return Some(outcome);
+        }
+        let (group, name) = subject_of(body)?;
+        let home = match self.home_of(group, name) {
+            Home::Here => return None,
+            Home::Nowhere => return self.check_heard(body).err().map(Err),
+            Home::At(home) => home,
+        };
+        let what = match name {
+            Some(name) if !self.is_queue_elsewhere(group) => {
+                format!("subscription `{name}` of group `{group}`")
+            }
+            Some(_) | None => format!("queue `{group}`"),
+        };
+        if is_circuit(session) {
+            // Two relays that take each other for the home would send it round for ever.
+            let message = format!("{what} lives at relay {home}, not at {}: try again", self.options.relay);
+            return Some(Err(Refusal::new(RefusalCode::NotReady, message)));
+        }
+        let mut body = body.clone();
+        if let Request::Attach { create, .. } = &mut body {
+            // It is there. Should it be gone, nothing is made in its place.
+            *create = None;
+        }
+        let about = (home, group.clone(), what);
+        let outcome = self.open_circuit(now, (session, request), about, body);
+        Some(outcome)
+    }
+
+    /// Whether a group is a queue whose home is another relay.
+    pub(super) fn is_queue_elsewhere(&self, group: &GroupName) -> bool {
+        let group = self.groups.number(group).and_then(|number| self.groups.get(number));
+        group.is_some_and(|group| group.home_elsewhere().is_some())
+    }
+
+    fn home_of(&self, group: &GroupName, name: Option<&SubscriptionName>) -> Home {
+        let Some(number) = self.groups.number(group) else { return Home::Nowhere };
+        let Some(group) = self.groups.get(number) else { return Home::Nowhere };
+        if group.queue || name.is_some_and(|name| self.names.contains_key(&(number, name.clone()))) {
+            return Home::Here;
+        }
+        if let Some(home) = group.home_elsewhere().filter(|home| **home != self.options.relay) {
+            return Home::At(home.clone());
+        }
+        let known = group.spread.as_deref().map(|spread| &spread.names.subscriptions);
+        let homes = known.into_iter().flatten().filter(|((known, home), named)| {
+            Some(known) == name && *home != self.options.relay && named.spec.is_some()
+        });
+        let least = homes.min_by_key(|((_, home), named)| (named.version, home));
+        least.map_or(Home::Nowhere, |((_, home), _)| Home::At(home.clone()))
+    }
+
+    /// Before a neighbour has told what it knows, nothing is made by the way and nothing is said
+    /// not to exist.
+    fn check_heard(&self, body: &Request) -> Result<(), Refusal> {
+        if self.links.has_heard() {
+            return Ok(());
+        }
+        let Request::Attach { group, create, .. } = body else { return Ok(()) };
+        let is_local = |spec: &SubscriptionSpec| spec.level == SubscribeLevel::Local;
+        if create.as_ref().is_some_and(is_local) {
+            return Ok(());
+        }
+        let message = format!(
+            "this relay has not heard from its neighbours since it was started, and does not know whether what \
+             you ask for of `{group}` lives elsewhere: try again, or make it here with \
+             `subscription create --level local`"
+        );
+        Err(Refusal::new(RefusalCode::NotReady, message))
+    }
+
+    /// Where queues and subscriptions live of the groups whose name begins so.
+    pub(super) fn locate(&self, name: &GroupName, is_prefix: bool) -> Result<Vec<Location>, Refusal> {
+        let numbers = if is_prefix {
+            self.groups.list(name.as_str(), None, u32::MAX)
+        } else {
+            vec![self.known_group(name)?]
+        };
+        let mut locations = Vec::new();
+        for group in numbers.into_iter().filter_map(|number| self.groups.get(number)) {
+            self.locations_of(group, &mut locations);
+            if locations.len() >= LOCATIONS_MAX {
+                break;
+            }
+        }
+        locations.truncate(LOCATIONS_MAX);
+        Ok(locations)
+    }
+
+    /// The home of a queue; none of a group.
+    pub(super) fn queue_home<'r>(&'r self, group: &'r Group) -> Option<&'r RelayId> {
+        if group.queue {
+            return Some(&self.options.relay);
+        }
+        group.spread.as_deref()?.names.home.as_ref()
+    }
+
+    fn locations_of(&self, group: &Group, locations: &mut Vec<Location>) {
+        let me = &self.options.relay;
+        let elsewhere = group.spread.as_deref().map(|spread| &spread.names);
+        let at = |subscription: Option<&SubscriptionName>, home: &RelayId| Location {
+            group: group.name.clone(),
+            subscription: subscription.cloned(),
+            home: home.clone(),
+        };
+        if let Some(home) = self.queue_home(group) {
+            return locations.push(at(None, home));
+        }
+        let mut found: Vec<Location> = group.subscriptions.iter().map(|s| at(Some(&s.name), me)).collect();
+        let others = elsewhere.iter().flat_map(|names| &names.subscriptions);
+        let others = others.filter(|((_, home), named)| home != me && named.spec.is_some());
+        found.extend(others.map(|((name, home), _)| at(Some(name), home)));
+        found.sort_by(|one, other| (&one.subscription, &one.home).cmp(&(&other.subscription, &other.home)));
+        locations.append(&mut found);
+    }
+}

@@ -1,0 +1,150 @@
+//! Get, poll and notify at any relay of the network: a – b – c, and what lives at c (R12).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use treecast::client::{Client, Delivery, Message, PublisherOptions, SubscriberOptions};
+use treecast::id::GroupName;
+
+use super::commands::{good, json, run};
+use super::site::Network;
+use super::traffic::{PATIENCE, wait_for};
+
+/// Whether a relay knows of something that lives at c.
+fn is_known(at: &str, name: &str) -> bool {
+    run(at, &["locate", name, "--output", "json"]).output.contains("\"c\"")
+}
+
+/// A queue at c that all three relays know of.
+async fn queue_at_the_end(network: &Network, name: &str) {
+    good(network.address(2), &["queue", "create", name]);
+    for place in 0..2 {
+        let at = network.address(place);
+        wait_for("it is known", async || is_known(at, name)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r12_a_queue_is_got_from_at_another_relay_and_a_home_that_is_away_is_named() {
+    let mut network = Network::line(3).await;
+    for place in 0..3 {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+    }
+    queue_at_the_end(&network, "jobs").await;
+    let a = network.address(0).to_owned();
+    for number in 1..=5 {
+        good(&a, &["put", "jobs", &format!("job {number}")]);
+    }
+    assert_eq!(good(&a, &["get", "jobs", "-n", "3", "--wait", "30s"]), "job 1\njob 2\njob 3\n");
+    let show = json(&a, &["queue", "show", "jobs"]);
+    assert_eq!((&show["home"], &show["backlog"]["backlog"]), (&"c".into(), &2.into()), "{show}");
+    network.kill(2);
+    wait_for("it is seen to be away", async || run(&a, &["poll", "jobs"]).code != Some(0)).await;
+    let away = run(&a, &["poll", "jobs"]);
+    assert!(away.code == Some(75) && away.said.contains("relay c"), "{away:?}");
+    for wait in [&["--wait", "500ms"][..], &[]] {
+        let away = run(&a, &[&["get", "jobs"], wait].concat());
+        assert!(
+            away.code == Some(75) && away.said.contains("relay c"),
+            "it does not wait for ever: {away:?}"
+        );
+    }
+    network.begin(2);
+    wait_for("it is back", async || run(&a, &["locate", "jobs"]).code == Some(0)).await;
+    wait_for("it is reached", async || run(&a, &["queue", "show", "jobs"]).said.is_empty()).await;
+    assert_eq!(good(&a, &["get", "jobs", "-n", "2", "--wait", "30s"]), "job 4\njob 5\n");
+    assert_eq!(run(&a, &["poll", "jobs"]).code, Some(3), "each was acked once");
+}
+
+/// Subscriptions too: named anywhere, made once, listed everywhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r12_a_subscription_is_one_wherever_it_is_named() {
+    let network = Network::line(3).await;
+    for place in 0..3 {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+    }
+    let (a, c) = (network.address(0), network.address(2));
+    good(c, &["subscription", "create", "news", "me"]);
+    wait_for("it is known", async || is_known(a, "news")).await;
+    good(a, &["put", "news", "one"]);
+    assert_eq!(good(a, &["get", "news", "--as", "me", "--wait", "30s"]), "one\n");
+    let located = good(a, &["locate", "news"]);
+    assert_eq!(located.matches("me").count(), 1, "no twin was made: {located}");
+    let listed = json(a, &["subscription", "list", "news"]);
+    assert_eq!((&listed["subscription"], &listed["home"]), (&"me".into(), &"c".into()), "{listed}");
+    assert_eq!(run(a, &["subscription", "create", "news", "me", "--shared"]).code, Some(1));
+    good(a, &["subscription", "remove", "news", "me"]);
+    assert_eq!(run(c, &["subscription", "show", "news", "me"]).code, Some(3));
+}
+
+/// What a receiver at a has seen of a queue at c.
+#[derive(Default)]
+struct Seen {
+    /// How often each message came.
+    got: BTreeMap<String, u32>,
+    /// Acked, and that was confirmed to be on the disk of c.
+    settled: BTreeSet<String>,
+}
+
+/// Takes messages until all are there; each is acked, and every few acks are confirmed.
+async fn take_all(address: &str, count: usize) -> Seen {
+    let client = Client::connect(address).await.expect("a is there");
+    let queue = GroupName::new("jobs").expect("a name");
+    let mut subscriber = client.queue(queue, SubscriberOptions::default()).await.expect("it is attached");
+    let (mut seen, mut acked) = (Seen::default(), Vec::new());
+    while seen.got.len() < count {
+        let next = tokio::time::timeout(PATIENCE, subscriber.next()).await;
+        let Some(Ok(Delivery::Message(message))) = next.expect("it comes in time") else {
+            panic!("it ended")
+        };
+        let payload = String::from_utf8(message.payload.to_vec()).expect("text");
+        assert!(!seen.settled.contains(&payload), "{payload} came again after its ack was confirmed");
+        *seen.got.entry(payload.clone()).or_default() += 1;
+        message.ack();
+        acked.push(payload);
+        if acked.len() >= 50 || seen.got.len() == count {
+            subscriber.flush_acks().await.expect("the acks are confirmed, however long it takes");
+            seen.settled.extend(acked.drain(..));
+        }
+    }
+    subscriber.close().await.expect("it is closed");
+    client.close().await;
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r12_a_home_that_is_killed_under_a_receiver_elsewhere_loses_nothing_and_repeats_nothing_settled() {
+    const COUNT: usize = 3000;
+    let mut network = Network::line(3).await;
+    for place in 0..3 {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+    }
+    queue_at_the_end(&network, "jobs").await;
+    let (a, b) = (network.address(0).to_owned(), network.address(1).to_owned());
+    let publisher = tokio::spawn(async move {
+        let client = Client::connect(&b).await.expect("b is there");
+        let queue = GroupName::new("jobs").expect("a name");
+        let publisher = client.publisher(queue, PublisherOptions::default()).await.expect("it is opened");
+        for number in 0..COUNT {
+            drop(publisher.put(Message::new(format!("{number:05}"))).await.expect("it is put"));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        publisher.close().await.expect("all are answered");
+        client.close().await;
+    });
+    let receiver = tokio::spawn(async move { take_all(&a, COUNT).await });
+    for killed in [2, 1, 2] {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        network.kill(killed);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        network.begin(killed);
+    }
+    publisher.await.expect("no panic");
+    let seen = receiver.await.expect("no panic");
+    assert_eq!(seen.got.len(), COUNT);
+    assert_eq!(seen.settled.len(), COUNT);
+    let again: u32 = seen.got.values().map(|times| times - 1).sum();
+    super::process::say(&format!("r12: {COUNT} messages, {again} of them came again, three relays killed"));
+    let show = json(network.address(0), &["queue", "show", "jobs"]);
+    assert_eq!(show["backlog"]["backlog"], 0, "{show}");
+}
