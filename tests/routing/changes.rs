@@ -3,10 +3,12 @@
 //! `TREECAST_CHANGES` is the number of changes on each kind of network: 200 unless set.
 
 use treecast::id::GroupNumber;
-use treecast::routing::{Distances, GroupWant, LinkState, Map, Place, Spread, Table, Tree};
+use treecast::routing::{
+    Advertised, Distances, GroupWant, LinkState, Map, Place, Spread, Table, Tree, Version,
+};
 use treecast::topology::settings::TreeKind;
 
-use crate::common::{Kind, Numbers, random};
+use crate::common::{Kind, Numbers, random, relay};
 
 const PLAIN: Kind = Kind { relays: 40, more_links: 50, cost_max: 60, leaf_in: 0, capped_in: 0, down_in: 0 };
 
@@ -125,4 +127,43 @@ fn trees_after_changes_of_links_are_those_of_a_new_table() {
         }
     }
     assert!(moved > changes * 10 && stayed > changes * 10, "{moved} and {stayed}: this tests too little");
+}
+
+/// Links that are up, by the numbers of their ends, and what they cost.
+fn joined(links: &[(usize, usize, u32)]) -> Vec<LinkState> {
+    let count = links.iter().map(|link| link.0.max(link.1)).max().unwrap() + 1;
+    let mut states: Vec<LinkState> =
+        (0..count).map(|number| LinkState::new(relay(number), Version::default())).collect();
+    for &(one, other, cost) in links {
+        for (from, to) in [(one, other), (other, one)] {
+            states[from].links.push(Advertised { neighbour: relay(to), cost, is_up: true });
+        }
+    }
+    states
+}
+
+#[test]
+fn a_link_that_a_choice_used_and_the_tree_has_not_moves_the_tree_when_it_fails() {
+    // From the root (0) a chain of short steps leads to 10, one long step leads to 11. So 12 is joined
+    // to 11, over 11-10-12, but hangs below 10, which is on the tree: the link 11-10 is not. Without
+    // that link the best way to 12 is the one from 13.
+    let chain = (0..10).map(|at| (at, at + 1, 3));
+    let rest = [(0, 11, 10), (11, 10, 4), (10, 12, 3), (0, 13, 1), (13, 12, 10)];
+    // So many that the tree begins at 0.
+    let near = (14..34).map(|at| (0, at, 1));
+    let mut states = joined(&chain.chain(rest).chain(near).collect::<Vec<_>>());
+    let map = Map::new(&states, []).unwrap();
+    let members: Vec<Place> = map.places().collect();
+    let groups = vec![(TreeKind::Shared, Spread::default(), members, Vec::new())];
+    let mut table = table_of(&map, &groups);
+    let tree = table.tree(GroupNumber(0), Place(0)).unwrap();
+    let above = |tree: &Tree| [10, 11, 12].map(|at| tree.parent(Place(at)).unwrap());
+    assert_eq!((tree.root(), above(tree)), (Some(Place(0)), [Place(9), Place(0), Place(10)]));
+
+    set_link(&mut states, 11, 10, false, 4);
+    assert!(table.set_map(Map::new(&states, []).unwrap()));
+    assert_eq!(table.recompute(), [GroupNumber(0)]);
+    let tree = table.tree(GroupNumber(0), Place(0)).unwrap();
+    assert_eq!(above(tree), [Place(9), Place(0), Place(13)]);
+    assert!(trees_of(&table, 0) == trees_of(&table_of(table.map(), &groups), 0));
 }
