@@ -20,7 +20,6 @@ use crate::routing::map::{LinkChange, Place, UNREACHABLE};
 use crate::routing::marks::{BLOCK, Block, CLASSES, Row, nearest};
 use crate::routing::median::{NO_OTHER, median};
 use crate::routing::order::Spread;
-use crate::routing::shortest::Distances;
 use crate::routing::tree::{Node, Shape, Tree};
 
 /// How near each relay is to the two ends of a link, [`UNREACHABLE`] where its
@@ -61,13 +60,11 @@ pub(crate) struct Effect<'e> {
     gates: Gates,
     /// For each end the relays whose gates are open, nearest first, by class.
     near: [Vec<(u32, u16)>; 2],
-    /// By how much the change moves each relay from or to the other end of the link, at most from or to any
-    /// relay beyond it.
+    /// By how much each relay is moved from or to the other end of the link: from or to no relay beyond
+    /// that by more. [`UNREACHABLE`] where it is not moved.
     moves: Vec<[u32; 2]>,
     /// For each end the relays that are moved and by how much, by class.
     moved: [Vec<(u32, u16)>; 2],
-    /// All distances when the link was or is at its dearest; not on maps where relays share rows.
-    dear: Option<&'e Distances>,
     /// What the link costs or cost then.
     cost: u32,
     is_worse: bool,
@@ -95,14 +92,8 @@ fn by_end(known: &[[u32; 2]]) -> [Vec<(u32, u16)>; 2] {
 }
 
 impl<'e> Effect<'e> {
-    /// `before` are the rows of the two ends before the change, and `older` all rows then, on
-    /// a map that is [small](crate::routing::marks::is_small).
-    pub(crate) fn new(
-        change: LinkChange,
-        world: World<'e>,
-        before: [&'e [u32]; 2],
-        older: Option<&'e Distances>,
-    ) -> Self {
+    /// `before` are the rows of the two ends before the change.
+    pub(crate) fn new(change: LinkChange, world: World<'e>, before: [&'e [u32]; 2]) -> Self {
         let [was, is] = [change.before, change.after].map(|cost| cost.unwrap_or(UNREACHABLE));
         let now = change.between.map(|end| world.distances.row(end));
         let is_worse = is > was;
@@ -110,26 +101,18 @@ impl<'e> Effect<'e> {
         let gates = gates_of(cheap, is.min(was));
         let mut near = by_end(&gates);
         near.iter_mut().for_each(|near| near.sort_unstable());
-        let moves: Vec<[u32; 2]> = (0..gates.len())
-            .map(|at| {
-                let farther = |end: usize| dear[1 - end][at] - cheap[1 - end][at];
-                [0, 1].map(|end| {
-                    if gates[at][end] == UNREACHABLE || farther(end) == 0 {
-                        UNREACHABLE
-                    } else {
-                        farther(end)
-                    }
-                })
-            })
-            .collect();
+        let move_of = |at: usize, end: usize| {
+            let by = dear[1 - end][at] - cheap[1 - end][at];
+            if by > 0 && gates[at][end] != UNREACHABLE { by } else { UNREACHABLE }
+        };
+        let moves: Vec<_> = (0..gates.len()).map(|at| [0, 1].map(|end| move_of(at, end))).collect();
         let moved = by_end(&moves);
-        let dear = older.map(|older| if is_worse { world.distances } else { older });
-        Self { change, world, gates, near, moves, moved, dear, cost: is.min(was), is_worse }
+        Self { change, world, gates, near, moves, moved, cost: is.min(was), is_worse }
     }
 
     /// The trees of a block that the change may matter to.
     pub(crate) fn sift(&self, block: Block<'_>, briefs: &mut [Brief], scratch: &mut Scratch) -> Sifted {
-        let roots = self.sift_roots(block, briefs, &mut scratch.sides);
+        let roots = self.sift_roots(block, briefs, &mut scratch.sums);
         let choices = if self.is_worse {
             let [one, other] = self.change.between.map(|end| &block.on[end.index() % block.on.len()]);
             one.and(other)
@@ -140,7 +123,7 @@ impl<'e> Effect<'e> {
     }
 
     /// Trees that may begin at another relay now.
-    fn sift_roots(&self, block: Block<'_>, briefs: &mut [Brief], sides: &mut [Side; 2]) -> Row {
+    fn sift_roots(&self, block: Block<'_>, briefs: &mut [Brief], sums: &mut [[u64; BLOCK]; 2]) -> Row {
         let wanted = |class: u16| &block.wanted[usize::from(class)];
         let joined = |end: usize| {
             self.moved[end].iter().fold(Row::default(), |all, &(_, class)| all.or(wanted(class)))
@@ -150,33 +133,27 @@ impl<'e> Effect<'e> {
         if both.is_empty() {
             return found;
         }
-        for (side, moved) in sides.iter_mut().zip(&self.moved) {
-            side.clear();
+        for (sums, moved) in sums.iter_mut().zip(&self.moved) {
+            sums.fill(0);
             for &(by, class) in moved {
-                wanted(class).and(&both).for_each(|tree| side.add(tree, by, class));
+                wanted(class).and(&both).for_each(|tree| sums[tree] += u64::from(by));
             }
         }
         both.for_each(|tree| {
             let brief = &mut briefs[tree];
-            if brief.margin == NO_OTHER {
-                return;
-            }
-            let by = match (self.dear, sides[0].of(tree), sides[1].of(tree)) {
-                (Some(dear), Some(one), Some(other)) => self.shift(dear, brief.root, [one, other]),
-                _ => self.shift_at_most(brief.root, [sides[0].sums[tree], sides[1].sums[tree]]),
-            };
+            let by = self.shift(brief.root, [sums[0][tree], sums[1][tree]]);
             if brief.margin <= by {
                 found.add(tree);
-            } else {
+            } else if brief.margin != NO_OTHER {
                 brief.margin -= by;
             }
         });
         found
     }
 
-    /// What [`shift`](Self::shift) says, or more: of the relays on each side only the sum is known of what
-    /// each is moved at most.
-    fn shift_at_most(&self, root: Place, sums: [u64; 2]) -> u64 {
+    /// By how much more the sum of another relay than that of the root falls, at most. `sums` say by how
+    /// much the relays beyond each end of the link are moved, together.
+    fn shift(&self, root: Place, sums: [u64; 2]) -> u64 {
         if !self.is_worse {
             return sums[0].max(sums[1]);
         }
@@ -184,41 +161,6 @@ impl<'e> Effect<'e> {
         let moves = self.moves[root.index()];
         let beyond = |end: usize| if moves[end] == UNREACHABLE { 0 } else { sums[1 - end] };
         beyond(0).max(beyond(1))
-    }
-
-    /// By how much more the sum of another relay than that of the root falls, at most, when from some
-    /// relays beyond each end of the link those beyond the other end are nearer or farther.
-    fn shift(&self, dear: &Distances, root: Place, sides: [&[u16]; 2]) -> u64 {
-        let by = |from: u16, row: &[u32], end: usize, to: u16| {
-            let near = self.gates[usize::from(from)][end].saturating_add(self.cost);
-            let over = near.saturating_add(self.gates[usize::from(to)][1 - end]);
-            u64::from(row[usize::from(to)].saturating_sub(over))
-        };
-        if self.is_worse {
-            let end = usize::from(self.moves[root.index()][0] == UNREACHABLE);
-            if self.moves[root.index()][end] == UNREACHABLE {
-                return 0;
-            }
-            return sides[1 - end].iter().map(|&to| by(root.0, dear.row(root), end, to)).sum();
-        }
-        let mut sums = [0; SIDE];
-        let (mut most, mut own) = (0, 0);
-        for &from in sides[0] {
-            let row = dear.row(Place(from));
-            let mut sum = 0;
-            for (&to, far) in sides[1].iter().zip(&mut sums) {
-                let by = by(from, row, 0, to);
-                sum += by;
-                *far += by;
-            }
-            most = sum.max(most);
-            own = if from == root.0 { sum } else { own };
-        }
-        for (&to, &sum) in sides[1].iter().zip(&sums) {
-            most = sum.max(most);
-            own = if to == root.0 { sum } else { own };
-        }
-        most - own
     }
 
     /// Trees of which two relays may be joined over the link, at no more than the greatest key of a
@@ -370,40 +312,6 @@ pub(crate) struct Sifted {
     choices: Row,
 }
 
-/// How many relays of one tree are told apart that are on one side of a link.
-const SIDE: usize = 16;
-
-/// For each tree of a block the relays it is for that are moved and are on one side of a link.
-#[derive(Clone, Copy, Debug)]
-struct Side {
-    counts: [u8; BLOCK],
-    places: [[u16; SIDE]; BLOCK],
-    sums: [u64; BLOCK],
-}
-
-impl Side {
-    const EMPTY: Self = Self { counts: [0; BLOCK], places: [[0; SIDE]; BLOCK], sums: [0; BLOCK] };
-
-    fn clear(&mut self) {
-        self.counts.fill(0);
-        self.sums.fill(0);
-    }
-
-    fn add(&mut self, tree: usize, by: u32, place: u16) {
-        let count = &mut self.counts[tree];
-        if let Some(free) = self.places[tree].get_mut(usize::from(*count)) {
-            *free = place;
-        }
-        *count = count.saturating_add(1);
-        self.sums[tree] += u64::from(by);
-    }
-
-    /// None when they are too many.
-    fn of(&self, tree: usize) -> Option<&[u16]> {
-        self.places[tree].get(..usize::from(self.counts[tree]))
-    }
-}
-
 /// Buffers that are used again.
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch {
@@ -411,8 +319,8 @@ pub(crate) struct Scratch {
     from: Box<[[u32; BLOCK]; 2]>,
     /// The same of the relays that the trees are for.
     left: Box<[[u32; BLOCK]; 2]>,
-    /// By end: the relays that the trees are for.
-    sides: Box<[Side; 2]>,
+    /// By end: by how much the relays that each tree is for are moved.
+    sums: Box<[[u64; BLOCK]; 2]>,
     waiting: Vec<[u32; 2]>,
     terminals: Vec<Place>,
 }
@@ -423,7 +331,7 @@ impl Default for Scratch {
         Self {
             from: none(),
             left: none(),
-            sides: Box::new([Side::EMPTY; 2]),
+            sums: Box::new([[0; BLOCK]; 2]),
             waiting: Vec::new(),
             terminals: Vec::new(),
         }

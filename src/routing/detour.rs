@@ -7,8 +7,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::routing::grow::{Grower, OFF, OnWay, World};
+use crate::routing::grow::{Grower, OFF, World};
 use crate::routing::map::{Place, UNREACHABLE};
+use crate::routing::walk::OnWay;
 
 impl Grower {
     /// Finds a way round all that is full, by the key of all joins; leaves it in

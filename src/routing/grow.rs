@@ -23,14 +23,14 @@
 //! The relays of a tree stand in the order in which they joined, so they also tell
 //! the choices that were made ([`steps`]): a tree can be grown again from any of them on.
 
-use std::ops::Range;
-
 use crate::routing::island::{Island, Standing};
-use crate::routing::map::{End, Map, Place, UNREACHABLE};
+use crate::routing::map::{Map, Place, UNREACHABLE};
 use crate::routing::median::{Median, NO_OTHER, median, sum_to};
 use crate::routing::order::{Orders, Spread};
 use crate::routing::shortest::Distances;
 use crate::routing::tree::{CutOff, Node, Shape, Tree};
+use crate::routing::waiting::{NO_KEY, Offered, Waiting};
+use crate::routing::walk::OnWay;
 
 /// What the total cost weighs against the distance from the root, times 4.
 const SHARED_WEIGHT: u64 = 4;
@@ -84,58 +84,6 @@ pub(crate) fn steps(nodes: &[Node], weight: u64) -> impl Iterator<Item = Step> {
         start = at + 1;
         step
     })
-}
-
-/// A relay that is not on the tree yet, and the best place to join it to.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    key: u64,
-    distance: u32,
-    place: Place,
-    from: u16,
-}
-
-/// The tree as it is when a relay looks for a place in it.
-#[derive(Clone, Copy)]
-struct Offered<'g> {
-    nodes: &'g [Node],
-    room: &'g [u32],
-    ranks: &'g [u16],
-}
-
-impl Waiting {
-    fn new(place: Place) -> Self {
-        Self { key: NO_KEY, distance: UNREACHABLE, place, from: OFF }
-    }
-
-    /// Looks at some relays of the tree; `row` is the one of the relay that waits.
-    fn consider(&mut self, row: &[u32], tree: Offered<'_>, range: Range<usize>, weight: u64) {
-        let Offered { nodes, room, ranks } = tree;
-        let rank = |at: u16| ranks[nodes[usize::from(at)].place().index()];
-        for (node, at) in nodes[range.clone()].iter().zip(range) {
-            let distance = row[node.place().index()];
-            let key = u64::from(node.distance) + weight * u64::from(distance);
-            if key > self.key || distance == UNREACHABLE || room[at] == 0 {
-                continue;
-            }
-            let at = at as u16;
-            let is_better = key < self.key
-                || distance < self.distance
-                || (distance == self.distance && rank(at) < rank(self.from));
-            if is_better {
-                (self.key, self.distance, self.from) = (key, distance, at);
-            }
-        }
-    }
-}
-
-const NO_KEY: u64 = u64::MAX;
-
-/// A relay on the way to one that joins, and its distance from where the way leaves the tree.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OnWay {
-    pub(crate) place: Place,
-    pub(crate) way: u32,
 }
 
 /// Grows trees one after the other; the buffers are used again.
@@ -390,49 +338,6 @@ impl Grower {
             from = found;
         }
         self.extend(world, from, ranks);
-    }
-
-    /// Finds the shortest path from a relay of the tree to one outside; the path is
-    /// left in `self.path`, from the last relay of the tree on it, which is returned.
-    pub(crate) fn walk(&mut self, world: World<'_>, to: Place, from: u16, ranks: &[u16]) -> u16 {
-        let row = world.distances.row(to);
-        let mut last = from;
-        let mut place = self.nodes[usize::from(from)].place();
-        let mut start = row[place.index()];
-        self.path.clear();
-        while place != to {
-            place = self.next_step(world, row, to, place, ranks);
-            let left = row[place.index()];
-            match self.at[place.index()] {
-                OFF => self.path.push(OnWay { place, way: start - left }),
-                at => {
-                    last = at;
-                    start = left;
-                    self.path.clear();
-                }
-            }
-        }
-        last
-    }
-
-    fn next_step(&self, world: World<'_>, row: &[u32], to: Place, place: Place, ranks: &[u16]) -> Place {
-        let left = row[place.index()];
-        let is_nearer = |end: &End| row[usize::from(end.to)].saturating_add(end.cost) == left;
-        let ends = world.map.ends(place);
-        // There is a step; so of one alone that leads nearer nothing else is to be asked.
-        let (mut count, mut only) = (0, 0);
-        for end in ends {
-            let is_it = is_nearer(end);
-            count += u32::from(is_it);
-            only = if is_it { end.to } else { only };
-        }
-        if count == 1 {
-            return Place(only);
-        }
-        let passes = |end: &&End| end.to == to.0 || world.map.is_transit(Place(end.to));
-        let open = ends.iter().filter(|end| is_nearer(end)).filter(passes);
-        let choice = |end: &End| (self.at[usize::from(end.to)] == OFF, ranks[usize::from(end.to)], end.to);
-        Place(open.map(choice).min().expect("a finite distance has a next step").2)
     }
 
     /// Puts the relays of `self.path` on the tree, below `from`.

@@ -17,11 +17,6 @@ pub(crate) const BLOCK: usize = 512;
 /// How many relays have rows of their own.
 pub(crate) const CLASSES: usize = 512;
 
-/// Whether all relays of a map of so many have rows of their own.
-pub(crate) fn is_small(relay_count: usize) -> bool {
-    relay_count <= CLASSES
-}
-
 /// One bit for each tree of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(align(64))]
@@ -76,17 +71,12 @@ pub(crate) struct Marks {
     /// Block by block: the odd trees, then for each class of relays the trees they are on, then
     /// those that are for them.
     rows: Vec<Row>,
-    has_shared_rows: bool,
-    /// By class: what is left of the old tree; 0 when none is changed.
-    seen: Vec<u8>,
 }
 
 impl Marks {
     /// No trees yet, of a map of so many relays.
     pub(crate) fn new(relay_count: usize) -> Self {
-        let classes = relay_count.clamp(1, CLASSES);
-        let has_shared_rows = !is_small(relay_count);
-        Self { classes, rows: Vec::new(), has_shared_rows, seen: vec![0; classes] }
+        Self { classes: relay_count.clamp(1, CLASSES), rows: Vec::new() }
     }
 
     /// Makes room for the trees below `count`.
@@ -109,8 +99,7 @@ impl Marks {
         })
     }
 
-    /// Tree `number` was one thing and is another one now. Where all relays have rows of their own
-    /// only those rows are looked at in which something differs.
+    /// Tree `number` was one thing and is another one now.
     pub(crate) fn change(&mut self, number: usize, old: &Tree, new: &[Node], is_odd: bool) {
         let rows = self.rows_per_block();
         let (first, bit) = (number / BLOCK * rows, number % BLOCK);
@@ -118,43 +107,23 @@ impl Marks {
         let (odd, block) = block.split_at_mut(1);
         let (on, wanted) = block.split_at_mut(self.classes);
         let class = |node: &Node| node.place().index() % self.classes;
-        let same = old.nodes.iter().zip(new).take_while(|(old, new)| old == new).count();
-        let same = if self.has_shared_rows { 0 } else { same };
-        let (old_nodes, new) = (&old.nodes[same..], &new[same..]);
-        for node in old_nodes {
-            self.seen[class(node)] |= ON | if node.is_terminal() { WANTED } else { 0 };
+        // All that were go before any comes, since relays of one class share a bit.
+        for node in &old.nodes {
+            on[class(node)].remove(bit);
+            wanted[class(node)].remove(bit);
         }
         for node in new {
-            let seen = &mut self.seen[class(node)];
-            if *seen & ON == 0 || self.has_shared_rows {
-                on[class(node)].add(bit);
-            }
-            *seen &= !ON;
+            on[class(node)].add(bit);
             if node.is_terminal() {
-                if *seen & WANTED == 0 || self.has_shared_rows {
-                    wanted[class(node)].add(bit);
-                }
-                *seen &= !WANTED;
+                wanted[class(node)].add(bit);
             }
         }
-        for node in old_nodes {
-            let seen = std::mem::take(&mut self.seen[class(node)]);
-            if seen & ON != 0 {
-                on[class(node)].remove(bit);
-            }
-            if seen & WANTED != 0 {
-                wanted[class(node)].remove(bit);
-            }
-        }
-        if old.is_odd != is_odd {
-            if is_odd { odd[0].add(bit) } else { odd[0].remove(bit) }
+        odd[0].remove(bit);
+        if is_odd {
+            odd[0].add(bit);
         }
     }
 }
-
-/// What a tree had of a relay, when it becomes another one.
-const ON: u8 = 1;
-const WANTED: u8 = 2;
 
 /// The rows of one block.
 #[derive(Clone, Copy, Debug)]
@@ -180,4 +149,54 @@ pub(crate) fn nearest(rows: &[Row], order: &[(u32, u16)], found: &mut [u32; BLOC
         seen = all;
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dice::Dice;
+    use crate::routing::map::Place;
+
+    /// More than have rows of their own.
+    const RELAYS: usize = CLASSES + 200;
+
+    fn tree(dice: &mut Dice) -> Tree {
+        let mut tree = Tree { is_odd: dice.below(4) == 0, ..Tree::default() };
+        for _ in 0..dice.below(40) {
+            let place = Place::at(dice.below(RELAYS as u64) as usize);
+            if !tree.contains(place) {
+                tree.nodes.push(Node::new(place, 0, 0));
+                let is_wanted = dice.below(2) == 0;
+                tree.nodes.iter_mut().rev().take(usize::from(is_wanted)).for_each(Node::make_terminal);
+            }
+        }
+        tree
+    }
+
+    #[test]
+    fn rows_tell_what_trees_are_whatever_they_were() {
+        let mut dice = Dice::new(1);
+        let mut marks = Marks::new(RELAYS);
+        let mut trees: Vec<Tree> = Vec::new();
+        for count in [BLOCK - 1, 2 * BLOCK] {
+            trees.resize(count, Tree::default());
+            marks.reserve(count);
+            for number in (0..count).chain(0..count) {
+                let new = tree(&mut dice);
+                marks.change(number, &trees[number], &new.nodes, new.is_odd);
+                trees[number] = new;
+            }
+            let blocks: Vec<_> = marks.blocks().collect();
+            for (number, tree) in trees.iter().enumerate() {
+                let (block, bit) = (&blocks[number / BLOCK], number % BLOCK);
+                assert_eq!(block.odd.has(bit), tree.is_odd);
+                for class in 0..CLASSES {
+                    let of_class = |node: &&Node| node.place().index() % CLASSES == class;
+                    let mut nodes = tree.nodes.iter().filter(of_class);
+                    assert_eq!(block.on[class].has(bit), nodes.clone().count() > 0);
+                    assert_eq!(block.wanted[class].has(bit), nodes.any(|node| node.is_terminal()));
+                }
+            }
+        }
+    }
 }

@@ -29,14 +29,10 @@ pub(crate) fn median(world: World<'_>, terminals: &[Place], ranks: &[u16]) -> Op
             second = worth;
         }
     }
-    let margin = match second {
-        _ if best.0 > 0 => 0,
-        (u32::MAX, ..) => NO_OTHER,
-        (1.., ..) => 0,
-        // A relay that is no transit comes after all that are, whatever its sum.
-        (0, is_leaf, sum, ..) if is_leaf == best.1 => sum - best.2,
-        _ => NO_OTHER,
-    };
+    // One that reaches fewer, or is no transit, comes later whatever its sum. A tree of which nobody
+    // reaches all is odd.
+    let is_rival = (second.0, second.1) == (best.0, best.1);
+    let margin = if is_rival { second.2 - best.2 } else { NO_OTHER };
     (!terminals.is_empty()).then_some(Median { place: best.4, margin })
 }
 

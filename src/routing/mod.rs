@@ -36,9 +36,11 @@ mod marks;
 mod median;
 pub mod order;
 pub mod shortest;
+mod slot;
 pub mod table;
 pub mod tree;
-mod users;
+mod waiting;
+mod walk;
 
 pub use digest::Digest;
 pub use island::{Island, Standing};

@@ -22,7 +22,7 @@ use crate::routing::map::{LinkChange, Map, Place, UNREACHABLE};
 
 /// The distances between all relays of one map, in the unit of the links' costs.
 /// A way dearer than 2³²−2 is no way.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Distances {
     relay_count: usize,
     /// Row by row: from each relay to all.
@@ -50,12 +50,6 @@ impl Distances {
             search(map, source, row, &mut queue);
         }
         Self { relay_count, cells, repair: Repair::new(relay_count) }
-    }
-
-    /// Becomes equal to others, in the memory that it has.
-    pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.relay_count = other.relay_count;
-        self.cells.clone_from(&other.cells);
     }
 
     /// The distance between two relays; none when there is no way.
@@ -169,7 +163,7 @@ fn search(map: &Map, source: Place, row: &mut [u32], queue: &mut Buckets) {
 }
 
 /// What repairs one row at a time; the buffers are used again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Repair {
     heap: BinaryHeap<Reverse<(u32, u16)>>,
     is_longer: Vec<bool>,

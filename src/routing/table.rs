@@ -33,15 +33,18 @@ use crate::routing::affected::{Brief, Effect, Grown, Scratch};
 use crate::routing::grow::{Grower, Want, World, weight};
 use crate::routing::island::Island;
 use crate::routing::map::{LinkChange, Map, Place};
-use crate::routing::marks::{self, BLOCK, Marks};
+use crate::routing::marks::{BLOCK, Marks};
 use crate::routing::order::{Orders, Spread};
 use crate::routing::shortest::Distances;
+use crate::routing::slot::{Slot, Users, WHOLE};
 use crate::routing::tree::{Algorithm, Shape, Tree};
-use crate::routing::users::Users;
 use crate::topology::settings::TreeKind;
 
 /// With more links changed at once than this, distances are computed anew.
 const CHANGES_MAX: usize = 32;
+
+/// How many trees are read from memory before the first of them is computed.
+const AHEAD: usize = 16;
 
 /// What a group's trees are made for.
 #[derive(Clone, Copy, Debug)]
@@ -56,33 +59,6 @@ pub struct GroupWant<'w> {
     pub origins: &'w [Place],
 }
 
-/// A tree, and what it was made for.
-#[derive(Clone, Debug)]
-struct Slot {
-    shape: Shape,
-    spread: Spread,
-    /// Sorted.
-    relays: Box<[Place]>,
-    /// Without any the slot is free.
-    users: Users,
-    tree: Tree,
-    /// How many relays of the tree are known to stand; [`WHOLE`] when nothing is to be computed.
-    kept: u16,
-}
-
-const WHOLE: u16 = u16::MAX;
-
-/// How many trees are read from memory before the first of them is computed.
-const AHEAD: usize = 16;
-
-impl Slot {
-    /// Reads a word of each line of the processor's cache that the tree takes. Done for several trees
-    /// before one is looked at, the processor waits for all of them at once.
-    fn read_ahead(&self) -> u32 {
-        self.tree.nodes.iter().step_by(8).fold(0, |read, node| read ^ node.distance)
-    }
-}
-
 /// The slots of one group, by origin; for a shared tree one without origin.
 type Trees = Vec<(Option<Place>, u32)>;
 
@@ -92,8 +68,6 @@ pub struct Table {
     map: Map,
     viewpoint: Place,
     distances: Distances,
-    /// As they were before the last change of a link, on a small map.
-    older: Distances,
     island: Island,
     orders: Orders,
     slots: Vec<Slot>,
@@ -121,7 +95,6 @@ impl Table {
         Self {
             viewpoint,
             distances: Distances::new(&map),
-            older: Distances::default(),
             island: Island::of(&map, viewpoint),
             orders: Orders::new(&map),
             slots: Vec::new(),
@@ -283,16 +256,11 @@ impl Table {
     /// One link: distances at once, trees that it may matter to later.
     fn change_link(&mut self, change: LinkChange) {
         let before = change.between.map(|end| self.distances.row(end).to_vec());
-        let is_small = marks::is_small(self.map.relay_count());
-        if is_small {
-            self.older.copy_from(&self.distances);
-        }
         self.map.set_live(change.between, change.after);
         self.distances.update(&self.map, change);
         let world =
             World { map: &self.map, distances: &self.distances, island: &self.island, orders: &self.orders };
-        let older = is_small.then_some(&self.older);
-        let effect = Effect::new(change, world, [&before[0], &before[1]], older);
+        let effect = Effect::new(change, world, [&before[0], &before[1]]);
         let briefs = self.briefs.chunks_mut(BLOCK);
         for (block_number, (block, briefs)) in self.marks.blocks().zip(briefs).enumerate() {
             let sifted = effect.sift(block, briefs, &mut self.scratch);

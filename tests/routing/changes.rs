@@ -27,14 +27,20 @@ const KINDS: [(Kind, usize); 7] = [
 type Groups = Vec<(TreeKind, Spread, Vec<Place>, Vec<Place>)>;
 
 fn groups(map: &Map, numbers: &mut Numbers) -> Groups {
-    let group = |number: u64| {
+    let mut groups = Groups::new();
+    for number in 0..40 {
+        // Some are for the same relays as an earlier one, and share its trees.
+        if number > 0 && numbers.below(5) == 0 {
+            groups.push(groups[numbers.below(number)].clone());
+            continue;
+        }
         let kind = if numbers.below(4) == 0 { TreeKind::Source } else { TreeKind::Shared };
         let count = 2 + numbers.below(24);
         let members = numbers.choose(map, count);
         let count = numbers.below(3);
-        (kind, Spread::of_hash(number), members, numbers.choose(map, count))
-    };
-    (0..40).map(group).collect()
+        groups.push((kind, Spread::of_hash(number as u64), members, numbers.choose(map, count)));
+    }
+    groups
 }
 
 fn table_of(map: &Map, groups: &Groups) -> Table {

@@ -1,8 +1,35 @@
-//! The groups that use one tree: one of them nearly always.
+//! One tree of the table, what it was made for, and the groups that use it: one of them nearly always.
 
 use std::collections::BTreeSet;
 
 use crate::id::GroupNumber;
+use crate::routing::map::Place;
+use crate::routing::order::Spread;
+use crate::routing::tree::{Shape, Tree};
+
+/// A tree, and what it was made for.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) shape: Shape,
+    pub(crate) spread: Spread,
+    /// Sorted.
+    pub(crate) relays: Box<[Place]>,
+    /// Without any the slot is free.
+    pub(crate) users: Users,
+    pub(crate) tree: Tree,
+    /// How many relays of the tree are known to stand; [`WHOLE`] when nothing is to be computed.
+    pub(crate) kept: u16,
+}
+
+pub(crate) const WHOLE: u16 = u16::MAX;
+
+impl Slot {
+    /// Reads a word of each line of the processor's cache that the tree takes. Done for several trees
+    /// before one is looked at, the processor waits for all of them at once.
+    pub(crate) fn read_ahead(&self) -> u32 {
+        self.tree.nodes.iter().step_by(8).fold(0, |read, node| read ^ node.distance)
+    }
+}
 
 /// Some groups.
 #[derive(Clone, Debug)]
