@@ -209,7 +209,7 @@ impl<'e> Effect<'e> {
             let last = tree.nodes[..used].iter().rposition(|node| node.is_terminal());
             return Some(last.map_or(0, |last| last + 1));
         }
-        self.first_as_good(tree, weight(shape), brief.greatest, &mut scratch.waiting)
+        self.first_as_good(tree, weight(shape), &mut scratch.waiting)
     }
 
     /// The relay of the tree whose link to its parent is the one that changed.
@@ -234,38 +234,10 @@ impl<'e> Effect<'e> {
         median.place != brief.root
     }
 
-    /// Whether the best way over the link, from any relay of the tree to any that it is for, is as good
-    /// as the worst choice that was made.
-    fn can_be_crossed(&self, tree: &Tree, weight: u64, greatest: u64) -> bool {
-        let (mut from, mut left) = ([u64::MAX; 2], [UNREACHABLE; 2]);
-        for node in &tree.nodes {
-            let gates = self.gates[node.place().index()];
-            for end in [0, 1] {
-                // A closed gate makes a key that is greater than any that was chosen.
-                let key = u64::from(node.distance) + weight * u64::from(gates[end]);
-                from[end] = from[end].min(key);
-                let near = if node.is_terminal() { gates[end] } else { UNREACHABLE };
-                left[end] = left[end].min(near);
-            }
-        }
-        let over = |from: u64, left: u32| from + weight * (u64::from(left) + u64::from(self.cost));
-        let best = over(from[0], left[1]).min(over(from[1], left[0]));
-        best <= greatest
-    }
-
     /// Where a path over the link is no worse than one that was chosen: how many relays were on the
     /// tree then. The steps are gone through in their order: at each, the best way over the link leads
     /// from the relays that were on the tree to the nearest one that still waited.
-    fn first_as_good(
-        &self,
-        tree: &Tree,
-        weight: u64,
-        greatest: u64,
-        waiting: &mut Vec<[u32; 2]>,
-    ) -> Option<usize> {
-        if !self.can_be_crossed(tree, weight, greatest) {
-            return None;
-        }
+    fn first_as_good(&self, tree: &Tree, weight: u64, waiting: &mut Vec<[u32; 2]>) -> Option<usize> {
         let gates = |node: &Node| self.gates[node.place().index()];
         // For each relay that the tree is for, last first: how near to each end of
         // the link the nearest of it and those after it is.

@@ -23,14 +23,6 @@ pub(crate) struct Slot {
 
 pub(crate) const WHOLE: u16 = u16::MAX;
 
-impl Slot {
-    /// Reads a word of each line of the processor's cache that the tree takes. Done for several trees
-    /// before one is looked at, the processor waits for all of them at once.
-    pub(crate) fn read_ahead(&self) -> u32 {
-        self.tree.nodes.iter().step_by(8).fold(0, |read, node| read ^ node.distance)
-    }
-}
-
 /// Some groups.
 #[derive(Clone, Debug)]
 pub(crate) enum Users {

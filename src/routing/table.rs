@@ -23,7 +23,6 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hint::black_box;
 
 use foldhash::{HashMap, HashMapExt as _};
 use xxhash_rust::xxh3::xxh3_64;
@@ -42,9 +41,6 @@ use crate::topology::settings::TreeKind;
 
 /// With more links changed at once than this, distances are computed anew.
 const CHANGES_MAX: usize = 32;
-
-/// How many trees are read from memory before the first of them is computed.
-const AHEAD: usize = 16;
 
 /// What a group's trees are made for.
 #[derive(Clone, Copy, Debug)]
@@ -221,11 +217,7 @@ impl Table {
         self.marks.reserve(self.slots.len());
         let mut named: Vec<GroupNumber> = std::mem::take(&mut self.touched).into_iter().collect();
         let dirty = std::mem::take(&mut self.dirty);
-        for (turn, at) in dirty.iter().map(|&at| at as usize).enumerate() {
-            if turn % AHEAD == 0 {
-                let next = dirty[turn..].iter().take(AHEAD);
-                black_box(next.fold(0, |read, &at| read ^ self.slots[at as usize].read_ahead()));
-            }
+        for at in dirty.iter().map(|&at| at as usize) {
             let slot = &mut self.slots[at];
             let kept = std::mem::replace(&mut slot.kept, WHOLE);
             if slot.users.is_empty() || kept == WHOLE {
@@ -264,9 +256,6 @@ impl Table {
         let briefs = self.briefs.chunks_mut(BLOCK);
         for (block_number, (block, briefs)) in self.marks.blocks().zip(briefs).enumerate() {
             let sifted = effect.sift(block, briefs, &mut self.scratch);
-            let mut read = 0;
-            sifted.all.for_each(|number| read ^= self.slots[block_number * BLOCK + number].read_ahead());
-            black_box(read);
             sifted.all.for_each(|number| {
                 let at = block_number * BLOCK + number;
                 let slot = &mut self.slots[at];
