@@ -223,7 +223,7 @@ impl Group {
     pub(super) fn note_producer(&mut self, first: Index, header: &RunHeader) {
         let Some((producer, from)) = header.producer else { return };
         let count = header.count;
-        let new = match self.traffic().producers.novelty(producer, from, count) {
+        let new = match self.traffic().producers.novelty_from_afar(producer, from, count) {
             Novelty::New => vec![(0, count)],
             Novelty::Part(new) => new,
             Novelty::Repeat => Vec::new(),

@@ -5,6 +5,11 @@
 //! density is the producer's duty. Each put tells the lowest sequence that the
 //! producer has no answer for; nothing below it will be sent again, so the
 //! floor rises to it and the set stays small.
+//!
+//! Such a put says nothing of what was taken at another relay and is still on
+//! its way here: that the producer has its answer does not mean that it came.
+//! So the gaps that the floor has passed are kept, and what arrives over a link
+//! and lies in one of them is new.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +31,20 @@ struct Producer {
     ranges: Vec<(u64, u64)>,
     last_put: WallTime,
     transient: bool,
+    /// Below the floor and never received here: half-open, sorted, apart from one another.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    passed: Vec<(u64, u64)>,
 }
 
 impl Producer {
     fn is_repeat(&self, sequence: u64) -> bool {
         sequence < self.floor || self.ranges.iter().any(|(from, to)| (*from..*to).contains(&sequence))
+    }
+
+    /// The same of what comes from another relay.
+    fn has_arrived(&self, sequence: u64) -> bool {
+        let was_passed = self.passed.iter().any(|(from, to)| (*from..*to).contains(&sequence));
+        self.is_repeat(sequence) && !was_passed
     }
 
     /// Whether one more range `from..to` would be one too many, once nothing below `lowest` counts.
@@ -41,6 +55,7 @@ impl Producer {
     }
 
     fn insert(&mut self, from: u64, to: u64) {
+        self.fill(from, to);
         let (mut from, mut to) = (from.max(self.floor), to);
         if from >= to {
             return;
@@ -58,8 +73,48 @@ impl Producer {
     }
 
     fn raise(&mut self, floor: u64) {
-        self.floor = self.floor.max(floor);
+        while let Some((from, to)) = self.ranges.first().copied().filter(|(from, _)| *from < floor) {
+            self.pass_to(from);
+            self.floor = self.floor.max(to);
+            self.ranges.remove(0);
+        }
+        self.pass_to(floor);
         self.settle();
+    }
+
+    /// The floor rises to `floor`, over what never came.
+    fn pass_to(&mut self, floor: u64) {
+        // Sequences begin with 1.
+        let from = self.floor.max(1);
+        self.floor = self.floor.max(floor);
+        if from >= floor {
+            return;
+        }
+        match self.passed.last_mut() {
+            Some((_, to)) if *to == from => *to = floor,
+            _ => self.passed.push((from, floor)),
+        }
+        self.join_oldest();
+    }
+
+    /// Of too many gaps the two oldest become one: what came between them would be taken twice,
+    /// rather than that a message is lost.
+    fn join_oldest(&mut self) {
+        while self.passed.len() > limits::PRODUCER_RANGES_MAX {
+            let (_, to) = self.passed.remove(1);
+            self.passed[0].1 = to;
+        }
+    }
+
+    /// Takes what has arrived out of what was passed.
+    fn fill(&mut self, from: u64, to: u64) {
+        if self.passed.iter().all(|(f, t)| *t <= from || to <= *f) {
+            return;
+        }
+        let parts = |(f, t): (u64, u64)| [(f, t.min(from)), (f.max(to), t)];
+        let rest = self.passed.drain(..).flat_map(parts).filter(|(f, t)| f < t).collect();
+        self.passed = rest;
+        self.join_oldest();
     }
 
     /// Moves the floor over ranges that touch it, and over the oldest gaps when there are too
@@ -70,6 +125,7 @@ impl Producer {
             if from > self.floor && self.ranges.len() <= limits::PRODUCER_RANGES_MAX {
                 break;
             }
+            self.pass_to(from);
             self.floor = self.floor.max(to);
             self.ranges.remove(0);
         }
@@ -154,10 +210,27 @@ impl Producers {
     /// What the records `first..first + count` are.
     pub(super) fn novelty(&self, producer: ProducerId, first: ProducerSequence, count: u32) -> Novelty {
         let Some(known) = self.table.get(&producer) else { return Novelty::New };
-        let new = |i: &u32| !known.is_repeat(first.0 + u64::from(*i));
         if known.ranges.is_empty() && first.0 >= known.floor {
             return Novelty::New;
         }
+        Self::stretches(count, &|i| !known.is_repeat(first.0 + u64::from(*i)))
+    }
+
+    /// What records are that have come from another relay.
+    pub(super) fn novelty_from_afar(
+        &self,
+        producer: ProducerId,
+        first: ProducerSequence,
+        count: u32,
+    ) -> Novelty {
+        let Some(known) = self.table.get(&producer) else { return Novelty::New };
+        if known.ranges.is_empty() && first.0 >= known.floor {
+            return Novelty::New;
+        }
+        Self::stretches(count, &|i| !known.has_arrived(first.0 + u64::from(*i)))
+    }
+
+    fn stretches(count: u32, new: &dyn Fn(&u32) -> bool) -> Novelty {
         let mut stretches = Vec::new();
         let mut rest = 0;
         while let Some(from) = (rest..count).find(new) {
@@ -240,6 +313,39 @@ mod tests {
         assert_eq!(producers.novelty(ID, ProducerSequence(9), 14), Novelty::Part(vec![(2, 12)]));
         assert_eq!(producers.novelty(ID, ProducerSequence(25), 10), Novelty::Part(vec![(6, 10)]));
         assert_eq!(producers.novelty(ProducerId(8), ProducerSequence(1), 10), Novelty::New);
+    }
+
+    #[test]
+    fn what_was_answered_elsewhere_is_new_when_it_comes_though_later_puts_have_said_that_it_has_an_answer() {
+        let mut producers = Producers::default();
+        let afar = |producers: &Producers, first, count| {
+            producers.novelty_from_afar(ID, ProducerSequence(first), count)
+        };
+        // 1 to 4 were put at another relay, 7 and 8 at a third one.
+        insert(&mut producers, 5, 2);
+        producers.raise(ID, ProducerSequence(5));
+        insert(&mut producers, 9, 1);
+        producers.raise(ID, ProducerSequence(9));
+        assert_eq!(
+            producers.novelty(ID, ProducerSequence(1), 4),
+            Novelty::Repeat,
+            "it will not be put again"
+        );
+        assert_eq!(afar(&producers, 3, 7), Novelty::Part(vec![(0, 2), (4, 6)]));
+        insert(&mut producers, 1, 3);
+        assert_eq!(afar(&producers, 1, 3), Novelty::Repeat);
+        assert_eq!(afar(&producers, 1, 4), Novelty::Part(vec![(3, 4)]));
+        insert(&mut producers, 7, 2);
+        assert_eq!(afar(&producers, 5, 5), Novelty::Repeat);
+        // The oldest of too many become one: nothing that never came is taken for a repeat.
+        for gap in 0..2 * limits::PRODUCER_RANGES_MAX as u64 {
+            insert(&mut producers, 20 + 2 * gap, 1);
+            producers.raise(ID, ProducerSequence(21 + 2 * gap));
+        }
+        for gap in 0..2 * limits::PRODUCER_RANGES_MAX as u64 - 1 {
+            assert_eq!(afar(&producers, 21 + 2 * gap, 1), Novelty::New, "{gap}");
+        }
+        assert!(producers.table[&ID].passed.len() <= limits::PRODUCER_RANGES_MAX);
     }
 
     #[test]
