@@ -124,6 +124,12 @@ pub const CAUGHT_UP_RECORDS: u64 = 1_000;
 /// Milliseconds between two changes of what it says of that, at the least.
 pub const CATCHING_UP_PAUSE_MS: u64 = 5_000;
 
+/// Milliseconds between two comparisons of what the ends of a link know.
+pub const COMPARE_MS: u64 = 30_000;
+
+/// Milliseconds without news before such a comparison counts.
+pub const COMPARE_QUIET_MS: u64 = 5_000;
+
 /// Milliseconds between two looks at how much it lacks.
 pub const CATCHING_UP_LOOK_MS: u64 = 100;
 

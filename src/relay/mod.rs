@@ -334,6 +334,7 @@ impl Relay {
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
                 Timer::Link(link) => self.on_link_time(link),
                 Timer::Behind => self.on_behind_time(now),
+                Timer::Compare => self.on_compare_time(now),
                 Timer::Pulls => self.on_pulls_time(now),
                 Timer::Newcomer => self.on_newcomer_time(now),
                 Timer::Moves => self.on_moves_time(now),

@@ -179,6 +179,7 @@ impl Relay {
 
     /// Remembers the highest life of a name that is over.
     pub(super) fn note_removed(&mut self, name: GroupName, incarnation: u32) {
+        self.note_news();
         let known = self.removed.entry(name).or_insert((GroupNumber(0), incarnation));
         known.1 = known.1.max(incarnation);
     }

@@ -199,6 +199,7 @@ impl Relay {
         settings: GroupSettings,
         queue: bool,
     ) -> GroupNumber {
+        self.note_news();
         self.counters.groups += 1;
         let number = GroupNumber(self.counters.groups);
         let settings = Box::new(settings);

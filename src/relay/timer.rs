@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Link(LinkId),
     /// Look how far behind this relay is.
     Behind,
+    /// Ask the neighbours whether they know the same facts.
+    Compare,
     /// Relays that may have a table of memberships were waited for.
     Newcomer,
     /// Say again what is to be said of subscriptions that move.

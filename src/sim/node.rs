@@ -584,6 +584,18 @@ impl Node {
         self.relay.as_ref().map_or(0, |relay| relay.fact_count() as u64)
     }
 
+    /// All facts that it knows, while it runs.
+    #[must_use]
+    pub fn known(&self) -> Option<BTreeMap<(usize, u64), String>> {
+        self.relay.as_ref().map(Relay::known_facts)
+    }
+
+    /// How often it found a neighbour to know something else without news on its way.
+    #[must_use]
+    pub fn differed(&self) -> u64 {
+        self.relay.as_ref().map_or(0, Relay::differed)
+    }
+
     /// What it tells its operator.
     #[must_use]
     pub fn warnings(&self) -> &[String] {

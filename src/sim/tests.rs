@@ -1,6 +1,7 @@
 mod budget;
 mod changes;
 mod circuits;
+mod compare;
 mod damage;
 mod drain;
 mod exhaustive;

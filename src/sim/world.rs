@@ -831,6 +831,7 @@ impl World {
         }
         self.pass_ms(5_000);
         self.settle();
+        self.check_tables();
     }
 
     /// Starts every relay but `dead`, heals every link between the others, and checks that no
