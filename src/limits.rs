@@ -136,6 +136,12 @@ pub const CAUGHT_UP_RECORDS: u64 = 1_000;
 /// Milliseconds between two changes of what it says of that, at the least.
 pub const CATCHING_UP_PAUSE_MS: u64 = 5_000;
 
+/// Milliseconds between two comparisons of what the ends of a link know.
+pub const COMPARE_MS: u64 = 30_000;
+
+/// Milliseconds without news before such a comparison counts.
+pub const COMPARE_QUIET_MS: u64 = 5_000;
+
 /// Milliseconds between two looks at how much it lacks.
 pub const CATCHING_UP_LOOK_MS: u64 = 100;
 
@@ -208,6 +214,12 @@ pub const CONFIRM_MS_DEFAULT: u64 = 5_000;
 /// Milliseconds after which a relay that has not confirmed is asked again.
 pub const CONFIRM_AGAIN_MS: u64 = 200;
 
+/// Milliseconds until what is to be said of a subscription that moves to another home is said first,
+/// and until it is said again.
+pub const MOVE_FIRST_MS: u64 = 1;
+/// See [`MOVE_FIRST_MS`].
+pub const MOVE_AGAIN_MS: u64 = 100;
+
 /// Milliseconds in which other relays must have said what they know of a message, unless told otherwise.
 pub const WHERE_MS_DEFAULT: u64 = 2_000;
 
@@ -228,11 +240,20 @@ pub const LOOKUP_READ_BYTES: usize = 32 * 1024;
 /// that do not fit are counted.
 pub const TRACE_BYTES_MAX: usize = 32 * 1024;
 
-/// Milliseconds for which it is remembered at least when a message came, over which link, and who
-/// passed it over: a day, so that what went wrong yesterday can be looked into.
+/// Milliseconds for which it is remembered when a message came, over which link, and who passed it
+/// over, unless a relay is set otherwise: a day, so that what went wrong yesterday can be looked into.
 pub const TRACE_RETENTION_MS: u64 = 24 * 3600 * 1000;
 
-/// Bytes of memory, and of a snapshot, that all of this takes: some 500,000 runs. The oldest makes way.
+/// The shortest such time, and the longest. Notes are forgotten by the hour, so a lesser one would
+/// promise what is not so; after a year nobody asks.
+pub const TRACE_RETENTION_MS_MIN: u64 = 3600 * 1000;
+/// See [`TRACE_RETENTION_MS_MIN`].
+pub const TRACE_RETENTION_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
+const _: () =
+    assert!(TRACE_RETENTION_MS_MIN <= TRACE_RETENTION_MS && TRACE_RETENTION_MS <= TRACE_RETENTION_MS_MAX);
+
+/// Bytes of memory, and of a snapshot, that all of this takes: some 500,000 runs. The oldest makes
+/// way, however long it was to be remembered.
 pub const TRACES_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Milliseconds between a change of the map and the plan of the trees: what changes with it is

@@ -39,6 +39,7 @@ mod network {
     mod elsewhere;
     mod halts;
     mod islands;
+    mod joins;
     mod leaving;
     mod line;
     mod names;

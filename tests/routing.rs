@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it expects")]
 
+#[path = "routing/changes.rs"]
+mod changes;
 #[path = "routing/common.rs"]
 mod common;
 #[path = "routing/paths.rs"]

@@ -17,6 +17,8 @@ mod pictures;
 mod plans;
 #[path = "topology/reports.rs"]
 mod reports;
+#[path = "topology/zoo.rs"]
+mod zoo;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -26,6 +26,7 @@ mod groups;
 pub mod logs;
 pub mod manual;
 pub mod message;
+pub mod moving;
 pub mod pages;
 pub mod put;
 pub mod queue;

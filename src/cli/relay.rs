@@ -247,6 +247,8 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
     let relay = config.topology.relay(&config.name);
     options.transit = relay.is_none_or(|relay| relay.transit);
     options.max_children = relay.and_then(|relay| relay.max_children);
+    options.trace_retention_ms =
+        relay.map_or(limits::TRACE_RETENTION_MS, crate::topology::Relay::trace_retention_ms);
     options.log.segment_bytes = config.log.segment_bytes;
     options.snapshot_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;

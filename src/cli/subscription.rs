@@ -10,6 +10,7 @@ use crate::wire::body::{Location, Request, Start, SubscribeLevel, SubscriptionIn
 use super::ask;
 use super::exit::Failure;
 use super::human;
+use super::moving::{self, MoveArgs};
 use super::out::Context;
 use super::table::{Facts, Side, Table};
 use super::values::{self, Since};
@@ -36,6 +37,11 @@ pub enum SubscriptionCommand {
     #[command(after_help = "Examples:\n  treecast subscription seek orders audit --from beginning\n  \
         treecast subscription seek orders audit --since 2h30m")]
     Seek(SeekArgs),
+    /// Make another relay the home of a subscription, while its receivers go on
+    #[command(after_help = "Ask again to see how far it is: it is there when `show` says so.\n\n\
+        Examples:\n  treecast subscription move orders billing oslo\n  \
+        treecast subscription move orders billing --cancel")]
+    Move(MoveArgs),
     /// Remove a subscription with its backlog
     #[command(after_help = "Examples:\n  treecast subscription remove orders audit")]
     Remove(NameArgs),
@@ -242,6 +248,7 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             ask::done(&client, request).await?;
             show(&ask::subscription(&client, &group, &name).await?, context)
         }
+        SubscriptionCommand::Move(args) => show(&moving::ask(&client, args).await?, context),
         SubscriptionCommand::Remove(NameArgs { group, name }) => {
             let removed = json!({ "removed": { "group": group, "subscription": name } });
             ask::done(&client, Request::SubscriptionRemove { group, name: name.clone() }).await?;
@@ -272,7 +279,8 @@ fn list(
     if all.is_empty() && silent.is_empty() {
         context.notes.note(format_args!("{group} has no subscription"));
     }
-    let mut table = Table::new(&[
+    let moves = all.iter().any(|info| moving::word(info).is_some());
+    let mut heads = vec![
         ("SUBSCRIPTION", Side::Left),
         ("BACKLOG", Side::Right),
         ("IN FLIGHT", Side::Right),
@@ -281,9 +289,12 @@ fn list(
         ("ACKED", Side::Right),
         ("FILTER", Side::Left),
         ("HOME", Side::Left),
-    ]);
+    ];
+    // There is seldom one.
+    heads.extend(moves.then_some(("MOVES", Side::Left)));
+    let mut table = Table::new(&heads);
     for info in all {
-        table.row(vec![
+        let mut row = vec![
             format!("{}{}", info.name, if info.shared { " (shared)" } else { "" }),
             human::count(info.backlog),
             human::count(info.in_flight),
@@ -292,7 +303,9 @@ fn list(
             human::count(info.out.acked),
             info.filter.clone().unwrap_or_else(|| "-".to_owned()),
             info.home.to_string(),
-        ]);
+        ];
+        row.extend(moves.then(|| moving::word(info).unwrap_or_else(|| "-".to_owned())));
+        table.row(row);
     }
     Ok(table.write(&mut context.out)?)
 }
@@ -323,6 +336,9 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
     }
     facts.add("receivers", info.receivers.to_string());
     facts.add("position", format!("done below {}, next {}", info.floor, info.next));
+    if let Some(moving) = &info.moving {
+        facts.add("moves to", moving::text(moving));
+    }
     facts.add("inserted", human::count(info.inserted));
     for (name, number) in outcomes(out) {
         if number > 0 || name == "acked" {
@@ -363,6 +379,8 @@ pub(super) fn to_json(info: &SubscriptionInfo) -> Value {
         "receivers": info.receivers,
         "inserted": info.inserted,
         "out": outcomes_json(&info.out),
+        "moving": info.moving.as_deref().map(moving::to_json),
+        "comes_from": info.comes_from,
     })
 }
 

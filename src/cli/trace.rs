@@ -28,7 +28,8 @@ Examples:
 MESSAGE-ID is what `put` prints, and the `id` of `get --output json`; it is the same at every relay.
 Any relay can be asked: it asks all others that can be reached, and names those that do not answer.
 Nothing has to be switched on before. When a message came, and who passed it over, is remembered for
-a day after it was let go, the oldest for less when there is much.
+a day after it was let go, or as `trace_retention` in the topology file says; the oldest for less
+when there is much.
 
 The times are those of each relay's own clock. What stands under AFTER is the difference to the
 relay before; where the clocks of two hosts differ, it is off by as much.

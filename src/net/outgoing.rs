@@ -122,7 +122,8 @@ impl Outgoing {
                 | LinkMessage::Finished(_)
                 | LinkMessage::AskWhere(_)
                 | LinkMessage::ToldWhere(_)
-                | LinkMessage::Circuit(_) => None,
+                | LinkMessage::Circuit(_)
+                | LinkMessage::Move(_) => None,
             },
             Self::Answer { .. } | Self::Notice(_) => None,
         }

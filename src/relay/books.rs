@@ -114,6 +114,8 @@ impl Relay {
             inserted: subscription.inserted(group.deliverable()),
             out: subscription.out,
             aside: active.map_or(0, |a| a.aside.count()),
+            moving: self.move_info(group, subscription),
+            comes_from: subscription.comes_from().cloned(),
         }
     }
 
@@ -122,6 +124,7 @@ impl Relay {
         let mut warnings = self.options.warnings.clone();
         warnings.extend(self.cut_warnings(now));
         warnings.extend(self.forgotten_warnings(now));
+        warnings.extend(self.move_warnings());
         let accepting = if self.stopping {
             Err("the relay is stopping".to_owned())
         } else if self.draining {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::active::{Death, Failure, Flight, Receiver};
 use super::ahead::{Ahead, range};
+use super::arriving::done_to;
 use super::effect::Effect;
 use super::group::{Fetch, Group, Waiter};
 use super::input::Now;
@@ -408,9 +409,8 @@ impl Turn<'_> {
             return end;
         }
         for _ in 0..TURN_SLICES {
-            let Some(due) = subscription.next_due(self.group.deliverable, self.group.order) else {
-                return End::Nothing;
-            };
+            let end = subscription.delivered_up_to(self.group.deliverable);
+            let Some(due) = subscription.next_due(end, self.group.order) else { return End::Nothing };
             let receiver = match self.choose(subscription) {
                 Ok(receiver) => Some(receiver),
                 Err(End::NoCredit) if due.dead.is_some() => None,
@@ -479,8 +479,16 @@ impl Turn<'_> {
             }
         };
         let (is_repeat, until) = self.group.repeat(due.from);
-        if is_repeat || (!subscription.replays && !self.group.owes(&run)) {
-            let to = run.end_index().min(due.to).min(if is_repeat { until } else { due.to });
+        let (is_done, open) = done_to(subscription.arrived.as_deref(), self.group.streams, &run, due.from);
+        if is_repeat || is_done || (!subscription.replays && !self.group.owes(&run)) {
+            let until = if is_repeat {
+                until
+            } else if is_done {
+                open
+            } else {
+                due.to
+            };
+            let to = run.end_index().min(due.to).min(until);
             self.pass(due, to, if is_repeat { How::Repeat } else { How::BeforeStart }, &run);
             subscription.out.filtered += subscription.finish(due.from, to);
             subscription.used(due, to);
@@ -492,7 +500,7 @@ impl Turn<'_> {
             ttl_ms: self.group.settings.ttl_ms,
             now: self.now.wall,
         };
-        let wanted = wanted.min(until.0.saturating_sub(due.from.0).max(1));
+        let wanted = wanted.min(until.min(open).0.saturating_sub(due.from.0).max(1));
         let found = stretch(&run, (record, offset), wanted as u32, &rule);
         ahead.advance(found.count, found.bytes);
         if ahead.is_used_up() {

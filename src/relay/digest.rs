@@ -5,15 +5,26 @@
 //! each of 256 parts of the table, and is told the facts of those parts that differ. So a link that
 //! was away for a moment costs a frame, and one over which little was missed costs little.
 //!
+//! Over a link that stays up news is never lost, so both ends know the same once all of it has
+//! arrived. Nothing relies on that: every [`limits::COMPARE_MS`], when there was no news for
+//! [`limits::COMPARE_QUIET_MS`], each end says its hash again, and what differs is told as when the
+//! link came up, and the operator is warned.
+//!
 //! A fact counts by what it is about and by its version: of two that are equal in these one wins
 //! nowhere. A part's hash is the sum of those of its facts without a carry (XOR), so their order
 //! does not matter.
 
+#[cfg(any(test, feature = "sim"))]
+use std::collections::BTreeMap;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Relay;
+use super::forget::void;
 use super::input::Now;
+use super::timer::Timer;
 use crate::id::LinkId;
+use crate::limits;
 use crate::wire::applied::TopologyHead;
 use crate::wire::link::{Fact, GroupId, LinkMessage, Version};
 
@@ -107,21 +118,57 @@ fn print(fact: &Fact, bytes: &mut Vec<u8>) -> (usize, u64) {
 }
 
 impl Relay {
-    fn digest(&self) -> Digest {
+    /// Something was told or heard: what is known may be something else now.
+    pub(super) fn note_news(&mut self) {
+        self.links.known = None;
+        self.links.news_at = self.links.now;
+    }
+
+    /// Everything that is known and said by somebody. What a relay that was forgotten is no more, each
+    /// relay has noted by itself, if it knew that it was.
+    fn said_facts(&self) -> impl Iterator<Item = Fact> {
+        let is_noted = |fact: &Fact| {
+            let (relay, version, is_on) = match fact {
+                Fact::Membership(membership) => (&membership.relay, membership.version, membership.member),
+                Fact::Origin(origin) => (&origin.relay, origin.version, origin.active),
+                Fact::Name(entry) => (&entry.home, entry.version, entry.spec.is_some()),
+                _ => return false,
+            };
+            let forgot = self.forgotten.get(relay).map(|forgot| void(forgot.version));
+            !is_on && forgot == Some(version)
+        };
+        self.all_facts().into_iter().filter(move |fact| !is_noted(fact))
+    }
+
+    fn hash_all(&self) -> Digest {
         let mut buckets = vec![0; BUCKETS];
         let mut bytes = Vec::new();
-        for fact in self.all_facts() {
+        for fact in self.said_facts() {
             let (bucket, print) = print(&fact, &mut bytes);
             buckets[bucket] ^= print;
         }
         Digest(buckets)
     }
 
+    /// What is known, as hashes: those of before when nothing was told or heard since.
+    fn digest(&mut self) -> Digest {
+        let known = self.links.known.take().unwrap_or_else(|| self.hash_all());
+        debug_assert_eq!(known, self.hash_all(), "a fact has changed without a word");
+        self.links.known = Some(known.clone());
+        known
+    }
+
     /// Says to a neighbour that has come a hash over all that is known; before it, who was
     /// forgotten: it may be the neighbour, and must not hear first what was let go since.
-    pub(super) fn say_digest(&mut self, link: LinkId) {
+    pub(super) fn say_digest(&mut self, now: Now, link: LinkId) {
         let forgotten: Vec<Fact> = self.forgotten_facts().collect();
         self.tell(link, &forgotten);
+        self.links.known = None;
+        self.say_root(link);
+        self.timers.set_by(Timer::Compare, now.time.after_ms(limits::COMPARE_MS));
+    }
+
+    fn say_root(&mut self, link: LinkId) {
         let root = self.digest().root();
         if let Some(state) = self.links.table.get_mut(&link) {
             state.digest = root;
@@ -129,16 +176,49 @@ impl Relay {
         self.say(link, LinkMessage::Digest(root));
     }
 
+    /// Says to all neighbours once more what is known, if nothing is on its way.
+    pub(super) fn on_compare_time(&mut self, now: Now) {
+        let up: Vec<LinkId> = self.links.up().collect();
+        if up.is_empty() {
+            return;
+        }
+        self.timers.set(Timer::Compare, now.time.after_ms(limits::COMPARE_MS));
+        if self.is_without_news(now) {
+            up.into_iter().for_each(|link| self.say_root(link));
+        }
+    }
+
+    fn is_without_news(&self, now: Now) -> bool {
+        now.time >= self.links.news_at.after_ms(limits::COMPARE_QUIET_MS)
+    }
+
     /// A neighbour has said its hash: if it is another one than it was told when the link came up,
     /// it is asked for what differs. What has changed here since then was told to it as news.
     pub(super) fn on_digest(&mut self, now: Now, link: LinkId, theirs: u64) {
-        let said = self.links.table.get(&link).map(|state| state.digest);
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        let has_compared = std::mem::replace(&mut state.has_compared, true);
         // Both may be empty: who has no table of its own hears whether the other one has.
-        if said == Some(theirs) && self.links.has_table {
-            return self.on_facts_end(now);
+        if state.digest == theirs && self.links.has_table {
+            return if has_compared { () } else { self.on_facts_end(now) };
+        }
+        if has_compared {
+            if !self.is_without_news(now) || self.digest().root() == theirs {
+                return;
+            }
+            self.note_difference(link);
         }
         let buckets = self.digest().0;
         self.say(link, LinkMessage::Buckets(buckets));
+    }
+
+    fn note_difference(&mut self, link: LinkId) {
+        self.links.differed += 1;
+        let Some(state) = self.links.table.get(&link) else { return };
+        let neighbour = &state.neighbour;
+        self.warn(format!(
+            "`{neighbour}` knew something else of the network than this relay, without news on its way; it \
+             is asked for what differs"
+        ));
     }
 
     /// A neighbour knows something else: it is told all in the parts that differ.
@@ -149,7 +229,7 @@ impl Relay {
             let (bucket, _) = print(fact, &mut bytes);
             theirs.get(bucket) != ours.0.get(bucket)
         };
-        let mut known: Vec<Fact> = self.all_facts().into_iter().filter(differs).collect();
+        let mut known: Vec<Fact> = self.said_facts().filter(differs).collect();
         known.retain(|fact| fact.topology().is_none_or(|head| self.may_lack_topology(link, head)));
         self.tell(link, &known);
         if self.links.has_table {
@@ -160,6 +240,19 @@ impl Relay {
 
 #[cfg(any(test, feature = "sim"))]
 impl Relay {
+    /// All facts that it knows, as they count, for simulations.
+    #[must_use]
+    pub fn known_facts(&self) -> BTreeMap<(usize, u64), String> {
+        let mut bytes = Vec::new();
+        self.said_facts().map(|fact| (print(&fact, &mut bytes), format!("{fact:?}"))).collect()
+    }
+
+    /// How often a neighbour knew something else although there was no news, for simulations.
+    #[must_use]
+    pub fn differed(&self) -> u64 {
+        self.links.differed
+    }
+
     /// How many facts it knows, for simulations.
     #[must_use]
     pub fn fact_count(&self) -> usize {

@@ -116,6 +116,7 @@ impl Relay {
 
     /// Tells news to all neighbours but the one that told them.
     pub(super) fn flood(&mut self, except: Option<LinkId>, news: &[Fact]) {
+        self.note_news();
         let links: Vec<LinkId> = self.links.up().filter(|link| Some(*link) != except).collect();
         for link in links {
             self.tell(link, news);
@@ -131,6 +132,7 @@ impl Relay {
 
     /// A neighbour has told facts.
     pub(super) fn learn(&mut self, now: Now, link: LinkId, facts: Vec<Fact>) {
+        self.note_news();
         let mut news = Vec::new();
         let mut map_changed = false;
         for fact in facts {

@@ -119,6 +119,11 @@ impl Group {
     }
 }
 
+/// The version in which each relay notes by itself what one that was forgotten is no more.
+pub(super) fn void(forgotten: Version) -> Version {
+    Version { counter: forgotten.counter, storage: StorageId::default() }
+}
+
 impl Relay {
     pub(super) fn orphans(&self) -> Orphans<'_> {
         Orphans { forgotten: &self.forgotten, states: &self.links.states }
@@ -274,7 +279,7 @@ impl Relay {
 
     /// What a relay has said of itself counts no more.
     fn void(&mut self, now: Now, relay: &RelayId, (version, by): (Version, &RelayId)) {
-        let void = Version { counter: version.counter, storage: StorageId::default() };
+        let void = void(version);
         let known = self.groups.iter().filter(|group| group.knows_of(relay));
         for number in known.map(|group| group.number).collect::<Vec<_>>() {
             self.void_member(now, number, relay, void);

@@ -41,6 +41,10 @@ use crate::wire::body::LinkCounts;
 use crate::wire::link::{GroupId, LinkMessage, Released, SeenWhy, StreamNamed, StreamSeen};
 use crate::wire::run::{Run, RunKind, StoredRun};
 
+/// Streams of which a neighbour has told how far it has them, and which are not here, at the most: of
+/// more it is sent what it has.
+const UNOPENED_MAX: usize = 256;
+
 /// What a group has when other relays take part in it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
@@ -76,6 +80,8 @@ pub(super) struct LinkReader {
     pub(super) has_compared: bool,
     /// How far it has each stream: told, sent by us, or sent to us.
     known: BTreeMap<StreamNumber, Sequence>,
+    /// The same of streams that it has told and that are not here: they may come over another link.
+    unopened: Vec<(RelayId, Epoch, Sequence)>,
     pub(super) ahead: Option<Ahead>,
     pub(super) fetching: Option<Index>,
     /// Where it waits for its turn.
@@ -95,6 +101,7 @@ impl LinkReader {
             next,
             has_compared: false,
             known: BTreeMap::new(),
+            unopened: Vec::new(),
             ahead: None,
             fetching: None,
             turn: Turn::Idle,
@@ -111,6 +118,14 @@ impl LinkReader {
     fn note(&mut self, stream: StreamNumber, last: Sequence) {
         let known = self.known.entry(stream).or_default();
         *known = (*known).max(last);
+    }
+
+    /// A stream is here now: it may have told how far it has it.
+    fn meet(&mut self, stream: StreamNumber, (origin, epoch): (&RelayId, Epoch)) {
+        let place = self.unopened.iter().position(|(of, told, _)| *told == epoch && of == origin);
+        if let Some((_, _, seen)) = place.map(|place| self.unopened.swap_remove(place)) {
+            self.note(stream, seen);
+        }
     }
 
     /// Whether it has all of a stream before a run, as far as is known.
@@ -289,6 +304,12 @@ impl Relay {
             .iter()
             .filter_map(|told| Some((group.stream_of(&told.origin, told.epoch)?.number, told.seen)))
             .collect();
+        let is_unopened = |told: &&StreamSeen| {
+            let is_here = group.stream_of(&told.origin, told.epoch).is_some();
+            !is_here && !group.is_finished(&told.origin, told.epoch)
+        };
+        let unopened = streams.iter().filter(is_unopened).take(UNOPENED_MAX);
+        let unopened = unopened.map(|told| (told.origin.clone(), told.epoch, told.seen)).collect();
         let (me, storage) = (&self.options.relay, self.options.epoch.storage);
         let (mut wanted, mut lacking) = (Vec::new(), None);
         for told in streams {
@@ -316,6 +337,7 @@ impl Relay {
                 *reader = LinkReader { has_compared: true, turn, ..LinkReader::new(link, low) };
             }
             known.into_iter().for_each(|(stream, seen)| reader.note(stream, seen));
+            reader.unopened = unopened;
             self.skip_known(number, link);
             self.enqueue_reader(number, link);
         }
@@ -420,6 +442,10 @@ impl Relay {
         let opened = Operation::StreamOpened { group: number, stream, origin: origin.clone(), epoch };
         self.journal.append(&mut self.effects, Entry::State(opened.encode()), urgency);
         self.add_stream((number, stream), origin.clone(), epoch);
+        let spread = self.groups.get_mut(number).and_then(|group| group.spread.as_deref_mut());
+        for reader in spread.into_iter().flat_map(|spread| &mut spread.readers) {
+            reader.meet(stream, (origin, epoch));
+        }
         stream
     }
 
@@ -472,8 +498,11 @@ impl Relay {
         let is_pulled = self.pulls.awaits(number, known, (run.header.first, last));
         if last > known.last && self.room {
             let is_next = run.header.first == known.last.next() && run.header.chain == known.chain;
-            // Of a relay that is gone for good nothing holds up what has come after it (R9).
-            let is_held_up = group.waits_for_seal(known) && !orphans.is_gone(&known.origin);
+            // Of a relay that is gone for good nothing holds up what has come after it (R9); of a disk that
+            // is gone it does until nobody is found who has it.
+            let is_given_up =
+                || orphans.is_one(known) && self.pulls.is_in_vain(&StreamKey::of(number, known));
+            let is_held_up = group.waits_for_seal(known) && !orphans.is_gone(&known.origin) && !is_given_up();
             if !is_next || is_held_up {
                 let key = StreamKey::of(number, known);
                 if let Some(known) = group.stream(stream) {

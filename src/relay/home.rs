@@ -36,6 +36,7 @@ fn subject_of(body: &Request) -> Option<(&GroupName, Option<&SubscriptionName>)>
     let (Request::SubscriptionCreate { group, name, .. }
     | Request::SubscriptionShow { group, name }
     | Request::SubscriptionSeek { group, name, .. }
+    | Request::SubscriptionMove { group, name, .. }
     | Request::SubscriptionRemove { group, name }) = body
     else {
         return None;
@@ -160,7 +161,8 @@ impl Relay {
         if let Some(home) = self.queue_home(group) {
             return locations.push(at(None, home));
         }
-        let mut found: Vec<Location> = group.subscriptions.iter().map(|s| at(Some(&s.name), me)).collect();
+        let here = group.subscriptions.iter().filter(|s| !s.is_arriving());
+        let mut found: Vec<Location> = here.map(|s| at(Some(&s.name), me)).collect();
         let others = elsewhere.iter().flat_map(|names| &names.subscriptions);
         let others = others.filter(|((_, home), named)| home != me && named.spec.is_some());
         found.extend(others.map(|((name, home), _)| at(Some(name), home)));

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use super::effect::Effect;
 use super::levels::Reach;
+use super::subscription::SubscriptionKey;
 use crate::id::{GroupNumber, Index, Sequence, SessionId, StreamNumber};
 use crate::log::{Entry, EntryNumber, Urgency};
 use crate::topology::TopologyVersion;
 use crate::wire::body::Answer;
 use crate::wire::frame::{AckLevel, PutDone};
 use crate::wire::link::{Confirmed, Fact};
+use crate::wire::moving::MoveFrame;
 
 /// What is to be done when an entry is durable.
 #[derive(Clone, Debug)]
@@ -34,6 +36,10 @@ pub(super) enum Waiting {
     Repaired { annex: GroupNumber },
     /// A topology is durable: the relay goes by it.
     Topology(TopologyVersion),
+    /// What this relay says of a move to another home may be said.
+    MoveSaid(Box<MoveFrame>),
+    /// A subscription that leaves is done with all that is to be delivered here.
+    Spent { key: SubscriptionKey, token: u64 },
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }

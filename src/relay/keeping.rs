@@ -215,6 +215,10 @@ impl Relay {
     }
 
     fn evict(&mut self, now: Now, key: SubscriptionKey) {
+        if self.check_settled(key).is_err() {
+            // Half way between two homes: it is looked at again.
+            return;
+        }
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let name = group.find(key.number).map(|place| group.subscriptions[place].name.clone());
         let Some(name) = name else { return };
@@ -260,14 +264,18 @@ impl Relay {
             group.note_evicted(removed.name.clone(), from);
         }
         self.retired.add(&removed, group.deliverable(), removal);
-        self.names.remove(&(key.group, removed.name.clone()));
+        if !removed.is_arriving() {
+            self.names.remove(&(key.group, removed.name.clone()));
+        }
         let operation =
             Operation::SubscriptionRemoved { group: key.group, subscription: key.number, evicted };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if last {
             self.mark_membership(now, key.group, false);
         }
-        self.announce_name(key.group, &removed.name, None);
+        if !removed.is_arriving() {
+            self.announce_name(key.group, &removed.name, None);
+        }
         self.wait_for_floor(now, key.group);
         self.mark_dirty_group(key.group);
     }

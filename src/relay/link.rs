@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Relay;
 use super::bucket::{Bucket, Rate};
+use super::digest::Digest;
 use super::effect::Effect;
 use super::input::Now;
 use super::turns::Turns;
@@ -42,8 +43,10 @@ pub(super) struct Link {
     pub(super) downs: u64,
     /// What it has carried since the start of the relay.
     pub(super) counts: LinkCounts,
-    /// The hash over all facts that was said when it came up.
+    /// The hash over all facts that was said last.
     pub(super) digest: u64,
+    /// Whether the neighbour has said its own since the link came up.
+    pub(super) has_compared: bool,
     /// Bytes given to its writer since it came up.
     sent: u64,
     /// Bytes among those sent that did not go, since they were packed.
@@ -71,6 +74,7 @@ impl Link {
             downs: 0,
             counts: LinkCounts::default(),
             digest: 0,
+            has_compared: false,
             sent: 0,
             saved: 0,
             written: 0,
@@ -119,6 +123,7 @@ impl Link {
     fn reset(&mut self, is_up: bool, now: Time) {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
+        self.has_compared = false;
         (self.sent, self.written, self.saved) = (0, 0, 0);
         self.named.clear();
         self.theirs.clear();
@@ -145,6 +150,12 @@ pub(super) struct Links {
     pub(super) has_table: bool,
     /// The time of the input that is being handled.
     pub(super) now: Time,
+    /// What is known, as hashes, unless it has changed since.
+    pub(super) known: Option<Digest>,
+    /// When something was told or heard for the last time.
+    pub(super) news_at: Time,
+    /// How often a neighbour knew something else although there was no news.
+    pub(super) differed: u64,
     /// The newest way to compute trees that this relay speaks.
     pub(super) speaks: Algorithm,
     /// Whether the disk says so.
@@ -164,6 +175,9 @@ impl Links {
             mourned: BTreeMap::new(),
             has_table: options.is_empty(),
             now: Time(0),
+            known: None,
+            news_at: Time(0),
+            differed: 0,
             speaks: Algorithm::One,
             table_on_disk: false,
             has_heard: false,
@@ -218,7 +232,7 @@ impl Relay {
         self.rebuild_members();
         self.rebuild_origins(now);
         self.rebuild_names();
-        self.say_digest(link);
+        self.say_digest(now, link);
         self.announce_links(now);
         self.pull_again(now);
     }
@@ -281,6 +295,7 @@ impl Relay {
             LinkMessage::Deliver { head, deliver, records } => {
                 self.on_carried_deliver(now, link, head, (deliver, records));
             }
+            LinkMessage::Move(frame) => self.on_move(now, link, *frame),
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod active;
 mod ahead;
+mod arriving;
 mod aside;
 mod behind;
 mod books;
@@ -51,6 +52,7 @@ mod lookup;
 mod loss;
 mod memory;
 mod meter;
+mod moving;
 mod names;
 mod newcomer;
 mod order;
@@ -152,6 +154,8 @@ pub struct RelayOptions {
     pub transit: bool,
     /// The most neighbours that it sends to in one tree; not set: no limit.
     pub max_children: Option<u32>,
+    /// For how long it is remembered what became of messages that were let go, in milliseconds.
+    pub trace_retention_ms: u64,
     /// Milliseconds without a message after which it says that it puts nothing into a group any
     /// more, if everybody has all there was: [`limits::ORIGIN_QUIET_MS`].
     pub origin_quiet_ms: u64,
@@ -217,6 +221,8 @@ pub struct Relay {
     pulls: Pulls,
     /// What is damaged here and fetched again.
     repairs: Repairs,
+    /// Subscriptions that come or go, and wait for what others say.
+    moves: BTreeSet<SubscriptionKey>,
     /// Neighbours that have sent of a group what there was no room for.
     starved: BTreeSet<(GroupNumber, LinkId)>,
     stopping: bool,
@@ -330,9 +336,11 @@ impl Relay {
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
                 Timer::Link(link) => self.on_link_time(link),
                 Timer::Behind => self.on_behind_time(now),
+                Timer::Compare => self.on_compare_time(now),
                 Timer::Pulls => self.on_pulls_time(now),
                 Timer::Order(group) => self.on_order_time(now, group),
                 Timer::Newcomer => self.on_newcomer_time(now),
+                Timer::Moves => self.on_moves_time(now),
             }
         }
     }
@@ -430,6 +438,8 @@ impl Relay {
                 Waiting::Mourned { group } => self.end_mourning(now, group),
                 Waiting::Said(fact) => self.flood(None, &[*fact]),
                 Waiting::Topology(version) => self.on_topology_durable(now, version),
+                Waiting::MoveSaid(frame) => self.send_move(*frame),
+                Waiting::Spent { key, token } => self.on_spent(key, token),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {
                         self.on_floor(now, group, consumed, release);

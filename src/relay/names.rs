@@ -181,6 +181,7 @@ impl Relay {
 
     /// Remembers the highest life of a name that is over.
     pub(super) fn note_removed(&mut self, name: GroupName, incarnation: u32) {
+        self.note_news();
         let known = self.removed.entry(name).or_insert((GroupNumber(0), incarnation));
         known.1 = known.1.max(incarnation);
     }
@@ -211,6 +212,11 @@ impl Relay {
         // Where it began matters to nobody else.
         let spec = spec.map(|spec| SubscriptionSpec { start: Start::Now, ..spec });
         let entry = NameEntry { group: group.id(), name: name.clone(), home, version, spec };
+        self.say_name(number, entry);
+    }
+
+    /// Keeps an entry that this relay has made, and says it when it is durable.
+    pub(super) fn say_name(&mut self, number: GroupNumber, entry: NameEntry) {
         self.keep_name(number, &entry);
         // Whoever heard it takes it for what this disk has: one that a crash took back would be said
         // to be no more, also when it was made again for a disk that is gone (R3).
@@ -230,6 +236,7 @@ impl Relay {
     /// Somebody has said where a subscription lives.
     pub(super) fn learn_name(&mut self, now: Now, entry: &NameEntry) -> bool {
         let Some(number) = self.group_of(now, &entry.group) else { return false };
+        let is_spent = self.is_spent(number, &entry.name);
         let Some(group) = self.groups.get_mut(number) else { return false };
         let key = (entry.name.clone(), entry.home.clone());
         let known = group.spread().names.subscriptions.get(&key).map(|named| named.version);
@@ -241,6 +248,11 @@ impl Relay {
                 self.warn(format!("only {} subscriptions of others are known", limits::NAMES_MAX));
                 return false;
             }
+            self.keep_name(number, entry);
+            return true;
+        }
+        if entry.spec.is_none() && is_spent {
+            // Its new home says so; it will say that to this one, too.
             self.keep_name(number, entry);
             return true;
         }
@@ -294,6 +306,15 @@ impl Relay {
         }
     }
 
+    /// Whether a subscription that leaves is not served here any more.
+    fn is_spent(&self, number: GroupNumber, name: &SubscriptionName) -> bool {
+        let known = self.names.get(&(number, name.clone()));
+        let group = self.groups.get(number);
+        let found =
+            known.and_then(|known| group.and_then(|group| group.subscriptions.get(group.find(*known)?)));
+        found.is_some_and(|subscription| subscription.is_spent())
+    }
+
     pub(super) fn spec_of(&self, number: GroupNumber, name: &SubscriptionName) -> Option<SubscriptionSpec> {
         let place = self.names.get(&(number, name.clone()))?;
         let group = self.groups.get(number)?;
@@ -325,7 +346,7 @@ impl Relay {
         let mut silent = Vec::new();
         for group in self.groups.iter() {
             let known = group.spread.as_deref().map(|spread| &spread.names.subscriptions);
-            for subscription in &group.subscriptions {
+            for subscription in group.subscriptions.iter().filter(|s| !s.is_arriving() && !s.is_spent()) {
                 let key = (subscription.name.clone(), me.clone());
                 let named = known.and_then(|known| known.get(&key));
                 let is_said = named.is_some_and(|n| n.spec.is_some() && n.version.counter >= least);

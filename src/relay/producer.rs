@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ProducerId, ProducerSequence, WallTime};
 use crate::limits;
+use crate::wire::moving::ProducerDone;
 
 /// How long a producer that ends with its session is remembered: 10 minutes, for
 /// a retry on its next connection.
@@ -200,6 +201,16 @@ impl Producers {
     ) -> bool {
         let (id, first) = records;
         self.table.get(&id).is_some_and(|p| p.is_full_for(first.0, first.0 + u64::from(count), lowest))
+    }
+
+    /// What every producer has put so far.
+    pub(super) fn done(&self) -> Vec<ProducerDone> {
+        let done = |(producer, known): (&ProducerId, &Producer)| ProducerDone {
+            producer: *producer,
+            floor: known.floor,
+            ranges: known.ranges.clone(),
+        };
+        self.table.iter().map(done).collect()
     }
 
     /// What the records `first..first + count` are.

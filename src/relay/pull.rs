@@ -65,6 +65,13 @@ struct Lack {
     pause_ms: u64,
 }
 
+impl Lack {
+    /// Whether it was asked for more than once, and nothing has come.
+    fn is_in_vain(&self) -> bool {
+        self.pause_ms > 2 * limits::PULL_PATIENCE_MS
+    }
+}
+
 /// What is to be found, and how its search has come here.
 #[derive(Clone, Debug)]
 pub(super) struct Quest {
@@ -142,6 +149,11 @@ impl Pulls {
             let key = StreamKey::of(group, stream);
             self.open.values().any(|open| open.covers(&key, (first, last)))
         }
+    }
+
+    /// Whether a stream lacks something that was asked for more than once, and nothing has come.
+    pub(super) fn is_in_vain(&self, key: &StreamKey) -> bool {
+        self.lacks.get(key).is_some_and(Lack::is_in_vain)
     }
 
     fn next_time(&self) -> Option<Time> {
@@ -241,6 +253,7 @@ impl Relay {
         let (reached, room) = (self.reached(key), self.room);
         let part = self.takes_part(key.group);
         let waits_for = self.unsealed_before(key);
+        let is_lost = self.find_stream(key).is_some_and(|stream| self.orphans().is_one(stream));
         let Some(lack) = self.pulls.lacks.get_mut(key) else { return };
         if reached >= lack.shown || !part {
             self.pulls.lacks.remove(key);
@@ -254,7 +267,7 @@ impl Relay {
         lack.next = now.time.after_ms(lack.pause_ms.max(limits::PULL_WAIT_MS));
         lack.pause_ms = (lack.pause_ms * 2).min(limits::PULL_PAUSE_MS_MAX);
         let (shown, holder) = (lack.shown, lack.holder.clone());
-        if waits_for.is_empty() {
+        if waits_for.is_empty() || is_lost && lack.is_in_vain() {
             self.pull(now, key.clone(), shown, holder.clone());
         }
         // What ends the epochs before is lacking first (I10): wherever they end.

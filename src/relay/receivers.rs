@@ -36,6 +36,7 @@ impl Relay {
                 (key, Some(self.when_known(number, &spec)))
             }
         };
+        self.check_here(key)?;
         let handle = self.sessions.get_mut(&session).and_then(|s| s.open_subscription(key));
         let handle = handle.ok_or_else(too_many_handles)?;
         let shared = self.groups.subscription(key).is_some_and(|s| s.shared);

@@ -82,6 +82,7 @@ impl Relay {
             }
             Request::SubscriptionSeek { group, name, start } => self.seek(now, &group, &name, &start),
             Request::SubscriptionRemove { group, name } => self.remove_by_name(now, &group, &name),
+            Request::SubscriptionMove { group, name, to } => self.move_request(now, (&group, &name), to),
             Request::Attach { group, name, create } => self.attach(now, session, &group, name, create),
             Request::Detach { handle } => self.detach_request(now, session, handle),
             Request::Poll { handle, messages } => self.poll((session, request), handle, messages),
@@ -127,6 +128,7 @@ impl Relay {
                 format!("`{group}` is a queue, and `{name}` is its backlog: remove the queue instead");
             return Err(Refusal::new(RefusalCode::Invalid, message));
         }
+        self.check_settled(key)?;
         let message = format!("subscription `{name}` of group `{group}` was removed");
         self.remove_subscription(now, key, Refusal::new(RefusalCode::Removed, message), Removal::Wanted);
         Ok((Reply::Done, When::Durable))
@@ -197,6 +199,7 @@ impl Relay {
         settings: GroupSettings,
         queue: bool,
     ) -> GroupNumber {
+        self.note_news();
         self.counters.groups += 1;
         let number = GroupNumber(self.counters.groups);
         let settings = Box::new(settings);
@@ -408,6 +411,7 @@ impl Relay {
 
     fn seek(&mut self, now: Now, group: &GroupName, name: &SubscriptionName, start: &Start) -> Outcome {
         let key = self.known_subscription(group, name)?;
+        self.check_seek(key)?;
         let group = self.groups.get_mut(key.group).expect("a known subscription has a group");
         let (to, not_before) = place(group, start);
         let at = group.find(key.number).expect("a known subscription is in its group");

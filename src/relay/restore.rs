@@ -14,6 +14,7 @@ use super::input::Now;
 use super::journal::Journal;
 use super::link::Links;
 use super::loss::{self, TailCut};
+use super::moving::Moving;
 use super::order::Arrival;
 use super::pull::Pulls;
 use super::repair::Repairs;
@@ -86,6 +87,7 @@ impl Restore {
             room: true,
             pulls: Pulls::default(),
             repairs: Repairs::default(),
+            moves: BTreeSet::new(),
             starved: BTreeSet::new(),
             stopping: false,
             draining: false,
@@ -244,6 +246,7 @@ impl Restore {
         }
         relay.watch_origins(now);
         relay.tell_uncertain(now);
+        relay.watch_all_moves(now);
         relay
     }
 }
@@ -267,7 +270,7 @@ impl Relay {
         }
         for saved in shard.groups {
             let group = saved.restore()?;
-            for subscription in &group.subscriptions {
+            for subscription in group.subscriptions.iter().filter(|s| !s.is_arriving()) {
                 self.names.insert((group.number, subscription.name.clone()), subscription.number);
             }
             for annex in &group.annexes {
@@ -422,6 +425,14 @@ impl Relay {
                 self.add_stream((group, stream), origin, epoch);
             }
             Operation::SubscriptionCreated { .. } => self.replay_subscription(operation, replay)?,
+            Operation::SubscriptionArriving { .. } => self.replay_arriving(operation, replay)?,
+            Operation::SubscriptionArrived { group, subscription, done } => {
+                self.replay_arrived(SubscriptionKey { group, number: subscription }, *done);
+            }
+            Operation::SubscriptionMoving { group, subscription, to, token, cut } => {
+                let key = SubscriptionKey { group, number: subscription };
+                self.replay_moving(key, to.map(|to| Moving::new(to, token, cut.map(|cut| *cut))));
+            }
             Operation::SubscriptionRemoved { group, subscription, evicted } => {
                 self.take_subscription(group, subscription, evicted);
             }
@@ -502,7 +513,7 @@ impl Relay {
         }
     }
 
-    fn add_subscription(&mut self, group: GroupNumber, mut made: Subscription, replay: bool) {
+    pub(super) fn add_subscription(&mut self, group: GroupNumber, mut made: Subscription, replay: bool) {
         self.counters.subscriptions = self.counters.subscriptions.max(made.number.0);
         let Some(group) = self.groups.get_mut(group) else { return };
         made.replays = group.queue || made.start < group.next || made.not_before > WallTime(0);
@@ -511,7 +522,9 @@ impl Relay {
             group.member_since = group.membership;
         }
         made.gaps.extend(group.take_evicted(&made.name, made.start));
-        self.names.insert((group.number, made.name.clone()), made.number);
+        if !made.is_arriving() {
+            self.names.insert((group.number, made.name.clone()), made.number);
+        }
         group.subscriptions.push(Box::new(made));
     }
 
@@ -524,7 +537,9 @@ impl Relay {
         let Some(group) = self.groups.get_mut(group) else { return };
         let Some(place) = group.find(subscription) else { return };
         let removed = group.subscriptions.remove(place);
-        self.names.remove(&(group.number, removed.name.clone()));
+        if !removed.is_arriving() {
+            self.names.remove(&(group.number, removed.name.clone()));
+        }
         if let Some(from) = evicted {
             group.note_evicted(removed.name, from);
         }

@@ -64,6 +64,9 @@ impl Salvage {
             | Operation::EpochsFinished { .. }
             | Operation::StreamForgiven { .. }
             | Operation::AnnexBegun { .. }
+            | Operation::SubscriptionMoving { .. }
+            | Operation::SubscriptionArriving { .. }
+            | Operation::SubscriptionArrived { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }

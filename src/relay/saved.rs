@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::arriving::Arrived;
 use super::cursor::Cursor;
 use super::facts::Parts;
 use super::filter::Filter;
@@ -11,6 +12,7 @@ use super::group::Group;
 use super::loss::{TailCut, Uncertain};
 use super::memory::Memory;
 use super::meter::Meter;
+use super::moving::Moving;
 use super::order::Order;
 use super::producer::Producers;
 use super::repair::Annex;
@@ -172,6 +174,10 @@ struct SavedSubscription {
     replays: bool,
     #[serde(rename = "c", with = "byte_string")]
     cursor: Vec<u8>,
+    #[serde(rename = "m", skip_serializing_if = "Option::is_none", default)]
+    moving: Option<Box<Moving>>,
+    #[serde(rename = "a", skip_serializing_if = "Option::is_none", default)]
+    arrived: Option<Box<Arrived>>,
 }
 
 /// Byte strings, since a list of small numbers takes twice the room.
@@ -318,6 +324,8 @@ impl SavedSubscription {
             window: subscription.window,
             replays: subscription.replays && !group.queue,
             cursor: list.finish().to_vec(),
+            moving: subscription.moving.clone(),
+            arrived: subscription.arrived.clone(),
         }
     }
 
@@ -347,6 +355,8 @@ impl SavedSubscription {
             gaps: Vec::new(),
             dirty: false,
             active: None,
+            moving: self.moving,
+            arrived: self.arrived,
         };
         record.apply(&mut subscription);
         Ok(subscription)

@@ -65,6 +65,7 @@ fn is_of_a_subscription(body: &Request) -> bool {
             | Request::SubscriptionList { .. }
             | Request::SubscriptionShow { .. }
             | Request::SubscriptionSeek { .. }
+            | Request::SubscriptionMove { .. }
             | Request::SubscriptionRemove { .. }
     )
 }

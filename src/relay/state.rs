@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SHARDS;
 use super::cursor::Cursor;
+use super::moving::Cut;
 use super::repair::Annex;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
 use super::traces::{Passed, TAG_PASSED, decode_passed};
@@ -28,6 +29,7 @@ use crate::wire::applied::TopologyEntry;
 use crate::wire::body::SubscriptionSpec;
 use crate::wire::body::{GapCause, Outcomes};
 use crate::wire::link::Version;
+use crate::wire::moving::Done;
 
 /// Why a relay's state cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -192,6 +194,35 @@ pub(super) enum Operation {
     TopologySet {
         entry: Box<TopologyEntry>,
     },
+    /// A subscription is to leave for another home, or is not any more; with `cut` it delivers no
+    /// more than stands before that.
+    SubscriptionMoving {
+        group: GroupNumber,
+        subscription: SubscriptionNumber,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        to: Option<RelayId>,
+        token: u64,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        cut: Option<Box<Cut>>,
+    },
+    /// A subscription is to come from another home: it is kept, and has no name yet.
+    SubscriptionArriving {
+        group: GroupNumber,
+        subscription: SubscriptionNumber,
+        name: SubscriptionName,
+        shared: bool,
+        filter: Option<String>,
+        window: u32,
+        start: Index,
+        from: RelayId,
+        token: u64,
+    },
+    /// It has come: it lives here.
+    SubscriptionArrived {
+        group: GroupNumber,
+        subscription: SubscriptionNumber,
+        done: Box<Done>,
+    },
 }
 
 impl Operation {
@@ -211,6 +242,9 @@ impl Operation {
             | Self::EpochsFinished { group, .. }
             | Self::StreamForgiven { group, .. }
             | Self::AnnexBegun { group, .. }
+            | Self::SubscriptionMoving { group, .. }
+            | Self::SubscriptionArriving { group, .. }
+            | Self::SubscriptionArrived { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
             Self::TableLearned

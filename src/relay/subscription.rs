@@ -16,10 +16,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::active::{Active, Death, Failure, Flight};
+use super::arriving::Arrived;
 use super::cursor::Cursor;
 use super::filter::Filter;
+use super::moving::Moving;
 use super::order::Order;
-use crate::id::{GroupNumber, Index, SessionId, SubscriptionName, Time, WallTime};
+use crate::id::{GroupNumber, Index, RelayId, SessionId, SubscriptionName, Time, WallTime};
 use crate::limits;
 use crate::wire::body::{GapCause, Missing, Outcomes, UnorderedCause};
 
@@ -74,6 +76,10 @@ pub(super) struct Subscription {
     pub(super) dirty: bool,
     /// What only matters while somebody receives, or a message waits for its next try.
     pub(super) active: Option<Box<Active>>,
+    /// Where it goes.
+    pub(super) moving: Option<Box<Moving>>,
+    /// Where it has come from.
+    pub(super) arrived: Option<Box<Arrived>>,
 }
 
 /// The next thing to deliver: half-open, with one number of attempts.
@@ -129,6 +135,16 @@ pub(super) enum Removal {
 }
 
 impl Subscription {
+    /// Whether it is still served at the home that it comes from: nobody finds it here.
+    pub(super) fn is_arriving(&self) -> bool {
+        self.comes_from().is_some()
+    }
+
+    /// Where it is still served, if it is on its way here from there.
+    pub(super) fn comes_from(&self) -> Option<&RelayId> {
+        self.arrived.as_deref().filter(|arrived| arrived.done.is_none()).map(|arrived| &arrived.from)
+    }
+
     /// Everything below is done, and told where it was lost.
     pub(super) fn owed_from(&self) -> Index {
         let floor = self.cursor.floor();
@@ -468,5 +484,7 @@ pub(super) fn subscription_from(
         gaps: Vec::new(),
         dirty: false,
         active: None,
+        moving: None,
+        arrived: None,
     }
 }

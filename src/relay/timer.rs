@@ -32,10 +32,14 @@ pub(super) enum Timer {
     Link(LinkId),
     /// Look how far behind this relay is.
     Behind,
+    /// Ask the neighbours whether they know the same facts.
+    Compare,
     /// Relays that may have a table of memberships were waited for.
     Newcomer,
     /// A message of a group has waited long enough for earlier ones of its producer.
     Order(GroupNumber),
+    /// Say again what is to be said of subscriptions that move.
+    Moves,
 }
 
 /// At most one deadline per timer.

@@ -396,6 +396,8 @@ impl Relay {
         let own = topology.relay(me.as_str());
         self.options.transit = own.is_none_or(|relay| relay.transit);
         self.options.max_children = own.and_then(|relay| relay.max_children);
+        self.options.trace_retention_ms =
+            own.map_or(limits::TRACE_RETENTION_MS, crate::topology::Relay::trace_retention_ms);
         let neighbours = self.set_links(now, Neighbour::of(&topology, me.as_str()));
         let topologies = &mut self.topologies;
         topologies.neighbours = neighbours;

@@ -201,7 +201,8 @@ impl Relay {
 
     /// Forgets what is too old, and what there is no room for.
     pub(super) fn forget_traces(&mut self, now: Now) {
-        let too_old = WallTime(now.wall.0.saturating_sub(limits::TRACE_RETENTION_MS * 1000));
+        let too_old =
+            WallTime(now.wall.0.saturating_sub(self.options.trace_retention_ms.saturating_mul(1000)));
         while let Some((_, number)) = self.traces.order.front().copied() {
             let Some(group) = self.groups.get_mut(number) else {
                 self.traces.order.pop_front();

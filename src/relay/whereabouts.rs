@@ -265,6 +265,8 @@ impl Relay {
         if message.sequence > stream.durable {
             return match place {
                 Some(place) => Known::All(Box::new(self.remembered(Sighting::Unsynced, &place))),
+                // What was let go before its stream came here never was here.
+                None if message.sequence <= stream.released => known(Sighting::Past),
                 None => known(Sighting::Unsynced),
             };
         }

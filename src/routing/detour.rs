@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::routing::grow::{Grower, OFF, World};
 use crate::routing::map::{Place, UNREACHABLE};
+use crate::routing::walk::OnWay;
 
 impl Grower {
     /// Finds a way round all that is full, by the key of all joins; leaves it in
@@ -42,9 +43,12 @@ impl Grower {
         let (_, _, _, start) = best?;
         self.path.clear();
         let mut place = start;
+        let mut way = 0_u32;
         while place != to {
-            place = before[&place];
-            self.path.push(place);
+            let next = before[&place];
+            way = way.saturating_add(world.map.live_cost(place, next).unwrap_or(UNREACHABLE));
+            self.path.push(OnWay { place: next, way });
+            place = next;
         }
         Some(self.at[start.index()])
     }

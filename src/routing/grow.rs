@@ -19,12 +19,18 @@
 //!
 //! Cost: with t relays to reach and n on the tree, t² + t·n distances are looked
 //! up, and each new relay looks at its links once.
+//!
+//! The relays of a tree stand in the order in which they joined, so they also tell
+//! the choices that were made ([`steps`]): a tree can be grown again from any of them on.
 
 use crate::routing::island::{Island, Standing};
 use crate::routing::map::{Map, Place, UNREACHABLE};
+use crate::routing::median::{Median, NO_OTHER, median, sum_to};
 use crate::routing::order::{Orders, Spread};
 use crate::routing::shortest::Distances;
 use crate::routing::tree::{CutOff, Node, Shape, Tree};
+use crate::routing::waiting::{NO_KEY, Offered, Waiting};
+use crate::routing::walk::OnWay;
 
 /// What the total cost weighs against the distance from the root, times 4.
 const SHARED_WEIGHT: u64 = 4;
@@ -46,7 +52,7 @@ pub(crate) struct World<'w> {
 pub(crate) struct Want<'w> {
     pub(crate) shape: Shape,
     pub(crate) spread: Spread,
-    /// The relays to reach, in any order, without repetition.
+    /// The relays to reach, sorted, without repetition.
     pub(crate) relays: &'w [Place],
 }
 
@@ -58,16 +64,27 @@ pub(crate) fn weight(shape: Shape) -> u64 {
     }
 }
 
-/// A relay that is not on the tree yet, and the best place to join it to.
-#[derive(Clone, Copy)]
-struct Waiting {
-    place: Place,
-    key: u64,
-    distance: u32,
-    from: u16,
+/// One choice of a tree that is not odd.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    /// How many relays had joined before.
+    pub(crate) start: usize,
+    pub(crate) key: u64,
 }
 
-const NO_KEY: u64 = u64::MAX;
+/// The choices of a tree that is not odd, in their order: each joined one relay that the tree is
+/// for, and those on the way to it.
+pub(crate) fn steps(nodes: &[Node], weight: u64) -> impl Iterator<Item = Step> {
+    let mut start = 1;
+    let is_last = |(_, node): &(usize, &Node)| node.is_terminal();
+    nodes.iter().enumerate().skip(1).filter(is_last).map(move |(at, node)| {
+        let base = nodes[usize::from(nodes[start].parent)].distance;
+        let key = u64::from(base) + weight * u64::from(node.distance.saturating_sub(base));
+        let step = Step { start, key };
+        start = at + 1;
+        step
+    })
+}
 
 /// Grows trees one after the other; the buffers are used again.
 #[derive(Clone, Debug, Default)]
@@ -77,99 +94,148 @@ pub(crate) struct Grower {
     pub(crate) nodes: Vec<Node>,
     /// How many children each of `nodes` may still get.
     pub(crate) room: Vec<u32>,
+    /// How many of `nodes` those who wait have considered.
+    considered: usize,
     waiting: Vec<Waiting>,
-    pub(crate) path: Vec<Place>,
+    pub(crate) path: Vec<OnWay>,
     terminals: Vec<Place>,
     cut_off: Vec<CutOff>,
     pub(crate) weight: u64,
     is_odd: bool,
     is_over_cap: bool,
     greatest: u64,
-}
-
-impl std::fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} from {} for {}", self.place, self.from, self.key)
-    }
+    margin: u64,
 }
 
 impl Grower {
-    /// The tree that is wanted: equal for equal arguments.
-    pub(crate) fn grow(&mut self, world: World<'_>, want: Want<'_>) -> Tree {
+    /// Grows the tree that is wanted, equal for equal arguments; [`put_into`](Self::put_into) takes
+    /// it.
+    pub(crate) fn grow(&mut self, world: World<'_>, want: Want<'_>) {
+        self.forget();
         self.at.resize(world.map.relay_count(), OFF);
         self.weight = weight(want.shape);
-        self.greatest = 0;
         self.find_terminals(world, want);
         let ranks = world.orders.of(want.spread);
-        if let Some(root) = self.choose_root(world, want.shape, ranks) {
-            self.plant(world, root, ranks);
-            while let Some(next) = self.next_waiting(ranks) {
-                self.join(world, next, ranks);
-            }
-        }
-        self.finish()
+        let Some(root) = self.choose_root(world, want.shape, ranks) else { return };
+        self.margin = root.margin;
+        self.plant(world, root.place, ranks);
+        self.join_all(world, ranks);
     }
 
-    /// The greatest key of a choice in the last tree.
+    /// Grows what [`grow`](Self::grow) would, when it is known that the first `kept` relays of `old` stand, a tree for
+    /// the same relays that is not odd: up to the end of one of its steps no choice is another one now.
+    pub(crate) fn grow_on(&mut self, world: World<'_>, want: Want<'_>, old: &Tree, kept: usize) {
+        self.forget();
+        self.weight = weight(want.shape);
+        let (kept, rest) = old.nodes.split_at(kept);
+        for (at, node) in kept.iter().enumerate() {
+            let parent = (at > 0).then_some(node.parent);
+            self.add(world, node.place(), parent, node.distance);
+        }
+        self.nodes.copy_from_slice(kept);
+        self.greatest = steps(kept, self.weight).map(|step| step.key).max().unwrap_or_default();
+        let wanted = rest.iter().filter(|node| node.is_terminal());
+        self.waiting.extend(wanted.map(|node| Waiting::new(node.place())));
+        self.cut_off.extend_from_slice(&old.cut_off);
+        self.join_all(world, world.orders.of(want.spread));
+    }
+
+    fn join_all(&mut self, world: World<'_>, ranks: &[u16]) {
+        while let Some(next) = self.next_waiting(world, ranks) {
+            self.join(world, next, ranks);
+        }
+    }
+
+    /// The greatest key of a choice in the last tree, or more.
     pub(crate) fn greatest(&self) -> u64 {
         self.greatest
     }
 
+    /// By how much its root was the best choice; not known of a tree of which relays were kept.
+    pub(crate) fn margin(&self) -> u64 {
+        self.margin
+    }
+
+    /// Whether the last tree that was grown is this one.
+    pub(crate) fn is(&self, tree: &Tree) -> bool {
+        tree.nodes == self.nodes
+            && *tree.cut_off == *self.cut_off
+            && (tree.is_odd, tree.is_over_cap) == (self.is_odd, self.is_over_cap)
+    }
+
+    pub(crate) fn is_odd(&self) -> bool {
+        self.is_odd
+    }
+
+    /// Makes `tree` the last one that was grown.
+    pub(crate) fn put_into(&self, tree: &mut Tree) {
+        if tree.nodes.capacity() < self.nodes.len() {
+            tree.nodes = Vec::with_capacity(self.nodes.len());
+        }
+        tree.nodes.clear();
+        tree.nodes.extend_from_slice(&self.nodes);
+        if *tree.cut_off != *self.cut_off {
+            tree.cut_off = self.cut_off.as_slice().into();
+        }
+        (tree.is_odd, tree.is_over_cap) = (self.is_odd, self.is_over_cap);
+    }
+
+    /// Forgets the last tree.
+    fn forget(&mut self) {
+        for node in &self.nodes {
+            if let Some(at) = self.at.get_mut(node.place().index()) {
+                *at = OFF;
+            }
+        }
+        self.nodes.clear();
+        self.room.clear();
+        self.waiting.clear();
+        self.terminals.clear();
+        self.cut_off.clear();
+        (self.is_odd, self.is_over_cap) = (false, false);
+        (self.considered, self.greatest) = (0, 0);
+    }
+
     /// The relays to reach inside the island, custodians for those outside.
     fn find_terminals(&mut self, world: World<'_>, want: Want<'_>) {
-        self.terminals.clear();
         if world.island.is_everything() {
             self.terminals.extend_from_slice(want.relays);
-        } else {
-            for &relay in want.relays {
-                let custodian = match world.island.standing(relay) {
-                    Standing::Inside => {
-                        self.terminals.push(relay);
-                        continue;
-                    }
-                    Standing::KeptBy(custodian) => Some(custodian),
-                    Standing::Lost => None,
-                };
-                self.cut_off.push(CutOff { relay, custodian });
-                self.terminals.extend(custodian);
-            }
-            self.cut_off.sort_unstable();
+            return;
         }
+        for &relay in want.relays {
+            let custodian = match world.island.standing(relay) {
+                Standing::Inside => {
+                    self.terminals.push(relay);
+                    continue;
+                }
+                Standing::KeptBy(custodian) => Some(custodian),
+                Standing::Lost => None,
+            };
+            self.cut_off.push(CutOff { relay, custodian });
+            self.terminals.extend(custodian);
+        }
+        self.cut_off.sort_unstable();
         self.terminals.sort_unstable();
         self.terminals.dedup();
     }
 
-    /// The origin of its own tree, or the relay from which the others are nearest
-    /// in sum: one that reaches more of them first, transit relays next.
-    fn choose_root(&self, world: World<'_>, shape: Shape, ranks: &[u16]) -> Option<Place> {
+    /// The origin of its own tree, or the 1-median.
+    fn choose_root(&self, world: World<'_>, shape: Shape, ranks: &[u16]) -> Option<Median> {
         if let Shape::From(origin) = shape {
+            let alone = |place| Some(Median { place, margin: NO_OTHER });
             match world.island.standing(origin) {
-                Standing::Inside => return Some(origin),
-                Standing::KeptBy(custodian) => return Some(custodian),
+                Standing::Inside => return alone(origin),
+                Standing::KeptBy(custodian) => return alone(custodian),
                 Standing::Lost => {}
             }
         }
-        let worth = |&place: &Place| {
-            let (missed, sum) = self.sum_to_terminals(world, place);
-            (missed, !world.map.is_transit(place), sum, ranks[place.index()])
-        };
-        self.terminals.iter().copied().min_by_key(worth)
-    }
-
-    /// How many of the relays to reach cannot be, and how far the others are in sum.
-    fn sum_to_terminals(&self, world: World<'_>, place: Place) -> (u32, u64) {
-        let row = world.distances.row(place);
-        self.terminals.iter().fold((0, 0), |(missed, sum), terminal| match row[terminal.index()] {
-            UNREACHABLE => (missed + 1, sum),
-            distance => (missed, sum + u64::from(distance)),
-        })
+        median(world, &self.terminals, ranks)
     }
 
     /// Begins the tree and lets all others wait.
     fn plant(&mut self, world: World<'_>, root: Place, ranks: &[u16]) {
-        let waiting = |&place: &Place| Waiting { place, key: NO_KEY, distance: UNREACHABLE, from: OFF };
-        self.waiting.clear();
-        self.waiting.extend(self.terminals.iter().filter(|&&place| place != root).map(waiting));
+        self.waiting
+            .extend(self.terminals.iter().filter(|&&place| place != root).map(|&at| Waiting::new(at)));
         self.add(world, root, None, 0);
         self.nodes[0].make_terminal();
         if !world.map.is_transit(root) && self.waiting.len() > 1 {
@@ -178,12 +244,10 @@ impl Grower {
             if let Some(neighbour) = self.best_transit_neighbour(world, root, ranks) {
                 let cost = world.distances.row(root)[neighbour.index()];
                 self.add(world, neighbour, Some(0), cost);
-                self.offer(world, 1, ranks);
             } else {
                 self.room[0] = 1;
             }
         }
-        self.offer(world, 0, ranks);
     }
 
     fn best_transit_neighbour(&self, world: World<'_>, root: Place, ranks: &[u16]) -> Option<Place> {
@@ -196,14 +260,14 @@ impl Grower {
             world.map.is_transit(place) && is_inside
         });
         transit.min_by_key(|&place| {
-            let (missed, sum) = self.sum_to_terminals(world, place);
+            let (missed, sum) = sum_to(world, place, &self.terminals);
             let way = u64::from(row[place.index()]) * self.waiting.len() as u64;
             (missed, sum + way, ranks[place.index()])
         })
     }
 
     /// Puts a relay on the tree.
-    pub(crate) fn add(&mut self, world: World<'_>, place: Place, parent: Option<u16>, distance: u32) -> u16 {
+    fn add(&mut self, world: World<'_>, place: Place, parent: Option<u16>, distance: u32) -> u16 {
         let at = Place::at(self.nodes.len()).0;
         let traits = world.map.traits(place);
         let room = if traits.transit { traits.max_children.unwrap_or(u32::MAX) } else { 0 };
@@ -221,48 +285,30 @@ impl Grower {
         at
     }
 
-    /// Lets all that wait consider one relay of the tree.
-    fn offer(&mut self, world: World<'_>, at: u16, ranks: &[u16]) {
-        if self.room[usize::from(at)] == 0 {
-            return;
-        }
-        let node = self.nodes[usize::from(at)];
-        let (here, base) = (node.place().index(), u64::from(node.distance));
-        for waiting in &mut self.waiting {
-            let distance = world.distances.row(waiting.place)[here];
-            let key = base + self.weight * u64::from(distance);
-            if key > waiting.key || distance == UNREACHABLE {
-                continue;
-            }
-            let rank = |from: u16| ranks[self.nodes[usize::from(from)].place().index()];
-            let is_better = key < waiting.key
-                || distance < waiting.distance
-                || (distance == waiting.distance && rank(at) < rank(waiting.from));
-            if is_better {
-                (waiting.key, waiting.distance, waiting.from) = (key, distance, at);
-            }
-        }
-    }
-
-    /// Takes out the relay that joins next.
-    fn next_waiting(&mut self, ranks: &[u16]) -> Option<Waiting> {
+    /// Takes out the relay that joins next: all that wait have considered the whole tree then.
+    fn next_waiting(&mut self, world: World<'_>, ranks: &[u16]) -> Option<Waiting> {
+        let Self { at: on_tree, nodes, room, waiting, .. } = self;
+        let fresh = self.considered..nodes.len();
+        self.considered = nodes.len();
         let mut best: Option<(u64, u16, usize)> = None;
         let mut at = 0;
-        while at < self.waiting.len() {
-            let Waiting { place, key, .. } = self.waiting[at];
-            let joined = self.at[place.index()];
+        while let Some(one) = waiting.get_mut(at) {
+            let joined = on_tree[one.place.index()];
             if joined != OFF {
                 // It lay on another one's path.
-                self.nodes[usize::from(joined)].make_terminal();
-                self.waiting.swap_remove(at);
+                nodes[usize::from(joined)].make_terminal();
+                waiting.swap_remove(at);
                 continue;
             }
-            if best.is_none_or(|(least, rank, _)| (key, ranks[place.index()]) < (least, rank)) {
-                best = Some((key, ranks[place.index()], at));
+            let tree = Offered { nodes, room, ranks };
+            one.consider(world.distances.row(one.place), tree, fresh.clone(), self.weight);
+            let rank = ranks[one.place.index()];
+            if best.is_none_or(|(least, lowest, _)| (one.key, rank) < (least, lowest)) {
+                best = Some((one.key, rank, at));
             }
             at += 1;
         }
-        best.map(|(_, _, at)| self.waiting.swap_remove(at))
+        best.map(|(_, _, at)| waiting.swap_remove(at))
     }
 
     /// Joins one relay: by the path found, by a detour, past a cap, or not at all.
@@ -270,9 +316,12 @@ impl Grower {
         let mut from = waiting.from;
         let mut is_found = waiting.key != NO_KEY;
         if is_found {
-            self.greatest = self.greatest.max(waiting.key);
-            from = self.walk(world, waiting.place, from, ranks);
+            let begin = from;
+            from = self.walk(world, waiting.place, begin, ranks);
             is_found = self.room[usize::from(from)] > 0;
+            // A way over relays of the tree has links that need not be on it.
+            self.is_odd |= from != begin;
+            self.greatest = self.greatest.max(waiting.key);
         }
         if !is_found {
             self.is_odd = true;
@@ -291,57 +340,16 @@ impl Grower {
         self.extend(world, from, ranks);
     }
 
-    /// Finds the shortest path from a relay of the tree to one outside; the path is
-    /// left in `self.path`, from the last relay of the tree on it, which is returned.
-    pub(crate) fn walk(&mut self, world: World<'_>, to: Place, from: u16, ranks: &[u16]) -> u16 {
-        let row = world.distances.row(to);
-        let mut last = from;
-        let mut place = self.nodes[usize::from(from)].place();
-        self.path.clear();
-        while place != to {
-            place = self.next_step(world, row, to, place, ranks);
-            match self.at[place.index()] {
-                OFF => self.path.push(place),
-                at => {
-                    last = at;
-                    self.path.clear();
-                }
-            }
-        }
-        last
-    }
-
-    fn next_step(&self, world: World<'_>, row: &[u32], to: Place, place: Place, ranks: &[u16]) -> Place {
-        let left = row[place.index()];
-        let mut best: Option<(bool, u16, u16)> = None;
-        for end in world.map.ends(place) {
-            let next = usize::from(end.to);
-            if row[next].saturating_add(end.cost) != left {
-                continue;
-            }
-            if end.to == to.0 || world.map.is_transit(Place(end.to)) {
-                let choice = (self.at[next] == OFF, ranks[next], end.to);
-                best = Some(best.map_or(choice, |best| best.min(choice)));
-            }
-        }
-        Place(best.expect("a finite distance has a next step").2)
-    }
-
     /// Puts the relays of `self.path` on the tree, below `from`.
     fn extend(&mut self, world: World<'_>, from: u16, ranks: &[u16]) {
         let path = std::mem::take(&mut self.path);
-        let first_new = Place::at(self.nodes.len()).0;
+        let base = self.nodes[usize::from(from)].distance;
         let mut parent = from;
-        for &place in &path {
-            let above = self.nodes[usize::from(parent)];
-            let cost = world.map.live_cost(above.place(), place).unwrap_or(UNREACHABLE);
-            parent = self.add(world, place, Some(parent), above.distance.saturating_add(cost));
+        for step in &path {
+            parent = self.add(world, step.place, Some(parent), base.saturating_add(step.way));
         }
         self.nodes[usize::from(parent)].make_terminal();
         self.path = path;
-        for at in first_new..=parent {
-            self.offer(world, at, ranks);
-        }
         if self.room[usize::from(from)] == 0 {
             self.withdraw(world, from, ranks);
         }
@@ -349,32 +357,12 @@ impl Grower {
 
     /// A relay of the tree takes no more children: who wanted to join there looks again.
     fn withdraw(&mut self, world: World<'_>, full: u16, ranks: &[u16]) {
-        let mut kept = std::mem::take(&mut self.waiting);
-        for lost in kept.iter_mut().filter(|waiting| waiting.from == full) {
-            self.waiting.push(Waiting { place: lost.place, key: NO_KEY, distance: UNREACHABLE, from: OFF });
-            for node in 0..self.nodes.len() {
-                self.offer(world, Place::at(node).0, ranks);
-            }
-            *lost = self.waiting.pop().expect("it was just pushed");
+        let known = 0..self.considered;
+        for lost in self.waiting.iter_mut().filter(|waiting| waiting.from == full) {
+            *lost = Waiting::new(lost.place);
+            let row = world.distances.row(lost.place);
+            let tree = Offered { nodes: &self.nodes, room: &self.room, ranks };
+            lost.consider(row, tree, known.clone(), self.weight);
         }
-        self.waiting = kept;
-    }
-
-    /// Hands out the tree and forgets it.
-    fn finish(&mut self) -> Tree {
-        for node in &self.nodes {
-            self.at[node.place().index()] = OFF;
-        }
-        let tree = Tree {
-            nodes: self.nodes.as_slice().into(),
-            cut_off: self.cut_off.as_slice().into(),
-            is_odd: self.is_odd,
-            is_over_cap: self.is_over_cap,
-        };
-        self.nodes.clear();
-        self.room.clear();
-        self.cut_off.clear();
-        (self.is_odd, self.is_over_cap) = (false, false);
-        tree
     }
 }

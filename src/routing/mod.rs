@@ -32,10 +32,15 @@ mod grow;
 pub mod island;
 pub mod linkstate;
 pub mod map;
+mod marks;
+mod median;
 pub mod order;
 pub mod shortest;
+mod slot;
 pub mod table;
 pub mod tree;
+mod waiting;
+mod walk;
 
 pub use digest::Digest;
 pub use island::{Island, Standing};

@@ -28,12 +28,14 @@ use foldhash::{HashMap, HashMapExt as _};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::id::GroupNumber;
-use crate::routing::affected::{Effect, Gates, Scratch, Sieve, Sketch, gates_of};
-use crate::routing::grow::{Grower, Want, World};
+use crate::routing::affected::{Brief, Effect, Grown, Scratch};
+use crate::routing::grow::{Grower, Want, World, weight};
 use crate::routing::island::Island;
-use crate::routing::map::{LinkChange, Map, Place, UNREACHABLE};
+use crate::routing::map::{LinkChange, Map, Place};
+use crate::routing::marks::{BLOCK, Marks};
 use crate::routing::order::{Orders, Spread};
 use crate::routing::shortest::Distances;
+use crate::routing::slot::{Slot, Users, WHOLE};
 use crate::routing::tree::{Algorithm, Shape, Tree};
 use crate::topology::settings::TreeKind;
 
@@ -53,21 +55,6 @@ pub struct GroupWant<'w> {
     pub origins: &'w [Place],
 }
 
-/// A tree, and what it was made for.
-#[derive(Clone, Debug)]
-struct Slot {
-    shape: Shape,
-    spread: Spread,
-    /// Sorted.
-    relays: Box<[Place]>,
-    /// How many groups use it; at 0 the slot is free.
-    users: u32,
-    is_dirty: bool,
-    tree: Tree,
-    /// The greatest key of a choice that was made for the tree.
-    greatest: u64,
-}
-
 /// The slots of one group, by origin; for a shared tree one without origin.
 type Trees = Vec<(Option<Place>, u32)>;
 
@@ -81,7 +68,8 @@ pub struct Table {
     orders: Orders,
     slots: Vec<Slot>,
     /// One for each slot.
-    sketches: Vec<Sketch>,
+    briefs: Vec<Brief>,
+    marks: Marks,
     free: Vec<u32>,
     /// Slots by the hash of what they are for; never walked through.
     index: HashMap<u64, u32>,
@@ -92,7 +80,6 @@ pub struct Table {
     grower: Grower,
     relays: Vec<Place>,
     key: Vec<u8>,
-    gates: Gates,
     scratch: Scratch,
 }
 
@@ -107,7 +94,8 @@ impl Table {
             island: Island::of(&map, viewpoint),
             orders: Orders::new(&map),
             slots: Vec::new(),
-            sketches: Vec::new(),
+            briefs: Vec::new(),
+            marks: Marks::new(map.relay_count()),
             free: Vec::new(),
             index: HashMap::new(),
             groups: BTreeMap::new(),
@@ -116,7 +104,6 @@ impl Table {
             grower: Grower::default(),
             relays: Vec::new(),
             key: Vec::new(),
-            gates: Vec::new(),
             scratch: Scratch::default(),
             map,
         }
@@ -177,25 +164,27 @@ impl Table {
         relays.sort_unstable();
         relays.dedup();
         let trees = match want.kind {
-            TreeKind::Shared => vec![(None, self.take_slot(Shape::Shared, want.spread, &relays))],
+            TreeKind::Shared => vec![(None, self.take_slot(Shape::Shared, want.spread, &relays, group))],
             TreeKind::Source => {
                 let mut origins = want.origins.to_vec();
                 origins.sort_unstable();
                 origins.dedup();
-                let mut slot = |origin| self.take_slot(Shape::From(origin), want.spread, &relays);
+                let mut slot = |origin| self.take_slot(Shape::From(origin), want.spread, &relays, group);
                 origins.into_iter().map(|origin| (Some(origin), slot(origin))).collect()
             }
         };
         self.relays = relays;
-        let old = self.groups.insert(group, trees).unwrap_or_default();
-        old.iter().for_each(|&(_, slot)| self.leave_slot(slot));
+        let stay = |slot: u32| trees.iter().any(|&(_, other)| other == slot);
+        let old = self.groups.remove(&group).unwrap_or_default();
+        old.iter().filter(|&&(_, slot)| !stay(slot)).for_each(|&(_, slot)| self.leave_slot(slot, group));
+        self.groups.insert(group, trees);
         self.touched.insert(group);
     }
 
     /// Forgets a group.
     pub fn remove_group(&mut self, group: GroupNumber) {
         let old = self.groups.remove(&group).unwrap_or_default();
-        old.iter().for_each(|&(_, slot)| self.leave_slot(slot));
+        old.iter().for_each(|&(_, slot)| self.leave_slot(slot, group));
         self.touched.remove(&group);
     }
 
@@ -225,34 +214,35 @@ impl Table {
     pub fn recompute(&mut self) -> Vec<GroupNumber> {
         let world =
             World { map: &self.map, distances: &self.distances, island: &self.island, orders: &self.orders };
-        let mut is_changed = vec![false; self.slots.len()];
-        let mut any = false;
-        for at in self.dirty.drain(..) {
-            let slot = &mut self.slots[at as usize];
-            slot.is_dirty = false;
-            if slot.users == 0 {
+        self.marks.reserve(self.slots.len());
+        let mut named: Vec<GroupNumber> = std::mem::take(&mut self.touched).into_iter().collect();
+        let dirty = std::mem::take(&mut self.dirty);
+        for at in dirty.iter().map(|&at| at as usize) {
+            let slot = &mut self.slots[at];
+            let kept = std::mem::replace(&mut slot.kept, WHOLE);
+            if slot.users.is_empty() || kept == WHOLE {
                 continue;
             }
             let want = Want { shape: slot.shape, spread: slot.spread, relays: &slot.relays };
-            let tree = self.grower.grow(world, want);
-            slot.greatest = self.grower.greatest();
-            self.sketches[at as usize] = Sketch::of(&tree);
-            if tree != slot.tree {
-                slot.tree = tree;
-                is_changed[at as usize] = true;
-                any = true;
+            match kept {
+                0 => self.grower.grow(world, want),
+                kept => self.grower.grow_on(world, want, &slot.tree, usize::from(kept)),
             }
+            if !self.grower.is(&slot.tree) {
+                self.marks.change(at, &slot.tree, &self.grower.nodes, self.grower.is_odd());
+                self.grower.put_into(&mut slot.tree);
+                named.extend(slot.users.iter());
+            }
+            let margin = if kept == 0 { self.grower.margin() } else { self.briefs[at].margin };
+            let root = slot.tree.root().unwrap_or_default();
+            let weight = weight(slot.shape) as u8;
+            self.briefs[at] = Brief { greatest: self.grower.greatest(), margin, root, weight };
         }
-        let touched = std::mem::take(&mut self.touched);
-        if !any {
-            return touched.into_iter().collect();
-        }
-        let changed = |trees: &Trees| trees.iter().any(|&(_, slot)| is_changed[slot as usize]);
-        let groups = self.groups.iter();
-        groups
-            .filter(|(group, trees)| changed(trees) || touched.contains(group))
-            .map(|(&group, _)| group)
-            .collect()
+        self.dirty = dirty;
+        self.dirty.clear();
+        named.sort_unstable();
+        named.dedup();
+        named
     }
 
     /// One link: distances at once, trees that it may matter to later.
@@ -260,32 +250,23 @@ impl Table {
         let before = change.between.map(|end| self.distances.row(end).to_vec());
         self.map.set_live(change.between, change.after);
         self.distances.update(&self.map, change);
-        let rows = change.between.map(|end| self.distances.row(end));
-        let cost = |cost: Option<u32>| cost.unwrap_or(UNREACHABLE);
-        let (was, is) = (cost(change.before), cost(change.after));
-        if is > was {
-            gates_of([&before[0], &before[1]], was, &mut self.gates);
-        } else {
-            gates_of(rows, is, &mut self.gates);
-        }
-        let effect = Effect {
-            change,
-            map: &self.map,
-            before: [&before[0], &before[1]],
-            distances: &self.distances,
-            gates: &self.gates,
-        };
-        let sieve = Sieve::new(change, &self.gates);
-        for (at, sketch) in self.sketches.iter().enumerate() {
-            if !sieve.lets_through(sketch) {
-                continue;
-            }
-            let slot = &mut self.slots[at];
-            let is_open = !slot.is_dirty && slot.users > 0;
-            if is_open && effect.reaches(slot.shape, &slot.tree, slot.greatest, &mut self.scratch) {
-                slot.is_dirty = true;
-                self.dirty.push(at as u32);
-            }
+        let world =
+            World { map: &self.map, distances: &self.distances, island: &self.island, orders: &self.orders };
+        let effect = Effect::new(change, world, [&before[0], &before[1]]);
+        let briefs = self.briefs.chunks_mut(BLOCK);
+        for (block_number, (block, briefs)) in self.marks.blocks().zip(briefs).enumerate() {
+            let sifted = effect.sift(block, briefs, &mut self.scratch);
+            sifted.all.for_each(|number| {
+                let at = block_number * BLOCK + number;
+                let slot = &mut self.slots[at];
+                let grown = Grown { number, shape: slot.shape, spread: slot.spread, tree: &slot.tree };
+                if let Some(kept) = effect.kept(grown, &sifted, &mut briefs[number], &mut self.scratch) {
+                    if slot.kept == WHOLE {
+                        self.dirty.push(at as u32);
+                    }
+                    slot.kept = slot.kept.min(Place::at(kept).0);
+                }
+            });
         }
     }
 
@@ -300,9 +281,11 @@ impl Table {
             self.map.places().map(|place| island.standing(place) != self.island.standing(place)).collect();
         self.island = island;
         for (at, slot) in self.slots.iter_mut().enumerate() {
-            if !slot.is_dirty && slot.relays.iter().any(|place| is_other[place.index()]) {
-                slot.is_dirty = true;
-                self.dirty.push(at as u32);
+            if slot.relays.iter().any(|place| is_other[place.index()]) {
+                if slot.kept == WHOLE {
+                    self.dirty.push(at as u32);
+                }
+                slot.kept = 0;
             }
         }
     }
@@ -325,7 +308,7 @@ impl Table {
                     Some(Some(origin)) => Shape::From(origin),
                     Some(None) => continue,
                 };
-                moved.push((origin.flatten(), table.take_slot(shape, slot.spread, &relays)));
+                moved.push((origin.flatten(), table.take_slot(shape, slot.spread, &relays, group)));
             }
             table.groups.insert(group, moved);
             table.touched.insert(group);
@@ -334,12 +317,12 @@ impl Table {
     }
 
     /// The slot of a tree for sorted relays, a new one if there is none yet.
-    fn take_slot(&mut self, shape: Shape, spread: Spread, relays: &[Place]) -> u32 {
+    fn take_slot(&mut self, shape: Shape, spread: Spread, relays: &[Place], group: GroupNumber) -> u32 {
         let mut hash = self.hash(shape, spread, relays);
         while let Some(&at) = self.index.get(&hash) {
             let slot = &mut self.slots[at as usize];
-            if (slot.shape, slot.spread, &*slot.relays) == (shape, spread, relays) && slot.users > 0 {
-                slot.users += 1;
+            if (slot.shape, slot.spread, &*slot.relays) == (shape, spread, relays) && !slot.users.is_empty() {
+                slot.users.add(group);
                 return at;
             }
             // Another set with the same hash: it goes under the next one.
@@ -349,15 +332,14 @@ impl Table {
             shape,
             spread,
             relays: relays.into(),
-            users: 1,
-            is_dirty: true,
+            users: Users::One(group),
             tree: Tree::default(),
-            greatest: 0,
+            kept: 0,
         };
         let at = self.free.pop().unwrap_or(self.slots.len() as u32);
         if at as usize == self.slots.len() {
             self.slots.push(slot);
-            self.sketches.push(Sketch::default());
+            self.briefs.push(Brief::default());
         } else {
             self.slots[at as usize] = slot;
         }
@@ -369,12 +351,13 @@ impl Table {
     /// One user less. A slot that nobody uses any more leaves the index when it is
     /// found there by its own hash; one under a later hash stays, unused, until
     /// its slot is taken again and no longer matches.
-    fn leave_slot(&mut self, at: u32) {
+    fn leave_slot(&mut self, at: u32, group: GroupNumber) {
         let slot = &mut self.slots[at as usize];
-        slot.users -= 1;
-        if slot.users > 0 {
+        slot.users.remove(group);
+        if !slot.users.is_empty() {
             return;
         }
+        self.marks.change(at as usize, &slot.tree, &[], false);
         slot.tree = Tree::default();
         let (shape, spread) = (slot.shape, slot.spread);
         let relays = std::mem::take(&mut slot.relays);

@@ -111,7 +111,7 @@ pub struct Edge {
 /// The tree of one set of relays in one island. 8 bytes a relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    pub(crate) nodes: Box<[Node]>,
+    pub(crate) nodes: Vec<Node>,
     pub(crate) cut_off: Box<[CutOff]>,
     /// Whether it took more than the usual steps, so that no short test can say
     /// which changes of the map leave it as it is.

@@ -29,7 +29,7 @@ use super::links::Links;
 use super::readers::{JobDone, Readers};
 use super::scrub::Scrubber;
 use super::signals::Signals;
-use crate::id::{GroupNumber, Index, LinkId, SessionId, StorageId};
+use crate::id::{Epoch, GroupNumber, Index, LinkId, SessionId};
 use crate::limits;
 use crate::log::{Entry, EntryNumber, Log, Urgency};
 use crate::metrics::{LinkTraffic, TurnCounts, Turns};
@@ -44,7 +44,7 @@ pub(crate) enum Message {
     /// A session was opened; its queue takes what comes back.
     Opened(Arc<OutQueue>),
     /// A neighbour was greeted, by this data directory of it.
-    LinkOpened(Arc<OutQueue>, LinkId, StorageId, oneshot::Sender<bool>),
+    LinkOpened(Arc<OutQueue>, LinkId, Epoch, oneshot::Sender<bool>),
     /// A session has something.
     Batch(Batch),
     /// A session is over.
@@ -287,8 +287,8 @@ impl Driver {
                 self.sessions.insert(queue);
                 self.handle(now, Input::SessionOpened { session });
             }
-            Message::LinkOpened(queue, link, storage, answer) => {
-                let is_taken = self.open_link(now, queue, link, storage);
+            Message::LinkOpened(queue, link, boot, answer) => {
+                let is_taken = self.open_link(now, queue, link, boot);
                 // Whoever does not wait for it any more has dropped the link.
                 let _ = answer.send(is_taken);
             }
@@ -320,8 +320,8 @@ impl Driver {
     }
 
     /// False: another relay of this name is connected.
-    fn open_link(&mut self, now: Now, queue: Arc<OutQueue>, link: LinkId, storage: StorageId) -> bool {
-        let Some(before) = self.sessions.insert_link(link, storage, queue) else { return false };
+    fn open_link(&mut self, now: Now, queue: Arc<OutQueue>, link: LinkId, boot: Epoch) -> bool {
+        let Some(before) = self.sessions.insert_link(link, boot, queue) else { return false };
         if let Some(session) = before {
             self.sessions.close(session, "the relay has connected anew".to_owned());
             self.sessions.remove(session);

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::driver::{Batch, Message};
 use super::signals::Signals;
-use crate::id::{Epoch, LinkId, RelayId, SessionId, StorageId};
+use crate::id::{Epoch, LinkId, RelayId, SessionId};
 use crate::limits;
 use crate::net::outgoing::{OutBatch, OutQueue, OutReceiver, Progress};
 use crate::relay::Input;
@@ -88,8 +88,8 @@ impl Sessions {
         self.open_as(OutQueue::new, Message::Opened).await
     }
 
-    /// Opens a session that is a link to a neighbour with this data directory. `None`: another relay
-    /// of its name is connected.
+    /// Opens a session that is a link to a neighbour in this boot. `None`: another relay of its name is
+    /// connected.
     ///
     /// # Errors
     /// When the relay is stopping.
@@ -99,10 +99,10 @@ impl Sessions {
     pub(crate) async fn open_link(
         &self,
         link: LinkId,
-        storage: StorageId,
+        boot: Epoch,
     ) -> Result<Option<SessionHandle>, Stopped> {
         let (answer, answered) = oneshot::channel();
-        let opened = |queue| Message::LinkOpened(queue, link, storage, answer);
+        let opened = |queue| Message::LinkOpened(queue, link, boot, answer);
         let handle = self.open_as(OutQueue::for_link, opened).await?;
         let is_taken = answered.await.map_err(|_| Stopped)?;
         Ok(is_taken.then_some(handle))

@@ -269,11 +269,11 @@ impl Native {
         wired: &Wired,
         hello: &LinkHello,
     ) -> Result<(Wired, SessionHandle), SessionEnd> {
-        let opened = self.sessions.open_link(wired.neighbour.link, hello.epoch.storage).await;
+        let opened = self.sessions.open_link(wired.neighbour.link, hello.epoch).await;
         let opened = opened.map_err(|_| SessionEnd::Stopping)?;
         self.links.check_storage(hello, opened.is_some());
         let taken = || {
-            let why = "is connected already, with another data directory: two relays have one name";
+            let why = "is connected already, with another data directory or a copy of this one: two relays have one name";
             SessionFault::Stranger(format!("relay {} {why}", hello.relay))
         };
         Ok((at_pace_of(wired, hello), opened.ok_or_else(taken)?))

@@ -63,6 +63,8 @@ pub struct ServerOptions {
     pub transit: bool,
     /// The most neighbours that it sends to in one tree; no limit by default.
     pub max_children: Option<u32>,
+    /// For how long it is remembered what became of messages that were let go, in milliseconds.
+    pub trace_retention_ms: u64,
     /// The text of the topology file that the links are from; none by default.
     pub topology: Option<String>,
     /// Where to learn the topology in force, when the data directory has none; nowhere by default.
@@ -87,6 +89,7 @@ impl ServerOptions {
             neighbours: Vec::new(),
             transit: true,
             max_children: None,
+            trace_retention_ms: limits::TRACE_RETENTION_MS,
             topology: None,
             join: None,
         }
@@ -230,6 +233,7 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         links: options.neighbours.iter().map(Neighbour::options).collect(),
         transit: options.transit,
         max_children: options.max_children,
+        trace_retention_ms: options.trace_retention_ms,
         origin_quiet_ms: limits::ORIGIN_QUIET_MS,
     };
     let mut restore = Restore::new(relay, opened.last, &opened.snapshot)?;

@@ -284,6 +284,7 @@ impl Node {
             links: self.links.clone(),
             transit: true,
             max_children: None,
+            trace_retention_ms: crate::limits::TRACE_RETENTION_MS,
             origin_quiet_ms: self.quiet_ms,
         };
         let last = EntryNumber(self.log.len() as u64);
@@ -365,6 +366,13 @@ impl Node {
             String::from_utf8_lossy(record.expect("it was encoded here").payload).into_owned()
         };
         records.map(text).collect()
+    }
+
+    /// While it is down: the last entries on its disk are gone, though they were called synced. How
+    /// often it was started it knows.
+    pub fn lose_tail(&mut self, entries: usize) {
+        self.durable = self.durable.saturating_sub(entries);
+        self.crash(0);
     }
 
     /// All that is on its disk now.
@@ -583,6 +591,18 @@ impl Node {
         self.relay.as_ref().map_or(0, |relay| relay.fact_count() as u64)
     }
 
+    /// All facts that it knows, while it runs.
+    #[must_use]
+    pub fn known(&self) -> Option<BTreeMap<(usize, u64), String>> {
+        self.relay.as_ref().map(Relay::known_facts)
+    }
+
+    /// How often it found a neighbour to know something else without news on its way.
+    #[must_use]
+    pub fn differed(&self) -> u64 {
+        self.relay.as_ref().map_or(0, Relay::differed)
+    }
+
     /// What it tells its operator.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
@@ -795,6 +815,18 @@ impl Node {
         self.ask_as(now, TAKER, Request::Sync).expect("a sync is never refused");
         self.ask_as(now, TAKER, Request::Detach { handle }).expect("the handle was just used");
         taken
+    }
+
+    /// Whether it runs and serves a subscription.
+    #[must_use]
+    pub fn serves(&self, group: &GroupName, name: &SubscriptionName) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.serves(group, name))
+    }
+
+    /// Whether it runs and a subscription is on its way to or from it.
+    #[must_use]
+    pub fn has_moves(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::has_moves)
     }
 
     /// Opens a group for puts.

@@ -74,7 +74,7 @@ impl Weather {
 }
 
 /// How often a receiver does something in an ordinary storm that has some, in 100 steps.
-const ROAMS: u64 = 40;
+pub(super) const ROAMS: u64 = 40;
 
 /// One run of a network of 3 to 30 relays in a storm. With every other ten of seeds receivers move
 /// about in it.
@@ -96,7 +96,7 @@ pub fn storm(seed: u64, steps: usize) -> Result<(), String> {
 ///
 /// # Errors
 /// The first promise that is broken.
-pub fn moves(seed: u64, steps: usize) -> Result<(u64, u64), String> {
+pub fn movers(seed: u64, steps: usize) -> Result<(u64, u64), String> {
     let mut dice = Dice::new(seed ^ 0x30fe);
     let relays = 3 + dice.below(4) as usize;
     let mut world = World::random(seed, relays);

@@ -1,6 +1,7 @@
 mod budget;
 mod changes;
 mod circuits;
+mod compare;
 mod damage;
 mod drain;
 mod exhaustive;
@@ -10,6 +11,7 @@ mod forget;
 mod hostile;
 mod live;
 mod members;
+mod moves;
 mod names;
 mod origins;
 mod pulls;
@@ -19,7 +21,7 @@ mod steady;
 mod trace;
 mod views;
 
-use super::storms::{Weather, moves, storm};
+use super::storms::{Weather, movers, storm};
 use super::world::World;
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;
@@ -122,6 +124,11 @@ fn s8_a_member_that_is_down_gets_everything_later_though_all_others_restarted_me
         }
         world.heal_links();
         world.settle();
+        // Forty minutes each time.
+        for _ in 0..40 {
+            world.wait_ms(60_000);
+            world.settle();
+        }
     }
     world.finish().unwrap();
     assert_eq!(world.oracle.count_answered(), 4);
@@ -525,7 +532,7 @@ fn s18_a_retry_at_another_relay_is_inserted_once_also_when_both_copies_are_on_th
 fn p4_publishers_that_move_in_storms_are_handed_out_in_their_order_or_a_notice_tells() {
     let (mut moved, mut notices) = (0, 0);
     for seed in 0..100 {
-        let (of_seed, told) = moves(seed, 400).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        let (of_seed, told) = movers(seed, 400).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         moved += of_seed;
         notices += told;
     }

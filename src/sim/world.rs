@@ -3,6 +3,7 @@
 pub mod choices;
 mod frames;
 mod levers;
+mod moves;
 mod moving;
 mod roaming;
 mod trace;
@@ -10,6 +11,7 @@ mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use self::moves::moves;
 use self::moving::Movers;
 use self::roaming::{Known, Roamer};
 use super::node::{Image, Node};
@@ -116,6 +118,8 @@ pub struct World {
     movers: Movers,
     /// A promise that was seen to be broken.
     wrong: Option<String>,
+    /// Whether subscriptions move from home to home.
+    homes_move: bool,
 }
 
 /// A subscription has one home in the network, so each relay has names of its own; a queue's one
@@ -183,6 +187,7 @@ impl World {
             roaming: Dice::new(seed ^ 0x0a4e),
             movers: Movers::none(seed),
             wrong: None,
+            homes_move: false,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);
@@ -244,7 +249,7 @@ impl World {
         self.known.push(Known::default());
         self.roamers.push(None);
         self.settle();
-        if self.is_whole() {
+        if self.is_whole() && !self.homes_move {
             self.watch.member(node, &group, self.oracle.puts());
         }
     }
@@ -836,6 +841,7 @@ impl World {
         }
         self.pass_ms(5_000);
         self.settle();
+        self.check_tables();
     }
 
     /// Starts every relay but `dead`, heals every link between the others, and checks that no
@@ -1014,8 +1020,8 @@ impl World {
 
     /// A subscription takes what is there and acks it, and the acks are on disk.
     pub(super) fn take(&mut self, place: usize) {
-        let (node, group, name) = self.subscriptions[place].clone();
-        if self.nodes[node].is_up() {
+        let (_, group, name) = self.subscriptions[place].clone();
+        if let Some(node) = self.home_now(place) {
             if let Some(roamer) = &mut self.roamers[place] {
                 roamer.is_taken_over = true;
             }

@@ -22,6 +22,7 @@ use super::setting::{SETTING_KEYS, read_setting};
 use super::settings::GroupSettings;
 use super::site::read_site;
 use super::{Cost, Group, Link, Queue, Relay};
+use crate::limits;
 use crate::units::shorten;
 
 /// The version of the file that is written and read.
@@ -41,12 +42,25 @@ pub const HELLO_MIN: Duration = Duration::from_millis(10);
 /// The longest pause between hellos: three of them must pass before a dead
 /// link is noticed.
 pub const HELLO_MAX: Duration = Duration::from_secs(60);
+/// The shortest time for which a relay remembers what became of messages.
+pub const TRACE_RETENTION_MIN: Duration = Duration::from_millis(limits::TRACE_RETENTION_MS_MIN);
+/// The longest one.
+pub const TRACE_RETENTION_MAX: Duration = Duration::from_millis(limits::TRACE_RETENTION_MS_MAX);
 /// The lowest rate of a link: below it a hello no longer fits.
 pub const RATE_MIN: u64 = 1_000;
 
 const FILE_KEYS: &[&str] = &["version", "allow_islands", "insecure", "relay", "link", "group", "queue"];
-const RELAY_KEYS: &[&str] =
-    &["address", "data", "transit", "max_children", "key", "segment_bytes", "reserve_bytes", "at"];
+const RELAY_KEYS: &[&str] = &[
+    "address",
+    "data",
+    "transit",
+    "max_children",
+    "key",
+    "segment_bytes",
+    "reserve_bytes",
+    "at",
+    "trace_retention",
+];
 const LINK_KEYS: &[&str] = &["between", "cost", "rate", "hello"];
 
 /// Every key that there is.
@@ -239,6 +253,7 @@ fn read_relay(reader: &mut Reader, section: &Section<'_, '_>) -> Placed<Relay> {
         key: None,
         segment_bytes: None,
         reserve_bytes: None,
+        trace_retention: None,
         at: None,
     };
     let mut placed = Placed::new(relay, section.at);
@@ -268,6 +283,10 @@ fn read_relay(reader: &mut Reader, section: &Section<'_, '_>) -> Placed<Relay> {
             "reserve_bytes" => {
                 let size = reader.size(field, value);
                 placed.value.reserve_bytes = placed.keep(field.key, value, size);
+            }
+            "trace_retention" => {
+                let range = TRACE_RETENTION_MIN..=TRACE_RETENTION_MAX;
+                placed.value.trace_retention = reader.duration(field, value, range);
             }
             "at" => placed.value.at = read_site(reader, field, value),
             _ => unknown_key(reader, section, field, value, RELAY_KEYS),

@@ -53,7 +53,7 @@ pub use faults::{Code, Colour, FAULTS_MAX, Fault, Faults, Row, Severity};
 pub(crate) use file::check_path;
 pub use file::{
     COST_DEFAULT, COST_MAX, HELLO_DEFAULT, HELLO_MAX, HELLO_MIN, MAX_CHILDREN_MAX, RATE_MIN, TEXT_BYTES_MAX,
-    VERSION,
+    TRACE_RETENTION_MAX, TRACE_RETENTION_MIN, VERSION,
 };
 pub use key::{KeyFault, PublicKey};
 pub(crate) use likely::likely_or_known;
@@ -88,8 +88,20 @@ pub struct Relay {
     pub segment_bytes: Option<u64>,
     /// The disk space kept free for what must always fit.
     pub reserve_bytes: Option<u64>,
+    /// For how long it is remembered what became of messages that were let go,
+    /// [`TRACE_RETENTION_MIN`]..=[`TRACE_RETENTION_MAX`]; not set: a day.
+    pub trace_retention: Option<Duration>,
     /// Where on earth it stands. For pictures only: no tree depends on it.
     pub at: Option<Site>,
+}
+
+impl Relay {
+    /// For how long it remembers what became of messages that were let go, in milliseconds.
+    #[must_use]
+    pub fn trace_retention_ms(&self) -> u64 {
+        let set = self.trace_retention.map(|set| u64::try_from(set.as_millis()).unwrap_or(u64::MAX));
+        set.unwrap_or(crate::limits::TRACE_RETENTION_MS)
+    }
 }
 
 /// What a link costs.
@@ -217,6 +229,7 @@ impl Topology {
             key: None,
             segment_bytes: None,
             reserve_bytes: None,
+            trace_retention: None,
             at: None,
         };
         Self { relays: vec![relay], ..Self::default() }

@@ -39,6 +39,7 @@ max_children = 16
 key = "ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 segment_bytes = "64MiB"
 reserve_bytes = 268435456
+trace_retention = "7d"
 [relay.south]
 address = "127.0.0.1:7412"
 [[link]]
@@ -83,6 +84,7 @@ fn every_key_arrives() {
     assert_eq!(north.address.to_string(), "north.example:7411");
     assert_eq!((north.data.clone(), north.max_children), (Some(PathBuf::from("data/north")), Some(16)));
     assert_eq!((north.segment_bytes, north.reserve_bytes), (Some(64 << 20), Some(256 << 20)));
+    assert_eq!(north.trace_retention_ms(), 7 * 86_400_000);
     assert!(north.key.is_some() && north.transit);
     let link = &topology.links()[0];
     assert_eq!(link.between, ["north", "south"]);

@@ -26,7 +26,8 @@ pub use self::network::{
     LinkCounts, LinkEnd, LinkInfo, LostSubscription, NetworkStatus, Reach, RelayInfo, TreeNode,
 };
 pub use self::reply::{
-    Books, GroupInfo, Location, OrderInfo, Outcomes, Reply, Status, StreamInfo, SubscriptionInfo,
+    Books, GroupInfo, Location, MoveInfo, MoveStage, OrderInfo, Outcomes, Reply, Status, StreamInfo,
+    SubscriptionInfo,
 };
 pub use self::topology::{FileStanding, TopologyInfo};
 pub use self::trace::{
@@ -204,6 +205,16 @@ pub enum Request {
         name: SubscriptionName,
         /// Where to.
         start: Start,
+    },
+    /// Makes another relay the home of a subscription, or tells how far that is. It is answered when
+    /// it has begun; [`SubscriptionInfo::moving`] says how it goes on.
+    SubscriptionMove {
+        /// The group.
+        group: GroupName,
+        /// The subscription.
+        name: SubscriptionName,
+        /// The new home; `None`: it is to stay where it is.
+        to: Option<RelayId>,
     },
     /// Removes a subscription with its backlog.
     SubscriptionRemove {

@@ -15,6 +15,7 @@ use super::applied::{TopologyEntry, TopologyHead};
 use super::body::{BodyError, MessageName, RelayTrace, SubscriptionSpec};
 use super::circuit::{CircuitFrame, CircuitHead, CircuitSays};
 use super::frame::{DELIVER_HEAD_BYTES, DeliverHead, FRAME_HEADER_BYTES};
+use super::moving::MoveFrame;
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
@@ -400,6 +401,8 @@ pub enum LinkMessage {
         /// The records.
         records: Bytes,
     },
+    /// On the way to one of the two homes of a subscription that is moved, or to a relay that is asked.
+    Move(Box<MoveFrame>),
 }
 
 impl LinkMessage {
@@ -448,6 +451,7 @@ impl LinkMessage {
             Self::Finished(finished) => {
                 Box::new(finished.iter().map(|told| Version { counter: told.through, storage: told.storage }))
             }
+            Self::Move(frame) => Box::new(frame.says.versions()),
             Self::FactsEnd
             | Self::Seen { .. }
             | Self::Stream(_)
@@ -479,6 +483,7 @@ impl LinkMessage {
             | Self::Circuit(_)
             | Self::Deliver { .. } => Box::new(std::iter::empty()),
             Self::AskWhere(ask) => Box::new(std::iter::once(ask.message.sequence)),
+            Self::Move(frame) => Box::new(frame.says.sequences()),
             // What another relay says is shown, and never counted with.
             Self::ToldWhere(_) => Box::new(std::iter::empty()),
             Self::Seen { streams, .. } => {
@@ -525,6 +530,7 @@ impl LinkMessage {
                 | CircuitSays::Pong
                 | CircuitSays::End(_) => 2 * ITEM,
             },
+            Self::Move(frame) => frame.says.items() * ITEM,
             Self::Deliver { records, .. } => {
                 FRAME_HEADER_BYTES + DELIVER_HEAD_BYTES + 2 * ITEM + records.len()
             }

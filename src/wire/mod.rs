@@ -5,6 +5,7 @@ pub mod body;
 pub mod circuit;
 pub mod frame;
 pub mod link;
+pub mod moving;
 pub mod packed;
 mod pull;
 pub mod run;

@@ -80,9 +80,9 @@ impl Volume {
         // It takes no command before somebody listens to what it has done, and ends while others
         // are on their way.
         let done = self.run(&format!(
-            "timeout 1 cat \"$1.done\" & for file in \"$1.root\"/data/segment-*.log; do \
+            "exec 3<>\"$1.done\"; for file in \"$1.root\"/data/segment-*.log; do \
              timeout 0.2 sh -c \"echo lazyfs::torn-op::file=$file::parts=8::persist={eighths} > '$1.faults'\"; \
-             sleep 0.1; done; wait"
+             sleep 0.1; done; sleep 1"
         ));
         assert!(done.status.success(), "{done:?}");
     }
@@ -95,7 +95,9 @@ impl Volume {
 
     /// A LazyFS forgets what was not synced.
     pub(crate) fn forget_unsynced(&self) {
-        let done = self.run("head -n 1 \"$1.done\" & echo lazyfs::clear-cache > \"$1.faults\"; wait");
+        // It tells only who listens already, and then never again.
+        let done = self
+            .run("exec 3<>\"$1.done\"; echo lazyfs::clear-cache > \"$1.faults\"; timeout 20 head -n 1 <&3");
         assert!(done.status.success() && !done.stdout.is_empty(), "{done:?}");
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use treecast::id::{
-    GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
+    GroupName, Index, ProducerId, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
 };
 use treecast::topology::settings::GroupSettings;
 use treecast::wire::body::{self, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec};
@@ -14,6 +14,7 @@ use treecast::wire::link::{
     StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use treecast::wire::link::{Holds, Pull, Pulled};
+use treecast::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone, StreamAt};
 use treecast::wire::packed::{LZ4, Packing, pack};
 use treecast::wire::run::{Record, RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -156,6 +157,43 @@ fn circuits() -> Vec<(&'static str, LinkMessage)> {
     ]
 }
 
+/// One thing of each kind that is said of a move.
+fn moves() -> Vec<(&'static str, LinkMessage)> {
+    let says = |says| {
+        LinkMessage::Move(Box::new(MoveFrame {
+            from: relay("oslo"),
+            to: relay("rome"),
+            hops: 3,
+            group: group(),
+            name: SubscriptionName::new("billing").unwrap(),
+            token: 0x1122_3344_5566_7788,
+            says,
+        }))
+    };
+    let streams = || vec![StreamAt { origin: relay("bonn"), epoch: EPOCH, last: Sequence(1000) }];
+    let storage = EPOCH.storage;
+    let keeper = Keeper { storage, from: Index(900) };
+    let done = Done {
+        streams: streams(),
+        finished: vec![(relay("bonn"), storage, 2)],
+        producers: vec![ProducerDone { producer: ProducerId(77), floor: 300, ranges: vec![(301, 400)] }],
+    };
+    let spec = SubscriptionSpec { shared: true, window: Some(256), ..SubscriptionSpec::default() };
+    vec![
+        ("move-prepare", says(MoveSays::Prepare { spec })),
+        ("move-prepared", says(MoveSays::Prepared { keeper, version: version(9), streams: streams() })),
+        ("move-refused", says(MoveSays::Refused(Refusal::new(RefusalCode::Exists, "it has one")))),
+        ("move-ask", says(MoveSays::Ask { member: relay("rome"), version: version(9) })),
+        (
+            "move-held",
+            says(MoveSays::Held { storage, version: version(9), links: version(4), streams: streams() }),
+        ),
+        ("move-handover", says(MoveSays::Handover { keeper, version: version(7), done: Box::new(done) })),
+        ("move-taken", says(MoveSays::Taken)),
+        ("move-void", says(MoveSays::Void)),
+    ]
+}
+
 fn far() -> StreamSeen {
     StreamSeen {
         origin: relay("rome"),
@@ -234,7 +272,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("ask-where", LinkMessage::AskWhere(ask_where)),
         ("told-where", LinkMessage::ToldWhere(told_where)),
     ];
-    all.extend(circuits());
+    all.extend(circuits().into_iter().chain(moves()));
     all
 }
 
@@ -267,6 +305,16 @@ fn family(message: &LinkMessage) -> &'static str {
             CircuitSays::Ping => "circuit-ping",
             CircuitSays::Pong => "circuit-pong",
             CircuitSays::End(_) => "circuit-end",
+        },
+        LinkMessage::Move(frame) => match frame.says {
+            MoveSays::Prepare { .. } => "move-prepare",
+            MoveSays::Prepared { .. } => "move-prepared",
+            MoveSays::Refused(_) => "move-refused",
+            MoveSays::Ask { .. } => "move-ask",
+            MoveSays::Held { .. } => "move-held",
+            MoveSays::Handover { .. } => "move-handover",
+            MoveSays::Taken => "move-taken",
+            MoveSays::Void => "move-void",
         },
         LinkMessage::Run { .. } | LinkMessage::Deliver { .. } => {
             unreachable!("it has a frame of its own")

@@ -62,6 +62,7 @@ impl Scene {
             links: Vec::new(),
             transit: true,
             max_children: None,
+            trace_retention_ms: treecast::limits::TRACE_RETENTION_MS,
             origin_quiet_ms: treecast::limits::ORIGIN_QUIET_MS,
         };
         let mut restore = Restore::new(relay, opened.last, &opened.snapshot).unwrap();

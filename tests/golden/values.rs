@@ -10,9 +10,9 @@ use treecast::topology::TopologyVersion;
 use treecast::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy, TreeKind};
 use treecast::wire::applied::{TopologyEntry, TopologyHead};
 use treecast::wire::body::{
-    Books, FileStanding, GapCause, GroupInfo, Location, Missing, Notice, Outcomes, Refusal, RefusalCode,
-    Reply, Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec, TopologyInfo,
-    UnorderedCause,
+    Books, FileStanding, GapCause, GroupInfo, Location, Missing, MoveInfo, MoveStage, Notice, Outcomes,
+    Refusal, RefusalCode, Reply, Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec,
+    TopologyInfo, UnorderedCause,
 };
 use treecast::wire::run::Record;
 
@@ -142,6 +142,11 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("topology-join", Request::TopologyJoin { relay: relay(), storage: EPOCH.storage }),
         ("topology-tell", Request::TopologyTell { entry: Box::new(topology()) }),
         ("group-set-fifo", Request::GroupSet { group: orders(), settings: by_producer }),
+        (
+            "subscription-move",
+            Request::SubscriptionMove { group: orders(), name: billing(), to: Some(relay()) },
+        ),
+        ("subscription-move-not", Request::SubscriptionMove { group: orders(), name: billing(), to: None }),
     ]
 }
 
@@ -188,6 +193,8 @@ fn subscription_info() -> SubscriptionInfo {
         inserted: 58,
         out: outcomes(),
         aside: 0,
+        moving: None,
+        comes_from: None,
     }
 }
 
@@ -254,6 +261,31 @@ fn books() -> Books {
     }
 }
 
+/// One at each step of a move, and one that is kept where it comes.
+fn moving() -> Vec<SubscriptionInfo> {
+    let to = || RelayId::new("oslo").unwrap();
+    let stages = [
+        MoveStage::Preparing,
+        MoveStage::Asking,
+        MoveStage::Gathering,
+        MoveStage::Consuming,
+        MoveStage::HandingOver,
+    ];
+    let mut all: Vec<SubscriptionInfo> = stages
+        .into_iter()
+        .map(|stage| {
+            let asks = stage == MoveStage::Asking;
+            let waits_for = if asks { vec![RelayId::new("bonn").unwrap()] } else { Vec::new() };
+            let refusal =
+                (stage == MoveStage::Preparing).then(|| Refusal::new(RefusalCode::Exists, "it has one"));
+            let info = MoveInfo { to: to(), stage, waits_for, messages: 7, refusal };
+            SubscriptionInfo { moving: Some(Box::new(info)), ..subscription_info() }
+        })
+        .collect();
+    all.push(SubscriptionInfo { comes_from: Some(to()), ..subscription_info() });
+    all
+}
+
 /// One answer of each kind.
 pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
     let location =
@@ -293,6 +325,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("where", Ok(Reply::Where(Box::new(trace::whereabouts())))),
         ("topology", Ok(Reply::Topology(Box::new(topology_info())))),
         ("topology-applied", Ok(Reply::TopologyApplied(topology().head))),
+        ("subscriptions-moving", Ok(Reply::Subscriptions(moving()))),
     ]
 }
 

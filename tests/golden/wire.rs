@@ -83,6 +83,7 @@ fn request_family(request: &Request) -> &'static str {
         Request::SubscriptionShow { .. } => "subscription-show",
         Request::SubscriptionSeek { .. } => "subscription-seek",
         Request::SubscriptionRemove { .. } => "subscription-remove",
+        Request::SubscriptionMove { .. } => "subscription-move",
         Request::Attach { .. } => "attach",
         Request::Detach { .. } => "detach",
         Request::Poll { .. } => "poll",

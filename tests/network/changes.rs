@@ -36,7 +36,7 @@ async fn s10_a_fresh_relay_without_its_neighbour_refuses_puts_until_that_comes()
     traffic.finish(&network).await;
 }
 
-/// What was acked elsewhere is nobody's to lose, and that a disk is gone is said.
+/// What was acked elsewhere is nobody's to lose, and that a disk is gone is said (also F33).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s23_a_relay_that_comes_back_without_its_disk_is_told_of_and_loses_nothing_of_others() {
     let mut network = Network::line(3).await;

@@ -148,3 +148,43 @@ async fn r12_a_home_that_is_killed_under_a_receiver_elsewhere_loses_nothing_and_
     let show = json(network.address(0), &["queue", "show", "jobs"]);
     assert_eq!(show["backlog"]["backlog"], 0, "{show}");
 }
+
+/// A subscription goes from c to a, though c is killed on the way, and who gets from it misses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s47_a_subscription_moves_to_another_relay_though_its_home_is_killed_on_the_way() {
+    let mut network = Network::line(3).await;
+    for place in 0..3 {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+    }
+    let [a, b, c] = [0, 1, 2].map(|place| network.address(place).to_owned());
+    good(&c, &["subscription", "create", "news", "me"]);
+    wait_for("it is known", async || is_known(&b, "news")).await;
+    for number in 1..=4 {
+        good(if number % 2 == 0 { &a } else { &c }, &["put", "news", &format!("news {number}")]);
+    }
+    good(&b, &["subscription", "move", "news", "me", "a"]);
+    let stage = async |wanted: &str| {
+        wait_for("it goes on", async || {
+            json(&b, &["subscription", "show", "news", "me"])["moving"]["stage"] == wanted
+        })
+        .await;
+    };
+    stage("consuming").await;
+    assert!(good(&b, &["subscription", "list", "news"]).contains("to a: consuming"));
+    let here = good(&a, &["subscription", "list", "news"]);
+    assert!(here.contains("to a: consuming") && here.contains("comes from c"), "{here}");
+    network.kill(2);
+    network.begin(2);
+    wait_for("it is back", async || run(&b, &["subscription", "show", "news", "me"]).said.is_empty()).await;
+    stage("consuming").await;
+    good(&b, &["put", "news", "news 5"]);
+    let mut got = good(&b, &["get", "news", "--as", "me", "-n", "4", "--wait", "30s"]);
+    let shown = || run(&b, &["subscription", "show", "news", "me", "--output", "json"]).output;
+    wait_for("it has moved", async || shown().contains("\"home\":\"a\"")).await;
+    got += &good(&b, &["get", "news", "--as", "me", "-n", "1", "--wait", "30s"]);
+    let mut got: Vec<&str> = got.lines().collect();
+    assert_eq!(got.last(), Some(&"news 5"), "what was put first comes first");
+    got.sort_unstable();
+    assert_eq!(got, ["news 1", "news 2", "news 3", "news 4", "news 5"]);
+    assert_eq!(run(&b, &["poll", "news", "--as", "me"]).code, Some(3), "each was acked once");
+}

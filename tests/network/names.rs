@@ -46,6 +46,30 @@ async fn s27_a_second_relay_of_one_name_is_refused_and_everybody_says_so() {
     traffic.finish(&network).await;
 }
 
+/// A copy of a data directory: the same storage id twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s27_f32_a_copy_of_a_relay_that_runs_beside_it_is_refused_and_everybody_says_so() {
+    let mut network = Network::line(2).await;
+    let traffic = Traffic::start(&network, BOTH).await;
+    traffic.progress(100).await;
+    network.kill(0);
+    let mut twin = intruder(&network, "twin", "a", ("b", network.address(1)));
+    std::fs::create_dir_all(&twin.data).expect("it has room beside the other");
+    for entry in std::fs::read_dir(&network.sites[0].data).expect("its data is there") {
+        let path = entry.expect("it can be read").path();
+        std::fs::copy(&path, twin.data.join(path.file_name().expect("a file")))
+            .expect("there is room for two");
+    }
+    network.begin(0);
+    traffic.progress(100).await;
+    twin.start();
+    wait_for("the neighbour says so", async || network.sites[1].said("two relays have one name") > 0).await;
+    wait_for("the copy says so", async || twin.said("two relays have one name") > 0).await;
+    traffic.progress(100).await;
+    twin.stop();
+    traffic.finish(&network).await;
+}
+
 /// The one with the larger name only knocks: that is not let pass unseen either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s27_a_second_relay_of_the_larger_name_is_told_of_when_it_knocks() {

@@ -52,7 +52,7 @@ pub(crate) fn relay(number: usize) -> RelayId {
 }
 
 /// What kinds of relays and links a random network has.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) relays: usize,
     /// Links beside those that join everything.

@@ -24,7 +24,8 @@ fn group(number: u32) -> Group {
     let name = GroupName::new("g").unwrap();
     let mut group = Group::new(GroupNumber(number), name.clone(), 0, WallTime(0));
     for stream in [1, 2] {
-        let (origin, epoch) = (RelayId::new("o").unwrap(), Epoch::default());
+        let (origin, epoch) =
+            (RelayId::new("o").unwrap(), Epoch { nonce: u64::from(stream), ..Epoch::default() });
         group.streams.push(Stream::new(StreamNumber(stream), (&name, 0), origin, epoch, Index(1)));
     }
     group
@@ -61,6 +62,44 @@ fn runs_that_follow_within_a_millisecond_share_a_note() {
     assert_eq!(place(2, 10), found(40, 1200, 1200));
     assert_eq!(place(1, 40), found(50, 1300, 1300));
     assert_eq!((place(1, 41), place(2, 11), place(1, 0)), (None, None, None));
+}
+
+#[test]
+fn runs_that_came_over_two_links_share_no_note() {
+    let (mut group, mut traces) = (group(1), Traces::default());
+    for (link, first) in [(3, 1), (4, 11), (3, 21)] {
+        let from = (StreamNumber(1), LinkId(link));
+        traces.note_run(&mut group, from, (Index(first), WallTime(1_000_000)), &header(first, 10));
+    }
+    let memory = group.memory.as_deref().unwrap();
+    let link = |sequence| memory.place(StreamNumber(1), Sequence(sequence)).map(|place| place.link.0);
+    assert_eq!([1, 10, 11, 20, 21].map(link), [3, 3, 4, 4, 3].map(Some));
+}
+
+#[test]
+fn a_stream_goes_by_its_name_as_long_as_there_is_a_note_of_it() {
+    let (mut group, mut traces) = (group(1), Traces::default());
+    for (stream, hours) in [(1, 0), (2, 0), (2, 2), (2, 4)] {
+        let at = WallTime(1 + hours * 3600 * 1_000_000);
+        traces.note_run(&mut group, (StreamNumber(stream), LinkId(3)), (Index(1), at), &header(1, 10));
+    }
+    let memory = group.memory.as_deref_mut().unwrap();
+    let named = |memory: &Memory| {
+        [1, 2].map(|nonce| {
+            let (group, origin) = (GroupName::new("g").unwrap(), RelayId::new("o").unwrap());
+            let message = MessageName { group, origin, boot: 0, nonce, sequence: Sequence(1) };
+            memory.stream_of(&message).map(|stream| stream.0)
+        })
+    };
+    assert_eq!(named(memory), [Some(1), Some(2)]);
+    let before = memory.bytes;
+    memory.forget().unwrap();
+    assert_eq!(named(memory), [None, Some(2)], "nothing is left of the first one");
+    assert!(memory.bytes < before && memory.bytes == memory.count_bytes());
+    memory.forget().unwrap();
+    assert_eq!(named(memory), [None, Some(2)]);
+    memory.forget().unwrap();
+    assert_eq!(named(memory), [None, None]);
 }
 
 #[test]

@@ -7,10 +7,14 @@
 use std::collections::BTreeMap;
 
 use super::harness::{Harness, body, group, sub};
-use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber, WallTime};
+use crate::id::{
+    Epoch, GroupNumber, Index, LinkId, ProducerId, RelayId, Sequence, StorageId, StreamNumber, WallTime,
+};
 use crate::log::EntryNumber;
+use crate::relay::arriving::Arrived;
 use crate::relay::forget::Forgot;
 use crate::relay::loss::{TailCut, Uncertain};
+use crate::relay::moving::{Cut, Moving};
 use crate::relay::repair::Annex;
 use crate::relay::saved::{Counters, SavedGroup, Shard};
 use crate::relay::state::{Operation, State, shard_of};
@@ -18,9 +22,10 @@ use crate::relay::subscription::SubscriptionNumber;
 use crate::topology::TopologyVersion;
 use crate::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy};
 use crate::wire::applied::{TopologyEntry, TopologyHead};
-use crate::wire::body::{Request, Start, SubscriptionSpec};
+use crate::wire::body::{MoveStage, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{NameEntry, Version};
+use crate::wire::moving::{Done, Keeper, ProducerDone, StreamAt};
 
 #[allow(
     dead_code,
@@ -92,6 +97,11 @@ fn word(operation: &Operation) -> &'static str {
         Operation::LinkNamed { .. } => "link-named",
         Operation::TopologySet { entry } if entry.head.restores.is_some() => "topology-restored",
         Operation::TopologySet { .. } => "topology-set",
+        Operation::SubscriptionMoving { to: None, .. } => "subscription-stays",
+        Operation::SubscriptionMoving { cut: Some(_), .. } => "subscription-cut",
+        Operation::SubscriptionMoving { .. } => "subscription-moving",
+        Operation::SubscriptionArriving { .. } => "subscription-arriving",
+        Operation::SubscriptionArrived { .. } => "subscription-arrived",
     }
 }
 
@@ -175,9 +185,42 @@ fn of_members(group: GroupNumber) -> Vec<Operation> {
     ]
 }
 
+const KEEPER: Keeper = Keeper { storage: STORAGE, from: Index(900) };
+
+fn done() -> Done {
+    let epoch = Epoch { counter: 3, storage: STORAGE, nonce: 0x1122_3344_5566_7788 };
+    Done {
+        streams: vec![StreamAt { origin: relay("oslo"), epoch, last: Sequence(400) }],
+        finished: vec![(relay("oslo"), STORAGE, 2)],
+        producers: vec![ProducerDone { producer: ProducerId(77), floor: 300, ranges: vec![(301, 400)] }],
+    }
+}
+
+fn of_moves(group: GroupNumber) -> Vec<Operation> {
+    let (subscription, token) = (SubscriptionNumber(5), 0x1122_3344_5566_7788);
+    let moving = |to, cut| Operation::SubscriptionMoving { group, subscription, to, token, cut };
+    vec![
+        moving(None, None),
+        moving(Some(relay("oslo")), None),
+        moving(Some(relay("oslo")), Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() }))),
+        Operation::SubscriptionArriving {
+            group,
+            subscription,
+            name: sub("billing"),
+            shared: true,
+            filter: Some("eu/#".to_owned()),
+            window: 256,
+            start: Index(1000),
+            from: relay("rome"),
+            token,
+        },
+        Operation::SubscriptionArrived { group, subscription, done: Box::new(done()) },
+    ]
+}
+
 fn operations() -> Vec<Operation> {
     let number = GroupNumber(300);
-    of_groups(number).into_iter().chain(of_members(number)).collect()
+    of_groups(number).into_iter().chain(of_members(number)).chain(of_moves(number)).collect()
 }
 
 #[test]
@@ -370,12 +413,75 @@ fn f52_the_order_of_producers_in_a_snapshot_is_read_and_written_as_ever() {
 }
 
 /// Old bytes are also what a relay of today starts from.
+/// The golden part in which one subscription leaves, and others come: its keys `m` and `a`.
+fn moves_part() -> Shard {
+    let mut part = Shard::decode(&files::read("state/snapshot-part.bin")).unwrap();
+    let mut groups: Vec<_> = part.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let orders = &mut groups[0];
+    let cut = || Cut { at: Index(1000), keeper: KEEPER, done: done() };
+    let token = 0x1122_3344_5566_7788;
+    let arrived = |done| Arrived { from: relay("rome"), token, done, is_settled: false };
+    let pattern = orders.subscriptions.remove(0);
+    let kinds = [
+        ("leaves", Some(Moving::new(relay("oslo"), token, None)), None),
+        ("is-cut", Some(Moving::new(relay("oslo"), token, Some(cut()))), None),
+        ("comes", None, Some(arrived(None))),
+        ("has-come", None, Some(arrived(Some(done())))),
+        ("goes-on", Some(Moving::new(relay("oslo"), token, Some(cut()))), Some(arrived(Some(done())))),
+    ];
+    for (number, (name, moving, arrived)) in (5..).zip(kinds) {
+        let mut made = pattern.clone();
+        (made.number, made.name) = (SubscriptionNumber(number), sub(name));
+        (made.moving, made.arrived) = (moving.map(Box::new), arrived.map(Box::new));
+        orders.subscriptions.push(made);
+    }
+    part.groups = groups.iter().map(SavedGroup::of).collect();
+    part
+}
+
 #[test]
-fn f52_a_relay_starts_from_the_golden_part() {
-    let golden = files::read("state/snapshot-part.bin");
+fn f52_moves_in_a_part_of_a_snapshot_are_read_and_written_as_ever() {
+    const NAME: &str = "state/snapshot-part-moves.bin";
+    files::compare(NAME, &moves_part().encode());
+    let golden = files::read(NAME);
+    let mut found = Vec::new();
+    keys(&ciborium::from_reader(&golden[..]).unwrap(), "", &mut found);
+    for key in "m/to m/token m/cut m/cut/at m/cut/keeper m/cut/done a/from a/token a/done".split(' ') {
+        assert!(found.contains(&format!("/groups/u/{key}")), "no golden {key}: {found:?}");
+    }
+    let mut again = Shard::decode(&golden).unwrap();
+    let groups: Vec<_> = again.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let read: Vec<_> = groups[0]
+        .subscriptions
+        .iter()
+        .map(|s| {
+            let cut = s.moving.as_ref().map(|m| (m.to.clone(), m.token, m.cut.clone()));
+            (s.name.to_string(), cut, s.arrived.as_ref().map(|a| (a.from.clone(), a.token, a.done.clone())))
+        })
+        .collect();
+    let cut = Some(Cut { at: Index(1000), keeper: KEEPER, done: done() });
+    let (token, to, from) = (0x1122_3344_5566_7788, relay("oslo"), relay("rome"));
+    let goes = |cut: Option<Cut>| Some((to.clone(), token, cut));
+    let comes = |done: Option<Done>| Some((from.clone(), token, done));
+    assert_eq!(
+        read,
+        [
+            ("leaves".to_owned(), goes(None), None),
+            ("is-cut".to_owned(), goes(cut.clone()), None),
+            ("comes".to_owned(), None, comes(None)),
+            ("has-come".to_owned(), None, comes(Some(done()))),
+            ("goes-on".to_owned(), goes(cut), comes(Some(done()))),
+        ]
+    );
+    again.groups = groups.iter().map(SavedGroup::of).collect();
+    assert_eq!(again.encode(), golden);
+}
+
+/// A relay that was started from a golden part.
+fn started_from(name: &str) -> Harness {
+    let golden = files::read(name);
     let mut h = Harness::apart();
     let mut snapshot = h.snapshot();
-    let number = Shard::decode(&golden).unwrap().groups.len() as u32;
     for (at, shard) in (0..).zip(&mut snapshot.shards) {
         *shard = (EntryNumber(0), Shard::default().encode());
         if at == shard_of(GroupNumber(1)) {
@@ -383,8 +489,36 @@ fn f52_a_relay_starts_from_the_golden_part() {
         }
     }
     h.crash(&snapshot);
-    assert_eq!(number, 2);
     assert_eq!(h.relay.groups.iter().count(), 2);
+    h
+}
+
+#[test]
+fn f52_a_relay_starts_from_the_golden_part_with_moves() {
+    let mut h = started_from("state/snapshot-part-moves.bin");
+    let list = Request::SubscriptionList { group: group("orders"), after: None, limit: 10 };
+    let Ok(Reply::Subscriptions(all)) = h.request(list) else { panic!("no list") };
+    let found: Vec<_> = all
+        .iter()
+        .map(|s| (s.name.as_str(), s.moving.as_ref().map(|m| m.stage), s.comes_from.is_some()))
+        .collect();
+    let (prepares, consumes) = (Some(MoveStage::Preparing), Some(MoveStage::Consuming));
+    assert_eq!(
+        found,
+        [
+            ("comes", None, true),
+            ("goes-on", consumes, false),
+            ("has-come", None, false),
+            ("is-cut", consumes, false),
+            ("leaves", prepares, false)
+        ]
+    );
+}
+
+/// Old bytes are also what a relay of today starts from.
+#[test]
+fn f52_a_relay_starts_from_the_golden_part() {
+    let mut h = started_from("state/snapshot-part.bin");
     let info = h.info("orders", "billing");
     assert!(info.shared && info.window == 256, "{info:?}");
 }

@@ -70,6 +70,7 @@ fn options(boot: u64, links: &[LinkOptions]) -> RelayOptions {
         links: links.to_vec(),
         transit: true,
         max_children: None,
+        trace_retention_ms: crate::limits::TRACE_RETENTION_MS,
         origin_quiet_ms: crate::limits::ORIGIN_QUIET_MS,
     }
 }
@@ -122,7 +123,7 @@ impl Harness {
         self.hear(LinkMessage::FactsEnd);
     }
 
-    fn with_links(links: &[LinkOptions]) -> Self {
+    pub(super) fn with_links(links: &[LinkOptions]) -> Self {
         let now = Now { time: Time(0), wall: WallTime(1_000_000_000) };
         let restore = Restore::new(options(1, links), EntryNumber(0), &Snapshot::default()).unwrap();
         let mut harness = Self {

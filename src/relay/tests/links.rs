@@ -2,6 +2,7 @@
 
 use super::harness::{Harness, body, group};
 use crate::id::{Epoch, Index, RelayId, StorageId, StreamNumber, WallTime};
+use crate::log::Entry;
 use crate::relay::stream::{Draft, Genesis, Seal, Stream};
 use crate::wire::body::{SubscriptionSpec, encode};
 use crate::wire::link::{GroupId, LinkMessage, StreamNamed};
@@ -94,6 +95,46 @@ fn i10_an_epoch_waits_until_the_one_before_is_complete_up_to_its_seal() {
     first.send(&mut h, 3..4);
     second.send(&mut h, 0..2);
     assert_eq!(h.payloads(), ["a", "b", "c"]);
+}
+
+/// Another record is known here by the number of one that comes: whoever wrote both is broken, and
+/// nobody can say which of them is right.
+#[test]
+fn s20_two_streams_of_one_name_that_differ_are_not_made_one() {
+    let (mut first, mut other, second) = (Theirs::begin(1), Theirs::begin(1), Theirs::begin(2));
+    for payload in ["a", "b"] {
+        first.put(payload);
+    }
+    for payload in ["a", "x", "c", "d"] {
+        other.put(payload);
+    }
+    assert_eq!(first.runs[1].header, other.runs[1].header, "they are the same to begin with");
+    let mut h = between(&first, &second);
+    first.send(&mut h, 0..3);
+    assert_eq!(h.payloads(), ["a", "b"]);
+    let records = |h: &Harness| h.log.iter().filter(|entry| matches!(entry, Entry::Run(_))).count();
+    let before = records(&h);
+    compared(&mut h);
+    for _ in 0..100 {
+        other.send(&mut h, 2..5);
+    }
+    assert_eq!((h.payloads().len(), records(&h)), (0, before), "nothing of the other one is taken");
+    assert_eq!(compared(&mut h), 1, "the neighbour is told once that something is missing");
+    // What it asks for it does not take either, and asks less and less.
+    let mut asked = 0;
+    for _ in 0..300 {
+        h.pass_ms(1_000);
+        asked += std::mem::take(&mut h.said).iter().filter(|s| matches!(s, LinkMessage::Pull(_))).count();
+        other.send(&mut h, 3..5);
+    }
+    assert!((1..=14).contains(&asked), "{asked} pulls in five minutes");
+    // What was not acked is delivered again, and nothing else.
+    assert!(h.payloads().iter().all(|payload| ["a", "b"].contains(&payload.as_str())));
+    assert_eq!(records(&h), before);
+    // The right one goes on all the same.
+    first.put("y");
+    first.send(&mut h, 3..4);
+    assert_eq!(h.payloads(), ["y"]);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use super::harness::{Harness, LINK, group};
 use super::links::Theirs;
-use crate::id::{RelayId, Sequence, StorageId};
+use crate::id::{LinkId, RelayId, Sequence, StorageId};
 use crate::limits;
-use crate::relay::Input;
 use crate::relay::stream::{Draft, Seal};
+use crate::relay::{Input, LinkOptions};
 use crate::wire::body::{SubscriptionSpec, encode};
 use crate::wire::link::{
     Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Pull, Pulled, SeenWhy, StreamSeen, Version,
@@ -158,8 +158,12 @@ fn r10_an_answer_that_a_neighbour_passes_on_does_not_show_that_it_has_what_stand
 }
 
 /// Relays on this path ask for sequences of a stream.
-fn pull(h: &mut Harness, of: &Theirs, (from, to): (u64, u64), path: &[&str]) {
-    h.hear(LinkMessage::Pull(Pull {
+fn pull(h: &mut Harness, of: &Theirs, range: (u64, u64), path: &[&str]) {
+    h.hear(asking(of, range, path));
+}
+
+fn asking(of: &Theirs, (from, to): (u64, u64), path: &[&str]) -> LinkMessage {
+    LinkMessage::Pull(Pull {
         id: 7,
         group: GroupId { name: group("g"), incarnation: 0 },
         origin: of.stream.origin.clone(),
@@ -170,7 +174,7 @@ fn pull(h: &mut Harness, of: &Theirs, (from, to): (u64, u64), path: &[&str]) {
         path: path.iter().map(|name| RelayId::new(name).unwrap()).collect(),
         hops: 9,
         anyway: false,
-    }));
+    })
 }
 
 /// The same of one that is sent such an answer.
@@ -182,6 +186,58 @@ fn r10_who_was_sent_an_answer_for_somebody_else_is_sent_what_stands_before_it() 
     pull(&mut h, &theirs, (4, 4), &["x", "o"]);
     lack(&mut h, &theirs);
     assert_eq!(sent_when_read(&mut h), [4, 2, 3, 4], "once as the answer, once in order");
+}
+
+/// A relay between `o` and `x`, who are both in its group, where `x` has as much of `theirs` as it has.
+fn between_two(theirs: &Theirs) -> Harness {
+    let options = |(link, name)| LinkOptions {
+        link: LinkId(link),
+        neighbour: RelayId::new(name).unwrap(),
+        cost: 1,
+        rate: None,
+    };
+    let mut h = Harness::with_links(&[(1, "o"), (2, "x")].map(options));
+    let id = GroupId { name: group("g"), incarnation: 0 };
+    for (link, name) in [(1, "o"), (2, "x")] {
+        let (link, relay) = (LinkId(link), RelayId::new(name).unwrap());
+        let version = Version { counter: 1, storage: StorageId([9; 16]) };
+        let mut state = LinkState::new(relay.clone(), version);
+        state.links = vec![Advertised { neighbour: RelayId::new("r").unwrap(), cost: 1, is_up: true }];
+        let member = Membership { group: id.clone(), relay, version, member: true };
+        h.input(Input::LinkUp { link });
+        let facts = vec![Fact::LinkState(state), Fact::Membership(member)];
+        for message in [LinkMessage::Facts(facts), LinkMessage::FactsEnd] {
+            h.input(Input::Link { link, message });
+        }
+    }
+    h.pass_ms(2_000);
+    h.hear(theirs.name());
+    theirs.send(&mut h, 0..theirs.runs.len());
+    let (origin, epoch, seen) = (theirs.stream.origin.clone(), theirs.stream.epoch, theirs.stream.last);
+    let streams = vec![StreamSeen { origin, epoch, seen, released: Sequence(0), wanted: Sequence(0) }];
+    let message = LinkMessage::Seen { group: id, streams, why: SeenWhy::Answers };
+    h.input(Input::Link { link: LinkId(2), message });
+    h.said.clear();
+    h
+}
+
+#[test]
+fn r10_what_is_pulled_for_a_reader_of_the_log_goes_to_it_once_though_it_comes_twice() {
+    let mut theirs = Theirs::begin(1);
+    theirs.put("a");
+    let mut h = between_two(&theirs);
+    theirs.put("b");
+    h.input(Input::Link { link: LinkId(2), message: asking(&theirs, (3, 3), &["x"]) });
+    let asked = pulls(&mut h);
+    assert_eq!(asked.len(), 1, "it is not here, and the origin has it");
+    // Pushed, and given as the answer.
+    theirs.send(&mut h, 2..3);
+    theirs.send(&mut h, 2..3);
+    let (is_here, to, released) = (true, Sequence(3), Sequence(0));
+    h.hear(LinkMessage::Pulled(Pulled { id: asked[0].id, is_here, to, released }));
+    h.pass_ms(5_000);
+    let runs = h.said.iter().filter(|said| matches!(said, LinkMessage::Run { .. })).count();
+    assert_eq!(runs, 1);
 }
 
 #[test]

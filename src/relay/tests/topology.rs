@@ -12,7 +12,7 @@ use crate::wire::body::{RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
 use crate::wire::link::{Fact, LinkMessage, LinkState, Version};
 
 /// A file in which the tested relay has links to these.
-fn text(neighbours: &[&str]) -> String {
+pub(super) fn text(neighbours: &[&str]) -> String {
     let mut text = "version = 1\n[relay.r]\naddress = \"127.0.0.1:7000\"\n".to_owned();
     for (port, name) in (7001..).zip(neighbours) {
         text += &format!("[relay.{name}]\naddress = \"127.0.0.1:{port}\"\n");
@@ -21,7 +21,7 @@ fn text(neighbours: &[&str]) -> String {
     text
 }
 
-fn entry(counter: u64, text: String) -> TopologyEntry {
+pub(super) fn entry(counter: u64, text: String) -> TopologyEntry {
     let version = TopologyVersion::new(counter, &text);
     let head =
         TopologyHead { version, by: RelayId::new("o").unwrap(), at: WallTime(counter), restores: None };

@@ -279,18 +279,52 @@ fn control_does_not_wait_for_a_rate_and_is_counted() {
     assert!(old <= most, "{old} bytes beside {control} of control: {most} would be right");
 }
 
+/// Compares so often, and says how many places there were in the queues of the link at the most.
+fn compare_for_long(h: &mut Harness, sent: &mut Sent, names: &[&str]) -> usize {
+    let mut most = 0;
+    for _ in 0..2_000 {
+        names.iter().for_each(|name| compare(h, name, SeenWhy::Lacks));
+        sent.take(h);
+        most = most.max(h.relay.waiting_turns(LINK));
+    }
+    most
+}
+
 #[test]
 fn a_neighbour_that_compares_for_ever_takes_no_memory() {
-    let (mut h, mut sent) = with_backlog(None, 300);
-    put_many(&mut h, "live", 10, 32);
-    sent.take(&mut h);
-    for _ in 0..10_000 {
-        compare(&mut h, "old", SeenWhy::Lacks);
-        compare(&mut h, "live", SeenWhy::Lacks);
-        h.said.clear();
+    let backlogs = ["first", "second", "third"];
+    let mut h = beside(None, &names(&["first", "second", "third", "live"]));
+    put(&mut h, "live", 1);
+    compare(&mut h, "live", SeenWhy::Answers);
+    h.pass_ms(1_000);
+    written(&mut h);
+    backlogs.iter().for_each(|name| put(&mut h, name, 32));
+    h.hold_fetches = true;
+    backlogs.iter().for_each(|name| compare(&mut h, name, SeenWhy::Answers));
+    let mut sent = Sent::default();
+    assert_eq!(
+        compare_for_long(&mut h, &mut sent, &["third"]),
+        3,
+        "two are read, and one waits for its turn"
+    );
+    assert!(compare_for_long(&mut h, &mut sent, &backlogs) <= 4, "who begins anew has one place");
+    // The link takes nothing more, so one that is live waits too.
+    let mut most = 0;
+    for _ in 0..400 {
+        put(&mut h, "live", 32);
+        most = most.max(h.relay.waiting_turns(LINK));
     }
-    let waiting = h.relay.waiting_turns(LINK);
-    assert!(waiting <= 8, "{waiting} places in the queues of a link with two groups");
+    assert!(most <= 5, "{most} places for what is put while a link is full");
+    assert!(compare_for_long(&mut h, &mut sent, &["live", "third"]) <= 6);
+    // Nobody has lost its turn over it.
+    h.let_fetches_go();
+    let mut all = Vec::new();
+    (0..100).for_each(|_| {
+        written(&mut h);
+        all.extend(sent.take(&mut h));
+    });
+    assert_eq!(backlogs.map(|name| bytes_of(&all, name) / 1024), [32; 3]);
+    assert_eq!(h.relay.waiting_turns(LINK), 0);
 }
 
 #[test]

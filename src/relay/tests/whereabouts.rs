@@ -4,17 +4,18 @@ use bytes::BytesMut;
 
 use super::harness::{Harness, body, group, sub};
 use super::links::Theirs;
-use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, WallTime};
+use super::topology::{entry, text};
+use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, WallTime};
 use crate::limits;
 use crate::log::Snapshot;
-use crate::relay::{Now, Relay};
+use crate::relay::{Input, Now, Relay};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{
     Answer, DeadReason, Fate, GapCause, MessageName, Over, RefusalCode, RelayTrace, Reply, Request, Sighting,
     Start, SubscriptionSpec,
 };
 use crate::wire::frame::{AckKind, AckLevel};
-use crate::wire::link::{AskWhere, LinkMessage};
+use crate::wire::link::{Advertised, AskWhere, Fact, LinkMessage, LinkState, ToldWhere, Version};
 use crate::wire::run::{Record, RunKind};
 
 /// A message of `g`, put in the first boot.
@@ -213,6 +214,60 @@ fn a_neighbour_that_asks_for_others_and_for_itself_is_told_nothing() {
     }
 }
 
+/// What `o` says of itself: links to this relay and to `p`, and what that one says.
+fn neighbourhood() -> LinkMessage {
+    let version = Version { counter: 1, storage: StorageId([9; 16]) };
+    let state = |relay: &str, ends: &[&str]| {
+        let link = |end: &&str| Advertised { neighbour: RelayId::new(end).unwrap(), cost: 1, is_up: true };
+        let mut state = LinkState::new(RelayId::new(relay).unwrap(), version);
+        state.links = ends.iter().map(link).collect();
+        Fact::LinkState(state)
+    };
+    LinkMessage::Facts(vec![state("o", &["r", "p"]), state("p", &["o"])])
+}
+
+#[test]
+fn each_relay_that_was_asked_is_heard_once_and_nobody_else() {
+    let mut h = Harness::linked();
+    h.hear(neighbourhood());
+    h.pass_ms(2_000);
+    let g = h.open("g");
+    h.put(g, &["a"]);
+    let local = Request::Where { message: name(2), local: true, within_ms: None };
+    let Ok(Reply::Where(mut own)) = h.request(local) else { panic!("no answer") };
+    let own = own.relays.remove(0);
+    h.said.clear();
+    let request = h.ask(Request::Where { message: name(2), local: false, within_ms: Some(5_000) });
+    let asked = h.said.iter().find_map(|said| {
+        if let LinkMessage::AskWhere(ask) = said { Some((ask.question, ask.to.clone())) } else { None }
+    });
+    let (question, asked) = asked.expect("the others are asked");
+    assert_eq!(asked.iter().map(RelayId::as_str).collect::<Vec<_>>(), ["o", "p"]);
+    let told = |relay: &str, last: u64| {
+        let trace = RelayTrace {
+            relay: RelayId::new(relay).unwrap(),
+            sighting: Sighting::NotYet { last: Sequence(last) },
+            ..own.clone()
+        };
+        let asker = RelayId::new("r").unwrap();
+        LinkMessage::ToldWhere(ToldWhere { question, asker, trace: Box::new(trace), hops: 9 })
+    };
+    for (relay, last) in [("stranger", 1), ("o", 2), ("o", 3), ("r", 4)] {
+        h.hear(told(relay, last));
+        assert!(!h.answers.contains_key(&request), "p has not answered");
+    }
+    h.hear(told("p", 5));
+    let Some(Ok(Reply::Where(found))) = h.answers.remove(&request) else { panic!("no answer") };
+    let said: Vec<(&str, Sighting)> =
+        found.relays.iter().map(|trace| (trace.relay.as_str(), trace.sighting)).collect();
+    let not_yet = |last| Sighting::NotYet { last: Sequence(last) };
+    assert_eq!(said, [("r", own.sighting), ("o", not_yet(2)), ("p", not_yet(5))]);
+    assert_eq!(found.silent, []);
+    // It is over: what comes now is for nobody.
+    h.hear(told("p", 6));
+    assert!(h.answers.is_empty());
+}
+
 /// A relay whose subscriptions have each done something else with message 2 of `g`, of which
 /// nothing is left on the disk.
 fn with_every_fate() -> Harness {
@@ -324,6 +379,52 @@ fn what_is_older_than_a_day_is_forgotten_and_said_to_be() {
     let forgotten = trace(&mut h, 2);
     assert_eq!((forgotten.sighting, forgotten.arrived), (Sighting::Past, None));
     assert!(forgotten.forgotten_before.is_some_and(|before| before < h.now.wall));
+}
+
+/// A topology in which the relay has no links, and remembers for so long.
+fn remembering(counter: u64, trace_retention: &str) -> Input {
+    let setting = format!("[relay.r]\ntrace_retention = \"{trace_retention}\"\n");
+    Input::Topology { entry: Box::new(entry(counter, text(&[]).replace("[relay.r]\n", &setting))) }
+}
+
+#[test]
+fn r18_what_became_of_a_message_is_remembered_for_as_long_as_the_relay_is_set_to() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    let mut h = with_every_fate();
+    h.input(remembering(1, "7d"));
+    h.pass_ms(6 * DAY_MS);
+    put_on(&mut h, "us/ny");
+    h.pass_ms(3_000);
+    check_every_fate(&mut h, "in six days");
+    h.crash(&Snapshot::default());
+    put_on(&mut h, "us/ny");
+    h.pass_ms(3_000);
+    check_every_fate(&mut h, "in six days, and after a start");
+    h.pass_ms(DAY_MS + 3_600_000);
+    put_on(&mut h, "us/ny");
+    h.pass_ms(3_000);
+    assert_eq!(trace(&mut h, 2).sighting, Sighting::Past, "in seven");
+    // Less holds at once, for what is known already too.
+    let mut h = with_every_fate();
+    h.pass_ms(3 * 3_600_000);
+    check_every_fate(&mut h, "in three hours");
+    h.input(remembering(1, "1h"));
+    put_on(&mut h, "us/ny");
+    h.pass_ms(3_000);
+    let forgotten = trace(&mut h, 2);
+    assert_eq!(forgotten.sighting, Sighting::Past);
+    assert!(forgotten.forgotten_before.is_some_and(|before| before < h.now.wall));
+}
+
+#[test]
+fn a_log_that_has_lost_something_makes_no_acks_of_what_it_cannot_know() {
+    let mut h = with_every_fate();
+    let last_run = h.log.iter().rposition(|entry| matches!(entry, crate::log::Entry::Run(_))).unwrap();
+    h.lost.insert(last_run);
+    h.crash(&Snapshot::default());
+    let lost = trace(&mut h, 2);
+    assert_eq!((lost.sighting, lost.forgotten_before), (Sighting::Past, Some(h.now.wall)));
+    assert!(lost.subscriptions.iter().all(|said| said.fate != Fate::Acked), "{lost:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::id::{LinkId, SessionId, StorageId};
+use crate::id::{Epoch, LinkId, SessionId};
 use crate::net::outgoing::{OutQueue, Outgoing, Progress, Staged};
 use crate::wire::body::Answer;
 use crate::wire::frame::PutDone;
@@ -34,8 +34,8 @@ pub(super) enum Written {
 #[derive(Default)]
 pub(super) struct Table {
     slots: HashMap<SessionId, Slot, foldhash::fast::RandomState>,
-    /// Links that are up, with the data directory of the neighbour.
-    links: BTreeMap<LinkId, (SessionId, StorageId)>,
+    /// Links that are up, with the boot of the neighbour.
+    links: BTreeMap<LinkId, (SessionId, Epoch)>,
     /// Sessions for which the turn has something.
     touched: Vec<SessionId>,
     /// Sessions that have written.
@@ -53,18 +53,20 @@ impl Table {
     }
 
     /// Takes a connection to a neighbour as the link. Gives the session that was the link before
-    /// and is to be removed; `None` when another data directory's is there, and this one is refused.
+    /// and is to be removed; `None` when another relay is there, and this one is refused. Whoever has
+    /// been started again has another boot, a later one; one that is not later is of a copy.
     pub(super) fn insert_link(
         &mut self,
         link: LinkId,
-        storage: StorageId,
+        boot: Epoch,
         queue: Arc<OutQueue>,
     ) -> Option<Option<SessionId>> {
         let before = self.links.get(&link).copied();
-        if before.is_some_and(|(_, known)| known != storage) {
+        let is_later = |known: Epoch| boot.storage == known.storage && boot.counter > known.counter;
+        if before.is_some_and(|(_, known)| known != boot && !is_later(known)) {
             return None;
         }
-        self.links.insert(link, (queue.session(), storage));
+        self.links.insert(link, (queue.session(), boot));
         self.put(queue, Some(link));
         Some(before.map(|(session, _)| session))
     }

@@ -3,6 +3,7 @@
 use super::super::storms::Weather;
 use super::super::world::World;
 use crate::wire::body::{RefusalCode, Reply, Request};
+use crate::wire::frame::AckLevel;
 
 const LINE: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (2, 3, 1)];
 
@@ -164,6 +165,9 @@ fn r9_messages_of_an_origin_that_was_forgotten_reach_all_members_from_who_has_th
     for wire in [1, 2] {
         world.set_link(wire, true);
     }
+    // It is part of the tree in the place of the origin, and sends them at once.
+    world.settle();
+    assert_eq!([2, 3].map(|node| world.on_disk(node, "g")), [2, 2], "both puts");
     world.rest_for_long();
     for node in [2, 3] {
         assert_eq!(super::puts(&world.drain(node, "g", "s")), [1, 2, 2], "at relay {node}");
@@ -171,6 +175,80 @@ fn r9_messages_of_an_origin_that_was_forgotten_reach_all_members_from_who_has_th
     }
     world.rest_for_long();
     assert_eq!(held(&world), 0, "they are released, though the origin cannot say so");
+}
+
+#[test]
+fn r9_messages_of_an_origin_that_has_lost_its_disk_reach_all_members_from_who_has_them() {
+    // Only the relay that passes on has what was put last; the origin comes back on another side.
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (0, 2, 5)]);
+    for node in [2, 3] {
+        world.subscribe(node, "g", "s");
+    }
+    world.put(0, "g", 1);
+    world.settle();
+    for wire in [1, 3] {
+        world.set_link(wire, false);
+    }
+    world.put(0, "g", 2);
+    world.settle();
+    world.wipe(0);
+    for wire in [1, 3] {
+        world.set_link(wire, true);
+    }
+    world.rest_for_long();
+    // It can be reached, and knows less than others: nobody offers it what he has.
+    for node in [2, 3] {
+        assert_eq!(super::puts(&world.drain(node, "g", "s")), [1, 2, 2], "at relay {node}");
+        assert_eq!(world.nodes[node].gaps, 1, "there may have been more: at relay {node}");
+    }
+    world.rest_for_long();
+    assert_eq!(held(&world), 0);
+}
+
+#[test]
+fn s24_of_an_origin_whose_disk_is_lost_all_members_end_at_what_the_luckiest_of_them_has() {
+    for comes_back in [true, false] {
+        let links = [(0, 1, 1), (0, 2, 1), (0, 3, 1), (1, 2, 9), (2, 3, 9)];
+        let mut world = World::new(1, 4, &links);
+        (1..4).for_each(|node| world.subscribe(node, "g", "s"));
+        // They lose one another first, and then the origin one by one.
+        [3, 4].into_iter().for_each(|wire| world.set_link(wire, false));
+        world.put(0, "g", 1);
+        world.settle();
+        world.set_link(2, false);
+        world.put(0, "g", 1);
+        world.settle();
+        world.set_link(1, false);
+        let calm = Weather { puts: 0, ..Weather::CALM };
+        let (stored, _) = world.put_at_level(0, "g", (AckLevel::Stored, 2));
+        assert_eq!(world.until_answered(stored, &calm, 20_000), Some(AckLevel::Stored));
+        world.set_link(0, false);
+        world.put(0, "g", 1);
+        world.settle();
+        assert_eq!(world.oracle.count_answered(), 4);
+        assert_eq!([0, 1, 2, 3].map(|node| world.on_disk(node, "g")), [4, 3, 2, 1]);
+        if comes_back {
+            world.wipe(0);
+        } else {
+            world.lose(0);
+        }
+        world.heal_links();
+        if !comes_back {
+            world.settle();
+            world.forget(2, 0).unwrap();
+        }
+        world.rest_for_long();
+        for node in 1..4 {
+            let got = super::puts(&world.drain(node, "g", "s"));
+            assert_eq!(got, [1, 2, 3], "at relay {node}: what was stored twice is there");
+            assert_eq!(
+                world.nodes[node].gaps, 1,
+                "at relay {node}: what only the origin had is said to be lost"
+            );
+        }
+        world.rest_for_long();
+        assert_eq!(held(&world), 0);
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use bytes::Bytes;
 
 use super::super::world::World;
 use crate::dice::Dice;
-use crate::id::{Epoch, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
+use crate::id::{
+    Epoch, Index, ProducerId, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
+};
 use crate::limits;
 use crate::wire::body::{
     Fate, MessageName, Notice, Refusal, RefusalCode, RelayTrace, Reply, Request, Sighting, Start,
@@ -18,6 +20,7 @@ use crate::wire::link::{
     Membership, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use crate::wire::link::{Holds, Pull, Pulled};
+use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone, StreamAt};
 use crate::wire::run::{Run, RunHeader, RunKind};
 
 fn relay(dice: &mut Dice) -> RelayId {
@@ -219,9 +222,43 @@ fn deliver(dice: &mut Dice, hops: u16) -> LinkMessage {
     LinkMessage::Deliver { head, deliver, records: Bytes::from_static(b"\x05\0\0\0\0abcd") }
 }
 
+fn moving(dice: &mut Dice, hops: u16) -> LinkMessage {
+    let streams = |dice: &mut Dice| -> Vec<StreamAt> {
+        let at = |dice: &mut Dice| StreamAt { origin: relay(dice), epoch: epoch(dice), last: sequence(dice) };
+        (0..dice.below(4)).map(|_| at(dice)).collect()
+    };
+    let version = Version { counter: number(dice), storage: storage(dice) };
+    let keeper = Keeper { storage: storage(dice), from: Index(number(dice)) };
+    let says = match dice.below(9) {
+        0 | 1 => MoveSays::Prepare {
+            spec: SubscriptionSpec { window: Some(dice.below(3) as u32), ..Default::default() },
+        },
+        2 => MoveSays::Prepared { keeper, version, streams: streams(dice) },
+        3 => MoveSays::Refused(Refusal::new(RefusalCode::NotReady, "because")),
+        4 => MoveSays::Ask { member: relay(dice), version },
+        5 => MoveSays::Held { storage: storage(dice), version, links: version, streams: streams(dice) },
+        6 => {
+            let producers = vec![ProducerDone {
+                producer: ProducerId(dice.below(3).into()),
+                floor: number(dice),
+                ranges: vec![(number(dice), number(dice))],
+            }];
+            let finished = vec![(relay(dice), storage(dice), number(dice))];
+            let done = Box::new(Done { streams: streams(dice), finished, producers });
+            MoveSays::Handover { keeper, version, done }
+        }
+        7 => MoveSays::Taken,
+        _ => MoveSays::Void,
+    };
+    let name = ["s-r00", "s-r02", "strange"][dice.below(3) as usize].parse().unwrap();
+    let (from, to, group, token) = (relay(dice), relay(dice), group(dice), dice.below(2));
+    LinkMessage::Move(Box::new(MoveFrame { from, to, hops, group, name, token, says }))
+}
+
 fn message(dice: &mut Dice) -> LinkMessage {
     let hops = [0, 1, 3, u16::MAX][dice.below(4) as usize];
-    match dice.below(18) {
+    match dice.below(20) {
+        18 | 19 => moving(dice, hops),
         0 => LinkMessage::Facts((0..dice.below(4)).map(|_| fact(dice)).collect()),
         1 => LinkMessage::FactsEnd,
         2 => {

@@ -2,6 +2,8 @@
 
 use super::super::world::World;
 use super::{LINE, puts};
+use crate::log::Entry;
+use crate::wire::run::RunKind;
 
 fn warned(world: &World, node: usize) -> bool {
     world.nodes[node].warnings().iter().any(|warning| warning.contains("older image of itself"))
@@ -40,6 +42,113 @@ fn s21_an_origin_that_is_put_back_uses_no_sequence_again_and_goes_on() {
         let warnings = world.nodes[0].warnings().len();
         assert_eq!(warnings, 0, "told once: {:?}", world.nodes[0].warnings());
     }
+}
+
+#[test]
+fn s21_an_origin_that_is_put_back_is_found_out_though_it_has_put_nothing_since() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    let image = world.nodes[0].image();
+    for _ in 0..2 {
+        world.restart(0);
+    }
+    world.put_back(0, &image);
+    world.heal();
+    assert!(warned(&world, 0), "others know of a later boot");
+    world.put(0, "g", 1);
+    world.heal();
+    assert_eq!(puts(&world.drain(1, "g", "s")), [1, 2]);
+}
+
+/// An origin has put five messages, which all members have, and forgets the last three of them:
+/// it is killed, and its disk had not written what it had called synced.
+fn with_a_disk_that_lied() -> World {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    world.subscribe(2, "g", "s");
+    for _ in 0..5 {
+        world.put(0, "g", 1);
+        world.settle();
+    }
+    assert_eq!([0, 1, 2].map(|node| world.on_disk(node, "g")), [5; 3]);
+    world.crash_forgetting(0, 3);
+    world.start(0);
+    assert_eq!(world.on_disk(0, "g"), 2);
+    world
+}
+
+#[test]
+fn s20_an_origin_whose_disk_forgets_what_was_sent_gives_no_number_twice() {
+    for put_alone in [0, 2] {
+        let mut world = with_a_disk_that_lied();
+        (0..put_alone).for_each(|_| world.put(0, "g", 1));
+        world.settle();
+        world.heal_links();
+        world.settle();
+        assert!(warned(&world, 0), "others have what it has put");
+        (0..2).for_each(|_| world.put(0, "g", 1));
+        world.settle();
+        let last = 7 + put_alone;
+        for node in [1, 2] {
+            let got = puts(&world.drain(node, "g", "s"));
+            assert_eq!(got, [1, 2, 3, 4, 5, last - 1, last], "at {node}: what is put now waits for nothing");
+        }
+        // What was put alone stands behind an end of the first epoch that others cannot take: they look
+        // for another one before they go on without it.
+        (0..2).for_each(|_| world.rest());
+        for node in [1, 2] {
+            let got = puts(&world.drain(node, "g", "s"));
+            assert_eq!(got, (6..6 + put_alone).collect::<Vec<_>>(), "at {node}, {put_alone} put alone");
+        }
+        (0..3).for_each(|_| world.rest());
+        assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+        if put_alone == 0 {
+            world.watched().unwrap();
+        } else {
+            // That end is all that has a number twice, and nobody else has it.
+            let wrong = world.watched().unwrap_err();
+            assert!(wrong.starts_with("I2: r00 has another record"), "{wrong}");
+        }
+    }
+}
+
+#[test]
+fn s20_an_origin_that_has_found_out_what_it_lacks_knows_it_after_a_crash_too() {
+    let mut world = with_a_disk_that_lied();
+    world.set_link(0, true);
+    for _ in 0..200 {
+        if warned(&world, 0) {
+            break;
+        }
+        world.arrive_at(0, 1);
+        world.arrive_at(0, 0);
+        world.wait_ms(1);
+    }
+    assert!(warned(&world, 0));
+    assert_eq!(
+        world.nodes[0].log().0.iter().filter(|entry| is_message(entry)).count(),
+        2,
+        "nothing has come"
+    );
+    world.sync(0);
+    world.crash(0);
+    world.start(0);
+    // It writes nothing into streams of which others have more, not even their ends.
+    world.put(0, "g", 1);
+    world.settle();
+    world.heal();
+    for node in [1, 2] {
+        assert_eq!(puts(&world.drain(node, "g", "s")), [1, 2, 3, 4, 5, 6], "at {node}");
+    }
+    (0..3).for_each(|_| world.rest());
+    assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+    world.watched().unwrap();
+}
+
+fn is_message(entry: &Entry) -> bool {
+    matches!(entry, Entry::Run(run) if run.run.header.kind == RunKind::Data)
 }
 
 #[test]

@@ -4,6 +4,8 @@ use super::super::storms::Weather;
 use super::super::world::World;
 use super::{LINE, puts};
 use crate::dice::Dice;
+use crate::log::Entry;
+use crate::wire::run::RunKind;
 
 /// An origin, two parents, and a relay that has both.
 const DIAMOND: [(usize, usize, u32); 4] = [(0, 1, 1), (0, 2, 1), (1, 3, 1), (2, 3, 5)];
@@ -39,6 +41,7 @@ fn s1_a_member_between_two_parents_is_not_forgotten_as_the_least_of_subtrees_wou
     world.watched().unwrap();
 }
 
+/// Also F50: what is under way while the tree changes.
 #[test]
 fn s2_two_parents_that_push_the_same_range_insert_it_once() {
     let mut doubled = 0;
@@ -67,6 +70,7 @@ fn s2_two_parents_that_push_the_same_range_insert_it_once() {
     assert!(doubled > 0, "both parents never pushed the same");
 }
 
+/// Also F51: trees that make a circle since what they were made from is old.
 #[test]
 fn s4_relays_with_different_maps_pass_a_message_round_a_ring_once() {
     let mut world = World::new(1, 3, &[(0, 1, 5), (1, 2, 5), (2, 0, 5)]);
@@ -167,6 +171,55 @@ fn s19_an_origin_that_returns_a_day_later_gives_what_it_had_in_its_own_order() {
 }
 
 #[test]
+fn s25_an_origin_and_the_relay_that_keeps_for_a_member_die_together_and_either_has_all_for_it() {
+    for (returns, first) in [(1, vec![2, 3, 4]), (0, vec![2, 3, 4, 5])] {
+        // r01 keeps for r02; round it leads a longer way to the origin.
+        let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (0, 3, 5), (3, 2, 5)]);
+        world.subscribe(2, "g", "s");
+        world.put(0, "g", 1);
+        world.settle();
+        assert_eq!(puts(&world.drain(2, "g", "s")), [1]);
+        world.rest();
+        world.cut_off(2);
+        world.settle();
+        for _ in 0..3 {
+            world.put(0, "g", 1);
+            world.settle();
+        }
+        world.rest();
+        assert_eq!(world.nodes[3].held_runs(), 0, "it is not on the way");
+        // The last one only the origin has.
+        world.set_link(0, false);
+        world.put(0, "g", 1);
+        world.sync(0);
+        world.lose(0);
+        world.lose(1);
+        world.bring_back(2);
+        world.heal_links();
+        world.settle();
+        world.rest();
+        assert!(world.drain(2, "g", "s").is_empty(), "who could give it something is dead");
+        assert_eq!(world.nodes[2].gaps, 0, "and nothing says that it is lost");
+        world.bring_back(returns);
+        world.heal();
+        world.rest();
+        assert_eq!(puts(&world.drain(2, "g", "s")), first, "r0{returns} is back");
+        world.bring_back(1 - returns);
+        world.heal();
+        world.put(0, "g", 1);
+        world.put(1, "g", 1);
+        world.heal();
+        let mut all = [first, puts(&world.drain(2, "g", "s"))].concat();
+        all.sort_unstable();
+        assert_eq!(all, [2, 3, 4, 5, 6, 7], "both are back, r0{returns} first");
+        assert_eq!(world.nodes[2].gaps, 0);
+        world.rest();
+        assert_eq!(world.nodes.iter().map(|node| node.held_runs()).sum::<usize>(), 0);
+        world.watched().unwrap();
+    }
+}
+
+#[test]
 fn s26_records_of_a_new_epoch_wait_for_the_end_of_the_one_before() {
     let mut world = World::new(1, 3, &LINE);
     world.subscribe(2, "g", "s");
@@ -190,6 +243,38 @@ fn s26_records_of_a_new_epoch_wait_for_the_end_of_the_one_before() {
     world.settle();
     assert_eq!(puts(&world.drain(2, "g", "s")), [1, 2, 3]);
     world.watched().unwrap();
+}
+
+#[test]
+fn s28_a_transit_that_starts_with_nothing_in_a_burst_leaves_no_hole_and_repeats_what_was_under_way() {
+    let mut halves = 0;
+    for seed in 0..40 {
+        let mut dice = Dice::new(seed);
+        let mut world = World::new(seed, 3, &LINE);
+        world.subscribe(2, "g", "s");
+        world.put(0, "g", 1);
+        world.settle();
+        (0..20).for_each(|_| world.put(0, "g", 1));
+        world.sync(0);
+        for _ in 0..dice.below(120) {
+            world.arrive_some(&mut dice);
+        }
+        let is_message =
+            |entry: &&Entry| matches!(entry, Entry::Run(run) if run.run.header.kind == RunKind::Data);
+        let has = world.nodes[2].log().0.iter().filter(is_message).count() as u64;
+        halves += usize::from(has > 1 && has < 21);
+        let before = world.nodes[1].runs_sent;
+        world.wipe(1);
+        world.heal_links();
+        // The member tells how far it is before the origin has named the stream, or after that.
+        (0..300).for_each(|_| world.step(&Weather { puts: 0, ..Weather::CALM }));
+        world.heal();
+        assert_eq!(puts(&world.drain(2, "g", "s")), (1..=21).collect::<Vec<_>>(), "seed {seed}");
+        let (sent, lacked) = (world.nodes[1].runs_sent - before, 21 - has);
+        assert!(sent <= lacked + 2, "seed {seed}: {sent} runs for {lacked} that it lacked");
+        world.watched().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+    }
+    assert!(halves > 10, "{halves} of 40 were in the middle of it");
 }
 
 #[test]

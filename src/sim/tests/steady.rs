@@ -72,7 +72,7 @@ fn most(world: &mut World, seconds: u64) -> u64 {
 fn an_idle_network_says_less_than_a_kilobyte_per_second_over_any_link() {
     let mut world = with_groups(60, 60);
     let idle = most(&mut world, 60);
-    assert_eq!(idle, PINGS, "nothing but pings");
+    assert!((PINGS..PINGS + 5).contains(&idle), "nothing but pings and a hash from time to time: {idle}");
     // A member is away and is kept for: who keeps something says so from time to time.
     world.crash(30);
     for group in 0..60 {

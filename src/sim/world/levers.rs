@@ -1,7 +1,7 @@
 //! What tests of single cases do by hand: one message, one clock, one end of a link.
 
 use super::super::node::Node;
-use super::World;
+use super::{World, name_of};
 use crate::id::{GroupName, LinkId};
 use crate::log::Entry;
 use crate::relay::Input;
@@ -35,6 +35,13 @@ impl World {
         self.known.retain(|_| of.next() == Some(&false));
         let mut of = leaves.iter();
         self.roamers.retain(|_| of.next() == Some(&false));
+    }
+
+    /// A relay crashes, and of what its disk had called synced the last `entries` are not there.
+    pub fn crash_forgetting(&mut self, node: usize, entries: usize) {
+        self.crash_keeping(node, 0);
+        self.nodes[node].lose_tail(entries);
+        self.watch.crashed(node, self.nodes[node].log().0);
     }
 
     /// Lets the next message of a wire arrive at this end of it. False: there is none.
@@ -71,6 +78,28 @@ impl World {
     /// From now on what relays flood is kept back.
     pub fn keep_facts_back(&mut self) {
         self.held.get_or_insert_default();
+    }
+
+    /// Links whose ends know other facts.
+    #[must_use]
+    pub fn differing(&self) -> Vec<[usize; 2]> {
+        let known: Vec<_> = self.nodes.iter().map(Node::known).collect();
+        let ends = self.wires.iter().filter(|wire| wire.is_up).map(|wire| wire.ends);
+        ends.filter(|[a, b]| known[*a] != known[*b]).collect()
+    }
+
+    /// Nothing is on its way: all who are linked know the same, and none had to be told twice.
+    pub(super) fn check_tables(&self) {
+        if let Some([a, b]) = self.differing().first() {
+            let [a, b] = [(a, b), (b, a)].map(|(one, other)| {
+                let other = self.nodes[*other].known().unwrap_or_default();
+                let own = self.nodes[*one].known().unwrap_or_default().into_iter();
+                own.filter(|(hash, _)| !other.contains_key(hash)).map(|(_, fact)| fact).collect::<Vec<_>>()
+            });
+            panic!("one end knows {a:#?}, the other one {b:#?}");
+        }
+        let differed = self.nodes.iter().position(|node| node.differed() > 0);
+        assert_eq!(differed.map(name_of), None, "it has found others to know something else");
     }
 
     /// What was kept back: the wire, the end to which it goes, the message. Nothing more is kept.

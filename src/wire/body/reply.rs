@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Draining, Forgetting, GroupTree, LinkBooks, LinkInfo, NetworkStatus, RefusalCode, RelayInfo,
+    Draining, Forgetting, GroupTree, LinkBooks, LinkInfo, NetworkStatus, Refusal, RefusalCode, RelayInfo,
     TopologyInfo, Whereabouts,
 };
 use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName};
@@ -171,6 +171,43 @@ pub struct SubscriptionInfo {
     /// left out when it is 0.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub aside: u64,
+    /// How it moves to another home, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Box<MoveInfo>>,
+    /// It is kept here to come from this relay, where it still lives; only lists tell of one like that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comes_from: Option<RelayId>,
+}
+
+/// How far a subscription is on its way to another home. It is served where it was until the last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveInfo {
+    /// The new home.
+    pub to: RelayId,
+    /// What is being done.
+    pub stage: MoveStage,
+    /// Relays without whose word it does not go on; at most 100 of them are named.
+    pub waits_for: Vec<RelayId>,
+    /// Messages that are to be acked before it leaves.
+    pub messages: u64,
+    /// Why the new home does not take it, if it has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
+}
+
+/// The steps of a move, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MoveStage {
+    /// The new home is to make it.
+    Preparing,
+    /// Every relay of the network is to have the new home's membership on its disk.
+    Asking,
+    /// What was put before that is still on its way here.
+    Gathering,
+    /// What is to be delivered here is being acked.
+    Consuming,
+    /// The new home takes it over. It cannot be taken back.
+    HandingOver,
 }
 
 /// What became of messages of a subscription.

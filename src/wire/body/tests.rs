@@ -64,6 +64,14 @@ fn subscription() -> SubscriptionInfo {
         inserted: 9,
         out: Outcomes { acked: 3, ..Outcomes::default() },
         aside: 7,
+        moving: Some(Box::new(MoveInfo {
+            to: relay(),
+            stage: MoveStage::Asking,
+            waits_for: vec![relay(), relay()],
+            messages: 7,
+            refusal: Some(refusal()),
+        })),
+        comes_from: Some(relay()),
     }
 }
 

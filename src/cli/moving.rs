@@ -1,0 +1,80 @@
+//! `treecast subscription move`: another relay becomes the home of a subscription.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::ask;
+use super::exit::Failure;
+use super::human;
+use super::subscription::NameArgs;
+use crate::client::Client;
+use crate::id::RelayId;
+use crate::wire::body::{MoveInfo, MoveStage, Reply, Request, SubscriptionInfo};
+
+/// Arguments of `subscription move`.
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// The relay where it is to live
+    #[arg(required_unless_present = "cancel")]
+    pub to_relay: Option<RelayId>,
+    /// Let it stay where it is; possible until the new home takes over
+    #[arg(long, conflicts_with = "to_relay")]
+    pub cancel: bool,
+}
+
+/// Asks for it; what is to be told of the subscription then.
+pub(super) async fn ask(client: &Client, args: MoveArgs) -> Result<SubscriptionInfo, Failure> {
+    let MoveArgs { name: NameArgs { group, name }, to_relay: to, .. } = args;
+    let Reply::Subscription(info) = ask::ask(client, Request::SubscriptionMove { group, name, to }).await?
+    else {
+        return Err(ask::unexpected("a subscription"));
+    };
+    Ok(info)
+}
+
+/// How far a move is, for people.
+pub(super) fn text(moving: &MoveInfo) -> String {
+    let waits_for: Vec<&str> = moving.waits_for.iter().map(RelayId::as_str).collect();
+    let waits_for = waits_for.join(", ");
+    let stage = match moving.stage {
+        MoveStage::Preparing => format!("waits for {waits_for} to make it ready"),
+        MoveStage::Asking => format!("waits for the word of {waits_for}"),
+        MoveStage::Gathering => "waits for messages on their way here".to_owned(),
+        MoveStage::Consuming => {
+            format!("{} to be acked here first", human::of(moving.messages, "message"))
+        }
+        MoveStage::HandingOver => "being handed over".to_owned(),
+    };
+    let refusal = moving.refusal.as_ref().map_or_else(String::new, |r| format!("; it says: {}", r.message));
+    format!("{}: {stage}{refusal}", moving.to)
+}
+
+/// Where one in a list moves, in a word.
+pub(super) fn word(info: &SubscriptionInfo) -> Option<String> {
+    let goes = info.moving.as_ref().map(|moving| format!("to {}: {}", moving.to, stage(moving.stage)));
+    goes.or_else(|| info.comes_from.as_ref().map(|from| format!("comes from {from}")))
+}
+
+fn stage(stage: MoveStage) -> &'static str {
+    match stage {
+        MoveStage::Preparing => "preparing",
+        MoveStage::Asking => "asking",
+        MoveStage::Gathering => "gathering",
+        MoveStage::Consuming => "consuming",
+        MoveStage::HandingOver => "handing-over",
+    }
+}
+
+/// How far it is, for programs.
+pub(super) fn to_json(moving: &MoveInfo) -> Value {
+    json!({
+        "to": moving.to,
+        "stage": stage(moving.stage),
+        "waits_for": moving.waits_for,
+        "messages": moving.messages,
+        "refusal": moving.refusal.as_ref().map(|refusal| &refusal.message),
+    })
+}

@@ -1,0 +1,349 @@
+//! A subscription moves to another home (R12): the home to which it comes.
+//!
+//! It is made when the old home asks for it, and keeps its place in the log from then on, as every
+//! subscription does; but it has no name yet: nobody finds it or receives from it, and no other relay
+//! hears of it. When the old home has handed over what is done with, it is one like any other. What it
+//! has in its log of what is done with is passed over when it would be delivered.
+//!
+//! It asks the old home again and again whether the move goes on. So one that was given up, or whose
+//! old home has lost its disk, goes away by itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::Relay;
+use super::filter::Filter;
+use super::input::Now;
+use super::requests::check_spec;
+use super::state::{Operation, RestoreError};
+use super::stream::Stream;
+use super::subscription::{Removal, SubscriptionKey, SubscriptionNumber, subscription_from};
+use crate::id::{GroupNumber, Index, RelayId, Sequence, SubscriptionName, WallTime};
+use crate::limits;
+use crate::log::{Entry, Urgency};
+use crate::wire::body::{Refusal, RefusalCode, SubscriptionSpec};
+use crate::wire::link::{NameEntry, Version};
+use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone};
+use crate::wire::run::StoredRun;
+
+/// Where a subscription has come from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Arrived {
+    pub(super) from: RelayId,
+    pub(super) token: u64,
+    /// What is done with; `None`: it is still served there.
+    pub(super) done: Option<Done>,
+    /// Whether the old home has said that it has it no more, since this relay was started.
+    #[serde(skip)]
+    pub(super) is_settled: bool,
+}
+
+/// How far what stands in a run from `at` on is done with elsewhere, if it is; else where it may be again.
+pub(super) fn done_to(
+    arrived: Option<&Arrived>,
+    streams: &[Stream],
+    run: &StoredRun,
+    at: Index,
+) -> (bool, Index) {
+    let done = arrived.and_then(|arrived| arrived.done.as_ref());
+    let Some(done) = done else { return (false, Index(u64::MAX)) };
+    let header = &run.run.header;
+    let sequence = Sequence(header.first.0 + (at.0 - run.first_index.0));
+    let place = streams.binary_search_by_key(&run.stream, |s: &Stream| s.number).ok();
+    let Some(stream) = place.and_then(|place| streams.get(place)) else { return (false, run.end_index()) };
+    let last = last_done(done, stream);
+    if sequence <= last {
+        let behind = at.after(last.0.saturating_sub(sequence.0).saturating_add(1).min(1 << 40));
+        return (true, behind.min(run.end_index()));
+    }
+    // A producer may have put it at another relay before, and then it was delivered there.
+    let known = header.producer.and_then(|(producer, first)| {
+        let place = done.producers.binary_search_by_key(&producer, |known| known.producer).ok()?;
+        let sequence = first.0.saturating_add(at.0 - run.first_index.0);
+        Some(repeat_to(&done.producers[place], sequence))
+    });
+    match known {
+        Some((is_repeat, count)) => (is_repeat, at.after(count.min(1 << 40)).min(run.end_index())),
+        None => (false, run.end_index()),
+    }
+}
+
+fn last_done(done: &Done, stream: &Stream) -> Sequence {
+    let is_finished = done.finished.iter().any(|(origin, storage, through)| {
+        *origin == stream.origin && *storage == stream.epoch.storage && stream.epoch.counter <= *through
+    });
+    if is_finished {
+        return Sequence(u64::MAX);
+    }
+    let key = (&stream.origin, stream.epoch);
+    let place = done.streams.binary_search_by(|at| (&at.origin, at.epoch).cmp(&key)).ok();
+    place.map_or(Sequence(0), |place| done.streams[place].last)
+}
+
+/// Whether a producer has put this before, and for how many from it on that is so.
+fn repeat_to(known: &ProducerDone, sequence: u64) -> (bool, u64) {
+    if sequence < known.floor {
+        return (true, known.floor - sequence);
+    }
+    match known.ranges.iter().find(|(_, to)| *to > sequence) {
+        Some((from, to)) if *from <= sequence => (true, to - sequence),
+        Some((from, _)) => (false, from - sequence),
+        None => (false, u64::MAX),
+    }
+}
+
+/// Adds what was done with before to what is done with here, where nothing is known of it.
+pub(super) fn join(producers: &mut Vec<ProducerDone>, before: &[ProducerDone]) {
+    for old in before {
+        match producers.binary_search_by_key(&old.producer, |known| known.producer) {
+            Ok(place) => {
+                let known = &mut producers[place];
+                let mut all: Vec<(u64, u64)> =
+                    known.ranges.iter().chain(&old.ranges).copied().filter(|(from, to)| from < to).collect();
+                all.sort_unstable();
+                known.floor = known.floor.max(old.floor);
+                known.ranges = Vec::new();
+                for (from, to) in all {
+                    match known.ranges.last_mut() {
+                        Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                        _ => known.ranges.push((from, to)),
+                    }
+                }
+            }
+            Err(place) => producers.insert(place, old.clone()),
+        }
+    }
+}
+
+impl Relay {
+    /// Another relay wants a subscription of it to live here.
+    pub(super) fn on_prepare(&mut self, now: Now, frame: &MoveFrame, spec: SubscriptionSpec) {
+        let refusal = match self.group_of(now, &frame.group) {
+            None => return self.answer_move(frame, MoveSays::Void),
+            Some(number) => match self.prepare(now, number, frame, &spec) {
+                Ok(key) => return self.say_prepared(now, key, frame),
+                Err(refusal) => refusal,
+            },
+        };
+        self.answer_move(frame, MoveSays::Refused(refusal));
+    }
+
+    /// The subscription of this name that has come, or comes, from elsewhere.
+    fn arrival(&self, number: GroupNumber, name: &SubscriptionName) -> Option<(SubscriptionKey, &Arrived)> {
+        let group = self.groups.get(number)?;
+        let mut all = group.subscriptions.iter();
+        let found = all.find(|s| s.name == *name && s.arrived.is_some())?;
+        let key = SubscriptionKey { group: number, number: found.number };
+        Some((key, found.arrived.as_deref()?))
+    }
+
+    fn prepare(
+        &mut self,
+        now: Now,
+        number: GroupNumber,
+        frame: &MoveFrame,
+        spec: &SubscriptionSpec,
+    ) -> Result<SubscriptionKey, Refusal> {
+        if self.draining {
+            return Err(self.draining_refusal());
+        }
+        let known = self.arrival(number, &frame.name);
+        let known = known.map(|(key, a)| (key, a.token, a.from.clone(), a.done.is_some()));
+        match known {
+            Some((key, token, ..)) if token == frame.token => return Ok(key),
+            // A move of the same relay that has begun again.
+            Some((key, _, from, false)) if from == frame.from => self.drop_arriving(now, key),
+            Some(_) | None => {}
+        }
+        let is_known = self.arrival(number, &frame.name).is_some();
+        if is_known || self.names.contains_key(&(number, frame.name.clone())) {
+            let message =
+                format!("relay {} has a subscription `{}` of its own", self.options.relay, frame.name);
+            return Err(Refusal::new(RefusalCode::Exists, message));
+        }
+        check_spec(spec)?;
+        let is_full = self.names.len() + self.moves.len() >= limits::SUBSCRIPTIONS_MAX;
+        let Some(group) = self.groups.get(number).filter(|group| !group.queue && !is_full) else {
+            let message = format!("relay {} has no room for one more subscription", self.options.relay);
+            return Err(Refusal::new(RefusalCode::Limit, message));
+        };
+        let (is_first, start) = (group.subscriptions.is_empty(), group.next);
+        self.counters.subscriptions += 1;
+        let key = SubscriptionKey { group: number, number: SubscriptionNumber(self.counters.subscriptions) };
+        let operation = Operation::SubscriptionArriving {
+            group: number,
+            subscription: key.number,
+            name: frame.name.clone(),
+            shared: spec.shared,
+            filter: spec.filter.clone(),
+            window: spec.window.unwrap_or(limits::WINDOW_DEFAULT),
+            start,
+            from: frame.from.clone(),
+            token: frame.token,
+        };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        self.apply(operation, false).expect("an operation that was checked applies");
+        if is_first {
+            self.mark_membership(now, number, true);
+        }
+        self.watch_moves(now, key);
+        Ok(key)
+    }
+
+    /// Makes one that comes from elsewhere: now, or as the log tells it.
+    pub(super) fn replay_arriving(&mut self, operation: Operation, replay: bool) -> Result<(), RestoreError> {
+        let Operation::SubscriptionArriving {
+            group,
+            subscription,
+            name,
+            shared,
+            filter,
+            window,
+            start,
+            from,
+            token,
+        } = operation
+        else {
+            return Ok(());
+        };
+        let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
+        let mut made =
+            subscription_from((subscription, name), (shared, filter, window), (start, WallTime(0)));
+        made.arrived = Some(Box::new(Arrived { from, token, done: None, is_settled: false }));
+        self.add_subscription(group, made, replay);
+        Ok(())
+    }
+
+    /// It has come.
+    pub(super) fn replay_arrived(&mut self, key: SubscriptionKey, done: Done) {
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        if let Some(arrived) = &mut subscription.arrived {
+            arrived.done = Some(done);
+            let name = subscription.name.clone();
+            self.names.insert((key.group, name), key.number);
+        }
+    }
+
+    /// Says that it is made, when that and the membership are durable.
+    fn say_prepared(&mut self, now: Now, key: SubscriptionKey, frame: &MoveFrame) {
+        let me = &self.options.relay;
+        let Some(keeper) = self.keeper_of(key) else { return };
+        let Some(group) = self.groups.get(key.group) else { return };
+        let member = group.spread.as_deref().and_then(|spread| spread.parts.members.get(me));
+        let Some((version, true)) = member.copied() else { return };
+        let arrived = group.find(key.number).and_then(|place| group.subscriptions[place].arrived.as_deref());
+        let says = match arrived {
+            Some(Arrived { done: None, .. }) => {
+                MoveSays::Prepared { keeper, version, streams: group.unreleased(|_| true) }
+            }
+            Some(_) => MoveSays::Taken,
+            None => return,
+        };
+        self.answer_move_durably(now, frame, says);
+    }
+
+    /// Where one is kept that comes.
+    fn keeper_of(&self, key: SubscriptionKey) -> Option<Keeper> {
+        let group = self.groups.get(key.group)?;
+        let from = group.subscriptions.get(group.find(key.number)?)?.start;
+        Some(Keeper { storage: self.options.epoch.storage, from })
+    }
+
+    /// Whether there is one that comes by this move.
+    pub(super) fn keeps(&self, number: GroupNumber, frame: &MoveFrame) -> bool {
+        self.arrival(number, &frame.name).is_some_and(|(_, arrived)| arrived.token == frame.token)
+    }
+
+    /// One that comes, or has come, says so until the old home has let it go; whether it has to.
+    pub(super) fn step_arriving(&mut self, now: Now, key: SubscriptionKey) -> bool {
+        let Some(arrived) = self.groups.subscription(key).and_then(|s| s.arrived.as_deref()) else {
+            return false;
+        };
+        if arrived.is_settled {
+            return false;
+        }
+        let (from, is_taken) = (arrived.from.clone(), arrived.done.is_some());
+        if self.orphans().is_gone(&from) {
+            if is_taken {
+                self.settle_arrived(key);
+            } else {
+                self.drop_arriving(now, key);
+            }
+            return false;
+        }
+        let answer = self.move_frame(key, &from, MoveSays::Taken);
+        if let Some(frame) = answer {
+            let asked = MoveFrame { from: frame.to.clone(), to: frame.from.clone(), ..frame };
+            self.say_prepared(now, key, &asked);
+        }
+        true
+    }
+
+    fn settle_arrived(&mut self, key: SubscriptionKey) {
+        if let Some(arrived) = self.groups.subscription(key).and_then(|s| s.arrived.as_deref_mut()) {
+            arrived.is_settled = true;
+        }
+    }
+
+    /// The move was given up: what was kept for it is not needed.
+    fn drop_arriving(&mut self, now: Now, key: SubscriptionKey) {
+        let refusal = Refusal::new(RefusalCode::Removed, "the move was given up");
+        self.remove_subscription(now, key, refusal, Removal::Wanted);
+        self.moves.remove(&key);
+    }
+
+    /// The old home knows of no such move any more.
+    pub(super) fn on_arriving_void(&mut self, now: Now, frame: &MoveFrame) {
+        let Some(number) = self.group_in(frame) else { return };
+        let Some((key, arrived)) = self.arrival(number, &frame.name) else { return };
+        if arrived.token != frame.token || arrived.from != frame.from {
+            return;
+        }
+        if arrived.done.is_some() {
+            self.settle_arrived(key);
+        } else {
+            self.drop_arriving(now, key);
+        }
+    }
+
+    /// The old home hands over: from now on it lives here.
+    pub(super) fn on_handover(
+        &mut self,
+        now: Now,
+        frame: &MoveFrame,
+        (keeper, said): (Keeper, Version),
+        done: Done,
+    ) {
+        let number = self.group_in(frame);
+        let known = number.and_then(|number| self.arrival(number, &frame.name));
+        let known = known.filter(|(_, arrived)| arrived.token == frame.token && arrived.from == frame.from);
+        let Some((key, is_taken)) = known.map(|(key, arrived)| (key, arrived.done.is_some())) else {
+            return self.answer_move(frame, MoveSays::Void);
+        };
+        if !is_taken && self.keeper_of(key) != Some(keeper) {
+            // Since it said where, it has lost its disk: what it keeps now begins too late.
+            return self.answer_move(frame, MoveSays::Void);
+        }
+        if !is_taken {
+            let SubscriptionKey { group, number: subscription } = key;
+            let operation = Operation::SubscriptionArrived { group, subscription, done: Box::new(done) };
+            self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+            self.apply(operation, false).expect("an operation that was checked applies");
+            let spec = self.spec_of(group, &frame.name);
+            self.announce_name(group, &frame.name, spec);
+            self.disown_name(key.group, frame, said);
+        }
+        self.answer_move_durably(now, frame, MoveSays::Taken);
+    }
+
+    /// Says in the old home's place that it does not live there: it may not come to that.
+    fn disown_name(&mut self, number: GroupNumber, frame: &MoveFrame, said: Version) {
+        let storage = self.options.epoch.storage;
+        let Some(group) = self.groups.get(number) else { return };
+        let names = group.spread.as_deref().map(|spread| &spread.names.subscriptions);
+        let known = names.and_then(|names| names.get(&(frame.name.clone(), frame.from.clone())));
+        let known = known.map_or(Version::default(), |named| named.version);
+        let version = known.max(said).next(storage);
+        let (group, name, home) = (group.id(), frame.name.clone(), frame.from.clone());
+        self.say_name(number, NameEntry { group, name, home, version, spec: None });
+    }
+}

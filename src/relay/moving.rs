@@ -1,0 +1,394 @@
+//! A subscription moves to another home (R12): the home that it leaves.
+//!
+//! ```text
+//!   served as ever ──asked──▶ preparing ──the new home has it──▶ asking ──all have said so, and what
+//!        ▲                        │  ▲                             │      they put before is here──▶ cut
+//!        └────────── given up ────┘  └── the new home has lost it ─┴──────────────┐                │
+//!                                                                                 │    all before the cut
+//!   removed here ◀── the new home has it, durably ── handing over ◀───────────────┴──── is done with
+//! ```
+//!
+//! The new home keeps what comes from its membership on, of which every relay of the network has said
+//! that it is on its disk (strict). When all that any origin put before that is here, this relay cuts:
+//! what stands in its log before the *cut* is its own to deliver, everything else is the new home's.
+//! At the end of the log the last sequence of each stream is known without reading anything, and since
+//! nothing behind the cut is ever delivered here, there is no set of acks to hand over: when all before
+//! the cut is done with, durably, one sequence for each stream says it all ([`Done`]).
+//!
+//! Receivers are served all the while. Who is slow delays the move and nothing else; who is up to date
+//! misses what comes between the cut and the new home's word, and gets it there.
+//!
+//! What is on the disk: that it moves, to where and under which token; and the cut with what it means.
+//! Whether all before it is done with is the cursor's to say, so a crash at any time goes on where the
+//! disk is. Everything that is said to others is said again until it is answered.
+
+mod leave;
+mod talk;
+mod told;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Relay;
+use super::group::Group;
+use super::input::Now;
+use super::requests::{Outcome, When};
+use super::state::Operation;
+use super::subscription::{Subscription, SubscriptionKey};
+use super::timer::Timer;
+use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, SubscriptionName};
+use crate::limits;
+use crate::log::{Entry, Urgency};
+use crate::wire::body::{Refusal, RefusalCode, Reply};
+use crate::wire::link::Version;
+use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, StreamAt};
+
+/// Relays that are named as waited for, at the most.
+const NAMED_MAX: usize = 100;
+
+/// Where the part of a subscription ends that its old home delivers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cut {
+    /// Everything behind is the new home's.
+    pub(super) at: Index,
+    /// Where that keeps it.
+    pub(super) keeper: Keeper,
+    /// The same in terms of streams.
+    pub(super) done: Done,
+}
+
+/// A subscription that is to leave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Moving {
+    pub(super) to: RelayId,
+    pub(super) token: u64,
+    pub(super) cut: Option<Cut>,
+    /// What others have said since the relay was started; they say it again.
+    #[serde(skip)]
+    heard: Heard,
+}
+
+/// What others have said of a move.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    /// Where the new home keeps it, and its membership.
+    prepared: Option<(Keeper, Version)>,
+    /// Who has said that it has that membership on its disk: on which one, and its links then.
+    held: BTreeMap<RelayId, (StorageId, Version)>,
+    /// How far streams have to be here. True: their origin says that they will.
+    owed: BTreeMap<(RelayId, Epoch), (Sequence, bool)>,
+    refusal: Option<Refusal>,
+    /// Whether all before the cut is known to be done with, durably.
+    is_handed: bool,
+}
+
+impl Moving {
+    pub(super) fn new(to: RelayId, token: u64, cut: Option<Cut>) -> Self {
+        Self { to, token, cut, heard: Heard::default() }
+    }
+}
+
+impl Subscription {
+    /// What stands behind is not delivered here.
+    pub(super) fn delivered_up_to(&self, end: Index) -> Index {
+        let cut = self.moving.as_ref().and_then(|moving| moving.cut.as_ref());
+        cut.map_or(end, |cut| cut.at.min(end))
+    }
+
+    /// Whether all before the cut is done with, and told: it is the new home's turn.
+    pub(super) fn is_spent(&self) -> bool {
+        let cut = self.moving.as_ref().and_then(|moving| moving.cut.as_ref());
+        cut.is_some_and(|cut| self.cursor.floor() >= cut.at && self.gaps.is_empty())
+    }
+}
+
+impl Group {
+    /// Whether everything is here that the old home is to deliver, as far as `owed` tells.
+    fn has_owed(&self, me: &RelayId, owed: &BTreeMap<(RelayId, Epoch), (Sequence, bool)>) -> bool {
+        owed.iter().all(|((origin, epoch), (last, will_come))| {
+            let has = match self.stream_of(origin, *epoch) {
+                Some(stream) if stream.last >= *last => true,
+                // Of one that is not owed here nothing more may ever come.
+                Some(stream) => !will_come && !stream.marks.contains_key(me) && stream.origin != *me,
+                None => !will_come,
+            };
+            has || self.is_finished(origin, *epoch)
+        })
+    }
+
+    /// What a subscription is done with when everything that is here now is done with.
+    fn done_here(&self, subscription: &Subscription) -> Done {
+        let mut streams: BTreeMap<(RelayId, Epoch), Sequence> =
+            self.streams.iter().map(|s| ((s.origin.clone(), s.epoch), s.last)).collect();
+        let mut finished: BTreeMap<(RelayId, StorageId), u64> =
+            self.finished().map(|(origin, storage, through)| ((origin.clone(), storage), through)).collect();
+        let mut producers = self.traffic.as_ref().map(|t| t.producers.done()).unwrap_or_default();
+        // It may have come here from elsewhere, and what was done there need not have come behind it.
+        let before = subscription.arrived.as_deref().and_then(|arrived| arrived.done.as_ref());
+        if let Some(before) = before {
+            for at in &before.streams {
+                let last = streams.entry((at.origin.clone(), at.epoch)).or_default();
+                *last = at.last.max(*last);
+            }
+            for (origin, storage, through) in &before.finished {
+                let known = finished.entry((origin.clone(), *storage)).or_default();
+                *known = (*through).max(*known);
+            }
+            super::arriving::join(&mut producers, &before.producers);
+        }
+        Done {
+            streams: streams
+                .into_iter()
+                .map(|((origin, epoch), last)| StreamAt { origin, epoch, last })
+                .collect(),
+            finished: finished
+                .into_iter()
+                .map(|((origin, storage), through)| (origin, storage, through))
+                .collect(),
+            producers,
+        }
+    }
+
+    /// Streams of which somebody may still need something, and how far they are here.
+    pub(super) fn unreleased(&self, is_meant: impl Fn(&super::stream::Stream) -> bool) -> Vec<StreamAt> {
+        let open = self.streams.iter().filter(|s| s.last > s.released && is_meant(s));
+        open.map(|s| StreamAt { origin: s.origin.clone(), epoch: s.epoch, last: s.last }).collect()
+    }
+}
+
+/// Why nobody is served where a subscription was.
+fn has_left(group: &GroupName, name: &SubscriptionName, to: &RelayId) -> Refusal {
+    let message = format!("subscription `{name}` of group `{group}` goes to relay {to}: try again");
+    Refusal::new(RefusalCode::NotReady, message)
+}
+
+impl Relay {
+    /// An operator wants a subscription to live at another relay, or asks how far that is; `None`:
+    /// it is to stay.
+    pub(super) fn move_request(
+        &mut self,
+        now: Now,
+        (group, name): (&GroupName, &SubscriptionName),
+        to: Option<RelayId>,
+    ) -> Outcome {
+        let key = self.known_subscription(group, name)?;
+        if self.groups.get(key.group).is_some_and(|group| group.queue) {
+            let message =
+                format!("`{group}` is a queue, and `{name}` is its backlog: it lives where the queue does");
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        let Some(subscription) = self.groups.subscription(key) else { return Err(self.no_home(name)) };
+        let known = subscription.moving.as_ref().map(|moving| moving.to.clone());
+        let (is_spent, has_come) = (subscription.is_spent(), subscription.arrived.is_some());
+        let is_unsettled = subscription.arrived.as_ref().is_some_and(|arrived| !arrived.is_settled);
+        let when = match (known, to) {
+            (None, None) => When::Now,
+            (Some(known), Some(to)) if known == to => When::Now,
+            (Some(known), Some(_)) => {
+                let message = format!("it moves to relay {known} already: end that first, with --cancel");
+                return Err(Refusal::new(RefusalCode::Exists, message));
+            }
+            (Some(known), None) if is_spent => {
+                let message = format!("it is being handed over to relay {known}: that cannot be taken back");
+                return Err(Refusal::new(RefusalCode::NotReady, message));
+            }
+            (Some(_), None) => {
+                self.set_moving(key, None);
+                self.enqueue(key);
+                When::Durable
+            }
+            // It has come here, and who has moved it asks once more.
+            (None, Some(to)) if to == self.options.relay && has_come => When::Now,
+            (None, Some(to)) => {
+                self.check_target(key, name, &to)?;
+                if is_unsettled {
+                    let message =
+                        "it has just come here, and the relay that it came from has not said that it knows";
+                    return Err(Refusal::new(RefusalCode::NotReady, message));
+                }
+                let token = self.draw_token();
+                self.set_moving(key, Some(Moving::new(to, token, None)));
+                self.watch_moves(now, key);
+                When::Durable
+            }
+        };
+        let info = self.subscription_info(key).ok_or_else(|| self.no_home(name))?;
+        Ok((Reply::Subscription(info), when))
+    }
+
+    fn no_home(&self, name: &SubscriptionName) -> Refusal {
+        let message = format!("subscription `{name}` does not live at relay {}", self.options.relay);
+        Refusal::new(RefusalCode::NotFound, message)
+    }
+
+    fn check_target(
+        &self,
+        key: SubscriptionKey,
+        name: &SubscriptionName,
+        to: &RelayId,
+    ) -> Result<(), Refusal> {
+        if *to == self.options.relay {
+            let message = format!("it lives at relay {to} already");
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        if !self.trees.relays().any(|relay| relay == to) || self.orphans().is_gone(to) {
+            let message = format!("no relay `{to}` is known");
+            return Err(Refusal::new(RefusalCode::NotFound, message));
+        }
+        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
+        let twin = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), to.clone())));
+        if twin.is_some_and(|named| named.spec.is_some()) {
+            let message = format!("relay {to} has a subscription `{name}` of its own: remove that first");
+            return Err(Refusal::new(RefusalCode::Exists, message));
+        }
+        Ok(())
+    }
+
+    /// A number that no other move has: as random as the nonce of this boot.
+    fn draw_token(&self) -> u64 {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        hash.update(&self.options.epoch.nonce.to_le_bytes());
+        hash.update(&self.journal.last().0.to_le_bytes());
+        hash.update(self.options.relay.as_str().as_bytes());
+        hash.digest()
+    }
+
+    /// Notes on disk whether and how a subscription leaves.
+    fn set_moving(&mut self, key: SubscriptionKey, moving: Option<Moving>) {
+        let SubscriptionKey { group, number: subscription } = key;
+        let (to, token) = moving.as_ref().map_or((None, 0), |moving| (Some(moving.to.clone()), moving.token));
+        let cut = moving.as_ref().and_then(|moving| moving.cut.clone()).map(Box::new);
+        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        if let Some(subscription) = self.groups.subscription(key) {
+            subscription.moving = moving.map(Box::new);
+        }
+    }
+
+    /// It leaves, or not any more, as the log tells it.
+    pub(super) fn replay_moving(&mut self, key: SubscriptionKey, moving: Option<Moving>) {
+        if let Some(subscription) = self.groups.subscription(key) {
+            subscription.moving = moving.map(Box::new);
+        }
+    }
+
+    /// After a start: every move goes on.
+    pub(super) fn watch_all_moves(&mut self, now: Now) {
+        let keys = self.groups.iter().flat_map(|group| {
+            let moved = group.subscriptions.iter().filter(|s| s.moving.is_some() || s.arrived.is_some());
+            moved.map(|s| SubscriptionKey { group: group.number, number: s.number })
+        });
+        keys.collect::<Vec<_>>().into_iter().for_each(|key| self.watch_moves(now, key));
+    }
+
+    /// Sees to it that a move goes on.
+    pub(super) fn watch_moves(&mut self, now: Now, key: SubscriptionKey) {
+        self.moves.insert(key);
+        self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
+    }
+
+    /// Everything that waits for others says so again.
+    pub(super) fn on_moves_time(&mut self, now: Now) {
+        for key in std::mem::take(&mut self.moves) {
+            let Some(subscription) = self.groups.subscription(key) else { continue };
+            let goes = subscription.moving.is_some();
+            let goes_on = self.step_arriving(now, key) | (goes && self.step_moving(now, key));
+            if goes_on {
+                self.moves.insert(key);
+            }
+        }
+        if !self.moves.is_empty() {
+            self.timers.set(Timer::Moves, now.time.after_ms(limits::MOVE_AGAIN_MS));
+        }
+    }
+
+    /// Says what is to be said now; whether the move is not over.
+    fn step_moving(&mut self, now: Now, key: SubscriptionKey) -> bool {
+        self.pass_records(now, key);
+        let Some(subscription) = self.groups.subscription(key) else { return false };
+        let is_spent = subscription.is_spent();
+        let Some(moving) = &subscription.moving else { return false };
+        let (to, is_cut, heard) = (moving.to.clone(), moving.cut.is_some(), moving.heard.clone());
+        if self.orphans().is_gone(&to) {
+            let name = self.groups.subscription(key).map(|s| s.name.to_string()).unwrap_or_default();
+            self.warn(format!(
+                "subscription {name} stays here: relay {to}, to which it was to move, was forgotten"
+            ));
+            self.set_moving(key, None);
+            self.enqueue(key);
+            return false;
+        }
+        if is_cut {
+            match (is_spent, heard.is_handed) {
+                (true, true) => self.say_handover(key),
+                (true, false) => self.hand_over(now, key),
+                (false, _) => {}
+            }
+        } else if let Some((_, version)) = heard.prepared {
+            for relay in self.not_held(&heard) {
+                let member = to.clone();
+                self.say_of_move(key, &relay, MoveSays::Ask { member, version });
+            }
+            self.try_cut(now, key);
+        } else if let Some(spec) = self.spec_at(key) {
+            self.say_of_move(key, &to, MoveSays::Prepare { spec });
+        }
+        true
+    }
+
+    /// What is before the cut and no message is done with, also when nobody receives.
+    fn pass_records(&mut self, now: Now, key: SubscriptionKey) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let subscription = &group.subscriptions[place];
+        let cut = subscription.moving.as_ref().and_then(|moving| moving.cut.as_ref());
+        let Some(at) = cut.map(|cut| cut.at).filter(|at| subscription.cursor.floor() < *at) else { return };
+        if group.backlog(subscription, at) == 0 {
+            let subscription = &mut group.subscriptions[place];
+            subscription.out.filtered += subscription.finish(subscription.cursor.floor(), at);
+            self.mark_dirty(now, key);
+        }
+    }
+
+    fn spec_at(&mut self, key: SubscriptionKey) -> Option<crate::wire::body::SubscriptionSpec> {
+        let name = self.groups.subscription(key)?.name.clone();
+        self.spec_of(key.group, &name)
+    }
+
+    /// The subscription here that moves as is said.
+    fn moving_of(&mut self, frame: &MoveFrame) -> Option<SubscriptionKey> {
+        let number = self.group_in(frame)?;
+        let number =
+            SubscriptionKey { group: number, number: *self.names.get(&(number, frame.name.clone()))? };
+        let moving = self.groups.subscription(number)?.moving.as_ref()?;
+        (moving.token == frame.token).then_some(number)
+    }
+
+    fn moving_at(&mut self, key: SubscriptionKey) -> Option<&mut Moving> {
+        self.groups.subscription(key)?.moving.as_deref_mut()
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl Relay {
+    /// Whether a subscription is served here.
+    #[must_use]
+    pub fn serves(&self, group: &GroupName, name: &SubscriptionName) -> bool {
+        let Ok(key) = self.known_subscription(group, name) else { return false };
+        let found =
+            self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
+        found.is_some_and(|subscription| !subscription.is_spent())
+    }
+
+    /// Whether a subscription is on its way to or from here.
+    #[must_use]
+    pub fn has_moves(&self) -> bool {
+        self.groups.iter().any(|group| {
+            let is_settled = |arrived: &super::arriving::Arrived| arrived.is_settled;
+            group.subscriptions.iter().any(|s| {
+                s.moving.is_some() || s.arrived.as_deref().is_some_and(|arrived| !is_settled(arrived))
+            })
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! The steps of a move at the home that is left, and what others say to them.
+
+use std::collections::BTreeSet;
+
+use super::super::Relay;
+use super::super::input::Now;
+use super::super::journal::Waiting;
+use super::super::subscription::{Removal, SubscriptionKey};
+use super::super::timer::Timer;
+use super::{Cut, Heard, Moving, has_left};
+use crate::id::{GroupNumber, RelayId, StorageId, SubscriptionName};
+use crate::limits;
+use crate::log::Urgency;
+use crate::wire::body::{Refusal, RefusalCode};
+use crate::wire::link::Version;
+use crate::wire::moving::{Keeper, MoveFrame, MoveSays, StreamAt};
+
+impl Relay {
+    /// The new home has made it, and keeps what comes.
+    pub(super) fn on_prepared(
+        &mut self,
+        now: Now,
+        frame: &MoveFrame,
+        prepared: (Keeper, Version),
+        streams: Vec<StreamAt>,
+    ) {
+        let Some(key) = self.moving_of(frame) else {
+            return self.answer_move_durably(now, frame, MoveSays::Void);
+        };
+        let Some(moving) = self.moving_at(key) else { return };
+        if moving.to != frame.from || moving.cut.is_some() || moving.heard.prepared == Some(prepared) {
+            return;
+        }
+        // The first time, or on another disk: then nothing counts that was said before.
+        let owed = streams.into_iter().map(|at| ((at.origin, at.epoch), (at.last, false))).collect();
+        moving.heard = Heard { prepared: Some(prepared), owed, ..Heard::default() };
+    }
+
+    /// Relays of the network whose word is missing. After a start not all of them are known at first:
+    /// each names its neighbours in its links, so what they are like when it gives its word has to be
+    /// known here too.
+    pub(super) fn not_held(&self, heard: &Heard) -> BTreeSet<RelayId> {
+        let states = &self.links.states;
+        let in_links = states.values().flat_map(|state| {
+            std::iter::once(&state.relay).chain(state.links.iter().map(|link| &link.neighbour))
+        });
+        let all = in_links.chain(self.trees.named()).chain(self.trees.relays());
+        let (me, orphans) = (&self.options.relay, self.orphans());
+        let is_missing = |relay: &&RelayId| match (heard.held.get(*relay), states.get(*relay)) {
+            (Some((storage, links)), Some(state)) => {
+                state.version.storage != *storage || state.version.counter < links.counter
+            }
+            _ => true,
+        };
+        all.filter(|relay| *relay != me && !orphans.is_gone(relay)).filter(is_missing).cloned().collect()
+    }
+
+    /// The old home asks whether a membership is on this disk, and what of this relay it may lack.
+    pub(super) fn on_move_ask(&mut self, now: Now, frame: &MoveFrame, member: &RelayId, version: Version) {
+        let Some(number) = self.group_of(now, &frame.group) else { return };
+        let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let known = group.spread().parts.members.get(member).copied();
+        if *member == me && !self.keeps(number, frame) {
+            let why = format!("relay {me} does not keep it: it has lost what it had made");
+            return self.answer_move(frame, MoveSays::Refused(Refusal::new(RefusalCode::NotReady, why)));
+        }
+        // One that has not come yet is asked for again.
+        if !known.is_some_and(|(known, is_member)| known >= version && is_member) {
+            return;
+        }
+        let Some(group) = self.groups.get(number) else { return };
+        let old_home = &frame.from;
+        // Of a disk that is gone nobody knows any more who is owed it: the old home does.
+        let streams = group.unreleased(|s| {
+            s.origin == me && (!s.is_written_by(&me, storage) || s.marks.contains_key(old_home))
+        });
+        let links = self.links.states.get(&me).map_or(Version::default(), |state| state.version);
+        self.answer_move_durably(now, frame, MoveSays::Held { storage, version, links, streams });
+    }
+
+    /// A relay has the membership of the new home on its disk.
+    pub(super) fn on_held(
+        &mut self,
+        frame: &MoveFrame,
+        (storage, version): (StorageId, Version),
+        links: Version,
+        streams: Vec<StreamAt>,
+    ) {
+        let Some(key) = self.moving_of(frame) else { return };
+        let Some(moving) = self.moving_at(key) else { return };
+        if moving.heard.prepared.is_none_or(|(_, asked)| asked != version) {
+            return;
+        }
+        let before = moving.heard.held.insert(frame.from.clone(), (storage, links));
+        if before.is_some_and(|(disk, _)| disk != storage) {
+            // What was on that disk alone does not come any more.
+            let of_it = moving.heard.owed.iter_mut().filter(|((origin, _), _)| *origin == frame.from);
+            of_it.for_each(|((_, epoch), owed)| owed.1 = epoch.storage == storage);
+        }
+        for at in streams.into_iter().filter(|at| at.origin == frame.from) {
+            let will_come = at.epoch.storage == storage;
+            let owed = moving.heard.owed.entry((at.origin, at.epoch)).or_default();
+            *owed = (owed.0.max(at.last), owed.1 | will_come);
+        }
+    }
+
+    /// Cuts, when all relays have said what they were asked and all is here that is for this one.
+    pub(super) fn try_cut(&mut self, now: Now, key: SubscriptionKey) {
+        let me = self.options.relay.clone();
+        let Some(moving) = self.moving_at(key).map(|moving| moving.clone()) else { return };
+        let Some((keeper, version)) = moving.heard.prepared else { return };
+        if !self.not_held(&moving.heard).is_empty() {
+            return;
+        }
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let member = group.spread().parts.members.get(&moving.to);
+        let is_known = member.is_some_and(|(known, is_member)| *known >= version && *is_member);
+        if !is_known || !group.has_owed(&me, &moving.heard.owed) {
+            return;
+        }
+        let Some(place) = group.find(key.number) else { return };
+        let done = group.done_here(&group.subscriptions[place]);
+        let cut = Cut { at: group.next, keeper, done };
+        self.set_moving(key, Some(Moving { cut: Some(cut), heard: Heard::default(), ..moving }));
+        self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
+    }
+
+    /// All before the cut is done with: when that is durable, nobody is served here any more.
+    pub(super) fn hand_over(&mut self, now: Now, key: SubscriptionKey) {
+        self.write_cursors(now, Urgency::Sync);
+        let Some(token) = self.moving_at(key).map(|moving| moving.token) else { return };
+        self.journal.wait(Waiting::Spent { key, token });
+        self.settle_durable(now);
+    }
+
+    /// That all before the cut is done with is durable.
+    pub(in crate::relay) fn on_spent(&mut self, key: SubscriptionKey, token: u64) {
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let (name, is_spent) = (subscription.name.clone(), subscription.is_spent());
+        let Some(moving) = self.moving_at(key).filter(|moving| moving.token == token && is_spent) else {
+            return;
+        };
+        let (to, is_new) = (moving.to.clone(), !std::mem::replace(&mut moving.heard.is_handed, true));
+        if is_new && let Some(group) = self.groups.get(key.group).map(|group| group.name.clone()) {
+            self.dismiss_receivers(key, &has_left(&group, &name, &to));
+            self.say_handover(key);
+        }
+    }
+
+    pub(super) fn say_handover(&mut self, key: SubscriptionKey) {
+        let me = self.options.relay.clone();
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let name = subscription.name.clone();
+        let Some(moving) = self.moving_at(key) else { return };
+        let (to, Some(cut)) = (moving.to.clone(), &moving.cut) else { return };
+        let (keeper, done) = (cut.keeper, Box::new(cut.done.clone()));
+        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
+        let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name, me)));
+        let version = said.map_or(Version::default(), |named| named.version);
+        self.say_of_move(key, &to, MoveSays::Handover { keeper, version, done });
+    }
+
+    /// It lives at the new home: it is removed here.
+    pub(super) fn on_taken(&mut self, now: Now, frame: &MoveFrame) {
+        let Some(key) = self.moving_of(frame) else {
+            return self.answer_move_durably(now, frame, MoveSays::Void);
+        };
+        let Some(subscription) = self.groups.subscription(key) else { return };
+        let is_it =
+            subscription.is_spent() && self.moving_at(key).is_some_and(|moving| moving.to == frame.from);
+        // Who asks here from then on is led there.
+        if is_it && self.knows_home(key.group, &frame.name, &frame.from) {
+            let refusal = has_left(&frame.group.name, &frame.name, &frame.from);
+            self.remove_subscription(now, key, refusal, Removal::Wanted);
+            self.moves.remove(&key);
+            self.answer_move_durably(now, frame, MoveSays::Void);
+        }
+    }
+
+    fn knows_home(&self, number: GroupNumber, name: &SubscriptionName, home: &RelayId) -> bool {
+        let spread = self.groups.get(number).and_then(|group| group.spread.as_deref());
+        let known = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), home.clone())));
+        known.is_some_and(|named| named.spec.is_some()) || self.names_known >= limits::NAMES_MAX
+    }
+
+    /// The other side knows of no such move.
+    pub(super) fn on_void(&mut self, now: Now, frame: &MoveFrame) {
+        let Some(key) = self.moving_of(frame) else { return self.on_arriving_void(now, frame) };
+        let token = self.draw_token();
+        let Some(moving) =
+            self.moving_at(key).filter(|moving| moving.to == frame.from && moving.cut.is_some())
+        else {
+            return;
+        };
+        // It has lost its disk, and what it was to keep: from the beginning.
+        let to = moving.to.clone();
+        self.set_moving(key, Some(Moving::new(to, token, None)));
+        self.watch_moves(now, key);
+        self.enqueue(key);
+    }
+}

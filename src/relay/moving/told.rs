@@ -1,0 +1,99 @@
+//! What people are told of moves, and what they may not ask meanwhile.
+
+use super::super::Relay;
+use super::super::group::Group;
+use super::super::subscription::{Subscription, SubscriptionKey};
+use super::{NAMED_MAX, has_left};
+use crate::id::RelayId;
+use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode};
+
+impl Relay {
+    /// Whether a subscription is at the point at which another relay may serve it.
+    pub(in crate::relay) fn check_here(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
+        let Some(subscription) = self.groups.subscription(key).filter(|s| s.is_spent()) else {
+            return Ok(());
+        };
+        let name = subscription.name.clone();
+        let to = subscription.moving.as_ref().map(|moving| moving.to.clone());
+        let group = self.groups.get(key.group).map(|group| group.name.clone());
+        match (to, group) {
+            (Some(to), Some(group)) => Err(has_left(&group, &name, &to)),
+            _ => Ok(()),
+        }
+    }
+
+    /// One that is half way between two homes is not to be removed at one of them.
+    pub(in crate::relay) fn check_settled(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
+        self.check_here(key)?;
+        let arrived = self.groups.subscription(key).and_then(|s| s.arrived.as_deref());
+        match arrived.filter(|arrived| !arrived.is_settled) {
+            Some(arrived) => {
+                let message = format!(
+                    "it has just come from relay {}, which has not said that it knows: try again",
+                    arrived.from
+                );
+                Err(Refusal::new(RefusalCode::NotReady, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Where the old home ends is said: what comes before it is not asked for again.
+    pub(in crate::relay) fn check_seek(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
+        let moving = self.groups.subscription(key).and_then(|s| s.moving.as_deref());
+        match moving.filter(|moving| moving.cut.is_some()) {
+            Some(moving) => {
+                let message =
+                    format!("it is on its way to relay {}: seek there, or end the move first", moving.to);
+                Err(Refusal::new(RefusalCode::NotReady, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Moves that wait for other relays.
+    pub(in crate::relay) fn move_warnings(&self) -> Vec<String> {
+        const WARNINGS_MAX: usize = 10;
+        let moves = self.moves.iter().filter_map(|key| {
+            let group = self.groups.get(key.group)?;
+            let subscription = group.subscriptions.get(group.find(key.number)?)?;
+            let info = self.move_info(group, subscription).filter(|info| !info.waits_for.is_empty())?;
+            let relays: Vec<&str> = info.waits_for.iter().map(RelayId::as_str).collect();
+            let (name, to, relays) = (&subscription.name, &info.to, relays.join(", "));
+            Some(format!("subscription {name} of {} moves to relay {to}, and waits for {relays}", group.name))
+        });
+        moves.take(WARNINGS_MAX).collect()
+    }
+
+    /// What people are told of a move.
+    pub(in crate::relay) fn move_info(
+        &self,
+        group: &Group,
+        subscription: &Subscription,
+    ) -> Option<Box<MoveInfo>> {
+        let moving = subscription.moving.as_deref()?;
+        let heard = &moving.heard;
+        let asks = moving.cut.is_none() && heard.prepared.is_some();
+        let missing = if asks { self.not_held(heard) } else { Default::default() };
+        let stage = match (&moving.cut, heard.prepared) {
+            (Some(_), _) if subscription.is_spent() => MoveStage::HandingOver,
+            (Some(_), _) => MoveStage::Consuming,
+            (None, None) => MoveStage::Preparing,
+            (None, Some(_)) if !missing.is_empty() => MoveStage::Asking,
+            (None, Some(_)) => MoveStage::Gathering,
+        };
+        let waits_for = match stage {
+            MoveStage::Preparing | MoveStage::HandingOver => vec![moving.to.clone()],
+            MoveStage::Asking => missing.into_iter().take(NAMED_MAX).collect(),
+            MoveStage::Gathering | MoveStage::Consuming => Vec::new(),
+        };
+        let end = subscription.delivered_up_to(group.deliverable());
+        Some(Box::new(MoveInfo {
+            to: moving.to.clone(),
+            stage,
+            waits_for,
+            messages: group.backlog(subscription, end),
+            refusal: heard.refusal.clone(),
+        }))
+    }
+}

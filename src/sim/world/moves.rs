@@ -1,0 +1,143 @@
+//! Subscriptions that move from home to home (R12) while everything fails.
+
+use super::{World, name_of};
+use crate::dice::Dice;
+use crate::sim::storms::{ROAMS, Weather};
+use crate::wire::body::Request;
+use crate::wire::link::LinkMessage;
+
+/// Of 100 steps so many ask for a move.
+const MOVES: u64 = 4;
+
+/// Of 100 of these so many end one.
+const STAYS: u64 = 15;
+
+/// Rounds in which all moves are to come to their end, when everything works again.
+const ROUNDS: usize = 100;
+
+impl World {
+    /// From now on subscriptions may move.
+    pub fn let_homes_move(&mut self) {
+        self.homes_move = true;
+    }
+
+    /// The relay that serves a subscription now, if one does that runs.
+    pub fn home_now(&mut self, place: usize) -> Option<usize> {
+        let (home, group, name) = self.subscriptions[place].clone();
+        if !self.homes_move {
+            return self.nodes[home].is_up().then_some(home);
+        }
+        let serving: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| self.nodes[*node].serves(&group, &name)).collect();
+        if serving.len() > 1 {
+            self.wrong.get_or_insert(format!("{group}/{name} is served at relays {serving:?}"));
+        }
+        serving.first().copied()
+    }
+
+    /// Asks a relay that a subscription live at another one, or stay.
+    pub fn ask_to_move(&mut self, node: usize, place: usize, to: Option<usize>) {
+        if self.nodes[node].is_up() {
+            let (_, group, name) = self.subscriptions[place].clone();
+            let to = to.map(|to| name_of(to).parse().expect("names of simulated relays are names"));
+            self.nodes[node].begin(self.now, Request::SubscriptionMove { group, name, to });
+            self.collect(node);
+        }
+    }
+
+    /// What is said of moves and on its way to this end of a wire.
+    #[must_use]
+    pub fn moves_on(&self, wire: usize, end: usize) -> Vec<LinkMessage> {
+        let is_move = |message: &&LinkMessage| matches!(message, LinkMessage::Move(_));
+        self.wires[wire].to[end].iter().filter(is_move).cloned().collect()
+    }
+
+    fn move_some(&mut self, dice: &mut Dice) {
+        let relays = self.nodes.len() as u64;
+        let place = dice.below(self.subscriptions.len() as u64) as usize;
+        let to = (!dice.chance(STAYS)).then(|| dice.below(relays) as usize);
+        self.ask_to_move(dice.below(relays) as usize, place, to);
+    }
+
+    /// Whether a subscription is on its way anywhere.
+    #[must_use]
+    pub fn has_moves(&self) -> bool {
+        self.nodes.iter().any(super::Node::has_moves)
+    }
+
+    /// Receivers take what there is until every move is over.
+    ///
+    /// # Errors
+    /// When one does not end, or a promise is broken.
+    pub fn finish_moves(&mut self) -> Result<(), String> {
+        for _ in 0..ROUNDS {
+            self.take_all();
+            self.wrong.take().map_or(Ok(()), Err)?;
+            self.settle();
+            if !self.has_moves() {
+                return Ok(());
+            }
+            self.pass_ms(200);
+            self.settle();
+        }
+        let waits: Vec<String> =
+            self.nodes.iter().map(|node| format!("{}: {}", node.name, node.explain("?"))).collect();
+        Err(format!("a move does not end\n{}", waits.join("\n")))
+    }
+
+    /// A promise that was seen to be broken so far.
+    pub fn take_wrong(&mut self) -> Result<(), String> {
+        self.wrong.take().map_or(Ok(()), Err)
+    }
+}
+
+/// A storm in which subscriptions move from relay to relay; with some seeds their receivers do so,
+/// too. How often one has come to a new home.
+///
+/// # Errors
+/// The first promise that is broken.
+pub fn moves(seed: u64, steps: usize) -> Result<usize, String> {
+    let mut dice = Dice::new(seed ^ 0xca11);
+    let relays = 3 + dice.below(4) as usize;
+    let mut world = World::random(seed, relays);
+    world.let_homes_move();
+    if seed.is_multiple_of(2) {
+        world.nodes.iter_mut().for_each(|node| node.set_quiet_ms(1 + seed / 2 % 40));
+    }
+    world.create_source_group("h");
+    for group in ["g", "h"] {
+        for i in 0..1 + dice.below(3) {
+            world.subscribe(dice.below(relays as u64) as usize, group, &format!("s{i}"));
+        }
+    }
+    let roams = if seed / 2 % 2 == 1 { ROAMS } else { 0 };
+    // In a calmer storm they get farther.
+    let storm = Weather { roams, ..Weather::STORM };
+    let weather = if seed.is_multiple_of(3) {
+        storm
+    } else {
+        Weather { crashes: 1, flaps: 1, parts: 0, fulls: 0, ..storm }
+    };
+    let mut homes: Vec<Option<usize>> =
+        (0..world.subscriptions.len()).map(|place| world.home_now(place)).collect();
+    let mut moved = 0;
+    for _ in 0..steps {
+        world.step(&weather);
+        if dice.chance(MOVES) {
+            world.move_some(&mut dice);
+        }
+        for (place, known) in homes.iter_mut().enumerate() {
+            let now = world.home_now(place);
+            moved += usize::from(now.is_some() && now != *known);
+            *known = now.or(*known);
+        }
+        world.take_wrong()?;
+    }
+    world.heal();
+    world.finish_moves()?;
+    for (place, known) in homes.iter().enumerate() {
+        moved += usize::from(world.home_now(place) != *known);
+    }
+    world.finish()?;
+    Ok(moved)
+}

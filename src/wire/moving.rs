@@ -1,0 +1,161 @@
+//! What relays say to one another when the home of a subscription is moved from one to another.
+//!
+//! Everything is said again until it is answered, so relays between the two keep nothing of it.
+//! A move is known by its token: what is late of another one means nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::body::{Refusal, SubscriptionSpec};
+use super::link::{GroupId, Version};
+use crate::id::{Epoch, Index, ProducerId, RelayId, Sequence, StorageId, SubscriptionName};
+
+/// One thing that is said of a move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveFrame {
+    /// Who says it.
+    pub from: RelayId,
+    /// Whom it is for.
+    pub to: RelayId,
+    /// Links that it may still take: while relays see different maps it could go round for ever.
+    pub hops: u16,
+    /// The group.
+    pub group: GroupId,
+    /// The subscription.
+    pub name: SubscriptionName,
+    /// Drawn by the old home when the move began.
+    pub token: u64,
+    /// What is said.
+    pub says: MoveSays,
+}
+
+/// How far a relay has a stream.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamAt {
+    /// The origin relay.
+    pub origin: RelayId,
+    /// The boot of the origin.
+    pub epoch: Epoch,
+    /// Everything up to here.
+    pub last: Sequence,
+}
+
+/// Where the new home keeps what comes: from this index on, on this disk. Another disk, or one that has
+/// begun anew, is no continuation of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeper {
+    /// The disk.
+    pub storage: StorageId,
+    /// The place in its log of the group.
+    pub from: Index,
+}
+
+/// What a producer has put already: everything below the floor, and these half-open ranges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerDone {
+    /// The producer.
+    pub producer: ProducerId,
+    /// Everything below was put.
+    pub floor: u64,
+    /// What was put above it.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+/// What a subscription is done with at the home that it leaves. Everything else is for the new one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Of each stream everything up to there; in order.
+    pub streams: Vec<StreamAt>,
+    /// Every epoch of an origin's disk up to this counter; in order.
+    pub finished: Vec<(RelayId, StorageId, u64)>,
+    /// What was put by producers that may put it again elsewhere; in order.
+    pub producers: Vec<ProducerDone>,
+}
+
+/// What is said of a move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MoveSays {
+    /// The old home to the new one: make it, and keep what comes from now on.
+    Prepare {
+        /// How it works.
+        spec: SubscriptionSpec,
+    },
+    /// The new home to the old one: it is made, on disk. Said again until it has arrived.
+    Prepared {
+        /// Where it is kept.
+        keeper: Keeper,
+        /// The membership of the new home, since when everything put is owed to it.
+        version: Version,
+        /// What is there already is not kept for it.
+        streams: Vec<StreamAt>,
+    },
+    /// The new home to the old one: it cannot be.
+    Refused(Refusal),
+    /// The old home to every relay: is this membership of the new home on your disk?
+    Ask {
+        /// The new home.
+        member: RelayId,
+        /// Its membership; a later one will do.
+        version: Version,
+    },
+    /// It is; and of my own streams the old home may lack what stands up to there.
+    Held {
+        /// The disk that it is on.
+        storage: StorageId,
+        /// The membership that was asked for.
+        version: Version,
+        /// The links that it has: they name relays that are to be asked too.
+        links: Version,
+        /// Streams of which somebody may still need something.
+        streams: Vec<StreamAt>,
+    },
+    /// The old home to the new one: all this is done with, durably; the rest is yours.
+    Handover {
+        /// Where the new home keeps the rest, as it has said.
+        keeper: Keeper,
+        /// The version in which the old home has said that it lives there.
+        version: Version,
+        /// What is done with.
+        done: Box<Done>,
+    },
+    /// The new home to the old one: it lives here, durably. Said again until the old one has none.
+    Taken,
+    /// There is no such move here, or not any more.
+    Void,
+}
+
+impl MoveSays {
+    /// How many items it carries, about.
+    pub(super) fn items(&self) -> usize {
+        match self {
+            Self::Prepared { streams, .. } | Self::Held { streams, .. } => streams.len() + 4,
+            Self::Handover { done, .. } => {
+                let ranges: usize = done.producers.iter().map(|p| 1 + p.ranges.len() / 4).sum();
+                done.streams.len() + done.finished.len() + ranges + 4
+            }
+            Self::Prepare { .. } | Self::Refused(_) | Self::Ask { .. } | Self::Taken | Self::Void => 4,
+        }
+    }
+
+    pub(super) fn versions(&self) -> impl Iterator<Item = Version> + '_ {
+        let (version, finished) = match self {
+            Self::Prepared { version, .. } | Self::Ask { version, .. } => ([Some(*version), None], None),
+            Self::Held { version, links, .. } => ([Some(*version), Some(*links)], None),
+            Self::Handover { version, done, .. } => ([Some(*version), None], Some(&done.finished)),
+            Self::Prepare { .. } | Self::Refused(_) | Self::Taken | Self::Void => ([None, None], None),
+        };
+        let finished = finished.into_iter().flatten();
+        version
+            .into_iter()
+            .flatten()
+            .chain(finished.map(|(_, storage, through)| Version { counter: *through, storage: *storage }))
+    }
+
+    pub(super) fn sequences(&self) -> impl Iterator<Item = Sequence> + '_ {
+        let streams = match self {
+            Self::Prepared { streams, .. } | Self::Held { streams, .. } => Some(streams),
+            Self::Handover { done, .. } => Some(&done.streams),
+            Self::Prepare { .. } | Self::Refused(_) | Self::Ask { .. } | Self::Taken | Self::Void => None,
+        };
+        streams.into_iter().flatten().map(|stream| stream.last)
+    }
+}
