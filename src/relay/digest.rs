@@ -132,7 +132,11 @@ impl Relay {
                 Fact::Membership(membership) => (&membership.relay, membership.version, membership.member),
                 Fact::Origin(origin) => (&origin.relay, origin.version, origin.active),
                 Fact::Name(entry) => (&entry.home, entry.version, entry.spec.is_some()),
-                _ => return false,
+                Fact::LinkState(_)
+                | Fact::Group(_)
+                | Fact::Removed(_)
+                | Fact::Forgotten(_)
+                | Fact::Topology(_) => return false,
             };
             let forgot = self.forgotten.get(relay).map(|forgot| void(forgot.version));
             !is_on && forgot == Some(version)
@@ -199,7 +203,10 @@ impl Relay {
         let has_compared = std::mem::replace(&mut state.has_compared, true);
         // Both may be empty: who has no table of its own hears whether the other one has.
         if state.digest == theirs && self.links.has_table {
-            return if has_compared { () } else { self.on_facts_end(now) };
+            if !has_compared {
+                self.on_facts_end(now);
+            }
+            return;
         }
         if has_compared {
             if !self.is_without_news(now) || self.digest().root() == theirs {
