@@ -481,17 +481,14 @@ impl Turn<'_> {
         let (is_repeat, until) = self.group.repeat(due.from);
         let (is_done, open) = done_to(subscription.arrived.as_deref(), self.group.streams, &run, due.from);
         if is_repeat || is_done || (!subscription.replays && !self.group.owes(&run)) {
-            let until = if is_repeat {
-                until
-            } else if is_done {
-                open
-            } else {
-                due.to
+            let until = match (is_repeat, is_done) {
+                (true, _) => until,
+                (false, true) => open,
+                (false, false) => due.to,
             };
             let to = run.end_index().min(due.to).min(until);
-            self.pass(due, to, if is_repeat { How::Repeat } else { How::BeforeStart }, &run);
-            subscription.out.filtered += subscription.finish(due.from, to);
-            subscription.used(due, to);
+            let how = if is_repeat { How::Repeat } else { How::BeforeStart };
+            self.pass_over(subscription, due, to, (how, &run));
             return None;
         }
         let rule = Rule {
@@ -519,9 +516,8 @@ impl Turn<'_> {
             }
             Fate::Filtered => {
                 let is_early = run.arrived < subscription.not_before;
-                self.pass(due, to, if is_early { How::BeforeStart } else { How::Filtered }, &run);
-                subscription.out.filtered += subscription.finish(due.from, to);
-                subscription.used(due, to);
+                let how = if is_early { How::BeforeStart } else { How::Filtered };
+                self.pass_over(subscription, due, to, (how, &run));
             }
             Fate::Expired => {
                 self.pass(due, to, How::Expired, &run);
@@ -535,6 +531,14 @@ impl Turn<'_> {
             }
         }
         None
+    }
+
+    /// Nobody is to have these.
+    fn pass_over(&mut self, subscription: &mut Subscription, due: &Due, to: Index, what: (How, &StoredRun)) {
+        let (how, run) = what;
+        self.pass(due, to, how, run);
+        subscription.out.filtered += subscription.finish(due.from, to);
+        subscription.used(due, to);
     }
 
     /// Notes in which way messages are passed over. Records of the relays' own are none.

@@ -264,6 +264,12 @@ impl Group {
         }
     }
 
+    /// Settings that were made before a restart.
+    pub(super) fn replay_settings(&mut self, settings: Box<GroupSettings>) {
+        self.settings = settings;
+        self.heed_fifo();
+    }
+
     /// The settings have changed, or were read: keeps the order of producers from now on, or no longer.
     pub(super) fn heed_fifo(&mut self) {
         match self.settings.fifo {

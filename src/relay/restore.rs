@@ -379,10 +379,7 @@ impl Relay {
                 self.groups.insert(made);
             }
             Operation::GroupSet { group, settings } => {
-                self.with_group(group, |group| {
-                    group.settings = settings;
-                    group.heed_fifo();
-                });
+                self.with_group(group, |group| group.replay_settings(settings));
             }
             Operation::GroupRemoved { group } => self.forget_group(group),
             Operation::MemberSet { group, relay, version, member } => {

@@ -141,12 +141,12 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("topology-join", Request::TopologyJoin { relay: relay(), storage: EPOCH.storage }),
         ("topology-tell", Request::TopologyTell { entry: Box::new(topology()) }),
-        ("group-set-fifo", Request::GroupSet { group: orders(), settings: by_producer }),
         (
             "subscription-move",
             Request::SubscriptionMove { group: orders(), name: billing(), to: Some(relay()) },
         ),
         ("subscription-move-not", Request::SubscriptionMove { group: orders(), name: billing(), to: None }),
+        ("group-set-fifo", Request::GroupSet { group: orders(), settings: by_producer }),
     ]
 }
 

@@ -12,7 +12,6 @@ use crate::wire::applied::TopologyHead;
 
 /// What the relay answers when it did what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a reply is made once per request, and travels in a box")]
 pub enum Reply {
     /// It is done, durably where it changed something.
     Done,
