@@ -220,9 +220,11 @@ impl Group {
 
     /// Names earlier epochs of a stream's origin that may be owed to somebody. A neighbour that is
     /// told of a later one must know of them, or it would not wait for them: what is pulled does
-    /// not come in the order of the log.
+    /// not come in the order of the log. Who only passes it on may have nothing of them itself: as
+    /// long as the end of one is not here, nobody can say here that all of it was released.
     fn unreleased_before(&self, stream: &Stream) -> Vec<StreamNamed> {
-        let is_before = |s: &&Stream| s.is_before(&stream.origin, stream.epoch) && s.released < s.last;
+        let is_owed = |s: &Stream| s.released < s.last || !s.sealed;
+        let is_before = |s: &&Stream| s.is_before(&stream.origin, stream.epoch) && is_owed(s);
         let unreleased = self.streams.iter().filter(is_before);
         let owed = unreleased.filter(|s| !self.is_finished(&s.origin, s.epoch));
         owed.map(|s| self.named(s, (Sequence(1), 0))).collect()

@@ -16,6 +16,9 @@ use crate::wire::run::{BodySummary, Record, Records};
 pub(super) const SESSION: SessionId = SessionId(1);
 pub(super) const LINK: LinkId = LinkId(1);
 
+/// The link to the second neighbour of a relay that has one.
+pub(super) const OTHER_LINK: LinkId = LinkId(2);
+
 /// A message as a receiver got it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Got {
@@ -114,6 +117,18 @@ impl Harness {
     pub(super) fn apart() -> Self {
         let neighbour = RelayId::new("o").unwrap();
         Self::with_links(&[LinkOptions { link: LINK, neighbour, cost: 1, rate: None }])
+    }
+
+    /// A relay between `o`, on the other end of [`LINK`], and `x`, on that of [`OTHER_LINK`].
+    pub(super) fn between() -> Self {
+        let link = |link, name| {
+            let neighbour = RelayId::new(name).unwrap();
+            LinkOptions { link, neighbour, cost: 1, rate: None }
+        };
+        let mut harness = Self::with_links(&[link(LINK, "o"), link(OTHER_LINK, "x")]);
+        harness.meet(Vec::new());
+        harness.input(Input::LinkUp { link: OTHER_LINK });
+        harness
     }
 
     /// The neighbour comes, and says all that it knows.

@@ -1,6 +1,6 @@
 //! What is missing and does not come is asked for.
 
-use super::harness::{Harness, LINK, group};
+use super::harness::{Harness, LINK, OTHER_LINK, group};
 use super::links::Theirs;
 use crate::id::{LinkId, RelayId, Sequence, StorageId};
 use crate::limits;
@@ -159,7 +159,12 @@ fn r10_an_answer_that_a_neighbour_passes_on_does_not_show_that_it_has_what_stand
 
 /// Relays on this path ask for sequences of a stream.
 fn pull(h: &mut Harness, of: &Theirs, range: (u64, u64), path: &[&str]) {
-    h.hear(asking(of, range, path));
+    pull_over(h, LINK, of, range, path);
+}
+
+/// The same over one of the links.
+fn pull_over(h: &mut Harness, link: LinkId, of: &Theirs, range: (u64, u64), path: &[&str]) {
+    h.input(Input::Link { link, message: asking(of, range, path) });
 }
 
 fn asking(of: &Theirs, (from, to): (u64, u64), path: &[&str]) -> LinkMessage {
@@ -240,6 +245,21 @@ fn r10_what_is_pulled_for_a_reader_of_the_log_goes_to_it_once_though_it_comes_tw
     assert_eq!(runs, 1);
 }
 
+/// The epochs that were named with their bases and what is released of them, and the runs that
+/// were sent, in order.
+fn named_and_sent(h: &Harness) -> Vec<(u64, Sequence, Sequence)> {
+    let told = h.said.iter().filter_map(|said| {
+        if let LinkMessage::Stream(named) = said {
+            Some((named.epoch.counter, named.base, named.released))
+        } else if let LinkMessage::Run { run, .. } = said {
+            Some((0, run.header.first, Sequence(0)))
+        } else {
+            None
+        }
+    });
+    told.collect()
+}
+
 #[test]
 fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for() {
     let (mut first, mut second) = (Theirs::begin(1), Theirs::begin(2));
@@ -256,17 +276,25 @@ fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for()
     h.input(Input::LinkUp { link: LINK });
     h.said.clear();
     pull(&mut h, &second, (1, 2), &["x"]);
-    let told = h.said.iter().filter_map(|said| {
-        if let LinkMessage::Stream(named) = said {
-            Some((named.epoch.counter, named.base, named.released))
-        } else if let LinkMessage::Run { run, .. } = said {
-            Some((0, run.header.first, Sequence(0)))
-        } else {
-            None
-        }
-    });
     let expected = [(1, 1), (2, 1), (0, 1), (0, 2)].map(|(epoch, base)| (epoch, Sequence(base), Sequence(0)));
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(named_and_sent(&h), expected);
+}
+
+/// The same of one that passes the later one on, and has nothing of the one before itself.
+#[test]
+fn i10_who_is_passed_a_later_epoch_is_told_of_the_one_before_of_which_nothing_is_here() {
+    let (first, mut second) = (Theirs::begin(1), Theirs::begin(2));
+    second.put("b");
+    let mut h = Harness::between();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.hear(first.name());
+    h.hear(second.name());
+    h.said.clear();
+    pull_over(&mut h, OTHER_LINK, &second, (1, 2), &["x"]);
+    assert_eq!(pulls(&mut h).len(), 1, "it is asked for");
+    second.send(&mut h, 0..2);
+    let expected = [(1, 1), (2, 1), (0, 1), (0, 2)].map(|(epoch, base)| (epoch, Sequence(base), Sequence(0)));
+    assert_eq!(named_and_sent(&h), expected);
 }
 
 #[test]

@@ -188,8 +188,10 @@ fn s47_storms_in_which_subscriptions_move_lose_nothing_and_double_nothing() {
 }
 
 /// Storms with moves that failed once: the seed, the steps, and what they found.
-const FAILED: [(u64, usize, &str); 1] =
-    [(15_001_089, 1500, "a relay that was heard of late was not asked before the cut")];
+const FAILED: [(u64, usize, &str); 2] = [
+    (15_001_089, 1500, "a relay that was heard of late was not asked before the cut"),
+    (16_007_087, 1500, "who passed a later epoch on named no earlier one of which it had nothing"),
+];
 
 #[test]
 fn s47_storms_that_failed_once_pass() {
