@@ -215,11 +215,7 @@ impl Producers {
 
     /// What the records `first..first + count` are.
     pub(super) fn novelty(&self, producer: ProducerId, first: ProducerSequence, count: u32) -> Novelty {
-        let Some(known) = self.table.get(&producer) else { return Novelty::New };
-        if known.ranges.is_empty() && first.0 >= known.floor {
-            return Novelty::New;
-        }
-        Self::stretches(count, &|i| !known.is_repeat(first.0 + u64::from(*i)))
+        self.novelty_by(Producer::is_repeat, producer, first, count)
     }
 
     /// What records are that have come from another relay.
@@ -229,14 +225,21 @@ impl Producers {
         first: ProducerSequence,
         count: u32,
     ) -> Novelty {
+        self.novelty_by(Producer::has_arrived, producer, first, count)
+    }
+
+    fn novelty_by(
+        &self,
+        is_old: fn(&Producer, u64) -> bool,
+        producer: ProducerId,
+        first: ProducerSequence,
+        count: u32,
+    ) -> Novelty {
         let Some(known) = self.table.get(&producer) else { return Novelty::New };
         if known.ranges.is_empty() && first.0 >= known.floor {
             return Novelty::New;
         }
-        Self::stretches(count, &|i| !known.has_arrived(first.0 + u64::from(*i)))
-    }
-
-    fn stretches(count: u32, new: &dyn Fn(&u32) -> bool) -> Novelty {
+        let new = |i: &u32| !is_old(known, first.0 + u64::from(*i));
         let mut stretches = Vec::new();
         let mut rest = 0;
         while let Some(from) = (rest..count).find(new) {

@@ -177,22 +177,30 @@ pub fn stormy(seed: u64, steps: usize) -> Result<World, String> {
     Ok(after_storm(seed, steps, &Weather::STORM)?.0)
 }
 
+impl World {
+    /// What storms begin with: two groups with subscriptions, at most so many of each, and with even
+    /// seeds origins that come and go all the time.
+    pub(super) fn begin_storm(&mut self, seed: u64, dice: &mut Dice, most: u64) {
+        if seed.is_multiple_of(2) {
+            self.nodes.iter_mut().for_each(|node| node.set_quiet_ms(1 + seed / 2 % 40));
+        }
+        self.create_source_group("h");
+        let relays = self.nodes.len() as u64;
+        for group in ["g", "h"] {
+            for i in 0..1 + dice.below(most) {
+                self.subscribe(dice.below(relays) as usize, group, &format!("s{i}"));
+            }
+        }
+    }
+}
+
 fn after_storm(seed: u64, steps: usize, weather: &Weather) -> Result<(World, Dice), String> {
     let mut dice = Dice::new(seed ^ 0xface);
     // Small networks go wrong in more ways per step; large ones have other trees.
     let most = if dice.chance(25) { 28 } else { 6 };
     let relays = 3 + dice.below(most) as usize;
     let mut world = World::random(seed, relays);
-    if seed.is_multiple_of(2) {
-        // Origins come and go all the time.
-        world.nodes.iter_mut().for_each(|node| node.set_quiet_ms(1 + seed / 2 % 40));
-    }
-    world.create_source_group("h");
-    for group in ["g", "h"] {
-        for i in 0..1 + dice.below(4) {
-            world.subscribe(dice.below(relays as u64) as usize, group, &format!("s{i}"));
-        }
-    }
+    world.begin_storm(seed, &mut dice, 4);
     let forgets = seed % 5 == 3;
     for step in 0..if forgets { steps / 2 } else { steps } {
         world.step(weather);

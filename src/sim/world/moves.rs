@@ -101,15 +101,7 @@ pub fn moves(seed: u64, steps: usize) -> Result<usize, String> {
     let relays = 3 + dice.below(4) as usize;
     let mut world = World::random(seed, relays);
     world.let_homes_move();
-    if seed.is_multiple_of(2) {
-        world.nodes.iter_mut().for_each(|node| node.set_quiet_ms(1 + seed / 2 % 40));
-    }
-    world.create_source_group("h");
-    for group in ["g", "h"] {
-        for i in 0..1 + dice.below(3) {
-            world.subscribe(dice.below(relays as u64) as usize, group, &format!("s{i}"));
-        }
-    }
+    world.begin_storm(seed, &mut dice, 3);
     let roams = if seed / 2 % 2 == 1 { ROAMS } else { 0 };
     // In a calmer storm they get farther.
     let storm = Weather { roams, ..Weather::STORM };
