@@ -313,17 +313,19 @@ impl Relay {
         let unopened = streams.iter().filter(is_unopened).take(UNOPENED_MAX);
         let unopened = unopened.map(|told| (told.origin.clone(), told.epoch, told.seen)).collect();
         let (me, storage) = (&self.options.relay, self.options.epoch.storage);
-        let (mut wanted, mut lacking) = (Vec::new(), None);
+        let (mut news, mut is_wanted, mut lacking) = (Vec::new(), false, None);
         for told in streams {
             let ours = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
             if let Some(ours) = ours.filter(|ours| !ours.is_written_by(me, storage)) {
-                if ours.release(told.released) {
+                let (is_released, is_wanted_more) = (ours.release(told.released), told.wanted > ours.wanted);
+                if is_released {
                     lacking = ours.lacks.take().or(lacking);
                 }
-                if told.wanted > ours.wanted {
-                    ours.wanted = told.wanted;
-                    wanted.push(told.clone());
+                if is_released || is_wanted_more {
+                    ours.wanted = ours.wanted.max(told.wanted);
+                    news.push(ours.number);
                 }
+                is_wanted |= is_wanted_more;
             }
         }
         self.note_lag(now, number, streams);
@@ -349,7 +351,10 @@ impl Relay {
         if why == SeenWhy::Asks {
             self.say(link, LinkMessage::Seen { group: id.clone(), streams: ours, why: SeenWhy::Answers });
         }
-        self.pass_wants(now, number, link, wanted);
+        self.pass_released(number, Some(link), &news);
+        if is_wanted {
+            self.owe_receipt(now, number, false);
+        }
         if let Some(lacking) = lacking {
             self.ask_again(number, lacking);
         }
@@ -391,25 +396,6 @@ impl Relay {
         }
     }
 
-    /// Puts at an origin wait for more than was known here: it is passed on, and answered.
-    fn pass_wants(&mut self, now: Now, number: GroupNumber, from: LinkId, wanted: Vec<StreamSeen>) {
-        let Some(group) = self.groups.get(number).filter(|_| !wanted.is_empty()).map(Group::id) else {
-            return;
-        };
-        let told = |seen: StreamSeen| Released {
-            group: group.clone(),
-            origin: seen.origin,
-            epoch: seen.epoch,
-            released: seen.released,
-            wanted: seen.wanted,
-            to: None,
-            hops: 0,
-        };
-        let told: Vec<Released> = wanted.into_iter().map(told).collect();
-        self.tell_released(number, Some(from), &told);
-        self.owe_receipt(now, number, false);
-    }
-
     /// A neighbour names a stream that it is about to send.
     pub(super) fn on_stream_named(&mut self, now: Now, link: LinkId, named: StreamNamed) {
         let Some(number) = self.group_of(now, &named.group) else { return };
@@ -427,7 +413,7 @@ impl Relay {
             None => self.open_stream(number, (&named.origin, named.epoch), Urgency::Ride),
         };
         self.check_released(now, (number, stream), named.released);
-        self.move_stream(number, stream, &named);
+        self.move_stream((number, stream), link, &named);
         if let Some(state) = self.links.table.get_mut(&link) {
             state.theirs.insert(named.number, (number, stream));
         }
@@ -452,7 +438,12 @@ impl Relay {
     }
 
     /// What a stream lacks before the base was released: nobody will ever send it.
-    fn move_stream(&mut self, number: GroupNumber, stream: StreamNumber, named: &StreamNamed) {
+    fn move_stream(
+        &mut self,
+        (number, stream): (GroupNumber, StreamNumber),
+        link: LinkId,
+        named: &StreamNamed,
+    ) {
         let me = self.options.relay.clone();
         let Some(group) = self.groups.get_mut(number) else { return };
         let owed = group.spread().names.is_remade;
@@ -460,12 +451,15 @@ impl Relay {
         if known.is_written_by(&me, self.options.epoch.storage) {
             return;
         }
-        known.release(named.released);
+        let is_news = known.release(named.released);
         let last = Sequence(named.base.0.saturating_sub(1));
         if last > known.last && last <= named.released {
             self.shift_stream((number, stream), (last, named.chain), owed);
             let moved = Operation::StreamMoved { group: number, stream, last, chain: named.chain, owed };
             self.journal.append(&mut self.effects, Entry::State(moved.encode()), Urgency::Ride);
+        }
+        if is_news {
+            self.pass_released(number, Some(link), &[stream]);
         }
     }
 

@@ -477,15 +477,18 @@ impl Relay {
     /// More is released than was known here: then it is not lacking.
     fn learn_released(&mut self, key: &StreamKey, released: Sequence) {
         let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let mut news = None;
         if let Some(group) = self.groups.get_mut(key.group) {
             let found = group.streams.iter_mut().find(|s| s.epoch == key.epoch && s.origin == key.origin);
             if let Some(stream) = found.filter(|stream| !stream.is_written_by(&me, storage)) {
                 // Of a finished epoch it is only known that nobody needs anything of it. What is not here is
                 // not counted as released: it would look as if it had been here.
                 let is_finished = released >= Sequence(limits::SEQUENCE_MAX);
-                stream.release(if is_finished { stream.last } else { released });
+                let is_news = stream.release(if is_finished { stream.last } else { released });
+                news = is_news.then_some(stream.number);
             }
         }
+        self.pass_released(key.group, None, news.as_slice());
         if self.pulls.lacks.get(key).is_some_and(|lack| lack.shown <= released) {
             self.pulls.lacks.remove(key);
         }

@@ -24,7 +24,7 @@ use super::group::Group;
 use super::input::Now;
 use super::stream::{Held, Stream};
 use super::timer::Timer;
-use crate::id::{GroupNumber, LinkId, RelayId, Sequence};
+use crate::id::{GroupNumber, LinkId, RelayId, Sequence, StreamNumber};
 use crate::limits;
 use crate::log::Urgency;
 use crate::wire::link::{LinkMessage, Receipt, Released, Version};
@@ -335,6 +335,30 @@ impl Relay {
         if is_wanted_more {
             self.owe_receipt(now, number, false);
         }
+    }
+
+    /// More is released, or wanted, of streams of others than was known here, as a neighbour says in
+    /// passing: those behind this relay in the tree may not know it either, and nobody else may ever
+    /// tell them.
+    pub(super) fn pass_released(
+        &mut self,
+        number: GroupNumber,
+        except: Option<LinkId>,
+        streams: &[StreamNumber],
+    ) {
+        let Some(group) = self.groups.get(number).filter(|_| !streams.is_empty()) else { return };
+        let news = group.streams.iter().filter(|s| streams.contains(&s.number));
+        let told = news.map(|s| Released {
+            group: group.id(),
+            origin: s.origin.clone(),
+            epoch: s.epoch,
+            released: s.released,
+            wanted: s.wanted,
+            to: None,
+            hops: 0,
+        });
+        let told: Vec<Released> = told.collect();
+        self.tell_released(number, except, &told);
     }
 
     pub(super) fn tell_released(

@@ -81,6 +81,36 @@ fn s33_what_a_member_that_never_comes_back_was_owed_is_let_go_when_it_is_forgott
 }
 
 #[test]
+fn what_is_released_of_a_relay_that_is_gone_comes_by_way_of_one_that_hears_it_when_a_link_is_up_again() {
+    let mut world = World::new(1, 4, &LINE);
+    for node in [0, 1, 2] {
+        world.subscribe(node, "g", "s");
+    }
+    world.put(3, "g", 5);
+    world.rest();
+    (1..3).for_each(|node| assert_eq!(world.drain(node, "g", "s").len(), 5));
+    world.lose(3);
+    world.settle();
+    world.forget(2, 3).unwrap();
+    world.rest();
+    assert_ne!(held(&world), 0, "owed to a subscription that has not taken it");
+    // Both start anew, know nothing of what is released, and compare; the third, who has nothing more
+    // to say of it by itself, tells only one of them.
+    world.set_link(1, false);
+    world.settle();
+    (0..2).for_each(|node| world.crash(node));
+    (0..2).for_each(|node| world.start(node));
+    world.set_link(0, true);
+    world.settle();
+    world.set_link(1, true);
+    world.rest();
+    assert_eq!(world.drain(0, "g", "s").len(), 5);
+    (1..3).for_each(|node| drop(world.drain(node, "g", "s")));
+    world.rest();
+    assert_eq!(held(&world), 0);
+}
+
+#[test]
 fn s33_a_relay_that_was_forgotten_while_it_lived_is_told_of_the_loss_and_is_owed_again_from_then_on() {
     let mut world = line();
     forget_who_lives(&mut world, 3);
