@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a relay that returns to a backlog costs those who did not miss anything (P10, R8).
 #
-#   benches/catchup.sh [--backlog MIB] [--pairs N] [--live N] [--size BYTES] [--rate RATE] [--keep]
+#   benches/catchup.sh [--backlog MIB] [--pairs N] [--live N] [--size BYTES] [--rate RATE] [--apart DIR] [--keep]
 #
 # Three real relays on loopback, a -- b -- c, each with a data folder of its own. In each pair:
 #
@@ -10,14 +10,16 @@
 #   with      the same once more, and live messages go from a to b meanwhile
 #
 # Live is --live messages of 1 KiB a second (1000); the backlog has --backlog MiB (1024) in
-# messages of --size bytes (16384). With --rate (such as 50MB/s) the link b -- c has that rate.
+# messages of --size bytes (16384). With --rate (such as 50MB/s) the link b -- c has that rate. With
+# --apart the data folder of c is made in DIR, on a file system of its own: relays of different sites
+# do not share a disk.
 # Prints one JSON object: the p99 of each run, their ratio, and the speed of the backlog beside
 # live as a part of that without. Nothing else should run on the machine; --pairs are told
 # one by one, and medians of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-BACKLOG=1024 PAIRS=3 LIVE=1000 SIZE=16384 RATE="" KEEP=""
+BACKLOG=1024 PAIRS=3 LIVE=1000 SIZE=16384 RATE="" APART="" KEEP=""
 die() { printf 'catchup.sh: %s\n' "$*" >&2; exit 2; }
 say() { printf '%s\n' "$*" >&2; }
 while [ $# -gt 0 ]; do
@@ -27,6 +29,7 @@ while [ $# -gt 0 ]; do
     --live) LIVE="${2:?--live needs a number}"; shift ;;
     --size) SIZE="${2:?--size needs a number of bytes}"; shift ;;
     --rate) RATE="${2:?--rate needs a rate}"; shift ;;
+    --apart) APART="${2:?--apart needs a folder}"; shift ;;
     --keep) KEEP=1 ;;
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     *) die "unknown argument '$1'; see --help" ;;
@@ -37,6 +40,7 @@ done
 TREECAST="${TREECAST:-${CARGO_TARGET_DIR:-target}/release/treecast}"
 [ -x "$TREECAST" ] || die "$TREECAST is not built (cargo build --release)"
 DIR="$(mktemp -d "${TMPDIR:-/tmp}/treecast-catchup.XXXXXX")"
+[ -z "$APART" ] || APART="$(mktemp -d "$APART/treecast-catchup.XXXXXX")"
 declare -A PIDS=() AT=()
 
 stop() {
@@ -48,7 +52,7 @@ stop() {
 }
 finish() {
   for relay in a b c; do stop "$relay"; done
-  if [ -n "$KEEP" ]; then say "data and logs are in $DIR"; else rm -rf "$DIR"; fi
+  if [ -n "$KEEP" ]; then say "data and logs are in $DIR $APART"; else rm -rf "$DIR" ${APART:+"$APART"}; fi
 }
 trap finish EXIT
 
@@ -62,7 +66,9 @@ free_port() {
 }
 
 start() {
-  "$TREECAST" relay --topology "$DIR/line.toml" --name "$1" --data "$DIR/$1" >"$DIR/$1.out" 2>>"$DIR/$1.log" &
+  local data="$DIR/$1"
+  if [ "$1" = c ] && [ -n "$APART" ]; then data="$APART/c"; fi
+  "$TREECAST" relay --topology "$DIR/line.toml" --name "$1" --data "$data" >"$DIR/$1.out" 2>>"$DIR/$1.log" &
   PIDS[$1]=$!
 }
 

@@ -569,6 +569,10 @@ pub const TURN_MESSAGES_MAX: usize = 64;
 /// Bytes of puts that the driver takes in one turn.
 pub const TURN_PUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of entries of a turn which are handed to the log only after what is to be sent has been
+/// written, so that the committer's waking does not hold it up. Above it, they go to the disk at once.
+pub const TURN_SMALL_BYTES_MAX: usize = 16 * 1024;
+
 /// Reads from the log's memory that the driver does in one turn; the others wait for the next.
 pub const TURN_FETCHES_MAX: usize = 1024;
 

@@ -100,6 +100,17 @@ pub enum Entry {
     State(Bytes),
 }
 
+impl Entry {
+    /// Bytes of what it brings, without its heads.
+    #[must_use]
+    pub(crate) fn content_bytes(&self) -> usize {
+        match self {
+            Self::Run(run) => run.run.body.len(),
+            Self::State(state) => state.len(),
+        }
+    }
+}
+
 /// A run and its place in this relay's copy of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunEntry {

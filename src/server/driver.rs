@@ -5,6 +5,10 @@
 //! and one wake-up per session, however many inputs it had. It never waits for
 //! a disk, a socket or a session: only for something to do.
 //!
+//! What goes on to neighbours goes first, then what sessions are told, then, unless it is much, the
+//! disk: where the committer and this thread share a processor, one that is woken earlier keeps everybody
+//! behind this relay waiting while it begins to sync. When there is much, the disk must not wait.
+//!
 //! Sketch for 1,000 windows of 16 bytes in runs of 64 KiB: 6 inputs, one or two
 //! turns, one append, one sync, two wake-ups (the runs, the sync), and a
 //! delivery per subscription and run.
@@ -105,6 +109,15 @@ struct Turn {
     neighbours: Option<(Vec<Neighbour>, Arc<TopologyEntry>)>,
 }
 
+impl Turn {
+    /// Whether it has something for the disk, and so little that writing to sockets as much takes
+    /// less time than to wake a thread.
+    fn is_small(&self) -> bool {
+        let bytes = self.entries.iter().map(Entry::content_bytes).sum::<usize>();
+        !self.entries.is_empty() && bytes <= limits::TURN_SMALL_BYTES_MAX
+    }
+}
+
 pub(crate) struct Driver {
     relay: Relay,
     log: Arc<dyn Log>,
@@ -161,7 +174,7 @@ impl Driver {
         tokio::pin!(timer);
         let mut first = None;
         loop {
-            let is_busy = self.turn(first.take())?;
+            let is_busy = self.turn(first.take()).await?;
             if self.signals.is_stopping() {
                 return self.stop().await;
             }
@@ -192,7 +205,7 @@ impl Driver {
     }
 
     /// One turn; true when there is more to do at once.
-    fn turn(&mut self, first: Option<Message>) -> Result<bool, ServerError> {
+    async fn turn(&mut self, first: Option<Message>) -> Result<bool, ServerError> {
         let started = Instant::now();
         let now = self.clock.now();
         self.take_signals(now)?;
@@ -203,8 +216,15 @@ impl Driver {
         let has_more = self.take_messages(now, first);
         self.ask_for_shards(now);
         self.carry_out(now);
+        let has_said = self.sessions.flush();
+        let mut spent = started.elapsed();
+        if has_said && self.turn.is_small() {
+            after_those_ready().await;
+        }
+        let appending = Instant::now();
         self.finish()?;
-        self.metrics.turn(&self.turn.counts, started.elapsed());
+        spent += appending.elapsed();
+        self.metrics.turn(&self.turn.counts, spent);
         self.turn.counts = TurnCounts::default();
         for link in std::mem::take(&mut self.turn.links) {
             if let Some((counts, waiting)) = self.relay.link_counts(link) {
@@ -344,7 +364,7 @@ impl Driver {
         }
     }
 
-    /// Hands on what the turn has gathered: first to the disk, which takes longest.
+    /// Hands on to the disk what the turn has gathered.
     fn finish(&mut self) -> Result<(), ServerError> {
         let turn = &mut self.turn;
         if turn.entries.is_empty() {
@@ -361,7 +381,6 @@ impl Driver {
             assert_eq!(self.appended, expected, "the core and the log count entries differently");
             self.unsynced.extend(turn.permits.drain(..).map(|permit| (expected, permit)));
         }
-        self.sessions.flush();
         if let Some((neighbours, entry)) = self.turn.neighbours.take() {
             let head = &entry.head;
             tracing::info!(version = %head.version, by = %head.by, "this relay goes by another topology");
@@ -370,6 +389,21 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// Lets the tasks that are ready now run before this one goes on: those that write among them. It does
+/// not look for new work, as a yield does.
+async fn after_those_ready() {
+    let mut has_waited = false;
+    std::future::poll_fn(|context| {
+        if has_waited {
+            return std::task::Poll::Ready(());
+        }
+        has_waited = true;
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }
 
 /// Once when it begins and once when it is over: the log tells of changes only.

@@ -38,6 +38,8 @@ pub(super) struct Table {
     links: BTreeMap<LinkId, (SessionId, Epoch)>,
     /// Sessions for which the turn has something.
     touched: Vec<SessionId>,
+    /// The same of links.
+    touched_links: Vec<SessionId>,
     /// Sessions that have written.
     changed: Vec<SessionId>,
 }
@@ -104,7 +106,10 @@ impl Table {
         let slot = self.slots.get_mut(&session)?;
         if !slot.is_listed {
             slot.is_listed = true;
-            self.touched.push(session);
+            match slot.link {
+                Some(_) => self.touched_links.push(session),
+                None => self.touched.push(session),
+            }
         }
         Some(&mut slot.staged)
     }
@@ -131,14 +136,17 @@ impl Table {
         }
     }
 
-    /// Hands everything to the queues: one wake-up per session.
-    pub(super) fn flush(&mut self) {
-        for session in self.touched.drain(..) {
+    /// Hands everything to the queues, with one wake-up for each: first those of links, since others
+    /// wait behind the neighbours. True if there was something.
+    pub(super) fn flush(&mut self) -> bool {
+        let has_some = !(self.touched_links.is_empty() && self.touched.is_empty());
+        for session in self.touched_links.drain(..).chain(self.touched.drain(..)) {
             if let Some(slot) = self.slots.get_mut(&session) {
                 slot.is_listed = false;
                 slot.queue.push(&mut slot.staged, slot.known_written);
             }
         }
+        has_some
     }
 
     /// Takes the names of those that have written from the board.
@@ -173,5 +181,43 @@ impl Drop for Table {
     /// The driver is gone, however it went: nobody else would tell the sessions.
     fn drop(&mut self) {
         self.close_all("the relay has stopped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{Notify, mpsc};
+
+    use super::*;
+    use crate::net::outgoing::{OutBatch, OutReceiver};
+
+    /// Says its name when there is something to write.
+    fn write_as(name: &'static str, mut queue: OutReceiver, said: mpsc::UnboundedSender<&'static str>) {
+        tokio::spawn(async move {
+            queue.receive(&mut OutBatch::default()).await;
+            let _ = said.send(name);
+        });
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn links_are_written_to_before_sessions_and_before_the_driver_goes_on() {
+        let progress = Arc::new(Progress::new(Arc::new(Notify::new())));
+        let (session, session_end) = OutQueue::new(SessionId(1), Arc::clone(&progress));
+        let (link, link_end) = OutQueue::for_link(SessionId(2), progress);
+        let (said, mut heard) = mpsc::unbounded_channel();
+        write_as("session", session_end, said.clone());
+        write_as("link", link_end, said);
+        tokio::task::yield_now().await;
+
+        let mut table = Table::default();
+        table.insert(session);
+        let boot = Epoch::default();
+        assert_eq!(table.insert_link(LinkId(1), boot, link), Some(None));
+        assert!(!table.flush(), "nobody is told anything");
+        table.answer(SessionId(1), 1, Box::new(Ok(crate::wire::body::Reply::Done)));
+        table.say(LinkId(1), LinkMessage::FactsEnd);
+        assert!(table.flush());
+        super::super::after_those_ready().await;
+        assert_eq!((heard.try_recv(), heard.try_recv()), (Ok("link"), Ok("session")));
     }
 }

@@ -59,12 +59,8 @@ impl Snapshots {
 
     /// Counts what is appended, and begins when it is enough.
     pub(super) fn appended(&mut self, entries: &[Entry]) {
-        let bytes = |entry: &Entry| match entry {
-            Entry::Run(run) => run.run.body.len(),
-            Entry::State(state) => state.len(),
-        };
         self.is_behind |= !entries.is_empty();
-        self.bytes += entries.iter().map(bytes).sum::<usize>() as u64;
+        self.bytes += entries.iter().map(Entry::content_bytes).sum::<usize>() as u64;
         if self.bytes >= self.every_bytes {
             self.begin();
         }

@@ -18,12 +18,13 @@ impl Driver {
     pub(super) async fn stop(mut self) -> Result<(), ServerError> {
         // Sessions read nothing more by now: what they have handed over is all there is.
         for _ in 0..=limits::DRIVER_MESSAGES_MAX / limits::TURN_MESSAGES_MAX {
-            self.turn(None)?;
+            self.turn(None).await?;
         }
         let now = self.clock.now();
         self.handle(now, Input::Stop);
         self.carry_out(now);
         self.turn.is_urgent = true;
+        self.sessions.flush();
         self.finish()?;
         let appended = self.appended;
         self.turns_until(limits::STOP_APPENDS_MS_MAX, |driver| driver.durable >= appended).await?;
@@ -39,7 +40,7 @@ impl Driver {
         let deadline = Instant::now() + Duration::from_millis(ms_max);
         let mut first: Option<Message> = None;
         loop {
-            let is_busy = self.turn(first.take())?;
+            let is_busy = self.turn(first.take()).await?;
             if is_done(self) {
                 return Ok(());
             }
