@@ -106,6 +106,9 @@ impl Relay {
                 Ok((Reply::GroupTree(Box::new(tree)), When::Now))
             }
             Request::RelayDrain { abandon } => self.drain_request(now, session, abandon),
+            Request::RelayDrainNamed { relay, abandon } => {
+                self.drain_named(now, (session, request), relay, abandon)
+            }
             Request::RelayForget { relay, confirmed } => self.forget_request(now, relay, confirmed),
             Request::TopologyShow { version } => self.show_topology(version),
             Request::TopologyApply { text, base, restores } => self.apply_topology(now, text, base, restores),

@@ -23,7 +23,7 @@ use crate::id::{
     GroupName, Index, LinkId, ProducerId, ProducerSequence, Sequence, SubscriptionName, Time, WallTime,
 };
 use crate::relay::{Input, LinkOptions, Now, Rate};
-use crate::wire::body::{Answer, Reply, Request, SubscribeLevel};
+use crate::wire::body::{Answer, Draining, Refusal, Reply, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
 
@@ -583,7 +583,7 @@ impl World {
     }
 
     /// Lets the next message of a wire arrive. False: there is none.
-    fn arrive(&mut self, wire: usize, to: usize) -> bool {
+    pub(super) fn arrive(&mut self, wire: usize, to: usize) -> bool {
         let Some(message) = self.wires[wire].to[to].pop_front() else { return false };
         let (ends, links, bytes) = (self.wires[wire].ends, self.links_of(wire), message.bytes());
         if let Some(link) = links[1 - to] {
@@ -732,6 +732,22 @@ impl World {
         match self.ask(node, Request::RelayDrain { abandon: true }) {
             Ok(Reply::Draining(state)) => state.may_go,
             other => panic!("{} is not drained: {other:?}", name_of(node)),
+        }
+    }
+
+    /// An operator asks at relay `at` that another one is emptied, or how far that is.
+    ///
+    /// # Errors
+    /// What was refused.
+    ///
+    /// # Panics
+    /// When no answer comes, or one to another question.
+    pub fn ask_to_drain(&mut self, at: usize, node: usize, abandon: bool) -> Result<Draining, Refusal> {
+        let relay = name_of(node).parse().expect("a name");
+        match self.ask_network(at, Request::RelayDrainNamed { relay, abandon }) {
+            Some(Ok(Reply::Draining(state))) => Ok(*state),
+            Some(Err(refusal)) => Err(refusal),
+            other => panic!("{} is asked at {}: {other:?}", name_of(node), name_of(at)),
         }
     }
 
