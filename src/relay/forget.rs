@@ -132,13 +132,7 @@ impl Relay {
 
     /// Whether a fact is what a relay has said of itself before it was forgotten.
     pub(super) fn is_about_forgotten(&self, fact: &Fact) -> bool {
-        match fact {
-            Fact::LinkState(state) => self.is_void(&state.relay, state.version),
-            Fact::Membership(membership) => self.is_void(&membership.relay, membership.version),
-            Fact::Origin(origin) => self.is_void(&origin.relay, origin.version),
-            Fact::Name(entry) => self.is_void(&entry.home, entry.version),
-            Fact::Group(_) | Fact::Removed(_) | Fact::Forgotten(_) | Fact::Topology(_) => false,
-        }
+        fact.of_itself().is_some_and(|(relay, version, _)| self.is_void(relay, version))
     }
 
     /// Whether what a relay has said in this version counts no more.
