@@ -174,6 +174,7 @@ fn group_info() -> GroupInfo {
         subscriptions: 2,
         streams: vec![stream],
         order: None,
+        elsewhere: 0,
     }
 }
 
