@@ -160,7 +160,7 @@ fn progress(state: &Draining) -> String {
         parts.push(list(state.kept.iter().map(kept).collect(), state.kept_count));
     }
     if parts.is_empty() {
-        parts.push("the last word of it".to_owned());
+        parts.push("its last records to be on its disk, and their streams to be closed".to_owned());
     }
     format!("{} waits for {}", state.relay, parts.join("; "))
 }
