@@ -211,6 +211,11 @@ fn exit_codes_tell_what_went_wrong() {
     relay.text(3, &["queue", "show", "g"]);
     relay.text(3, &["get", "g", "--as", "absent", "--existing"]);
     relay.text(124, &["get", "g", "--as", "s", "--wait", "50ms"]);
+    // What is on its disk has an id, though the level was not reached.
+    for (code, level) in [(124, "consumed"), (75, "stored=2")] {
+        let id = relay.text(code, &["put", "g", "kept", "--ack", level, "--deadline", "300ms"]);
+        assert!(relay.text(0, &["where", id.trim()]).contains("pending"), "{level}: {id}");
+    }
     relay.text(65, &["put", "small", "four"]);
     relay.text(65, &["put", "g", "--file", "/nonexistent/file"]);
     relay.text(2, &["put", "g"]);

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("id", &["limits"]),
     ("topology", &["id", "limits", "units"]),
     ("routing", &["id", "limits", "topology"]),
-    ("survey", &["dice", "id", "limits", "topology", "routing"]),
+    ("survey", &["dice", "id", "limits", "units", "topology", "routing"]),
     ("config", &["id", "limits", "units", "topology"]),
     ("wire", &["id", "limits", "topology", "log", "routing"]),
     ("log", &["id", "limits", "wire"]),

@@ -1,4 +1,8 @@
-//! `treecast relay drain`: empties the relay, so that it may go.
+//! `treecast relay drain`: empties a relay, so that it may go.
+//!
+//! The relay that is to go may be any of the network: the one that is asked leads the question there
+//! by its name. Each question names it, so that no other one is ever emptied, whoever listens at the
+//! address by then.
 
 use std::time::Duration;
 
@@ -6,10 +10,11 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::client::Client;
 use crate::id::RelayId;
 use crate::wire::body::{Draining, Reply, Request};
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::out::Context;
 use super::values::{self, Millis};
 use super::{ask, human};
@@ -17,13 +22,20 @@ use super::{ask, human};
 /// How often the relay is asked how far it is.
 const ASK_MS: u64 = 250;
 
+/// How often it is asked until it answers for the first time, while it cannot: a way that fails just
+/// then is another one soon.
+const FIRST_ASKS: usize = 4;
+
 /// Items of each kind that people are shown.
 const SHOWN: usize = 5;
+
+/// What a deadline says that is over before the relay has answered once.
+const UNKNOWN: &str = "the relay has not answered, and may have begun all the same";
 
 /// Arguments of `relay drain`.
 #[derive(Clone, Debug, Args)]
 pub struct DrainArgs {
-    /// The relay's name: the asked one must be it
+    /// The relay that is to go [default: the asked one]
     pub name: Option<RelayId>,
     /// Remove the subscriptions and queues that live there, with their backlogs
     #[arg(long)]
@@ -36,41 +48,66 @@ pub struct DrainArgs {
 /// Drains it, and waits until it may go.
 ///
 /// # Errors
-/// When the relay refuses it, has subscriptions that are to leave first, or the deadline passes.
+/// When the relay refuses it, cannot be reached, has subscriptions that are to leave first, or the
+/// deadline passes.
 pub(super) async fn run(args: DrainArgs, context: &mut Context) -> Result<(), Failure> {
+    let deadline = args.deadline.and_then(ask::deadline);
     let client = ask::connect(&context.global.relay).await?;
-    let asked = ask::status(&client).await?.relay;
-    if let Some(name) = args.name.filter(|name| *name != asked) {
-        let why = format!("{} is {asked}, not {name}: a relay is drained by itself", context.global.relay);
-        return Err(Failure::Usage(why));
-    }
-    let deadline = args.deadline.map(|within| Instant::now() + within.duration());
+    let name = match args.name {
+        Some(name) => name,
+        None => ask::status(&client).await?.relay,
+    };
+    let mut last: Option<Draining> = None;
     let mut told = String::new();
+    let mut asked = 0;
     loop {
-        let Reply::Draining(state) = ask::ask(&client, Request::RelayDrain { abandon: args.abandon }).await?
-        else {
-            return Err(ask::unexpected("how far it is"));
+        asked += 1;
+        // What was made there since it began is nothing that was to be removed with it.
+        let abandon = args.abandon && last.is_none();
+        let news = match ask::until(deadline, UNKNOWN, how_far(&client, &name, abandon)).await {
+            Ok(state) if !state.begun => return Err(Failure::Check(homes(&state))),
+            Ok(state) if state.may_go => return end(&state, context),
+            Ok(state) => {
+                let news = progress(&state);
+                last = Some(state);
+                news
+            }
+            // The way there was lost, or the relay: it goes on, or is drained again when it is back.
+            Err(failure) if failure.exit() == Exit::TryAgain && (last.is_some() || asked < FIRST_ASKS) => {
+                format!("{name} is asked again: {failure}")
+            }
+            Err(Failure::Deadline(_)) if last.is_some() => return late(last.as_ref(), context),
+            Err(failure) => return Err(failure),
         };
-        if !state.begun {
-            return Err(Failure::Check(homes(&state)));
-        }
-        if state.may_go {
-            return end(&state, context);
-        }
-        let news = progress(&state);
         if context.is_text() && news != told {
             context.out.line(&news)?;
             context.out.flush()?;
             told = news;
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            if !context.is_text() {
-                context.out.json(&to_json(&state))?;
-            }
-            return Err(Failure::Deadline("the relay is still being drained"));
+            return late(last.as_ref(), context);
         }
         sleep(Duration::from_millis(ASK_MS)).await;
     }
+}
+
+async fn how_far(client: &Client, name: &RelayId, abandon: bool) -> Result<Draining, Failure> {
+    let request = Request::RelayDrainNamed { relay: name.clone(), abandon };
+    let Reply::Draining(state) = ask::ask(client, request).await? else {
+        return Err(ask::unexpected("how far it is"));
+    };
+    if state.relay != *name {
+        return Err(ask::unexpected(&format!("how far {name} is, but how far {} is", state.relay)));
+    }
+    Ok(*state)
+}
+
+/// Time is over: how far it was when it was heard last.
+fn late(last: Option<&Draining>, context: &mut Context) -> Result<(), Failure> {
+    if let Some(state) = last.filter(|_| !context.is_text()) {
+        context.out.json(&to_json(state))?;
+    }
+    Err(Failure::Deadline("the relay is still being drained"))
 }
 
 fn end(state: &Draining, context: &mut Context) -> Result<(), Failure> {
@@ -89,7 +126,7 @@ fn homes(state: &Draining) -> String {
     };
     let lives = if state.home_count == 1 { "lives" } else { "live" };
     format!(
-        "{} {lives} at {}: {}; remove what is done with first, or say --abandon to remove all, with what waits there",
+        "{} {lives} at {}: {}; move or remove them first, or say --abandon to remove all, with what waits there",
         human::of(state.home_count, "subscription"),
         state.relay,
         list(state.homes.iter().map(one).collect(), state.home_count)
@@ -123,7 +160,7 @@ fn progress(state: &Draining) -> String {
         parts.push(list(state.kept.iter().map(kept).collect(), state.kept_count));
     }
     if parts.is_empty() {
-        parts.push("the last word of it".to_owned());
+        parts.push("its last records to be on its disk, and their streams to be closed".to_owned());
     }
     format!("{} waits for {}", state.relay, parts.join("; "))
 }

@@ -151,7 +151,7 @@ pub(super) fn list(all: &[GroupInfo], context: &mut Context) -> Result<(), Failu
             kind(info).to_owned(),
             human::count(info.messages),
             human::bytes(info.bytes),
-            human::count(info.subscriptions),
+            human::count(info.subscriptions + info.elsewhere),
         ]);
     }
     Ok(table.write(&mut context.out)?)
@@ -169,9 +169,16 @@ fn show(info: &GroupInfo, context: &mut Context) -> Result<(), Failure> {
 pub(super) fn facts(info: &GroupInfo) -> Facts {
     let mut facts = Facts::default();
     facts.add(kind(info), info.name.as_str());
-    facts.add("kept", format!("{}, {}", human::of(info.messages, "message"), human::bytes(info.bytes)));
-    facts.add("positions", format!("{} to before {}", info.low, info.next));
-    facts.add("subscriptions", human::count(info.subscriptions));
+    // What is kept of a queue that lives elsewhere is only on its way, or kept for others.
+    let is_away = info.queue && info.elsewhere > 0;
+    let [kept, positions] = if is_away { ["kept here", "positions here"] } else { ["kept", "positions"] };
+    facts.add(kept, format!("{}, {}", human::of(info.messages, "message"), human::bytes(info.bytes)));
+    facts.add(positions, format!("{} to before {}", info.low, info.next));
+    if !info.queue {
+        let (here, elsewhere) = (human::count(info.subscriptions), human::count(info.elsewhere));
+        let text = if info.elsewhere == 0 { here } else { format!("{here} here, {elsewhere} elsewhere") };
+        facts.add("subscriptions", text);
+    }
     for stream in &info.streams {
         let ended = if stream.sealed { ", ended" } else { "" };
         let text =
@@ -215,7 +222,9 @@ pub(super) fn to_json(info: &GroupInfo) -> Value {
         "next": info.next,
         "kept": info.messages,
         "bytes": info.bytes,
-        "subscriptions": info.subscriptions,
+        // A queue has one, wherever it lives.
+        "subscriptions": info.subscriptions + if info.queue { info.elsewhere } else { 0 },
+        "subscriptions_elsewhere": info.elsewhere,
         "streams": streams.collect::<Vec<_>>(),
         "settings": info.settings,
     })

@@ -121,11 +121,11 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start one relay in this process, or list the relays of the network
+    /// Start one relay in this process, or list, drain and forget those of the network
     Relay(relay::RelayArgs),
     /// Start every relay of a topology file on this machine
     Up(up::UpArgs),
-    /// Check, draw, compare, judge and make topology files
+    /// Check, draw, compare, judge, make and apply topology files
     #[command(subcommand)]
     Topology(topology::TopologyCommand),
     /// Put a message into a group or queue

@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::json;
 
-use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions};
+use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions, PutReceipt};
 use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::frame::AckLevel;
 
@@ -29,8 +29,9 @@ use super::values::{self, HeaderPair, Millis};
     treecast put photos --file cat.jpg --subject eu/de --header type=image/jpeg\n  \
     tail -f app.log | treecast put logs --lines\n  \
     treecast put orders --file order.json --producer shop-7 --sequence 1042\n\n\
-    Prints the message's id. A group that does not exist is made. When a line of --lines is not\n\
-    taken, it is named, and those before it are stored.")]
+    Prints the message's id, also when it is on the relay's disk and --ack is not reached. A group that\n\
+    does not exist is made. When a line of --lines is not taken, it is named, and those before it are\n\
+    stored.")]
 pub struct PutArgs {
     /// The group or queue
     pub group: GroupName,
@@ -191,24 +192,33 @@ async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let mut ticket = until_taken(&client, deadline, UNCONFIRMED, put).await?;
     let answer = async { Ok((&mut ticket).await?) };
     let answered = until_taken(&client, deadline, UNCONFIRMED, answer).await;
-    let receipt = match answered {
-        Err(Failure::Deadline(_)) if ticket.reached().is_some() => return Err(Failure::Deadline(ACCEPTED)),
-        answered => answered?,
-    };
+    match (answered, ticket.taken()) {
+        (Ok(receipt), _) => tell_one(&receipt, args, context)?,
+        // It is there all the same, and its id is what one asks by what becomes of it.
+        (Err(failure), Some(receipt)) => {
+            tell_one(&receipt, args, context)?;
+            let is_late = matches!(failure, Failure::Deadline(_));
+            return Err(if is_late { Failure::Deadline(ACCEPTED) } else { failure });
+        }
+        (Err(failure), None) => return Err(failure),
+    }
+    Ok(publisher.close().await?)
+}
+
+fn tell_one(receipt: &PutReceipt, args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     if context.is_text() {
         match &receipt.id {
             Some(id) => context.out.line(id)?,
             None => context.notes.note("a repeat: it had been taken before, and was not inserted again"),
         }
-    } else {
-        let value = json!({
-            "id": receipt.id.as_ref().map(ToString::to_string),
-            "group": args.group,
-            "repeat": receipt.repeat,
-        });
-        context.out.json(&value)?;
+        return Ok(());
     }
-    Ok(publisher.close().await?)
+    let value = json!({
+        "id": receipt.id.as_ref().map(ToString::to_string),
+        "group": args.group,
+        "repeat": receipt.repeat,
+    });
+    Ok(context.out.json(&value)?)
 }
 
 /// How far a put has come whose level takes longer than its deadline.

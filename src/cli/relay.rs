@@ -47,13 +47,14 @@ pub enum RelayCommand {
         from then on, its subscriptions get a gap, and both sides warn."
     )]
     Forget(forget::ForgetArgs),
-    /// Empty the relay, so that it may go and nobody misses it
-    #[command(after_help = "Examples:\n  treecast relay drain oslo --relay 127.0.0.1:7412\n  \
-        treecast relay drain --abandon --deadline 10m\n\n\
-        Asks the relay that is to go. It takes no messages and no subscriptions from then on, sends\n\
-        applications away, and hands over what was put there. Says what holds it up, until the relay may\n\
-        go: then it can be stopped, and nothing is lost. A relay that is started again takes messages\n\
-        again.")]
+    /// Empty a relay, so that it may go and nobody misses it
+    #[command(after_help = "Examples:\n  treecast relay drain oslo\n  \
+        treecast relay drain oslo --abandon --deadline 10m\n\n\
+        Any relay can be asked that reaches the one that is to go. That one takes no messages and no\n\
+        subscriptions from then on, sends applications away, and hands over what was put there. What\n\
+        holds it up is said, until it may go: then it can be stopped, and nothing is lost. It is asked\n\
+        again when the way to it is lost meanwhile. To stop waiting stops nothing; the same command\n\
+        says again how far it is. A relay that is started again takes messages again.")]
     Drain(drain::DrainArgs),
 }
 

@@ -209,10 +209,12 @@ pub async fn locate(args: LocateArgs, context: &mut Context) -> Result<(), Failu
     let client = ask::connect(&context.global.relay).await?;
     let locations = ask::locations(&client, args.name.clone(), args.prefix).await?;
     if locations.is_empty() {
-        return Err(Failure::Missing(format!(
-            "no subscription or queue of the name {} lives anywhere",
-            args.name
-        )));
+        let name = &args.name;
+        return Err(Failure::Missing(if args.prefix {
+            format!("no queue, and no subscription of a group, whose name begins with {name} lives anywhere")
+        } else {
+            format!("group {name} has no subscription anywhere")
+        }));
     }
     let mut table = Table::new(&[("GROUP", Side::Left), ("SUBSCRIPTION", Side::Left), ("HOME", Side::Left)]);
     for at in &locations {

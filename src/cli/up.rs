@@ -4,6 +4,7 @@
 //! even when this process is killed. Children live in process groups of their
 //! own: Ctrl-C reaches only this process, which passes it on once.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -36,7 +37,8 @@ const STOP_WAIT: Duration = Duration::from_secs(20);
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  treecast up topologies/one.toml\n\nCtrl-C stops all of them. What they log goes to standard error, each line\n\
-    with the name of its relay; TREECAST_LOG sets how much."
+    with the name of its relay; TREECAST_LOG sets how much. A relay that is stopped\n\
+    by itself, as after `relay drain`, leaves the others running; one that fails stops all."
 )]
 pub struct UpArgs {
     /// The topology file
@@ -70,7 +72,7 @@ struct Running {
     telling: Option<JoinHandle<()>>,
 }
 
-/// Runs relays until one dies or the user says stop.
+/// Runs relays until one dies, all have stopped, or the user says stop.
 ///
 /// # Errors
 /// When one cannot be started, does not listen in time, or dies.
@@ -94,7 +96,7 @@ async fn run_all(file: &Path, relays: Vec<Planned>, context: &mut Context) -> Re
         Some(Ok(())) => {
             announce(&running, context)?;
             tokio::select! {
-                died = first_death(&mut running) => Err(died),
+                died = first_death(&mut running, context.notes) => died,
                 () = asked.asked() => Ok(()),
             }
         }
@@ -182,15 +184,24 @@ fn announce(running: &[Running], context: &mut Context) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn first_death(running: &mut [Running]) -> Failure {
-    loop {
-        for one in running.iter_mut() {
-            if let Some(status) = ended(&mut one.child) {
-                return death(&one.relay.name, status);
+/// Waits until one dies, or the last one has stopped. One that somebody has stopped, since it was
+/// drained or to see what then happens, takes nobody with it.
+async fn first_death(running: &mut [Running], notes: Notes) -> Result<(), Failure> {
+    let mut stopped = BTreeSet::new();
+    while stopped.len() < running.len() {
+        for one in running.iter_mut().filter(|one| !stopped.contains(&one.relay.name)).collect::<Vec<_>>() {
+            match ended(&mut one.child) {
+                Some(Ok(status)) if status.success() => {
+                    notes.note(format_args!("relay {} has stopped", one.relay.name));
+                    stopped.insert(one.relay.name.clone());
+                }
+                Some(status) => return Err(death(&one.relay.name, status)),
+                None => {}
             }
         }
         sleep(LOOK_EVERY).await;
     }
+    Ok(())
 }
 
 /// Asks every child to stop, all at once, and waits for them.

@@ -326,22 +326,23 @@ impl Outbox {
 
     /// The relay has the run that begins with `first`: as far as it was asked for, or not yet.
     pub(super) fn on_done(&mut self, first: u64, done: PutDone) {
-        if done.has_more {
-            let place = self.runs.binary_search_by_key(&first, |run| run.first);
-            if let Some(cell) = place.ok().and_then(|place| self.runs.get(place)?.cell.as_ref()) {
-                cell.note(done.level);
-            }
-            return;
-        }
-        if done.level != self.options.level {
-            return self.answer(first, |_| Err(ClientError::Unreached { reached: done.level }));
-        }
         let stream = self.stream.clone();
         let answer = |count| {
             let stream = stream.expect("a put was sent in a session that had opened the group");
             RunAnswer { stream, first: done.first, count, repeats: done.repeats }
         };
-        self.answer(first, |run| Ok(answer(run.count)));
+        if !done.has_more && done.level == self.options.level {
+            return self.answer(first, |run| Ok(answer(run.count)));
+        }
+        let place = self.runs.binary_search_by_key(&first, |run| run.first);
+        if let Some(run) = place.ok().and_then(|place| self.runs.get(place))
+            && let Some(cell) = &run.cell
+        {
+            cell.note(done.level, answer(run.count));
+        }
+        if !done.has_more {
+            self.answer(first, |_| Err(ClientError::Unreached { reached: done.level }));
+        }
     }
 
     /// The relay has refused the run. Gives true when it says so for the moment

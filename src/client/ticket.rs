@@ -38,15 +38,15 @@ pub(super) struct RunCell(Mutex<CellState>);
 #[derive(Debug, Default)]
 struct CellState {
     answer: Option<Result<RunAnswer, ClientError>>,
-    /// What is reached meanwhile.
-    reached: Option<AckLevel>,
+    /// What is reached meanwhile, and where the messages stand.
+    reached: Option<(AckLevel, RunAnswer)>,
     wakers: Vec<Waker>,
 }
 
 impl RunCell {
     /// The relay has said how far the run has come, and will say more.
-    pub(super) fn note(&self, reached: AckLevel) {
-        lock(&self.0).reached = Some(reached);
+    pub(super) fn note(&self, reached: AckLevel, answer: RunAnswer) {
+        lock(&self.0).reached = Some((reached, answer));
     }
 
     /// Puts the answer in and wakes all who wait for it.
@@ -80,7 +80,14 @@ impl PutTicket {
     /// whether the message is safe; the ticket goes on to wait for the late answer.
     #[must_use]
     pub fn reached(&self) -> Option<AckLevel> {
-        lock(&self.cell.0).reached
+        lock(&self.cell.0).reached.as_ref().map(|(reached, _)| *reached)
+    }
+
+    /// What the relay has said of the message when [`PutTicket::reached`] is some: its id is known
+    /// then, though the level that was asked for may never be reached.
+    #[must_use]
+    pub fn taken(&self) -> Option<PutReceipt> {
+        lock(&self.cell.0).reached.as_ref().map(|(_, answer)| answer.receipt(self.place))
     }
 }
 

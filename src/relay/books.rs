@@ -3,8 +3,9 @@
 use super::Relay;
 use super::group::{Group, GroupBooks};
 use super::input::Now;
+use super::names::Named;
 use super::subscription::{Removal, Subscription, SubscriptionKey};
-use crate::id::{GroupName, GroupNumber, Index, SubscriptionName};
+use crate::id::{GroupName, GroupNumber, Index, RelayId, SubscriptionName};
 use crate::limits;
 use crate::log::Space;
 use crate::wire::body::{
@@ -73,7 +74,19 @@ impl Relay {
                 .order
                 .as_ref()
                 .map(|order| OrderInfo { held: order.held(), given_up: order.given_up() }),
+            elsewhere: self.lives_elsewhere(group),
         }
+    }
+
+    /// How many subscriptions of a group live at other relays, as far as is known here.
+    fn lives_elsewhere(&self, group: &Group) -> u64 {
+        let Some(names) = group.spread.as_deref().map(|spread| &spread.names) else { return 0 };
+        if group.home_elsewhere().is_some() {
+            return 1;
+        }
+        let me = &self.options.relay;
+        let is_there = |((_, home), named): &(&(_, RelayId), &Named)| home != me && named.spec.is_some();
+        names.subscriptions.iter().filter(is_there).count() as u64
     }
 
     pub(super) fn subscription_infos(

@@ -4,6 +4,7 @@
 //! relay opens a circuit, and the home ([`super::served`]) takes it for a session of its own. Credit,
 //! leases and acks are kept there; here is kept which handle of which session a circuit is, and
 //! which questions wait. Relays between the two pass on what is not for them ([`super::carry`]).
+//! One question about a relay itself goes the same way: that it is to be emptied ([`super::drain`]).
 //!
 //! ```text
 //! Request ──► asked ──answer──► attached ──detach──► leaving ──answers──► gone
@@ -50,14 +51,43 @@ enum Asked {
     Once(u64),
 }
 
+/// What is looked for at the other end of a circuit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// A subscription or queue, and it as people call it.
+    Name { group: GroupName, what: String },
+    /// The relay itself.
+    Relay,
+}
+
+impl About {
+    /// It is at a relay that cannot be reached now.
+    fn no_way(&self, home: &RelayId) -> Refusal {
+        let message = match self {
+            Self::Name { what, .. } => {
+                format!("{what} lives at relay {home}, which cannot be reached from here now: try again")
+            }
+            Self::Relay => format!("relay {home} cannot be reached from here now"),
+        };
+        Refusal::new(RefusalCode::NotReady, message)
+    }
+
+    /// The circuit to it is over.
+    fn ended(&self, home: &RelayId) -> Refusal {
+        let message = match self {
+            Self::Name { what, .. } => format!("the way to {what} at relay {home} was lost: try again"),
+            Self::Relay => format!("the way to relay {home} was lost before it answered"),
+        };
+        Refusal::new(RefusalCode::NotReady, message)
+    }
+}
+
 /// One circuit that was opened here.
 #[derive(Clone, Debug)]
 struct Opened {
     session: SessionId,
     home: RelayId,
-    group: GroupName,
-    /// The subscription as people call it.
-    what: String,
+    about: About,
     /// The session's handle, and the home's, once it is attached.
     handles: Option<(u32, u32)>,
     /// Questions without an answer, by their numbers here.
@@ -93,23 +123,17 @@ impl Circuits {
     }
 }
 
-/// Why a request cannot be passed on now.
-pub(super) fn no_way(what: &str, home: &RelayId) -> Refusal {
-    let message = format!("{what} lives at relay {home}, which cannot be reached from here now: try again");
-    Refusal::new(RefusalCode::NotReady, message)
-}
-
 impl Relay {
     /// Asks the home what the application has asked here.
     pub(super) fn open_circuit(
         &mut self,
         now: Now,
         (session, request): (SessionId, u64),
-        (home, group, what): (RelayId, GroupName, String),
+        (home, about): (RelayId, About),
         body: Request,
     ) -> Outcome {
         if !self.links.toward.contains_key(&home) {
-            return Err(no_way(&what, &home));
+            return Err(about.no_way(&home));
         }
         if self.circuits.opened.len() >= limits::CIRCUITS_MAX {
             let message = format!(
@@ -127,8 +151,7 @@ impl Relay {
         let opened = Opened {
             session,
             home,
-            group,
-            what,
+            about,
             handles: None,
             asked: BTreeMap::new(),
             next_question: 0,
@@ -240,10 +263,8 @@ impl Relay {
     }
 
     fn ended(&self, number: u64) -> Refusal {
-        let opened = self.circuits.opened.get(&number);
-        let (what, home) = opened.map_or(("it", "another one"), |o| (&o.what, o.home.as_str()));
-        let message = format!("the way to {what} at relay {home} was lost: try again");
-        Refusal::new(RefusalCode::NotReady, message)
+        let over = || Refusal::new(RefusalCode::NotReady, "the way to another relay was lost: try again");
+        self.circuits.opened.get(&number).map_or_else(over, |opened| opened.about.ended(&opened.home))
     }
 
     fn end_circuit_with(&mut self, now: Now, number: u64, why: &str) {
@@ -323,7 +344,7 @@ impl Relay {
         for (number, is_silent, is_reachable) in all {
             if !is_reachable {
                 let Some(opened) = self.circuits.opened.get(&number) else { continue };
-                let refusal = no_way(&opened.what, &opened.home);
+                let refusal = opened.about.no_way(&opened.home);
                 self.end_circuit(now, number, refusal);
             } else if is_silent {
                 self.end_circuit_with(now, number, "nothing was heard from there");

@@ -128,16 +128,7 @@ impl Relay {
     /// relay has noted by itself, if it knew that it was.
     fn said_facts(&self) -> impl Iterator<Item = Fact> {
         let is_noted = |fact: &Fact| {
-            let (relay, version, is_on) = match fact {
-                Fact::Membership(membership) => (&membership.relay, membership.version, membership.member),
-                Fact::Origin(origin) => (&origin.relay, origin.version, origin.active),
-                Fact::Name(entry) => (&entry.home, entry.version, entry.spec.is_some()),
-                Fact::LinkState(_)
-                | Fact::Group(_)
-                | Fact::Removed(_)
-                | Fact::Forgotten(_)
-                | Fact::Topology(_) => return false,
-            };
+            let Some((relay, version, is_on)) = fact.of_itself() else { return false };
             let forgot = self.forgotten.get(relay).map(|forgot| void(forgot.version));
             !is_on && forgot == Some(version)
         };

@@ -10,7 +10,11 @@
 //! they are removed, here or with its beginning.
 //!
 //! It ends with the process. One that starts again takes messages again, in a new epoch.
+//!
+//! It is asked for at the relay itself, or by its name at any other one: that one leads the question
+//! there ([`super::circuit`]), each time that it is asked, and remembers nothing of it.
 
+use super::circuit::About;
 use super::group::Group;
 use super::input::Now;
 use super::requests::{Outcome, When};
@@ -68,6 +72,26 @@ impl Relay {
         self.go_on_draining(now, Some(session));
         let when = if is_new { When::Durable } else { When::Now };
         Ok((Reply::Draining(Box::new(self.drain_state(session))), when))
+    }
+
+    /// The same of the relay of a name, here or elsewhere.
+    pub(super) fn drain_named(
+        &mut self,
+        now: Now,
+        (session, request): (SessionId, u64),
+        relay: RelayId,
+        abandon: bool,
+    ) -> Outcome {
+        if relay == self.options.relay {
+            return self.drain_request(now, session, abandon);
+        }
+        if self.orphans().is_gone(&relay) {
+            let why =
+                format!("relay {relay} was forgotten: nothing is kept for it, and it is not to come back");
+            return Err(Refusal::new(RefusalCode::Removed, why));
+        }
+        self.check_known_relay(&relay)?;
+        self.open_circuit(now, (session, request), (relay, About::Relay), Request::RelayDrain { abandon })
     }
 
     fn check_drain(&self) -> Result<(), Refusal> {

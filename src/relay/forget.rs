@@ -17,7 +17,7 @@
 //! that, and is owed again from the new marks. What was put meanwhile it may have missed: its
 //! subscriptions get a LOSS for it, which nobody else is told. Both ends warn of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,7 @@ use crate::id::{GroupNumber, RelayId, StorageId, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::routing::LinkState;
+use crate::topology::likely_or_known;
 use crate::wire::body::{Forgetting, LostSubscription, Refusal, RefusalCode, Reply};
 use crate::wire::link::{Fact, Forgotten, NameEntry, Version};
 use crate::wire::run::RunKind;
@@ -131,13 +132,7 @@ impl Relay {
 
     /// Whether a fact is what a relay has said of itself before it was forgotten.
     pub(super) fn is_about_forgotten(&self, fact: &Fact) -> bool {
-        match fact {
-            Fact::LinkState(state) => self.is_void(&state.relay, state.version),
-            Fact::Membership(membership) => self.is_void(&membership.relay, membership.version),
-            Fact::Origin(origin) => self.is_void(&origin.relay, origin.version),
-            Fact::Name(entry) => self.is_void(&entry.home, entry.version),
-            Fact::Group(_) | Fact::Removed(_) | Fact::Forgotten(_) | Fact::Topology(_) => false,
-        }
+        fact.of_itself().is_some_and(|(relay, version, _)| self.is_void(relay, version))
     }
 
     /// Whether what a relay has said in this version counts no more.
@@ -204,17 +199,26 @@ impl Relay {
                 format!("{relay} can be reached, so it lives: drain it and stop it before it is forgotten");
             return refuse(RefusalCode::NotPermitted, why);
         }
-        let is_known = self.links.states.contains_key(relay)
-            || self.trees.relays().any(|known| known == relay)
-            || self.groups.iter().any(|group| group.knows_of(relay));
-        if !is_known {
-            return refuse(RefusalCode::NotFound, format!("no relay `{relay}` is known here"));
-        }
+        self.check_known_relay(relay)?;
         if !self.links.has_table {
             let why = "this relay does not know yet who is a member: it waits for a neighbour".to_owned();
             return refuse(RefusalCode::NotReady, why);
         }
         Ok(())
+    }
+
+    /// Whether anything is known of a relay; if not, which ones there are is told.
+    pub(super) fn check_known_relay(&self, relay: &RelayId) -> Result<(), Refusal> {
+        let known: BTreeSet<&RelayId> = self.links.states.keys().chain(self.trees.relays()).collect();
+        if known.contains(relay) || self.groups.iter().any(|group| group.knows_of(relay)) {
+            return Ok(());
+        }
+        let orphans = self.orphans();
+        let there = known.iter().copied().filter(|known| !orphans.is_gone(known)).map(RelayId::as_str);
+        let advice = likely_or_known(relay.as_str(), there);
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        let why = format!("no relay `{relay}` is known at {}{advice}", self.options.relay);
+        Err(Refusal::new(RefusalCode::NotFound, why))
     }
 
     /// What is lost with a relay, as far as is known here.

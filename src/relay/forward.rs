@@ -16,27 +16,27 @@
 //! Data is taken from any neighbour, in the tree or not: what is next in its stream is appended,
 //! what is there already is dropped, and beyond a hole the neighbour is asked to compare again.
 
+mod give;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::Relay;
 use super::ahead::Ahead;
 use super::carried::Fate;
-use super::effect::Effect;
 use super::facts::Parts;
 use super::finished::FinishedEpochs;
 use super::forget::Orphans;
-use super::group::{Group, Waiter};
+use super::group::Group;
 use super::input::Now;
 use super::journal::{Waiting, WaitingRun};
 use super::names::Names;
 use super::pull::StreamKey;
 use super::state::Operation;
 use super::stream::{Genesis, Mark, Stream};
-use super::turns::{Step, Turn};
+use super::turns::Turn;
 use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, Time};
 use crate::limits;
-use crate::log::{Entry, Piece, Urgency};
+use crate::log::{Entry, Urgency};
 use crate::wire::body::LinkCounts;
 use crate::wire::link::{GroupId, LinkMessage, Released, SeenWhy, StreamNamed, StreamSeen};
 use crate::wire::run::{Run, RunKind, StoredRun};
@@ -590,170 +590,6 @@ impl Relay {
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
         self.pass_on(now, number, &stored);
         self.give_arrived(number, &stored);
-    }
-
-    /// Gives a run that has just come to the neighbours that have everything before it.
-    fn pass_on(&mut self, now: Now, number: GroupNumber, run: &StoredRun) {
-        for place in 0.. {
-            let Some(group) = self.groups.get_mut(number) else { return };
-            let Some(link) = group.spread.as_deref().and_then(|spread| spread.tree.get(place)).copied()
-            else {
-                return;
-            };
-            let is_carried = group.carries(run.stream, link);
-            let Some(reader) = group.spread().reader(link) else { continue };
-            if !reader.has_compared || reader.next != run.first_index {
-                continue;
-            }
-            reader.is_live = true;
-            if reader.has(run) || !is_carried {
-                reader.next = run.end_index();
-            } else if self.links.table.get_mut(&link).is_some_and(|state| state.may_pass_on(now.time)) {
-                reader.next = run.end_index();
-                self.send_run(now, number, link, run);
-            }
-        }
-    }
-
-    fn send_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
-        let bytes = self.give_run(now, (number, link), run, false);
-        self.note_turn(number, link, bytes);
-    }
-
-    /// Sends what was pulled: as a backlog, whatever place in the log the neighbour has.
-    pub(super) fn send_pulled_run(&mut self, now: Now, number: GroupNumber, link: LinkId, run: &StoredRun) {
-        let bytes = self.give_run(now, (number, link), run, true);
-        if let Some(state) = self.links.table.get_mut(&link) {
-            state.sent_pulled(bytes);
-        }
-    }
-
-    /// Gives a run to a neighbour. Says how many bytes that were.
-    fn give_run(
-        &mut self,
-        now: Now,
-        (number, link): (GroupNumber, LinkId),
-        run: &StoredRun,
-        is_pulled: bool,
-    ) -> u64 {
-        self.count_sent((link, number), super::carried::load(&run.run));
-        let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
-        let jumps = reader.is_some_and(|reader| {
-            let before = Sequence(run.run.header.first.0.saturating_sub(1));
-            let jumps = !reader.reaches(run.stream, &run.run) && reader.pulled != Some((run.stream, before));
-            reader.note_run(run.stream, &run.run, is_pulled);
-            if is_pulled {
-                reader.pulled = Some((run.stream, Sequence(run.run.header.end().0 - 1)));
-            }
-            jumps
-        });
-        let is_new = self.links.table.get_mut(&link).is_some_and(|state| state.meets_stream(run.stream));
-        if is_new || jumps {
-            self.name_stream(number, link, run);
-        }
-        let waited_ms = now.wall.0.saturating_sub(run.arrived.0) / 1000;
-        let age_ms = u32::try_from(u64::from(run.age_ms) + waited_ms).unwrap_or(u32::MAX);
-        let message = LinkMessage::Run { stream: run.stream, age_ms, run: run.run.clone() };
-        let bytes = message.bytes();
-        self.say(link, message);
-        bytes
-    }
-
-    /// Names the stream of a run, and where it goes on for a neighbour that has less.
-    fn name_stream(&mut self, number: GroupNumber, link: LinkId, run: &StoredRun) {
-        // What is released of an own stream is counted anew after a start.
-        self.settle_released(number);
-        let Some(group) = self.groups.get(number) else { return };
-        let Some(stream) = group.streams.iter().find(|s| s.number == run.stream) else { return };
-        let before = group.unreleased_before(stream);
-        let named = group.named(stream, (run.run.header.first, run.run.header.chain));
-        let wanted = (stream.wanted > Sequence(0)).then(|| Released {
-            group: named.group.clone(),
-            origin: named.origin.clone(),
-            epoch: named.epoch,
-            released: stream.released,
-            wanted: stream.wanted,
-            to: None,
-            hops: 0,
-        });
-        for before in before {
-            self.say(link, LinkMessage::Stream(before));
-        }
-        self.say(link, LinkMessage::Stream(named));
-        // Who did not know the stream has not kept what it was told of it.
-        if let Some(wanted) = wanted {
-            self.say(link, LinkMessage::Released(vec![wanted]));
-        }
-    }
-
-    /// Sends or passes over the next run of a neighbour's place in a group.
-    pub(super) fn link_step(&mut self, now: Now, number: GroupNumber, link: LinkId) -> Step {
-        let Some(group) = self.groups.get_mut(number) else { return Step::End };
-        let (durable, low) = (group.durable, group.low);
-        let Some(reader) = group.spread().reader(link).filter(|reader| reader.has_compared) else {
-            return Step::End;
-        };
-        reader.next = reader.next.max(low);
-        let next = reader.next;
-        if next >= durable {
-            reader.is_live = true;
-            // What was sent is not kept in memory by one who waits for more.
-            reader.ahead.take_if(|ahead| ahead.end() <= next);
-            return Step::End;
-        }
-        let Some((piece, _)) = reader.ahead.as_mut().and_then(|ahead| ahead.seek(next)) else {
-            return Step::Unread;
-        };
-        let run = match piece {
-            Piece::Missing { to, .. } => {
-                // Damaged here: another relay has it, and the neighbour compares with that one.
-                reader.next = *to;
-                return Step::Passed;
-            }
-            Piece::Run(run) => run.clone(),
-        };
-        if run.end_index() > durable {
-            reader.is_live = true;
-            return Step::End;
-        }
-        reader.next = run.end_index();
-        if reader.has(&run) || !group.carries(run.stream, link) || group.is_over(run.stream) {
-            return Step::Passed;
-        }
-        self.send_run(now, number, link, &run);
-        Step::Sent(super::body_bytes(&run.run))
-    }
-
-    /// Asks for what comes next at a neighbour's place.
-    pub(super) fn fetch_for_link(&mut self, number: GroupNumber, link: LinkId) {
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let low = group.low;
-        let Some(reader) = group.spread().reader(link) else { return };
-        let from = reader.next.max(low);
-        (reader.next, reader.fetching, reader.ahead) = (from, Some(from), None);
-        let fetch = Effect::Fetch { group: number, from, bytes_max: limits::READ_BYTES };
-        let end = group.durable;
-        if group.traffic().ask_for(from, end, Waiter::Link(link)) {
-            self.effects.push_back(fetch);
-        }
-    }
-
-    /// What a neighbour's place waited for was read.
-    pub(super) fn on_fetched_for_link(
-        &mut self,
-        number: GroupNumber,
-        link: LinkId,
-        from: Index,
-        pieces: &Arc<[Piece]>,
-    ) {
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let Some(reader) = group.spread().reader(link) else { return };
-        if reader.fetching != Some(from) {
-            return;
-        }
-        reader.fetching = None;
-        reader.ahead = (!pieces.is_empty()).then(|| Ahead::new(Arc::clone(pieces)));
-        self.on_read(number, link);
     }
 
     /// Notes in the own stream of a group, if there is one, what was learned of a membership. One

@@ -7,6 +7,7 @@
 //! name of its home, and the operator is told of both.
 
 use super::Relay;
+use super::circuit::About;
 use super::group::Group;
 use super::input::Now;
 use super::requests::Outcome;
@@ -77,7 +78,7 @@ impl Relay {
             // It is there. Should it be gone, nothing is made in its place.
             *create = None;
         }
-        let about = (home, group.clone(), what);
+        let about = (home, About::Name { group: group.clone(), what });
         let outcome = self.open_circuit(now, (session, request), about, body);
         Some(outcome)
     }

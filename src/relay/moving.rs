@@ -232,8 +232,9 @@ impl Relay {
             let message = format!("it lives at relay {to} already");
             return Err(Refusal::new(RefusalCode::Invalid, message));
         }
-        if !self.trees.relays().any(|relay| relay == to) || self.orphans().is_gone(to) {
-            let message = format!("no relay `{to}` is known");
+        self.check_known_relay(to)?;
+        if self.orphans().is_gone(to) {
+            let message = format!("relay {to} was forgotten, and is not back");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
         let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());

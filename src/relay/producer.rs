@@ -73,13 +73,18 @@ impl Producer {
     }
 
     fn raise(&mut self, floor: u64) {
-        while let Some((from, to)) = self.ranges.first().copied().filter(|(from, _)| *from < floor) {
-            self.pass_to(from);
-            self.floor = self.floor.max(to);
-            self.ranges.remove(0);
+        while self.ranges.first().is_some_and(|(from, _)| *from < floor) {
+            self.pass_first();
         }
         self.pass_to(floor);
         self.settle();
+    }
+
+    /// The floor rises over the oldest range, and over what never came before it.
+    fn pass_first(&mut self) {
+        let (from, to) = self.ranges.remove(0);
+        self.pass_to(from);
+        self.floor = self.floor.max(to);
     }
 
     /// The floor rises to `floor`, over what never came.
@@ -121,13 +126,11 @@ impl Producer {
     /// many: only a replay comes to that, which does not see the lowest unanswered sequences.
     /// Those gaps lay below one of them, or a put would have been refused.
     fn settle(&mut self) {
-        while let Some((from, to)) = self.ranges.first().copied() {
+        while let Some((from, _)) = self.ranges.first().copied() {
             if from > self.floor && self.ranges.len() <= limits::PRODUCER_RANGES_MAX {
                 break;
             }
-            self.pass_to(from);
-            self.floor = self.floor.max(to);
-            self.ranges.remove(0);
+            self.pass_first();
         }
         if self.ranges.is_empty() {
             self.ranges = Vec::new();

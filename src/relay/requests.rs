@@ -12,7 +12,7 @@ use super::{Effect, Relay};
 use crate::id::{GroupName, GroupNumber, Index, SessionId, SubscriptionName, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
-use crate::topology::settings::GroupSettings;
+use crate::topology::settings::{Fifo, GroupSettings};
 use crate::wire::body::{Answer, Refusal, RefusalCode, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::link::Fact;
 
@@ -106,6 +106,9 @@ impl Relay {
                 Ok((Reply::GroupTree(Box::new(tree)), When::Now))
             }
             Request::RelayDrain { abandon } => self.drain_request(now, session, abandon),
+            Request::RelayDrainNamed { relay, abandon } => {
+                self.drain_named(now, (session, request), relay, abandon)
+            }
             Request::RelayForget { relay, confirmed } => self.forget_request(now, relay, confirmed),
             Request::TopologyShow { version } => self.show_topology(version),
             Request::TopologyApply { text, base, restores } => self.apply_topology(now, text, base, restores),
@@ -236,6 +239,7 @@ impl Relay {
     ) -> Outcome {
         check_settings(&name, &settings)?;
         self.check_dead_letters(&name, &settings)?;
+        self.check_dead_letter_order(&name, &settings, &|_| false)?;
         if let Some(number) = self.groups.number(&name) {
             let group = self.groups.get(number);
             let is_queue = group.is_some_and(|g| g.queue || g.home_elsewhere().is_some());
@@ -257,6 +261,7 @@ impl Relay {
     pub(super) fn set_group(&mut self, now: Now, name: &GroupName, settings: GroupSettings) -> Outcome {
         check_settings(name, &settings)?;
         self.check_dead_letters(name, &settings)?;
+        self.check_dead_letter_order(name, &settings, &|_| false)?;
         let number = self.known_group(name)?;
         let settings = Box::new(settings);
         let operation = Operation::GroupSet { group: number, settings: settings.clone() };
@@ -289,6 +294,43 @@ impl Relay {
             through.push(target);
         }
         Ok(())
+    }
+
+    /// Messages die in any order, and the number of a dead letter is its message's place: in a group
+    /// that keeps the order of producers nearly each would wait for what never comes. Groups that are
+    /// to be `replaced` are not looked at.
+    pub(super) fn check_dead_letter_order(
+        &self,
+        name: &GroupName,
+        settings: &GroupSettings,
+        replaced: &dyn Fn(&GroupName) -> bool,
+    ) -> Result<(), Refusal> {
+        const WHY: &str = "dead letters have no order of producers, and each would wait for others";
+        let known = |name: &str| self.groups.get(self.groups.number(&GroupName::new(name).ok()?)?);
+        let target = settings.dead_letter.as_deref().and_then(known);
+        let target = target.filter(|target| !replaced(&target.name));
+        if let Some(target) = target.filter(|target| target.settings.fifo == Fifo::Producer) {
+            let target = &target.name;
+            let message = format!(
+                "`{target}` cannot take the dead letters of `{name}`, since it has fifo = producer: {WHY}; \
+                 set it to origin there, or name another group"
+            );
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        let is_source = |group: &&Group| {
+            group.settings.dead_letter.as_deref() == Some(name.as_str()) && !replaced(&group.name)
+        };
+        match self.groups.iter().find(is_source).filter(|_| settings.fifo == Fifo::Producer) {
+            Some(source) => {
+                let source = &source.name;
+                let message = format!(
+                    "`{name}` takes the dead letters of `{source}`, so it cannot have fifo = producer: {WHY}; \
+                     leave it at origin, or let those of `{source}` go to another group"
+                );
+                Err(Refusal::new(RefusalCode::Invalid, message))
+            }
+            None => Ok(()),
+        }
     }
 
     fn list_groups(&self, prefix: &str, after: Option<&GroupName>, limit: u32) -> (Reply, When) {

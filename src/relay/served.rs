@@ -53,8 +53,9 @@ pub(super) fn is_circuit(session: SessionId) -> bool {
     session.0 >= FIRST
 }
 
-/// Whether it is something that may be asked over a circuit.
-fn is_of_a_subscription(body: &Request) -> bool {
+/// Whether it is something that may be asked over a circuit: all that is about a subscription, and
+/// that this relay is to be emptied.
+fn is_for_a_circuit(body: &Request) -> bool {
     matches!(
         body,
         Request::Attach { .. }
@@ -67,6 +68,7 @@ fn is_of_a_subscription(body: &Request) -> bool {
             | Request::SubscriptionSeek { .. }
             | Request::SubscriptionMove { .. }
             | Request::SubscriptionRemove { .. }
+            | Request::RelayDrain { .. }
     )
 }
 
@@ -114,7 +116,9 @@ impl Relay {
         says: &CircuitSays,
     ) -> Result<SessionId, Refusal> {
         if head.sequence != 0 || !matches!(says, CircuitSays::Request { .. }) {
-            let message = format!("relay {} knows no such circuit: try again", self.options.relay);
+            let me = &self.options.relay;
+            let message =
+                format!("something was lost on the way to relay {me}, or it was started again: try again");
             return Err(Refusal::new(RefusalCode::NotReady, message));
         }
         let opener = &head.circuit.opener;
@@ -164,10 +168,10 @@ impl Relay {
         if let Request::Attach { create, .. } = &mut body {
             *create = None;
         }
-        if is_of_a_subscription(&body) {
+        if is_for_a_circuit(&body) {
             return self.handle_request(now, (session, request), body);
         }
-        let message = "only what is about a subscription can be asked of another relay";
+        let message = "only what is about a subscription can be asked of another relay, and to empty it";
         let answer = Box::new(Err(Refusal::new(RefusalCode::Invalid, message)));
         self.effects.push_back(Effect::Answer { session, request, answer });
     }

@@ -18,7 +18,7 @@
 mod neighbour;
 mod shown;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use neighbour::Neighbour;
@@ -31,7 +31,7 @@ use super::journal::Waiting;
 use super::link::Link;
 use super::requests::{Outcome, When};
 use super::state::Operation;
-use crate::id::{LinkId, RelayId, WallTime};
+use crate::id::{GroupName, LinkId, RelayId, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
@@ -45,6 +45,8 @@ use crate::wire::link::Fact;
 pub(super) struct Topologies {
     /// In order: the last one is in force.
     kept: Vec<Arc<TopologyEntry>>,
+    /// Those of them that are not on the disk yet, in the order in which they were appended.
+    unsynced: VecDeque<TopologyVersion>,
     /// The text of the file that the relay was started with.
     file: Option<String>,
     /// The one that this relay goes by.
@@ -64,6 +66,17 @@ impl Topologies {
     /// The one in force; `None`: none was applied yet.
     pub(super) fn in_force(&self) -> Option<&Arc<TopologyEntry>> {
         self.kept.last().filter(|entry| entry.head.version.counter > 0)
+    }
+
+    /// When what is kept may be shown: it is on this relay's disk then.
+    fn shown_when(&self) -> When {
+        if self.unsynced.is_empty() { When::Now } else { When::Durable }
+    }
+
+    /// One is on the disk, with all that were appended before.
+    fn on_durable(&mut self, version: TopologyVersion) {
+        let behind = self.unsynced.iter().position(|unsynced| *unsynced == version);
+        self.unsynced.drain(..behind.map_or(0, |place| place + 1));
     }
 
     /// The version of the one that this relay goes by.
@@ -243,9 +256,17 @@ impl Relay {
     fn group_faults(&self, topology: &Topology) -> Vec<String> {
         let mut faults = Vec::new();
         let known = |name: &str| {
-            let name = crate::id::GroupName::new(name).ok()?;
+            let name = GroupName::new(name).ok()?;
             self.groups.get(self.groups.number(&name)?)
         };
+        let settings = |name: &str| topology.settings(name);
+        let names = topology.groups().iter().map(|group| &group.name);
+        for name in names.chain(topology.queues().iter().map(|queue| &queue.name)) {
+            let (Ok(group), Some(wanted)) = (GroupName::new(name), settings(name)) else { continue };
+            let is_in_file = |other: &GroupName| settings(other.as_str()).is_some();
+            let checked = self.check_dead_letter_order(&group, wanted, &is_in_file);
+            faults.extend(checked.err().map(|refusal| refusal.message));
+        }
         for wanted in topology.groups() {
             if let Some(home) = known(&wanted.name).and_then(|group| self.queue_home(group)) {
                 faults
@@ -268,32 +289,54 @@ impl Relay {
 
     /// Groups of the file: made where they are missing, and set where they differ.
     fn set_groups(&mut self, now: Now, topology: &Topology) {
-        for group in topology.groups() {
-            self.set_one(now, &group.name, &group.settings, false);
-        }
+        let groups = topology.groups().iter().map(|group| (group.name.as_str(), &group.settings));
+        self.set_all(now, groups.collect(), false);
     }
 
     /// Queues of the file that live here.
     fn take_own_queues(&mut self, now: Now, topology: &Topology) {
         let me = self.options.relay.clone();
-        for queue in topology.queues().iter().filter(|queue| queue.home == me.as_str()) {
-            self.set_one(now, &queue.name, &queue.settings, true);
+        let queues = topology.queues().iter().filter(|queue| queue.home == me.as_str());
+        self.set_all(now, queues.map(|queue| (queue.name.as_str(), &queue.settings)).collect(), true);
+    }
+
+    /// What is refused because another one is not yet as the file has it is tried again behind that.
+    fn set_all(&mut self, now: Now, mut wanted: Vec<(&str, &GroupSettings)>, queue: bool) {
+        loop {
+            let before = wanted.len();
+            let mut refused = Vec::new();
+            for (name, settings) in wanted {
+                if let Err(refusal) = self.set_one(now, name, settings, queue) {
+                    refused.push((name, settings, refusal));
+                }
+            }
+            if refused.len() == before {
+                for (name, _, refusal) in refused {
+                    self.warn(format!("{name} is not as the topology in force has it: {refusal}"));
+                }
+                return;
+            }
+            wanted = refused.into_iter().map(|(name, settings, _)| (name, settings)).collect();
         }
     }
 
-    fn set_one(&mut self, now: Now, name: &str, settings: &GroupSettings, queue: bool) {
-        let Ok(group) = crate::id::GroupName::new(name) else { return };
+    fn set_one(
+        &mut self,
+        now: Now,
+        name: &str,
+        settings: &GroupSettings,
+        queue: bool,
+    ) -> Result<(), Refusal> {
+        let Ok(group) = GroupName::new(name) else { return Ok(()) };
         let known = self.groups.number(&group).and_then(|number| self.groups.get(number));
         let done = match known {
             None if queue && self.draining => Err(self.draining_refusal()),
             None => self.create_group(now, group, settings.clone(), queue),
-            Some(known) if known.queue == queue && *known.settings == *settings => return,
+            Some(known) if known.queue == queue && *known.settings == *settings => return Ok(()),
             Some(known) if known.queue == queue => self.set_group(now, &group, settings.clone()),
             Some(_) => Err(invalid("it exists, and not as the topology has it".to_owned())),
         };
-        if let Err(refusal) = done {
-            self.warn(format!("{name} is not as the topology in force has it: {refusal}"));
-        }
+        done.map(|_| ())
     }
 
     /// Somebody says what is in force. True: it is news.
@@ -360,6 +403,7 @@ impl Relay {
 
     fn append_topology(&mut self, entry: TopologyEntry) {
         self.append_state(&Operation::TopologySet { entry: Box::new(entry.clone()) });
+        self.topologies.unsynced.push_back(entry.head.version);
         self.topologies.keep(entry);
     }
 
@@ -369,6 +413,7 @@ impl Relay {
 
     /// One is on the disk. If no newer one has come meanwhile, this relay goes by it.
     pub(super) fn on_topology_durable(&mut self, now: Now, version: TopologyVersion) {
+        self.topologies.on_durable(version);
         let Some(entry) = self.topologies.in_force().filter(|entry| entry.head.version == version).cloned()
         else {
             return;

@@ -2,7 +2,7 @@
 
 use super::world::{World, name_of};
 use crate::dice::Dice;
-use crate::wire::body::{RefusalCode, Request};
+use crate::wire::body::RefusalCode;
 
 /// How often what happens, in 100 steps; the rest is messages on their way.
 #[derive(Clone, Copy, Debug)]
@@ -232,13 +232,13 @@ fn drain_in_a_storm(
     world.heal();
     world.rest();
     world.rest();
-    if !world.drain_relay(goes) {
-        let state = world.ask(goes, Request::RelayDrain { abandon: true });
-        return Err(format!("{} may not go: {state:?}", name_of(goes)));
+    let asked = (goes + 1) % relays;
+    match world.ask_to_drain(asked, goes, true) {
+        Ok(state) if state.may_go => {}
+        answer => return Err(format!("{} may not go: {answer:?}", name_of(goes))),
     }
     world.lose(goes);
     world.settle();
-    let asked = (goes + 1) % relays;
     match world.forget(asked, goes) {
         Err(refusal) if refusal.code != RefusalCode::NotFound => {
             return Err(format!("{} does not forget: {refusal}", name_of(asked)));

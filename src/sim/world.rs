@@ -1,6 +1,7 @@
 //! Relays, links and time, under one seed.
 
 pub mod choices;
+mod finish;
 mod frames;
 mod levers;
 mod moves;
@@ -8,12 +9,15 @@ mod moving;
 mod roaming;
 mod trace;
 mod trouble;
+mod wires;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::moves::moves;
 use self::moving::Movers;
 use self::roaming::{Known, Roamer};
+pub use self::wires::Said;
+use self::wires::Wire;
 use super::node::{Image, Node};
 use super::oracle::Oracle;
 use super::storms::Weather;
@@ -23,62 +27,9 @@ use crate::id::{
     GroupName, Index, LinkId, ProducerId, ProducerSequence, Sequence, SubscriptionName, Time, WallTime,
 };
 use crate::relay::{Input, LinkOptions, Now, Rate};
-use crate::wire::body::{Answer, Reply, Request, SubscribeLevel};
+use crate::wire::body::{Answer, Draining, Refusal, Reply, Request, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
-
-/// A link between two relays: in order and without loss while it is up, like a connection.
-#[derive(Clone, Debug)]
-struct Wire {
-    ends: [usize; 2],
-    is_up: bool,
-    /// Whether what is said over it gets lost.
-    is_deaf: bool,
-    /// What is on its way to each end.
-    to: [VecDeque<LinkMessage>; 2],
-    /// Runs that were said over it.
-    runs: u64,
-    /// Bytes that were said over it.
-    bytes: u64,
-    /// What was said towards each end.
-    said: [Said; 2],
-}
-
-/// What was said over a link in one direction, while it was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    /// Messages, runs excepted.
-    pub messages: u64,
-    /// Their frames.
-    pub bytes: u64,
-    /// Facts in them.
-    pub facts: u64,
-}
-
-impl Said {
-    fn count(&mut self, message: &LinkMessage) {
-        if matches!(message, LinkMessage::Run { .. }) {
-            return;
-        }
-        self.messages += 1;
-        self.bytes += (crate::wire::frame::FRAME_HEADER_BYTES + message.encode().len()) as u64;
-        self.facts += if let LinkMessage::Facts(facts) = message { facts.len() as u64 } else { 0 };
-    }
-}
-
-impl Wire {
-    fn new(ends: [usize; 2]) -> Self {
-        Self {
-            ends,
-            is_up: false,
-            is_deaf: false,
-            to: Default::default(),
-            runs: 0,
-            bytes: 0,
-            said: Default::default(),
-        }
-    }
-}
 
 /// A network under one seed.
 #[derive(Clone, Debug)]
@@ -338,26 +289,6 @@ impl World {
         self.collect(node);
     }
 
-    /// Lets everything arrive that is on its way to or from a relay, without any sync.
-    pub fn arrive_unsynced(&mut self) {
-        for _ in 0..1000 {
-            let mut is_quiet = true;
-            for wire in 0..self.wires.len() {
-                is_quiet &= !self.arrive(wire, 0) & !self.arrive(wire, 1);
-            }
-            if is_quiet {
-                return;
-            }
-        }
-    }
-
-    /// Lets one thing arrive somewhere, if there is one.
-    pub fn arrive_some(&mut self, dice: &mut Dice) {
-        let wire = dice.below(self.wires.len() as u64) as usize;
-        let to = dice.below(2) as usize;
-        self.arrive(wire, to);
-    }
-
     /// Begins to receive, and takes nothing yet.
     pub fn attach_quietly(&mut self, node: usize, group: &str, name: &str) -> u32 {
         let (group, name) = names(node, group, name);
@@ -481,142 +412,12 @@ impl World {
         }
     }
 
-    /// The wire that one of a relay's links is.
-    fn wire_of(&self, node: usize, link: LinkId) -> Option<usize> {
-        let other = self.nodes[node].neighbour_at(link)?;
-        let is_it = |wire: &Wire| {
-            let [one, two] = wire.ends;
-            (one == node && self.nodes[two].name == *other) || (two == node && self.nodes[one].name == *other)
-        };
-        // Until the topology is changed links are numbered as wires are.
-        let same = (link.0 as usize).checked_sub(1).filter(|place| self.wires.get(*place).is_some_and(is_it));
-        same.or_else(|| self.wires.iter().position(is_it))
-    }
-
-    /// The links that both ends of a wire have for it; `None` where one has none.
-    fn links_of(&self, wire: usize) -> [Option<LinkId>; 2] {
-        let [one, two] = self.wires[wire].ends;
-        [self.nodes[one].link_to(&self.nodes[two].name), self.nodes[two].link_to(&self.nodes[one].name)]
-    }
-
-    /// A relay has other links than before: wires without a link break, and new ones are there.
-    fn rewire(&mut self, node: usize) {
-        for wire in 0..self.wires.len() {
-            if self.wires[wire].ends.contains(&node) && self.links_of(wire).contains(&None) {
-                self.break_wire(wire);
-            }
-        }
-        for other in 0..self.nodes.len() {
-            let is_wired = |wire: &Wire| wire.ends.contains(&node) && wire.ends.contains(&other);
-            let has_link = self.nodes[node].link_to(&self.nodes[other].name).is_some();
-            if other != node && has_link && !self.wires.iter().any(is_wired) {
-                self.wires.push(Wire::new([node, other]));
-            }
-        }
-    }
-
-    /// A wire is down at both ends; what was on its way is lost.
-    fn break_wire(&mut self, wire: usize) {
-        if !std::mem::replace(&mut self.wires[wire].is_up, false) {
-            return;
-        }
-        self.wires[wire].to = Default::default();
-        for (end, link) in self.wires[wire].ends.into_iter().zip(self.links_of(wire)) {
-            if let Some(link) = link {
-                self.nodes[end].on_link(self.now, link, false);
-                self.collect(end);
-            }
-        }
-    }
-
     /// What the watch sees of a relay now.
     fn look(&mut self, node: usize) {
         let (log, durable) = self.nodes[node].log();
         self.watch.look(node, self.nodes[node].name.as_str(), log, durable);
         for gone in std::mem::take(&mut self.nodes[node].let_go) {
             self.watch.lets_go(&self.nodes[node], gone);
-        }
-    }
-
-    /// Breaks or heals a link, by its place in the list that the world was made from. What was on
-    /// its way is lost. A link comes up only between relays that run.
-    pub fn set_link(&mut self, wire: usize, is_up: bool) {
-        let ends = self.wires[wire].ends;
-        let may_join = |end: &usize| self.nodes[*end].is_up() && !self.cut_off.contains(end);
-        if self.wires[wire].is_up == is_up || (is_up && !ends.iter().all(may_join)) {
-            return;
-        }
-        if !is_up {
-            return self.break_wire(wire);
-        }
-        let [Some(_), Some(_)] = self.links_of(wire) else { return self.exchange(wire) };
-        self.wires[wire].is_up = true;
-        self.wires[wire].to = Default::default();
-        for (end, link) in ends.into_iter().zip(self.links_of(wire)) {
-            if let Some(link) = link {
-                self.nodes[end].on_link(self.now, link, true);
-                self.collect(end);
-            }
-        }
-    }
-
-    /// One end of a wire has a link that the other does not have: as the shell does, the two tell
-    /// one another which topology is in force.
-    fn exchange(&mut self, wire: usize) {
-        let [one, two] = self.wires[wire].ends;
-        let (asks, answers) = match self.links_of(wire) {
-            [Some(_), None] => (one, two),
-            [None, Some(_)] => (two, one),
-            [None, None] | [Some(_), Some(_)] => return,
-        };
-        let (name, storage) = (self.nodes[asks].name.clone(), self.nodes[asks].storage());
-        let theirs = self.nodes[answers].join(self.now, &name, storage);
-        let mine = self.nodes[asks].topology();
-        let is_newer = theirs.as_ref().map(|entry| &entry.head) > mine.as_ref().map(|entry| &entry.head);
-        let (told, entry) = if is_newer { (asks, theirs) } else { (answers, mine) };
-        if let Some(entry) = entry {
-            self.nodes[told].input(self.now, Input::Topology { entry: Box::new(entry) });
-        }
-        for node in [asks, answers] {
-            self.collect(node);
-        }
-    }
-
-    /// Lets the next message of a wire arrive. False: there is none.
-    fn arrive(&mut self, wire: usize, to: usize) -> bool {
-        let Some(message) = self.wires[wire].to[to].pop_front() else { return false };
-        let (ends, links, bytes) = (self.wires[wire].ends, self.links_of(wire), message.bytes());
-        if let Some(link) = links[1 - to] {
-            self.nodes[ends[1 - to]].on_written(self.now, link, bytes);
-        }
-        if let Some(link) = links[to] {
-            self.nodes[ends[to]].input(self.now, Input::Link { link, message });
-        }
-        self.collect(ends[to]);
-        self.collect(ends[1 - to]);
-        true
-    }
-
-    /// Says something to one end of a wire as if its other end had.
-    pub fn inject(&mut self, wire: usize, end: usize, message: LinkMessage) {
-        if self.wires[wire].is_up {
-            self.wires[wire].to[end].push_back(message);
-        }
-    }
-
-    /// Lets what is on its way arrive, and be synced, in so many rounds; what goes round longer
-    /// than that is left.
-    pub fn arrive_all(&mut self, rounds: usize) {
-        for _ in 0..rounds {
-            for wire in 0..self.wires.len() {
-                self.arrive(wire, 0);
-                self.arrive(wire, 1);
-            }
-            for node in 0..self.nodes.len() {
-                self.nodes[node].sync(self.now, usize::MAX);
-                self.collect(node);
-            }
-            self.pass_ms(1);
         }
     }
 
@@ -655,16 +456,6 @@ impl World {
         for wire in 0..self.wires.len() {
             if self.wires[wire].ends.contains(&node) {
                 self.set_link(wire, false);
-            }
-        }
-    }
-
-    /// Both ends of a link have measured that it costs this much now.
-    pub fn set_cost(&mut self, wire: usize, cost: u32) {
-        for (end, link) in self.wires[wire].ends.into_iter().zip(self.links_of(wire)) {
-            if let Some(link) = link {
-                self.nodes[end].input(self.now, Input::LinkCost { link, cost });
-                self.collect(end);
             }
         }
     }
@@ -732,6 +523,22 @@ impl World {
         match self.ask(node, Request::RelayDrain { abandon: true }) {
             Ok(Reply::Draining(state)) => state.may_go,
             other => panic!("{} is not drained: {other:?}", name_of(node)),
+        }
+    }
+
+    /// An operator asks at relay `at` that another one is emptied, or how far that is.
+    ///
+    /// # Errors
+    /// What was refused.
+    ///
+    /// # Panics
+    /// When no answer comes, or one to another question.
+    pub fn ask_to_drain(&mut self, at: usize, node: usize, abandon: bool) -> Result<Draining, Refusal> {
+        let relay = name_of(node).parse().expect("a name");
+        match self.ask_network(at, Request::RelayDrainNamed { relay, abandon }) {
+            Some(Ok(Reply::Draining(state))) => Ok(*state),
+            Some(Err(refusal)) => Err(refusal),
+            other => panic!("{} is asked at {}: {other:?}", name_of(node), name_of(at)),
         }
     }
 
@@ -828,89 +635,6 @@ impl World {
         panic!("the relays do not come to rest");
     }
 
-    /// Starts every relay, heals every link, and lets everything arrive.
-    pub fn heal(&mut self) {
-        for node in 0..self.nodes.len() {
-            self.start(node);
-            self.set_room(node, true);
-        }
-        // Who has missed a change learns at each turn of one more relay who its neighbours are.
-        for _ in 0..=self.nodes.len() {
-            self.heal_links();
-            self.settle();
-        }
-        self.pass_ms(5_000);
-        self.settle();
-        self.check_tables();
-    }
-
-    /// Starts every relay but `dead`, heals every link between the others, and checks that no
-    /// message is on the disk of one of them and missing in a subscription at another that it can
-    /// reach. Subscriptions that were made later than the messages are not for this.
-    ///
-    /// # Errors
-    /// The first message that did not come.
-    pub fn finish_without(&mut self, dead: usize) -> Result<(), String> {
-        self.crash(dead);
-        let others: Vec<usize> = (0..self.nodes.len()).filter(|node| *node != dead).collect();
-        for node in &others {
-            self.start(*node);
-            self.set_room(*node, true);
-        }
-        self.heal_links();
-        self.settle();
-        let held: Vec<(usize, GroupName, Vec<String>)> = others
-            .iter()
-            .flat_map(|node| self.groups.iter().map(|group| (*node, group.clone())))
-            .map(|(node, group)| (node, group.clone(), self.nodes[node].held(&group)))
-            .collect();
-        // What is lacking is pulled when it has not come for a while.
-        (0..3).for_each(|_| self.rest());
-        for place in 0..self.subscriptions.len() {
-            let (home, group, name) = self.subscriptions[place].clone();
-            if home == dead {
-                continue;
-            }
-            self.take(place);
-            let got: BTreeSet<&String> = self.known[place].taken.iter().collect();
-            let near = held.iter().filter(|(node, of, _)| *of == group && self.can_reach(*node, home));
-            for (node, _, payloads) in near {
-                if let Some(missing) = payloads.iter().find(|payload| !got.contains(payload)) {
-                    let places: Vec<String> = self.nodes.iter().map(|node| node.explain(missing)).collect();
-                    let holder = name_of(*node);
-                    let home = name_of(home);
-                    let places = places.join("\n");
-                    return Err(format!(
-                        "{home}, {group}/{name}: {missing} is at {holder} and did not come\n{places}"
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether links that are up join two relays.
-    fn can_reach(&self, from: usize, to: usize) -> bool {
-        let mut reached = BTreeSet::from([from]);
-        loop {
-            let up = self.wires.iter().filter(|wire| wire.is_up);
-            let more = up.filter(|wire| wire.ends.iter().any(|end| reached.contains(end)));
-            let more: Vec<usize> = more.flat_map(|wire| wire.ends).collect();
-            let before = reached.len();
-            reached.extend(more);
-            if reached.len() == before {
-                return reached.contains(&to);
-            }
-        }
-    }
-
-    /// Brings up every link between relays that run.
-    pub fn heal_links(&mut self) {
-        for wire in 0..self.wires.len() {
-            self.set_link(wire, true);
-        }
-    }
-
     /// A relay stops and starts again, and its links come up; nothing on its disk is lost.
     pub fn restart(&mut self, node: usize) {
         let broken: Vec<usize> = (0..self.wires.len()).filter(|wire| !self.wires[*wire].is_up).collect();
@@ -944,133 +668,6 @@ impl World {
         self.start(node);
     }
 
-    /// Heals the network and checks every subscription.
-    ///
-    /// # Errors
-    /// The first promise that is broken.
-    pub fn finish(&mut self) -> Result<(), String> {
-        self.heal();
-        self.count_moved();
-        self.wrong.take().map_or(Ok(()), Err)?;
-        for place in 0..self.subscriptions.len() {
-            let (node, group, name) = self.subscriptions[place].clone();
-            if self.gone.contains(&node) {
-                continue;
-            }
-            self.take(place);
-            let relay = name_of(node);
-            self.wrong.take().map_or(Ok(()), Err)?;
-            self.oracle.check_at(&relay, group.as_str(), &self.known[place].taken).map_err(|wrong| {
-                let places: Vec<String> =
-                    self.nodes.iter().map(|node| node.explain(&wrong.payload)).collect();
-                format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
-            })?;
-        }
-        self.check_topology()?;
-        self.check_released()?;
-        self.check_forgotten()?;
-        self.watched()
-    }
-
-    /// When all is let go, no relay remembers an epoch that has ended.
-    fn check_forgotten(&self) -> Result<(), String> {
-        match self.nodes.iter().find(|node| node.streams()[1] > 0) {
-            Some(node) => Err(format!(
-                "{}: {:?} streams, sealed, names\n{}",
-                node.name,
-                node.streams(),
-                node.explain("?")
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// Lets so long pass that origins without anything new are none any more.
-    pub fn rest_for_long(&mut self) {
-        for _ in 0..2 {
-            self.pass_ms(crate::limits::ORIGIN_QUIET_MS);
-            self.settle();
-        }
-        self.rest();
-    }
-
-    /// What was seen on all disks and wires so far.
-    ///
-    /// # Errors
-    /// The first invariant that was broken.
-    pub fn watched(&self) -> Result<(), String> {
-        self.watch.broken()
-    }
-
-    /// Lets ten seconds pass in which nothing new happens.
-    ///
-    /// # Panics
-    /// When the relays never come to rest.
-    pub fn rest(&mut self) {
-        for _ in 0..5 {
-            self.pass_ms(2_000);
-            self.settle();
-        }
-    }
-
-    /// Every subscription takes what is there.
-    pub fn take_all(&mut self) {
-        (0..self.subscriptions.len()).for_each(|place| self.take(place));
-    }
-
-    /// A subscription takes what is there and acks it, and the acks are on disk.
-    pub(super) fn take(&mut self, place: usize) {
-        let (_, group, name) = self.subscriptions[place].clone();
-        if let Some(node) = self.home_now(place) {
-            if let Some(roamer) = &mut self.roamers[place] {
-                roamer.is_taken_over = true;
-            }
-            let got = self.nodes[node].drain(self.now, &group, &name);
-            self.check_handed(place, &got);
-            let mut unique = std::collections::BTreeSet::new();
-            let twice = got
-                .iter()
-                .find(|payload| !unique.insert(*payload))
-                .map(|twice| format!("{twice} came twice"));
-            let received = self.known[place].receive(&got).err().or(twice);
-            if let Some(wrong) = received {
-                self.wrong.get_or_insert(format!("{}, {group}/{name}: {wrong}", self.nodes[node].name));
-            }
-            self.known[place].settle(got);
-            self.collect(node);
-        }
-    }
-
-    /// When everybody has acked everything, nothing is left on any disk.
-    fn check_released(&mut self) -> Result<(), String> {
-        for _ in 0..8 {
-            self.rest();
-            if self.nodes.iter().all(|node| !node.is_up() || node.held_runs() == 0) {
-                break;
-            }
-        }
-        match self.nodes.iter().find(|node| node.is_up() && node.held_runs() > 0) {
-            Some(node) => {
-                let (held, name) = (node.held_runs(), &node.name);
-                let all: Vec<String> = self.nodes.iter().map(|node| node.explain("?")).collect();
-                Err(format!("{name} still holds {held} runs that nobody is owed\n{}", all.join("\n")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Runs that were sent over one link, by its place in the list that the world was made from.
-    #[must_use]
-    pub fn runs_over(&self, wire: usize) -> u64 {
-        self.wires[wire].runs
-    }
-
-    /// Bytes that were sent over all links, as [`LinkMessage::bytes`] counts them.
-    #[must_use]
-    pub fn bytes_sent(&self) -> u64 {
-        self.wires.iter().map(|wire| wire.bytes).sum()
-    }
-
     /// A millisecond passes in which every disk syncs, and everything arrives that was on its way
     /// when it began, in order: each link takes a millisecond.
     pub fn pass_with_traffic(&mut self) {
@@ -1085,22 +682,5 @@ impl World {
         }
         (0..self.nodes.len()).for_each(|node| self.sync(node));
         self.pass_ms(1);
-    }
-
-    /// Counts from now on what is said over each link in each direction.
-    pub fn count_said(&mut self) {
-        self.is_counting = true;
-        self.wires.iter_mut().for_each(|wire| wire.said = Default::default());
-    }
-
-    /// What was said over each link in each direction since [`World::count_said`].
-    pub fn said(&self) -> impl Iterator<Item = Said> + '_ {
-        self.wires.iter().flat_map(|wire| wire.said)
-    }
-
-    /// Runs that were sent over all links.
-    #[must_use]
-    pub fn runs_sent(&self) -> u64 {
-        self.nodes.iter().map(|node| node.runs_sent).sum()
     }
 }

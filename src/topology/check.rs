@@ -32,6 +32,7 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft) {
         check_effect(reader, &group);
     }
     check_dead_letters(reader, draft);
+    check_dead_letter_order(reader, draft);
 }
 
 /// A group, be it written as a group or as a queue.
@@ -270,7 +271,7 @@ fn check_settings(reader: &mut Reader, group: &AnyGroup<'_>) {
 }
 
 /// A value of a [`GroupSettings`] field as the file writes it.
-fn show_setting(field: &str, value: u64) -> String {
+pub(super) fn show_setting(field: &str, value: u64) -> String {
     if field.ends_with("_ms") {
         return format_duration(std::time::Duration::from_millis(value));
     }
@@ -328,6 +329,30 @@ fn check_dead_letters(reader: &mut Reader, draft: &Draft) {
             at = next(name);
         }
         done.extend(way);
+    }
+}
+
+/// Dead letters have no order of producers, so no group that takes them waits for one.
+fn check_dead_letter_order(reader: &mut Reader, draft: &Draft) {
+    let groups = groups(draft);
+    let mut sources: BTreeMap<&str, &AnyGroup<'_>> = BTreeMap::new();
+    for group in groups.values() {
+        if let Some(target) = group.settings.dead_letter.as_deref() {
+            sources.entry(target).or_insert(group);
+        }
+    }
+    for (target, source) in sources {
+        let Some(group) = groups.get(target).filter(|group| group.settings.fifo == Fifo::Producer) else {
+            continue;
+        };
+        let message = format!(
+            "fifo of {} is \"producer\", must be \"origin\": it takes the dead letters of {}",
+            group.shown(),
+            source.shown()
+        );
+        let advice = "dead letters have no order of producers, and each would wait for others";
+        let fault = Fault::new(Code::DeadLetterOrder, message).suggest(Some(advice.to_owned()));
+        reader.fault(fault, group.place("fifo"));
     }
 }
 

@@ -58,6 +58,7 @@ pub use file::{
 pub use key::{KeyFault, PublicKey};
 pub(crate) use likely::likely_or_known;
 pub use name::{NAME_BYTES_MAX, NameFault, check_name};
+pub(crate) use setting::written;
 pub use settings::GroupSettings;
 pub use site::{FIBRE_KM_PER_MS, Site};
 pub use version::TopologyVersion;

@@ -1,7 +1,11 @@
 //! Reads the settings of groups and queues from their tables.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
 use toml::de::DeValue;
 
+use super::check::show_setting;
 use super::file::check_name_of;
 use super::read::{Field, Reader, Value};
 use super::settings::{Fifo, GroupSettings, SubscriptionPolicy, TreeKind};
@@ -109,4 +113,21 @@ fn read_dead_letter(reader: &mut Reader, field: Field<'_>, value: &Value<'_>) ->
     let of = format!("dead_letter {:?} of {}", shorten(name), field.of);
     check_name_of(reader, &of, name, value.span().into());
     Some(name.to_owned())
+}
+
+/// What is set of a group: keys, and values as the file writes them. What is not there has its default.
+pub(crate) fn written(settings: &GroupSettings) -> BTreeMap<&'static str, String> {
+    let set = serde_json::to_value(settings).unwrap_or_default();
+    let unset = serde_json::to_value(GroupSettings::default()).unwrap_or_default();
+    let text = |field: &str, value: &Json| match value {
+        Json::Number(number) => show_setting(field, number.as_u64().unwrap_or_default()),
+        Json::Array(steps) => {
+            let steps = steps.iter().filter_map(Json::as_u64);
+            format!("[{}]", steps.map(|step| show_setting(field, step)).collect::<Vec<_>>().join(", "))
+        }
+        Json::String(text) => text.clone(),
+        Json::Null | Json::Bool(_) | Json::Object(_) => value.to_string(),
+    };
+    let keys = SETTING_KEYS.iter().filter(|(_, field)| set.get(field) != unset.get(field));
+    keys.filter_map(|(key, field)| Some((*key, text(field, set.get(field)?)))).collect()
 }

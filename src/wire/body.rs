@@ -337,6 +337,13 @@ pub enum Request {
         /// It.
         entry: Box<TopologyEntry>,
     },
+    /// As [`Request::RelayDrain`], of the relay of this name, wherever in the network it is.
+    RelayDrainNamed {
+        /// The relay.
+        relay: RelayId,
+        /// Whether subscriptions and queues that live there are removed with their backlogs.
+        abandon: bool,
+    },
 }
 
 /// Where a subscription begins.

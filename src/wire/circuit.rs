@@ -62,7 +62,7 @@ pub enum CircuitSays {
     Request {
         /// Its number on this circuit; comes back with the answer.
         request: u64,
-        /// What is asked: of a subscription, nothing else.
+        /// What is asked: of a subscription, or that the relay is to be emptied, nothing else.
         body: Box<Request>,
     },
     /// To the home: statements about deliveries, by the home's handle.

@@ -157,6 +157,19 @@ impl Fact {
         if let Self::Topology(entry) = self { Some(&entry.head) } else { None }
     }
 
+    /// The relay that says it of itself, in which version, and whether it is so; `None`: it is about
+    /// no relay alone.
+    #[must_use]
+    pub fn of_itself(&self) -> Option<(&RelayId, Version, bool)> {
+        match self {
+            Self::LinkState(state) => Some((&state.relay, state.version, true)),
+            Self::Membership(membership) => Some((&membership.relay, membership.version, membership.member)),
+            Self::Origin(origin) => Some((&origin.relay, origin.version, origin.active)),
+            Self::Name(entry) => Some((&entry.home, entry.version, entry.spec.is_some())),
+            Self::Group(_) | Self::Removed(_) | Self::Forgotten(_) | Self::Topology(_) => None,
+        }
+    }
+
     /// Bytes of the text in it that makes it much longer than others.
     fn text_bytes(&self) -> usize {
         match self {

@@ -147,6 +147,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("subscription-move-not", Request::SubscriptionMove { group: orders(), name: billing(), to: None }),
         ("group-set-fifo", Request::GroupSet { group: orders(), settings: by_producer }),
+        ("relay-drain-named", Request::RelayDrainNamed { relay: relay(), abandon: true }),
     ]
 }
 
@@ -173,6 +174,7 @@ fn group_info() -> GroupInfo {
         subscriptions: 2,
         streams: vec![stream],
         order: None,
+        elsewhere: 0,
     }
 }
 

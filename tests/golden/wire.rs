@@ -95,6 +95,7 @@ fn request_family(request: &Request) -> &'static str {
         Request::RelayList { .. } => "relay-list",
         Request::RelayForget { .. } => "relay-forget",
         Request::RelayDrain { .. } => "relay-drain",
+        Request::RelayDrainNamed { .. } => "relay-drain-named",
         Request::GroupTree { .. } => "group-tree",
         Request::Where { .. } => "where",
         Request::TopologyShow { .. } => "topology-show",

@@ -38,6 +38,9 @@ async fn r12_a_queue_is_got_from_at_another_relay_and_a_home_that_is_away_is_nam
     assert_eq!(good(&a, &["get", "jobs", "-n", "3", "--wait", "30s"]), "job 1\njob 2\njob 3\n");
     let show = json(&a, &["queue", "show", "jobs"]);
     assert_eq!((&show["home"], &show["backlog"]["backlog"]), (&"c".into(), &2.into()), "{show}");
+    assert_eq!(show["subscriptions"], 1, "its home's, not one of this relay: {show}");
+    let listed = good(&a, &["queue", "list"]);
+    assert!(listed.lines().any(|line| line.starts_with("jobs") && line.ends_with(" 1")), "{listed}");
     network.kill(2);
     wait_for("it is seen to be away", async || run(&a, &["poll", "jobs"]).code != Some(0)).await;
     let away = run(&a, &["poll", "jobs"]);
@@ -72,9 +75,14 @@ async fn r12_a_subscription_is_one_wherever_it_is_named() {
     assert_eq!(located.matches("me").count(), 1, "no twin was made: {located}");
     let listed = json(a, &["subscription", "list", "news"]);
     assert_eq!((&listed["subscription"], &listed["home"]), (&"me".into(), &"c".into()), "{listed}");
+    let group = good(a, &["group", "show", "news"]);
+    assert!(group.contains("subscriptions      0 here, 1 elsewhere\n"), "{group}");
+    assert_eq!(json(a, &["group", "show", "news"])["subscriptions_elsewhere"], 1);
     assert_eq!(run(a, &["subscription", "create", "news", "me", "--shared"]).code, Some(1));
     good(a, &["subscription", "remove", "news", "me"]);
     assert_eq!(run(c, &["subscription", "show", "news", "me"]).code, Some(3));
+    let nowhere = run(c, &["locate", "news"]);
+    assert!(nowhere.said.contains("group news has no subscription anywhere"), "{nowhere:?}");
 }
 
 /// What a receiver at a has seen of a queue at c.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::commands::{Done, good, json, run};
+use super::commands::{Done, Running, command, good, json, run};
 use super::site::Network;
 use super::traffic::{read_at, wait_for};
 
@@ -37,8 +37,6 @@ async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
     let refused = run(&at[2], &["relay", "drain"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.said.contains("load/read-2 (10 messages)"), "{refused:?}");
-    let other = run(&at[2], &["relay", "drain", "a"]);
-    assert_eq!(other.code, Some(2), "it is not a: {other:?}");
     let drained = good(&at[2], &["relay", "drain", "c", "--abandon"]);
     assert!(drained.contains("c may go"), "{drained}");
     let late = run(&at[2], &["put", "load", "late", "--deadline", "500ms"]);
@@ -72,6 +70,90 @@ async fn s48_a_relay_that_was_drained_is_stopped_and_nobody_misses_anything() {
         assert_eq!(said.matches("before").count(), 10, "{said}");
         assert!(!said.contains("uncertain"), "{said}");
     }
+}
+
+/// Whether a relay says that it is being drained.
+fn is_draining(at: &str) -> bool {
+    json(at, &["status"]).to_string().contains("being drained")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s48_a_relay_is_drained_by_its_name_from_the_other_end_of_the_network() {
+    let mut network = Network::line(3).await;
+    let at: Vec<String> = (0..3).map(|place| network.address(place).to_owned()).collect();
+    for (place, address) in at.iter().enumerate() {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+        good(address, &["subscription", "create", "load", &read_at(place)]);
+    }
+    good(&at[2], &["put", "load", "before"]);
+    wait_for("a knows who is there", async || good(&at[0], &["relay", "list"]).contains("\nc ")).await;
+    let unknown = run(&at[0], &["relay", "drain", "cc", "--abandon"]);
+    assert_eq!(unknown.code, Some(3), "{unknown:?}");
+    assert!(unknown.said.contains(r#"did you mean "c"?"#), "{unknown:?}");
+    let refused = run(&at[0], &["relay", "drain", "c"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.said.contains("at c: load/read-2 (1 message); move or remove them first"), "{refused:?}");
+    assert!(at.iter().all(|at| !is_draining(at)), "nobody is drained yet");
+    // One member is away: what it lacks holds the relay up, and how far it is can be asked again.
+    network.kill(1);
+    wait_for("c cannot be reached", async || run(&at[0], &["relay", "drain", "c"]).code == Some(75)).await;
+    let away = run(&at[0], &["relay", "drain", "c", "--abandon"]);
+    assert_eq!(away.code, Some(75), "{away:?}");
+    assert!(away.said.contains("relay c cannot be reached from here now"), "{away:?}");
+    good(&at[2], &["put", "load", "meanwhile"]);
+    network.begin(1);
+    wait_for("c is back", async || run(&at[0], &["relay", "drain", "c"]).code != Some(75)).await;
+    let drained = json(&at[0], &["relay", "drain", "c", "--abandon", "--deadline", "60s"]);
+    assert_eq!(
+        (drained["relay"].as_str(), drained["may_go"].as_bool()),
+        (Some("c"), Some(true)),
+        "{drained}"
+    );
+    assert!(is_draining(&at[2]) && !is_draining(&at[0]) && !is_draining(&at[1]), "c and nobody else");
+    network.sites[2].stop();
+    wait_for("it is known to be gone", async || {
+        run(&at[0], &["relay", "forget", "c", "--yes"]).code == Some(0)
+    })
+    .await;
+    let gone = run(&at[0], &["relay", "drain", "c"]);
+    assert!(gone.code == Some(3) && gone.said.contains("was forgotten"), "{gone:?}");
+    for place in 0..2 {
+        let mut said = String::new();
+        wait_for("everything is there", async || {
+            said += &take(&at, place);
+            said.contains("meanwhile") && said.contains("before")
+        })
+        .await;
+        assert!(!said.contains("uncertain"), "{said}");
+    }
+}
+
+/// The way to the relay that is drained is lost while it is waited for: it is asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s48_a_relay_that_is_drained_elsewhere_is_asked_again_when_the_way_was_lost() {
+    let mut network = Network::ring(4).await;
+    let at: Vec<String> = (0..4).map(|place| network.address(place).to_owned()).collect();
+    good(&at[0], &["subscription", "create", "load", &read_at(0)]);
+    good(&at[1], &["subscription", "create", "load", &read_at(1)]);
+    // b is away, and lacks what c keeps for it.
+    network.kill(1);
+    good(&at[2], &["put", "load", "kept"]);
+    let said = tempfile::NamedTempFile::new().expect("a file");
+    let mut waits =
+        Running::start(command(&at[0], &["relay", "drain", "c"]).stdout(said.reopen().expect("it is there")));
+    let says = async |words: &str| {
+        wait_for(words, async || std::fs::read_to_string(&said).is_ok_and(|said| said.contains(words))).await;
+    };
+    says("b must confirm").await;
+    // Now d is away too, and with it the only way from a to c.
+    network.kill(3);
+    says("c is asked again: ").await;
+    network.begin(3);
+    network.begin(1);
+    says("c may go").await;
+    assert!(waits.wait().is_ok_and(|status| status.success()));
+    assert!(is_draining(&at[2]) && !is_draining(&at[0]) && !is_draining(&at[3]), "c and nobody else");
+    wait_for("b has it", async || take(&at, 1).contains("kept")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

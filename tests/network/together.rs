@@ -51,6 +51,22 @@ fn a_message_put_at_one_site_of_a_file_is_got_at_another() {
     good(&east, &["put", "prices", "bread 3"]);
     let got = run(&west, &["get", "prices", "--as", "till", "--wait", "20s"]);
     assert_eq!((got.code, got.output.trim()), (Some(0), "bread 3"), "{got:?}");
+    // One that is stopped by itself takes nobody with it.
+    let process = |name: &str| {
+        let relay = relays.iter().find(|relay| relay["relay"] == name).expect("it is told");
+        relay["process"].as_i64().expect("a process")
+    };
+    let is_there = |process: i64| std::path::Path::new(&format!("/proc/{process}")).exists();
+    let stops = i32::try_from(process("west")).ok().and_then(Pid::from_raw).expect("a process");
+    kill_process(stops, Signal::TERM).expect("it runs");
+    let begun = std::time::Instant::now();
+    while is_there(process("west")) {
+        assert!(begun.elapsed() < PATIENCE, "west does not stop");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    good(&east, &["put", "prices", "milk 1"]);
+    assert!(is_there(process("hub")) && up.try_wait().expect("it is our child").is_none());
     kill_process(Pid::from_child(&up), Signal::INT).expect("it runs");
     let begun = std::time::Instant::now();
     while up.try_wait().expect("it is our child").is_none() {

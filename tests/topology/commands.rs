@@ -115,6 +115,8 @@ fn what_makes_no_sense_is_refused() {
     refused(2, &["topology", "draw", ring, "--group", "g", "--origin", "a"]);
     refused(2, &["topology", "draw", ring, "--origin", "a"]);
     refused(2, &["topology", "draw", ring, "--format", "png"]);
+    let said = refused(2, &["topology", "draw", ring, "-o", "ring.png"]);
+    assert!(said.contains(".svg, .dot, .gv or .txt") && !root().join("ring.png").exists(), "{said}");
     refused(2, &["topology", "draw", ring, "--rtt", "0"]);
     refused(2, &["topology", "plan", ring]);
     let said = refused(2, &["topology", "plan", ring, ring, "--without", "aa"]);

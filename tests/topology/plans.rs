@@ -65,6 +65,44 @@ fn relays_and_links_that_come_and_go_are_told() {
 }
 
 #[test]
+fn settings_that_change_are_told_with_what_they_were() {
+    let more = |text: &str| network("ab:1", text);
+    let old = more(
+        "[group.a]\nttl = \"30m\"\nbackoff = [\"1s\", \"2m\"]\n[group.gone]\n[queue.jobs]\nhome = \"a\"\n",
+    );
+    let new = more(
+        "[group.a]\nttl = \"2h\"\nfifo = \"producer\"\n[group.new]\n\
+         [queue.jobs]\nhome = \"a\"\nquota_bytes = \"1GiB\"\n[relay.c]\naddress = \"127.0.0.1:9\"\n",
+    );
+    let found = planned(&old, &new, &["a"], None).network;
+    assert_eq!((found.groups_added, found.groups_removed), (names(&["group new"]), names(&["group gone"])));
+    let told: Vec<String> = found
+        .settings
+        .iter()
+        .map(|s| format!("{} {} {:?} {:?}", s.of, s.key, s.before.as_deref(), s.after.as_deref()))
+        .collect();
+    let expected = [
+        "group a backoff Some(\"[1s, 2m]\") None",
+        "group a fifo None Some(\"producer\")",
+        "group a ttl Some(\"30m\") Some(\"2h\")",
+        "queue jobs quota_bytes None Some(\"1GiB\")",
+    ];
+    assert_eq!(told, expected);
+    // So are those of relays and links, but for where a relay stands on earth.
+    let with = |relay: &str, link: &str| {
+        let text = format!(
+            "version = 1\n[relay.a]\naddress = \"127.0.0.1:1\"\n{relay}\n[relay.b]\naddress = \"127.0.0.1:2\"\n\
+             [[link]]\nbetween = [\"a\", \"b\"]\n{link}\n"
+        );
+        Topology::parse("f", &text).unwrap().topology
+    };
+    let (old, new) = (with("at = [1, 2]", ""), with("transit = false", "rate = \"1MB/s\"\nhello = \"1s\""));
+    let found = planned(&old, &new, &[], None).network.settings;
+    let keys: Vec<(&str, &str)> = found.iter().map(|s| (s.of.as_str(), s.key.as_str())).collect();
+    assert_eq!(keys, [("relay a", "transit"), ("link a ── b", "hello"), ("link a ── b", "rate")]);
+}
+
+#[test]
 fn a_member_behind_a_removed_link_is_cut_off() {
     let (old, new) =
         (network("ab:1 bc:1 cd:1", ""), network("ab:1 bc:1", "[relay.d]\naddress = \"127.0.0.1:9\"\n"));

@@ -22,7 +22,7 @@ Examples:
 
 Relays stand where they are on earth when the file says so (at = [NORTH, EAST]) and they
 are on one half of it, else so that links are long like their costs. The same file always
-gives the same picture.
+gives the same picture. In text ● is a relay of the group, ○ one that only passes on.
 With --output json and no --format: what there is to draw, for other programs.";
 
 /// The form of a picture.
@@ -73,7 +73,7 @@ pub(super) fn run(args: &DrawArgs, context: &mut Context) -> Result<(), Failure>
         unmeasured: args.guess.rtt,
     };
     let picture = Picture::new(&topology, question).map_err(too_large)?;
-    let drawn = match form(args) {
+    let drawn = match form(args)? {
         None if !context.is_text() => return Ok(context.out.json(&json!(picture))?),
         None | Some(Form::Text) => text::write(&picture),
         Some(Form::Svg) => svg::write(&picture),
@@ -82,15 +82,21 @@ pub(super) fn run(args: &DrawArgs, context: &mut Context) -> Result<(), Failure>
     write(&drawn, args.out.as_deref(), context)
 }
 
-fn form(args: &DrawArgs) -> Option<Form> {
-    let ending = args.out.as_ref().and_then(|out| out.extension()).and_then(|ending| ending.to_str());
-    let by_name = match ending {
-        Some("svg") => Some(Form::Svg),
-        Some("dot" | "gv") => Some(Form::Dot),
-        Some("txt") => Some(Form::Text),
-        _ => None,
-    };
-    args.format.or(by_name)
+fn form(args: &DrawArgs) -> Result<Option<Form>, Failure> {
+    let Some(out) = args.out.as_deref().filter(|_| args.format.is_none()) else { return Ok(args.format) };
+    match out.extension().and_then(|ending| ending.to_str()) {
+        Some("svg") => Ok(Some(Form::Svg)),
+        Some("dot" | "gv") => Ok(Some(Form::Dot)),
+        Some("txt") => Ok(Some(Form::Text)),
+        None => Ok(None),
+        Some(_) => {
+            let why = format!(
+                "{}: no picture is of that form: end the name with .svg, .dot, .gv or .txt, or say --format",
+                out.display()
+            );
+            Err(Failure::Usage(why))
+        }
+    }
 }
 
 fn check_origin(args: &DrawArgs, group: Option<&str>, topology: &Topology) -> Result<(), Failure> {

@@ -90,8 +90,14 @@ fn show_network(network: &NetworkChange, out: &mut Out) -> Result<(), Failure> {
         format!("~ link {}: cost {} → {}", shown(&change.between), change.before, change.after)
     };
     lines.extend(network.costs.iter().map(cost));
+    lines.extend(network.groups_added.iter().map(|group| format!("+ {group}")));
+    lines.extend(network.groups_removed.iter().map(|group| format!("- {group}: it stays as it is")));
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+    lines.extend(network.settings.iter().map(|change| {
+        format!("~ {}: {} {} → {}", change.of, change.key, value(&change.before), value(&change.after))
+    }));
     if lines.is_empty() {
-        lines.push("no relay, link or cost changes".to_owned());
+        lines.push("no relay, link, cost or setting changes".to_owned());
     }
     Ok(lines.iter().try_for_each(|line| out.line(line))?)
 }

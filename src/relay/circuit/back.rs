@@ -6,7 +6,7 @@ use super::super::Relay;
 use super::super::effect::Effect;
 use super::super::input::Now;
 use super::super::requests::too_many_handles;
-use super::{Asked, Opened};
+use super::{About, Asked, Opened};
 use crate::limits;
 use crate::wire::body::{Answer, Notice, Refusal, RefusalCode, Reply};
 use crate::wire::circuit::{CircuitHead, CircuitSays};
@@ -109,7 +109,8 @@ impl Relay {
                     return self.end_circuit_with(now, number, "it names more streams than a group may have");
                 }
                 let Some(state) = self.sessions.get_mut(&session) else { return };
-                let (ours, is_new) = state.name_stream(&opened.group, &origin, epoch);
+                let About::Name { group, .. } = &opened.about else { return };
+                let (ours, is_new) = state.name_stream(group, &origin, epoch);
                 opened.streams.insert(theirs, ours);
                 if !is_new {
                     return;

@@ -3,7 +3,7 @@
 use super::harness::{Harness, group};
 use crate::log::{Entry, Snapshot};
 use crate::relay::Input;
-use crate::topology::settings::GroupSettings;
+use crate::topology::settings::{Fifo, GroupSettings};
 use crate::wire::body::{RefusalCode, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::run::{Record, Records, RunKind};
@@ -247,4 +247,29 @@ fn messages_that_expire_while_they_wait_leave_nothing_behind() {
         h.pass_ms(6_000);
     }
     assert_eq!(h.info("g", "s").out.dead_lettered, 1);
+}
+
+#[test]
+fn a_group_that_takes_dead_letters_does_not_keep_the_order_of_producers() {
+    let (mut h, ..) = with_dead_letters();
+    let by_producer = || GroupSettings { fifo: Fifo::Producer, ..GroupSettings::default() };
+    let refused = |h: &mut Harness, body| {
+        let refusal = h.request(body).unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::Invalid, "{refusal}");
+        refusal.message
+    };
+    let create = Request::GroupCreate { group: group("dead"), settings: by_producer(), queue: false };
+    assert!(refused(&mut h, create).starts_with("`dead` takes the dead letters of `g`"));
+    h.set("dead", GroupSettings::default());
+    let set = Request::GroupSet { group: group("dead"), settings: by_producer() };
+    assert!(refused(&mut h, set).contains("leave it at origin"));
+    h.set("ordered", by_producer());
+    let settings = GroupSettings { dead_letter: Some("ordered".into()), ..GroupSettings::default() };
+    let why = refused(&mut h, Request::GroupSet { group: group("g"), settings: settings.clone() });
+    assert!(why.starts_with("`ordered` cannot take the dead letters of `g`"), "{why}");
+    // As soon as nothing goes there it may.
+    h.request(Request::GroupSet { group: group("g"), settings: GroupSettings::default() }).unwrap();
+    h.request(Request::GroupSet { group: group("dead"), settings: by_producer() }).unwrap();
+    h.request(Request::GroupSet { group: group("ordered"), settings: GroupSettings::default() }).unwrap();
+    h.request(Request::GroupSet { group: group("g"), settings }).unwrap();
 }

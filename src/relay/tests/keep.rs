@@ -15,6 +15,33 @@ fn gaps(h: &Harness) -> Vec<(u64, u64, GapCause)> {
     h.notices.iter().filter_map(gap).collect()
 }
 
+/// A group with these settings, and its handle.
+fn with(settings: GroupSettings) -> (Harness, u32) {
+    let mut h = Harness::new();
+    h.set("g", settings);
+    let g = h.open("g");
+    (h, g)
+}
+
+/// The same, with a subscription that nobody receives from.
+fn with_a_backlog(settings: GroupSettings) -> (Harness, u32) {
+    let (mut h, g) = with(settings);
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    (h, g)
+}
+
+/// One subscription may hold back so many messages.
+fn quota(count: u64, subscription_policy: SubscriptionPolicy) -> GroupSettings {
+    GroupSettings { subscription_quota_count: Some(count), subscription_policy, ..GroupSettings::default() }
+}
+
+/// All that a subscription is given now.
+fn receive(h: &mut Harness) -> Vec<String> {
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.payloads()
+}
+
 #[test]
 fn the_log_is_let_go_behind_durable_cursors_only() {
     let mut h = Harness::new();
@@ -49,22 +76,12 @@ fn one_slow_subscription_keeps_the_log() {
 
 #[test]
 fn f46_drop_oldest_leaves_a_gap_in_order() {
-    let mut h = Harness::new();
-    let settings = GroupSettings {
-        subscription_quota_count: Some(2),
-        subscription_policy: SubscriptionPolicy::DropOldest,
-        ..GroupSettings::default()
-    };
-    h.set("g", settings);
-    let g = h.open("g");
-    h.subscribe("g", "s", SubscriptionSpec::default());
+    let (mut h, g) = with_a_backlog(quota(2, SubscriptionPolicy::DropOldest));
     for i in 0..6 {
         h.put(g, &[&format!("{i}")]);
     }
     h.pass_ms(2_000);
-    let s = h.attach("g", "s");
-    h.credit(s, 10);
-    assert_eq!(h.payloads(), ["4", "5"]);
+    assert_eq!(receive(&mut h), ["4", "5"]);
     assert_eq!(gaps(&h), [(1, 6, GapCause::SubscriptionQuota)]);
     assert_eq!(h.info("g", "s").out.evicted, 5);
     assert!(h.books().balanced);
@@ -72,11 +89,7 @@ fn f46_drop_oldest_leaves_a_gap_in_order() {
 
 #[test]
 fn a_gap_is_told_again_until_it_is_acked_even_after_a_crash() {
-    let mut h = Harness::new();
-    let settings = GroupSettings { max_count: Some(1), ..GroupSettings::default() };
-    h.set("g", settings);
-    let g = h.open("g");
-    h.subscribe("g", "s", SubscriptionSpec::default());
+    let (mut h, g) = with_a_backlog(GroupSettings { max_count: Some(1), ..GroupSettings::default() });
     h.put(g, &["a"]);
     h.put(g, &["b"]);
     h.pass_ms(3_000);
@@ -95,14 +108,7 @@ fn a_gap_is_told_again_until_it_is_acked_even_after_a_crash() {
 
 #[test]
 fn evict_removes_the_subscription_and_tells_its_receiver() {
-    let mut h = Harness::new();
-    let settings = GroupSettings {
-        subscription_quota_count: Some(2),
-        subscription_policy: SubscriptionPolicy::Evict,
-        ..GroupSettings::default()
-    };
-    h.set("g", settings);
-    let g = h.open("g");
+    let (mut h, g) = with(quota(2, SubscriptionPolicy::Evict));
     h.attach("g", "s");
     for i in 0..6 {
         h.put(g, &[&format!("{i}")]);
@@ -117,15 +123,7 @@ fn evict_removes_the_subscription_and_tells_its_receiver() {
 #[test]
 fn f46_an_evicted_subscription_is_told_what_it_missed_when_it_is_made_again() {
     for (restart, snapshot) in [(false, false), (true, false), (true, true)] {
-        let mut h = Harness::new();
-        let settings = GroupSettings {
-            subscription_quota_count: Some(2),
-            subscription_policy: SubscriptionPolicy::Evict,
-            ..GroupSettings::default()
-        };
-        h.set("g", settings);
-        let g = h.open("g");
-        h.subscribe("g", "s", SubscriptionSpec::default());
+        let (mut h, g) = with_a_backlog(quota(2, SubscriptionPolicy::Evict));
         h.subscribe("g", "other", SubscriptionSpec::default());
         for i in 0..6 {
             h.put(g, &[&format!("{i}")]);
@@ -153,9 +151,7 @@ fn f46_an_evicted_subscription_is_told_what_it_missed_when_it_is_made_again() {
 
 #[test]
 fn history_is_kept_for_those_who_come_later() {
-    let mut h = Harness::new();
-    h.set("g", GroupSettings { history_count: Some(3), ..GroupSettings::default() });
-    let g = h.open("g");
+    let (mut h, g) = with(GroupSettings { history_count: Some(3), ..GroupSettings::default() });
     for i in 0..10 {
         h.put(g, &[&format!("{i}")]);
     }
@@ -165,9 +161,7 @@ fn history_is_kept_for_those_who_come_later() {
 
 #[test]
 fn a_history_of_so_many_messages_does_not_count_the_relays_own_records() {
-    let mut h = Harness::new();
-    h.set("g", GroupSettings { history_count: Some(3), ..GroupSettings::default() });
-    let g = h.open("g");
+    let (mut h, g) = with(GroupSettings { history_count: Some(3), ..GroupSettings::default() });
     h.put(g, &["a", "b"]);
     // The relay becomes a member: a mark between the messages.
     h.subscribe("g", "s", SubscriptionSpec::default());
@@ -182,10 +176,7 @@ fn a_history_of_so_many_messages_does_not_count_the_relays_own_records() {
 
 #[test]
 fn a_limit_of_so_many_messages_does_not_count_the_relays_own_records() {
-    let mut h = Harness::new();
-    h.set("g", GroupSettings { max_count: Some(3), ..GroupSettings::default() });
-    let g = h.open("g");
-    h.subscribe("g", "s", SubscriptionSpec::default());
+    let (mut h, g) = with_a_backlog(GroupSettings { max_count: Some(3), ..GroupSettings::default() });
     h.put(g, &["a", "b"]);
     let snapshot = h.snapshot();
     h.crash(&snapshot);
@@ -193,48 +184,31 @@ fn a_limit_of_so_many_messages_does_not_count_the_relays_own_records() {
     let g = h.open("g");
     h.put(g, &["c"]);
     h.pass_ms(5_000);
-    let s = h.attach("g", "s");
-    h.credit(s, 10);
-    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert_eq!(receive(&mut h), ["a", "b", "c"]);
     assert_eq!(gaps(&h), []);
 }
 
 #[test]
 fn a_subscription_may_hold_back_so_many_messages_and_the_relays_own_records_beside() {
-    let mut h = Harness::new();
-    let settings = GroupSettings {
-        subscription_quota_count: Some(3),
-        subscription_policy: SubscriptionPolicy::DropOldest,
-        ..GroupSettings::default()
-    };
-    h.set("g", settings);
-    let g = h.open("g");
-    h.subscribe("g", "s", SubscriptionSpec::default());
+    let (mut h, g) = with_a_backlog(quota(3, SubscriptionPolicy::DropOldest));
     h.put(g, &["lost", "a", "b"]);
     let snapshot = h.snapshot();
     h.crash(&snapshot);
     let g = h.open("g");
     h.put(g, &["c"]);
     h.pass_ms(5_000);
-    let s = h.attach("g", "s");
-    h.credit(s, 10);
-    assert_eq!(h.payloads(), ["a", "b", "c"]);
+    assert_eq!(receive(&mut h), ["a", "b", "c"]);
     assert_eq!(h.info("g", "s").out.evicted, 1 + 1, "the lost one, and the beginning of the stream");
 }
 
 #[test]
 fn old_messages_go_when_the_group_says_so() {
-    let mut h = Harness::new();
-    h.set("g", GroupSettings { max_age_ms: Some(60_000), ..GroupSettings::default() });
-    let g = h.open("g");
-    h.subscribe("g", "s", SubscriptionSpec::default());
+    let (mut h, g) = with_a_backlog(GroupSettings { max_age_ms: Some(60_000), ..GroupSettings::default() });
     h.put(g, &["old"]);
     h.pass_ms(50_000);
     h.put(g, &["young"]);
     h.pass_ms(30_000);
-    let s = h.attach("g", "s");
-    h.credit(s, 10);
-    assert_eq!(h.payloads(), ["young"]);
+    assert_eq!(receive(&mut h), ["young"]);
     assert_eq!(gaps(&h).len(), 1);
 }
 
@@ -278,9 +252,7 @@ fn a_removed_subscription_lets_its_backlog_go_and_no_put_waits_for_it() {
 
 #[test]
 fn a_group_without_new_messages_outgrows_its_history() {
-    let mut h = Harness::new();
-    h.set("g", GroupSettings { history_age_ms: Some(1_000), ..GroupSettings::default() });
-    let g = h.open("g");
+    let (mut h, g) = with(GroupSettings { history_age_ms: Some(1_000), ..GroupSettings::default() });
     h.put(g, &["a"]);
     h.put(g, &["b"]);
     h.pass_ms(5_000);

@@ -6,9 +6,9 @@ use crate::id::{LinkId, RelayId, WallTime};
 use crate::log::Snapshot;
 use crate::relay::input::Input;
 use crate::topology::TopologyVersion;
-use crate::topology::settings::GroupSettings;
+use crate::topology::settings::{Fifo, GroupSettings};
 use crate::wire::applied::{TopologyEntry, TopologyHead};
-use crate::wire::body::{RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{Answer, RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec};
 use crate::wire::link::{Fact, LinkMessage, LinkState, Version};
 
 /// A file in which the tested relay has links to these.
@@ -206,4 +206,68 @@ fn the_role_of_a_relay_is_that_of_the_topology_in_force_also_after_a_restart() {
     h.said.clear();
     h.meet(Vec::new());
     assert_eq!(said(&h), Some((false, Some(3), Some(3))));
+}
+
+/// The topology that is shown, and the versions of those that are said to be kept.
+fn shown(answer: Option<Answer>) -> (Option<u64>, Vec<u64>) {
+    match answer {
+        Some(Ok(Reply::Topology(info))) => {
+            let kept = info.kept.iter().map(|head| head.version.counter).collect();
+            (info.entry.map(|entry| entry.head.version.counter), kept)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_topology_is_shown_when_it_is_on_the_disk() {
+    let mut h = Harness::linked();
+    h.learn(entry(1, text(&["o"])));
+    let show = || Request::TopologyShow { version: None };
+    h.auto_sync = false;
+    let asked = h.ask(show());
+    assert_eq!(shown(h.answers.remove(&asked)), (Some(1), vec![1]), "nothing waits for the disk");
+    h.input(Input::Topology { entry: Box::new(entry(2, text(&["o", "p"]))) });
+    h.input(Input::Topology { entry: Box::new(entry(3, text(&["o"]))) });
+    let asked = [show(), Request::TopologyShow { version: Some(2) }].map(|show| h.ask(show));
+    assert!(asked.iter().all(|asked| !h.answers.contains_key(asked)), "they are not on the disk");
+    h.sync();
+    for (asked, version) in asked.into_iter().zip([3, 2]) {
+        assert_eq!(shown(h.answers.remove(&asked)), (Some(version), vec![3, 2, 1]));
+    }
+    // What was not synced is lost with a crash, and was shown to nobody.
+    h.input(Input::Topology { entry: Box::new(entry(4, text(&["p"]))) });
+    let asked = h.ask(show());
+    h.auto_sync = true;
+    h.crash(&Snapshot::default());
+    assert!(!h.answers.contains_key(&asked));
+    assert_eq!(shown(Some(h.request(show()))), (Some(3), vec![3, 2, 1]));
+}
+
+/// How a group is set.
+fn settings(h: &mut Harness, name: &str) -> GroupSettings {
+    match h.request(Request::GroupShow { group: group(name) }) {
+        Ok(Reply::Group(info)) => info.settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_sets_groups_that_depend_on_one_another_and_contradicts_none_that_it_leaves_out() {
+    let mut h = Harness::linked();
+    h.meet(Vec::new());
+    h.set("dead", GroupSettings { fifo: Fifo::Producer, ..GroupSettings::default() });
+    let sends = "[group.a]\nmax_deliver = 3\ndead_letter = \"dead\"\n";
+    let apply = |text: String| Request::TopologyApply { text, base: None, restores: None };
+    let refusal = h.request(apply(text(&["o"]) + sends)).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Invalid);
+    assert!(refusal.message.contains("`dead` cannot take the dead letters of `a`"), "{refusal}");
+    assert!(h.request(Request::GroupShow { group: group("a") }).is_err(), "nothing was done");
+    // The group that comes first in the file can be set behind the other one only.
+    let takes = "[group.dead]\nfifo = \"origin\"\n";
+    h.request(apply(text(&["o"]) + sends + takes)).unwrap();
+    assert_eq!(settings(&mut h, "dead").fifo, Fifo::Origin);
+    assert_eq!(settings(&mut h, "a").dead_letter.as_deref(), Some("dead"));
+    let warned = h.relay.warnings();
+    assert!(warned.iter().all(|w| !w.contains("is not as the topology")), "{warned:?}");
 }

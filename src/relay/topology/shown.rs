@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Topologies;
 use crate::id::{RelayId, StorageId, WallTime};
 use crate::relay::Relay;
-use crate::relay::requests::{Outcome, When};
+use crate::relay::requests::Outcome;
 use crate::topology::TopologyVersion;
 use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{FileStanding, Refusal, RefusalCode, Reply, TopologyInfo};
@@ -31,10 +31,10 @@ impl Relay {
             let message = format!("a relay called {relay} is up already, with another data directory");
             return Err(Refusal::new(RefusalCode::Exists, message));
         }
-        Ok((Reply::Topology(Box::new(self.topology_info(Some(entry)))), When::Now))
+        Ok((Reply::Topology(Box::new(self.topology_info(Some(entry)))), self.topologies.shown_when()))
     }
 
-    /// A topology that this relay has.
+    /// A topology that this relay has: told once it is on its disk, with all that it knows of.
     pub(in crate::relay) fn show_topology(&self, version: Option<u64>) -> Outcome {
         let file = || self.topologies.file.as_ref().map(|text| self.unapplied(text));
         let entry = match version {
@@ -51,7 +51,7 @@ impl Relay {
                 })?)
             }
         };
-        Ok((Reply::Topology(Box::new(self.topology_info(entry.as_ref()))), When::Now))
+        Ok((Reply::Topology(Box::new(self.topology_info(entry.as_ref()))), self.topologies.shown_when()))
     }
 
     /// The file that the relay was started with, as version 0.

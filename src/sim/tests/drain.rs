@@ -1,7 +1,10 @@
 //! A relay that is emptied may go, and nobody misses anything (S48).
 
-use super::super::world::World;
+use super::super::world::{World, name_of};
+use super::LINE;
 use crate::wire::body::{Draining, RefusalCode, Reply, Request};
+use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
+use crate::wire::link::LinkMessage;
 
 fn ask(world: &mut World, node: usize, abandon: bool) -> Draining {
     let Ok(Reply::Draining(state)) = world.ask(node, Request::RelayDrain { abandon }) else {
@@ -148,4 +151,135 @@ fn s48_a_drained_relay_that_starts_again_takes_messages_again() {
     world.rest();
     assert_eq!(losses(&world), 0);
     assert!(world.nodes.iter().all(|node| node.held_runs() == 0));
+}
+
+/// The relays that are being drained, as each says itself.
+fn draining(world: &mut World) -> Vec<usize> {
+    let is_draining = |world: &mut World, node: usize| match world.ask(node, Request::Status) {
+        Ok(Reply::Status(status)) => status.accepting.is_err_and(|why| why.contains("being drained")),
+        other => panic!("{other:?}"),
+    };
+    (0..world.nodes.len()).filter(|node| world.nodes[*node].is_up() && is_draining(world, *node)).collect()
+}
+
+/// A line of three, with a subscription at the first.
+fn line() -> World {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(0, "g", "s");
+    world.put(2, "g", 2);
+    world.settle();
+    world
+}
+
+#[test]
+fn s48_a_relay_is_drained_by_its_name_from_two_links_away() {
+    let mut world = line();
+    world.subscribe(2, "g", "t");
+    let state = world.ask_to_drain(0, 2, false).unwrap();
+    assert_eq!((state.relay.as_str(), state.begun, state.home_count), ("r02", false, 1));
+    assert_eq!(draining(&mut world), [] as [usize; 0], "subscriptions live there");
+    world.drain(2, "g", "t");
+    let state = world.ask_to_drain(0, 2, true).unwrap();
+    assert_eq!((state.begun, state.home_count), (true, 0));
+    assert_eq!(draining(&mut world), [2]);
+    world.rest();
+    let (there, here) = (ask(&mut world, 2, false), world.ask_to_drain(0, 2, false).unwrap());
+    assert!(here.may_go, "{here:?}");
+    // Who asks there is no application that is to go.
+    assert_eq!(
+        (there, here.sessions),
+        (Draining { sessions: 0, ..here.clone() }, 1),
+        "both are told the same"
+    );
+    world.lose(2);
+    world.settle();
+    world.forget(0, 2).unwrap();
+    world.rest();
+    assert_eq!(super::puts(&world.drain(0, "g", "s")), [1, 1]);
+    assert_eq!((losses(&world), world.nodes[0].gaps), (0, 0));
+}
+
+#[test]
+fn s48_a_name_that_is_unknown_forgotten_or_out_of_reach_drains_nobody() {
+    let mut world = line();
+    let unknown = Request::RelayDrainNamed { relay: "r20".parse().unwrap(), abandon: true };
+    let refusal = world.ask(0, unknown).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::NotFound);
+    assert_eq!(refusal.message, "no relay `r20` is known at r00; did you mean \"r00\"?");
+    world.set_link(1, false);
+    world.settle();
+    let refusal = world.ask_to_drain(0, 2, true).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::NotReady);
+    assert_eq!(refusal.message, "relay r02 cannot be reached from here now");
+    world.forget(0, 2).unwrap();
+    world.settle();
+    let refusal = world.ask_to_drain(1, 2, true).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Removed, "{refusal}");
+    assert_eq!(draining(&mut world), [] as [usize; 0]);
+    // By its own name it is the asked one.
+    assert!(world.ask_to_drain(1, 1, false).unwrap().begun);
+    assert_eq!(draining(&mut world), [1]);
+}
+
+#[test]
+fn s48_who_asks_for_another_relay_is_told_when_the_way_is_lost_and_may_ask_again() {
+    for is_there in [false, true] {
+        let mut world = line();
+        let body = Request::RelayDrainNamed { relay: "r02".parse().unwrap(), abandon: true };
+        let now = world.now;
+        let request = world.nodes[0].begin(now, body);
+        world.collect(0);
+        // The question is with r01, or has come to r02, and its answer has not.
+        world.arrive(0, 1);
+        if is_there {
+            world.arrive(1, 1);
+        }
+        world.set_link(1, false);
+        world.settle();
+        world.wait_ms(crate::limits::CIRCUIT_PING_MS);
+        let refusal = world.nodes[0].take_answer(request).unwrap().unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::NotReady, "{refusal}");
+        assert_eq!(draining(&mut world), if is_there { vec![2] } else { vec![] });
+        world.set_link(1, true);
+        world.rest();
+        assert!(world.ask_to_drain(0, 2, false).unwrap().begun);
+        world.rest();
+        let state = world.ask_to_drain(0, 2, false).unwrap();
+        assert!(state.may_go, "{state:?}");
+        assert_eq!(draining(&mut world), [2], "and nobody else");
+    }
+}
+
+#[test]
+fn s48_a_relay_that_is_drained_by_name_and_starts_again_keeps_what_was_made_since() {
+    let mut world = line();
+    assert!(world.ask_to_drain(0, 2, true).unwrap().begun);
+    world.rest();
+    world.restart(2);
+    world.subscribe(2, "g", "new");
+    // Who waits for it asks without a word of what is to be abandoned.
+    let state = world.ask_to_drain(0, 2, false).unwrap();
+    assert_eq!((state.begun, state.home_count), (false, 1));
+    assert_eq!(draining(&mut world), [] as [usize; 0]);
+}
+
+#[test]
+fn s48_a_relay_that_is_led_to_by_mistake_is_not_drained() {
+    let mut world = line();
+    let circuit = CircuitId { opener: "r00".parse().unwrap(), boot: 1, number: 1 };
+    let request = |home: usize, body: Request| {
+        let home = name_of(home).parse().unwrap();
+        let head = CircuitHead { circuit: circuit.clone(), home, is_back: false, sequence: 0, hops: 9 };
+        let says = CircuitSays::Request { request: 0, body: Box::new(body) };
+        LinkMessage::Circuit(Box::new(CircuitFrame { head, says }))
+    };
+    // A neighbour that speaks for r00 names one relay outside and another one inside, or sends it to
+    // one that it is not for.
+    let named = Request::RelayDrainNamed { relay: "r02".parse().unwrap(), abandon: true };
+    world.inject(0, 1, request(1, named.clone()));
+    world.arrive_all(9);
+    world.inject(0, 1, request(7, Request::RelayDrain { abandon: true }));
+    world.arrive_all(9);
+    assert_eq!(draining(&mut world), [] as [usize; 0]);
+    world.settle();
 }

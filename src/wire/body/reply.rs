@@ -109,6 +109,10 @@ pub struct GroupInfo {
     /// What waits for earlier messages of its producer; left out where nothing ever does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub order: Option<OrderInfo>,
+    /// How many subscriptions there are at other relays, as far as this one knows; of a queue that
+    /// lives elsewhere its one.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub elsewhere: u64,
 }
 
 /// The order of producers in a group with `fifo = "producer"`.
