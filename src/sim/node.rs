@@ -114,6 +114,8 @@ pub struct Node {
     pub done: Vec<PutDone>,
     /// Puts that were refused, by their number.
     pub refused: Vec<u64>,
+    /// Why the last of them was.
+    pub refusal: Option<Refusal>,
     answers: BTreeMap<u64, Answer>,
     /// Which request was answered with each handle last.
     holders: BTreeMap<u32, u64>,
@@ -180,6 +182,7 @@ impl Node {
             gaps: 0,
             done: Vec::new(),
             refused: Vec::new(),
+            refusal: None,
             answers: BTreeMap::new(),
             holders: BTreeMap::new(),
             released: BTreeMap::new(),
@@ -446,7 +449,10 @@ impl Node {
             }
             Effect::PutDone { done, .. } if done.has_more => {}
             Effect::PutDone { done, .. } => self.done.push(done),
-            Effect::Notice { notice: Notice::PutRefused { put, .. }, .. } => self.refused.push(put),
+            Effect::Notice { notice: Notice::PutRefused { put, refusal }, .. } => {
+                self.refused.push(put);
+                self.refusal = Some(refusal);
+            }
             Effect::Release { group, below } => {
                 let before = self.released.insert(group, below);
                 assert!(before.is_none_or(|before| before <= below), "a release went back");

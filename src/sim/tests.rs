@@ -15,6 +15,7 @@ mod moves;
 mod names;
 mod origins;
 mod pulls;
+mod quotas;
 mod restored;
 mod scenarios;
 mod steady;
