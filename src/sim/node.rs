@@ -277,9 +277,29 @@ impl Node {
         self.boot += 1;
         self.starts += 1;
         self.has_room = true;
+        let restore = self.restored(&self.name);
+        restore.check_name().expect("it is its own disk");
+        let relay = restore.start(self.clock(now));
+        if let Some(neighbours) = relay.neighbours() {
+            self.links = neighbours.iter().map(Neighbour::options).collect();
+        }
+        self.relay = Some(relay);
+        for session in [SESSION, TAKER] {
+            self.input(now, Input::SessionOpened { session });
+        }
+    }
+
+    /// Why another relay is not started from its disk, if it is not.
+    #[must_use]
+    pub fn refuses(&self, name: &RelayId) -> Option<String> {
+        self.restored(name).check_name().err().map(|refusal| refusal.to_string())
+    }
+
+    /// What is read from its disk, for a relay of this name.
+    fn restored(&self, name: &RelayId) -> Restore {
         let epoch = Epoch { counter: self.boot, storage: self.storage, nonce: self.starts };
         let options = RelayOptions {
-            relay: self.name.clone(),
+            relay: name.clone(),
             epoch,
             version: "sim".to_owned(),
             warnings: Vec::new(),
@@ -298,14 +318,7 @@ impl Node {
         for (i, entry) in whole {
             restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).expect("entries of its own");
         }
-        let relay = restore.start(self.clock(now));
-        if let Some(neighbours) = relay.neighbours() {
-            self.links = neighbours.iter().map(Neighbour::options).collect();
-        }
-        self.relay = Some(relay);
-        for session in [SESSION, TAKER] {
-            self.input(now, Input::SessionOpened { session });
-        }
+        restore
     }
 
     /// Stops at once. Of what was not synced the first `kept` entries are on the disk all the same.
