@@ -237,6 +237,7 @@ impl Relay {
         let end = self.append_run(now, (number, own), HERE, run);
         let run = WaitingRun { group: number, end, stream: own, last };
         self.journal.wait(Waiting::Run { run, count, put });
+        self.hurry_readers(now, number, now.wall);
         first
     }
 

@@ -9,6 +9,7 @@ mod finished;
 mod flaps;
 mod forget;
 mod hostile;
+mod islands;
 mod live;
 mod members;
 mod moves;

@@ -70,10 +70,8 @@ async fn s34_puts_that_are_refused_in_one_group_do_not_delay_another_over_the_sa
     // What is here was delivered here, and goes on when the dead one is forgotten.
     let words = ["get", "full", "--as", "here", "--existing", "-n", &taken.to_string(), "--wait", "30s"];
     assert_eq!(good(&at[2], &words).matches("more").count(), taken);
-    wait_for("it is forgotten", async || {
-        run(&at[0], &["relay", "forget", "d", "--yes"]).code == Some(0)
-    })
-    .await;
+    wait_for("it is forgotten", async || run(&at[0], &["relay", "forget", "d", "--yes"]).code == Some(0))
+        .await;
     good(&at[0], &["put", "full", "again", "--deadline", "30s"]);
     let words = ["get", "full", "--as", "here", "--existing", "--wait", "30s"];
     assert_eq!(good(&at[2], &words), "again\n");
