@@ -43,6 +43,8 @@ mod network {
     mod leaving;
     mod line;
     mod names;
+    mod producers;
+    mod quotas;
     mod ring;
     mod soak;
     mod together;

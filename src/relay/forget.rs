@@ -28,7 +28,7 @@ use super::requests::{Outcome, When};
 use super::state::Operation;
 use super::stream::{Draft, Mark, Stream};
 use super::{Relay, facts};
-use crate::id::{GroupNumber, RelayId, StorageId, WallTime};
+use crate::id::{GroupNumber, RelayId, StorageId, SubscriptionName, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::routing::LinkState;
@@ -112,11 +112,30 @@ impl Group {
 
     /// Records here that a relay has not confirmed, as far as is known.
     fn kept_for(&self, me: &RelayId, relay: &RelayId) -> u64 {
+        let others = self.streams.iter().filter(|s| s.origin != *me && s.origin != *relay);
+        self.unconfirmed(me, relay) + others.map(|s| s.last.0.saturating_sub(s.released.0)).sum::<u64>()
+    }
+
+    /// Records that were put here and that a relay has not confirmed.
+    fn unconfirmed(&self, me: &RelayId, relay: &RelayId) -> u64 {
         let is_member = |of: &RelayId| of == relay;
         let own = self.streams.iter().filter(|s| s.origin == *me && s.marks.contains_key(relay));
-        let own = own.map(|s| s.last.0.saturating_sub(s.covered(me, is_member).max(s.released).0));
-        let others = self.streams.iter().filter(|s| s.origin != *me && s.origin != *relay);
-        own.chain(others.map(|s| s.last.0.saturating_sub(s.released.0))).sum()
+        own.map(|s| s.last.0.saturating_sub(s.covered(me, is_member).max(s.released).0)).sum()
+    }
+
+    /// The member that lacks most of what was put here, and how much that is.
+    pub(super) fn least_confirmed(&self, me: &RelayId) -> Option<(&RelayId, u64)> {
+        let members = self.spread.as_deref()?.parts.active_members();
+        let others = members.into_iter().filter(|relay| *relay != me);
+        let lacks = others.map(|relay| (relay, self.unconfirmed(me, relay)));
+        lacks.filter(|(_, lacked)| *lacked > 0).max_by_key(|(_, lacked)| *lacked)
+    }
+
+    /// A subscription that lives at another relay.
+    pub(super) fn subscription_at(&self, relay: &RelayId) -> Option<&SubscriptionName> {
+        let mut names = self.spread.as_deref()?.names.subscriptions.iter();
+        let found = names.find(|((_, home), named)| home == relay && named.spec.is_some());
+        found.map(|((name, _), _)| name)
     }
 }
 

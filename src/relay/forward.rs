@@ -336,7 +336,7 @@ impl Relay {
             // it is not sent again. Only one who lacks something has not taken what was sent.
             if !reader.has_compared || why == SeenWhy::Lacks {
                 // One that is in a queue stays in it, and is not put there twice.
-                let is_queued = matches!(reader.turn, Turn::Live | Turn::Backlog);
+                let is_queued = matches!(reader.turn, Turn::Live | Turn::Backlog | Turn::Hasty);
                 let turn = if is_queued { reader.turn } else { Turn::Idle };
                 *reader = LinkReader { has_compared: true, turn, ..LinkReader::new(link, low) };
             }
@@ -584,11 +584,13 @@ impl Relay {
         let arrival = group.arrival(now);
         group.note_producer(first_index, &run.header, arrival);
         let last = Sequence(run.header.end().0 - 1);
+        let accepted = run.header.accepted;
         let stored = StoredRun { stream, first_index, arrived: now.wall, age_ms, link, run: run.clone() };
         let end = self.append_run(now, (number, stream), (link, age_ms), run);
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
         self.pass_on(now, number, &stored);
+        self.hurry_readers(now, number, accepted);
         self.give_arrived(number, &stored);
     }
 

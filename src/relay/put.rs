@@ -11,7 +11,7 @@ use super::producer::{Novelty, Producers, Retry};
 use super::stream::{Draft, Mark, Seal};
 use super::timer::Timer;
 use super::{Relay, body_bytes};
-use crate::id::{GroupNumber, Index, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
+use crate::id::{GroupNumber, Index, LinkId, ProducerSequence, RelayId, Sequence, SessionId, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, RunEntry, Urgency};
 use crate::wire::body::{Notice, Refusal, RefusalCode};
@@ -84,6 +84,7 @@ impl Relay {
     ) -> Result<(), Refusal> {
         let (room, stopping) = (self.room, self.stopping);
         let lost_home = self.lost_home(number);
+        let me = self.options.relay.clone();
         let draining = self.draining.then(|| self.draining_refusal());
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let max = group.settings.message_bytes_max();
@@ -141,7 +142,7 @@ impl Relay {
             ));
         }
         let more = Amount { messages: u64::from(summary.count), bytes };
-        check_quota(now, group, more)
+        check_quota(now, (group, &me), more)
     }
 
     fn take_put(
@@ -236,6 +237,7 @@ impl Relay {
         let end = self.append_run(now, (number, own), HERE, run);
         let run = WaitingRun { group: number, end, stream: own, last };
         self.journal.wait(Waiting::Run { run, count, put });
+        self.hurry_readers(now, number, now.wall);
         first
     }
 
@@ -391,7 +393,7 @@ fn check_producer(
 }
 
 /// Whether the quotas have room for all of a put: it is taken whole or not at all.
-fn check_quota(now: Now, group: &Group, more: Amount) -> Result<(), Refusal> {
+fn check_quota(now: Now, (group, me): (&Group, &RelayId), more: Amount) -> Result<(), Refusal> {
     let settings = &group.settings;
     if settings.quota_count.is_none() && settings.quota_bytes.is_none() && !has_refusing_quota(group) {
         return Ok(());
@@ -410,7 +412,7 @@ fn check_quota(now: Now, group: &Group, more: Amount) -> Result<(), Refusal> {
     let held = Amount { messages: group.messages_from(owed), bytes: group.meter.bytes_from(owed) };
     let name = &group.name;
     if let Some(what) = over((settings.quota_count, settings.quota_bytes), held, more) {
-        return refuse(format!("group `{name}` {what}; {}", slowest(group)));
+        return refuse(format!("group `{name}` {what}; {}", slowest(group, me)));
     }
     over_own_quota(group, more).map_or(Ok(()), refuse)
 }
@@ -440,11 +442,18 @@ fn has_refusing_quota(group: &Group) -> bool {
         && (settings.subscription_quota_count.is_some() || settings.subscription_quota_bytes.is_some())
 }
 
-/// Names the subscription that holds back most.
-fn slowest(group: &Group) -> String {
+/// Names who holds back most: a subscription here, or the relay elsewhere that has confirmed least.
+fn slowest(group: &Group, me: &RelayId) -> String {
     let slowest = group.subscriptions.iter().min_by_key(|s| s.cursor.floor());
+    if slowest.is_none_or(|s| s.cursor.floor() > group.owed_elsewhere())
+        && let Some((relay, lacked)) = group.least_confirmed(me)
+    {
+        let home = group.subscription_at(relay).map(|name| format!(", home of subscription `{name}`,"));
+        let home = home.unwrap_or_default();
+        return format!("relay {relay}{home} has not confirmed {lacked} records");
+    }
     slowest.map_or_else(
-        || "no subscription holds it back".to_owned(),
+        || "no subscription here holds it back: what others have put is not released yet".to_owned(),
         |s| format!("subscription `{}` holds back {} of them", s.name, group.backlog(s, group.next)),
     )
 }

@@ -184,6 +184,15 @@ impl Restore {
         }
     }
 
+    /// Whether the disk is that of the relay that is to be started from it.
+    ///
+    /// # Errors
+    /// Names the relay whose disk it is.
+    pub fn check_name(&self) -> Result<(), RestoreError> {
+        let now = &self.relay.options.relay;
+        self.relay.name_on_disk().map_or(Ok(()), |was| Err(RestoreError::Name { was, now: now.clone() }))
+    }
+
     /// When the last message arrived that the log knows of, by the relay's own wall clock; 0 when
     /// there is none.
     #[must_use]

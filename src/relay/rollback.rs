@@ -150,6 +150,27 @@ impl Relay {
     }
 
     /// The storage id is this one, decided now or before.
+    /// Another name under which this disk has taken part in a network, and not under the one that it is
+    /// started with. Members are owed messages by their names, and marks and streams speak of them: under
+    /// another one a backlog would be nobody's, and be passed over.
+    pub(super) fn name_on_disk(&self) -> Option<RelayId> {
+        let (me, storage) = (&self.options.relay, self.options.epoch.storage);
+        let spread = self.groups.iter().filter_map(|group| group.spread.as_deref());
+        let mut said: Vec<&RelayId> = spread
+            .flat_map(|spread| {
+                let parts = spread.parts.members.iter().chain(&spread.parts.origins);
+                let parts = parts.map(|(relay, (version, is_on))| (relay, *version, *is_on));
+                let names = spread.names.subscriptions.iter();
+                parts.chain(names.map(|((_, home), named)| (home, named.version, named.spec.is_some())))
+            })
+            .filter(|(_, version, is_on)| *is_on && version.storage == storage)
+            .map(|(relay, ..)| relay)
+            .collect();
+        said.sort_unstable();
+        // Of a copy of this disk that somebody else was started from others may have told.
+        if said.binary_search(&me).is_ok() { None } else { said.first().map(|relay| (*relay).clone()) }
+    }
+
     pub(super) fn take_storage(&mut self, storage: StorageId) {
         self.options.epoch.storage = storage;
         self.renewed = Some(storage);

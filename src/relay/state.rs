@@ -41,6 +41,17 @@ pub enum RestoreError {
     /// Entries that contradict one another.
     #[error("the relay's log contradicts itself: {0}")]
     Contradiction(String),
+    /// The disk is another relay's.
+    #[error(
+        "the data directory is that of relay {was}: what is there is owed to {was} and by {was}, so it cannot be \
+         started from as {now}; start it as {was}, or give {now} a directory of its own"
+    )]
+    Name {
+        /// Whose it is.
+        was: RelayId,
+        /// Who is to be started from it.
+        now: RelayId,
+    },
 }
 
 const TAG_OPERATION: u8 = 1;

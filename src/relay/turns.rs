@@ -11,6 +11,9 @@
 //!             at a time)
 //! ```
 //!
+//! A group of which a neighbour lacks one turn or less, and into which something new is put, goes before the
+//! others with a backlog: it is live after that turn, and would have waited for all of them.
+//!
 //! What is sent cannot be overtaken any more, so the backlog may put less on its way:
 //! [`limits::LINK_CATCH_UP_BYTES_MAX`], and on a link with a rate only half of its burst. So a live
 //! run waits behind that, one run, and what the system has not sent, whatever the backlog: on a
@@ -26,12 +29,15 @@ use super::forward::LinkReader;
 use super::input::Now;
 use super::link::Link;
 use super::timer::Timer;
-use crate::id::{GroupNumber, LinkId, Time};
+use crate::id::{GroupNumber, LinkId, Time, WallTime};
 use crate::limits;
 
 /// Runs that a live group is given in one turn, at most; and bytes, at least when it has them.
 const TURN_RUNS: usize = 64;
 const TURN_BYTES: u64 = 64 * 1024;
+
+/// What was put this long ago is new. Clocks that differ by more cost time, and nothing else.
+const NEW_MS: u64 = 1000;
 
 /// Groups of a backlog that are read at a time: one is sent while another one is read.
 const READS_MAX: usize = 2;
@@ -46,6 +52,8 @@ pub(super) enum Turn {
     Live,
     /// Among those whose backlog is to be read.
     Backlog,
+    /// Before these: there is something new behind it, and it is short.
+    Hasty,
     /// A part of its backlog is being read.
     Reading,
     /// A part of its backlog was read, and is sent.
@@ -77,6 +85,7 @@ enum Lane {
 pub(super) struct Turns {
     live: VecDeque<GroupNumber>,
     backlog: VecDeque<GroupNumber>,
+    hasty: VecDeque<GroupNumber>,
     reading: VecDeque<GroupNumber>,
     read: VecDeque<GroupNumber>,
     /// Bytes that the backlog is owed of what live has sent; below zero: that it has had more.
@@ -89,7 +98,8 @@ impl Turns {
     }
 
     fn has_backlog(&self) -> bool {
-        !(self.backlog.is_empty() && self.reading.is_empty() && self.read.is_empty())
+        let waits = !(self.backlog.is_empty() && self.hasty.is_empty());
+        waits || !(self.reading.is_empty() && self.read.is_empty())
     }
 
     /// Whether somebody waits who could be given a turn, but for the link.
@@ -178,6 +188,31 @@ impl Relay {
         let queue = if turn == Turn::Live { &mut state.turns.live } else { &mut state.turns.backlog };
         queue.push_back(number);
         self.ready_links.insert(link);
+    }
+
+    /// Something new was put into a group. Where one turn is all that a neighbour lacks, that goes before the
+    /// backlogs of other groups, and the group is live then: what is new would wait for all of them
+    /// otherwise, however many there are.
+    pub(super) fn hurry_readers(&mut self, now: Now, number: GroupNumber, accepted: WallTime) {
+        if now.wall.0.abs_diff(accepted.0) > NEW_MS * 1000 {
+            return;
+        }
+        for place in 0.. {
+            let Some(group) = self.groups.get_mut(number) else { return };
+            let Some(spread) = group.spread.as_deref_mut() else { return };
+            let Some(link) = spread.tree().get(place).copied() else { return };
+            let Some(reader) = spread.reader(link).filter(|reader| reader.turn == Turn::Backlog) else {
+                continue;
+            };
+            if group.meter.bytes_from(reader.next) <= TURN_BYTES
+                && let Some(state) = self.links.table.get_mut(&link)
+            {
+                // Where it has waited so far it is passed over.
+                reader.turn = Turn::Hasty;
+                state.turns.hasty.push_back(number);
+                self.ready_links.insert(link);
+            }
+        }
     }
 
     /// Puts all neighbours of a group into their queues: there is more that is durable.
@@ -285,6 +320,14 @@ impl Relay {
         turns.reading.retain(|number| is_at(self, number, Turn::Reading));
         turns.read.retain(|number| is_at(self, number, Turn::Read));
         while turns.reading.len() + turns.read.len() < READS_MAX {
+            if let Some(number) = turns.hasty.pop_front() {
+                if let Some(reader) = self.reader(number, link).filter(|reader| reader.turn == Turn::Hasty) {
+                    reader.turn = Turn::Reading;
+                    turns.reading.push_back(number);
+                    self.fetch_for_link(number, link);
+                }
+                continue;
+            }
             let Some(number) = turns.backlog.pop_front() else { break };
             let has_others = !turns.backlog.is_empty();
             let Some(reader) = self.reader(number, link).filter(|reader| reader.turn == Turn::Backlog) else {

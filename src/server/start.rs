@@ -254,6 +254,7 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     if let Some(fault) = fault {
         return Err(fault.into());
     }
+    restore.check_name()?;
     let on_event: OnEvent = {
         let signals = Arc::clone(signals);
         Box::new(move |event| signals.log_event(event))

@@ -115,6 +115,8 @@ pub struct Node {
     pub done: Vec<PutDone>,
     /// Puts that were refused, by their number.
     pub refused: Vec<u64>,
+    /// Why the last of them was.
+    pub refusal: Option<Refusal>,
     answers: BTreeMap<u64, Answer>,
     /// Which request was answered with each handle last.
     holders: BTreeMap<u32, u64>,
@@ -181,6 +183,7 @@ impl Node {
             gaps: 0,
             done: Vec::new(),
             refused: Vec::new(),
+            refusal: None,
             answers: BTreeMap::new(),
             holders: BTreeMap::new(),
             released: BTreeMap::new(),
@@ -275,9 +278,29 @@ impl Node {
         self.boot += 1;
         self.starts += 1;
         self.has_room = true;
+        let restore = self.restored(&self.name);
+        restore.check_name().expect("it is its own disk");
+        let relay = restore.start(self.clock(now));
+        if let Some(neighbours) = relay.neighbours() {
+            self.links = neighbours.iter().map(Neighbour::options).collect();
+        }
+        self.relay = Some(relay);
+        for session in [SESSION, TAKER] {
+            self.input(now, Input::SessionOpened { session });
+        }
+    }
+
+    /// Why another relay is not started from its disk, if it is not.
+    #[must_use]
+    pub fn refuses(&self, name: &RelayId) -> Option<String> {
+        self.restored(name).check_name().err().map(|refusal| refusal.to_string())
+    }
+
+    /// What is read from its disk, for a relay of this name.
+    fn restored(&self, name: &RelayId) -> Restore {
         let epoch = Epoch { counter: self.boot, storage: self.storage, nonce: self.starts };
         let options = RelayOptions {
-            relay: self.name.clone(),
+            relay: name.clone(),
             epoch,
             version: "sim".to_owned(),
             warnings: Vec::new(),
@@ -296,14 +319,7 @@ impl Node {
         for (i, entry) in whole {
             restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).expect("entries of its own");
         }
-        let relay = restore.start(self.clock(now));
-        if let Some(neighbours) = relay.neighbours() {
-            self.links = neighbours.iter().map(Neighbour::options).collect();
-        }
-        self.relay = Some(relay);
-        for session in [SESSION, TAKER] {
-            self.input(now, Input::SessionOpened { session });
-        }
+        restore
     }
 
     /// Stops at once. Of what was not synced the first `kept` entries are on the disk all the same.
@@ -447,7 +463,10 @@ impl Node {
             }
             Effect::PutDone { done, .. } if done.has_more => {}
             Effect::PutDone { done, .. } => self.done.push(done),
-            Effect::Notice { notice: Notice::PutRefused { put, .. }, .. } => self.refused.push(put),
+            Effect::Notice { notice: Notice::PutRefused { put, refusal }, .. } => {
+                self.refused.push(put);
+                self.refusal = Some(refusal);
+            }
             Effect::Release { group, below } => {
                 let before = self.released.insert(group, below);
                 assert!(before.is_none_or(|before| before <= below), "a release went back");

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bulk::{Bulk, EACH};
@@ -115,7 +116,9 @@ struct Bounded(PathBuf);
 impl Bounded {
     /// For version 1 and 2 of control groups.
     fn make(bytes: u64) -> Result<Self, String> {
-        let name = format!("treecast-test-{}", std::process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("treecast-test-{}-{made}", std::process::id());
         let places = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
         let mut why = "there are no control groups".to_owned();
         for (root, limit) in places {
@@ -127,6 +130,13 @@ impl Bounded {
             }
         }
         Err(why)
+    }
+
+    /// Words that start a program in it from its first moment on.
+    fn starter(&self) -> [String; 3] {
+        let procs = self.0.join("cgroup.procs");
+        let script = format!("echo $$ > {} && exec \"$0\" \"$@\"", procs.display());
+        ["sh".to_owned(), "-c".to_owned(), script]
     }
 
     fn take(&self, relay: &RelayProcess) -> Result<(), String> {
@@ -209,5 +219,42 @@ async fn f23_a_hundred_million_small_messages_wait_within_a_bound_of_memory() {
     assert!(full.resident_bytes.max(status.resident_bytes) < memory, "{full:?} {status:?}");
     let books = Connection::open(&relay.address).await.books().await;
     assert!(books.balanced && books.held == 0, "{books:?}");
+    relay.stop().expect_code(0);
+}
+
+/// A start reads its log again within the bound too: it is in the group from its first moment on, after
+/// a crash, with more on its disk than it may have in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f23_a_relay_that_starts_with_more_on_disk_than_it_may_have_in_memory_serves_all_of_it() {
+    let memory = 160 << 20;
+    let bounded = match Bounded::make(memory) {
+        Ok(bounded) => bounded,
+        Err(why) => return skip("f23", &why),
+    };
+    let data = tempfile::tempdir().expect("a directory");
+    let starter = bounded.starter();
+    let starter: Vec<&str> = starter.iter().map(String::as_str).collect();
+    let start = || Start::new(data.path()).under(&starter).start();
+    let relay = start();
+    let puts = 100;
+    let messages = u64::from(puts) * u64::from(EACH);
+    Bulk::open(&relay.address, "many", "waits").await.put(puts).await;
+    let full = Connection::open(&relay.address).await.status().await.expect("it answers");
+    assert!(full.space.file_bytes > memory, "{:?}", full.space);
+    relay.kill();
+    let begun = Instant::now();
+    let relay = start();
+    let started = begun.elapsed();
+    let status = async || Connection::open(&relay.address).await.status().await.expect("it answers");
+    let first = status().await;
+    Bulk::open(&relay.address, "many", "waits").await.take(messages).await;
+    let last = status().await;
+    say(&format!(
+        "f23: {messages} messages, {} MiB on disk, started in {started:.1?}; {} and {} MiB resident",
+        full.space.file_bytes >> 20,
+        first.resident_bytes >> 20,
+        last.resident_bytes >> 20,
+    ));
+    assert!(first.resident_bytes.max(last.resident_bytes) < memory, "{first:?} {last:?}");
     relay.stop().expect_code(0);
 }

@@ -262,3 +262,67 @@ async fn s36_a_changed_rate_or_pause_is_taken_while_messages_flow_and_none_is_lo
         assert_eq!(good(&plain.address('c'), &take).trim(), wanted);
     }
 }
+
+/// The last of a line has a backlog, and gets another name in the file, at the address that it had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s36_a_relay_that_is_renamed_loses_nothing_and_what_moves_is_told() {
+    let plain = Plain::new();
+    // With a group in the file, so that there is a tree to be told of.
+    let file = |name: &str, links: &[(char, char, u32)]| {
+        let path = plain.file(name, "abc", links);
+        let text = std::fs::read_to_string(&path).expect("it was written") + "[group.news]\n";
+        std::fs::write(&path, text).expect("it is written");
+        path
+    };
+    let line = file("three.toml", &LINE);
+    let mut relays = started(&plain, &line);
+    wait_for("the line is up", async || plain.links_up('b') == 2).await;
+    plain.json('a', &["topology", "apply", &line, "--yes"]);
+    good(&plain.address('c'), &["subscription", "create", "news", "me"]);
+    good(&plain.address('a'), &["put", "news", "one", "--ack", "inserted"]);
+    drop(relays.pop().map(RelayProcess::kill));
+    good(&plain.address('a'), &["put", "news", "two"]);
+
+    let renamed = file("renamed.toml", &LINE);
+    let text = std::fs::read_to_string(&renamed).expect("it was written");
+    std::fs::write(&renamed, text.replace("relay.c", "relay.x").replace("\"c\"", "\"x\"")).expect("written");
+    let applied = plain.json('a', &["topology", "apply", &renamed, "--yes"]);
+    let change = &applied["plan"]["network"];
+    assert_eq!(change["relays_added"], serde_json::json!(["x"]), "{applied}");
+    assert_eq!(change["relays_removed"], serde_json::json!(["c"]), "{applied}");
+    assert_eq!(applied["reparented"], 1, "{applied}");
+    let start = |data: &str| {
+        let start = Start::new(&plain.directory.path().join(data)).listen(&plain.address('c'));
+        start.args(&["--name", "x", "--join", &plain.address('a')]).try_start()
+    };
+    let refused = start("c").err().expect("it is the disk of another relay");
+    refused.expect_code(1).expect_said("the data directory is that of relay c");
+    let new = start("x").expect("a directory of its own");
+    wait_for("its link is up", async || plain.links_up('b') == 2).await;
+    let status = plain.json('a', &["status"]).to_string();
+    assert!(
+        status.contains("in the topology no more, and members still") && status.contains(": c"),
+        "{status}"
+    );
+    good(&plain.address('c'), &["subscription", "create", "news", "new"]);
+    good(&plain.address('a'), &["put", "news", "three"]);
+    let take = |name: &'static str| ["get", "news", "--as", name, "--existing", "--wait", "30s"];
+    assert_eq!(good(&plain.address('c'), &take("new")).trim(), "three");
+    new.stop().expect_code(0);
+
+    // It has its name again, and another link, which makes a cheaper tree.
+    let ring = file("ring.toml", &[('a', 'b', 4), ('b', 'c', 5), ('a', 'c', 1)]);
+    let applied = plain.json('b', &["topology", "apply", &ring, "--yes"]);
+    assert_eq!(applied["reparented"], 1, "c is behind a now: {applied}");
+    let _last = plain.start('c', &[]);
+    for wanted in ["one", "two", "three"] {
+        assert_eq!(good(&plain.address('c'), &take("me")).trim(), wanted);
+    }
+    // Another cost, and the tree flips.
+    wait_for("the ring is up", async || plain.links_up('c') == 2).await;
+    let flipped = file("flipped.toml", &[('a', 'b', 5), ('b', 'c', 1), ('a', 'c', 9)]);
+    let applied = plain.json('a', &["topology", "apply", &flipped, "--yes"]);
+    assert_eq!(applied["reparented"], 1, "{applied}");
+    good(&plain.address('a'), &["put", "news", "four"]);
+    assert_eq!(good(&plain.address('c'), &take("me")).trim(), "four");
+}

@@ -262,3 +262,72 @@ fn s36_a_relay_that_is_left_out_is_named_until_it_is_forgotten_and_holds_nothing
     world.put(1, "g", 2);
     world.finish().unwrap();
 }
+
+/// By its number it is known over which link a message came (R18).
+#[test]
+fn s36_a_link_that_is_gone_and_comes_again_has_its_number_and_a_new_one_never_gets_it() {
+    let mut world = world(4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
+    world.settle();
+    let number = |world: &World, other: usize| {
+        let name = world.nodes[other].name.clone();
+        world.nodes[1].link_to(&name)
+    };
+    let before = [0, 2, 3].map(|other| number(&world, other));
+    version(world.apply(0, &text_of(&[0, 1, 2, 3], &[(0, 1, 1), (0, 2, 1), (0, 3, 1)])));
+    world.heal();
+    assert_eq!([0, 2, 3].map(|other| number(&world, other)), [before[0], None, None]);
+    world.restart(1);
+    // The other way round: the greater number is asked for first.
+    version(world.apply(0, &text_of(&[0, 1, 2, 3], &[(0, 1, 1), (1, 3, 1), (0, 2, 1)])));
+    world.heal();
+    assert_eq!([0, 2, 3].map(|other| number(&world, other)), [before[0], None, before[2]]);
+    version(world.apply(0, &text_of(&[0, 1, 2, 3], &[(0, 1, 1), (1, 3, 1), (1, 2, 1)])));
+    world.heal();
+    assert_eq!([0, 2, 3].map(|other| number(&world, other)), before);
+    world.finish().unwrap();
+}
+
+/// In the file the last of a line gets the name of a fourth relay. The last one was cut off, with a
+/// backlog, and with something that nobody else has.
+#[test]
+fn s36_the_disk_of_a_relay_that_is_renamed_is_refused_and_has_everything_under_its_own_name() {
+    for saves in [false, true] {
+        let mut world = World::new(1, 4, &LINE);
+        world.lose(3);
+        [0, 2].into_iter().for_each(|node| world.subscribe(node, "g", "s"));
+        [(0, 2), (2, 1)].into_iter().for_each(|(node, messages)| world.put(node, "g", messages));
+        world.settle();
+        version(world.apply(0, &text_of(&[0, 1, 2], &LINE)));
+        world.settle();
+        world.set_link(1, false);
+        [(0, 1), (2, 1)].into_iter().for_each(|(node, messages)| world.put(node, "g", messages));
+        world.settle();
+        let renamed = [(0, 1, 1), (1, 3, 1)];
+        version(world.apply(0, &text_of(&[0, 1, 3], &renamed)));
+        world.settle();
+        if saves {
+            world.save(2);
+        }
+        let new = world.nodes[3].name.clone();
+        let why = world.nodes[2].refuses(&new).expect("it is another relay's disk");
+        assert!(why.contains("is that of relay r02") && why.contains("started from as r03"), "{why}");
+        assert_eq!(world.nodes[2].refuses(&"r02".parse().unwrap()), None);
+        // With a disk of its own the new one is a relay like any other.
+        assert_eq!(world.nodes[3].refuses(&new), None);
+        world.bring_back(3);
+        world.heal();
+        world.subscribe(3, "h", "s");
+        for group in ["g", "h"] {
+            [0, 3].into_iter().for_each(|node| world.put(node, group, 1));
+        }
+        world.settle();
+        assert_eq!(world.on_disk(3, "h"), 2, "what was put since");
+        let Ok(Reply::Status(status)) = world.ask(0, Request::Status) else { panic!("no status") };
+        let said = status.warnings.join("\n");
+        assert!(said.contains("in the topology no more") && said.contains("r02"), "{said}");
+        // The other one still has its disk, and has its name again.
+        world.restart(2);
+        version(world.apply(1, &text_of(&[0, 1, 2, 3], &[(0, 1, 1), (1, 3, 1), (1, 2, 1)])));
+        world.finish().unwrap();
+    }
+}

@@ -5,7 +5,7 @@ use super::super::world::{World, names};
 use super::{LINE, puts};
 use crate::id::LinkId;
 use crate::log::Entry;
-use crate::wire::body::{Reply, Request};
+use crate::wire::body::{Answer, Reply, Request, SubscribeLevel};
 
 fn unsubscribe(world: &mut World, node: usize, group: &str, name: &str) {
     let (group, name) = names(node, group, name);
@@ -160,4 +160,53 @@ fn s39_a_relay_that_only_passes_on_and_that_all_depends_on_crashes_under_load() 
         world.finish().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
     assert!(lost > 20, "in {lost} of 40 runs it had passed something on that its disk did not have");
+}
+
+/// Asks for a subscription that all that can be reached are to know of; nothing has arrived anywhere.
+fn begin_subscribe(world: &mut World, node: usize, level: SubscribeLevel) -> u64 {
+    let (group, name) = names(node, "g", "s");
+    let request = world.nodes[node].begin_subscribe(world.now, &group, &name, level);
+    world.collect(node);
+    request
+}
+
+fn until_answered(world: &mut World, node: usize, request: u64) -> Option<Answer> {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    (0..20_000).find_map(|_| {
+        world.step(&calm);
+        world.nodes[node].take_answer(request)
+    })
+}
+
+#[test]
+fn p5_who_can_be_reached_no_more_while_a_subscription_is_confirmed_is_waited_for_no_longer() {
+    for (level, is_done) in [(SubscribeLevel::Reachable, true), (SubscribeLevel::Strict, false)] {
+        let mut world = World::new(1, 3, &LINE);
+        let request = begin_subscribe(&mut world, 0, level);
+        world.set_link(1, false);
+        let begun = world.now.time.0;
+        let answer = until_answered(&mut world, 0, request).expect("an answer");
+        assert_eq!(answer.is_ok(), is_done, "{level:?}: {answer:?}");
+        let took_ms = (world.now.time.0 - begun) / 1_000_000;
+        assert!(!is_done || took_ms < 2_000, "it has waited for {took_ms} ms");
+    }
+}
+
+#[test]
+fn p5_what_was_confirmed_of_a_membership_before_says_nothing_of_the_next_one() {
+    let mut world = World::new(1, 3, &LINE);
+    let request = begin_subscribe(&mut world, 0, SubscribeLevel::Strict);
+    assert_eq!(until_answered(&mut world, 0, request), Some(Ok(Reply::Done)));
+    unsubscribe(&mut world, 0, "g", "s");
+    world.settle();
+    let request = begin_subscribe(&mut world, 0, SubscribeLevel::Strict);
+    world.sync(0);
+    assert_eq!(world.nodes[0].take_answer(request), None, "nobody has heard of it");
+    // Who has not heard of it owes nothing.
+    world.put(2, "g", 1);
+    world.settle();
+    assert_eq!(until_answered(&mut world, 0, request), Some(Ok(Reply::Done)));
+    world.put(2, "g", 1);
+    world.settle();
+    assert_eq!(puts(&world.drain(0, "g", "s")), [2]);
 }
