@@ -32,6 +32,9 @@ pub(super) struct Arrived {
     pub(super) token: u64,
     /// What is done with; `None`: it is still served there.
     pub(super) done: Option<Done>,
+    /// Whether it is the backlog of a queue, which comes with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) queue: bool,
     /// Whether the old home has said that it has it no more, since this relay was started.
     #[serde(skip)]
     pub(super) is_settled: bool,
@@ -116,10 +119,10 @@ pub(super) fn join(producers: &mut Vec<ProducerDone>, before: &[ProducerDone]) {
 
 impl Relay {
     /// Another relay wants a subscription of it to live here.
-    pub(super) fn on_prepare(&mut self, now: Now, frame: &MoveFrame, spec: SubscriptionSpec) {
+    pub(super) fn on_prepare(&mut self, now: Now, frame: &MoveFrame, how: (SubscriptionSpec, bool)) {
         let refusal = match self.group_of(now, &frame.group) {
             None => return self.answer_move(frame, MoveSays::Void),
-            Some(number) => match self.prepare(now, number, frame, &spec) {
+            Some(number) => match self.prepare(now, number, frame, &how) {
                 Ok(key) => return self.say_prepared(now, key, frame),
                 Err(refusal) => refusal,
             },
@@ -141,7 +144,7 @@ impl Relay {
         now: Now,
         number: GroupNumber,
         frame: &MoveFrame,
-        spec: &SubscriptionSpec,
+        (spec, queue): &(SubscriptionSpec, bool),
     ) -> Result<SubscriptionKey, Refusal> {
         if self.draining {
             return Err(self.draining_refusal());
@@ -154,15 +157,10 @@ impl Relay {
             Some((key, _, from, false)) if from == frame.from => self.drop_arriving(now, key),
             Some(_) | None => {}
         }
-        let is_known = self.arrival(number, &frame.name).is_some();
-        if is_known || self.names.contains_key(&(number, frame.name.clone())) {
-            let message =
-                format!("relay {} has a subscription `{}` of its own", self.options.relay, frame.name);
-            return Err(Refusal::new(RefusalCode::Exists, message));
-        }
+        self.check_arriving(number, frame, *queue)?;
         check_spec(spec)?;
         let is_full = self.names.len() + self.moves.len() >= limits::SUBSCRIPTIONS_MAX;
-        let Some(group) = self.groups.get(number).filter(|group| !group.queue && !is_full) else {
+        let Some(group) = self.groups.get(number).filter(|_| !is_full) else {
             let message = format!("relay {} has no room for one more subscription", self.options.relay);
             return Err(Refusal::new(RefusalCode::Limit, message));
         };
@@ -179,6 +177,7 @@ impl Relay {
             start,
             from: frame.from.clone(),
             token: frame.token,
+            queue: *queue,
         };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.apply(operation, false).expect("an operation that was checked applies");
@@ -187,6 +186,23 @@ impl Relay {
         }
         self.watch_moves(now, key);
         Ok(key)
+    }
+
+    /// Whether there is something here that is in the way of one that is to come.
+    fn check_arriving(&self, number: GroupNumber, frame: &MoveFrame, queue: bool) -> Result<(), Refusal> {
+        let (me, MoveFrame { group, name, .. }) = (&self.options.relay, frame);
+        let is_known = self.arrival(number, name).is_some();
+        let here = self.groups.get(number);
+        let message = if here.is_some_and(|here| here.queue) {
+            format!("relay {me} has a queue `{}` of its own", group.name)
+        } else if is_known || self.names.contains_key(&(number, name.clone())) {
+            format!("relay {me} has a subscription `{name}` of its own")
+        } else if queue && here.is_some_and(|here| !here.subscriptions.is_empty()) {
+            format!("relay {me} has subscriptions of its own in `{}`, which is a queue", group.name)
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(RefusalCode::Exists, message))
     }
 
     /// Makes one that comes from elsewhere: now, or as the log tells it.
@@ -201,6 +217,7 @@ impl Relay {
             start,
             from,
             token,
+            queue,
         } = operation
         else {
             return Ok(());
@@ -208,16 +225,22 @@ impl Relay {
         let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
         let mut made =
             subscription_from((subscription, name), (shared, filter, window), (start, WallTime(0)));
-        made.arrived = Some(Box::new(Arrived { from, token, done: None, is_settled: false }));
+        made.arrived = Some(Box::new(Arrived { from, token, done: None, queue, is_settled: false }));
         self.add_subscription(group, made, replay);
         Ok(())
     }
 
     /// It has come.
     pub(super) fn replay_arrived(&mut self, key: SubscriptionKey, done: Done) {
-        let Some(subscription) = self.groups.subscription(key) else { return };
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let subscription = &mut group.subscriptions[place];
         if let Some(arrived) = &mut subscription.arrived {
             arrived.done = Some(done);
+            if arrived.queue {
+                // Its home is owed everything that comes.
+                (group.queue, subscription.replays) = (true, true);
+            }
             let name = subscription.name.clone();
             self.names.insert((key.group, name), key.number);
         }
@@ -331,6 +354,7 @@ impl Relay {
             let spec = self.spec_of(group, &frame.name);
             self.announce_name(group, &frame.name, spec);
             self.disown_name(key.group, frame, said);
+            self.announce_queue(key.group);
         }
         self.answer_move_durably(now, frame, MoveSays::Taken);
     }

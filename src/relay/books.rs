@@ -73,6 +73,7 @@ impl Relay {
                 .order
                 .as_ref()
                 .map(|order| OrderInfo { held: order.held(), given_up: order.given_up() }),
+            moves: group.queue_moves(),
         }
     }
 

@@ -159,7 +159,7 @@ impl Relay {
 
     /// The home of a queue, if it was forgotten and is not back.
     pub(super) fn lost_home(&self, number: GroupNumber) -> Option<RelayId> {
-        let home = self.groups.get(number)?.spread.as_deref()?.names.home.as_ref()?;
+        let home = self.groups.get(number)?.spread.as_deref()?.names.queue_home()?;
         self.orphans().is_gone(home).then(|| home.clone())
     }
 
@@ -222,7 +222,7 @@ impl Relay {
         let mut told = Forgetting::new(relay.clone(), done);
         for group in self.groups.iter() {
             let Some(spread) = group.spread.as_deref() else { continue };
-            if spread.names.home.as_ref() == Some(relay) {
+            if spread.names.queue_home() == Some(relay) {
                 told.queue_count += 1;
                 told.queues.push(group.name.clone());
             }

@@ -157,9 +157,15 @@ impl Group {
     }
 }
 
-/// Why nobody is served where a subscription was.
-fn has_left(group: &GroupName, name: &SubscriptionName, to: &RelayId) -> Refusal {
-    let message = format!("subscription `{name}` of group `{group}` goes to relay {to}: try again");
+/// What it is that moves.
+fn what_moves(group: &Group, name: &SubscriptionName) -> String {
+    let of = &group.name;
+    if group.queue { format!("queue `{of}`") } else { format!("subscription `{name}` of group `{of}`") }
+}
+
+/// Why nobody is served where it was.
+fn has_left(what: &str, to: &RelayId) -> Refusal {
+    let message = format!("{what} goes to relay {to}: try again");
     Refusal::new(RefusalCode::NotReady, message)
 }
 
@@ -173,11 +179,6 @@ impl Relay {
         to: Option<RelayId>,
     ) -> Outcome {
         let key = self.known_subscription(group, name)?;
-        if self.groups.get(key.group).is_some_and(|group| group.queue) {
-            let message =
-                format!("`{group}` is a queue, and `{name}` is its backlog: it lives where the queue does");
-            return Err(Refusal::new(RefusalCode::Invalid, message));
-        }
         let Some(subscription) = self.groups.subscription(key) else { return Err(self.no_home(name)) };
         let known = subscription.moving.as_ref().map(|moving| moving.to.clone());
         let (is_spent, has_come) = (subscription.is_spent(), subscription.arrived.is_some());
@@ -236,10 +237,15 @@ impl Relay {
             let message = format!("no relay `{to}` is known");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
-        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
+        let group = self.groups.get(key.group);
+        let spread = group.and_then(|group| group.spread.as_deref());
         let twin = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), to.clone())));
         if twin.is_some_and(|named| named.spec.is_some()) {
-            let message = format!("relay {to} has a subscription `{name}` of its own: remove that first");
+            let message = if group.is_some_and(|group| group.queue) {
+                format!("relay {to} has a queue of that name of its own: remove that first")
+            } else {
+                format!("relay {to} has a subscription `{name}` of its own: remove that first")
+            };
             return Err(Refusal::new(RefusalCode::Exists, message));
         }
         Ok(())
@@ -310,12 +316,12 @@ impl Relay {
         let is_spent = subscription.is_spent();
         let Some(moving) = &subscription.moving else { return false };
         let (to, is_cut, heard) = (moving.to.clone(), moving.cut.is_some(), moving.heard.clone());
+        let name = subscription.name.clone();
         if self.orphans().is_gone(&to) {
-            let name = self.groups.subscription(key).map(|s| s.name.to_string()).unwrap_or_default();
-            self.warn(format!(
-                "subscription {name} stays here: relay {to}, to which it was to move, was forgotten"
-            ));
+            let what = self.groups.get(key.group).map(|group| what_moves(group, &name)).unwrap_or_default();
+            self.warn(format!("{what} stays here: relay {to}, to which it was to move, was forgotten"));
             self.set_moving(key, None);
+            self.say_home_again(key);
             self.enqueue(key);
             return false;
         }
@@ -332,7 +338,8 @@ impl Relay {
             }
             self.try_cut(now, key);
         } else if let Some(spec) = self.spec_at(key) {
-            self.say_of_move(key, &to, MoveSays::Prepare { spec });
+            let queue = self.groups.get(key.group).is_some_and(|group| group.queue);
+            self.say_of_move(key, &to, MoveSays::Prepare { spec, queue });
         }
         true
     }
@@ -367,28 +374,5 @@ impl Relay {
 
     fn moving_at(&mut self, key: SubscriptionKey) -> Option<&mut Moving> {
         self.groups.subscription(key)?.moving.as_deref_mut()
-    }
-}
-
-#[cfg(any(test, feature = "sim"))]
-impl Relay {
-    /// Whether a subscription is served here.
-    #[must_use]
-    pub fn serves(&self, group: &GroupName, name: &SubscriptionName) -> bool {
-        let Ok(key) = self.known_subscription(group, name) else { return false };
-        let found =
-            self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
-        found.is_some_and(|subscription| !subscription.is_spent())
-    }
-
-    /// Whether a subscription is on its way to or from here.
-    #[must_use]
-    pub fn has_moves(&self) -> bool {
-        self.groups.iter().any(|group| {
-            let is_settled = |arrived: &super::arriving::Arrived| arrived.is_settled;
-            group.subscriptions.iter().any(|s| {
-                s.moving.is_some() || s.arrived.as_deref().is_some_and(|arrived| !is_settled(arrived))
-            })
-        })
     }
 }

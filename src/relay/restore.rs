@@ -426,6 +426,7 @@ impl Relay {
             Operation::SubscriptionArrived { group, subscription, done } => {
                 self.replay_arrived(SubscriptionKey { group, number: subscription }, *done);
             }
+            Operation::QueueHome { group, here } => self.with_group(group, |group| group.queue = here),
             Operation::SubscriptionMoving { group, subscription, to, token, cut } => {
                 let key = SubscriptionKey { group, number: subscription };
                 self.replay_moving(key, to.map(|to| Moving::new(to, token, cut.map(|cut| *cut))));

@@ -216,12 +216,20 @@ pub(super) enum Operation {
         start: Index,
         from: RelayId,
         token: u64,
+        /// It is the backlog of a queue, which comes with it.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        queue: bool,
     },
     /// It has come: it lives here.
     SubscriptionArrived {
         group: GroupNumber,
         subscription: SubscriptionNumber,
         done: Box<Done>,
+    },
+    /// A queue lives here, or not any more.
+    QueueHome {
+        group: GroupNumber,
+        here: bool,
     },
 }
 
@@ -245,6 +253,7 @@ impl Operation {
             | Self::SubscriptionMoving { group, .. }
             | Self::SubscriptionArriving { group, .. }
             | Self::SubscriptionArrived { group, .. }
+            | Self::QueueHome { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
             Self::TableLearned

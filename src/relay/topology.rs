@@ -258,7 +258,10 @@ impl Relay {
                 Some(home) if home.as_str() == wanted.home => {}
                 Some(home) => {
                     let (name, wanted) = (&wanted.name, &wanted.home);
-                    faults.push(format!("queue {name} lives at {home}; the file cannot move it to {wanted}"));
+                    faults.push(format!(
+                        "queue {name} lives at {home}; the file cannot move it to {wanted}, \
+                         `queue move {name} {wanted}` does"
+                    ));
                 }
                 None => faults.push(format!("{} exists as a group, and is a queue in the file", wanted.name)),
             }

@@ -78,6 +78,9 @@ pub enum MoveSays {
     Prepare {
         /// How it works.
         spec: SubscriptionSpec,
+        /// Whether it is the backlog of a queue: with it goes the queue.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        queue: bool,
     },
     /// The new home to the old one: it is made, on disk. Said again until it has arrived.
     Prepared {

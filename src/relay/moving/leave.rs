@@ -7,7 +7,7 @@ use super::super::input::Now;
 use super::super::journal::Waiting;
 use super::super::subscription::{Removal, SubscriptionKey};
 use super::super::timer::Timer;
-use super::{Cut, Heard, Moving, has_left};
+use super::{Cut, Heard, Moving, has_left, what_moves};
 use crate::id::{GroupNumber, RelayId, StorageId, SubscriptionName};
 use crate::limits;
 use crate::log::Urgency;
@@ -142,8 +142,8 @@ impl Relay {
             return;
         };
         let (to, is_new) = (moving.to.clone(), !std::mem::replace(&mut moving.heard.is_handed, true));
-        if is_new && let Some(group) = self.groups.get(key.group).map(|group| group.name.clone()) {
-            self.dismiss_receivers(key, &has_left(&group, &name, &to));
+        if is_new && let Some(group) = self.groups.get(key.group) {
+            self.dismiss_receivers(key, &has_left(&what_moves(group, &name), &to));
             self.say_handover(key);
         }
     }
@@ -171,7 +171,11 @@ impl Relay {
             subscription.is_spent() && self.moving_at(key).is_some_and(|moving| moving.to == frame.from);
         // Who asks here from then on is led there.
         if is_it && self.knows_home(key.group, &frame.name, &frame.from) {
-            let refusal = has_left(&frame.group.name, &frame.name, &frame.from);
+            let Some(group) = self.groups.get(key.group) else { return };
+            let refusal = has_left(&what_moves(group, &frame.name), &frame.from);
+            if group.queue {
+                self.set_queue_home(key.group, false);
+            }
             self.remove_subscription(now, key, refusal, Removal::Wanted);
             self.moves.remove(&key);
             self.answer_move_durably(now, frame, MoveSays::Void);
@@ -196,7 +200,27 @@ impl Relay {
         // It has lost its disk, and what it was to keep: from the beginning.
         let to = moving.to.clone();
         self.set_moving(key, Some(Moving::new(to, token, None)));
+        self.say_home_again(key);
         self.watch_moves(now, key);
         self.enqueue(key);
+    }
+
+    /// It is served here again: the new home may have said that it is not.
+    pub(super) fn say_home_again(&mut self, key: SubscriptionKey) {
+        let Some(name) = self.groups.subscription(key).map(|subscription| subscription.name.clone()) else {
+            return;
+        };
+        let me = self.options.relay.clone();
+        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
+        let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), me.clone())));
+        if said.is_some_and(|named| named.spec.is_none()) {
+            let spec = self.spec_of(key.group, &name);
+            self.announce_name(key.group, &name, spec);
+        }
+        let group = self.groups.get(key.group).filter(|group| group.queue);
+        let spread = group.and_then(|group| group.spread.as_deref());
+        if spread.is_some_and(|spread| spread.names.home.as_ref() != Some(&me)) {
+            self.announce_queue(key.group);
+        }
     }
 }

@@ -75,7 +75,7 @@ impl Relay {
         }
         let says = std::mem::replace(&mut frame.says, MoveSays::Void);
         match says {
-            MoveSays::Prepare { spec } => self.on_prepare(now, &frame, spec),
+            MoveSays::Prepare { spec, queue } => self.on_prepare(now, &frame, (spec, queue)),
             MoveSays::Handover { keeper, version, done } => {
                 self.on_handover(now, &frame, (keeper, version), *done);
             }

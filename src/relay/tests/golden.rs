@@ -100,7 +100,9 @@ fn word(operation: &Operation) -> &'static str {
         Operation::SubscriptionMoving { to: None, .. } => "subscription-stays",
         Operation::SubscriptionMoving { cut: Some(_), .. } => "subscription-cut",
         Operation::SubscriptionMoving { .. } => "subscription-moving",
+        Operation::SubscriptionArriving { queue: true, .. } => "subscription-arriving-queue",
         Operation::SubscriptionArriving { .. } => "subscription-arriving",
+        Operation::QueueHome { .. } => "queue-home",
         Operation::SubscriptionArrived { .. } => "subscription-arrived",
     }
 }
@@ -213,8 +215,22 @@ fn of_moves(group: GroupNumber) -> Vec<Operation> {
             start: Index(1000),
             from: relay("rome"),
             token,
+            queue: false,
+        },
+        Operation::SubscriptionArriving {
+            group,
+            subscription,
+            name: sub("queue"),
+            shared: true,
+            filter: None,
+            window: 1024,
+            start: Index(1000),
+            from: relay("rome"),
+            token,
+            queue: true,
         },
         Operation::SubscriptionArrived { group, subscription, done: Box::new(done()) },
+        Operation::QueueHome { group, here: true },
     ]
 }
 
@@ -420,7 +436,7 @@ fn moves_part() -> Shard {
     let orders = &mut groups[0];
     let cut = || Cut { at: Index(1000), keeper: KEEPER, done: done() };
     let token = 0x1122_3344_5566_7788;
-    let arrived = |done| Arrived { from: relay("rome"), token, done, is_settled: false };
+    let arrived = |done| Arrived { from: relay("rome"), token, done, queue: false, is_settled: false };
     let pattern = orders.subscriptions.remove(0);
     let kinds = [
         ("leaves", Some(Moving::new(relay("oslo"), token, None)), None),

@@ -3,6 +3,7 @@
 use super::super::world::{World, moves, names};
 use super::LINE;
 use crate::id::RelayId;
+use crate::topology::settings::GroupSettings;
 use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request};
 use crate::wire::link::{Fact, LinkMessage};
 
@@ -34,9 +35,18 @@ const STEPS_MAX: usize = 1500;
 /// The subscription `s` of `g` lives at the old home; with `is_member` the new one has one of its own
 /// in that group, so it has been a member before. Something is in the backlog.
 fn prepared(seed: u64, is_member: bool) -> World {
+    prepared_as(seed, is_member, false)
+}
+
+/// The same, or a queue `g`.
+fn prepared_as(seed: u64, is_member: bool, is_queue: bool) -> World {
     let mut world = World::new(seed, 3, &LINE);
     world.let_homes_move();
-    world.subscribe(OLD, "g", "s");
+    if is_queue {
+        world.create_queue(OLD, "g");
+    } else {
+        world.subscribe(OLD, "g", "s");
+    }
     if is_member {
         world.subscribe(NEW, "g", "t");
     }
@@ -98,12 +108,26 @@ struct Scene {
     is_member: bool,
     /// The relay whose disk is slow.
     slow: Option<usize>,
+    /// Whether it is a queue that moves.
+    is_queue: bool,
+}
+
+impl Scene {
+    /// A subscription moves, or a queue, to a relay that has nothing to do with its group.
+    fn of(is_queue: bool) -> Self {
+        Self { is_member: false, slow: None, is_queue }
+    }
+
+    /// How a relay names it that is asked where it lives.
+    fn located(&self) -> Option<&'static str> {
+        (!self.is_queue).then_some("s-r00")
+    }
 }
 
 /// A move with a fault at one of its steps; how many steps it took.
 fn run(scene: Scene, (at, fault): (usize, Fault)) -> usize {
-    let Scene { is_member, slow } = scene;
-    let mut world = prepared(1, is_member);
+    let Scene { is_member, slow, is_queue } = scene;
+    let mut world = prepared_as(1, is_member, is_queue);
     let mut steps = 0;
     let what = format!("{scene:?}, {fault:?} at step {at}");
     while steps < STEPS_MAX {
@@ -122,7 +146,7 @@ fn run(scene: Scene, (at, fault): (usize, Fault)) -> usize {
         }
     }
     if world.home_now(0) != Some(NEW) {
-        let (group, name) = names(OLD, "g", "s");
+        let (group, name) = names(OLD, "g", if is_queue { "queue" } else { "s" });
         let told = world.ask(OLD, Request::SubscriptionShow { group, name });
         panic!("{what}: it does not come to its new home: {told:?}");
     }
@@ -138,7 +162,7 @@ fn run(scene: Scene, (at, fault): (usize, Fault)) -> usize {
         let Ok(Reply::Located(located)) = located else { panic!("{what}: {located:?}") };
         let homes: Vec<&str> = located
             .iter()
-            .filter(|l| l.subscription.as_ref().is_some_and(|name| name.as_str() == "s-r00"))
+            .filter(|l| l.subscription.as_ref().map(|name| name.as_str()) == scene.located())
             .map(|l| l.home.as_str())
             .collect();
         assert_eq!(homes, ["r02"], "{what}: as relay {node} says");
@@ -159,22 +183,33 @@ fn run_all(scene: Scene, stride: usize) {
 
 #[test]
 fn s47_a_subscription_moves_and_its_receiver_misses_and_repeats_nothing_whatever_crashes_when() {
-    run_all(Scene { is_member: false, slow: None }, 1);
+    run_all(Scene::of(false), 1);
 }
 
 #[test]
 fn s47_the_same_to_a_relay_that_was_a_member_before() {
-    run_all(Scene { is_member: true, slow: None }, 4);
+    run_all(Scene { is_member: true, ..Scene::of(false) }, 4);
 }
 
 #[test]
 fn s47_the_same_with_a_slow_disk_at_the_old_home() {
-    run_all(Scene { is_member: false, slow: Some(OLD) }, 4);
+    run_all(Scene { slow: Some(OLD), ..Scene::of(false) }, 4);
 }
 
 #[test]
 fn s47_the_same_with_a_slow_disk_at_the_new_home() {
-    run_all(Scene { is_member: false, slow: Some(NEW) }, 2);
+    run_all(Scene { slow: Some(NEW), ..Scene::of(false) }, 2);
+}
+
+#[test]
+fn s47_a_queue_moves_and_every_message_is_taken_once_whatever_crashes_when() {
+    run_all(Scene::of(true), 1);
+}
+
+#[test]
+fn s47_the_same_of_a_queue_with_slow_disks() {
+    run_all(Scene { slow: Some(OLD), ..Scene::of(true) }, 4);
+    run_all(Scene { slow: Some(NEW), ..Scene::of(true) }, 4);
 }
 
 #[test]
@@ -443,6 +478,123 @@ fn s47_what_a_producer_puts_again_elsewhere_after_the_move_is_not_delivered_agai
     let (group, name) = names(OLD, "g", "s");
     let now = world.now;
     assert_eq!(world.nodes[NEW].drain(now, &group, &name), ["three"]);
+}
+
+/// Where a queue lives, as each relay says that runs.
+fn homes_of(world: &mut World, queue: &str) -> Vec<String> {
+    let mut homes = Vec::new();
+    for node in 0..world.nodes.len() {
+        let located = world.ask(node, Request::Locate { group: queue.parse().unwrap(), prefix: false });
+        let Ok(Reply::Located(located)) = located else { panic!("{located:?}") };
+        homes.push(located.iter().map(|l| l.home.to_string()).collect::<Vec<_>>().join(" "));
+    }
+    homes
+}
+
+fn queue_to_move(world: &mut World, node: usize, to: Option<usize>) {
+    world.ask_to_move(node, 0, to);
+    go_on(world);
+}
+
+#[test]
+fn r12_whoever_sets_a_queue_s_settings_without_having_heard_that_it_moved_does_not_move_it_back() {
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
+    world.let_homes_move();
+    world.create_queue(OLD, "jobs");
+    world.put(1, "jobs", 2);
+    queue_to_move(&mut world, 1, Some(NEW));
+    // It has given its word, and hears nothing from now on.
+    world.set_link(2, false);
+    world.take(0);
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(NEW));
+    for set in 1..=3 {
+        let settings = GroupSettings { max_count: Some(1000 + set), ..GroupSettings::default() };
+        world.ask(3, Request::GroupSet { group: "jobs".parse().unwrap(), settings }).unwrap();
+    }
+    assert_eq!(homes_of(&mut world, "jobs"), ["r02", "r02", "r02", "r00"]);
+    world.heal_links();
+    go_on(&mut world);
+    assert_eq!(homes_of(&mut world, "jobs"), ["r02"; 4]);
+    for node in 0..4 {
+        let shown = world.ask(node, Request::GroupShow { group: "jobs".parse().unwrap() });
+        let Ok(Reply::Group(info)) = shown else { panic!("{shown:?}") };
+        assert_eq!((info.queue, info.settings.max_count), (true, Some(1003)), "relay {node}");
+        assert_eq!(world.nodes[node].warnings(), [""; 0], "relay {node}");
+    }
+    (0..4).for_each(|node| world.put(node, "jobs", 1));
+    world.finish().unwrap();
+}
+
+#[test]
+fn r12_a_queue_goes_from_home_to_home_and_back_and_its_books_balance() {
+    let mut world = World::new(1, 3, &LINE);
+    world.let_homes_move();
+    world.create_queue(OLD, "jobs");
+    for (to, told) in [(NEW, "r02"), (1, "r01"), (OLD, "r00"), (NEW, "r02")] {
+        (0..3).for_each(|node| world.put(node, "jobs", 2));
+        queue_to_move(&mut world, 0, Some(to));
+        world.take(0);
+        go_on(&mut world);
+        assert_eq!(homes_of(&mut world, "jobs"), [told; 3]);
+        world.take(0);
+        let (group, name) = names(OLD, "jobs", "queue");
+        let Some(Ok(Reply::Subscription(info))) =
+            world.ask_network(1, Request::SubscriptionShow { group: group.clone(), name })
+        else {
+            panic!("it cannot be shown")
+        };
+        assert_eq!((info.home.as_str(), info.backlog, info.shared), (told, 0, true));
+        for node in 0..3 {
+            let books = world.ask(node, Request::Books { group: Some(group.clone()) });
+            let Ok(Reply::Books(books)) = books else { panic!("{books:?}") };
+            assert!(books.balanced, "relay {node}: {books:?}");
+        }
+    }
+    world.finish().unwrap();
+}
+
+#[test]
+fn r12_a_queue_is_refused_where_there_is_one_of_its_name() {
+    let mut world = World::new(1, 3, &LINE);
+    world.let_homes_move();
+    world.set_link(1, false);
+    // Each has made it without having heard of the other.
+    world.create_queue(OLD, "jobs");
+    world.put(0, "jobs", 1);
+    let create =
+        Request::GroupCreate { group: "jobs".parse().unwrap(), settings: Default::default(), queue: true };
+    world.ask(NEW, create).unwrap();
+    world.heal_links();
+    go_on(&mut world);
+    let (group, name) = names(OLD, "jobs", "queue");
+    let to_move = Request::SubscriptionMove { group, name, to: Some("r02".parse().unwrap()) };
+    let refusal = world.ask(OLD, to_move).unwrap_err();
+    assert!(refusal.code == RefusalCode::Exists && refusal.message.contains("queue"), "{refusal:?}");
+}
+
+#[test]
+fn r3_a_queue_whose_home_has_lost_its_disk_is_a_queue_again() {
+    let mut world = World::new(1, 3, &LINE);
+    world.create_queue(OLD, "jobs");
+    world.wipe(OLD);
+    world.heal_links();
+    world.settle();
+    assert_eq!(homes_of(&mut world, "jobs"), ["r00"; 3]);
+    world.put(2, "jobs", 1);
+    world.settle();
+    let attach = Request::Attach { group: "jobs".parse().unwrap(), name: None, create: None };
+    for node in [1, 0] {
+        let attached = world.ask_network(node, attach.clone());
+        assert!(matches!(attached, Some(Ok(Reply::SubscriptionHandle { .. }))), "{node}: {attached:?}");
+    }
+    assert_eq!(world.drain(OLD, "jobs", "queue").len(), 1);
+    // Also after another start.
+    world.crash(OLD);
+    world.start(OLD);
+    world.heal_links();
+    world.settle();
+    assert!(matches!(world.ask(OLD, attach), Ok(Reply::SubscriptionHandle { .. })));
 }
 
 /// A move that waits for what is in the backlog of the old home, and the word with which it began.

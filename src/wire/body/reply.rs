@@ -109,6 +109,20 @@ pub struct GroupInfo {
     /// What waits for earlier messages of its producer; left out where nothing ever does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub order: Option<OrderInfo>,
+    /// A queue that is on its way from here or to here; left out of all others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub moves: Option<Box<QueueMoves>>,
+}
+
+/// Where a queue moves, as far as the relay knows that is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueMoves {
+    /// The relay to which it is on its way from here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<RelayId>,
+    /// The relay where it still lives, while it is kept here to come from there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<RelayId>,
 }
 
 /// The order of producers in a group with `fifo = "producer"`.

@@ -44,6 +44,7 @@ fn info() -> GroupInfo {
         subscriptions: 2,
         streams: vec![stream.clone(), stream],
         order: None,
+        moves: None,
     }
 }
 
