@@ -152,6 +152,11 @@ impl Relay {
         state.version.counter.saturating_sub(forgot) >> facts::BOOT_SHIFT
     }
 
+    /// The counter below which what a relay has said of itself is void, if it was forgotten.
+    pub(super) fn forgotten_in(&self, relay: &RelayId) -> u64 {
+        self.forgotten.get(relay).map_or(0, |forgot| forgot.version.counter)
+    }
+
     /// What this relay says of itself is above this: it may have been forgotten.
     pub(super) fn least_version(&self) -> Version {
         self.forgotten.get(&self.options.relay).map(|forgot| forgot.version).unwrap_or_default()

@@ -64,14 +64,18 @@ pub(super) struct Moving {
     pub(super) to: RelayId,
     pub(super) token: u64,
     pub(super) cut: Option<Cut>,
+    /// The new home has lost its disk, and may have taken over before that: what it has said of it in
+    /// lower versions is void. Until it knows that, it is served nowhere.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) lost: Option<Version>,
     /// What others have said since the relay was started; they say it again.
     #[serde(skip)]
-    heard: Heard,
+    pub(super) heard: Heard,
 }
 
 /// What others have said of a move.
 #[derive(Clone, Debug, Default)]
-struct Heard {
+pub(super) struct Heard {
     /// Where the new home keeps it, and its membership.
     prepared: Option<(Keeper, Version)>,
     /// Who has said that it has that membership on its disk: on which one, and its links then.
@@ -85,7 +89,7 @@ struct Heard {
 
 impl Moving {
     pub(super) fn new(to: RelayId, token: u64, cut: Option<Cut>) -> Self {
-        Self { to, token, cut, heard: Heard::default() }
+        Self { to, token, cut, lost: None, heard: Heard::default() }
     }
 }
 
@@ -265,7 +269,8 @@ impl Relay {
         let SubscriptionKey { group, number: subscription } = key;
         let (to, token) = moving.as_ref().map_or((None, 0), |moving| (Some(moving.to.clone()), moving.token));
         let cut = moving.as_ref().and_then(|moving| moving.cut.clone()).map(Box::new);
-        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut };
+        let lost = moving.as_ref().and_then(|moving| moving.lost);
+        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut, lost };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if let Some(subscription) = self.groups.subscription(key) {
             subscription.moving = moving.map(Box::new);
@@ -285,7 +290,10 @@ impl Relay {
             let moved = group.subscriptions.iter().filter(|s| s.moving.is_some() || s.arrived.is_some());
             moved.map(|s| SubscriptionKey { group: group.number, number: s.number })
         });
-        keys.collect::<Vec<_>>().into_iter().for_each(|key| self.watch_moves(now, key));
+        for key in keys.collect::<Vec<_>>() {
+            self.watch_moves(now, key);
+            self.mark_dirty_group(key.group);
+        }
     }
 
     /// Sees to it that a move goes on.
@@ -316,6 +324,7 @@ impl Relay {
         let is_spent = subscription.is_spent();
         let Some(moving) = &subscription.moving else { return false };
         let (to, is_cut, heard) = (moving.to.clone(), moving.cut.is_some(), moving.heard.clone());
+        let void = moving.lost;
         let name = subscription.name.clone();
         if self.orphans().is_gone(&to) {
             let what = self.groups.get(key.group).map(|group| what_moves(group, &name)).unwrap_or_default();
@@ -325,7 +334,7 @@ impl Relay {
             self.enqueue(key);
             return false;
         }
-        if is_cut {
+        if is_cut && void.is_none() {
             match (is_spent, heard.is_handed) {
                 (true, true) => self.say_handover(key),
                 (true, false) => self.hand_over(now, key),
@@ -339,7 +348,7 @@ impl Relay {
             self.try_cut(now, key);
         } else if let Some(spec) = self.spec_at(key) {
             let queue = self.groups.get(key.group).is_some_and(|group| group.queue);
-            self.say_of_move(key, &to, MoveSays::Prepare { spec, queue });
+            self.say_of_move(key, &to, MoveSays::Prepare { spec, queue, void });
         }
         true
     }

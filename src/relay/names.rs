@@ -255,8 +255,15 @@ impl Relay {
                 self.warn(format!("only {} subscriptions of others are known", limits::NAMES_MAX));
                 return false;
             }
+            let is_taken_back = known.is_some() && self.says_again(number, entry);
             self.keep_name(number, entry);
+            if is_taken_back {
+                self.disown_again(number, entry);
+            }
             return true;
+        }
+        if entry.spec.is_none() && self.drop_remade(now, (number, &entry.name), entry.version) {
+            return false;
         }
         if entry.spec.is_none() && is_spent {
             // Its new home says so; it will say that to this one, too.
@@ -264,11 +271,14 @@ impl Relay {
             return true;
         }
         // Said before a crash took it back, or by a disk that is gone (R6): what holds is said above.
+        let Some(group) = self.groups.get_mut(number) else { return false };
         group.set_name(entry);
         let is_here = self.names.contains_key(&(number, entry.name.clone()));
+        let comes = self.comes(number, &entry.name);
         match &entry.spec {
+            Some(_) if comes => self.announce_name(number, &entry.name, None),
             Some(spec) if !is_here && entry.version.storage != self.options.epoch.storage => {
-                self.make_again(now, number, &entry.name, spec);
+                self.make_again(now, number, &entry.name, (spec, entry.version));
             }
             _ => {
                 let spec = self.spec_of(number, &entry.name);
@@ -284,12 +294,12 @@ impl Relay {
         now: Now,
         number: GroupNumber,
         name: &SubscriptionName,
-        spec: &SubscriptionSpec,
+        (spec, version): (&SubscriptionSpec, Version),
     ) {
         let spec = SubscriptionSpec { start: Start::Beginning, level: SubscribeLevel::Local, ..spec.clone() };
         let group = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
         self.note_remade(number);
-        match self.make_subscription(now, number, name.clone(), &spec) {
+        match self.make_or_remake(now, number, name.clone(), (&spec, Some(version))) {
             Ok(_) => self.warn(format!(
                 "this relay has lost a disk: subscription {name} of group {group} was made again from what \
                  others know, without the messages that only the lost disk had"

@@ -84,6 +84,9 @@ pub(super) enum Operation {
         window: u32,
         start: Index,
         not_before: WallTime,
+        /// It was made again from what others knew of it, in this version.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        remade: Option<Version>,
     },
     SubscriptionRemoved {
         group: GroupNumber,
@@ -204,6 +207,10 @@ pub(super) enum Operation {
         token: u64,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         cut: Option<Box<Cut>>,
+        /// The new home has lost its disk, and may have taken over before: what it has said of it in
+        /// lower versions is void. It is served nowhere until it knows.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        lost: Option<Version>,
     },
     /// A subscription is to come from another home: it is kept, and has no name yet.
     SubscriptionArriving {
@@ -225,6 +232,8 @@ pub(super) enum Operation {
         group: GroupNumber,
         subscription: SubscriptionNumber,
         done: Box<Done>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        at: Option<WallTime>,
     },
     /// A queue lives here, or not any more.
     QueueHome {

@@ -292,7 +292,10 @@ impl Relay {
             None => self.create_group(now, group, settings.clone(), queue),
             Some(known) if known.queue == queue && *known.settings == *settings => return,
             Some(known) if known.queue == queue => self.set_group(now, &group, settings.clone()),
-            Some(_) => Err(invalid("it exists, and not as the topology has it".to_owned())),
+            Some(known) => Err(invalid(match known.home_elsewhere().filter(|_| queue) {
+                Some(home) => format!("it lives at relay {home}"),
+                None => "it exists, and not as the topology has it".to_owned(),
+            })),
         };
         if let Err(refusal) = done {
             self.warn(format!("{name} is not as the topology in force has it: {refusal}"));

@@ -13,7 +13,7 @@ use crate::relay::{Effect, Input, LinkOptions, Neighbour, Now, Relay, RelayOptio
 use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Answer, Notice, Refusal, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
-use crate::wire::frame::{AckLevel, Credit, DeliverHead, PutDone, PutHead};
+use crate::wire::frame::{AckKind, AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::{LinkMessage, Receipt};
 use crate::wire::run::{BodySummary, Record, Records, RunKind};
 
@@ -781,8 +781,12 @@ impl Node {
     }
 
     /// Acks what stands between two places.
-    pub fn ack(&mut self, now: Now, handle: u32, (from, to): (Index, Index)) {
-        let kind = crate::wire::frame::AckKind::Ack;
+    pub fn ack(&mut self, now: Now, handle: u32, range: (Index, Index)) {
+        self.settle_as(now, handle, range, AckKind::Ack);
+    }
+
+    /// Says of what stands between two places what became of it.
+    pub fn settle_as(&mut self, now: Now, handle: u32, (from, to): (Index, Index), kind: AckKind) {
         let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms: 0 }];
         self.input(now, Input::Ack { session: SESSION, acks });
     }
@@ -827,6 +831,12 @@ impl Node {
     #[must_use]
     pub fn has_moves(&self) -> bool {
         self.relay.as_ref().is_some_and(Relay::has_moves)
+    }
+
+    /// Whether it runs and remembers anything of a move.
+    #[must_use]
+    pub fn remembers_moves(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::remembers_moves)
     }
 
     /// Opens a group for puts.

@@ -15,6 +15,9 @@ use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::link::Version;
 use crate::wire::moving::{Keeper, MoveFrame, MoveSays, StreamAt};
 
+/// How often a relay says at the most that a name lives there, or does not, before others hear of it.
+const NAME_LEAP: u64 = 1 << 10;
+
 impl Relay {
     /// The new home has made it, and keeps what comes.
     pub(super) fn on_prepared(
@@ -27,6 +30,7 @@ impl Relay {
         let Some(key) = self.moving_of(frame) else {
             return self.answer_move_durably(now, frame, MoveSays::Void);
         };
+        self.serve_again(key, &frame.from);
         let Some(moving) = self.moving_at(key) else { return };
         if moving.to != frame.from || moving.cut.is_some() || moving.heard.prepared == Some(prepared) {
             return;
@@ -191,17 +195,39 @@ impl Relay {
     /// The other side knows of no such move.
     pub(super) fn on_void(&mut self, now: Now, frame: &MoveFrame) {
         let Some(key) = self.moving_of(frame) else { return self.on_arriving_void(now, frame) };
-        let token = self.draw_token();
-        let Some(moving) =
-            self.moving_at(key).filter(|moving| moving.to == frame.from && moving.cut.is_some())
-        else {
-            return;
-        };
-        // It has lost its disk, and what it was to keep: from the beginning.
-        let to = moving.to.clone();
+        let (token, above) = (self.draw_token(), self.above_names(key.group, &frame.name, &frame.from));
+        let is_spent = self.groups.subscription(key).is_some_and(|subscription| subscription.is_spent());
+        let is_it =
+            |moving: &&mut Moving| moving.to == frame.from && moving.cut.is_some() && moving.lost.is_none();
+        let Some(moving) = self.moving_at(key).filter(is_it) else { return };
+        // It has lost its disk, and what it was to keep: from the beginning. If it was told to take
+        // over it may have done so, and others may have heard of it and have it made again there: it
+        // is not served here before the new home knows that this is void.
+        let (to, cut) = (moving.to.clone(), moving.cut.clone().filter(|_| is_spent));
+        let lost = is_spent.then_some(above);
+        self.set_moving(key, Some(Moving { lost, ..Moving::new(to, token, cut) }));
+        self.watch_moves(now, key);
+        if !is_spent {
+            self.enqueue(key);
+        }
+    }
+
+    /// A version above all in which a relay can have said by now that a subscription lives there.
+    fn above_names(&self, number: GroupNumber, name: &SubscriptionName, home: &RelayId) -> Version {
+        let spread = self.groups.get(number).and_then(|group| group.spread.as_deref());
+        let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), home.clone())));
+        let known = said.map_or(0, |named| named.version.counter).max(self.forgotten_in(home));
+        let counter = known.saturating_add(NAME_LEAP).min(limits::SEQUENCE_MAX);
+        Version { counter, storage: self.options.epoch.storage }
+    }
+
+    /// The new home knows that it has never taken over: it is served here again.
+    pub(super) fn serve_again(&mut self, key: SubscriptionKey, from: &RelayId) {
+        let lost = |moving: &&mut Moving| moving.to == *from && moving.lost.is_some();
+        let Some(moving) = self.moving_at(key).filter(lost) else { return };
+        let (to, token) = (moving.to.clone(), moving.token);
         self.set_moving(key, Some(Moving::new(to, token, None)));
         self.say_home_again(key);
-        self.watch_moves(now, key);
         self.enqueue(key);
     }
 

@@ -77,6 +77,7 @@ impl Relay {
         let asks = moving.cut.is_none() && heard.prepared.is_some();
         let missing = if asks { self.not_held(heard) } else { Default::default() };
         let stage = match (&moving.cut, heard.prepared) {
+            (Some(_), _) if moving.lost.is_some() => MoveStage::Preparing,
             (Some(_), _) if subscription.is_spent() => MoveStage::HandingOver,
             (Some(_), _) => MoveStage::Consuming,
             (None, None) => MoveStage::Preparing,
@@ -108,6 +109,13 @@ impl Relay {
         let found =
             self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
         found.is_some_and(|subscription| !subscription.is_spent())
+    }
+
+    /// Whether anything is remembered of a move to or from here.
+    #[must_use]
+    pub fn remembers_moves(&self) -> bool {
+        let mut all = self.groups.iter().flat_map(|group| &group.subscriptions);
+        all.any(|s| s.moving.is_some() || s.arrived.is_some())
     }
 
     /// Whether a subscription is on its way to or from here.

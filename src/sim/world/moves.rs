@@ -99,7 +99,8 @@ impl World {
     }
 
     /// What a relay has to say of moves.
-    fn tell_moves(&mut self, node: usize) -> String {
+    #[must_use]
+    pub fn tell_moves(&mut self, node: usize) -> String {
         let mut told = self.nodes[node].explain("?");
         for group in self.groups.clone() {
             let list = Request::SubscriptionList { group, after: None, limit: 10 };
