@@ -619,6 +619,28 @@ fn r12_a_queue_is_refused_where_there_is_one_of_its_name() {
 }
 
 #[test]
+fn r12_a_queue_is_refused_where_others_have_subscriptions_of_its_group() {
+    let mut world = World::new(1, 3, &LINE);
+    world.let_homes_move();
+    world.set_link(1, false);
+    world.create_queue(OLD, "jobs");
+    // It has not heard that it is a queue.
+    world.subscribe_unheard(NEW, "jobs", "own");
+    world.heal_links();
+    world.settle();
+    queue_to_move(&mut world, OLD, Some(NEW));
+    let (group, name) = names(OLD, "jobs", "queue");
+    let Ok(Reply::Subscription(info)) = world.ask(OLD, Request::SubscriptionShow { group, name }) else {
+        panic!("it is not there")
+    };
+    let refusal = info.moving.and_then(|moving| moving.refusal).map(|refusal| refusal.message);
+    assert!(refusal.as_ref().is_some_and(|why| why.contains("subscriptions of its own")), "{refusal:?}");
+    assert_eq!(world.home_now(0), Some(OLD));
+    queue_to_move(&mut world, OLD, None);
+    assert!(!world.has_moves());
+}
+
+#[test]
 fn r3_a_queue_whose_home_has_lost_its_disk_is_a_queue_again() {
     let mut world = World::new(1, 3, &LINE);
     world.create_queue(OLD, "jobs");
