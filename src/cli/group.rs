@@ -11,6 +11,7 @@ use crate::wire::body::{GroupInfo, Request};
 use super::ask;
 use super::exit::Failure;
 use super::human;
+use super::moving;
 use super::out::Context;
 use super::settings::{self, Field, SettingsArgs};
 use super::table::{Facts, Side, Table};
@@ -138,21 +139,26 @@ pub(super) fn list(all: &[GroupInfo], context: &mut Context) -> Result<(), Failu
     if all.is_empty() {
         context.notes.note("there are none");
     }
-    let mut table = Table::new(&[
+    let mut heads = vec![
         ("NAME", Side::Left),
         ("KIND", Side::Left),
         ("KEPT", Side::Right),
         ("SIZE", Side::Right),
         ("SUBSCRIPTIONS", Side::Right),
-    ]);
+    ];
+    let moves = all.iter().any(|info| moving::of_queue(info).is_some());
+    heads.extend(moves.then_some(("MOVES", Side::Left)));
+    let mut table = Table::new(&heads);
     for info in all {
-        table.row(vec![
+        let mut row = vec![
             info.name.to_string(),
             kind(info).to_owned(),
             human::count(info.messages),
             human::bytes(info.bytes),
             human::count(info.subscriptions + info.elsewhere),
-        ]);
+        ];
+        row.extend(moves.then(|| moving::of_queue(info).unwrap_or_else(|| "-".to_owned())));
+        table.row(row);
     }
     Ok(table.write(&mut context.out)?)
 }
@@ -227,5 +233,7 @@ pub(super) fn to_json(info: &GroupInfo) -> Value {
         "subscriptions_elsewhere": info.elsewhere,
         "streams": streams.collect::<Vec<_>>(),
         "settings": info.settings,
+        "moves_to": info.moves.as_ref().and_then(|moves| moves.to.as_ref()),
+        "comes_from": info.moves.as_ref().and_then(|moves| moves.from.as_ref()),
     })
 }

@@ -141,7 +141,7 @@ pub enum Command {
     /// Make, list, show, move and remove durable subscriptions
     #[command(subcommand)]
     Subscription(subscription::SubscriptionCommand),
-    /// Make, list, show and remove point-to-point queues
+    /// Make, list, show, move and remove point-to-point queues
     #[command(subcommand)]
     Queue(queue::QueueCommand),
     /// Make, change, list, show, draw and remove groups

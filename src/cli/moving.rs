@@ -1,4 +1,4 @@
-//! `treecast subscription move`: another relay becomes the home of a subscription.
+//! `treecast subscription move` and `queue move`: another relay becomes the home.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -7,9 +7,10 @@ use super::ask;
 use super::exit::Failure;
 use super::human;
 use super::subscription::NameArgs;
+use super::table::Facts;
 use crate::client::Client;
-use crate::id::RelayId;
-use crate::wire::body::{MoveInfo, MoveStage, Reply, Request, SubscriptionInfo};
+use crate::id::{GroupName, RelayId, SubscriptionName};
+use crate::wire::body::{GroupInfo, MoveInfo, MoveStage, Reply, Request, SubscriptionInfo};
 
 /// Arguments of `subscription move`.
 #[derive(Debug, Args)]
@@ -25,9 +26,36 @@ pub struct MoveArgs {
     pub cancel: bool,
 }
 
+/// Arguments of `queue move`.
+#[derive(Debug, Args)]
+pub struct MoveQueueArgs {
+    /// The queue
+    pub queue: GroupName,
+    /// The relay where it is to live
+    #[arg(required_unless_present = "cancel")]
+    pub to_relay: Option<RelayId>,
+    /// Let it stay where it is; possible until the new home takes over
+    #[arg(long, conflicts_with = "to_relay")]
+    pub cancel: bool,
+}
+
 /// Asks for it; what is to be told of the subscription then.
 pub(super) async fn ask(client: &Client, args: MoveArgs) -> Result<SubscriptionInfo, Failure> {
-    let MoveArgs { name: NameArgs { group, name }, to_relay: to, .. } = args;
+    let MoveArgs { name: NameArgs { group, name }, to_relay, .. } = args;
+    ask_move(client, (group, name), to_relay).await
+}
+
+/// Asks that a queue move: with it goes its backlog.
+pub(super) async fn ask_queue(client: &Client, args: MoveQueueArgs) -> Result<(), Failure> {
+    let name = SubscriptionName::new("queue").expect("a constant that is a name");
+    ask_move(client, (args.queue, name), args.to_relay).await.map(drop)
+}
+
+async fn ask_move(
+    client: &Client,
+    (group, name): (GroupName, SubscriptionName),
+    to: Option<RelayId>,
+) -> Result<SubscriptionInfo, Failure> {
     let Reply::Subscription(info) = ask::ask(client, Request::SubscriptionMove { group, name, to }).await?
     else {
         return Err(ask::unexpected("a subscription"));
@@ -36,7 +64,7 @@ pub(super) async fn ask(client: &Client, args: MoveArgs) -> Result<SubscriptionI
 }
 
 /// How far a move is, for people.
-pub(super) fn text(moving: &MoveInfo) -> String {
+fn text(moving: &MoveInfo) -> String {
     let waits_for: Vec<&str> = moving.waits_for.iter().map(RelayId::as_str).collect();
     let waits_for = waits_for.join(", ");
     let stage = match moving.stage {
@@ -52,10 +80,27 @@ pub(super) fn text(moving: &MoveInfo) -> String {
     format!("{}: {stage}{refusal}", moving.to)
 }
 
+/// Where it goes and where it comes from, for people.
+pub(super) fn add_facts(info: &SubscriptionInfo, facts: &mut Facts) {
+    if let Some(moving) = &info.moving {
+        facts.add("moves to", text(moving));
+    }
+    if let Some(from) = &info.comes_from {
+        facts.add("comes from", from.as_str());
+    }
+}
+
 /// Where one in a list moves, in a word.
 pub(super) fn word(info: &SubscriptionInfo) -> Option<String> {
     let goes = info.moving.as_ref().map(|moving| format!("to {}: {}", moving.to, stage(moving.stage)));
     goes.or_else(|| info.comes_from.as_ref().map(|from| format!("comes from {from}")))
+}
+
+/// Where a queue in a list moves, as far as the relay knows that is asked.
+pub(super) fn of_queue(info: &GroupInfo) -> Option<String> {
+    let moves = info.moves.as_ref()?;
+    let goes = moves.to.as_ref().map(|to| format!("to {to}"));
+    goes.or_else(|| moves.from.as_ref().map(|from| format!("comes from {from}")))
 }
 
 fn stage(stage: MoveStage) -> &'static str {

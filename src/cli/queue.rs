@@ -10,6 +10,7 @@ use crate::wire::body::GroupInfo;
 
 use super::exit::Failure;
 use super::group::{self, CreateArgs};
+use super::moving::{self, MoveQueueArgs};
 use super::out::Context;
 use super::{ask, subscription};
 
@@ -36,6 +37,13 @@ pub enum QueueCommand {
         /// The queue
         queue: GroupName,
     },
+    /// Make another relay the home of a queue, while its receivers go on
+    #[command(
+        after_help = "Its topology file is to name the new home too, when it has one. Ask again to see\n\
+        how far it is: it is there when `show` says so.\n\n\
+        Examples:\n  treecast queue move jobs oslo\n  treecast queue move jobs --cancel"
+    )]
+    Move(MoveQueueArgs),
     /// Remove a queue with its backlog
     #[command(after_help = "Examples:\n  treecast queue remove jobs")]
     Remove {
@@ -63,6 +71,12 @@ pub async fn run(command: QueueCommand, context: &mut Context) -> Result<(), Fai
             group::list(&all, context)
         }
         QueueCommand::Show { queue: name } => show(&client, &queue(&client, &name).await?, context).await,
+        QueueCommand::Move(args) => {
+            let name = args.queue.clone();
+            queue(&client, &name).await?;
+            moving::ask_queue(&client, args).await?;
+            show(&client, &queue(&client, &name).await?, context).await
+        }
         QueueCommand::Remove { queue: name } => {
             // A group of that name is not removed by mistake.
             queue(&client, &name).await?;
@@ -80,13 +94,15 @@ async fn queue(client: &Client, name: &GroupName) -> Result<GroupInfo, Failure> 
 }
 
 async fn show(client: &Client, info: &GroupInfo, context: &mut Context) -> Result<(), Failure> {
-    let (subscriptions, silent) = ask::subscriptions_everywhere(client, &info.name).await?;
+    let (mut subscriptions, silent) = ask::subscriptions_everywhere(client, &info.name).await?;
     for location in silent {
         context.notes.warning(format_args!(
             "{} lives at relay {}, which cannot be reached now: its backlog is not told",
             info.name, location.home
         ));
     }
+    // One that is kept to come from elsewhere does not live here yet.
+    subscriptions.sort_by_key(|one| one.comes_from.is_some());
     if !context.is_text() {
         let mut value = group::to_json(info);
         if let (Some(fields), Some(one)) = (value.as_object_mut(), subscriptions.first()) {

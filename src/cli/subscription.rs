@@ -336,9 +336,7 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
     }
     facts.add("receivers", info.receivers.to_string());
     facts.add("position", format!("done below {}, next {}", info.floor, info.next));
-    if let Some(moving) = &info.moving {
-        facts.add("moves to", moving::text(moving));
-    }
+    moving::add_facts(info, &mut facts);
     facts.add("inserted", human::count(info.inserted));
     for (name, number) in outcomes(out) {
         if number > 0 || name == "acked" {

@@ -17,12 +17,12 @@ use super::requests::check_spec;
 use super::state::{Operation, RestoreError};
 use super::stream::Stream;
 use super::subscription::{Removal, SubscriptionKey, SubscriptionNumber, subscription_from};
-use crate::id::{GroupNumber, Index, RelayId, Sequence, SubscriptionName, WallTime};
+use crate::id::{GroupNumber, Index, RelayId, Sequence, StorageId, SubscriptionName, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::wire::body::{Refusal, RefusalCode, SubscriptionSpec};
 use crate::wire::link::{NameEntry, Version};
-use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone};
+use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone, StreamAt};
 use crate::wire::run::StoredRun;
 
 /// Where a subscription has come from.
@@ -32,9 +32,24 @@ pub(super) struct Arrived {
     pub(super) token: u64,
     /// What is done with; `None`: it is still served there.
     pub(super) done: Option<Done>,
+    /// Whether it is the backlog of a queue, which comes with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) queue: bool,
+    /// When it came.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) at: Option<WallTime>,
     /// Whether the old home has said that it has it no more, since this relay was started.
     #[serde(skip)]
     pub(super) is_settled: bool,
+    /// Whether it was said once more that it does not live at the old home.
+    #[serde(skip)]
+    pub(super) is_said_again: bool,
+}
+
+impl Arrived {
+    pub(super) fn new(from: RelayId, token: u64, queue: bool) -> Self {
+        Self { from, token, done: None, queue, at: None, is_settled: false, is_said_again: false }
+    }
 }
 
 /// How far what stands in a run from `at` on is done with elsewhere, if it is; else where it may be again.
@@ -116,15 +131,90 @@ pub(super) fn join(producers: &mut Vec<ProducerDone>, before: &[ProducerDone]) {
 
 impl Relay {
     /// Another relay wants a subscription of it to live here.
-    pub(super) fn on_prepare(&mut self, now: Now, frame: &MoveFrame, spec: SubscriptionSpec) {
-        let refusal = match self.group_of(now, &frame.group) {
+    pub(super) fn on_prepare(
+        &mut self,
+        now: Now,
+        frame: &MoveFrame,
+        how: (SubscriptionSpec, bool),
+        void: Option<Version>,
+    ) {
+        let number = self.group_of(now, &frame.group);
+        if let (Some(number), Some(version)) = (number, void) {
+            self.void_name(now, number, frame, version);
+        }
+        let refusal = match number {
             None => return self.answer_move(frame, MoveSays::Void),
-            Some(number) => match self.prepare(now, number, frame, &spec) {
+            Some(number) => match self.prepare(now, number, frame, &how) {
                 Ok(key) => return self.say_prepared(now, key, frame),
                 Err(refusal) => refusal,
             },
         };
-        self.answer_move(frame, MoveSays::Refused(refusal));
+        self.answer_move_durably(now, frame, MoveSays::Refused(refusal));
+    }
+
+    /// What this relay has said of a name on a disk that it has lost is void: the old home has it.
+    fn void_name(&mut self, now: Now, number: GroupNumber, frame: &MoveFrame, version: Version) {
+        self.drop_remade(now, (number, &frame.name), version);
+        let me = self.options.relay.clone();
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let known = group.spread().names.subscriptions.get(&(frame.name.clone(), me.clone()));
+        if known.is_none_or(|known| known.version < version)
+            && !self.names.contains_key(&(number, frame.name.clone()))
+        {
+            let (group, name) = (frame.group.clone(), frame.name.clone());
+            self.say_name(number, NameEntry { group, name, home: me, version, spec: None });
+        }
+    }
+
+    /// Removes one that was made again from what others knew, if that is void: it had gone to another
+    /// home, or had never come here. Whether there was one.
+    pub(super) fn drop_remade(
+        &mut self,
+        now: Now,
+        (number, name): (GroupNumber, &SubscriptionName),
+        void: Version,
+    ) -> bool {
+        let Some(found) = self.names.get(&(number, name.clone())).copied() else { return false };
+        let key = SubscriptionKey { group: number, number: found };
+        let remade = self.groups.subscription(key).and_then(|subscription| subscription.remade);
+        if remade.is_none_or(|remade| remade >= void) {
+            return false;
+        }
+        if self.groups.get(number).is_some_and(|group| group.queue) {
+            self.set_queue_home(number, false);
+        }
+        // What is said from now on is said above it.
+        let Some(group) = self.groups.get(number).map(|group| group.id()) else { return false };
+        let (name, home) = (name.clone(), self.options.relay.clone());
+        self.keep_name(number, &NameEntry { group, name: name.clone(), home, version: void, spec: None });
+        let message = format!("subscription `{name}` lives at another relay: try again");
+        self.remove_subscription(now, key, Refusal::new(RefusalCode::NotReady, message), Removal::Wanted);
+        self.moves.remove(&key);
+        true
+    }
+
+    /// Whether one of this name is to come here, and has not come.
+    pub(super) fn comes(&self, number: GroupNumber, name: &SubscriptionName) -> bool {
+        self.arrival(number, name).is_some_and(|(_, arrived)| arrived.done.is_none())
+    }
+
+    /// Whether a relay says that a subscription lives there that has come here from it: it has lost its
+    /// disk, and others have not heard.
+    pub(super) fn says_again(&self, number: GroupNumber, entry: &NameEntry) -> bool {
+        let arrival = self.arrival(number, &entry.name).filter(|_| entry.spec.is_some());
+        arrival.is_some_and(|(_, arrived)| {
+            arrived.from == entry.home && arrived.done.is_some() && !arrived.is_said_again
+        })
+    }
+
+    /// Says above that that it lives here: once, for it may be another one, made while they were apart.
+    pub(super) fn disown_again(&mut self, number: GroupNumber, entry: &NameEntry) {
+        let Some((key, _)) = self.arrival(number, &entry.name) else { return };
+        if let Some(arrived) = self.groups.subscription(key).and_then(|s| s.arrived.as_deref_mut()) {
+            arrived.is_said_again = true;
+        }
+        let version = entry.version.next(self.options.epoch.storage);
+        self.say_name(number, NameEntry { version, spec: None, ..entry.clone() });
     }
 
     /// The subscription of this name that has come, or comes, from elsewhere.
@@ -141,7 +231,7 @@ impl Relay {
         now: Now,
         number: GroupNumber,
         frame: &MoveFrame,
-        spec: &SubscriptionSpec,
+        (spec, queue): &(SubscriptionSpec, bool),
     ) -> Result<SubscriptionKey, Refusal> {
         if self.draining {
             return Err(self.draining_refusal());
@@ -154,15 +244,10 @@ impl Relay {
             Some((key, _, from, false)) if from == frame.from => self.drop_arriving(now, key),
             Some(_) | None => {}
         }
-        let is_known = self.arrival(number, &frame.name).is_some();
-        if is_known || self.names.contains_key(&(number, frame.name.clone())) {
-            let message =
-                format!("relay {} has a subscription `{}` of its own", self.options.relay, frame.name);
-            return Err(Refusal::new(RefusalCode::Exists, message));
-        }
+        self.check_arriving(number, frame, *queue)?;
         check_spec(spec)?;
         let is_full = self.names.len() + self.moves.len() >= limits::SUBSCRIPTIONS_MAX;
-        let Some(group) = self.groups.get(number).filter(|group| !group.queue && !is_full) else {
+        let Some(group) = self.groups.get(number).filter(|_| !is_full) else {
             let message = format!("relay {} has no room for one more subscription", self.options.relay);
             return Err(Refusal::new(RefusalCode::Limit, message));
         };
@@ -179,6 +264,7 @@ impl Relay {
             start,
             from: frame.from.clone(),
             token: frame.token,
+            queue: *queue,
         };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.apply(operation, false).expect("an operation that was checked applies");
@@ -187,6 +273,23 @@ impl Relay {
         }
         self.watch_moves(now, key);
         Ok(key)
+    }
+
+    /// Whether there is something here that is in the way of one that is to come.
+    fn check_arriving(&self, number: GroupNumber, frame: &MoveFrame, queue: bool) -> Result<(), Refusal> {
+        let (me, MoveFrame { group, name, .. }) = (&self.options.relay, frame);
+        let is_known = self.arrival(number, name).is_some();
+        let here = self.groups.get(number);
+        let message = if here.is_some_and(|here| here.queue) {
+            format!("relay {me} has a queue `{}` of its own", group.name)
+        } else if is_known || self.names.contains_key(&(number, name.clone())) {
+            format!("relay {me} has a subscription `{name}` of its own")
+        } else if queue && here.is_some_and(|here| !here.subscriptions.is_empty()) {
+            format!("relay {me} has subscriptions of its own in `{}`, which is a queue", group.name)
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(RefusalCode::Exists, message))
     }
 
     /// Makes one that comes from elsewhere: now, or as the log tells it.
@@ -201,6 +304,7 @@ impl Relay {
             start,
             from,
             token,
+            queue,
         } = operation
         else {
             return Ok(());
@@ -208,16 +312,22 @@ impl Relay {
         let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
         let mut made =
             subscription_from((subscription, name), (shared, filter, window), (start, WallTime(0)));
-        made.arrived = Some(Box::new(Arrived { from, token, done: None, is_settled: false }));
+        made.arrived = Some(Box::new(Arrived::new(from, token, queue)));
         self.add_subscription(group, made, replay);
         Ok(())
     }
 
     /// It has come.
-    pub(super) fn replay_arrived(&mut self, key: SubscriptionKey, done: Done) {
-        let Some(subscription) = self.groups.subscription(key) else { return };
+    pub(super) fn replay_arrived(&mut self, key: SubscriptionKey, done: Done, at: Option<WallTime>) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let subscription = &mut group.subscriptions[place];
         if let Some(arrived) = &mut subscription.arrived {
-            arrived.done = Some(done);
+            (arrived.done, arrived.at) = (Some(done), at);
+            if arrived.queue {
+                // Its home is owed everything that comes.
+                (group.queue, subscription.replays) = (true, true);
+            }
             let name = subscription.name.clone();
             self.names.insert((key.group, name), key.number);
         }
@@ -282,6 +392,7 @@ impl Relay {
         if let Some(arrived) = self.groups.subscription(key).and_then(|s| s.arrived.as_deref_mut()) {
             arrived.is_settled = true;
         }
+        self.mark_dirty_group(key.group);
     }
 
     /// The move was given up: what was kept for it is not needed.
@@ -325,14 +436,56 @@ impl Relay {
         }
         if !is_taken {
             let SubscriptionKey { group, number: subscription } = key;
-            let operation = Operation::SubscriptionArrived { group, subscription, done: Box::new(done) };
+            let (done, at) = (Box::new(done), Some(now.wall));
+            let operation = Operation::SubscriptionArrived { group, subscription, done, at };
             self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
             self.apply(operation, false).expect("an operation that was checked applies");
             let spec = self.spec_of(group, &frame.name);
             self.announce_name(group, &frame.name, spec);
             self.disown_name(key.group, frame, said);
+            self.announce_queue(key.group);
         }
         self.answer_move_durably(now, frame, MoveSays::Taken);
+    }
+
+    /// Forgets what is done with of subscriptions that have come here, as far as nothing of it can come
+    /// any more: it stands before what everybody has taken, or is finished here too. Whether there is more.
+    pub(super) fn forget_done(&mut self, now: Now, number: GroupNumber) -> bool {
+        let Some(group) = self.groups.get_mut(number) else { return false };
+        let mut subscriptions = std::mem::take(&mut group.subscriptions);
+        let idle_max_ms = group.settings.producer_idle_max_ms();
+        let mut is_more = false;
+        for subscription in &mut subscriptions {
+            let Some(arrived) = subscription.arrived.as_deref_mut() else { continue };
+            let Some(done) = &mut arrived.done else { continue };
+            let floor = subscription.cursor.floor().min(group.settled);
+            // What is here of a stream may wait to be passed over, though everybody has it.
+            let is_here = |origin: &RelayId, storage: StorageId, through: u64| {
+                let of_it = |s: &&Stream| s.is_written_by(origin, storage) && s.epoch.counter <= through;
+                group.streams.iter().filter(of_it).any(|stream| stream.end > floor)
+            };
+            let is_past = |at: &StreamAt| match group.stream_of(&at.origin, at.epoch) {
+                Some(stream) if stream.end > floor => stream.last_below(floor) >= at.last,
+                Some(stream) if stream.last >= at.last => true,
+                Some(_) | None => group.is_finished(&at.origin, at.epoch),
+            };
+            done.streams.retain(|at| !is_past(at));
+            done.finished.retain(|(origin, storage, through)| {
+                let mut known = group.finished().filter(|(o, s, _)| (*o, *s) == (origin, *storage));
+                !known.any(|(.., known)| known >= *through) || is_here(origin, *storage, *through)
+            });
+            let is_old = |at: WallTime| now.wall.0.saturating_sub(at.0) / 1000 > idle_max_ms;
+            if arrived.at.is_some_and(is_old) {
+                done.producers.clear();
+            }
+            if arrived.is_settled && *done == Done::default() {
+                subscription.arrived = None;
+            } else {
+                is_more = true;
+            }
+        }
+        group.subscriptions = subscriptions;
+        is_more
     }
 
     /// Says in the old home's place that it does not live there: it may not come to that.

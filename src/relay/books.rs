@@ -75,6 +75,7 @@ impl Relay {
                 .as_ref()
                 .map(|order| OrderInfo { held: order.held(), given_up: order.given_up() }),
             elsewhere: self.lives_elsewhere(group),
+            moves: group.queue_moves(),
         }
     }
 

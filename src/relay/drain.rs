@@ -65,6 +65,7 @@ impl Relay {
             if has_homes && !abandon {
                 return Ok((Reply::Draining(Box::new(self.drain_state(session))), When::Now));
             }
+            self.check_half_way()?;
             self.abandon_homes(now);
             self.seal_all(now);
             self.draining = true;
@@ -92,6 +93,15 @@ impl Relay {
         }
         self.check_known_relay(&relay)?;
         self.open_circuit(now, (session, request), (relay, About::Relay), Request::RelayDrain { abandon })
+    }
+
+    /// What is half way between this relay and another is not this one's to abandon.
+    fn check_half_way(&mut self) -> Result<(), Refusal> {
+        let keys = self.groups.iter().flat_map(|group| {
+            let here = group.subscriptions.iter().filter(|s| !s.is_arriving());
+            here.map(|s| SubscriptionKey { group: group.number, number: s.number })
+        });
+        keys.collect::<Vec<_>>().into_iter().try_for_each(|key| self.check_settled(key))
     }
 
     fn check_drain(&self) -> Result<(), Refusal> {

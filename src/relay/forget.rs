@@ -166,6 +166,11 @@ impl Relay {
         state.version.counter.saturating_sub(forgot) >> facts::BOOT_SHIFT
     }
 
+    /// The counter below which what a relay has said of itself is void, if it was forgotten.
+    pub(super) fn forgotten_in(&self, relay: &RelayId) -> u64 {
+        self.forgotten.get(relay).map_or(0, |forgot| forgot.version.counter)
+    }
+
     /// What this relay says of itself is above this: it may have been forgotten.
     pub(super) fn least_version(&self) -> Version {
         self.forgotten.get(&self.options.relay).map(|forgot| forgot.version).unwrap_or_default()
@@ -173,7 +178,7 @@ impl Relay {
 
     /// The home of a queue, if it was forgotten and is not back.
     pub(super) fn lost_home(&self, number: GroupNumber) -> Option<RelayId> {
-        let home = self.groups.get(number)?.spread.as_deref()?.names.home.as_ref()?;
+        let home = self.groups.get(number)?.spread.as_deref()?.names.queue_home()?;
         self.orphans().is_gone(home).then(|| home.clone())
     }
 
@@ -245,7 +250,7 @@ impl Relay {
         let mut told = Forgetting::new(relay.clone(), done);
         for group in self.groups.iter() {
             let Some(spread) = group.spread.as_deref() else { continue };
-            if spread.names.home.as_ref() == Some(relay) {
+            if spread.names.queue_home() == Some(relay) {
                 told.queue_count += 1;
                 told.queues.push(group.name.clone());
             }

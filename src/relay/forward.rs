@@ -38,7 +38,7 @@ use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumb
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::wire::body::LinkCounts;
-use crate::wire::link::{GroupId, LinkMessage, Released, SeenWhy, StreamNamed, StreamSeen};
+use crate::wire::link::{GroupId, LinkMessage, SeenWhy, StreamNamed, StreamSeen};
 use crate::wire::run::{Run, RunKind, StoredRun};
 
 /// Streams of which a neighbour has told how far it has them, and which are not here, at the most: of

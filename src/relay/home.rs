@@ -148,7 +148,7 @@ impl Relay {
         if group.queue {
             return Some(&self.options.relay);
         }
-        group.spread.as_deref()?.names.home.as_ref()
+        group.spread.as_deref()?.names.queue_home()
     }
 
     fn locations_of(&self, group: &Group, locations: &mut Vec<Location>) {

@@ -136,8 +136,10 @@ impl Relay {
             if let Some(order) = &mut group.order {
                 order.forget_idle(now.wall, group.settings.producer_idle_max_ms());
             }
+            let is_to_forget = self.forget_done(now, number);
+            let Some(group) = self.groups.get_mut(number) else { continue };
             let producers = group.traffic.as_ref().is_some_and(|t| !t.producers.is_empty());
-            if group.low < group.next || producers {
+            if group.low < group.next || producers || is_to_forget {
                 again.push(number);
             }
         }
@@ -155,6 +157,8 @@ impl Relay {
         for place in 0..group.subscriptions.len() {
             let (quota, policy) = quota_floor(group, place);
             let subscription = &mut group.subscriptions[place];
+            // What stands behind is another relay's to deliver, or to tell of.
+            let (limit, quota) = (subscription.delivered_up_to(limit), subscription.delivered_up_to(quota));
             let was_dirty = subscription.dirty;
             let key = SubscriptionKey { group: number, number: subscription.number };
             let floor = subscription.cursor.floor();

@@ -62,6 +62,7 @@ mod probe;
 mod producer;
 mod pull;
 mod put;
+mod queues;
 mod receipt;
 mod receivers;
 mod repair;

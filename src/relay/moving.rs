@@ -64,14 +64,18 @@ pub(super) struct Moving {
     pub(super) to: RelayId,
     pub(super) token: u64,
     pub(super) cut: Option<Cut>,
+    /// The new home has lost its disk, and may have taken over before that: what it has said of it in
+    /// lower versions is void. Until it knows that, it is served nowhere.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) lost: Option<Version>,
     /// What others have said since the relay was started; they say it again.
     #[serde(skip)]
-    heard: Heard,
+    pub(super) heard: Heard,
 }
 
 /// What others have said of a move.
 #[derive(Clone, Debug, Default)]
-struct Heard {
+pub(super) struct Heard {
     /// Where the new home keeps it, and its membership.
     prepared: Option<(Keeper, Version)>,
     /// Who has said that it has that membership on its disk: on which one, and its links then.
@@ -85,7 +89,7 @@ struct Heard {
 
 impl Moving {
     pub(super) fn new(to: RelayId, token: u64, cut: Option<Cut>) -> Self {
-        Self { to, token, cut, heard: Heard::default() }
+        Self { to, token, cut, lost: None, heard: Heard::default() }
     }
 }
 
@@ -157,9 +161,15 @@ impl Group {
     }
 }
 
-/// Why nobody is served where a subscription was.
-fn has_left(group: &GroupName, name: &SubscriptionName, to: &RelayId) -> Refusal {
-    let message = format!("subscription `{name}` of group `{group}` goes to relay {to}: try again");
+/// What it is that moves.
+fn what_moves(group: &Group, name: &SubscriptionName) -> String {
+    let of = &group.name;
+    if group.queue { format!("queue `{of}`") } else { format!("subscription `{name}` of group `{of}`") }
+}
+
+/// Why nobody is served where it was.
+fn has_left(what: &str, to: &RelayId) -> Refusal {
+    let message = format!("{what} goes to relay {to}: try again");
     Refusal::new(RefusalCode::NotReady, message)
 }
 
@@ -173,11 +183,6 @@ impl Relay {
         to: Option<RelayId>,
     ) -> Outcome {
         let key = self.known_subscription(group, name)?;
-        if self.groups.get(key.group).is_some_and(|group| group.queue) {
-            let message =
-                format!("`{group}` is a queue, and `{name}` is its backlog: it lives where the queue does");
-            return Err(Refusal::new(RefusalCode::Invalid, message));
-        }
         let Some(subscription) = self.groups.subscription(key) else { return Err(self.no_home(name)) };
         let known = subscription.moving.as_ref().map(|moving| moving.to.clone());
         let (is_spent, has_come) = (subscription.is_spent(), subscription.arrived.is_some());
@@ -237,10 +242,15 @@ impl Relay {
             let message = format!("relay {to} was forgotten, and is not back");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
-        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
+        let group = self.groups.get(key.group);
+        let spread = group.and_then(|group| group.spread.as_deref());
         let twin = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), to.clone())));
         if twin.is_some_and(|named| named.spec.is_some()) {
-            let message = format!("relay {to} has a subscription `{name}` of its own: remove that first");
+            let message = if group.is_some_and(|group| group.queue) {
+                format!("relay {to} has a queue of that name of its own: remove that first")
+            } else {
+                format!("relay {to} has a subscription `{name}` of its own: remove that first")
+            };
             return Err(Refusal::new(RefusalCode::Exists, message));
         }
         Ok(())
@@ -260,7 +270,8 @@ impl Relay {
         let SubscriptionKey { group, number: subscription } = key;
         let (to, token) = moving.as_ref().map_or((None, 0), |moving| (Some(moving.to.clone()), moving.token));
         let cut = moving.as_ref().and_then(|moving| moving.cut.clone()).map(Box::new);
-        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut };
+        let lost = moving.as_ref().and_then(|moving| moving.lost);
+        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut, lost };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if let Some(subscription) = self.groups.subscription(key) {
             subscription.moving = moving.map(Box::new);
@@ -280,7 +291,10 @@ impl Relay {
             let moved = group.subscriptions.iter().filter(|s| s.moving.is_some() || s.arrived.is_some());
             moved.map(|s| SubscriptionKey { group: group.number, number: s.number })
         });
-        keys.collect::<Vec<_>>().into_iter().for_each(|key| self.watch_moves(now, key));
+        for key in keys.collect::<Vec<_>>() {
+            self.watch_moves(now, key);
+            self.mark_dirty_group(key.group);
+        }
     }
 
     /// Sees to it that a move goes on.
@@ -311,16 +325,17 @@ impl Relay {
         let is_spent = subscription.is_spent();
         let Some(moving) = &subscription.moving else { return false };
         let (to, is_cut, heard) = (moving.to.clone(), moving.cut.is_some(), moving.heard.clone());
+        let void = moving.lost;
+        let name = subscription.name.clone();
         if self.orphans().is_gone(&to) {
-            let name = self.groups.subscription(key).map(|s| s.name.to_string()).unwrap_or_default();
-            self.warn(format!(
-                "subscription {name} stays here: relay {to}, to which it was to move, was forgotten"
-            ));
+            let what = self.groups.get(key.group).map(|group| what_moves(group, &name)).unwrap_or_default();
+            self.warn(format!("{what} stays here: relay {to}, to which it was to move, was forgotten"));
             self.set_moving(key, None);
+            self.say_home_again(key);
             self.enqueue(key);
             return false;
         }
-        if is_cut {
+        if is_cut && void.is_none() {
             match (is_spent, heard.is_handed) {
                 (true, true) => self.say_handover(key),
                 (true, false) => self.hand_over(now, key),
@@ -333,7 +348,8 @@ impl Relay {
             }
             self.try_cut(now, key);
         } else if let Some(spec) = self.spec_at(key) {
-            self.say_of_move(key, &to, MoveSays::Prepare { spec });
+            let queue = self.groups.get(key.group).is_some_and(|group| group.queue);
+            self.say_of_move(key, &to, MoveSays::Prepare { spec, queue, void });
         }
         true
     }
@@ -368,28 +384,5 @@ impl Relay {
 
     fn moving_at(&mut self, key: SubscriptionKey) -> Option<&mut Moving> {
         self.groups.subscription(key)?.moving.as_deref_mut()
-    }
-}
-
-#[cfg(any(test, feature = "sim"))]
-impl Relay {
-    /// Whether a subscription is served here.
-    #[must_use]
-    pub fn serves(&self, group: &GroupName, name: &SubscriptionName) -> bool {
-        let Ok(key) = self.known_subscription(group, name) else { return false };
-        let found =
-            self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
-        found.is_some_and(|subscription| !subscription.is_spent())
-    }
-
-    /// Whether a subscription is on its way to or from here.
-    #[must_use]
-    pub fn has_moves(&self) -> bool {
-        self.groups.iter().any(|group| {
-            let is_settled = |arrived: &super::arriving::Arrived| arrived.is_settled;
-            group.subscriptions.iter().any(|s| {
-                s.moving.is_some() || s.arrived.as_deref().is_some_and(|arrived| !is_settled(arrived))
-            })
-        })
     }
 }

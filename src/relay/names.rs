@@ -17,7 +17,7 @@ use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Refusal, RefusalCode, Start, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::link::{Fact, GroupEntry, GroupId, NameEntry, Version};
 
 /// What is known of a subscription, wherever it lives.
@@ -54,12 +54,6 @@ impl Names {
 }
 
 impl Group {
-    /// The home of a queue that lives at another relay.
-    pub(super) fn home_elsewhere(&self) -> Option<&RelayId> {
-        let home = self.spread.as_deref()?.names.home.as_ref();
-        home.filter(|_| !self.queue)
-    }
-
     fn entry(&self) -> Option<GroupEntry> {
         let names = &self.spread.as_deref()?.names;
         (names.version.counter > 0).then(|| GroupEntry {
@@ -106,17 +100,22 @@ impl Relay {
         if self.is_alone() {
             return;
         }
-        let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let settings = (*group.settings).clone();
-        let home = if group.queue { Some(me) } else { group.spread().names.home.clone() };
-        let version = group.spread().names.version.next(storage);
-        let entry = GroupEntry { group: group.id(), version, settings, home };
+        let Some(entry) = self.next_entry(number) else { return };
         self.keep_entry(number, entry.clone());
         self.flood(None, &[Fact::Group(entry)]);
     }
 
-    fn keep_entry(&mut self, number: GroupNumber, entry: GroupEntry) {
+    /// The entry of a group as it is here, in a version above the one that is known.
+    pub(super) fn next_entry(&mut self, number: GroupNumber) -> Option<GroupEntry> {
+        let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
+        let group = self.groups.get_mut(number)?;
+        let settings = (*group.settings).clone();
+        let home = if group.queue { Some(me) } else { group.spread().names.queue_home().cloned() };
+        let version = group.spread().names.version.next(storage);
+        Some(GroupEntry { group: group.id(), version, settings, home })
+    }
+
+    pub(super) fn keep_entry(&mut self, number: GroupNumber, entry: GroupEntry) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let (version, settings, home) = (entry.version, Box::new(entry.settings.clone()), entry.home.clone());
         let operation = Operation::GroupEntrySet { group: number, version, settings, home };
@@ -137,7 +136,14 @@ impl Relay {
         if group.spread().names.version >= entry.version {
             return false;
         }
-        if group.queue && entry.home.as_ref() != Some(&me) {
+        let is_elsewhere = entry.home.as_ref() != Some(&me);
+        if group.queue && is_elsewhere && !group.goes_to(entry.home.as_ref()) {
+            if entry.home.as_ref().is_some_and(|home| group.spread().names.has_left(home)) {
+                // Whoever says so has not heard that it has come here: its settings are news.
+                self.keep_entry(number, entry.clone());
+                self.announce_group(number);
+                return false;
+            }
             let other = entry.home.as_ref().map_or("nowhere", RelayId::as_str);
             let warning = format!("queue {} has two homes: {me} and {other}", group.name);
             // The lesser name is the home that counts; said above what the other one says.
@@ -152,6 +158,7 @@ impl Relay {
         self.keep_entry(number, entry.clone());
         self.enforce(now, number);
         self.mark_dirty_group(number);
+        self.take_remade_queue(number);
         true
     }
 
@@ -248,8 +255,15 @@ impl Relay {
                 self.warn(format!("only {} subscriptions of others are known", limits::NAMES_MAX));
                 return false;
             }
+            let is_taken_back = known.is_some() && self.says_again(number, entry);
             self.keep_name(number, entry);
+            if is_taken_back {
+                self.disown_again(number, entry);
+            }
             return true;
+        }
+        if entry.spec.is_none() && self.drop_remade(now, (number, &entry.name), entry.version) {
+            return false;
         }
         if entry.spec.is_none() && is_spent {
             // Its new home says so; it will say that to this one, too.
@@ -257,11 +271,14 @@ impl Relay {
             return true;
         }
         // Said before a crash took it back, or by a disk that is gone (R6): what holds is said above.
+        let Some(group) = self.groups.get_mut(number) else { return false };
         group.set_name(entry);
         let is_here = self.names.contains_key(&(number, entry.name.clone()));
+        let comes = self.comes(number, &entry.name);
         match &entry.spec {
+            Some(_) if comes => self.announce_name(number, &entry.name, None),
             Some(spec) if !is_here && entry.version.storage != self.options.epoch.storage => {
-                self.make_again(now, number, &entry.name, spec);
+                self.make_again(now, number, &entry.name, (spec, entry.version));
             }
             _ => {
                 let spec = self.spec_of(number, &entry.name);
@@ -277,12 +294,12 @@ impl Relay {
         now: Now,
         number: GroupNumber,
         name: &SubscriptionName,
-        spec: &SubscriptionSpec,
+        (spec, version): (&SubscriptionSpec, Version),
     ) {
         let spec = SubscriptionSpec { start: Start::Beginning, level: SubscribeLevel::Local, ..spec.clone() };
         let group = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
         self.note_remade(number);
-        match self.make_subscription(now, number, name.clone(), &spec) {
+        match self.make_or_remake(now, number, name.clone(), (&spec, Some(version))) {
             Ok(_) => self.warn(format!(
                 "this relay has lost a disk: subscription {name} of group {group} was made again from what \
                  others know, without the messages that only the lost disk had"
@@ -291,6 +308,7 @@ impl Relay {
                 self.warn(format!("subscription {name} of group {group} is lost with a disk: {refusal}"));
             }
         }
+        self.take_remade_queue(number);
         self.tell_uncertain(now);
     }
 
@@ -330,9 +348,15 @@ impl Relay {
 
     /// Says how groups work and which queues live here, where that was never said: this relay was alone.
     pub(super) fn rebuild_groups(&mut self) {
+        let me = &self.options.relay;
         let is_silent = |group: &&Group| {
-            let said = group.spread.as_deref().map_or(0, |spread| spread.names.version.counter);
-            said == 0 && (group.queue || *group.settings != GroupSettings::default())
+            let names = group.spread.as_deref().map(|spread| &spread.names);
+            let is_said = names.is_some_and(|names| names.version.counter > 0);
+            // One that has come here may not have come to say so.
+            let has_come = group.queue && names.is_some_and(|names| names.home.as_ref() != Some(me));
+            let is_served = || group.backlog_here().is_some_and(|backlog| !backlog.is_spent());
+            let is_set = group.queue || *group.settings != GroupSettings::default();
+            if is_said { has_come && is_served() } else { is_set }
         };
         let silent: Vec<GroupNumber> =
             self.groups.iter().filter(is_silent).map(|group| group.number).collect();
@@ -358,19 +382,6 @@ impl Relay {
         for (number, name) in silent {
             let spec = self.spec_of(number, &name);
             self.announce_name(number, &name, spec);
-        }
-    }
-
-    /// A queue whose home is another relay: who asks here is told where.
-    pub(super) fn check_home(&self, number: GroupNumber) -> Result<(), Refusal> {
-        let Some(group) = self.groups.get(number) else { return Ok(()) };
-        let home = group.spread.as_deref().and_then(|spread| spread.names.home.as_ref());
-        match home {
-            Some(home) if !group.queue && *home != self.options.relay => {
-                let message = format!("`{}` is a queue that lives at relay {home}: ask there", group.name);
-                Err(Refusal::new(RefusalCode::NotReady, message))
-            }
-            Some(_) | None => Ok(()),
         }
     }
 

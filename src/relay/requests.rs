@@ -14,7 +14,7 @@ use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::{Fifo, GroupSettings};
 use crate::wire::body::{Answer, Refusal, RefusalCode, Reply, Request, Start, SubscriptionSpec};
-use crate::wire::link::Fact;
+use crate::wire::link::{Fact, Version};
 
 /// The one subscription of a queue.
 pub(super) const QUEUE_SUBSCRIPTION: &str = "queue";
@@ -415,6 +415,17 @@ impl Relay {
         name: SubscriptionName,
         spec: &SubscriptionSpec,
     ) -> Result<SubscriptionKey, Refusal> {
+        self.make_or_remake(now, number, name, (spec, None))
+    }
+
+    /// The same, also from what others know of one that is lost.
+    pub(super) fn make_or_remake(
+        &mut self,
+        now: Now,
+        number: GroupNumber,
+        name: SubscriptionName,
+        (spec, remade): (&SubscriptionSpec, Option<Version>),
+    ) -> Result<SubscriptionKey, Refusal> {
         check_spec(spec)?;
         self.check_home(number)?;
         if self.names.len() >= limits::SUBSCRIPTIONS_MAX {
@@ -441,6 +452,7 @@ impl Relay {
             window,
             start,
             not_before,
+            remade,
         };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.apply(operation, false).expect("an operation that was checked applies");

@@ -432,12 +432,14 @@ impl Relay {
             }
             Operation::SubscriptionCreated { .. } => self.replay_subscription(operation, replay)?,
             Operation::SubscriptionArriving { .. } => self.replay_arriving(operation, replay)?,
-            Operation::SubscriptionArrived { group, subscription, done } => {
-                self.replay_arrived(SubscriptionKey { group, number: subscription }, *done);
+            Operation::SubscriptionArrived { group, subscription, done, at } => {
+                self.replay_arrived(SubscriptionKey { group, number: subscription }, *done, at);
             }
-            Operation::SubscriptionMoving { group, subscription, to, token, cut } => {
+            Operation::QueueHome { group, here } => self.with_group(group, |group| group.queue = here),
+            Operation::SubscriptionMoving { group, subscription, to, token, cut, lost } => {
                 let key = SubscriptionKey { group, number: subscription };
-                self.replay_moving(key, to.map(|to| Moving::new(to, token, cut.map(|cut| *cut))));
+                let moving = |to| Moving { lost, ..Moving::new(to, token, cut.map(|cut| *cut)) };
+                self.replay_moving(key, to.map(moving));
             }
             Operation::SubscriptionRemoved { group, subscription, evicted } => {
                 self.take_subscription(group, subscription, evicted);
@@ -456,12 +458,14 @@ impl Relay {
             window,
             start,
             not_before,
+            remade,
         } = operation
         else {
             return Ok(());
         };
         let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
-        let made = subscription_from((subscription, name), (shared, filter, window), (start, not_before));
+        let mut made = subscription_from((subscription, name), (shared, filter, window), (start, not_before));
+        made.remade = remade;
         self.add_subscription(group, made, replay);
         Ok(())
     }

@@ -67,6 +67,7 @@ impl Salvage {
             | Operation::SubscriptionMoving { .. }
             | Operation::SubscriptionArriving { .. }
             | Operation::SubscriptionArrived { .. }
+            | Operation::QueueHome { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }

@@ -178,6 +178,8 @@ struct SavedSubscription {
     moving: Option<Box<Moving>>,
     #[serde(rename = "a", skip_serializing_if = "Option::is_none", default)]
     arrived: Option<Box<Arrived>>,
+    #[serde(rename = "r", skip_serializing_if = "Option::is_none", default)]
+    remade: Option<Version>,
 }
 
 /// Byte strings, since a list of small numbers takes twice the room.
@@ -326,6 +328,7 @@ impl SavedSubscription {
             cursor: list.finish().to_vec(),
             moving: subscription.moving.clone(),
             arrived: subscription.arrived.clone(),
+            remade: subscription.remade,
         }
     }
 
@@ -357,6 +360,7 @@ impl SavedSubscription {
             active: None,
             moving: self.moving,
             arrived: self.arrived,
+            remade: self.remade,
         };
         record.apply(&mut subscription);
         Ok(subscription)

@@ -95,6 +95,9 @@ pub(super) enum Operation {
         window: u32,
         start: Index,
         not_before: WallTime,
+        /// It was made again from what others knew of it, in this version.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        remade: Option<Version>,
     },
     SubscriptionRemoved {
         group: GroupNumber,
@@ -215,6 +218,10 @@ pub(super) enum Operation {
         token: u64,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         cut: Option<Box<Cut>>,
+        /// The new home has lost its disk, and may have taken over before: what it has said of it in
+        /// lower versions is void. It is served nowhere until it knows.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        lost: Option<Version>,
     },
     /// A subscription is to come from another home: it is kept, and has no name yet.
     SubscriptionArriving {
@@ -227,12 +234,22 @@ pub(super) enum Operation {
         start: Index,
         from: RelayId,
         token: u64,
+        /// It is the backlog of a queue, which comes with it.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        queue: bool,
     },
     /// It has come: it lives here.
     SubscriptionArrived {
         group: GroupNumber,
         subscription: SubscriptionNumber,
         done: Box<Done>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        at: Option<WallTime>,
+    },
+    /// A queue lives here, or not any more.
+    QueueHome {
+        group: GroupNumber,
+        here: bool,
     },
 }
 
@@ -256,6 +273,7 @@ impl Operation {
             | Self::SubscriptionMoving { group, .. }
             | Self::SubscriptionArriving { group, .. }
             | Self::SubscriptionArrived { group, .. }
+            | Self::QueueHome { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
             Self::TableLearned

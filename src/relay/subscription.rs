@@ -24,6 +24,7 @@ use super::order::Order;
 use crate::id::{GroupNumber, Index, RelayId, SessionId, SubscriptionName, Time, WallTime};
 use crate::limits;
 use crate::wire::body::{GapCause, Missing, Outcomes, UnorderedCause};
+use crate::wire::link::Version;
 
 /// A subscription inside one relay: given once, never used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,6 +81,8 @@ pub(super) struct Subscription {
     pub(super) moving: Option<Box<Moving>>,
     /// Where it has come from.
     pub(super) arrived: Option<Box<Arrived>>,
+    /// It was made again for a disk that is lost, from what others knew of it in this version.
+    pub(super) remade: Option<Version>,
 }
 
 /// The next thing to deliver: half-open, with one number of attempts.
@@ -486,5 +489,6 @@ pub(super) fn subscription_from(
         active: None,
         moving: None,
         arrived: None,
+        remade: None,
     }
 }

@@ -279,7 +279,10 @@ impl Relay {
                 Some(home) if home.as_str() == wanted.home => {}
                 Some(home) => {
                     let (name, wanted) = (&wanted.name, &wanted.home);
-                    faults.push(format!("queue {name} lives at {home}; the file cannot move it to {wanted}"));
+                    faults.push(format!(
+                        "queue {name} lives at {home}; the file cannot move it to {wanted}, \
+                         `queue move {name} {wanted}` does"
+                    ));
                 }
                 None => faults.push(format!("{} exists as a group, and is a queue in the file", wanted.name)),
             }
@@ -334,7 +337,10 @@ impl Relay {
             None => self.create_group(now, group, settings.clone(), queue),
             Some(known) if known.queue == queue && *known.settings == *settings => return Ok(()),
             Some(known) if known.queue == queue => self.set_group(now, &group, settings.clone()),
-            Some(_) => Err(invalid("it exists, and not as the topology has it".to_owned())),
+            Some(known) => Err(invalid(match known.home_elsewhere().filter(|_| queue) {
+                Some(home) => format!("it lives at relay {home}"),
+                None => "it exists, and not as the topology has it".to_owned(),
+            })),
         };
         done.map(|_| ())
     }

@@ -717,6 +717,12 @@ impl Node {
     pub fn has_moves(&self) -> bool {
         self.relay.as_ref().is_some_and(Relay::has_moves)
     }
+
+    /// Whether it runs and remembers anything of a move.
+    #[must_use]
+    pub fn remembers_moves(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::remembers_moves)
+    }
 }
 
 /// Whether a message is in a run.

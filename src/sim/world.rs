@@ -193,16 +193,21 @@ impl World {
     pub fn subscribe(&mut self, node: usize, group: &str, name: &str) {
         let (group, name) = names(node, group, name);
         self.nodes[node].subscribe(self.now, &group, &name);
-        if !self.groups.contains(&group) {
-            self.groups.push(group.clone());
-        }
-        self.subscriptions.push((node, group.clone(), name));
-        self.known.push(Known::default());
-        self.roamers.push(None);
+        self.has_subscription(node, group.clone(), name);
         self.settle();
         if self.is_whole() && !self.homes_move {
             self.watch.member(node, &group, self.oracle.puts());
         }
+    }
+
+    /// There is one more.
+    fn has_subscription(&mut self, node: usize, group: GroupName, name: SubscriptionName) {
+        if !self.groups.contains(&group) {
+            self.groups.push(group.clone());
+        }
+        self.subscriptions.push((node, group, name));
+        self.known.push(Known::default());
+        self.roamers.push(None);
     }
 
     fn is_whole(&self) -> bool {
@@ -224,12 +229,7 @@ impl World {
         let (group, name) = names(node, group, name);
         let request = self.nodes[node].begin_subscribe(self.now, &group, &name, level);
         self.collect(node);
-        if !self.groups.contains(&group) {
-            self.groups.push(group.clone());
-        }
-        self.subscriptions.push((node, group, name));
-        self.known.push(Known::default());
-        self.roamers.push(None);
+        self.has_subscription(node, group, name);
         for _ in 0..steps {
             if let Some(answer) = self.nodes[node].take_answer(request) {
                 return Some(answer);

@@ -78,6 +78,13 @@ pub enum MoveSays {
     Prepare {
         /// How it works.
         spec: SubscriptionSpec,
+        /// Whether it is the backlog of a queue: with it goes the queue.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        queue: bool,
+        /// The new home may have taken over on a disk that it has lost: what it has said of this name in
+        /// lower versions is void.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        void: Option<Version>,
     },
     /// The new home to the old one: it is made, on disk. Said again until it has arrived.
     Prepared {
@@ -139,9 +146,10 @@ impl MoveSays {
     pub(super) fn versions(&self) -> impl Iterator<Item = Version> + '_ {
         let (version, finished) = match self {
             Self::Prepared { version, .. } | Self::Ask { version, .. } => ([Some(*version), None], None),
+            Self::Prepare { void, .. } => ([*void, None], None),
             Self::Held { version, links, .. } => ([Some(*version), Some(*links)], None),
             Self::Handover { version, done, .. } => ([Some(*version), None], Some(&done.finished)),
-            Self::Prepare { .. } | Self::Refused(_) | Self::Taken | Self::Void => ([None, None], None),
+            Self::Refused(_) | Self::Taken | Self::Void => ([None, None], None),
         };
         let finished = finished.into_iter().flatten();
         version

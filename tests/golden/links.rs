@@ -180,7 +180,9 @@ fn moves() -> Vec<(&'static str, LinkMessage)> {
     };
     let spec = SubscriptionSpec { shared: true, window: Some(256), ..SubscriptionSpec::default() };
     vec![
-        ("move-prepare", says(MoveSays::Prepare { spec })),
+        ("move-prepare", says(MoveSays::Prepare { spec: spec.clone(), queue: false, void: None })),
+        ("move-prepare-queue", says(MoveSays::Prepare { spec: spec.clone(), queue: true, void: None })),
+        ("move-prepare-void", says(MoveSays::Prepare { spec, queue: true, void: Some(version(9)) })),
         ("move-prepared", says(MoveSays::Prepared { keeper, version: version(9), streams: streams() })),
         ("move-refused", says(MoveSays::Refused(Refusal::new(RefusalCode::Exists, "it has one")))),
         ("move-ask", says(MoveSays::Ask { member: relay("rome"), version: version(9) })),
@@ -307,6 +309,8 @@ fn family(message: &LinkMessage) -> &'static str {
             CircuitSays::End(_) => "circuit-end",
         },
         LinkMessage::Move(frame) => match frame.says {
+            MoveSays::Prepare { void: Some(_), .. } => "move-prepare-void",
+            MoveSays::Prepare { queue: true, .. } => "move-prepare-queue",
             MoveSays::Prepare { .. } => "move-prepare",
             MoveSays::Prepared { .. } => "move-prepared",
             MoveSays::Refused(_) => "move-refused",

@@ -11,8 +11,8 @@ use treecast::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy, Tree
 use treecast::wire::applied::{TopologyEntry, TopologyHead};
 use treecast::wire::body::{
     Books, FileStanding, GapCause, GroupInfo, Location, Missing, MoveInfo, MoveStage, Notice, Outcomes,
-    Refusal, RefusalCode, Reply, Request, Start, Status, StreamInfo, SubscriptionInfo, SubscriptionSpec,
-    TopologyInfo, UnorderedCause,
+    QueueMoves, Refusal, RefusalCode, Reply, Request, Start, Status, StreamInfo, SubscriptionInfo,
+    SubscriptionSpec, TopologyInfo, UnorderedCause,
 };
 use treecast::wire::run::Record;
 
@@ -175,7 +175,15 @@ fn group_info() -> GroupInfo {
         streams: vec![stream],
         order: None,
         elsewhere: 0,
+        moves: None,
     }
+}
+
+fn queues_that_move() -> Vec<GroupInfo> {
+    let queue = GroupInfo { queue: true, ..group_info() };
+    let moves = |to, from| Some(Box::new(QueueMoves { to, from }));
+    let goes = GroupInfo { moves: moves(Some(relay()), None), ..queue.clone() };
+    vec![goes, GroupInfo { moves: moves(None, Some(relay())), ..queue }]
 }
 
 fn subscription_info() -> SubscriptionInfo {
@@ -328,6 +336,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("topology", Ok(Reply::Topology(Box::new(topology_info())))),
         ("topology-applied", Ok(Reply::TopologyApplied(topology().head))),
         ("subscriptions-moving", Ok(Reply::Subscriptions(moving()))),
+        ("groups-moving", Ok(Reply::Groups(queues_that_move()))),
     ]
 }
 

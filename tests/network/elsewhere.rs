@@ -196,3 +196,61 @@ async fn s47_a_subscription_moves_to_another_relay_though_its_home_is_killed_on_
     assert_eq!(got, ["news 1", "news 2", "news 3", "news 4", "news 5"]);
     assert_eq!(run(&b, &["poll", "news", "--as", "me"]).code, Some(3), "each was acked once");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s47_a_queue_moves_under_its_receivers_and_each_message_is_taken_once() {
+    const COUNT: usize = 600;
+    let mut network = Network::line(3).await;
+    for place in 0..3 {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+    }
+    queue_at_the_end(&network, "jobs").await;
+    let [a, b, c] = [0, 1, 2].map(|place| network.address(place).to_owned());
+    assert_eq!(run(&b, &["queue", "move", "jobs", "nowhere"]).code, Some(3));
+    assert_eq!(run(&b, &["queue", "move", "jobs", "c"]).code, Some(2), "it lives there");
+    for number in 0..3 {
+        good(&c, &["put", "jobs", &format!("{number:05}")]);
+    }
+    let shown = good(&b, &["queue", "move", "jobs", "a"]);
+    assert!(shown.contains("moves to") && shown.contains("a: "), "{shown}");
+    wait_for("it waits for its backlog", async || {
+        json(&b, &["queue", "show", "jobs"])["backlog"]["moving"]["stage"] == "consuming"
+    })
+    .await;
+    assert!(good(&c, &["queue", "list"]).contains("to a"));
+    assert!(good(&a, &["group", "list", "jobs"]).contains("comes from c"));
+    assert!(good(&a, &["queue", "show", "jobs"]).contains("comes from"));
+    // It is put and taken at b all the while, and both homes are killed.
+    let publisher = tokio::spawn(async move {
+        let client = Client::connect(&b).await.expect("b is there");
+        let queue = GroupName::new("jobs").expect("a name");
+        let publisher = client.publisher(queue, PublisherOptions::default()).await.expect("it is opened");
+        for number in 3..COUNT {
+            drop(publisher.put(Message::new(format!("{number:05}"))).await.expect("it is put"));
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+        publisher.close().await.expect("all are answered");
+        client.close().await;
+    });
+    let b = network.address(1).to_owned();
+    let at_b = b.clone();
+    let receiver = tokio::spawn(async move { take_all(&at_b, COUNT).await });
+    for killed in [2, 0] {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        network.kill(killed);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        network.begin(killed);
+    }
+    publisher.await.expect("no panic");
+    let seen = receiver.await.expect("no panic");
+    assert_eq!((seen.got.len(), seen.settled.len()), (COUNT, COUNT));
+    let at_home = || run(&b, &["queue", "show", "jobs", "--output", "json"]).output;
+    wait_for("it has moved", async || at_home().contains("\"home\":\"a\"")).await;
+    for place in 0..3 {
+        let at = network.address(place);
+        wait_for("everybody knows", async || good(at, &["locate", "jobs"]).contains("  a")).await;
+        assert_eq!(run(at, &["poll", "jobs"]).code, Some(3), "each was acked once");
+    }
+    let listed = good(&c, &["queue", "list"]);
+    assert!(listed.contains("queue") && !listed.contains("MOVES"), "{listed}");
+}

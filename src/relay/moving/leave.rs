@@ -7,13 +7,16 @@ use super::super::input::Now;
 use super::super::journal::Waiting;
 use super::super::subscription::{Removal, SubscriptionKey};
 use super::super::timer::Timer;
-use super::{Cut, Heard, Moving, has_left};
+use super::{Cut, Heard, Moving, has_left, what_moves};
 use crate::id::{GroupNumber, RelayId, StorageId, SubscriptionName};
 use crate::limits;
 use crate::log::Urgency;
 use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::link::Version;
 use crate::wire::moving::{Keeper, MoveFrame, MoveSays, StreamAt};
+
+/// How often a relay says at the most that a name lives there, or does not, before others hear of it.
+const NAME_LEAP: u64 = 1 << 10;
 
 impl Relay {
     /// The new home has made it, and keeps what comes.
@@ -27,6 +30,7 @@ impl Relay {
         let Some(key) = self.moving_of(frame) else {
             return self.answer_move_durably(now, frame, MoveSays::Void);
         };
+        self.serve_again(key, &frame.from);
         let Some(moving) = self.moving_at(key) else { return };
         if moving.to != frame.from || moving.cut.is_some() || moving.heard.prepared == Some(prepared) {
             return;
@@ -142,8 +146,8 @@ impl Relay {
             return;
         };
         let (to, is_new) = (moving.to.clone(), !std::mem::replace(&mut moving.heard.is_handed, true));
-        if is_new && let Some(group) = self.groups.get(key.group).map(|group| group.name.clone()) {
-            self.dismiss_receivers(key, &has_left(&group, &name, &to));
+        if is_new && let Some(group) = self.groups.get(key.group) {
+            self.dismiss_receivers(key, &has_left(&what_moves(group, &name), &to));
             self.say_handover(key);
         }
     }
@@ -171,7 +175,11 @@ impl Relay {
             subscription.is_spent() && self.moving_at(key).is_some_and(|moving| moving.to == frame.from);
         // Who asks here from then on is led there.
         if is_it && self.knows_home(key.group, &frame.name, &frame.from) {
-            let refusal = has_left(&frame.group.name, &frame.name, &frame.from);
+            let Some(group) = self.groups.get(key.group) else { return };
+            let refusal = has_left(&what_moves(group, &frame.name), &frame.from);
+            if group.queue {
+                self.set_queue_home(key.group, false);
+            }
             self.remove_subscription(now, key, refusal, Removal::Wanted);
             self.moves.remove(&key);
             self.answer_move_durably(now, frame, MoveSays::Void);
@@ -187,16 +195,58 @@ impl Relay {
     /// The other side knows of no such move.
     pub(super) fn on_void(&mut self, now: Now, frame: &MoveFrame) {
         let Some(key) = self.moving_of(frame) else { return self.on_arriving_void(now, frame) };
-        let token = self.draw_token();
-        let Some(moving) =
-            self.moving_at(key).filter(|moving| moving.to == frame.from && moving.cut.is_some())
-        else {
+        let (token, above) = (self.draw_token(), self.above_names(key.group, &frame.name, &frame.from));
+        let is_spent = self.groups.subscription(key).is_some_and(|subscription| subscription.is_spent());
+        let is_it =
+            |moving: &&mut Moving| moving.to == frame.from && moving.cut.is_some() && moving.lost.is_none();
+        let Some(moving) = self.moving_at(key).filter(is_it) else { return };
+        // It has lost its disk, and what it was to keep: from the beginning. If it was told to take
+        // over it may have done so, and others may have heard of it and have it made again there: it
+        // is not served here before the new home knows that this is void.
+        let (to, cut) = (moving.to.clone(), moving.cut.clone().filter(|_| is_spent));
+        let lost = is_spent.then_some(above);
+        self.set_moving(key, Some(Moving { lost, ..Moving::new(to, token, cut) }));
+        self.watch_moves(now, key);
+        if !is_spent {
+            self.enqueue(key);
+        }
+    }
+
+    /// A version above all in which a relay can have said by now that a subscription lives there.
+    fn above_names(&self, number: GroupNumber, name: &SubscriptionName, home: &RelayId) -> Version {
+        let spread = self.groups.get(number).and_then(|group| group.spread.as_deref());
+        let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), home.clone())));
+        let known = said.map_or(0, |named| named.version.counter).max(self.forgotten_in(home));
+        let counter = known.saturating_add(NAME_LEAP).min(limits::SEQUENCE_MAX);
+        Version { counter, storage: self.options.epoch.storage }
+    }
+
+    /// The new home knows that it has never taken over: it is served here again.
+    pub(super) fn serve_again(&mut self, key: SubscriptionKey, from: &RelayId) {
+        let lost = |moving: &&mut Moving| moving.to == *from && moving.lost.is_some();
+        let Some(moving) = self.moving_at(key).filter(lost) else { return };
+        let (to, token) = (moving.to.clone(), moving.token);
+        self.set_moving(key, Some(Moving::new(to, token, None)));
+        self.say_home_again(key);
+        self.enqueue(key);
+    }
+
+    /// It is served here again: the new home may have said that it is not.
+    pub(super) fn say_home_again(&mut self, key: SubscriptionKey) {
+        let Some(name) = self.groups.subscription(key).map(|subscription| subscription.name.clone()) else {
             return;
         };
-        // It has lost its disk, and what it was to keep: from the beginning.
-        let to = moving.to.clone();
-        self.set_moving(key, Some(Moving::new(to, token, None)));
-        self.watch_moves(now, key);
-        self.enqueue(key);
+        let me = self.options.relay.clone();
+        let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
+        let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), me.clone())));
+        if said.is_some_and(|named| named.spec.is_none()) {
+            let spec = self.spec_of(key.group, &name);
+            self.announce_name(key.group, &name, spec);
+        }
+        let group = self.groups.get(key.group).filter(|group| group.queue);
+        let spread = group.and_then(|group| group.spread.as_deref());
+        if spread.is_some_and(|spread| spread.names.home.as_ref() != Some(&me)) {
+            self.announce_queue(key.group);
+        }
     }
 }

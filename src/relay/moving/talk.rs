@@ -75,7 +75,7 @@ impl Relay {
         }
         let says = std::mem::replace(&mut frame.says, MoveSays::Void);
         match says {
-            MoveSays::Prepare { spec } => self.on_prepare(now, &frame, spec),
+            MoveSays::Prepare { spec, queue, void } => self.on_prepare(now, &frame, (spec, queue), void),
             MoveSays::Handover { keeper, version, done } => {
                 self.on_handover(now, &frame, (keeper, version), *done);
             }
@@ -87,7 +87,9 @@ impl Relay {
                 self.on_held(&frame, (storage, version), links, streams);
             }
             MoveSays::Refused(refusal) => {
-                let moving = self.moving_of(&frame).and_then(|key| self.moving_at(key));
+                let key = self.moving_of(&frame);
+                key.iter().for_each(|key| self.serve_again(*key, &frame.from));
+                let moving = key.and_then(|key| self.moving_at(key));
                 if let Some(moving) = moving.filter(|m| m.to == frame.from && m.cut.is_none()) {
                     // It may have lost what it had made.
                     moving.heard = Heard { refusal: Some(refusal), ..Heard::default() };

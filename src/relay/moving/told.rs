@@ -3,8 +3,10 @@
 use super::super::Relay;
 use super::super::group::Group;
 use super::super::subscription::{Subscription, SubscriptionKey};
-use super::{NAMED_MAX, has_left};
+use super::{NAMED_MAX, has_left, what_moves};
 use crate::id::RelayId;
+#[cfg(any(test, feature = "sim"))]
+use crate::id::{GroupName, SubscriptionName};
 use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode};
 
 impl Relay {
@@ -15,9 +17,8 @@ impl Relay {
         };
         let name = subscription.name.clone();
         let to = subscription.moving.as_ref().map(|moving| moving.to.clone());
-        let group = self.groups.get(key.group).map(|group| group.name.clone());
-        match (to, group) {
-            (Some(to), Some(group)) => Err(has_left(&group, &name, &to)),
+        match (to, self.groups.get(key.group)) {
+            (Some(to), Some(group)) => Err(has_left(&what_moves(group, &name), &to)),
             _ => Ok(()),
         }
     }
@@ -59,8 +60,8 @@ impl Relay {
             let subscription = group.subscriptions.get(group.find(key.number)?)?;
             let info = self.move_info(group, subscription).filter(|info| !info.waits_for.is_empty())?;
             let relays: Vec<&str> = info.waits_for.iter().map(RelayId::as_str).collect();
-            let (name, to, relays) = (&subscription.name, &info.to, relays.join(", "));
-            Some(format!("subscription {name} of {} moves to relay {to}, and waits for {relays}", group.name))
+            let (what, to, relays) = (what_moves(group, &subscription.name), &info.to, relays.join(", "));
+            Some(format!("{what} moves to relay {to}, and waits for {relays}"))
         });
         moves.take(WARNINGS_MAX).collect()
     }
@@ -76,6 +77,7 @@ impl Relay {
         let asks = moving.cut.is_none() && heard.prepared.is_some();
         let missing = if asks { self.not_held(heard) } else { Default::default() };
         let stage = match (&moving.cut, heard.prepared) {
+            (Some(_), _) if moving.lost.is_some() => MoveStage::Preparing,
             (Some(_), _) if subscription.is_spent() => MoveStage::HandingOver,
             (Some(_), _) => MoveStage::Consuming,
             (None, None) => MoveStage::Preparing,
@@ -95,5 +97,35 @@ impl Relay {
             messages: group.backlog(subscription, end),
             refusal: heard.refusal.clone(),
         }))
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl Relay {
+    /// Whether a subscription is served here.
+    #[must_use]
+    pub fn serves(&self, group: &GroupName, name: &SubscriptionName) -> bool {
+        let Ok(key) = self.known_subscription(group, name) else { return false };
+        let found =
+            self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
+        found.is_some_and(|subscription| !subscription.is_spent())
+    }
+
+    /// Whether anything is remembered of a move to or from here.
+    #[must_use]
+    pub fn remembers_moves(&self) -> bool {
+        let mut all = self.groups.iter().flat_map(|group| &group.subscriptions);
+        all.any(|s| s.moving.is_some() || s.arrived.is_some())
+    }
+
+    /// Whether a subscription is on its way to or from here.
+    #[must_use]
+    pub fn has_moves(&self) -> bool {
+        self.groups.iter().any(|group| {
+            let is_settled = |arrived: &super::super::arriving::Arrived| arrived.is_settled;
+            group.subscriptions.iter().any(|s| {
+                s.moving.is_some() || s.arrived.as_deref().is_some_and(|arrived| !is_settled(arrived))
+            })
+        })
     }
 }

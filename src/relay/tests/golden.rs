@@ -73,6 +73,7 @@ fn word(operation: &Operation) -> &'static str {
         Operation::GroupSet { .. } => "group-set",
         Operation::GroupRemoved { .. } => "group-removed",
         Operation::StreamOpened { .. } => "stream-opened",
+        Operation::SubscriptionCreated { remade: Some(_), .. } => "subscription-remade",
         Operation::SubscriptionCreated { .. } => "subscription-created",
         Operation::SubscriptionRemoved { evicted: None, .. } => "subscription-removed",
         Operation::SubscriptionRemoved { .. } => "subscription-evicted",
@@ -98,9 +99,13 @@ fn word(operation: &Operation) -> &'static str {
         Operation::TopologySet { entry } if entry.head.restores.is_some() => "topology-restored",
         Operation::TopologySet { .. } => "topology-set",
         Operation::SubscriptionMoving { to: None, .. } => "subscription-stays",
+        Operation::SubscriptionMoving { lost: Some(_), .. } => "subscription-cut-lost",
         Operation::SubscriptionMoving { cut: Some(_), .. } => "subscription-cut",
         Operation::SubscriptionMoving { .. } => "subscription-moving",
+        Operation::SubscriptionArriving { queue: true, .. } => "subscription-arriving-queue",
         Operation::SubscriptionArriving { .. } => "subscription-arriving",
+        Operation::QueueHome { .. } => "queue-home",
+        Operation::SubscriptionArrived { at: Some(_), .. } => "subscription-arrived-at",
         Operation::SubscriptionArrived { .. } => "subscription-arrived",
     }
 }
@@ -174,6 +179,18 @@ fn of_members(group: GroupNumber) -> Vec<Operation> {
             window: 256,
             start: Index(1000),
             not_before: AT,
+            remade: None,
+        },
+        Operation::SubscriptionCreated {
+            group,
+            subscription,
+            name: sub("billing"),
+            shared: true,
+            filter: None,
+            window: 256,
+            start: Index(1000),
+            not_before: AT,
+            remade: Some(VERSION),
         },
         Operation::EpochsFinished { group, origin: relay.clone(), storage: STORAGE, through: 300 },
         removed(None),
@@ -198,7 +215,7 @@ fn done() -> Done {
 
 fn of_moves(group: GroupNumber) -> Vec<Operation> {
     let (subscription, token) = (SubscriptionNumber(5), 0x1122_3344_5566_7788);
-    let moving = |to, cut| Operation::SubscriptionMoving { group, subscription, to, token, cut };
+    let moving = |to, cut| Operation::SubscriptionMoving { group, subscription, to, token, cut, lost: None };
     vec![
         moving(None, None),
         moving(Some(relay("oslo")), None),
@@ -213,8 +230,31 @@ fn of_moves(group: GroupNumber) -> Vec<Operation> {
             start: Index(1000),
             from: relay("rome"),
             token,
+            queue: false,
         },
-        Operation::SubscriptionArrived { group, subscription, done: Box::new(done()) },
+        Operation::SubscriptionArriving {
+            group,
+            subscription,
+            name: sub("queue"),
+            shared: true,
+            filter: None,
+            window: 1024,
+            start: Index(1000),
+            from: relay("rome"),
+            token,
+            queue: true,
+        },
+        Operation::SubscriptionArrived { group, subscription, done: Box::new(done()), at: None },
+        Operation::SubscriptionArrived { group, subscription, done: Box::new(done()), at: Some(AT) },
+        Operation::SubscriptionMoving {
+            group,
+            subscription,
+            to: Some(relay("oslo")),
+            token,
+            cut: Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() })),
+            lost: Some(VERSION),
+        },
+        Operation::QueueHome { group, here: true },
     ]
 }
 
@@ -420,7 +460,7 @@ fn moves_part() -> Shard {
     let orders = &mut groups[0];
     let cut = || Cut { at: Index(1000), keeper: KEEPER, done: done() };
     let token = 0x1122_3344_5566_7788;
-    let arrived = |done| Arrived { from: relay("rome"), token, done, is_settled: false };
+    let arrived = |done| Arrived { done, ..Arrived::new(relay("rome"), token, false) };
     let pattern = orders.subscriptions.remove(0);
     let kinds = [
         ("leaves", Some(Moving::new(relay("oslo"), token, None)), None),

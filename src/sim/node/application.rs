@@ -5,7 +5,7 @@ use crate::id::{GroupName, Index, ProducerId, ProducerSequence, SessionId, Subsc
 use crate::relay::{Input, Now};
 use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::body::{Answer, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
-use crate::wire::frame::{AckLevel, Credit, PutHead};
+use crate::wire::frame::{AckKind, AckLevel, Credit, PutHead};
 use crate::wire::run::{BodySummary, Record};
 
 impl Node {
@@ -104,8 +104,12 @@ impl Node {
     }
 
     /// Acks what stands between two places.
-    pub fn ack(&mut self, now: Now, handle: u32, (from, to): (Index, Index)) {
-        let kind = crate::wire::frame::AckKind::Ack;
+    pub fn ack(&mut self, now: Now, handle: u32, range: (Index, Index)) {
+        self.settle_as(now, handle, range, AckKind::Ack);
+    }
+
+    /// Says of what stands between two places what became of it.
+    pub fn settle_as(&mut self, now: Now, handle: u32, (from, to): (Index, Index), kind: AckKind) {
         let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms: 0 }];
         self.input(now, Input::Ack { session: SESSION, acks });
     }

@@ -232,6 +232,8 @@ fn moving(dice: &mut Dice, hops: u16) -> LinkMessage {
     let says = match dice.below(9) {
         0 | 1 => MoveSays::Prepare {
             spec: SubscriptionSpec { window: Some(dice.below(3) as u32), ..Default::default() },
+            queue: dice.chance(50),
+            void: dice.chance(30).then_some(version),
         },
         2 => MoveSays::Prepared { keeper, version, streams: streams(dice) },
         3 => MoveSays::Refused(Refusal::new(RefusalCode::NotReady, "because")),

@@ -2,9 +2,14 @@
 
 use super::super::world::{World, moves, names};
 use super::LINE;
+use crate::id::Index;
 use crate::id::RelayId;
+use crate::sim::storms::Weather;
+use crate::topology::settings::GroupSettings;
 use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request};
+use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{Fact, LinkMessage};
+use crate::wire::moving::MoveSays;
 
 /// What happens in the middle of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +39,18 @@ const STEPS_MAX: usize = 1500;
 /// The subscription `s` of `g` lives at the old home; with `is_member` the new one has one of its own
 /// in that group, so it has been a member before. Something is in the backlog.
 fn prepared(seed: u64, is_member: bool) -> World {
+    prepared_as(seed, is_member, false)
+}
+
+/// The same, or a queue `g`.
+fn prepared_as(seed: u64, is_member: bool, is_queue: bool) -> World {
     let mut world = World::new(seed, 3, &LINE);
     world.let_homes_move();
-    world.subscribe(OLD, "g", "s");
+    if is_queue {
+        world.create_queue(OLD, "g");
+    } else {
+        world.subscribe(OLD, "g", "s");
+    }
     if is_member {
         world.subscribe(NEW, "g", "t");
     }
@@ -98,12 +112,26 @@ struct Scene {
     is_member: bool,
     /// The relay whose disk is slow.
     slow: Option<usize>,
+    /// Whether it is a queue that moves.
+    is_queue: bool,
+}
+
+impl Scene {
+    /// A subscription moves, or a queue, to a relay that has nothing to do with its group.
+    fn of(is_queue: bool) -> Self {
+        Self { is_member: false, slow: None, is_queue }
+    }
+
+    /// How a relay names it that is asked where it lives.
+    fn located(&self) -> Option<&'static str> {
+        (!self.is_queue).then_some("s-r00")
+    }
 }
 
 /// A move with a fault at one of its steps; how many steps it took.
 fn run(scene: Scene, (at, fault): (usize, Fault)) -> usize {
-    let Scene { is_member, slow } = scene;
-    let mut world = prepared(1, is_member);
+    let Scene { is_member, slow, is_queue } = scene;
+    let mut world = prepared_as(1, is_member, is_queue);
     let mut steps = 0;
     let what = format!("{scene:?}, {fault:?} at step {at}");
     while steps < STEPS_MAX {
@@ -122,7 +150,7 @@ fn run(scene: Scene, (at, fault): (usize, Fault)) -> usize {
         }
     }
     if world.home_now(0) != Some(NEW) {
-        let (group, name) = names(OLD, "g", "s");
+        let (group, name) = names(OLD, "g", if is_queue { "queue" } else { "s" });
         let told = world.ask(OLD, Request::SubscriptionShow { group, name });
         panic!("{what}: it does not come to its new home: {told:?}");
     }
@@ -138,7 +166,7 @@ fn run(scene: Scene, (at, fault): (usize, Fault)) -> usize {
         let Ok(Reply::Located(located)) = located else { panic!("{what}: {located:?}") };
         let homes: Vec<&str> = located
             .iter()
-            .filter(|l| l.subscription.as_ref().is_some_and(|name| name.as_str() == "s-r00"))
+            .filter(|l| l.subscription.as_ref().map(|name| name.as_str()) == scene.located())
             .map(|l| l.home.as_str())
             .collect();
         assert_eq!(homes, ["r02"], "{what}: as relay {node} says");
@@ -159,22 +187,33 @@ fn run_all(scene: Scene, stride: usize) {
 
 #[test]
 fn s47_a_subscription_moves_and_its_receiver_misses_and_repeats_nothing_whatever_crashes_when() {
-    run_all(Scene { is_member: false, slow: None }, 1);
+    run_all(Scene::of(false), 1);
 }
 
 #[test]
 fn s47_the_same_to_a_relay_that_was_a_member_before() {
-    run_all(Scene { is_member: true, slow: None }, 4);
+    run_all(Scene { is_member: true, ..Scene::of(false) }, 4);
 }
 
 #[test]
 fn s47_the_same_with_a_slow_disk_at_the_old_home() {
-    run_all(Scene { is_member: false, slow: Some(OLD) }, 4);
+    run_all(Scene { slow: Some(OLD), ..Scene::of(false) }, 4);
 }
 
 #[test]
 fn s47_the_same_with_a_slow_disk_at_the_new_home() {
-    run_all(Scene { is_member: false, slow: Some(NEW) }, 2);
+    run_all(Scene { slow: Some(NEW), ..Scene::of(false) }, 2);
+}
+
+#[test]
+fn s47_a_queue_moves_and_every_message_is_taken_once_whatever_crashes_when() {
+    run_all(Scene::of(true), 1);
+}
+
+#[test]
+fn s47_the_same_of_a_queue_with_slow_disks() {
+    run_all(Scene { slow: Some(OLD), ..Scene::of(true) }, 4);
+    run_all(Scene { slow: Some(NEW), ..Scene::of(true) }, 4);
 }
 
 #[test]
@@ -428,21 +467,201 @@ fn s47_a_relay_that_is_forgotten_is_not_waited_for() {
 
 #[test]
 fn s47_what_a_producer_puts_again_elsewhere_after_the_move_is_not_delivered_again() {
-    let mut world = prepared(1, false);
-    world.put_as(0, "g", 1, &["one", "two"]);
+    for is_queue in [false, true] {
+        let mut world = prepared_as(1, false, is_queue);
+        let (group, name) = names(OLD, "g", if is_queue { "queue" } else { "s" });
+        world.put_as(0, "g", 1, &["one", "two"]);
+        world.settle();
+        let now = world.now;
+        assert_eq!(world.nodes[OLD].drain(now, &group, &name).len(), 10);
+        // Nobody keeps it any more.
+        world.rest();
+        world.ask_to_move(1, 0, Some(NEW));
+        go_on(&mut world);
+        assert_eq!(world.home_now(0), Some(NEW));
+        // The new home was not part of the group when it was put first: it takes it for new.
+        world.put_as(NEW, "g", 1, &["one", "two", "three"]);
+        world.settle();
+        let now = world.now;
+        assert_eq!(world.nodes[NEW].drain(now, &group, &name), ["three"], "queue: {is_queue}");
+    }
+}
+
+#[test]
+fn s47_what_failed_at_the_old_home_is_tried_again_there_and_its_dead_letters_too() {
+    let mut world = World::new(1, 3, &LINE);
+    world.let_homes_move();
+    world.create_queue(OLD, "jobs");
+    world.subscribe(1, "dead", "d");
+    let (max_deliver, dead_letter) = (Some(2), Some("dead".to_owned()));
+    let settings =
+        GroupSettings { max_deliver, dead_letter, backoff_ms: vec![2_000], ..GroupSettings::default() };
+    world.ask(OLD, Request::GroupSet { group: "jobs".parse().unwrap(), settings }).unwrap();
+    world.put(1, "jobs", 3);
     world.settle();
-    assert_eq!(world.drain(OLD, "g", "s").len(), 10);
-    // Nobody keeps it any more.
-    world.rest();
-    ask_move(&mut world, 1, Some("r02")).unwrap();
+    queue_to_move(&mut world, 1, Some(NEW));
+    let handle = world.attach(OLD, "jobs", "queue");
+    world.settle();
+    for tries in 0..2 {
+        let got: Vec<u64> = world.nodes[OLD].got.drain(..).map(|got| got.index).collect();
+        assert_eq!(got.len(), if tries == 0 { 3 } else { 1 }, "the attempts before count");
+        let (first, now) = (Index(got[0]), world.now);
+        world.nodes[OLD].settle_as(now, handle, (first, first.after(1)), AckKind::Nack);
+        world.ack(OLD, handle, (first.0 + 1, first.0 + 3));
+        go_on(&mut world);
+        if tries == 0 {
+            let (group, name) = names(OLD, "jobs", "queue");
+            let shown = world.ask(OLD, Request::SubscriptionShow { group, name });
+            let Ok(Reply::Subscription(info)) = shown else { panic!("{shown:?}") };
+            let stage = info.moving.map(|moving| (moving.stage, moving.messages));
+            assert_eq!((info.parked, stage), (1, Some((MoveStage::Consuming, 1))));
+            world.pass_ms(1_500);
+            world.settle();
+        }
+    }
+    go_on(&mut world);
+    assert_eq!(homes_of(&mut world, "jobs"), ["r02"; 3]);
+    assert_eq!(world.drain(1, "dead", "d").len(), 1);
+    assert_eq!(world.drain(NEW, "jobs", "queue"), [""; 0]);
+}
+
+/// Where a queue lives, as each relay says that runs.
+fn homes_of(world: &mut World, queue: &str) -> Vec<String> {
+    let mut homes = Vec::new();
+    for node in 0..world.nodes.len() {
+        let located = world.ask(node, Request::Locate { group: queue.parse().unwrap(), prefix: false });
+        let Ok(Reply::Located(located)) = located else { panic!("{located:?}") };
+        homes.push(located.iter().map(|l| l.home.to_string()).collect::<Vec<_>>().join(" "));
+    }
+    homes
+}
+
+fn queue_to_move(world: &mut World, node: usize, to: Option<usize>) {
+    world.ask_to_move(node, 0, to);
+    go_on(world);
+}
+
+#[test]
+fn r12_whoever_sets_a_queue_s_settings_without_having_heard_that_it_moved_does_not_move_it_back() {
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
+    world.let_homes_move();
+    world.create_queue(OLD, "jobs");
+    world.put(1, "jobs", 2);
+    queue_to_move(&mut world, 1, Some(NEW));
+    // It has given its word, and hears nothing from now on.
+    world.set_link(2, false);
+    world.take(0);
     go_on(&mut world);
     assert_eq!(world.home_now(0), Some(NEW));
-    // The new home was not part of the group when it was put first: it takes it for new.
-    world.put_as(NEW, "g", 1, &["one", "two", "three"]);
+    for set in 1..=3 {
+        let settings = GroupSettings { max_count: Some(1000 + set), ..GroupSettings::default() };
+        world.ask(3, Request::GroupSet { group: "jobs".parse().unwrap(), settings }).unwrap();
+    }
+    assert_eq!(homes_of(&mut world, "jobs"), ["r02", "r02", "r02", "r00"]);
+    world.heal_links();
+    go_on(&mut world);
+    assert_eq!(homes_of(&mut world, "jobs"), ["r02"; 4]);
+    for node in 0..4 {
+        let shown = world.ask(node, Request::GroupShow { group: "jobs".parse().unwrap() });
+        let Ok(Reply::Group(info)) = shown else { panic!("{shown:?}") };
+        assert_eq!((info.queue, info.settings.max_count), (true, Some(1003)), "relay {node}");
+        assert_eq!(world.nodes[node].warnings(), [""; 0], "relay {node}");
+    }
+    (0..4).for_each(|node| world.put(node, "jobs", 1));
+    world.finish().unwrap();
+}
+
+#[test]
+fn r12_a_queue_goes_from_home_to_home_and_back_and_its_books_balance() {
+    let mut world = World::new(1, 3, &LINE);
+    world.let_homes_move();
+    world.create_queue(OLD, "jobs");
+    for (to, told) in [(NEW, "r02"), (1, "r01"), (OLD, "r00"), (NEW, "r02")] {
+        (0..3).for_each(|node| world.put(node, "jobs", 2));
+        queue_to_move(&mut world, 0, Some(to));
+        world.take(0);
+        go_on(&mut world);
+        assert_eq!(homes_of(&mut world, "jobs"), [told; 3]);
+        world.take(0);
+        let (group, name) = names(OLD, "jobs", "queue");
+        let Some(Ok(Reply::Subscription(info))) =
+            world.ask_network(1, Request::SubscriptionShow { group: group.clone(), name })
+        else {
+            panic!("it cannot be shown")
+        };
+        assert_eq!((info.home.as_str(), info.backlog, info.shared), (told, 0, true));
+        for node in 0..3 {
+            let books = world.ask(node, Request::Books { group: Some(group.clone()) });
+            let Ok(Reply::Books(books)) = books else { panic!("{books:?}") };
+            assert!(books.balanced, "relay {node}: {books:?}");
+        }
+    }
+    world.finish().unwrap();
+}
+
+#[test]
+fn r12_a_queue_is_refused_where_there_is_one_of_its_name() {
+    let mut world = World::new(1, 3, &LINE);
+    world.let_homes_move();
+    world.set_link(1, false);
+    // Each has made it without having heard of the other.
+    world.create_queue(OLD, "jobs");
+    world.put(0, "jobs", 1);
+    let create =
+        Request::GroupCreate { group: "jobs".parse().unwrap(), settings: Default::default(), queue: true };
+    world.ask(NEW, create).unwrap();
+    world.heal_links();
+    go_on(&mut world);
+    let (group, name) = names(OLD, "jobs", "queue");
+    let to_move = Request::SubscriptionMove { group, name, to: Some("r02".parse().unwrap()) };
+    let refusal = world.ask(OLD, to_move).unwrap_err();
+    assert!(refusal.code == RefusalCode::Exists && refusal.message.contains("queue"), "{refusal:?}");
+}
+
+#[test]
+fn r12_a_queue_is_refused_where_others_have_subscriptions_of_its_group() {
+    let mut world = World::new(1, 3, &LINE);
+    world.let_homes_move();
+    world.set_link(1, false);
+    world.create_queue(OLD, "jobs");
+    // It has not heard that it is a queue.
+    world.subscribe_unheard(NEW, "jobs", "own");
+    world.heal_links();
     world.settle();
-    let (group, name) = names(OLD, "g", "s");
-    let now = world.now;
-    assert_eq!(world.nodes[NEW].drain(now, &group, &name), ["three"]);
+    queue_to_move(&mut world, OLD, Some(NEW));
+    let (group, name) = names(OLD, "jobs", "queue");
+    let Ok(Reply::Subscription(info)) = world.ask(OLD, Request::SubscriptionShow { group, name }) else {
+        panic!("it is not there")
+    };
+    let refusal = info.moving.and_then(|moving| moving.refusal).map(|refusal| refusal.message);
+    assert!(refusal.as_ref().is_some_and(|why| why.contains("subscriptions of its own")), "{refusal:?}");
+    assert_eq!(world.home_now(0), Some(OLD));
+    queue_to_move(&mut world, OLD, None);
+    assert!(!world.has_moves());
+}
+
+#[test]
+fn r3_a_queue_whose_home_has_lost_its_disk_is_a_queue_again() {
+    let mut world = World::new(1, 3, &LINE);
+    world.create_queue(OLD, "jobs");
+    world.wipe(OLD);
+    world.heal_links();
+    world.settle();
+    assert_eq!(homes_of(&mut world, "jobs"), ["r00"; 3]);
+    world.put(2, "jobs", 1);
+    world.settle();
+    let attach = Request::Attach { group: "jobs".parse().unwrap(), name: None, create: None };
+    for node in [1, 0] {
+        let attached = world.ask_network(node, attach.clone());
+        assert!(matches!(attached, Some(Ok(Reply::SubscriptionHandle { .. }))), "{node}: {attached:?}");
+    }
+    assert_eq!(world.drain(OLD, "jobs", "queue").len(), 1);
+    // Also after another start.
+    world.crash(OLD);
+    world.start(OLD);
+    world.heal_links();
+    world.settle();
+    assert!(matches!(world.ask(OLD, attach), Ok(Reply::SubscriptionHandle { .. })));
 }
 
 /// A move that waits for what is in the backlog of the old home, and the word with which it began.
@@ -462,6 +681,29 @@ fn cut() -> (World, LinkMessage) {
     let stage = ask_move(&mut world, 1, Some("r02")).unwrap().map(|moving| moving.stage);
     assert_eq!(stage, Some(MoveStage::Consuming));
     (world, first.unwrap())
+}
+
+#[test]
+fn r7_what_comes_behind_the_cut_is_not_told_as_lost_at_the_old_home() {
+    let (mut world, _) = cut();
+    let settings = GroupSettings { max_count: Some(3), ..GroupSettings::default() };
+    world.ask(OLD, Request::GroupSet { group: "g".parse().unwrap(), settings }).unwrap();
+    world.put(1, "g", 20);
+    world.settle();
+    go_on(&mut world);
+    go_on(&mut world);
+    let (group, name) = names(OLD, "g", "s");
+    let Ok(Reply::Subscription(info)) = world.ask(OLD, Request::SubscriptionShow { group, name }) else {
+        panic!("it is not there")
+    };
+    let moving = info.moving.as_ref().map(|moving| (moving.stage, moving.messages));
+    assert_eq!(moving, Some((MoveStage::Consuming, 0)), "{info:?}");
+    assert!((8..16).contains(&info.out.evicted), "{info:?}");
+    let handle = world.attach(OLD, "g", "s");
+    world.settle();
+    world.ack(OLD, handle, (0, 1000));
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(NEW));
 }
 
 #[test]
@@ -507,4 +749,198 @@ fn s47_a_new_home_that_has_lost_its_disk_does_not_take_over_with_what_it_has_kep
     go_on(&mut world);
     assert_eq!(world.home_now(0), Some(NEW));
     world.finish().unwrap();
+}
+
+/// One small thing happens of which nobody takes notice: it arrives, or is synced, or time passes.
+fn go_on_a_little(world: &mut World, step: usize) {
+    match step % 8 {
+        at @ 0..=3 => drop(world.arrive_at(at / 2, at % 2)),
+        at @ 4..=6 => world.sync(at - 4),
+        _ => world.wait_ms(9),
+    }
+}
+
+/// A move whose backlog was just taken at the old home; the rest is the new one's.
+fn handed_over(is_queue: bool) -> World {
+    let mut world = prepared_as(1, false, is_queue);
+    world.ask_to_move(1, 0, Some(NEW));
+    go_on(&mut world);
+    world.put(1, "g", 2);
+    world.settle();
+    world.take(0);
+    world
+}
+
+/// Who says that it serves it.
+fn serving(world: &World, is_queue: bool) -> Vec<usize> {
+    let (group, name) = names(OLD, "g", if is_queue { "queue" } else { "s" });
+    (0..3).filter(|node| world.nodes[*node].serves(&group, &name)).collect()
+}
+
+/// Handovers to which something happens at each of their steps, until the old home knows nothing of it.
+fn at_each_step(mut strike: impl FnMut(bool, usize, World)) {
+    for is_queue in [false, true] {
+        let mut steps = 0;
+        loop {
+            let mut world = handed_over(is_queue);
+            (0..steps).for_each(|step| go_on_a_little(&mut world, step));
+            let is_over = !world.has_moves();
+            strike(is_queue, steps, world);
+            if is_over {
+                break;
+            }
+            steps += 1;
+        }
+        assert!((20..2000).contains(&steps), "{steps} steps");
+    }
+}
+
+#[test]
+fn r12_a_new_home_that_loses_its_disk_as_it_takes_over_makes_no_two_homes_and_loses_nothing() {
+    at_each_step(|is_queue, at, mut world| {
+        let is_taken =
+            |said: LinkMessage| matches!(said, LinkMessage::Move(frame) if frame.says == MoveSays::Taken);
+        if !world.nodes[OLD].has_moves() || world.moves_on(0, 0).into_iter().any(is_taken) {
+            // With its disk the only one is gone that was owed anything.
+            return;
+        }
+        let what = format!("queue: {is_queue}, step {at}");
+        world.wipe(NEW);
+        world.heal_links();
+        for step in 0..600 {
+            go_on_a_little(&mut world, step);
+            assert!(
+                serving(&world, is_queue).len() < 2,
+                "{what}, {step} steps later: {:?}",
+                serving(&world, is_queue)
+            );
+        }
+        go_on(&mut world);
+        world.take(0);
+        if serving(&world, is_queue) == [OLD] {
+            // It is told that the new home may have lost what it had put.
+            let handle = world.attach(OLD, "g", if is_queue { "queue" } else { "s" });
+            world.settle();
+            world.ack(OLD, handle, (0, 1000));
+        }
+        go_on(&mut world);
+        let homes = serving(&world, is_queue);
+        assert_eq!(homes, [NEW], "{what}: {}", world.tell_moves(OLD) + &world.tell_moves(NEW));
+        world.put(1, "g", 1);
+        world.finish().unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+        assert_eq!(homes_of(&mut world, "g"), ["r02"; 3], "{what}");
+    });
+}
+
+#[test]
+fn r12_an_old_home_that_loses_its_disk_as_it_hands_over_makes_no_two_homes() {
+    at_each_step(|is_queue, at, mut world| {
+        let what = format!("queue: {is_queue}, step {at}");
+        world.wipe(OLD);
+        world.heal_links();
+        (0..200).for_each(|step| go_on_a_little(&mut world, step));
+        go_on(&mut world);
+        let homes = serving(&world, is_queue);
+        assert_eq!(homes.len(), 1, "{what}: {homes:?}");
+        let home = format!("r{:02}", homes[0]);
+        assert_eq!(homes_of(&mut world, "g"), [&home[..]; 3], "{what}");
+        world.take(0);
+        (0..3).for_each(|node| world.put(node, "g", 1));
+        go_on(&mut world);
+        let (group, name) = names(OLD, "g", if is_queue { "queue" } else { "s" });
+        let now = world.now;
+        assert_eq!(world.nodes[homes[0]].drain(now, &group, &name).len(), 3, "{what}");
+    });
+}
+
+#[test]
+fn r12_what_was_done_with_elsewhere_is_forgotten_when_nothing_of_it_can_come() {
+    for is_queue in [false, true] {
+        let mut world = handed_over(is_queue);
+        go_on(&mut world);
+        assert!(world.home_now(0) == Some(NEW) && world.nodes[NEW].remembers_moves());
+        (0..3).for_each(|node| world.put(node, "g", 1));
+        world.settle();
+        world.take(0);
+        world.rest_for_long();
+        assert!(!world.nodes[NEW].remembers_moves(), "queue: {is_queue}");
+        // It does not come back with the log either, but for a while.
+        world.crash(NEW);
+        world.start(NEW);
+        world.heal_links();
+        world.settle();
+        world.rest_for_long();
+        assert!(!world.nodes[NEW].remembers_moves(), "queue: {is_queue}");
+        world.put(0, "g", 1);
+        world.finish().unwrap();
+    }
+}
+
+#[test]
+fn r12_a_put_that_waits_to_be_consumed_is_answered_though_its_subscription_moves() {
+    for is_queue in [false, true] {
+        for step in 0..3 {
+            let mut world = prepared_as(1, false, is_queue);
+            let consumed = (AckLevel::Consumed, 0);
+            let mut puts = Vec::new();
+            for node in 0..3 {
+                puts.push(world.put_at_level(node, "g", consumed).0);
+            }
+            world.ask_to_move(1, 0, Some(NEW));
+            if step > 0 {
+                go_on(&mut world);
+                (0..3).for_each(|node| puts.push(world.put_at_level(node, "g", consumed).0));
+            }
+            if step > 1 {
+                world.settle();
+                world.take(0);
+                (0..3).for_each(|node| puts.push(world.put_at_level(node, "g", consumed).0));
+            }
+            for _ in 0..4 {
+                go_on(&mut world);
+                world.take(0);
+            }
+            assert_eq!(world.home_now(0), Some(NEW));
+            let calm = Weather { puts: 0, ..Weather::CALM };
+            for put in puts {
+                let answer = world.until_answered(put, &calm, 1000);
+                assert_eq!(answer, Some(AckLevel::Consumed), "queue: {is_queue}, {step}, put {put}");
+            }
+            world.finish().unwrap();
+        }
+    }
+}
+
+#[test]
+fn r12_a_home_that_is_drained_in_the_middle_of_a_handover_abandons_all_of_it_or_nothing() {
+    let (mut refused, mut abandoned) = (0, 0);
+    for who in [OLD, NEW] {
+        at_each_step(|is_queue, at, mut world| {
+            let what = format!("relay {who}, queue: {is_queue}, step {at}");
+            let had_taken = serving(&world, is_queue) == [NEW];
+            let answer = world.ask(who, Request::RelayDrain { abandon: true });
+            go_on(&mut world);
+            go_on(&mut world);
+            world.take(0);
+            go_on(&mut world);
+            let homes = serving(&world, is_queue);
+            match answer {
+                Err(refusal) => {
+                    refused += 1;
+                    assert_eq!(refusal.code, RefusalCode::NotReady, "{what}");
+                    assert_eq!(homes, [NEW], "{what}");
+                    world.put(1, "g", 1);
+                    world.finish().unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+                }
+                // It has not come there yet, and is refused now, or it has left already.
+                Ok(_) if who == NEW && !had_taken => assert_eq!(homes, [OLD], "{what}"),
+                Ok(_) if who == OLD && had_taken => assert_eq!(homes, [NEW], "{what}"),
+                Ok(_) => {
+                    abandoned += 1;
+                    assert_eq!(homes, [0; 0], "{what}");
+                }
+            }
+        });
+    }
+    assert!(refused > 20 && abandoned > 0, "{refused} refused, {abandoned} abandoned");
 }

@@ -1,9 +1,10 @@
 //! Subscriptions that move from home to home (R12) while everything fails.
 
-use super::{World, name_of};
+use super::{World, name_of, names};
 use crate::dice::Dice;
 use crate::sim::storms::{ROAMS, Weather};
-use crate::wire::body::Request;
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Reply, Request};
 use crate::wire::link::LinkMessage;
 
 /// Of 100 steps so many ask for a move.
@@ -19,6 +20,19 @@ impl World {
     /// From now on subscriptions may move.
     pub fn let_homes_move(&mut self) {
         self.homes_move = true;
+    }
+
+    /// Makes a queue at a relay, and lets everybody learn of it.
+    ///
+    /// # Panics
+    /// When the relay refuses it.
+    pub fn create_queue(&mut self, node: usize, name: &str) {
+        let (group, backlog) = names(node, name, "queue");
+        let settings = GroupSettings::default();
+        self.ask(node, Request::GroupCreate { group: group.clone(), settings, queue: true })
+            .expect("a queue can be made");
+        self.has_subscription(node, group, backlog);
+        self.settle();
     }
 
     /// The relay that serves a subscription now, if one does that runs.
@@ -80,9 +94,23 @@ impl World {
             self.pass_ms(200);
             self.settle();
         }
-        let waits: Vec<String> =
-            self.nodes.iter().map(|node| format!("{}: {}", node.name, node.explain("?"))).collect();
+        let waits: Vec<String> = (0..self.nodes.len()).map(|node| self.tell_moves(node)).collect();
         Err(format!("a move does not end\n{}", waits.join("\n")))
+    }
+
+    /// What a relay has to say of moves.
+    #[must_use]
+    pub fn tell_moves(&mut self, node: usize) -> String {
+        let mut told = self.nodes[node].explain("?");
+        for group in self.groups.clone() {
+            let list = Request::SubscriptionList { group, after: None, limit: 10 };
+            let Ok(Reply::Subscriptions(all)) = self.ask(node, list) else { continue };
+            for info in all {
+                let (group, name, from) = (&info.group, &info.name, &info.comes_from);
+                told += &format!("\n  {group}/{name} comes from {from:?}, goes {:?}", info.moving);
+            }
+        }
+        told
     }
 
     /// A promise that was seen to be broken so far.
@@ -91,8 +119,8 @@ impl World {
     }
 }
 
-/// A storm in which subscriptions move from relay to relay; with some seeds their receivers do so,
-/// too. How often one has come to a new home.
+/// A storm in which subscriptions move from relay to relay, with even seeds queues as well; with some
+/// their receivers do so, too. How often one has come to a new home.
 ///
 /// # Errors
 /// The first promise that is broken.
@@ -102,6 +130,11 @@ pub fn moves(seed: u64, steps: usize) -> Result<usize, String> {
     let mut world = World::random(seed, relays);
     world.let_homes_move();
     world.begin_storm(seed, &mut dice, 3);
+    if seed.is_multiple_of(2) {
+        for i in 0..1 + seed / 4 % 2 {
+            world.create_queue((seed / 8 + i) as usize % relays, &format!("q{i}"));
+        }
+    }
     let roams = if seed / 2 % 2 == 1 { ROAMS } else { 0 };
     // In a calmer storm they get farther.
     let storm = Weather { roams, ..Weather::STORM };

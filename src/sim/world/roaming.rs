@@ -98,6 +98,10 @@ pub(super) struct Roamer {
 impl World {
     /// A receiver of a subscription does something, or one begins to receive.
     pub(super) fn roam(&mut self, place: usize) {
+        if self.subscriptions[place].2.as_str() == "queue" {
+            // Receivers of a queue compete: who takes all there is would not have it to himself.
+            return;
+        }
         let Some(mut roamer) = self.roamers[place].take() else { return self.arrive_somewhere(place) };
         let node = roamer.node;
         if !self.nodes[node].is_up() || self.nodes[node].boot() != roamer.boot {

@@ -113,6 +113,20 @@ pub struct GroupInfo {
     /// lives elsewhere its one.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub elsewhere: u64,
+    /// A queue that is on its way from here or to here; left out of all others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub moves: Option<Box<QueueMoves>>,
+}
+
+/// Where a queue moves, as far as the relay knows that is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueMoves {
+    /// The relay to which it is on its way from here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<RelayId>,
+    /// The relay where it still lives, while it is kept here to come from there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<RelayId>,
 }
 
 /// The order of producers in a group with `fifo = "producer"`.

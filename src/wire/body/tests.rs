@@ -45,6 +45,7 @@ fn info() -> GroupInfo {
         streams: vec![stream.clone(), stream],
         order: None,
         elsewhere: 0,
+        moves: None,
     }
 }
 
