@@ -162,7 +162,7 @@ pub async fn group(client: &Client, group: &GroupName) -> Result<GroupInfo, Fail
     let Reply::Group(info) = ask(client, Request::GroupShow { group: group.clone() }).await? else {
         return Err(unexpected("a group"));
     };
-    Ok(info)
+    Ok(*info)
 }
 
 /// The page of groups behind one of them; empty behind the last.

@@ -103,7 +103,7 @@ impl Connection {
     /// What the relay tells of the group.
     pub(crate) async fn group(&self) -> GroupInfo {
         match self.0.request(Request::GroupShow { group: group() }).await {
-            Ok(Reply::Group(info)) => info,
+            Ok(Reply::Group(info)) => *info,
             other => panic!("no group: {other:?}"),
         }
     }

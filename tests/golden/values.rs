@@ -316,7 +316,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
             }),
         ),
         ("groups", Ok(Reply::Groups(vec![group_info()]))),
-        ("group", Ok(Reply::Group(group_info()))),
+        ("group", Ok(Reply::Group(Box::new(group_info())))),
         ("subscriptions", Ok(Reply::Subscriptions(vec![subscription_info()]))),
         ("subscription", Ok(Reply::Subscription(subscription_info()))),
         ("polled", Ok(Reply::Polled { messages: 2 })),

@@ -40,7 +40,7 @@ pub enum Reply {
     /// Groups.
     Groups(Vec<GroupInfo>),
     /// One group.
-    Group(GroupInfo),
+    Group(Box<GroupInfo>),
     /// Subscriptions.
     Subscriptions(Vec<SubscriptionInfo>),
     /// One subscription.
