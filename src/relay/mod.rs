@@ -65,6 +65,7 @@ mod put;
 mod queues;
 mod receipt;
 mod receivers;
+mod released;
 mod repair;
 mod requests;
 mod restore;

@@ -17,8 +17,9 @@ mod effects;
 mod sessions;
 mod snapshots;
 mod stop;
+mod turn;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::sessions::{Table, Written};
 use self::snapshots::Snapshots;
+use self::turn::{Turn, after_those_ready};
 use super::clock::Clock;
 use super::fault::ServerError;
 use super::handle::PutPermit;
@@ -35,11 +37,10 @@ use super::scrub::Scrubber;
 use super::signals::Signals;
 use crate::id::{Epoch, GroupNumber, Index, LinkId, SessionId};
 use crate::limits;
-use crate::log::{Entry, EntryNumber, Log, Urgency};
+use crate::log::{EntryNumber, Log, Urgency};
 use crate::metrics::{LinkTraffic, TurnCounts, Turns};
 use crate::net::outgoing::OutQueue;
-use crate::relay::{Input, Neighbour, Now, Relay};
-use crate::wire::applied::TopologyEntry;
+use crate::relay::{Input, Now, Relay};
 use crate::wire::body::{Answer, Reply};
 
 /// What waits for the driver.
@@ -94,28 +95,6 @@ pub(crate) struct Parts {
     pub(crate) last: EntryNumber,
     /// Bytes appended between two snapshots.
     pub(crate) snapshot_bytes: u64,
-}
-
-/// What one turn gathers before it is handed on as one.
-#[derive(Default)]
-struct Turn {
-    entries: Vec<Entry>,
-    is_urgent: bool,
-    permits: Vec<PutPermit>,
-    counts: TurnCounts,
-    /// Links over which something went.
-    links: BTreeSet<LinkId>,
-    /// The links are these from now on. What was said over those that end goes first.
-    neighbours: Option<(Vec<Neighbour>, Arc<TopologyEntry>)>,
-}
-
-impl Turn {
-    /// Whether it has something for the disk, and so little that writing to sockets as much takes
-    /// less time than to wake a thread.
-    fn is_small(&self) -> bool {
-        let bytes = self.entries.iter().map(Entry::content_bytes).sum::<usize>();
-        !self.entries.is_empty() && bytes <= limits::TURN_SMALL_BYTES_MAX
-    }
 }
 
 pub(crate) struct Driver {
@@ -389,21 +368,6 @@ impl Driver {
         }
         Ok(())
     }
-}
-
-/// Lets the tasks that are ready now run before this one goes on: those that write among them. It does
-/// not look for new work, as a yield does.
-async fn after_those_ready() {
-    let mut has_waited = false;
-    std::future::poll_fn(|context| {
-        if has_waited {
-            return std::task::Poll::Ready(());
-        }
-        has_waited = true;
-        context.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
 }
 
 /// Once when it begins and once when it is over: the log tells of changes only.

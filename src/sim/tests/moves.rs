@@ -558,6 +558,11 @@ fn r12_whoever_sets_a_queue_s_settings_without_having_heard_that_it_moved_does_n
         world.ask(3, Request::GroupSet { group: "jobs".parse().unwrap(), settings }).unwrap();
     }
     assert_eq!(homes_of(&mut world, "jobs"), ["r02", "r02", "r02", "r00"]);
+    // The home cannot say so now: all know that what they hear has been left.
+    world.set_link(1, false);
+    world.set_link(2, true);
+    go_on(&mut world);
+    assert_eq!(homes_of(&mut world, "jobs"), ["r02"; 4]);
     world.heal_links();
     go_on(&mut world);
     assert_eq!(homes_of(&mut world, "jobs"), ["r02"; 4]);
@@ -582,6 +587,16 @@ fn r12_a_queue_goes_from_home_to_home_and_back_and_its_books_balance() {
         world.take(0);
         go_on(&mut world);
         assert_eq!(homes_of(&mut world, "jobs"), [told; 3]);
+        for node in 0..3 {
+            let shown = world.ask(node, Request::GroupShow { group: "jobs".parse().unwrap() });
+            assert!(matches!(&shown, Ok(Reply::Group(info)) if info.queue), "relay {node}: {shown:?}");
+            let attach = Request::Attach { group: "jobs".parse().unwrap(), name: None, create: None };
+            let attached = world.ask_network(node, attach);
+            let Some(Ok(Reply::SubscriptionHandle { handle, .. })) = attached else {
+                panic!("relay {node}: {attached:?}")
+            };
+            world.ask_network(node, Request::Detach { handle });
+        }
         world.take(0);
         let (group, name) = names(OLD, "jobs", "queue");
         let Some(Ok(Reply::Subscription(info))) =
@@ -851,6 +866,35 @@ fn r12_an_old_home_that_loses_its_disk_as_it_hands_over_makes_no_two_homes() {
         let now = world.now;
         assert_eq!(world.nodes[homes[0]].drain(now, &group, &name).len(), 3, "{what}");
     });
+}
+
+#[test]
+fn r12_the_same_when_others_take_the_old_home_s_word_for_the_later_one() {
+    // Of two versions that count the same, the disk decides.
+    let (old, new) = (2, 0);
+    for steps in 0.. {
+        let mut world = World::new(1, 3, &LINE);
+        world.let_homes_move();
+        world.subscribe(old, "g", "s");
+        world.put(1, "g", 2);
+        world.settle();
+        world.ask_to_move(1, 0, Some(new));
+        go_on(&mut world);
+        world.take(0);
+        (0..steps).for_each(|step| go_on_a_little(&mut world, step));
+        let is_over = !world.has_moves();
+        world.wipe(old);
+        world.heal_links();
+        (0..200).for_each(|step| go_on_a_little(&mut world, step));
+        go_on(&mut world);
+        let (group, name) = names(old, "g", "s");
+        let homes: Vec<usize> = (0..3).filter(|node| world.nodes[*node].serves(&group, &name)).collect();
+        assert_eq!(homes.len(), 1, "step {steps}: {homes:?}");
+        if is_over {
+            assert!(steps > 20, "{steps} steps");
+            break;
+        }
+    }
 }
 
 #[test]

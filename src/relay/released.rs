@@ -1,0 +1,134 @@
+//! What is released, and who is told ([`super::receipt`] says how that comes about).
+//!
+//! An origin, or who looks after a stream in its place, says along the tree how far its stream is released.
+//! Whoever learns that more is released than it knew, from whom and in whatever way, passes it on there:
+//! two ends of a link in a tree know the same of it, or it is on its way.
+
+use super::Relay;
+use super::forget::Orphans;
+use super::input::Now;
+use super::stream::Stream;
+use crate::id::Sequence;
+use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber};
+use crate::wire::link::{LinkMessage, Released};
+
+impl Relay {
+    /// Releases what of the own streams everybody has who is owed it, and says so.
+    pub(super) fn settle_released(&mut self, number: GroupNumber) {
+        let me = self.options.relay.clone();
+        self.release_unowed(number);
+        let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let is_trustee = group.trustee() == Some(&me);
+        let Some(spread) = group.spread.as_deref() else { return };
+        let parts = &spread.parts;
+        let is_member = |relay: &RelayId| parts.may_be_member(relay);
+        let storage = self.options.epoch.storage;
+        let mut news = Vec::new();
+        let is_mine = |s: &Stream| s.origin == me || (is_trustee && orphans.is_gone(&s.origin));
+        for stream in group.streams.iter_mut().filter(|s| is_mine(s)) {
+            let covered = if stream.is_written_by(&me, storage) {
+                stream.covered(&me, is_member)
+            } else {
+                stream.covered_by_all(
+                    parts.active_members().into_iter(),
+                    (&me, !group.subscriptions.is_empty()),
+                )
+            };
+            if stream.release(covered) {
+                news.push((stream.origin.clone(), stream.epoch, covered));
+            }
+        }
+        let Some(group) = self.groups.get(number) else { return };
+        let id = group.id();
+        let released: Vec<Released> = news
+            .into_iter()
+            .map(|(origin, epoch, released)| Released {
+                group: id.clone(),
+                origin,
+                epoch,
+                released,
+                wanted: Sequence(0),
+                to: None,
+                hops: 0,
+            })
+            .collect();
+        if !released.is_empty() {
+            self.tell_released(number, None, &released);
+        }
+        self.settle_finished(number);
+        self.settle_levels(number);
+    }
+
+    /// An origin has released something: it is passed on along the tree.
+    pub(super) fn on_released(&mut self, now: Now, link: LinkId, released: Vec<Released>) {
+        for told in released {
+            self.take_released(now, link, &told);
+            let on_its_way = told.to.as_ref().filter(|to| **to != self.options.relay);
+            if let Some((way, hops)) = on_its_way.and_then(|to| self.way_on(to, link, told.hops)) {
+                self.say(way, LinkMessage::Released(vec![Released { hops, ..told }]));
+            }
+        }
+    }
+
+    fn take_released(&mut self, now: Now, link: LinkId, told: &Released) {
+        let Some(number) = self.group_of(now, &told.group) else { return };
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
+        let (me, storage) = (&self.options.relay, self.options.epoch.storage);
+        let Some(stream) = found.filter(|stream| !stream.is_written_by(me, storage)) else { return };
+        let is_answer = told.to.as_ref() == Some(&self.options.relay);
+        stream.doubted &= !is_answer || told.released < stream.durable;
+        let is_wanted_more = told.wanted > stream.wanted;
+        stream.wanted = stream.wanted.max(told.wanted);
+        let is_released = stream.release(told.released);
+        let lacking = stream.lacks.take_if(|_| is_released);
+        if is_released || is_wanted_more {
+            self.tell_released(number, Some(link), &[Released { to: None, hops: 0, ..told.clone() }]);
+        }
+        if let Some(lacking) = lacking {
+            self.ask_again(number, lacking);
+        }
+        if is_wanted_more {
+            self.owe_receipt(now, number, false);
+        }
+    }
+
+    /// More is released, or wanted, of streams of others than was known here, as a neighbour says in
+    /// passing: those behind this relay in the tree may not know it either, and nobody else may ever
+    /// tell them.
+    pub(super) fn pass_released(
+        &mut self,
+        number: GroupNumber,
+        except: Option<LinkId>,
+        streams: &[StreamNumber],
+    ) {
+        let Some(group) = self.groups.get(number).filter(|_| !streams.is_empty()) else { return };
+        let news = group.streams.iter().filter(|s| streams.contains(&s.number));
+        let told = news.map(|s| Released {
+            group: group.id(),
+            origin: s.origin.clone(),
+            epoch: s.epoch,
+            released: s.released,
+            wanted: s.wanted,
+            to: None,
+            hops: 0,
+        });
+        let told: Vec<Released> = told.collect();
+        self.tell_released(number, except, &told);
+    }
+
+    pub(super) fn tell_released(
+        &mut self,
+        number: GroupNumber,
+        except: Option<LinkId>,
+        released: &[Released],
+    ) {
+        self.touched.insert(number);
+        let Some(spread) = self.groups.get(number).and_then(|group| group.spread.as_deref()) else { return };
+        let links: Vec<LinkId> = spread.tree().iter().copied().filter(|link| Some(*link) != except).collect();
+        for link in links {
+            self.say(link, LinkMessage::Released(released.to_vec()));
+        }
+    }
+}
