@@ -13,7 +13,7 @@ use super::journal::WaitingPut;
 use super::{Effect, Relay};
 use crate::id::{GroupNumber, Index, RelayId, Sequence, SessionId, StorageId};
 use crate::wire::frame::{AckLevel, PutDone};
-use crate::wire::link::{Released, Version};
+use crate::wire::link::Version;
 
 /// Where the messages of a put end.
 #[derive(Clone, Copy, Debug)]
@@ -187,15 +187,7 @@ impl Relay {
             for s in group.streams.iter_mut().filter(|s| s.is_written_by(me, storage) && s.wanted > s.told.0)
             {
                 s.told.0 = s.wanted;
-                told.push(Released {
-                    group: id.clone(),
-                    origin: s.origin.clone(),
-                    epoch: s.epoch,
-                    released: s.released,
-                    wanted: s.wanted,
-                    to: None,
-                    hops: 0,
-                });
+                told.push(s.released_in(&id));
             }
             if !told.is_empty() {
                 self.tell_released(number, None, &told);

@@ -19,7 +19,7 @@ impl Relay {
         self.release_unowed(number);
         let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
         let Some(group) = self.groups.get_mut(number) else { return };
-        let is_trustee = group.trustee() == Some(&me);
+        let (id, is_trustee) = (group.id(), group.trustee() == Some(&me));
         let Some(spread) = group.spread.as_deref() else { return };
         let parts = &spread.parts;
         let is_member = |relay: &RelayId| parts.may_be_member(relay);
@@ -36,25 +36,11 @@ impl Relay {
                 )
             };
             if stream.release(covered) {
-                news.push((stream.origin.clone(), stream.epoch, covered));
+                news.push(Released { wanted: Sequence(0), ..stream.released_in(&id) });
             }
         }
-        let Some(group) = self.groups.get(number) else { return };
-        let id = group.id();
-        let released: Vec<Released> = news
-            .into_iter()
-            .map(|(origin, epoch, released)| Released {
-                group: id.clone(),
-                origin,
-                epoch,
-                released,
-                wanted: Sequence(0),
-                to: None,
-                hops: 0,
-            })
-            .collect();
-        if !released.is_empty() {
-            self.tell_released(number, None, &released);
+        if !news.is_empty() {
+            self.tell_released(number, None, &news);
         }
         self.settle_finished(number);
         self.settle_levels(number);
@@ -104,17 +90,8 @@ impl Relay {
         streams: &[StreamNumber],
     ) {
         let Some(group) = self.groups.get(number).filter(|_| !streams.is_empty()) else { return };
-        let news = group.streams.iter().filter(|s| streams.contains(&s.number));
-        let told = news.map(|s| Released {
-            group: group.id(),
-            origin: s.origin.clone(),
-            epoch: s.epoch,
-            released: s.released,
-            wanted: s.wanted,
-            to: None,
-            hops: 0,
-        });
-        let told: Vec<Released> = told.collect();
+        let (id, news) = (group.id(), group.streams.iter().filter(|s| streams.contains(&s.number)));
+        let told: Vec<Released> = news.map(|stream| stream.released_in(&id)).collect();
         self.tell_released(number, except, &told);
     }
 

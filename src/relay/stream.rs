@@ -9,6 +9,7 @@ use crate::id::{
     Epoch, GroupName, Index, LinkId, ProducerId, ProducerSequence, RelayId, Sequence, StorageId, StreamId,
     StreamNumber, WallTime,
 };
+use crate::wire::link::{GroupId, Released};
 use crate::wire::run::{Run, RunHeader, RunKind};
 
 /// What one origin appended to the group in one epoch, as far as it is known here.
@@ -221,6 +222,19 @@ impl Stream {
         }
         self.released = to;
         true
+    }
+
+    /// What is said along a group's tree of how far it is released, and wanted.
+    pub(super) fn released_in(&self, group: &GroupId) -> Released {
+        Released {
+            group: group.clone(),
+            origin: self.origin.clone(),
+            epoch: self.epoch,
+            released: self.released,
+            wanted: self.wanted,
+            to: None,
+            hops: 0,
+        }
     }
 
     /// The own stream, by the receipts of `members`: what all that are owed it have on disk. What

@@ -12,7 +12,7 @@ use crate::relay::group::Waiter;
 use crate::relay::input::Now;
 use crate::relay::turns::Step;
 use crate::relay::{Relay, body_bytes, carried};
-use crate::wire::link::{LinkMessage, Released};
+use crate::wire::link::LinkMessage;
 use crate::wire::run::StoredRun;
 
 impl Relay {
@@ -97,15 +97,7 @@ impl Relay {
         let Some(stream) = group.streams.iter().find(|s| s.number == run.stream) else { return };
         let before = group.unreleased_before(stream);
         let named = group.named(stream, (run.run.header.first, run.run.header.chain));
-        let wanted = (stream.wanted > Sequence(0)).then(|| Released {
-            group: named.group.clone(),
-            origin: named.origin.clone(),
-            epoch: named.epoch,
-            released: stream.released,
-            wanted: stream.wanted,
-            to: None,
-            hops: 0,
-        });
+        let wanted = (stream.wanted > Sequence(0)).then(|| stream.released_in(&named.group));
         for before in before {
             self.say(link, LinkMessage::Stream(before));
         }
