@@ -11,7 +11,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
-use super::filter::Filter;
 use super::input::Now;
 use super::requests::check_spec;
 use super::state::{Operation, RestoreError};
@@ -309,9 +308,8 @@ impl Relay {
         else {
             return Ok(());
         };
-        let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
-        let mut made =
-            subscription_from((subscription, name), (shared, filter, window), (start, WallTime(0)));
+        let how = (shared, filter.as_deref(), window);
+        let mut made = subscription_from((subscription, name), how, (start, WallTime(0)))?;
         made.arrived = Some(Box::new(Arrived::new(from, token, queue)));
         self.add_subscription(group, made, replay);
         Ok(())

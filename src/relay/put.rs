@@ -84,7 +84,6 @@ impl Relay {
     ) -> Result<(), Refusal> {
         let (room, stopping) = (self.room, self.stopping);
         let lost_home = self.lost_home(number);
-        let me = self.options.relay.clone();
         let draining = self.draining.then(|| self.draining_refusal());
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let max = group.settings.message_bytes_max();
@@ -142,7 +141,7 @@ impl Relay {
             ));
         }
         let more = Amount { messages: u64::from(summary.count), bytes };
-        check_quota(now, (group, &me), more)
+        check_quota(now, (group, &self.options.relay), more)
     }
 
     fn take_put(

@@ -100,13 +100,12 @@ impl Relay {
     /// A queue whose home is another relay: who asks here is told where.
     pub(super) fn check_home(&self, number: GroupNumber) -> Result<(), Refusal> {
         let Some(group) = self.groups.get(number) else { return Ok(()) };
-        let home = group.spread.as_deref().and_then(|spread| spread.names.queue_home());
-        match home {
-            Some(home) if !group.queue && *home != self.options.relay => {
+        match group.home_elsewhere().filter(|home| **home != self.options.relay) {
+            Some(home) => {
                 let message = format!("`{}` is a queue that lives at relay {home}: ask there", group.name);
                 Err(Refusal::new(RefusalCode::NotReady, message))
             }
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::books::Retired;
 use super::circuit::Circuits;
 use super::confirm::Confirmations;
-use super::filter::Filter;
 use super::forget::Forgot;
 use super::group::{Group, GroupBooks};
 use super::input::Now;
@@ -463,8 +462,8 @@ impl Relay {
         else {
             return Ok(());
         };
-        let filter = filter.as_deref().map(Filter::new).transpose().map_err(RestoreError::Format)?;
-        let mut made = subscription_from((subscription, name), (shared, filter, window), (start, not_before));
+        let how = (shared, filter.as_deref(), window);
+        let mut made = subscription_from((subscription, name), how, (start, not_before))?;
         made.remade = remade;
         self.add_subscription(group, made, replay);
         Ok(())

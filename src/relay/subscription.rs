@@ -21,6 +21,7 @@ use super::cursor::Cursor;
 use super::filter::Filter;
 use super::moving::Moving;
 use super::order::Order;
+use super::state::RestoreError;
 use crate::id::{GroupNumber, Index, RelayId, SessionId, SubscriptionName, Time, WallTime};
 use crate::limits;
 use crate::wire::body::{GapCause, Missing, Outcomes, UnorderedCause};
@@ -464,12 +465,16 @@ impl Subscription {
 }
 
 /// A subscription as an operation says it.
+///
+/// # Errors
+/// When its filter is none.
 pub(super) fn subscription_from(
     (number, name): (SubscriptionNumber, SubscriptionName),
-    (shared, filter, window): (bool, Option<Filter>, u32),
+    (shared, filter, window): (bool, Option<&str>, u32),
     (start, not_before): (Index, WallTime),
-) -> Subscription {
-    Subscription {
+) -> Result<Subscription, RestoreError> {
+    let filter = filter.map(Filter::new).transpose().map_err(RestoreError::Format)?;
+    Ok(Subscription {
         number,
         name,
         shared,
@@ -490,5 +495,5 @@ pub(super) fn subscription_from(
         moving: None,
         arrived: None,
         remade: None,
-    }
+    })
 }
