@@ -352,7 +352,7 @@ impl Driver {
         } else {
             let entries = std::mem::take(&mut turn.entries);
             turn.counts.appended += entries.len() as u64;
-            self.snapshots.appended(&entries);
+            self.snapshots.appended(std::mem::take(&mut turn.bytes));
             let expected = EntryNumber(self.appended.0 + entries.len() as u64);
             let urgency = if turn.is_urgent { Urgency::Sync } else { Urgency::Ride };
             turn.is_urgent = false;

@@ -16,6 +16,7 @@ impl Driver {
             match effect {
                 Effect::Append { entry, urgency } => {
                     self.turn.is_urgent |= urgency == Urgency::Sync;
+                    self.turn.bytes += entry.content_bytes();
                     self.turn.entries.push(entry);
                 }
                 Effect::PutDone { session, done } => {

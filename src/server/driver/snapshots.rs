@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::Driver;
 use crate::limits;
-use crate::log::{Entry, EntryNumber, Snapshot};
+use crate::log::{EntryNumber, Snapshot};
 use crate::relay::{Input, Now, SHARDS};
 use crate::server::readers::Job;
 
@@ -58,9 +58,9 @@ impl Snapshots {
     }
 
     /// Counts what is appended, and begins when it is enough.
-    pub(super) fn appended(&mut self, entries: &[Entry]) {
-        self.is_behind |= !entries.is_empty();
-        self.bytes += entries.iter().map(Entry::content_bytes).sum::<usize>() as u64;
+    pub(super) fn appended(&mut self, bytes: usize) {
+        self.is_behind = true;
+        self.bytes += bytes as u64;
         if self.bytes >= self.every_bytes {
             self.begin();
         }

@@ -15,6 +15,8 @@ use crate::wire::applied::TopologyEntry;
 #[derive(Default)]
 pub(super) struct Turn {
     pub(super) entries: Vec<Entry>,
+    /// Bytes of their contents.
+    pub(super) bytes: usize,
     pub(super) is_urgent: bool,
     pub(super) permits: Vec<PutPermit>,
     pub(super) counts: TurnCounts,
@@ -28,8 +30,7 @@ impl Turn {
     /// Whether it has something for the disk, and so little that writing to sockets as much takes
     /// less time than to wake a thread.
     pub(super) fn is_small(&self) -> bool {
-        let bytes = self.entries.iter().map(Entry::content_bytes).sum::<usize>();
-        !self.entries.is_empty() && bytes <= limits::TURN_SMALL_BYTES_MAX
+        !self.entries.is_empty() && self.bytes <= limits::TURN_SMALL_BYTES_MAX
     }
 }
 
