@@ -4,7 +4,6 @@
 //! even when this process is killed. Children live in process groups of their
 //! own: Ctrl-C reaches only this process, which passes it on once.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -70,6 +69,7 @@ struct Running {
     child: Child,
     /// Tells what the relay says on its standard error, until it ends.
     telling: Option<JoinHandle<()>>,
+    has_stopped: bool,
 }
 
 /// Runs relays until one dies, all have stopped, or the user says stop.
@@ -84,7 +84,7 @@ async fn run_all(file: &Path, relays: Vec<Planned>, context: &mut Context) -> Re
         let mut child = start(file, &relay.name).map_err(machine("start a relay"))?;
         let telling =
             child.stderr.take().map(|said| tokio::spawn(tell(relay.name.clone(), said, context.notes)));
-        running.push(Running { relay, child, telling });
+        running.push(Running { relay, child, telling, has_stopped: false });
     }
     let ready = tokio::select! {
         ready = all_listen(&mut running) => Some(ready),
@@ -187,13 +187,12 @@ fn announce(running: &[Running], context: &mut Context) -> Result<(), Failure> {
 /// Waits until one dies, or the last one has stopped. One that somebody has stopped, since it was
 /// drained or to see what then happens, takes nobody with it.
 async fn first_death(running: &mut [Running], notes: Notes) -> Result<(), Failure> {
-    let mut stopped = BTreeSet::new();
-    while stopped.len() < running.len() {
-        for one in running.iter_mut().filter(|one| !stopped.contains(&one.relay.name)).collect::<Vec<_>>() {
+    while running.iter().any(|one| !one.has_stopped) {
+        for one in running.iter_mut().filter(|one| !one.has_stopped) {
             match ended(&mut one.child) {
                 Some(Ok(status)) if status.success() => {
                     notes.note(format_args!("relay {} has stopped", one.relay.name));
-                    stopped.insert(one.relay.name.clone());
+                    one.has_stopped = true;
                 }
                 Some(status) => return Err(death(&one.relay.name, status)),
                 None => {}
@@ -207,7 +206,7 @@ async fn first_death(running: &mut [Running], notes: Notes) -> Result<(), Failur
 /// Asks every child to stop, all at once, and waits for them.
 async fn stop(running: Vec<Running>, context: &Context) {
     let mut ends = JoinSet::new();
-    for Running { relay, mut child, telling } in running {
+    for Running { relay, mut child, telling, .. } in running {
         // Only a child that has not been waited for has an id: no other process can have it.
         if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
             let _ = kill_process(pid, Signal::INT);

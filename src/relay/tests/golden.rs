@@ -345,6 +345,13 @@ fn later_part() -> Shard {
     Shard { topologies: vec![topology(None), topology(Some(299))], ..Shard::default() }
 }
 
+/// All keys in golden bytes, with the ways to them.
+fn all_keys(golden: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    keys(&ciborium::from_reader(golden).unwrap(), "", &mut found);
+    found
+}
+
 /// The keys of all maps in a part, with those of the map around them.
 fn keys(value: &ciborium::Value, path: &str, found: &mut Vec<String>) {
     if let Some(map) = value.as_map() {
@@ -366,8 +373,7 @@ fn f52_a_part_of_a_snapshot_with_every_key_is_read_and_written_as_ever() {
         files::compare(NAME, &part().encode());
     }
     let golden = files::read(NAME);
-    let mut found = Vec::new();
-    keys(&ciborium::from_reader(&golden[..]).unwrap(), "", &mut found);
+    let found = all_keys(&golden);
     for key in [
         "counters",
         "has_table",
@@ -440,8 +446,7 @@ fn f52_the_order_of_producers_in_a_snapshot_is_read_and_written_as_ever() {
     const NAME: &str = "state/snapshot-part-order.bin";
     files::compare(NAME, &ordered_part().encode());
     let golden = files::read(NAME);
-    let mut found = Vec::new();
-    keys(&ciborium::from_reader(&golden[..]).unwrap(), "", &mut found);
+    let found = all_keys(&golden);
     for key in "p/*/f p/*/r p/*/t e/*/e e/*/p e/*/f e/*/t e/*/a e/*/s e/*/s/u f g".split(' ') {
         assert!(found.contains(&format!("/groups/fifo/{key}")), "no golden {key}: {found:?}");
     }
@@ -452,7 +457,6 @@ fn f52_the_order_of_producers_in_a_snapshot_is_read_and_written_as_ever() {
     assert_eq!((order.held(), order.given_up()), (1, 1));
 }
 
-/// Old bytes are also what a relay of today starts from.
 /// The golden part in which one subscription leaves, and others come: its keys `m` and `a`.
 fn moves_part() -> Shard {
     let mut part = Shard::decode(&files::read("state/snapshot-part.bin")).unwrap();
@@ -484,8 +488,7 @@ fn f52_moves_in_a_part_of_a_snapshot_are_read_and_written_as_ever() {
     const NAME: &str = "state/snapshot-part-moves.bin";
     files::compare(NAME, &moves_part().encode());
     let golden = files::read(NAME);
-    let mut found = Vec::new();
-    keys(&ciborium::from_reader(&golden[..]).unwrap(), "", &mut found);
+    let found = all_keys(&golden);
     for key in "m/to m/token m/cut m/cut/at m/cut/keeper m/cut/done a/from a/token a/done".split(' ') {
         assert!(found.contains(&format!("/groups/u/{key}")), "no golden {key}: {found:?}");
     }

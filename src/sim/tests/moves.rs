@@ -33,8 +33,17 @@ const FAULTS: [Fault; 5] = [
 const OLD: usize = 0;
 const NEW: usize = 2;
 
+const STAR: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (1, 3, 1)];
+
 /// Steps after which a move is over that nothing goes wrong with.
 const STEPS_MAX: usize = 1500;
+
+/// Relays between which homes move.
+fn network(relays: usize, links: &[(usize, usize, u32)]) -> World {
+    let mut world = World::new(1, relays, links);
+    world.let_homes_move();
+    world
+}
 
 /// The subscription `s` of `g` lives at the old home; with `is_member` the new one has one of its own
 /// in that group, so it has been a member before. Something is in the backlog.
@@ -311,8 +320,7 @@ fn r12_a_move_that_is_given_up_leaves_nothing_behind() {
 
 #[test]
 fn s47_a_relay_that_is_away_is_named_and_receivers_are_served_meanwhile() {
-    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
-    world.let_homes_move();
+    let mut world = network(4, &STAR);
     world.subscribe(OLD, "g", "s");
     world.crash(3);
     ask_move(&mut world, 1, Some("r02")).unwrap();
@@ -333,8 +341,7 @@ fn s47_a_relay_that_is_away_is_named_and_receivers_are_served_meanwhile() {
 
 #[test]
 fn s47_a_relay_of_which_nothing_was_heard_since_the_start_is_waited_for_too() {
-    let mut world = World::new(1, 5, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1)]);
-    world.let_homes_move();
+    let mut world = network(5, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1)]);
     world.subscribe(OLD, "g", "s");
     world.settle();
     // The last one has put something of which nobody else knows.
@@ -409,8 +416,7 @@ fn go_on_with_late_links(world: &mut World) -> Vec<Fact> {
 
 #[test]
 fn s47_the_word_of_a_relay_counts_when_its_links_are_known() {
-    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1)]);
-    world.let_homes_move();
+    let mut world = network(4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1)]);
     world.subscribe(OLD, "g", "s");
     world.settle();
     world.set_link(2, false);
@@ -450,8 +456,7 @@ fn s47_the_word_of_a_relay_counts_when_its_links_are_known() {
 
 #[test]
 fn s47_a_relay_that_is_forgotten_is_not_waited_for() {
-    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
-    world.let_homes_move();
+    let mut world = network(4, &STAR);
     world.subscribe(OLD, "g", "s");
     world.settle();
     world.lose(3);
@@ -489,8 +494,7 @@ fn s47_what_a_producer_puts_again_elsewhere_after_the_move_is_not_delivered_agai
 
 #[test]
 fn s47_what_failed_at_the_old_home_is_tried_again_there_and_its_dead_letters_too() {
-    let mut world = World::new(1, 3, &LINE);
-    world.let_homes_move();
+    let mut world = network(3, &LINE);
     world.create_queue(OLD, "jobs");
     world.subscribe(1, "dead", "d");
     let (max_deliver, dead_letter) = (Some(2), Some("dead".to_owned()));
@@ -543,8 +547,7 @@ fn queue_to_move(world: &mut World, node: usize, to: Option<usize>) {
 
 #[test]
 fn r12_whoever_sets_a_queue_s_settings_without_having_heard_that_it_moved_does_not_move_it_back() {
-    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
-    world.let_homes_move();
+    let mut world = network(4, &STAR);
     world.create_queue(OLD, "jobs");
     world.put(1, "jobs", 2);
     queue_to_move(&mut world, 1, Some(NEW));
@@ -578,8 +581,7 @@ fn r12_whoever_sets_a_queue_s_settings_without_having_heard_that_it_moved_does_n
 
 #[test]
 fn r12_a_queue_goes_from_home_to_home_and_back_and_its_books_balance() {
-    let mut world = World::new(1, 3, &LINE);
-    world.let_homes_move();
+    let mut world = network(3, &LINE);
     world.create_queue(OLD, "jobs");
     for (to, told) in [(NEW, "r02"), (1, "r01"), (OLD, "r00"), (NEW, "r02")] {
         (0..3).for_each(|node| world.put(node, "jobs", 2));
@@ -616,8 +618,7 @@ fn r12_a_queue_goes_from_home_to_home_and_back_and_its_books_balance() {
 
 #[test]
 fn r12_a_queue_is_refused_where_there_is_one_of_its_name() {
-    let mut world = World::new(1, 3, &LINE);
-    world.let_homes_move();
+    let mut world = network(3, &LINE);
     world.set_link(1, false);
     // Each has made it without having heard of the other.
     world.create_queue(OLD, "jobs");
@@ -635,8 +636,7 @@ fn r12_a_queue_is_refused_where_there_is_one_of_its_name() {
 
 #[test]
 fn r12_a_queue_is_refused_where_others_have_subscriptions_of_its_group() {
-    let mut world = World::new(1, 3, &LINE);
-    world.let_homes_move();
+    let mut world = network(3, &LINE);
     world.set_link(1, false);
     world.create_queue(OLD, "jobs");
     // It has not heard that it is a queue.
@@ -873,8 +873,7 @@ fn r12_the_same_when_others_take_the_old_home_s_word_for_the_later_one() {
     // Of two versions that count the same, the disk decides.
     let (old, new) = (2, 0);
     for steps in 0.. {
-        let mut world = World::new(1, 3, &LINE);
-        world.let_homes_move();
+        let mut world = network(3, &LINE);
         world.subscribe(old, "g", "s");
         world.put(1, "g", 2);
         world.settle();
