@@ -14,6 +14,9 @@
 //! changes with it, and then the pauses begin anew. An origin that starts again has forgotten them, and
 //! perhaps what it had released: everybody says them once more, until it answers. Who has all of
 //! a sealed epoch goes on saying so until it has heard that it is finished ([`super::finished`]).
+//!
+//! Who looks after a stream in the place of its origin asks the members of which it has no receipt, in
+//! the same pauses: what they have they may have said to somebody else before, and hold for released.
 
 use std::collections::BTreeMap;
 
@@ -255,6 +258,13 @@ impl Relay {
         }
     }
 
+    /// Who asks knows less than this relay: what it lacks is said to it again.
+    pub(super) fn answer_asked(&mut self, now: Now, number: GroupNumber) {
+        self.hasten_repeats(now, number);
+        self.owe_receipt(now, number, true);
+        self.touched.insert(number);
+    }
+
     /// Something is new: what is said of it is said again in a second, if nobody answers.
     fn hasten_repeats(&mut self, now: Now, number: GroupNumber) {
         if let Some(spread) = self.groups.get_mut(number).and_then(|group| group.spread.as_deref_mut()) {
@@ -284,9 +294,11 @@ impl Relay {
     /// Says again what has not been heard, and releases what it can.
     pub(super) fn repeat_receipts(&mut self, now: Now, number: GroupNumber) {
         self.settle_released(number);
-        if !self.receipts_of(number, true).is_empty() {
+        let asked = self.unheard_of(number);
+        if !asked.is_empty() || !self.receipts_of(number, true).is_empty() {
             if self.is_repeat_due(now, number) {
                 self.owe_receipt(now, number, true);
+                self.ask_members(asked);
             }
             // Also when nothing is kept here any more.
             self.touched.insert(number);

@@ -4,7 +4,10 @@
 //! Whoever learns that more is released than it knew, from whom and in whatever way, passes it on there:
 //! two ends of a link in a tree know the same of it, or it is on its way.
 
+use std::collections::BTreeMap;
+
 use super::Relay;
+use super::facts::CHUNK;
 use super::forget::Orphans;
 use super::input::Now;
 use super::stream::Stream;
@@ -63,8 +66,12 @@ impl Relay {
         let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
         let (me, storage) = (&self.options.relay, self.options.epoch.storage);
         let Some(stream) = found.filter(|stream| !stream.is_written_by(me, storage)) else { return };
-        let is_answer = told.to.as_ref() == Some(&self.options.relay);
+        let is_answer = told.to.as_ref() == Some(me);
         stream.doubted &= !is_answer || told.released < stream.durable;
+        if is_answer && told.released < stream.released {
+            stream.doubted = true;
+            return self.answer_asked(now, number);
+        }
         let is_wanted_more = told.wanted > stream.wanted;
         stream.wanted = stream.wanted.max(told.wanted);
         let is_released = stream.release(told.released);
@@ -93,6 +100,52 @@ impl Relay {
         let (id, news) = (group.id(), group.streams.iter().filter(|s| streams.contains(&s.number)));
         let told: Vec<Released> = news.map(|stream| stream.released_in(&id)).collect();
         self.tell_released(number, except, &told);
+    }
+
+    /// Members that have not said, as far as is known here, that they have all of the streams which this
+    /// relay looks after in the place of a relay that is gone, or of a disk that it has lost itself: what
+    /// they are asked.
+    pub(super) fn unheard_of(&self, number: GroupNumber) -> Vec<Released> {
+        let (me, orphans) = (&self.options.relay, self.orphans());
+        let Some(group) = self.groups.get(number) else { return Vec::new() };
+        let Some(spread) = group.spread.as_deref() else { return Vec::new() };
+        let is_mine = |s: &&Stream| {
+            let looks_after =
+                || s.origin == *me || (group.trustee() == Some(me) && orphans.is_gone(&s.origin));
+            s.released < s.durable && orphans.is_one(s) && looks_after()
+        };
+        let mut asked = Vec::new();
+        for stream in group.streams.iter().filter(is_mine) {
+            let has_all = |member: &RelayId| {
+                member == me || stream.receipts.get(member).is_some_and(|held| held.durable >= stream.durable)
+            };
+            let members = spread.parts.active_members().into_iter().filter(|member| !has_all(member));
+            let hops = self.trees.hops();
+            let ask = |member: &RelayId| Released {
+                to: Some(member.clone()),
+                hops,
+                wanted: Sequence(0),
+                ..stream.released_in(&group.id())
+            };
+            asked.extend(members.map(ask));
+        }
+        asked
+    }
+
+    /// Asks members how far they have streams: who knows more than it is told says so.
+    pub(super) fn ask_members(&mut self, asked: Vec<Released>) {
+        let mut by_link: BTreeMap<LinkId, Vec<Released>> = BTreeMap::new();
+        for asked in asked {
+            let link = asked.to.as_ref().and_then(|to| self.links.toward.get(to));
+            if let Some(link) = link {
+                by_link.entry(*link).or_default().push(asked);
+            }
+        }
+        for (link, asked) in by_link {
+            for asked in asked.chunks(CHUNK) {
+                self.say(link, LinkMessage::Released(asked.to_vec()));
+            }
+        }
     }
 
     pub(super) fn tell_released(

@@ -111,6 +111,38 @@ fn what_is_released_of_a_relay_that_is_gone_comes_by_way_of_one_that_hears_it_wh
 }
 
 #[test]
+fn r9_who_looks_after_the_streams_of_a_relay_that_is_gone_asks_for_what_it_has_forgotten_to_be_released() {
+    let mut world = World::new(1, 4, &LINE);
+    for node in [0, 2] {
+        world.subscribe(node, "g", "s");
+    }
+    world.put(3, "g", 5);
+    world.rest();
+    assert_eq!(world.drain(2, "g", "s").len(), 5);
+    world.lose(3);
+    world.settle();
+    world.forget(2, 3).unwrap();
+    world.rest();
+    assert_ne!(held(&world), 0, "owed to a subscription that has not taken it");
+    // The one between has lost its disk: it compares with the member that knows what is released, and
+    // has nothing then. It gets the stream from the other one, which has started anew.
+    world.set_link(0, false);
+    world.settle();
+    world.wipe(1);
+    world.set_link(1, true);
+    world.settle();
+    world.crash(0);
+    world.start(0);
+    world.set_link(0, true);
+    world.rest();
+    assert_eq!(world.drain(0, "g", "s").len(), 5);
+    // The loss of the relay.
+    drop(world.drain(2, "g", "s"));
+    world.rest();
+    assert_eq!(held(&world), 0);
+}
+
+#[test]
 fn s33_a_relay_that_was_forgotten_while_it_lived_is_told_of_the_loss_and_is_owed_again_from_then_on() {
     let mut world = line();
     forget_who_lives(&mut world, 3);
