@@ -215,9 +215,12 @@ fn advice_on_client(error: &ClientError) -> Option<&'static str> {
             Some("is a relay running? `treecast relay` starts one; `--relay` or TREECAST_RELAY name another")
         }
         ClientError::Refused(Refusal { code, .. }) => advice_on_refusal(*code),
+        ClientError::Unreached { .. } => Some(
+            "`treecast group tree GROUP` shows the relays that carry it; a subscription at one more makes \
+             that relay carry it too",
+        ),
         ClientError::Closed { .. }
         | ClientError::Deadline
-        | ClientError::Unreached { .. }
         | ClientError::Protocol(_)
         | ClientError::Version { .. } => None,
     }

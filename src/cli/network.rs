@@ -65,12 +65,14 @@ fn distance(relay: &RelayInfo) -> String {
 }
 
 fn transit(relay: &RelayInfo) -> String {
-    let transit = if relay.transit { "yes" } else { "no" };
-    match (relay.storage, relay.catching_up) {
-        (None, _) => "-".to_owned(),
-        (Some(_), true) => format!("{transit}, catching up"),
-        (Some(_), false) => transit.to_owned(),
+    if relay.storage.is_none() {
+        return "-".to_owned();
     }
+    let mut text = if relay.transit { "yes" } else { "no" }.to_owned();
+    for (is_so, what) in [(relay.catching_up, ", catching up"), (relay.draining, ", draining")] {
+        text.push_str(if is_so { what } else { "" });
+    }
+    text
 }
 
 fn to_json(relay: &RelayInfo) -> Value {
@@ -90,6 +92,7 @@ fn to_json(relay: &RelayInfo) -> Value {
         "transit": relay.transit,
         "max_children": relay.max_children,
         "catching_up": relay.catching_up,
+        "draining": relay.draining,
         "storage": relay.storage.map(|storage| storage.to_string()),
         "boot": relay.boot,
         "topology": relay.topology.map(|version| version.to_string()),

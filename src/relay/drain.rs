@@ -69,6 +69,7 @@ impl Relay {
             self.abandon_homes(now);
             self.seal_all(now);
             self.draining = true;
+            self.announce_links(now);
         }
         self.go_on_draining(now, Some(session));
         let when = if is_new { When::Durable } else { When::Now };

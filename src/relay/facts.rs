@@ -195,6 +195,7 @@ impl Relay {
             max_children: self.options.max_children,
             catching_up: self.behind.is_said,
             is_new: !self.links.has_table,
+            is_draining: self.draining,
             algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
             topology: self.topologies.taken(),

@@ -164,6 +164,7 @@ impl Relay {
             links,
             ends: shown,
             topology: if is_here { self.topologies.taken() } else { said.and_then(|state| state.topology) },
+            draining: if is_here { self.draining } else { said.is_some_and(|state| state.is_draining) },
         }
     }
 
@@ -308,6 +309,7 @@ mod tests {
             links: u32::MAX,
             ends: Vec::new(),
             topology: Some(TopologyVersion { counter: u64::MAX, hash: u64::MAX }),
+            draining: true,
         };
         let few: Answer = Ok(Reply::Relays(vec![relay.clone(); LIST_MAX as usize]));
         assert!(encode(&few).len() <= limits::CONTROL_BYTES_MAX, "{}", encode(&few).len());

@@ -56,6 +56,9 @@ pub struct LinkState {
     /// Whether it has a new disk and does not know yet who is a member of what.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub is_new: bool,
+    /// Whether it is being drained and takes nothing new. No tree depends on it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_draining: bool,
     /// The newest way to compute trees that it speaks: see [`Algorithm::number`]. It speaks all
     /// before that too. Absent from relays that speak the first only.
     #[serde(default = "first_algorithm", skip_serializing_if = "is_first_algorithm")]
@@ -104,6 +107,7 @@ impl LinkState {
             max_children: None,
             catching_up: false,
             is_new: false,
+            is_draining: false,
             algorithm: first_algorithm(),
             links: Vec::new(),
             topology: None,

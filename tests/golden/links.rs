@@ -58,6 +58,7 @@ fn facts() -> Vec<Fact> {
             max_children: Some(4),
             catching_up: true,
             is_new: false,
+            is_draining: false,
             algorithm: 1,
             links: vec![up, down],
             topology: None,
@@ -155,6 +156,12 @@ fn circuits() -> Vec<(&'static str, LinkMessage)> {
         ("circuit-pong", back(CircuitSays::Pong)),
         ("circuit-end", back(CircuitSays::End(Some(refusal)))),
     ]
+}
+
+/// The links of a relay that takes nothing new.
+fn drained() -> (&'static str, LinkMessage) {
+    let leaving = LinkState { is_draining: true, ..LinkState::new(relay("rome"), version(2)) };
+    ("facts-draining", LinkMessage::Facts(vec![Fact::LinkState(leaving)]))
 }
 
 /// One thing of each kind that is said of a move.
@@ -274,7 +281,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("ask-where", LinkMessage::AskWhere(ask_where)),
         ("told-where", LinkMessage::ToldWhere(told_where)),
     ];
-    all.extend(circuits().into_iter().chain(moves()));
+    all.extend(circuits().into_iter().chain(moves()).chain([drained()]));
     all
 }
 

@@ -118,6 +118,7 @@ pub(crate) fn relays() -> Vec<RelayInfo> {
         links: 2,
         ends: vec![LinkEnd { neighbour: other(), cost: 10, is_up: true }],
         topology: None,
+        draining: false,
     };
     let unknown =
         RelayInfo { max_children: None, storage: None, boot: None, ends: Vec::new(), ..with(Reach::Lost) };
@@ -127,6 +128,11 @@ pub(crate) fn relays() -> Vec<RelayInfo> {
         with(Reach::KeptBy(other())),
         unknown,
     ]
+}
+
+/// One that is being drained.
+pub(crate) fn leaving() -> Vec<RelayInfo> {
+    relays().into_iter().skip(1).take(1).map(|relay| RelayInfo { draining: true, ..relay }).collect()
 }
 
 /// A tree with a link in each state.

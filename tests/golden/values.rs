@@ -337,6 +337,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("topology-applied", Ok(Reply::TopologyApplied(topology().head))),
         ("subscriptions-moving", Ok(Reply::Subscriptions(moving()))),
         ("groups-moving", Ok(Reply::Groups(queues_that_move()))),
+        ("relays-draining", Ok(Reply::Relays(network::leaving()))),
     ]
 }
 

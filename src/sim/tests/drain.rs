@@ -13,6 +13,13 @@ fn ask(world: &mut World, node: usize, abandon: bool) -> Draining {
     *state
 }
 
+/// Relays that are said to be drained, as one of them knows it.
+fn drained(world: &mut World, node: usize) -> Vec<String> {
+    let request = Request::RelayList { after: None, limit: u32::MAX };
+    let Ok(Reply::Relays(found)) = world.ask(node, request) else { panic!("refused") };
+    found.into_iter().filter(|relay| relay.draining).map(|relay| relay.relay.to_string()).collect()
+}
+
 fn losses(world: &World) -> usize {
     world.nodes.iter().map(super::super::node::Node::losses).sum()
 }
@@ -41,6 +48,7 @@ fn s48_a_relay_that_was_drained_goes_and_no_loss_is_written() {
     let state = ask(&mut world, 2, false);
     assert_eq!((state.begun, state.may_go, state.home_count), (true, false, 0));
     world.rest();
+    assert_eq!([2, 3].map(|node| drained(&mut world, node)), [["r02"], ["r02"]], "told here and elsewhere");
     let state = ask(&mut world, 2, false);
     assert_eq!(state.waits[0].members.iter().map(|member| member.as_str()).collect::<Vec<_>>(), ["r01"]);
     // It takes nothing more, and says where to go.

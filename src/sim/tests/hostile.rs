@@ -80,6 +80,7 @@ fn fact(dice: &mut Dice) -> Fact {
                 max_children: [None, Some(0), Some(1), Some(u32::MAX)][dice.below(4) as usize],
                 catching_up: dice.below(2) == 0,
                 is_new: false,
+                is_draining: dice.below(2) == 0,
                 algorithm: [0, 1, 2, u16::MAX][dice.below(4) as usize],
                 links: (0..dice.below(5)).map(|_| end(dice)).collect(),
                 topology: None,

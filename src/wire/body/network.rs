@@ -144,6 +144,9 @@ pub struct RelayInfo {
     /// The applied topology that it has on its disk and goes by, as it has said itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub topology: Option<TopologyVersion>,
+    /// Whether it is being drained, and takes nothing new.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub draining: bool,
 }
 
 /// How far somebody is behind.
