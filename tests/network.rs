@@ -42,6 +42,7 @@ mod network {
     mod joins;
     mod leaving;
     mod line;
+    mod lines;
     mod names;
     mod producers;
     mod quotas;

@@ -224,6 +224,10 @@ fn tell_one(receipt: &PutReceipt, args: &PutArgs, context: &mut Context) -> Resu
 /// How far a put has come whose level takes longer than its deadline.
 const ACCEPTED: &str = "the relay has it on its disk, but --ack was not reached in time; it may still be";
 
+/// The same of many.
+const ALL_ACCEPTED: &str =
+    "the relay has them on its disk, but --ack was not reached in time; it may still be";
+
 /// Why a deadline may be over though everything is well later.
 const UNCONFIRMED: &str = "the relay has not confirmed it; it may still come to be";
 
@@ -252,21 +256,22 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
     let begun = Instant::now();
     let mut sent = Sent::default();
     let mut ended = send(&mut lines, &sender, args, (&mut sent, &progress)).await;
-    if !matches!(ended, Err(Failure::Deadline(_))) && sender.client.held_up().is_none() {
+    let is_held_up = || sender.client.held_up().is_some();
+    let is_hopeless = ended.as_ref().is_err_and(|why| matches!(why, Failure::Deadline(_)) || is_held_up());
+    if !is_hopeless {
         // Also behind a bad line: what was taken before it is to be stored, and counted.
         ended = confirm(&sender, sent.last, args.deadline).await.and(ended);
     }
     progress.finish_and_clear();
-    let refused = publisher.failed();
     if let Some(failure) = publisher.failures().into_iter().next() {
         let line = failure.first.0 - args.sequence.unwrap_or(1) + 1;
         ended = Err(Failure::Line { line, source: failure.error });
     }
     if let Err(failure) = ended {
-        let unanswered = (sent.last.0 + 1).saturating_sub(publisher.answered().0.max(1));
-        let stored = sent.lines.saturating_sub(refused).saturating_sub(unanswered.min(sent.lines));
+        let stored = publisher.taken();
         context.notes.note(format_args!("stored before that: {}", human::of(stored, "line")));
-        return Err(failure);
+        let is_late = matches!(failure, Failure::Deadline(_)) && stored == sent.lines && stored > 0;
+        return Err(if is_late { Failure::Deadline(ALL_ACCEPTED) } else { failure });
     }
     tell(&sent, publisher.repeats(), begun.elapsed(), args, context)
 }

@@ -156,7 +156,11 @@ async fn start(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
     let (name, data) = (options.relay.clone(), options.data.clone());
     let metrics = args.metrics.map(|address| open_metrics(address, args.insecure)).transpose()?;
     let metrics_address = metrics.as_ref().and_then(|door| door.address().ok());
-    let server = Server::start(options).await?;
+    let server = tokio::select! {
+        server = Server::start(options) => server?,
+        // It may wait for a relay that is to tell it the topology; there is nothing yet to be stopped.
+        () = stop.asked() => return Ok(()),
+    };
     let address = server.address();
     if !server.goes_by_applied() {
         groups::apply(&config, address).await?;

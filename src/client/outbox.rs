@@ -90,6 +90,8 @@ struct OutRun {
     /// Whether each message has a ticket that is told of a refusal.
     is_ticketed: bool,
     is_sent: bool,
+    /// Whether the relay has said that it has them on its disk.
+    is_taken: bool,
     is_answered: bool,
 }
 
@@ -117,6 +119,8 @@ pub(super) struct Outbox {
     pub(super) failures: Failures,
     /// Messages that the relay had already.
     repeats: u64,
+    /// Messages that the relay has on its disk.
+    taken: u64,
     error: Option<ClientError>,
     /// The publisher was dropped: the last answer ends this.
     is_closing: bool,
@@ -140,6 +144,7 @@ impl Outbox {
             wake: Wake::Any,
             failures: Failures::default(),
             repeats: 0,
+            taken: 0,
             error: None,
             is_closing: false,
         }
@@ -160,6 +165,11 @@ impl Outbox {
     /// Messages that the relay had taken before, and did not insert again.
     pub(super) fn repeats(&self) -> u64 {
         self.repeats
+    }
+
+    /// Messages that the relay has on its disk, also those that have not come further than that.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// The sequence of the next message.
@@ -254,6 +264,7 @@ impl Outbox {
             cell: open.cell,
             is_ticketed: open.tickets == open.count,
             is_sent: false,
+            is_taken: false,
             is_answered: false,
         });
     }
@@ -326,6 +337,7 @@ impl Outbox {
 
     /// The relay has the run that begins with `first`: as far as it was asked for, or not yet.
     pub(super) fn on_done(&mut self, first: u64, done: PutDone) {
+        self.note_taken(first);
         let stream = self.stream.clone();
         let answer = |count| {
             let stream = stream.expect("a put was sent in a session that had opened the group");
@@ -342,6 +354,13 @@ impl Outbox {
         }
         if !done.has_more {
             self.answer(first, |_| Err(ClientError::Unreached { reached: done.level }));
+        }
+    }
+
+    fn note_taken(&mut self, first: u64) {
+        let place = self.runs.binary_search_by_key(&first, |run| run.first);
+        if let Some(run) = place.ok().and_then(|place| self.runs.get_mut(place)) {
+            self.taken += if std::mem::replace(&mut run.is_taken, true) { 0 } else { u64::from(run.count) };
         }
     }
 

@@ -143,6 +143,8 @@ impl Relay {
             Err("the relay is stopping".to_owned())
         } else if self.draining {
             Err(self.draining_refusal().message)
+        } else if !self.links.has_table {
+            Err(super::put::NO_TABLE.to_owned())
         } else if self.room {
             Ok(())
         } else {

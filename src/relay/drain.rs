@@ -112,8 +112,7 @@ impl Relay {
             return Err(Refusal::new(RefusalCode::Invalid, why));
         }
         if !self.links.has_table {
-            let why = "the relay does not know yet who is a member: it waits for a neighbour";
-            return Err(Refusal::new(RefusalCode::NotReady, why));
+            return Err(Refusal::new(RefusalCode::NotReady, super::put::NO_TABLE));
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ use crate::wire::run::{BodySummary, Records, Run, RunKind};
 /// What is put here came over no link, and is new.
 const HERE: (LinkId, u32) = (LinkId(0), 0);
 
+/// Why a relay that has just been made takes nothing yet.
+pub(super) const NO_TABLE: &str = "the relay does not know yet who is a member: it waits for a neighbour";
+
 impl Relay {
     pub(super) fn handle_put(
         &mut self,
@@ -123,10 +126,7 @@ impl Relay {
             return Err(Refusal::new(RefusalCode::NotReady, message));
         }
         if !self.links.has_table {
-            return Err(Refusal::new(
-                RefusalCode::NotReady,
-                "the relay does not know yet who is a member: it waits for a neighbour",
-            ));
+            return Err(Refusal::new(RefusalCode::NotReady, NO_TABLE));
         }
         if stopping {
             return Err(Refusal::new(

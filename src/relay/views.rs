@@ -185,6 +185,8 @@ impl Relay {
             (Standing::Inside, Some((link, distance))) if link.is_up => {
                 Reach::Over { next: link.neighbour.clone(), distance }
             }
+            // Nothing is kept for one that was forgotten; it goes from the map in a moment.
+            (Standing::KeptBy(_), _) if self.orphans().is_gone(relay) => Reach::Lost,
             (Standing::KeptBy(custodian), _) => Reach::KeptBy(view.name(custodian).clone()),
             (Standing::Inside | Standing::Lost, _) => Reach::Lost,
         }

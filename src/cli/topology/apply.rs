@@ -217,11 +217,12 @@ impl Change {
         confirm(manner.yes, context)?;
         let base = self.base.kept.first().map(|head| head.version);
         let (text, restores) = (self.text.clone(), self.restores);
+        let before = ask::all_relays(client).await?;
         let request = Request::TopologyApply { text, base, restores };
         let Reply::TopologyApplied(head) = ask::ask(client, request).await? else {
             return Err(ask::unexpected("that the topology is applied"));
         };
-        let spread = self.wait(client, &head, manner.deadline).await?;
+        let spread = self.wait(client, &head, (&before, manner.deadline)).await?;
         self.report(&head, &spread, &planned, context)?;
         if !spread.late.is_empty() {
             return Err(Failure::Deadline("not every relay that can be reached has taken it in time"));
@@ -248,8 +249,14 @@ impl Change {
         plan(question).map_err(too_large)
     }
 
-    /// Waits until every relay that can be reached goes by it.
-    async fn wait(&self, client: &Client, head: &TopologyHead, deadline: Millis) -> Result<Spread, Failure> {
+    /// Waits until every relay that can be reached goes by it. Of those that could be reached `before`
+    /// some may be cut off for a moment: links of the asked relay are made anew.
+    async fn wait(
+        &self,
+        client: &Client,
+        head: &TopologyHead,
+        (before, deadline): (&[RelayInfo], Millis),
+    ) -> Result<Spread, Failure> {
         let begun = Instant::now();
         loop {
             let in_force = topology(client, None).await?.kept.into_iter().next();
@@ -260,7 +267,11 @@ impl Change {
                 )));
             }
             let spread = Spread::of(&self.new, &ask::all_relays(client).await?, head.version);
-            if spread.late.is_empty() || begun.elapsed() >= deadline.duration() {
+            let was_there = |name: &String| {
+                before.iter().any(|relay| relay.relay.as_str() == name && is_reachable(relay))
+            };
+            let is_torn = begun.elapsed() < LINKS_ANEW && spread.away.iter().any(was_there);
+            if (spread.late.is_empty() && !is_torn) || begun.elapsed() >= deadline.duration() {
                 return Ok(spread);
             }
             sleep(Duration::from_millis(50)).await;
@@ -305,6 +316,13 @@ impl Change {
     }
 }
 
+/// How long links that a topology changes may take to come up again before their relays count as away.
+const LINKS_ANEW: Duration = Duration::from_secs(5);
+
+fn is_reachable(relay: &RelayInfo) -> bool {
+    matches!(relay.reach, Reach::Here | Reach::Over { .. })
+}
+
 /// How far a topology has come.
 #[derive(Debug, Default)]
 struct Spread {
@@ -322,10 +340,8 @@ impl Spread {
         let mut spread = Self::default();
         for relay in topology.relays() {
             let info = known.get(relay.name.as_str());
-            let is_reachable =
-                info.is_some_and(|info| matches!(info.reach, Reach::Here | Reach::Over { .. }));
             let has_taken = info.is_some_and(|info| info.topology >= Some(version));
-            let list = match (is_reachable, has_taken) {
+            let list = match (info.is_some_and(|info| is_reachable(info)), has_taken) {
                 (true, true) => &mut spread.taken,
                 (true, false) => &mut spread.late,
                 (false, _) => &mut spread.away,

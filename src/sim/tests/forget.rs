@@ -2,7 +2,7 @@
 
 use super::super::storms::Weather;
 use super::super::world::World;
-use crate::wire::body::{RefusalCode, Reply, Request};
+use crate::wire::body::{Reach, RefusalCode, Reply, Request};
 use crate::wire::frame::AckLevel;
 
 const LINE: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (2, 3, 1)];
@@ -11,6 +11,13 @@ const LINE: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (2, 3, 1)];
 fn warns(world: &mut World, node: usize, text: &str) -> bool {
     let Ok(Reply::Status(status)) = world.ask(node, Request::Status) else { panic!("no status") };
     status.warnings.iter().any(|warning| warning.contains(text))
+}
+
+/// How the relay at the end of the line is reached from the one before it.
+fn reached(world: &mut World) -> Vec<Reach> {
+    let request = Request::RelayList { after: None, limit: u32::MAX };
+    let Ok(Reply::Relays(found)) = world.ask(2, request) else { panic!("refused") };
+    found.into_iter().filter(|relay| relay.relay.as_str() == "r03").map(|relay| relay.reach).collect()
 }
 
 fn held(world: &World) -> usize {
@@ -57,7 +64,9 @@ fn s33_what_a_member_that_never_comes_back_was_owed_is_let_go_when_it_is_forgott
     // Somebody is away who hears of it later.
     world.set_link(0, false);
     world.settle();
+    assert_eq!(reached(&mut world), [Reach::KeptBy("r02".parse().unwrap())]);
     world.forget(2, 3).unwrap();
+    assert!([vec![], vec![Reach::Lost]].contains(&reached(&mut world)), "nothing is kept for it any more");
     world.rest();
     world.set_link(0, true);
     world.rest();

@@ -36,6 +36,22 @@ fn s9_an_origin_that_boots_while_a_member_is_down_learns_of_it_from_a_neighbour(
 }
 
 #[test]
+fn a_relay_that_has_lost_its_disk_says_that_it_takes_nothing_until_it_has_met_somebody() {
+    let mut world = World::new(1, 3, &LINE);
+    world.settle();
+    world.wipe(1);
+    let accepting = |world: &mut World| match world.ask(1, Request::Status) {
+        Ok(Reply::Status(status)) => status.accepting,
+        other => panic!("{other:?}"),
+    };
+    let why = accepting(&mut world).unwrap_err();
+    assert!(why.contains("does not know yet who is a member"), "{why}");
+    (0..2).for_each(|wire| world.set_link(wire, true));
+    world.settle();
+    assert_eq!(accepting(&mut world), Ok(()));
+}
+
+#[test]
 fn s13_to_leave_and_to_join_again_before_anybody_hears_of_it_begins_anew() {
     let mut world = World::new(1, 3, &LINE);
     world.subscribe(2, "g", "s");
