@@ -22,7 +22,6 @@ pub mod values;
 pub mod drain;
 pub mod forget;
 pub mod group;
-mod groups;
 pub mod logs;
 pub mod manual;
 pub mod message;

@@ -20,7 +20,7 @@ use crate::server::{Neighbour, Server, ServerOptions};
 use super::exit::Failure;
 use super::out::Context;
 use super::stop::Stop;
-use super::{drain, forget, groups, network, topology};
+use super::{drain, forget, network, topology};
 
 /// What is logged unless TREECAST_LOG says otherwise.
 const LOG_DEFAULT: &str = "info";
@@ -162,9 +162,6 @@ async fn start(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
         () = stop.asked() => return Ok(()),
     };
     let address = server.address();
-    if !server.goes_by_applied() {
-        groups::apply(&config, address).await?;
-    }
     if context.is_text() {
         context.out.line(format_args!("relay {name} listens at {address}, data in {}", data.display()))?;
         if let Some(address) = metrics_address {

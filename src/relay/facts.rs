@@ -12,7 +12,6 @@ use super::group::Group;
 use super::input::Now;
 use super::link::Link;
 use super::state::Operation;
-use super::stream::Mark;
 use crate::id::{GroupNumber, LinkId, RelayId};
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
@@ -172,6 +171,7 @@ impl Relay {
         }
         self.links.has_heard = true;
         self.take_table(now);
+        self.take_planned_queues(now);
     }
 
     /// The own links have changed.
@@ -253,7 +253,7 @@ impl Relay {
         Some(self.make_life(now, id.name.clone(), id.incarnation, GroupSettings::default(), false))
     }
 
-    fn learn_membership(&mut self, now: Now, membership: &Membership) -> bool {
+    pub(super) fn learn_membership(&mut self, now: Now, membership: &Membership) -> bool {
         let Some(number) = self.group_of(now, &membership.group) else { return false };
         let Some(group) = self.groups.get_mut(number) else { return false };
         let Membership { relay, version, member, .. } = membership;
@@ -285,7 +285,7 @@ impl Relay {
             Operation::MemberSet { group: number, relay: relay.clone(), version: *version, member: *member };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if !is_owed_as_before {
-            self.mark(now, number, Mark { relay: relay.clone(), member: *member, version: version.counter });
+            self.mark_member(now, number, membership);
         }
         self.plan(number);
         true

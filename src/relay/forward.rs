@@ -30,6 +30,7 @@ use super::group::Group;
 use super::input::Now;
 use super::journal::{Waiting, WaitingRun};
 use super::names::Names;
+use super::planned::in_marks;
 use super::pull::StreamKey;
 use super::state::Operation;
 use super::stream::{Genesis, Mark, Stream};
@@ -610,7 +611,7 @@ impl Relay {
         let others = group.spread.iter().flat_map(|spread| &spread.parts.members);
         let others = others.filter(|(relay, (_, member))| *member && **relay != self.options.relay);
         let mut members: Vec<(RelayId, u64)> =
-            others.map(|(relay, (version, _))| (relay.clone(), version.counter)).collect();
+            others.map(|(relay, (version, _))| (relay.clone(), in_marks(*version))).collect();
         if !group.subscriptions.is_empty() {
             members.push((self.options.relay.clone(), group.membership));
         }

@@ -57,6 +57,7 @@ mod names;
 mod newcomer;
 mod order;
 mod origin;
+mod planned;
 #[cfg(any(test, feature = "sim"))]
 mod probe;
 mod producer;

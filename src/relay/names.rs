@@ -31,7 +31,7 @@ pub(super) struct Named {
 /// All that is known of a group's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
-    /// The version of the settings; 0: nobody has set any.
+    /// The version of the settings; default: nobody has set any; with counter 0: as a file has them.
     pub(super) version: Version,
     /// The home of a queue.
     pub(super) home: Option<RelayId>,
@@ -56,7 +56,7 @@ impl Names {
 impl Group {
     fn entry(&self) -> Option<GroupEntry> {
         let names = &self.spread.as_deref()?.names;
-        (names.version.counter > 0).then(|| GroupEntry {
+        (names.version != Version::default()).then(|| GroupEntry {
             group: self.id(),
             version: names.version,
             settings: (*self.settings).clone(),
@@ -159,6 +159,7 @@ impl Relay {
         self.enforce(now, number);
         self.mark_dirty_group(number);
         self.take_remade_queue(number);
+        self.take_planned_queue(now, entry);
         true
     }
 
@@ -351,7 +352,7 @@ impl Relay {
         let me = &self.options.relay;
         let is_silent = |group: &&Group| {
             let names = group.spread.as_deref().map(|spread| &spread.names);
-            let is_said = names.is_some_and(|names| names.version.counter > 0);
+            let is_said = names.is_some_and(|names| names.version != Version::default());
             // One that has come here may not have come to say so.
             let has_come = group.queue && names.is_some_and(|names| names.home.as_ref() != Some(me));
             let is_served = || group.backlog_here().is_some_and(|backlog| !backlog.is_spent());

@@ -255,6 +255,7 @@ impl Restore {
         relay.watch_origins(now);
         relay.tell_uncertain(now);
         relay.watch_all_moves(now);
+        relay.take_file(now);
         relay
     }
 }

@@ -161,6 +161,17 @@ impl Relay {
         self.links.table.is_empty() && self.topologies.is_empty()
     }
 
+    /// The file that the relay was started with, if it goes by that.
+    pub(super) fn file_in_force(&self) -> Option<Topology> {
+        let file = self.topologies.file.as_deref().filter(|_| self.topologies.is_empty())?;
+        parse(file).ok()
+    }
+
+    /// The topology that was applied.
+    pub(super) fn topology_in_force(&self) -> Option<Topology> {
+        parse(&self.topologies.in_force()?.text).ok()
+    }
+
     /// Notes the text of the file that the relay is started with.
     pub(super) fn set_topology_file(&mut self, text: String) {
         self.topologies.file = Some(text);
@@ -208,6 +219,7 @@ impl Relay {
         // Before the topology itself: with it they are on the disk.
         self.set_groups(now, &topology);
         self.take_own_queues(now, &topology);
+        self.plan_queues(now, &topology);
         let entry = TopologyEntry { head: head.clone(), text };
         self.keep_topology(entry.clone(), false);
         self.flood(None, &[Fact::Topology(Box::new(entry))]);
@@ -291,13 +303,13 @@ impl Relay {
     }
 
     /// Groups of the file: made where they are missing, and set where they differ.
-    fn set_groups(&mut self, now: Now, topology: &Topology) {
+    pub(super) fn set_groups(&mut self, now: Now, topology: &Topology) {
         let groups = topology.groups().iter().map(|group| (group.name.as_str(), &group.settings));
         self.set_all(now, groups.collect(), false);
     }
 
     /// Queues of the file that live here.
-    fn take_own_queues(&mut self, now: Now, topology: &Topology) {
+    pub(super) fn take_own_queues(&mut self, now: Now, topology: &Topology) {
         let me = self.options.relay.clone();
         let queues = topology.queues().iter().filter(|queue| queue.home == me.as_str());
         self.set_all(now, queues.map(|queue| (queue.name.as_str(), &queue.settings)).collect(), true);
@@ -315,7 +327,7 @@ impl Relay {
             }
             if refused.len() == before {
                 for (name, _, refusal) in refused {
-                    self.warn(format!("{name} is not as the topology in force has it: {refusal}"));
+                    self.warn(format!("{name} is not as the topology has it: {refusal}"));
                 }
                 return;
             }
@@ -331,6 +343,9 @@ impl Relay {
         queue: bool,
     ) -> Result<(), Refusal> {
         let Ok(group) = GroupName::new(name) else { return Ok(()) };
+        if queue && self.take_bare_named(now, &group, settings) {
+            return Ok(());
+        }
         let known = self.groups.number(&group).and_then(|number| self.groups.get(number));
         let done = match known {
             None if queue && self.draining => Err(self.draining_refusal()),
@@ -369,6 +384,7 @@ impl Relay {
         }
         if let Ok(topology) = parse(&entry.text) {
             self.take_own_queues(now, &topology);
+            self.plan_queues(now, &topology);
         }
         self.keep_topology(entry.clone(), true);
         true

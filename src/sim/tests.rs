@@ -15,6 +15,7 @@ mod members;
 mod moves;
 mod names;
 mod origins;
+mod planned;
 mod pulls;
 mod quotas;
 mod restored;

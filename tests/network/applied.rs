@@ -119,6 +119,43 @@ async fn s36_a_fourth_relay_joins_gets_messages_and_loses_its_links_when_that_is
     assert_eq!(good(&plain.address('c'), &take).trim(), "three");
 }
 
+/// Whoever puts first does not wait for the home, and the home starts whatever others have made of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r12_a_queue_of_the_file_keeps_what_is_put_before_its_home_was_ever_there() {
+    let plain = Plain::new();
+    let file = plain.file("three.toml", "abc", &LINE);
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    std::fs::write(&file, format!("{text}[queue.work]\nhome = \"c\"\n")).expect("it is written");
+    let _others: Vec<_> = "ab".chars().map(|name| plain.start(name, &["--topology", &file])).collect();
+    wait_for("a takes puts", async || run(&plain.address('a'), &["put", "work", "one"]).code == Some(0))
+        .await;
+    good(&plain.address('b'), &["put", "work", "two"]);
+    let home = plain.start('c', &["--topology", &file]);
+    let mut got = Vec::new();
+    for _ in 0..2 {
+        let take = ["get", "work", "--existing", "--wait", "30s"];
+        wait_for("it is handed out", async || {
+            let done = run(&plain.address('c'), &take);
+            got.extend(done.output.lines().map(str::to_owned));
+            done.code == Some(0)
+        })
+        .await;
+    }
+    got.sort();
+    assert_eq!(got, ["one", "two"]);
+
+    // It is removed, and somebody puts all the same: that makes a group of its name.
+    good(&plain.address('c'), &["queue", "remove", "work"]);
+    good(&plain.address('a'), &["subscription", "create", "work", "mine"]);
+    drop(home.kill());
+    let again = plain.start('c', &["--topology", &file]);
+    wait_for("it says so", async || {
+        plain.json('c', &["status"]).to_string().contains("work is not as the topology has it")
+    })
+    .await;
+    assert!(!again.log().contains("panicked"), "{}", again.log());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_may_not_join_is_told_why() {
     let plain = Plain::new();

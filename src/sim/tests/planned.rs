@@ -1,0 +1,118 @@
+//! Queues that a topology names and whose home has not been there yet (R12).
+
+use super::super::changing::text_of;
+use super::super::world::World;
+use super::LINE;
+use crate::wire::body::{Location, Reply, Request};
+
+fn with_queue(home: &str) -> String {
+    format!("{}\n[queue.work]\nhome = \"{home}\"\n", text_of(&[0, 1, 2], &LINE))
+}
+
+/// Where a relay says that the queue lives.
+fn home(world: &mut World, at: usize) -> Vec<String> {
+    let request = Request::Locate { group: "work".parse().unwrap(), prefix: false };
+    match world.ask(at, request) {
+        Ok(Reply::Located(found)) => {
+            found.into_iter().map(|Location { home, .. }| home.to_string()).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The home is away when the topology is applied that names it.
+fn applied_while_away() -> World {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(0, "g", "s");
+    world.put(2, "g", 1);
+    world.rest();
+    world.crash(2);
+    world.settle();
+    world.apply(0, &with_queue("r02")).unwrap();
+    world.settle();
+    world
+}
+
+fn bring_home(world: &mut World) {
+    world.start(2);
+    world.heal_links();
+    world.rest();
+}
+
+#[test]
+fn r12_what_is_put_into_a_queue_whose_home_has_never_had_it_is_kept_for_it() {
+    let mut world = applied_while_away();
+    assert_eq!([0, 1].map(|node| home(&mut world, node)), [["r02"], ["r02"]]);
+    world.put(0, "work", 2);
+    world.put(1, "work", 1);
+    world.rest_for_long();
+    // It is on the disk, not only in memory.
+    (0..2).for_each(|node| world.restart(node));
+    world.put(0, "work", 1);
+    world.rest();
+    bring_home(&mut world);
+    let mut got = world.drain(2, "work", "queue");
+    assert_eq!(got.len(), 4, "{got:?}");
+    got.sort();
+    got.dedup();
+    assert_eq!(got.len(), 4, "each once");
+    // From now on it is a queue like others, and nothing is left.
+    world.put(1, "work", 3);
+    world.settle();
+    assert_eq!(world.drain(2, "work", "queue").len(), 3);
+    world.drain(0, "g", "s");
+    world.rest_for_long();
+    assert!(world.nodes.iter().all(|node| node.held_runs() == 0), "nobody is owed anything");
+    assert!((0..3).all(|node| home(&mut world, node) == ["r02"]));
+}
+
+#[test]
+fn r12_a_home_that_crashes_as_it_hears_of_its_queue_has_it_all_the_same() {
+    for steps in 0..40 {
+        let mut world = applied_while_away();
+        world.put(0, "work", 2);
+        world.settle();
+        world.start(2);
+        world.heal_links();
+        for _ in 0..steps {
+            world.step(&super::super::storms::Weather::CALM);
+        }
+        world.crash(2);
+        bring_home(&mut world);
+        world.put(1, "work", 1);
+        world.settle();
+        assert_eq!(world.drain(2, "work", "queue").len(), 3, "after {steps} steps");
+    }
+}
+
+#[test]
+fn r12_a_home_that_is_wiped_after_it_had_its_queue_is_not_taken_for_one_that_never_had_it() {
+    let mut world = applied_while_away();
+    world.put(0, "work", 2);
+    world.settle();
+    bring_home(&mut world);
+    world.put(1, "work", 1);
+    world.rest();
+    world.wipe(2);
+    world.heal_links();
+    world.rest();
+    world.put(0, "work", 1);
+    world.settle();
+    assert_eq!(world.drain(2, "work", "queue").len(), 1, "what only its disk had is lost");
+    assert!(world.nodes[2].gaps > 0, "and that is told");
+}
+
+#[test]
+fn a_queue_that_was_removed_is_not_made_again_by_others_who_read_the_file() {
+    let mut world = applied_while_away();
+    bring_home(&mut world);
+    world.ask(2, Request::GroupRemove { group: "work".parse().unwrap() }).unwrap();
+    world.settle();
+    let text = format!("{}\n[group.more]\n", with_queue("r02"));
+    world.crash(2);
+    world.settle();
+    world.apply(0, &text).unwrap();
+    world.settle();
+    let request = Request::Locate { group: "work".parse().unwrap(), prefix: false };
+    assert!(world.ask(0, request).is_err(), "nobody says that it is there");
+}
