@@ -8,9 +8,9 @@
 //! more: a neighbour that tells of what it does not have keeps nobody out of the trees.
 //!
 //! A relay that is catching up and is the only way for others still passes everything on: what
-//! comes over a link is live before backlog there, and goes on at once here, logged like
-//! anything else. Within one stream the order comes first; those behind this relay lack then what
-//! it lacks.
+//! comes over a link is live before backlog there, and goes on as what it is ([`super::fresh`]),
+//! logged like anything else. Within one stream the order comes first; those behind this relay lack
+//! then what it lacks.
 
 use std::collections::BTreeMap;
 

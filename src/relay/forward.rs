@@ -26,6 +26,7 @@ use super::carried::Fate;
 use super::facts::Parts;
 use super::finished::FinishedEpochs;
 use super::forget::Orphans;
+use super::fresh::{Fresh, Freshness};
 use super::group::Group;
 use super::input::Now;
 use super::journal::{Waiting, WaitingRun};
@@ -58,6 +59,7 @@ pub(super) struct Spread {
     /// Where each origin has a tree of its own: the links that are part of it.
     by_origin: BTreeMap<RelayId, Vec<LinkId>>,
     readers: Vec<LinkReader>,
+    pub(super) fresh: Fresh,
     /// What of the group each link has carried since the start of the relay.
     pub(super) carried: Vec<(LinkId, LinkCounts)>,
     /// Whether this relay has a stream that it may write on, and has said that it is no origin now.
@@ -77,6 +79,8 @@ pub(super) struct LinkReader {
     link: LinkId,
     /// Nothing below is left to be sent.
     pub(super) next: Index,
+    /// Where the group ended when the two compared: nothing that stands before was put since.
+    met_at: Index,
     /// Whether the neighbour has told how far it is.
     pub(super) has_compared: bool,
     /// How far it has each stream: told, sent by us, or sent to us.
@@ -91,6 +95,8 @@ pub(super) struct LinkReader {
     pub(super) is_live: bool,
     /// Bytes of its backlog that it has sent beyond its turns.
     pub(super) debt: u64,
+    /// Whether it was among those that are eager when its last turn began.
+    pub(super) is_eager: bool,
     /// The last run that it was given since it, or somebody behind it, had asked for it.
     pulled: Option<(StreamNumber, Sequence)>,
 }
@@ -100,6 +106,7 @@ impl LinkReader {
         Self {
             link,
             next,
+            met_at: next,
             has_compared: false,
             known: BTreeMap::new(),
             unopened: Vec::new(),
@@ -108,12 +115,23 @@ impl LinkReader {
             turn: Turn::Idle,
             is_live: false,
             debt: 0,
+            is_eager: false,
             pulled: None,
         }
     }
 
+    /// From where on what comes has come since it is being told.
+    pub(super) fn told_from(&self) -> Index {
+        self.next.max(self.met_at)
+    }
+
     fn has(&self, run: &StoredRun) -> bool {
-        self.known.get(&run.stream).is_some_and(|known| run.run.header.end().0 - 1 <= known.0)
+        self.has_all(run.stream, Sequence(run.run.header.end().0 - 1))
+    }
+
+    /// Whether it has a stream up to here, as far as is known.
+    fn has_all(&self, stream: StreamNumber, last: Sequence) -> bool {
+        self.known.get(&stream).is_some_and(|known| last <= *known)
     }
 
     fn note(&mut self, stream: StreamNumber, last: Sequence) {
@@ -331,15 +349,14 @@ impl Relay {
         }
         self.note_lag(now, number, streams);
         let Some(group) = self.groups.get_mut(number) else { return };
-        let (ours, low) = (group.seen(), group.low);
+        let (ours, low, met_at) = (group.seen(), group.low, group.next);
         if let Some(reader) = group.spread().reader(link) {
             // What was sent since the neighbour made this vector arrives on the same connection, so
             // it is not sent again. Only one who lacks something has not taken what was sent.
             if !reader.has_compared || why == SeenWhy::Lacks {
                 // One that is in a queue stays in it, and is not put there twice.
-                let is_queued = matches!(reader.turn, Turn::Live | Turn::Backlog | Turn::Hasty);
-                let turn = if is_queued { reader.turn } else { Turn::Idle };
-                *reader = LinkReader { has_compared: true, turn, ..LinkReader::new(link, low) };
+                let turn = if reader.turn.is_queued() { reader.turn } else { Turn::Idle };
+                *reader = LinkReader { has_compared: true, turn, met_at, ..LinkReader::new(link, low) };
             }
             known.into_iter().for_each(|(stream, seen)| reader.note(stream, seen));
             reader.unopened = unopened;
@@ -516,13 +533,15 @@ impl Relay {
             self.starved.insert((number, link));
             return Fate::Early;
         }
+        let mut was_there = is_pulled;
         if let Some(reader) = group.spread().reader(link) {
+            was_there |= reader.has_all(stream, last);
             reader.note_run(stream, &run, is_pulled);
         }
         if !is_new {
             return Fate::Repeat;
         }
-        self.take_run(now, link, (number, stream), age_ms, run);
+        self.take_run(now, link, (number, stream), (age_ms, Freshness::of(was_there, age_ms)), run);
         Fate::Taken
     }
 
@@ -570,7 +589,7 @@ impl Relay {
         now: Now,
         link: LinkId,
         (number, stream): (GroupNumber, StreamNumber),
-        age_ms: u32,
+        (age_ms, kind): (u32, Freshness),
         run: Run,
     ) {
         let me = self.options.relay.clone();
@@ -585,13 +604,12 @@ impl Relay {
         let arrival = group.arrival(now);
         group.note_producer(first_index, &run.header, arrival);
         let last = Sequence(run.header.end().0 - 1);
-        let accepted = run.header.accepted;
         let stored = StoredRun { stream, first_index, arrived: now.wall, age_ms, link, run: run.clone() };
         let end = self.append_run(now, (number, stream), (link, age_ms), run);
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
-        self.pass_on(now, number, &stored);
-        self.hurry_readers(now, number, accepted);
+        self.pass_on(now, number, &stored, kind);
+        self.note_fresh(number, kind);
         self.give_arrived(number, &stored);
     }
 

@@ -39,6 +39,7 @@ mod filter;
 mod finished;
 mod forget;
 mod forward;
+mod fresh;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod group;

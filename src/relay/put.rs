@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::effect::Effect;
+use super::fresh::Freshness;
 use super::group::Group;
 use super::input::Now;
 use super::journal::{Waiting, WaitingPut, WaitingRun};
@@ -236,7 +237,7 @@ impl Relay {
         let end = self.append_run(now, (number, own), HERE, run);
         let run = WaitingRun { group: number, end, stream: own, last };
         self.journal.wait(Waiting::Run { run, count, put });
-        self.hurry_readers(now, number, now.wall);
+        self.note_fresh(number, Freshness::New);
         first
     }
 

@@ -13,6 +13,7 @@ mod links;
 mod loss;
 mod misuse;
 mod order;
+mod passing;
 mod pull;
 mod put;
 mod receipts;

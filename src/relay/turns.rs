@@ -11,8 +11,12 @@
 //!             at a time)
 //! ```
 //!
-//! A group of which a neighbour lacks one turn or less, and into which something new is put, goes before the
-//! others with a backlog: it is live after that turn, and would have waited for all of them.
+//! What this relay itself is catching up with stays a backlog on its other links, wherever the
+//! neighbour's place stands ([`super::fresh`]): it would keep what is live waiting there as well.
+//!
+//! Behind a backlog may stand something new. Where the neighbour lacks one turn or less, the group goes before
+//! the others with a backlog (*hasty*): it is live after that turn, and would have waited for all of them.
+//! Where it lacks more (*eager*), it has half of what the backlog is given, with others of its kind.
 //!
 //! What is sent cannot be overtaken any more, so the backlog may put less on its way:
 //! [`limits::LINK_CATCH_UP_BYTES_MAX`], and on a link with a rate only half of its burst. So a live
@@ -22,6 +26,8 @@
 //!
 //! Control is never held up; on a link with a rate its bytes are counted.
 
+mod backlog;
+
 use std::collections::VecDeque;
 
 use super::Relay;
@@ -29,18 +35,12 @@ use super::forward::LinkReader;
 use super::input::Now;
 use super::link::Link;
 use super::timer::Timer;
-use crate::id::{GroupNumber, LinkId, Time, WallTime};
+use crate::id::{GroupNumber, LinkId, Time};
 use crate::limits;
 
 /// Runs that a live group is given in one turn, at most; and bytes, at least when it has them.
 const TURN_RUNS: usize = 64;
-const TURN_BYTES: u64 = 64 * 1024;
-
-/// What was put this long ago is new. Clocks that differ by more cost time, and nothing else.
-const NEW_MS: u64 = 1000;
-
-/// Groups of a backlog that are read at a time: one is sent while another one is read.
-const READS_MAX: usize = 2;
+pub(super) const TURN_BYTES: u64 = 64 * 1024;
 
 /// Where a neighbour's place in a group waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,10 +54,19 @@ pub(super) enum Turn {
     Backlog,
     /// Before these: there is something new behind it, and it is short.
     Hasty,
+    /// Beside these: there is something new behind it, and it is not short.
+    Eager,
     /// A part of its backlog is being read.
     Reading,
     /// A part of its backlog was read, and is sent.
     Read,
+}
+
+impl Turn {
+    /// Whether it is in a queue that is not looked at before its turn comes.
+    pub(super) fn is_queued(self) -> bool {
+        matches!(self, Self::Live | Self::Backlog | Self::Hasty | Self::Eager)
+    }
 }
 
 /// What came of a step.
@@ -86,10 +95,13 @@ pub(super) struct Turns {
     live: VecDeque<GroupNumber>,
     backlog: VecDeque<GroupNumber>,
     hasty: VecDeque<GroupNumber>,
+    eager: VecDeque<GroupNumber>,
     reading: VecDeque<GroupNumber>,
     read: VecDeque<GroupNumber>,
     /// Bytes that the backlog is owed of what live has sent; below zero: that it has had more.
     credit: i64,
+    /// Bytes that those who are eager have had more of it than the others with a backlog.
+    eager_lead: i64,
 }
 
 impl Turns {
@@ -98,8 +110,19 @@ impl Turns {
     }
 
     fn has_backlog(&self) -> bool {
-        let waits = !(self.backlog.is_empty() && self.hasty.is_empty());
+        let waits = !(self.backlog.is_empty() && self.hasty.is_empty() && self.eager.is_empty());
         waits || !(self.reading.is_empty() && self.read.is_empty())
+    }
+
+    /// Where a place waits that has this turn, if it is in a queue.
+    fn queue(&mut self, turn: Turn) -> Option<&mut VecDeque<GroupNumber>> {
+        match turn {
+            Turn::Live => Some(&mut self.live),
+            Turn::Backlog => Some(&mut self.backlog),
+            Turn::Hasty => Some(&mut self.hasty),
+            Turn::Eager => Some(&mut self.eager),
+            Turn::Idle | Turn::Reading | Turn::Read => None,
+        }
     }
 
     /// Whether somebody waits who could be given a turn, but for the link.
@@ -149,13 +172,15 @@ impl Link {
         if bucket.level() > least { Ok(()) } else { Err(Some(bucket.above(least))) }
     }
 
-    /// Whether a run that has just come may be passed on before anything else.
-    pub(super) fn may_pass_on(&mut self, now: Time) -> bool {
-        self.turns.live.is_empty() && self.room(now, false).is_ok()
+    /// Whether a run that has just come may be passed on before anything else. One that is being caught up
+    /// with goes before nobody.
+    pub(super) fn may_pass_on(&mut self, now: Time, is_caught_up: bool) -> bool {
+        let waits = !self.turns.live.is_empty() || (is_caught_up && self.turns.has_backlog());
+        !waits && self.room(now, is_caught_up).is_ok()
     }
 
-    /// Notes a run that was sent since it was pulled.
-    pub(super) fn sent_pulled(&mut self, bytes: u64) {
+    /// Notes a run of a backlog that was sent before its turn, or since it was pulled.
+    pub(super) fn sent_aside(&mut self, bytes: u64) {
         self.turns.sent(false, bytes);
     }
 
@@ -171,7 +196,9 @@ impl Relay {
     pub(super) fn enqueue_reader(&mut self, number: GroupNumber, link: LinkId) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let durable = group.durable;
-        let Some(reader) = group.spread.as_mut().and_then(|spread| spread.reader(link)) else { return };
+        let Some(spread) = group.spread.as_deref_mut() else { return };
+        let fresh = spread.fresh;
+        let Some(reader) = spread.reader(link) else { return };
         if !reader.has_compared || reader.turn != Turn::Idle || reader.fetching.is_some() {
             return;
         }
@@ -179,39 +206,21 @@ impl Relay {
             reader.is_live = true;
             return;
         }
-        if reader.is_live && group.meter.bytes_from(reader.next) > limits::LINK_LIVE_LAG_BYTES_MAX {
+        let lacks = group.meter.bytes_from(reader.next);
+        if reader.is_live && (fresh.is_caught_up_from(reader.next) || lacks > limits::LINK_LIVE_LAG_BYTES_MAX)
+        {
             (reader.is_live, reader.ahead) = (false, None);
         }
-        reader.turn = if reader.is_live { Turn::Live } else { Turn::Backlog };
+        reader.turn = if reader.is_live {
+            Turn::Live
+        } else {
+            fresh.backlog_turn(reader.told_from(), self.links.now, lacks)
+        };
         let turn = reader.turn;
         let Some(state) = self.links.table.get_mut(&link) else { return };
-        let queue = if turn == Turn::Live { &mut state.turns.live } else { &mut state.turns.backlog };
-        queue.push_back(number);
-        self.ready_links.insert(link);
-    }
-
-    /// Something new was put into a group. Where one turn is all that a neighbour lacks, that goes before the
-    /// backlogs of other groups, and the group is live then: what is new would wait for all of them
-    /// otherwise, however many there are.
-    pub(super) fn hurry_readers(&mut self, now: Now, number: GroupNumber, accepted: WallTime) {
-        if now.wall.0.abs_diff(accepted.0) > NEW_MS * 1000 {
-            return;
-        }
-        for place in 0.. {
-            let Some(group) = self.groups.get_mut(number) else { return };
-            let Some(spread) = group.spread.as_deref_mut() else { return };
-            let Some(link) = spread.tree().get(place).copied() else { return };
-            let Some(reader) = spread.reader(link).filter(|reader| reader.turn == Turn::Backlog) else {
-                continue;
-            };
-            if group.meter.bytes_from(reader.next) <= TURN_BYTES
-                && let Some(state) = self.links.table.get_mut(&link)
-            {
-                // Where it has waited so far it is passed over.
-                reader.turn = Turn::Hasty;
-                state.turns.hasty.push_back(number);
-                self.ready_links.insert(link);
-            }
+        if let Some(queue) = state.turns.queue(turn) {
+            queue.push_back(number);
+            self.ready_links.insert(link);
         }
     }
 
@@ -277,102 +286,18 @@ impl Relay {
         self.enqueue_reader(number, link);
     }
 
-    /// The group that was read first sends, until what was read is used up or the link has no room.
-    fn give_backlog_turn(&mut self, now: Now, link: LinkId) {
-        loop {
-            let Some(state) = self.links.table.get_mut(&link) else { return };
-            let Some(number) = state.turns.read.front().copied() else { return };
-            if !matches!(state.next_turn(now.time), Ok(Lane::Backlog)) {
-                return;
-            }
-            match self.link_step(now, number, link) {
-                Step::Sent(_) | Step::Passed => {}
-                Step::Unread | Step::End => return self.end_backlog_turn(number, link),
-            }
-        }
-    }
-
-    /// What was read is used up: others have their turns.
-    fn end_backlog_turn(&mut self, number: GroupNumber, link: LinkId) {
-        if let Some(state) = self.links.table.get_mut(&link) {
-            state.turns.read.retain(|other| *other != number);
-        }
-        let Some(group) = self.groups.get_mut(number) else { return };
-        if let Some(reader) = group.spread.as_mut().and_then(|spread| spread.reader(link)) {
-            (reader.turn, reader.ahead) = (Turn::Idle, None);
-            // What is put meanwhile would keep it here as long as others have a backlog.
-            reader.is_live = group.meter.bytes_from(reader.next) <= TURN_BYTES;
-        }
-        self.enqueue_reader(number, link);
-    }
-
-    /// Asks for parts of backlogs, as many as may be held in memory.
-    fn begin_reads(&mut self, link: LinkId) {
-        let Some(state) = self.links.table.get_mut(&link) else { return };
-        if !state.turns.has_backlog() {
-            return;
-        }
-        let mut turns = std::mem::take(&mut state.turns);
-        // Of those that have left the tree, or compare anew, nothing is waited for.
-        let is_at = |relay: &mut Self, number: &GroupNumber, turn: Turn| {
-            relay.reader(*number, link).is_some_and(|reader| reader.turn == turn)
-        };
-        turns.reading.retain(|number| is_at(self, number, Turn::Reading));
-        turns.read.retain(|number| is_at(self, number, Turn::Read));
-        while turns.reading.len() + turns.read.len() < READS_MAX {
-            if let Some(number) = turns.hasty.pop_front() {
-                if let Some(reader) = self.reader(number, link).filter(|reader| reader.turn == Turn::Hasty) {
-                    reader.turn = Turn::Reading;
-                    turns.reading.push_back(number);
-                    self.fetch_for_link(number, link);
-                }
-                continue;
-            }
-            let Some(number) = turns.backlog.pop_front() else { break };
-            let has_others = !turns.backlog.is_empty();
-            let Some(reader) = self.reader(number, link).filter(|reader| reader.turn == Turn::Backlog) else {
-                continue;
-            };
-            reader.debt = reader.debt.saturating_sub(limits::READ_BYTES as u64);
-            if reader.debt > 0 && has_others {
-                // It has had more than its turn, since runs go whole.
-                turns.backlog.push_back(number);
-                continue;
-            }
-            (reader.turn, reader.debt) = (Turn::Reading, 0);
-            turns.reading.push_back(number);
-            self.fetch_for_link(number, link);
-        }
-        if let Some(state) = self.links.table.get_mut(&link) {
-            state.turns = turns;
-        }
-    }
-
-    /// What a neighbour's place waited for was read.
-    pub(super) fn on_read(&mut self, number: GroupNumber, link: LinkId) {
-        let Some(reader) = self.reader(number, link) else { return };
-        if reader.turn != Turn::Reading {
-            return self.enqueue_reader(number, link);
-        }
-        reader.turn = if reader.ahead.is_some() { Turn::Read } else { Turn::Idle };
-        let is_read = reader.turn == Turn::Read;
-        let Some(state) = self.links.table.get_mut(&link) else { return };
-        state.turns.reading.retain(|other| *other != number);
-        if is_read {
-            state.turns.read.push_back(number);
-        }
-        self.ready_links.insert(link);
-    }
-
     /// Notes what a group was given of a link.
     pub(super) fn note_turn(&mut self, number: GroupNumber, link: LinkId, bytes: u64) {
         let Some(reader) = self.reader(number, link) else { return };
-        let is_live = reader.is_live;
+        let (is_live, is_eager) = (reader.is_live, reader.is_eager);
         if !is_live {
             reader.debt += bytes;
         }
         if let Some(state) = self.links.table.get_mut(&link) {
             state.turns.sent(is_live, bytes);
+            if !is_live {
+                state.turns.sent_eager(is_eager, bytes);
+            }
         }
     }
 
@@ -380,7 +305,9 @@ impl Relay {
     #[cfg(test)]
     pub(super) fn waiting_turns(&self, link: LinkId) -> usize {
         let Some(turns) = self.links.table.get(&link).map(|state| &state.turns) else { return 0 };
-        turns.live.len() + turns.backlog.len() + turns.reading.len() + turns.read.len()
+        let waiting = [&turns.live, &turns.backlog, &turns.hasty, &turns.eager];
+        let waiting = waiting.map(VecDeque::len).iter().sum::<usize>();
+        waiting + turns.reading.len() + turns.read.len()
     }
 
     fn reader(&mut self, number: GroupNumber, link: LinkId) -> Option<&mut LinkReader> {

@@ -8,6 +8,7 @@ use crate::limits;
 use crate::log::Piece;
 use crate::relay::ahead::Ahead;
 use crate::relay::effect::Effect;
+use crate::relay::fresh::Freshness;
 use crate::relay::group::Waiter;
 use crate::relay::input::Now;
 use crate::relay::turns::Step;
@@ -16,8 +17,10 @@ use crate::wire::link::LinkMessage;
 use crate::wire::run::StoredRun;
 
 impl Relay {
-    /// Gives a run that has just come to the neighbours that have everything before it.
-    pub(super) fn pass_on(&mut self, now: Now, number: GroupNumber, run: &StoredRun) {
+    /// Gives a run that has just come to the neighbours that have everything before it. What is being caught
+    /// up with goes on at once where nothing waits, and has its turn as a backlog otherwise.
+    pub(super) fn pass_on(&mut self, now: Now, number: GroupNumber, run: &StoredRun, kind: Freshness) {
+        let is_caught_up = kind == Freshness::CaughtUp;
         for place in 0.. {
             let Some(group) = self.groups.get_mut(number) else { return };
             let Some(link) = group.spread.as_deref().and_then(|spread| spread.tree.get(place)).copied()
@@ -29,12 +32,19 @@ impl Relay {
             if !reader.has_compared || reader.next != run.first_index {
                 continue;
             }
-            reader.is_live = true;
+            reader.is_live |= !is_caught_up;
             if reader.has(run) || !is_carried {
                 reader.next = run.end_index();
-            } else if self.links.table.get_mut(&link).is_some_and(|state| state.may_pass_on(now.time)) {
+                continue;
+            }
+            let Some(state) = self.links.table.get_mut(&link) else { continue };
+            if state.may_pass_on(now.time, is_caught_up) {
                 reader.next = run.end_index();
-                self.send_run(now, number, link, run);
+                if is_caught_up {
+                    self.send_aside(now, (number, link), run, false);
+                } else {
+                    self.send_run(now, number, link, run);
+                }
             }
         }
     }
@@ -52,9 +62,20 @@ impl Relay {
         link: LinkId,
         run: &StoredRun,
     ) {
-        let bytes = self.give_run(now, (number, link), run, true);
+        self.send_aside(now, (number, link), run, true);
+    }
+
+    /// Sends a run as a backlog, before its turn.
+    fn send_aside(
+        &mut self,
+        now: Now,
+        (number, link): (GroupNumber, LinkId),
+        run: &StoredRun,
+        is_pulled: bool,
+    ) {
+        let bytes = self.give_run(now, (number, link), run, is_pulled);
         if let Some(state) = self.links.table.get_mut(&link) {
-            state.sent_pulled(bytes);
+            state.sent_aside(bytes);
         }
     }
 

@@ -26,7 +26,7 @@ fn beside(rate: Option<Rate>, groups: &[String]) -> Harness {
     h
 }
 
-fn id(name: &str) -> GroupId {
+pub(super) fn id(name: &str) -> GroupId {
     GroupId { name: group(name), incarnation: 0 }
 }
 
@@ -57,13 +57,13 @@ fn written(h: &mut Harness) {
 
 /// What was sent of each group, in bytes; the names of streams say of which group a run is.
 #[derive(Default)]
-struct Sent {
+pub(super) struct Sent {
     streams: Vec<StreamNamed>,
 }
 
 impl Sent {
     /// The runs since the last time, with the name of their group.
-    fn take(&mut self, h: &mut Harness) -> Vec<(String, u64)> {
+    pub(super) fn take(&mut self, h: &mut Harness) -> Vec<(String, u64)> {
         let mut runs = Vec::new();
         for said in std::mem::take(&mut h.said) {
             let bytes = said.bytes();
@@ -81,7 +81,7 @@ impl Sent {
     }
 }
 
-fn bytes_of(runs: &[(String, u64)], name: &str) -> u64 {
+pub(super) fn bytes_of(runs: &[(String, u64)], name: &str) -> u64 {
     runs.iter().filter(|(of, _)| of == name).map(|(_, bytes)| bytes).sum()
 }
 
