@@ -17,6 +17,7 @@ mod names;
 mod origins;
 mod pulls;
 mod quotas;
+mod remnants;
 mod restored;
 mod scenarios;
 mod steady;
