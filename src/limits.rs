@@ -220,6 +220,23 @@ pub const MOVE_FIRST_MS: u64 = 1;
 /// See [`MOVE_FIRST_MS`].
 pub const MOVE_AGAIN_MS: u64 = 100;
 
+/// Milliseconds without anybody who asks for a message at the old home of a subscription that moves,
+/// until what is left there is copied to the new one. So whoever comes back at once finds it there.
+pub const MOVE_UNREAD_MS: u64 = 5_000;
+
+/// Bytes of a copy that are on their way to the new home and not on its disk; one run more, at the most.
+pub const COPY_WINDOW_BYTES: u64 = 1024 * 1024;
+
+/// Milliseconds without news of a copy until the new home is asked how far it is, and the rest sent again.
+pub const COPY_AGAIN_MS: u64 = 1_000;
+
+/// Subscriptions of which something is copied at a time: others wait for their turn.
+pub const COPIES_MAX: usize = 8;
+
+/// Parts of a backlog that a subscription brings along, at the most: one for each time that it was moved
+/// and nobody took anything.
+pub const REMNANTS_MAX: usize = 256;
+
 /// Milliseconds in which other relays must have said what they know of a message, unless told otherwise.
 pub const WHERE_MS_DEFAULT: u64 = 2_000;
 

@@ -75,6 +75,9 @@ fn text(moving: &MoveInfo) -> String {
             format!("{} to be acked here first", human::of(moving.messages, "message"))
         }
         MoveStage::HandingOver => "being handed over".to_owned(),
+        MoveStage::Copying => {
+            format!("nobody takes the {} left here: copied there", human::of(moving.messages, "message"))
+        }
     };
     let refusal = moving.refusal.as_ref().map_or_else(String::new, |r| format!("; it says: {}", r.message));
     format!("{}: {stage}{refusal}", moving.to)
@@ -110,6 +113,7 @@ fn stage(stage: MoveStage) -> &'static str {
         MoveStage::Gathering => "gathering",
         MoveStage::Consuming => "consuming",
         MoveStage::HandingOver => "handing-over",
+        MoveStage::Copying => "copying",
     }
 }
 

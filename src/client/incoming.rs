@@ -62,7 +62,8 @@ impl<'a> Incoming<'a> {
             | FrameKind::LinkHello
             | FrameKind::Link
             | FrameKind::LinkRun
-            | FrameKind::LinkDeliver => {
+            | FrameKind::LinkDeliver
+            | FrameKind::LinkCopy => {
                 Err(ClientError::protocol(format!("a {kind:?} frame is not for a client")))
             }
         }

@@ -9,9 +9,9 @@ use crate::net::fault::{SessionEnd, SessionFault};
 use crate::net::session::FrameReader;
 use crate::relay::Input;
 use crate::wire::body::{self, Close};
-use crate::wire::frame::{Frame, FrameKind, LinkDeliverHead, LinkRunError, LinkRunHead};
+use crate::wire::frame::{Frame, FrameKind, LinkCopyHead, LinkDeliverHead, LinkRunError, LinkRunHead};
 use crate::wire::link::LinkMessage;
-use crate::wire::run::{BodySummary, Run, RunError, RunKind};
+use crate::wire::run::{BodySummary, Run, RunError, RunHeader, RunKind};
 
 /// What one read of a link has brought.
 #[derive(Debug, Default)]
@@ -51,6 +51,11 @@ impl LinkIncoming {
                 self.run_bytes += bytes;
                 self.inputs.push(Input::Link { link, message });
             }
+            FrameKind::LinkCopy => {
+                let (message, bytes) = decode_copy(frame)?;
+                self.run_bytes += bytes;
+                self.inputs.push(Input::Link { link, message });
+            }
             FrameKind::Link => {
                 self.inputs.push(Input::Link { link, message: LinkMessage::decode(&frame.body)? });
             }
@@ -78,6 +83,7 @@ impl LinkIncoming {
         for input in &mut self.inputs {
             let Input::Link { message, .. } = input else { continue };
             if let LinkMessage::Run { run: Run { body: records, .. }, .. }
+            | LinkMessage::Copy { run: Run { body: records, .. }, .. }
             | LinkMessage::Deliver { records, .. } = message
             {
                 *records = Bytes::copy_from_slice(records);
@@ -91,6 +97,18 @@ fn decode_run(frame: Frame) -> Result<(LinkMessage, usize), SessionFault> {
     let stream = StreamNumber(u32::try_from(frame.tag).map_err(|_| SessionFault::Handle(frame.tag))?);
     let (head, records) = LinkRunHead::decode(frame.body)?;
     let LinkRunHead { age_ms, header, .. } = head;
+    let (run, bytes) = whole_run(header, records)?;
+    Ok((LinkMessage::Run { stream, age_ms, run }, bytes))
+}
+
+/// The same of one that is copied to another home.
+fn decode_copy(frame: Frame) -> Result<(LinkMessage, usize), SessionFault> {
+    let (LinkCopyHead { head, header }, records) = LinkCopyHead::decode(frame.body)?;
+    let (run, bytes) = whole_run(header, records)?;
+    Ok((LinkMessage::Copy { head: Box::new(head), run }, bytes))
+}
+
+fn whole_run(header: RunHeader, records: Bytes) -> Result<(Run, usize), SessionFault> {
     let found = xxh3_64(&records);
     if found != header.body_hash {
         return Err(
@@ -107,7 +125,7 @@ fn decode_run(frame: Frame) -> Result<(LinkMessage, usize), SessionFault> {
         return Err(LinkRunError::Run(RunError::Count { announced, found }).into());
     }
     let bytes = records.len();
-    Ok((LinkMessage::Run { stream, age_ms, run: Run { header, body: records } }, bytes))
+    Ok((Run { header, body: records }, bytes))
 }
 
 /// A delivery is passed on only when its records are what the home has hashed.

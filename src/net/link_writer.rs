@@ -21,7 +21,7 @@ use crate::net::outgoing::{OutBatch, OutReceiver, Outgoing};
 use crate::net::packer::Packer;
 use crate::wire::body::{self, Answer, Close, Refusal, RefusalCode};
 use crate::wire::frame::{
-    FrameKind, LinkDeliverHead, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with,
+    FrameKind, LinkCopyHead, LinkDeliverHead, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with,
 };
 use crate::wire::link::LinkMessage;
 use crate::wire::packed::Packing;
@@ -101,6 +101,12 @@ impl Encoder {
             let head = LinkDeliverHead { head: (**head).clone(), deliver: *deliver };
             append_frame_with(&mut self.copied, kind, tag, records.len(), |out| head.encode(out));
             self.records(records);
+        } else if let LinkMessage::Copy { head, run } = message {
+            let head = LinkCopyHead { head: (**head).clone(), header: run.header };
+            append_frame_with(&mut self.copied, FrameKind::LinkCopy, 0, run.body.len(), |out| {
+                head.encode(out)
+            });
+            self.records(&run.body);
         } else {
             self.frame(FrameKind::Link, 0, &message.encode());
         }

@@ -104,7 +104,7 @@ impl Outgoing {
         match self {
             Self::Deliver { records, .. } => Some(records),
             Self::Link(message) => match &**message {
-                LinkMessage::Run { run, .. } => Some(&run.body),
+                LinkMessage::Run { run, .. } | LinkMessage::Copy { run, .. } => Some(&run.body),
                 LinkMessage::Deliver { records, .. } => Some(records),
                 LinkMessage::Pull(_)
                 | LinkMessage::Pulled(_)

@@ -302,7 +302,8 @@ impl Incoming {
             | FrameKind::LinkHello
             | FrameKind::Link
             | FrameKind::LinkRun
-            | FrameKind::LinkDeliver) => return Err(SessionFault::Unexpected(kind).into()),
+            | FrameKind::LinkDeliver
+            | FrameKind::LinkCopy) => return Err(SessionFault::Unexpected(kind).into()),
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::wire::body::{Refusal, RefusalCode, SubscriptionSpec};
 use crate::wire::link::{NameEntry, Version};
-use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone, StreamAt};
+use crate::wire::moving::{Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt};
 use crate::wire::run::StoredRun;
 
 /// Where a subscription has come from.
@@ -214,6 +214,13 @@ impl Relay {
         }
         let version = entry.version.next(self.options.epoch.storage);
         self.say_name(number, NameEntry { version, spec: None, ..entry.clone() });
+    }
+
+    /// The subscription that comes by this move, and whether it has come.
+    pub(super) fn arrives(&self, frame: &MoveFrame) -> Option<(SubscriptionKey, bool)> {
+        let (key, arrived) = self.arrival(self.group_in(frame)?, &frame.name)?;
+        let is_it = arrived.token == frame.token && arrived.from == frame.from;
+        is_it.then(|| (key, arrived.done.is_some()))
     }
 
     /// The subscription of this name that has come, or comes, from elsewhere.
@@ -420,7 +427,7 @@ impl Relay {
         now: Now,
         frame: &MoveFrame,
         (keeper, said): (Keeper, Version),
-        done: Done,
+        (done, left): (Done, &[Left]),
     ) {
         let number = self.group_in(frame);
         let known = number.and_then(|number| self.arrival(number, &frame.name));
@@ -430,6 +437,9 @@ impl Relay {
         };
         if !is_taken && self.keeper_of(key) != Some(keeper) {
             // Since it said where, it has lost its disk: what it keeps now begins too late.
+            return self.answer_move(frame, MoveSays::Void);
+        }
+        if !is_taken && !self.open_remnants(key, left) {
             return self.answer_move(frame, MoveSays::Void);
         }
         if !is_taken {

@@ -111,7 +111,12 @@ impl Relay {
     }
 
     fn info(&self, group: &Group, subscription: &Subscription) -> SubscriptionInfo {
-        let active = subscription.active.as_ref();
+        let key = SubscriptionKey { group: group.number, number: subscription.number };
+        // Who receives gets what was brought along first.
+        let part =
+            self.remnants_of(key).first().and_then(|part| self.groups.get(*part)?.subscriptions.first());
+        let served = part.map_or(subscription, |part| part);
+        let active = served.active.as_ref();
         SubscriptionInfo {
             group: group.name.clone(),
             name: subscription.name.clone(),
@@ -120,8 +125,8 @@ impl Relay {
             filter: subscription.filter.as_ref().map(|f| f.as_str().to_owned()),
             floor: subscription.cursor.floor(),
             next: subscription.next,
-            backlog: group.backlog(subscription, group.deliverable()),
-            in_flight: subscription.in_flight(),
+            backlog: group.backlog(subscription, group.deliverable()) + self.backlog_in_remnants(key),
+            in_flight: served.in_flight(),
             parked: active.map_or(0, |a| a.parked()),
             receivers: active.map_or(0, |a| a.receivers.len() as u32),
             window: subscription.window,
@@ -176,6 +181,8 @@ impl Relay {
                 let number = self.known_group(&name)?;
                 if let Some(group) = self.groups.get(number) {
                     add_group(&mut books, group);
+                    let is_part = |part: &&Group| part.remnant.as_ref().is_some_and(|r| r.group == number);
+                    self.groups.iter().filter(is_part).for_each(|part| add_group(&mut books, part));
                     let carried = group.spread.as_deref().map(|spread| &spread.carried[..]);
                     books.links = self.link_books(carried.unwrap_or_default());
                 }

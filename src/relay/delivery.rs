@@ -18,7 +18,7 @@ use super::effect::Effect;
 use super::group::{Fetch, Group, Waiter};
 use super::input::Now;
 use super::select::{Fate, Rule, stretch};
-use super::subscription::{Due, Subscription, SubscriptionKey, Unordered};
+use super::subscription::{Due, Gap, Subscription, SubscriptionKey, Unordered};
 use super::timer::Timer;
 use super::traces::{How, Passed, pass};
 use super::{Relay, Sessions};
@@ -82,6 +82,23 @@ pub(super) struct GroupSide<'a> {
     pub(super) me: &'a RelayId,
     pub(super) repeats: &'a [(Index, Index)],
     pub(super) order: Option<&'a super::order::Order>,
+    pub(super) remnant: Option<&'a super::remnant::Remnant>,
+}
+
+impl<'a> GroupSide<'a> {
+    /// One of a group in which nothing is changed meanwhile.
+    pub(super) fn of(group: &'a Group, me: &'a RelayId) -> Self {
+        Self {
+            deliverable: group.deliverable(),
+            settings: &group.settings,
+            streams: &group.streams,
+            member_since: group.member_since,
+            me,
+            repeats: &group.repeats,
+            order: group.order.as_deref(),
+            remnant: group.remnant.as_deref(),
+        }
+    }
 }
 
 impl GroupSide<'_> {
@@ -178,7 +195,8 @@ impl Relay {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
         let deliverable = group.deliverable();
-        let Group { settings, streams, subscriptions, meter, member_since, repeats, order, .. } = group;
+        let Group { settings, streams, subscriptions, meter, member_since, repeats, order, remnant, .. } =
+            group;
         let subscription = &mut subscriptions[place];
         let Some(active) = &mut subscription.active else { return };
         active.queued = false;
@@ -194,6 +212,7 @@ impl Relay {
             me: &self.options.relay,
             repeats,
             order: order.as_deref(),
+            remnant: remnant.as_deref(),
         };
         let mut turn = Turn {
             now,
@@ -228,7 +247,9 @@ impl Relay {
         if let Some(at) = next_time {
             self.timers.set_by(Timer::Subscription(key), at);
         }
-        self.end_turn(key, end);
+        if !self.end_if_taken(key) {
+            self.end_turn(key, end);
+        }
     }
 
     fn end_turn(&mut self, key: SubscriptionKey, end: End) {
@@ -274,6 +295,11 @@ impl Relay {
         let fetches = &mut group.traffic().fetches;
         let Some(place) = fetches.iter().position(|fetch| fetch.from == from) else { return };
         let fetch = fetches.swap_remove(place);
+        if group.remnant.is_some() {
+            // What has no place in it was never for it, and what is damaged is nowhere else.
+            let pieces = super::remnant::with_nothing(pieces, from..fetch.end);
+            return self.give_fetched(now, number, fetch, pieces);
+        }
         let pieces = with_holes(pieces, from..fetch.end, group.low);
         if let Some((fetch, pieces)) = self.mend(now, number, fetch, pieces) {
             self.give_fetched(now, number, fetch, pieces);
@@ -289,6 +315,7 @@ impl Relay {
         let mut links = Vec::new();
         let mut lookups = Vec::new();
         let mut pulls = Vec::new();
+        let mut copies = Vec::new();
         for waiter in waiting {
             let waiter = match waiter {
                 Waiter::Subscription(number) => number,
@@ -302,6 +329,10 @@ impl Relay {
                 }
                 Waiter::Pull(id) => {
                     pulls.push(id);
+                    continue;
+                }
+                Waiter::Copy(key) => {
+                    copies.push(key);
                     continue;
                 }
             };
@@ -334,6 +365,9 @@ impl Relay {
         for id in pulls {
             self.on_fetched_for_pull(id, from, &pieces);
         }
+        for key in copies {
+            self.on_fetched_for_copy(key, from, &pieces);
+        }
     }
 
     /// The settings of a group have changed: what was set aside may have its turn now.
@@ -348,6 +382,7 @@ impl Relay {
             }
         }
         self.enqueue_group(number);
+        self.settle_remnants(number);
     }
 
     /// Messages have waited long enough for earlier ones of their producers.
@@ -401,6 +436,16 @@ pub(super) fn with_holes(pieces: Vec<Piece>, asked: Range<Index>, low: Index) ->
         whole.push(lost(asked.start, asked.end));
     }
     whole
+}
+
+/// There is no record of a remnant: it is nothing, or was lost at the old home.
+fn pass_hole(subscription: &mut Subscription, due: &Due, to: Index, (lost, behind): (Option<Gap>, Index)) {
+    let to = to.min(due.to).min(behind);
+    match lost {
+        Some(gap) => subscription.out.lost += subscription.skip(due.from, to, gap.cause),
+        None => subscription.out.filtered += subscription.finish(due.from, to),
+    }
+    subscription.used(due, to);
 }
 
 impl Turn<'_> {
@@ -474,7 +519,7 @@ impl Turn<'_> {
             Piece::Run(run) => run.clone(),
             Piece::Missing { to, cause, .. } => {
                 let (to, cause) = (*to, *cause);
-                self.miss(subscription, due, to, cause);
+                self.miss_or_pass(subscription, due, to, cause);
                 return None;
             }
         };
@@ -553,6 +598,15 @@ impl Turn<'_> {
         let SubscriptionKey { group, number: subscription } = self.key;
         let (from, to) = (due.from, to.min(due.to));
         pass(self.passed, Passed { group, subscription, from, to, how });
+    }
+
+    fn miss_or_pass(&mut self, subscription: &mut Subscription, due: &Due, to: Index, cause: MissingCause) {
+        match (self.group.remnant, cause) {
+            (Some(remnant), MissingCause::Released) => {
+                pass_hole(subscription, due, to, remnant.hole(due.from));
+            }
+            _ => self.miss(subscription, due, to, cause),
+        }
     }
 
     fn miss(&mut self, subscription: &mut Subscription, due: &Due, to: Index, cause: MissingCause) {

@@ -98,7 +98,7 @@ impl Relay {
 
     /// What is half way between this relay and another is not this one's to abandon.
     fn check_half_way(&mut self) -> Result<(), Refusal> {
-        let keys = self.groups.iter().flat_map(|group| {
+        let keys = self.groups.named().flat_map(|group| {
             let here = group.subscriptions.iter().filter(|s| !s.is_arriving());
             here.map(|s| SubscriptionKey { group: group.number, number: s.number })
         });
@@ -139,7 +139,7 @@ impl Relay {
 
     /// Removes all queues and subscriptions that live here.
     fn abandon_homes(&mut self, now: Now) {
-        let homes = self.groups.iter().filter(|group| !group.subscriptions.is_empty());
+        let homes = self.groups.named().filter(|group| !group.subscriptions.is_empty());
         for number in homes.map(|group| group.number).collect::<Vec<_>>() {
             let Some(group) = self.groups.get(number) else { continue };
             if group.queue {
@@ -165,7 +165,7 @@ impl Relay {
     fn seal_all(&mut self, now: Now) {
         let (me, epoch) = (self.options.relay.clone(), self.options.epoch);
         let is_open = |s: &Stream| s.is_written_by(&me, epoch.storage) && !s.sealed;
-        let open = self.groups.iter().filter(|group| group.streams.iter().any(is_open));
+        let open = self.groups.named().filter(|group| group.streams.iter().any(is_open));
         let seal = crate::wire::body::encode(&Seal { by: epoch });
         for number in open.map(|group| group.number).collect::<Vec<_>>() {
             self.end_quiet(now, number);
@@ -188,7 +188,7 @@ impl Relay {
             return;
         }
         let me = &self.options.relay;
-        let origins = self.groups.iter().filter(|group| group.said_origin(me).1);
+        let origins = self.groups.named().filter(|group| group.said_origin(me).1);
         for number in origins.map(|group| group.number).collect::<Vec<GroupNumber>>() {
             self.settle_released(number);
             self.on_quiet_time(now, number);
@@ -208,9 +208,10 @@ impl Relay {
     fn drain_state(&self, session: SessionId) -> Draining {
         let me = &self.options.relay;
         let mut state = Draining::new(me.clone(), self.draining);
-        for group in self.groups.iter() {
+        for group in self.groups.named() {
             for subscription in &group.subscriptions {
-                let backlog = group.backlog(subscription, group.durable);
+                let key = SubscriptionKey { group: group.number, number: subscription.number };
+                let backlog = group.backlog(subscription, group.durable) + self.backlog_in_remnants(key);
                 let (group, name) = (group.name.clone(), subscription.name.clone());
                 state.homes.push(Home { group, name, backlog });
             }

@@ -317,7 +317,7 @@ impl Relay {
             !is_said && !group.subscriptions.is_empty()
         };
         let silent: Vec<GroupNumber> =
-            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+            self.groups.named().filter(is_silent).map(|group| group.number).collect();
         for number in silent {
             if let Some(group) = self.groups.get_mut(number)
                 && group.membership <= least

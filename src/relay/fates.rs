@@ -35,15 +35,7 @@ pub(super) fn fates(
     now: Now,
     spot: Option<&Spot<'_>>,
 ) -> Vec<SubscriptionTrace> {
-    let side = GroupSide {
-        deliverable: group.deliverable(),
-        settings: &group.settings,
-        streams: &group.streams,
-        member_since: group.member_since,
-        me,
-        repeats: &group.repeats,
-        order: group.order.as_deref(),
-    };
+    let side = GroupSide::of(group, me);
     let fate = |subscription: &Subscription| match spot {
         Some(spot) => fate(group, &side, now, subscription, spot),
         None => Fate::Unknown,

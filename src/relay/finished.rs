@@ -245,7 +245,7 @@ impl Relay {
     #[cfg(any(test, feature = "sim"))]
     #[must_use]
     pub fn count_streams(&self) -> [usize; 3] {
-        let streams = || self.groups.iter().flat_map(|group| &group.streams);
+        let streams = || self.groups.named().flat_map(|group| &group.streams);
         let names = self.links.table.values().map(super::link::Link::count_names).sum();
         let orphans = self.orphans();
         let is_over = |s: &&Stream| s.sealed && !orphans.is_one(s);

@@ -67,6 +67,8 @@ pub(super) struct Group {
     pub(super) memory: Option<Box<Memory>>,
     /// Where what was damaged and fetched again is.
     pub(super) annexes: Vec<super::repair::Annex>,
+    /// It has no name, but is what a subscription of another group has brought along.
+    pub(super) remnant: Option<Box<super::remnant::Remnant>>,
     /// What only groups with traffic have.
     pub(super) traffic: Option<Box<Traffic>>,
     /// What only groups have in which other relays take part.
@@ -91,6 +93,8 @@ pub(super) enum Waiter {
     Lookup(u64),
     /// A pull that is answered, by its number.
     Pull(u64),
+    /// What is copied of a subscription that leaves.
+    Copy(super::subscription::SubscriptionKey),
 }
 
 /// What only groups with traffic have.
@@ -187,6 +191,7 @@ impl Group {
             order: None,
             memory: None,
             annexes: Vec::new(),
+            remnant: None,
             traffic: None,
             spread: None,
         }

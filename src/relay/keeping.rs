@@ -280,6 +280,7 @@ impl Relay {
         if !removed.is_arriving() {
             self.announce_name(key.group, &removed.name, None);
         }
+        self.end_remnants(key);
         self.wait_for_floor(now, key.group);
         self.mark_dirty_group(key.group);
     }

@@ -213,7 +213,7 @@ impl Relay {
         let bytes = message.bytes();
         if let Some(bucket) = &mut state.bucket {
             bucket.fill(self.links.now);
-            if matches!(message, LinkMessage::Run { .. }) {
+            if matches!(message, LinkMessage::Run { .. } | LinkMessage::Copy { .. }) {
                 bucket.take(bytes);
             } else {
                 bucket.take_control(bytes);
@@ -296,6 +296,7 @@ impl Relay {
                 self.on_carried_deliver(now, link, head, (deliver, records));
             }
             LinkMessage::Move(frame) => self.on_move(now, link, *frame),
+            LinkMessage::Copy { head, run } => self.on_copy(now, link, *head, run),
         }
     }
 }

@@ -148,7 +148,7 @@ impl Relay {
         groups: Option<&[(GroupNumber, u64)]>,
         is_new: &dyn Fn(GroupNumber) -> bool,
     ) {
-        for group in self.groups.iter_mut().filter(|group| is_new(group.number)) {
+        for group in self.groups.iter_mut().filter(|group| group.remnant.is_none() && is_new(group.number)) {
             let messages = match groups {
                 None => None,
                 Some(groups) => match groups.binary_search_by_key(&group.number, |(number, _)| *number) {

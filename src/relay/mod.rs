@@ -68,6 +68,7 @@ mod queues;
 mod receipt;
 mod receivers;
 mod released;
+mod remnant;
 mod repair;
 mod requests;
 mod restore;
@@ -227,6 +228,10 @@ pub struct Relay {
     repairs: Repairs,
     /// Subscriptions that come or go, and wait for what others say.
     moves: BTreeSet<SubscriptionKey>,
+    /// Those among them of which something is copied now.
+    copies: BTreeSet<SubscriptionKey>,
+    /// What subscriptions have brought along from other homes.
+    remnants: BTreeMap<SubscriptionKey, Vec<GroupNumber>>,
     /// Neighbours that have sent of a group what there was no room for.
     starved: BTreeSet<(GroupNumber, LinkId)>,
     stopping: bool,
@@ -299,6 +304,7 @@ impl Relay {
         self.plan_trees(now);
         self.tell_wants();
         self.pump_pulls(now);
+        self.pump_copies(now);
         self.pump_links(now);
         self.pump(now);
         self.write_passed_if_much(now);
@@ -422,6 +428,9 @@ impl Relay {
         }
         if let Some(at) = next_time {
             self.timers.set_by(Timer::Subscription(key), at);
+        }
+        if moved {
+            self.end_if_taken(key);
         }
         self.enqueue(key);
     }

@@ -22,13 +22,17 @@
 //! Whether all before it is done with is the cursor's to say, so a crash at any time goes on where the
 //! disk is. Everything that is said to others is said again until it is answered.
 
+mod copy;
 mod leave;
+mod left;
 mod talk;
 mod told;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub(super) use copy::Rest;
 
 use super::Relay;
 use super::group::Group;
@@ -68,6 +72,9 @@ pub(super) struct Moving {
     /// lower versions is void. Until it knows that, it is served nowhere.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) lost: Option<Version>,
+    /// What is left here is the new home's, which has a copy of it: nobody is served here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) rest: Option<Rest>,
     /// What others have said since the relay was started; they say it again.
     #[serde(skip)]
     pub(super) heard: Heard,
@@ -85,11 +92,13 @@ pub(super) struct Heard {
     refusal: Option<Refusal>,
     /// Whether all before the cut is known to be done with, durably.
     is_handed: bool,
+    /// How far the copy is of what nobody takes.
+    copying: copy::Copying,
 }
 
 impl Moving {
     pub(super) fn new(to: RelayId, token: u64, cut: Option<Cut>) -> Self {
-        Self { to, token, cut, lost: None, heard: Heard::default() }
+        Self { to, token, cut, lost: None, rest: None, heard: Heard::default() }
     }
 }
 
@@ -100,10 +109,11 @@ impl Subscription {
         cut.map_or(end, |cut| cut.at.min(end))
     }
 
-    /// Whether all before the cut is done with, and told: it is the new home's turn.
+    /// Whether all before the cut is done with, and told, or the rest is there: the new home's turn.
     pub(super) fn is_spent(&self) -> bool {
-        let cut = self.moving.as_ref().and_then(|moving| moving.cut.as_ref());
-        cut.is_some_and(|cut| self.cursor.floor() >= cut.at && self.gaps.is_empty())
+        let Some(moving) = self.moving.as_deref() else { return false };
+        let is_done = |cut: &Cut| self.cursor.floor() >= cut.at && self.gaps.is_empty() && !self.has_remnants;
+        moving.rest.is_some() || moving.cut.as_ref().is_some_and(is_done)
     }
 }
 
@@ -271,15 +281,10 @@ impl Relay {
         let (to, token) = moving.as_ref().map_or((None, 0), |moving| (Some(moving.to.clone()), moving.token));
         let cut = moving.as_ref().and_then(|moving| moving.cut.clone()).map(Box::new);
         let lost = moving.as_ref().and_then(|moving| moving.lost);
-        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut, lost };
+        let rest = moving.as_ref().and_then(|moving| moving.rest.clone()).map(Box::new);
+        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest };
+        self.copies.remove(&key);
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
-        if let Some(subscription) = self.groups.subscription(key) {
-            subscription.moving = moving.map(Box::new);
-        }
-    }
-
-    /// It leaves, or not any more, as the log tells it.
-    pub(super) fn replay_moving(&mut self, key: SubscriptionKey, moving: Option<Moving>) {
         if let Some(subscription) = self.groups.subscription(key) {
             subscription.moving = moving.map(Box::new);
         }
@@ -339,7 +344,7 @@ impl Relay {
             match (is_spent, heard.is_handed) {
                 (true, true) => self.say_handover(key),
                 (true, false) => self.hand_over(now, key),
-                (false, _) => {}
+                (false, _) => self.copy_unread(now, key),
             }
         } else if let Some((_, version)) = heard.prepared {
             for relay in self.not_held(&heard) {

@@ -360,7 +360,7 @@ impl Relay {
             if is_said { has_come && is_served() } else { is_set }
         };
         let silent: Vec<GroupNumber> =
-            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+            self.groups.named().filter(is_silent).map(|group| group.number).collect();
         silent.into_iter().for_each(|number| self.announce_group(number));
     }
 
@@ -369,7 +369,7 @@ impl Relay {
     pub(super) fn rebuild_names(&mut self) {
         let (me, least) = (self.options.relay.clone(), self.least_version().counter);
         let mut silent = Vec::new();
-        for group in self.groups.iter() {
+        for group in self.groups.named() {
             let known = group.spread.as_deref().map(|spread| &spread.names.subscriptions);
             for subscription in group.subscriptions.iter().filter(|s| !s.is_arriving() && !s.is_spent()) {
                 let key = (subscription.name.clone(), me.clone());

@@ -148,7 +148,7 @@ impl Relay {
             !(active && version.counter >= least) && group.is_origin(me, orphans)
         };
         let silent: Vec<GroupNumber> =
-            self.groups.iter().filter(is_silent).map(|group| group.number).collect();
+            self.groups.named().filter(is_silent).map(|group| group.number).collect();
         for number in silent {
             self.announce_origin(now, number, Version::default());
         }

@@ -41,6 +41,10 @@ impl Relay {
     /// Something of another origin has become durable here, or, if it `repeats`, has been for a
     /// second: it is said in a moment.
     pub(super) fn owe_receipt(&mut self, now: Now, number: GroupNumber, repeats: bool) {
+        if self.groups.get(number).is_some_and(|group| group.remnant.is_some()) {
+            // Nobody is owed what is in it but its subscription.
+            return;
+        }
         *self.receipts_due.entry(number).or_default() |= repeats;
         if !repeats {
             self.hasten_repeats(now, number);
@@ -232,7 +236,7 @@ impl Relay {
     /// how far this relay is.
     pub(super) fn doubt_released(&mut self, now: Now, origin: &RelayId) {
         let mut doubted = Vec::new();
-        for group in self.groups.iter_mut() {
+        for group in self.groups.iter_mut().filter(|group| group.remnant.is_none()) {
             for stream in group.streams.iter_mut().filter(|s| s.origin == *origin && s.durable > Sequence(0))
             {
                 stream.doubted = true;

@@ -37,6 +37,7 @@ impl Relay {
             }
         };
         self.check_here(key)?;
+        let key = self.served_part(key);
         let handle = self.sessions.get_mut(&session).and_then(|s| s.open_subscription(key));
         let handle = handle.ok_or_else(too_many_handles)?;
         let shared = self.groups.subscription(key).is_some_and(|s| s.shared);
@@ -47,7 +48,9 @@ impl Relay {
         let group = self.groups.get_mut(key.group).expect("a known subscription has a group");
         let at = group.find(key.number).expect("a known subscription is in its group");
         let subscription = &mut group.subscriptions[at];
-        let (window, moves) = (subscription.window, subscription.moves());
+        // What was brought along has places of its own.
+        let elsewhere = group.remnant.as_ref().map_or(0, |_| u64::from(key.group.0) << 32);
+        let (window, moves) = (subscription.window, subscription.moves().wrapping_add(elsewhere));
         let active = subscription.active.get_or_insert_default();
         active.receivers.push(Receiver { session, handle, credit: 0, used: 0, poll: None });
         if !group.attached.contains(&key.number) {

@@ -142,7 +142,7 @@ impl Relay {
             return None;
         }
         // Neighbours ask others, and who asks for others does not wait for who may ask for the same.
-        let waits = |waiter: &Waiter| matches!(waiter, Waiter::Subscription(_));
+        let waits = |waiter: &Waiter| matches!(waiter, Waiter::Subscription(_) | Waiter::Copy(_));
         if is_mending(&self.repairs).is_none() && fetch.waiting.iter().any(waits) {
             self.begin_repair(now, number, (from, to));
         }

@@ -352,11 +352,17 @@ impl Relay {
     pub(super) fn end_group(&mut self, number: GroupNumber) {
         let name = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
         let refusal = Refusal::new(RefusalCode::Removed, format!("group `{name}` was removed"));
+        self.end_group_with(number, &refusal);
+    }
+
+    /// The same; its receivers are told this.
+    pub(super) fn end_group_with(&mut self, number: GroupNumber, refusal: &Refusal) {
         let keys: Vec<SubscriptionKey> = self.groups.get(number).map_or_else(Vec::new, |g| {
             g.subscriptions.iter().map(|s| SubscriptionKey { group: number, number: s.number }).collect()
         });
         for key in &keys {
-            self.dismiss_receivers(*key, &refusal);
+            self.dismiss_receivers(*key, refusal);
+            self.end_remnants(*key);
         }
         // Not when the removal is read again: the accounts of what is gone begin with the process.
         if let Some(group) = self.groups.get(number) {

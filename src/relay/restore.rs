@@ -13,7 +13,6 @@ use super::input::Now;
 use super::journal::Journal;
 use super::link::Links;
 use super::loss::{self, TailCut};
-use super::moving::Moving;
 use super::order::Arrival;
 use super::pull::Pulls;
 use super::repair::Repairs;
@@ -87,6 +86,8 @@ impl Restore {
             pulls: Pulls::default(),
             repairs: Repairs::default(),
             moves: BTreeSet::new(),
+            copies: BTreeSet::new(),
+            remnants: BTreeMap::new(),
             starved: BTreeSet::new(),
             stopping: false,
             draining: false,
@@ -254,6 +255,7 @@ impl Restore {
         }
         relay.watch_origins(now);
         relay.tell_uncertain(now);
+        relay.find_remnants();
         relay.watch_all_moves(now);
         relay.take_file(now);
         relay
@@ -279,6 +281,10 @@ impl Relay {
         }
         for saved in shard.groups {
             let group = saved.restore()?;
+            if group.remnant.is_some() {
+                self.add_remnant(group);
+                continue;
+            }
             for subscription in group.subscriptions.iter().filter(|s| !s.is_arriving()) {
                 self.names.insert((group.number, subscription.name.clone()), subscription.number);
             }
@@ -325,6 +331,9 @@ impl Relay {
         let me = self.options.relay.clone();
         let contradiction = |what: String| Err(RestoreError::Contradiction(what));
         let Some(group) = self.groups.get_mut(number) else { return Ok(()) };
+        if group.remnant.is_some() {
+            group.go_to(first_index);
+        }
         if first_index != group.next {
             let message =
                 format!("group `{}` ends at {}, a run begins at {first_index}", group.name, group.next);
@@ -345,18 +354,22 @@ impl Relay {
         }
         match header.producer {
             // Repeats never come into an own stream.
-            Some((id, first)) if is_own => {
+            Some((id, first)) if is_own && group.remnant.is_none() => {
                 group.traffic().producers.insert((id, first), header.count, header.accepted, false);
+                group.note_order(first_index, (id, first), header.count, arrival);
+            }
+            Some((id, first)) if group.remnant.is_some() => {
                 group.note_order(first_index, (id, first), header.count, arrival);
             }
             Some(_) => group.note_producer(first_index, header, arrival),
             None => {}
         }
         let since = group.member_for();
+        let is_remnant = group.remnant.is_some();
         let Some(stream) = group.stream(stream) else {
             return contradiction(format!("a run of stream {stream}, which group `{name}` does not have"));
         };
-        if header.first != stream.last.next() || header.chain != stream.chain {
+        if !is_remnant && (header.first != stream.last.next() || header.chain != stream.chain) {
             let message = format!(
                 "stream {} of group `{name}` ends at {}, a run begins at {}",
                 stream.number, stream.last, header.first
@@ -435,12 +448,11 @@ impl Relay {
             Operation::SubscriptionArrived { group, subscription, done, at } => {
                 self.replay_arrived(SubscriptionKey { group, number: subscription }, *done, at);
             }
+            Operation::RemnantBegun { .. }
+            | Operation::RemnantPasses { .. }
+            | Operation::RemnantOpened { .. } => self.replay_of_remnant(operation, replay)?,
             Operation::QueueHome { group, here } => self.with_group(group, |group| group.queue = here),
-            Operation::SubscriptionMoving { group, subscription, to, token, cut, lost } => {
-                let key = SubscriptionKey { group, number: subscription };
-                let moving = |to| Moving { lost, ..Moving::new(to, token, cut.map(|cut| *cut)) };
-                self.replay_moving(key, to.map(moving));
-            }
+            Operation::SubscriptionMoving { .. } => self.replay_moving(operation),
             Operation::SubscriptionRemoved { group, subscription, evicted } => {
                 self.take_subscription(group, subscription, evicted);
             }
@@ -505,7 +517,10 @@ impl Relay {
         self.counters.streams = self.counters.streams.max(stream.0);
         let Some(group) = self.groups.get_mut(group) else { return };
         let id = (&group.name, group.incarnation);
-        group.streams.push(Stream::new(stream, id, origin, epoch, group.next));
+        let mut made = Stream::new(stream, id, origin, epoch, group.next);
+        // Nobody writes on in one that was copied.
+        made.sealed = group.remnant.is_some();
+        group.streams.push(made);
     }
 
     /// A stream goes on behind what was released before it came here; if that is owed to this
@@ -569,6 +584,11 @@ impl Relay {
         for subscription in group.subscriptions {
             self.names.remove(&(number, subscription.name));
         }
-        self.removed.insert(group.name, (number, group.incarnation));
+        match group.remnant {
+            Some(remnant) => self.forget_remnant(number, remnant.key()),
+            None => {
+                self.removed.insert(group.name, (number, group.incarnation));
+            }
+        }
     }
 }

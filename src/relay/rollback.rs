@@ -139,7 +139,7 @@ impl Relay {
         let is_part = |group: &&Group| {
             !group.subscriptions.is_empty() || group.streams.iter().any(|s| s.origin == self.options.relay)
         };
-        self.groups.iter().filter(is_part).map(|group| group.number).collect()
+        self.groups.named().filter(is_part).map(|group| group.number).collect()
     }
 
     /// What was lost of a stream was told.

@@ -13,8 +13,10 @@ use super::Relay;
 use super::group::Group;
 use super::state::Operation;
 use super::stream::Stream;
+use super::subscription::{Gap, Subscription};
 use crate::id::{Epoch, GroupName, GroupNumber, Index, Sequence, StreamNumber, WallTime};
 use crate::topology::settings::SETTING_MS_MAX;
+use crate::wire::body::GapCause;
 use crate::wire::run::RunHeader;
 
 /// Restores around holes.
@@ -42,6 +44,7 @@ impl Salvage {
         let number = operation.group();
         match operation {
             Operation::GroupCreated { .. }
+            | Operation::RemnantBegun { .. }
             | Operation::TableLearned
             | Operation::NameRemoved { .. }
             | Operation::StorageRenewed { .. }
@@ -68,6 +71,8 @@ impl Salvage {
             | Operation::SubscriptionArriving { .. }
             | Operation::SubscriptionArrived { .. }
             | Operation::QueueHome { .. }
+            | Operation::RemnantPasses { .. }
+            | Operation::RemnantOpened { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }
@@ -131,6 +136,13 @@ impl Salvage {
     pub(super) fn finish(mut self, relay: &mut Relay) {
         for group in relay.groups.iter_mut() {
             let passed = group.subscriptions.iter().map(|s| s.cursor.end().max(s.start)).max();
+            let end = group.next;
+            if group.remnant.is_some() {
+                // What is not there looks as if it had never been.
+                let lost =
+                    |s: &Subscription| Gap { from: s.cursor.floor(), to: end, cause: GapCause::Uncertain };
+                group.subscriptions.iter_mut().for_each(|s| s.gaps.push(lost(s)));
+            }
             if let Some(passed) = passed.filter(|passed| *passed > group.next) {
                 self.records += passed.0 - group.next.0;
                 group.next = passed;

@@ -15,6 +15,7 @@ use super::meter::Meter;
 use super::moving::Moving;
 use super::order::Order;
 use super::producer::Producers;
+use super::remnant::Remnant;
 use super::repair::Annex;
 use super::state::{CursorList, RestoreError, State, from_cbor};
 use super::stream::Stream;
@@ -145,6 +146,8 @@ pub(super) struct SavedGroup {
     memory: Option<Box<Memory>>,
     #[serde(rename = "fifo", skip_serializing_if = "Option::is_none", default)]
     order: Option<Box<Order>>,
+    #[serde(rename = "brought", skip_serializing_if = "Option::is_none", default)]
+    remnant: Option<Box<Remnant>>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -258,6 +261,7 @@ impl SavedGroup {
                 .map(|(origin, storage, through)| (origin.clone(), storage, through))
                 .collect(),
             order: group.order.clone(),
+            remnant: group.remnant.clone(),
         }
     }
 
@@ -275,6 +279,7 @@ impl SavedGroup {
         group.repeats = self.repeats;
         group.memory = self.memory;
         group.annexes = self.annexes;
+        group.remnant = self.remnant;
         if !self.producers.is_empty() {
             group.traffic().producers = self.producers;
         }
@@ -361,6 +366,7 @@ impl SavedSubscription {
             moving: self.moving,
             arrived: self.arrived,
             remade: self.remade,
+            has_remnants: false,
         };
         record.apply(&mut subscription);
         Ok(subscription)

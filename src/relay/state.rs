@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SHARDS;
 use super::cursor::Cursor;
-use super::moving::Cut;
+use super::moving::{Cut, Rest};
 use super::repair::Annex;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
 use super::traces::{Passed, TAG_PASSED, decode_passed};
@@ -29,7 +29,7 @@ use crate::wire::applied::TopologyEntry;
 use crate::wire::body::SubscriptionSpec;
 use crate::wire::body::{GapCause, Outcomes};
 use crate::wire::link::Version;
-use crate::wire::moving::Done;
+use crate::wire::moving::{Done, Left};
 
 /// Why a relay's state cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -222,6 +222,9 @@ pub(super) enum Operation {
         /// lower versions is void. It is served nowhere until it knows.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         lost: Option<Version>,
+        /// What is left here is the new home's, which has a copy of it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        rest: Option<Box<Rest>>,
     },
     /// A subscription is to come from another home: it is kept, and has no name yet.
     SubscriptionArriving {
@@ -251,6 +254,35 @@ pub(super) enum Operation {
         group: GroupNumber,
         here: bool,
     },
+    /// A subscription that is to come brings along what nobody takes at its old home.
+    RemnantBegun {
+        group: GroupNumber,
+        /// Whose it is.
+        of: (GroupNumber, SubscriptionNumber),
+        part: u32,
+        name: GroupName,
+        incarnation: u32,
+        settings: Box<GroupSettings>,
+        /// Who reads it.
+        subscription: SubscriptionNumber,
+        subscription_name: SubscriptionName,
+        shared: bool,
+        filter: Option<String>,
+        window: u32,
+        from: Index,
+        at: WallTime,
+    },
+    /// Records of the run that comes next in a remnant are not for its subscription.
+    RemnantPasses {
+        group: GroupNumber,
+        from: Index,
+        to: Index,
+    },
+    /// What is left of a remnant was handed over.
+    RemnantOpened {
+        group: GroupNumber,
+        left: Box<Left>,
+    },
 }
 
 impl Operation {
@@ -274,6 +306,9 @@ impl Operation {
             | Self::SubscriptionArriving { group, .. }
             | Self::SubscriptionArrived { group, .. }
             | Self::QueueHome { group, .. }
+            | Self::RemnantBegun { group, .. }
+            | Self::RemnantPasses { group, .. }
+            | Self::RemnantOpened { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
             Self::TableLearned

@@ -84,6 +84,8 @@ pub(super) struct Subscription {
     pub(super) arrived: Option<Box<Arrived>>,
     /// It was made again for a disk that is lost, from what others knew of it in this version.
     pub(super) remade: Option<Version>,
+    /// Whether it has brought something along from elsewhere that comes before what is here.
+    pub(super) has_remnants: bool,
 }
 
 /// The next thing to deliver: half-open, with one number of attempts.
@@ -495,5 +497,6 @@ pub(super) fn subscription_from(
         moving: None,
         arrived: None,
         remade: None,
+        has_remnants: false,
     })
 }

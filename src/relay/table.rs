@@ -45,7 +45,9 @@ impl Groups {
         if self.by_number.len() <= place {
             self.by_number.resize_with(place + 1, || None);
         }
-        self.by_name.insert(group.name.clone(), group.number);
+        if group.remnant.is_none() {
+            self.by_name.insert(group.name.clone(), group.number);
+        }
         self.by_number[place] = Some(Box::new(group));
     }
 
@@ -60,6 +62,11 @@ impl Groups {
     /// All groups, in order of their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Group> {
         self.by_number.iter().filter_map(|g| g.as_deref())
+    }
+
+    /// All groups that have a name.
+    pub(super) fn named(&self) -> impl Iterator<Item = &Group> {
+        self.iter().filter(|group| group.remnant.is_none())
     }
 
     /// All groups, in order of their numbers, to change.

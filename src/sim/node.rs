@@ -99,6 +99,8 @@ pub struct Node {
     pub got: Vec<Got>,
     /// Messages that were delivered to those who take all.
     drained: Vec<Got>,
+    /// Whether he who takes all was told that he is detached.
+    is_sent_away: bool,
     /// Bytes that were delivered.
     pub got_bytes: u64,
     /// Whether its application reads what is delivered.
@@ -175,6 +177,7 @@ impl Node {
             pulls_sent: 0,
             got: Vec::new(),
             drained: Vec::new(),
+            is_sent_away: false,
             unordered: Vec::new(),
             lowest_unanswered: ProducerSequence(0),
             got_bytes: 0,
@@ -477,6 +480,8 @@ impl Node {
             Effect::Notice { session, notice: Notice::Detached { handle, refusal } } => {
                 if session == SESSION {
                     self.detached.push((handle, refusal));
+                } else {
+                    self.is_sent_away |= session == TAKER;
                 }
             }
             Effect::Notice { notice: Notice::Stream { .. }, .. } | Effect::Close { .. } => {}

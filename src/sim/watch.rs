@@ -26,8 +26,9 @@ struct Disk {
     looked: usize,
     /// Entries that were looked at when they were durable.
     durable: usize,
-    /// Every record that was appended.
-    has: BTreeSet<u64>,
+    /// Every record that was appended, by groups of the log: what a subscription brings along is in one of
+    /// its own.
+    has: BTreeSet<(GroupNumber, u64)>,
     /// Every record that is durable.
     keeps: BTreeSet<u64>,
     /// How far the log goes in each stream.
@@ -123,7 +124,7 @@ impl Watch {
         if before.is_some_and(|before| header.first <= before) {
             self.wrong(format!("I3: {name} appends {} of {} again", header.first, run.stream));
         }
-        if !self.disks[node].has.insert(header.hash()) {
+        if !self.disks[node].has.insert((run.group, header.hash())) {
             self.wrong(format!("I4: {name} inserts {} of {} twice", header.first, run.stream));
         }
     }

@@ -8,12 +8,12 @@
 //! | 4 | 1 | kind |
 //! | 5 | 3 | reserved, 0 |
 //! | 8 | 8 | tag: a request's number or a handle, by kind |
-//! | 16 | 4 | CRC-32 of the body; of a put, a delivery, a link-run and a link-delivery only of what stands before the records |
+//! | 16 | 4 | CRC-32 of the body; of a put, a delivery, a link-run, a link-delivery and a link-copy only of what stands before the records |
 //! | 20 | 4 | CRC-32 of bytes 0 to 20 |
 //!
 //! Control bodies are CBOR ([`crate::wire::body`]); the frames of the hot path
 //! (put, put-answer, deliver, ack, credit, link-run, link-deliver) have fixed layouts, given
-//! at their types. A body's length is checked against the bound of its kind before
+//! at their types, as has link-copy. A body's length is checked against the bound of its kind before
 //! anything is allocated for it.
 //!
 //! Every byte is covered once: the header by its own checksum, so that a length
@@ -22,6 +22,7 @@
 //! anyway, so that large bodies are not gone over twice.
 
 mod circuit;
+mod copy;
 mod deliver;
 mod encode;
 mod link;
@@ -32,6 +33,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::limits;
 
 pub use self::circuit::LinkDeliverHead;
+pub use self::copy::LinkCopyHead;
 pub use self::deliver::{ACK_BYTES, Ack, AckKind, CREDIT_BYTES, Credit, DELIVER_HEAD_BYTES, DeliverHead};
 pub use self::encode::{append_frame, append_frame_with};
 pub use self::link::{LINK_RUN_HEAD_BYTES, LinkRunError, LinkRunHead};
@@ -80,6 +82,8 @@ pub enum FrameKind {
     /// Messages for a subscription whose application is at another relay; the tag is the circuit's
     /// number.
     LinkDeliver = 16,
+    /// Records for the new home of a subscription that is moved.
+    LinkCopy = 17,
 }
 
 impl FrameKind {
@@ -101,6 +105,7 @@ impl FrameKind {
             14 => Self::Link,
             15 => Self::LinkRun,
             16 => Self::LinkDeliver,
+            17 => Self::LinkCopy,
             _ => return None,
         })
     }
@@ -109,7 +114,9 @@ impl FrameKind {
     #[must_use]
     pub fn body_bytes_max(self) -> usize {
         match self {
-            Self::Put | Self::Deliver | Self::LinkRun | Self::LinkDeliver => limits::FRAME_BYTES_MAX,
+            Self::Put | Self::Deliver | Self::LinkRun | Self::LinkDeliver | Self::LinkCopy => {
+                limits::FRAME_BYTES_MAX
+            }
             Self::Link => limits::LINK_CONTROL_BYTES_MAX,
             Self::LinkHello => limits::HELLO_BYTES_MAX,
             Self::Hello
@@ -132,6 +139,7 @@ impl FrameKind {
             Self::Deliver => DELIVER_HEAD_BYTES,
             Self::LinkRun => LINK_RUN_HEAD_BYTES,
             Self::LinkDeliver => LinkDeliverHead::bytes(body),
+            Self::LinkCopy => LinkCopyHead::bytes(body),
             Self::Hello
             | Self::Request
             | Self::Answer

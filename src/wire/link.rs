@@ -15,7 +15,7 @@ use super::applied::{TopologyEntry, TopologyHead};
 use super::body::{BodyError, MessageName, RelayTrace, SubscriptionSpec};
 use super::circuit::{CircuitFrame, CircuitHead, CircuitSays};
 use super::frame::{DELIVER_HEAD_BYTES, DeliverHead, FRAME_HEADER_BYTES};
-use super::moving::MoveFrame;
+use super::moving::{CopyHead, MoveFrame};
 use super::run::Run;
 use crate::id::{Epoch, GroupName, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime};
 use crate::limits;
@@ -348,7 +348,7 @@ pub struct ToldWhere {
     pub hops: u16,
 }
 
-/// One thing that a neighbour says. All but runs and deliveries travel as CBOR.
+/// One thing that a neighbour says. All but runs, copied ones too, and deliveries travel as CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkMessage {
     /// News; or what the other side may not know, when the link came up.
@@ -416,10 +416,20 @@ pub enum LinkMessage {
     },
     /// On the way to one of the two homes of a subscription that is moved, or to a relay that is asked.
     Move(Box<MoveFrame>),
+    /// A run on its way to the new home of a subscription that is moved. They have a frame of their own
+    /// ([`crate::wire::frame::LinkCopyHead`]).
+    #[serde(skip)]
+    Copy {
+        /// Which move, and what of the old home's log it is.
+        head: Box<CopyHead>,
+        /// Header and records.
+        run: Run,
+    },
 }
 
 impl LinkMessage {
-    /// Decodes the body of a link frame. Never gives a [`LinkMessage::Run`] or [`LinkMessage::Deliver`].
+    /// Decodes the body of a link frame. Never gives a [`LinkMessage::Run`], [`LinkMessage::Deliver`] or
+    /// [`LinkMessage::Copy`].
     ///
     /// # Errors
     /// When it is too long, not CBOR, not of the expected shape, or counts beyond
@@ -438,7 +448,8 @@ impl LinkMessage {
     /// Encodes the body of a link frame.
     ///
     /// # Panics
-    /// When it is a [`LinkMessage::Run`] or [`LinkMessage::Deliver`], which have frames of their own.
+    /// When it is a [`LinkMessage::Run`], [`LinkMessage::Deliver`] or [`LinkMessage::Copy`], which have
+    /// frames of their own.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         super::body::encode(self)
@@ -479,6 +490,7 @@ impl LinkMessage {
             | Self::ToldWhere(_)
             | Self::Circuit(_)
             | Self::Deliver { .. }
+            | Self::Copy { .. }
             | Self::Run { .. } => Box::new(std::iter::empty()),
         }
     }
@@ -494,6 +506,7 @@ impl LinkMessage {
             | Self::Confirmed(_)
             | Self::Finished(_)
             | Self::Circuit(_)
+            | Self::Copy { .. }
             | Self::Deliver { .. } => Box::new(std::iter::empty()),
             Self::AskWhere(ask) => Box::new(std::iter::once(ask.message.sequence)),
             Self::Move(frame) => Box::new(frame.says.sequences()),
@@ -544,6 +557,7 @@ impl LinkMessage {
                 | CircuitSays::End(_) => 2 * ITEM,
             },
             Self::Move(frame) => frame.says.items() * ITEM,
+            Self::Copy { run, .. } => 4 * ITEM + super::run::RUN_HEADER_BYTES + run.body.len(),
             Self::Deliver { records, .. } => {
                 FRAME_HEADER_BYTES + DELIVER_HEAD_BYTES + 2 * ITEM + records.len()
             }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{Refusal, SubscriptionSpec};
+use super::body::{GapCause, Refusal, SubscriptionSpec};
 use super::link::{GroupId, Version};
 use crate::id::{Epoch, Index, ProducerId, RelayId, Sequence, StorageId, SubscriptionName};
 
@@ -71,6 +71,60 @@ pub struct Done {
     pub producers: Vec<ProducerDone>,
 }
 
+/// Where a copied run is on its way, and what of the old home's log it is. The run follows it, in a frame
+/// of its own ([`crate::wire::frame::LinkCopyHead`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyHead {
+    /// The old home.
+    pub from: RelayId,
+    /// The new home.
+    pub to: RelayId,
+    /// Links that it may still take.
+    pub hops: u16,
+    /// The group.
+    pub group: GroupId,
+    /// The subscription.
+    pub name: SubscriptionName,
+    /// Drawn by the old home when the move began.
+    pub token: u64,
+    /// Which part of what it has.
+    pub part: u32,
+    /// The origin relay of the stream.
+    pub origin: RelayId,
+    /// The boot of the origin.
+    pub epoch: Epoch,
+    /// From here up to the run there is nothing to be copied.
+    pub behind: Index,
+    /// Where its first record stands at the old home.
+    pub first_index: Index,
+    /// How old it was when it was sent, in milliseconds.
+    pub age_ms: u32,
+    /// What of it is not for the subscription: places at the old home, half-open, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub not_owed: Vec<(Index, Index)>,
+}
+
+/// What is left of a part of a subscription's backlog that was copied to the new home: by the places that
+/// it has at the old one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Which part.
+    pub part: u32,
+    /// Everything before is done with.
+    pub floor: Index,
+    /// Where it ends.
+    pub to: Index,
+    /// What is done with behind the floor, half-open, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub done: Vec<(Index, Index)>,
+    /// What the subscription does not get and has not heard of, half-open, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub gaps: Vec<(Index, Index, GapCause)>,
+    /// What was lost at the old home, or may be, half-open, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lost: Vec<(Index, Index, GapCause)>,
+}
+
 /// What is said of a move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MoveSays {
@@ -123,11 +177,29 @@ pub enum MoveSays {
         version: Version,
         /// What is done with.
         done: Box<Done>,
+        /// What nobody has taken there, and was copied: part by part, in order.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        left: Vec<Left>,
     },
     /// The new home to the old one: it lives here, durably. Said again until the old one has none.
     Taken,
     /// There is no such move here, or not any more.
     Void,
+    /// The old home to the new one: nobody takes this part of what is to be delivered here. It is copied;
+    /// how far is it there?
+    Copy {
+        /// Which part.
+        part: u32,
+        /// Everything before is done with.
+        from: Index,
+    },
+    /// The new home to the old one: it has that part up to there, on disk.
+    Copied {
+        /// Which part.
+        part: u32,
+        /// Behind the last run that it has; where it begins, if it has none.
+        through: Index,
+    },
 }
 
 impl MoveSays {
@@ -135,11 +207,19 @@ impl MoveSays {
     pub(super) fn items(&self) -> usize {
         match self {
             Self::Prepared { streams, .. } | Self::Held { streams, .. } => streams.len() + 4,
-            Self::Handover { done, .. } => {
+            Self::Handover { done, left, .. } => {
                 let ranges: usize = done.producers.iter().map(|p| 1 + p.ranges.len() / 4).sum();
-                done.streams.len() + done.finished.len() + ranges + 4
+                let left: usize =
+                    left.iter().map(|l| 1 + (l.done.len() + l.gaps.len() + l.lost.len()) / 4).sum();
+                done.streams.len() + done.finished.len() + ranges + left + 4
             }
-            Self::Prepare { .. } | Self::Refused(_) | Self::Ask { .. } | Self::Taken | Self::Void => 4,
+            Self::Prepare { .. }
+            | Self::Refused(_)
+            | Self::Ask { .. }
+            | Self::Taken
+            | Self::Void
+            | Self::Copy { .. }
+            | Self::Copied { .. } => 4,
         }
     }
 
@@ -149,7 +229,9 @@ impl MoveSays {
             Self::Prepare { void, .. } => ([*void, None], None),
             Self::Held { version, links, .. } => ([Some(*version), Some(*links)], None),
             Self::Handover { version, done, .. } => ([Some(*version), None], Some(&done.finished)),
-            Self::Refused(_) | Self::Taken | Self::Void => ([None, None], None),
+            Self::Refused(_) | Self::Taken | Self::Void | Self::Copy { .. } | Self::Copied { .. } => {
+                ([None, None], None)
+            }
         };
         let finished = finished.into_iter().flatten();
         version
@@ -162,7 +244,13 @@ impl MoveSays {
         let streams = match self {
             Self::Prepared { streams, .. } | Self::Held { streams, .. } => Some(streams),
             Self::Handover { done, .. } => Some(&done.streams),
-            Self::Prepare { .. } | Self::Refused(_) | Self::Ask { .. } | Self::Taken | Self::Void => None,
+            Self::Prepare { .. }
+            | Self::Refused(_)
+            | Self::Ask { .. }
+            | Self::Taken
+            | Self::Void
+            | Self::Copy { .. }
+            | Self::Copied { .. } => None,
         };
         streams.into_iter().flatten().map(|stream| stream.last)
     }

@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use treecast::wire::frame::{
-    DeliverHead, Frame, FrameKind, LinkDeliverHead, LinkRunHead, PutHead, take_frame,
+    DeliverHead, Frame, FrameKind, LinkCopyHead, LinkDeliverHead, LinkRunHead, PutHead, take_frame,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -29,6 +29,10 @@ fn received(bytes: &[u8]) -> Result<Option<Frame>, String> {
             let (head, records) =
                 LinkDeliverHead::decode(*tag, body.clone()).map_err(|error| error.to_string())?;
             Some((head.deliver.records_hash, records))
+        }
+        Some(Frame { kind: FrameKind::LinkCopy, body, .. }) => {
+            let (head, records) = LinkCopyHead::decode(body.clone()).map_err(|error| error.to_string())?;
+            Some((head.header.body_hash, records))
         }
         _ => None,
     };

@@ -2,19 +2,22 @@
 
 use bytes::{BufMut, BytesMut};
 use treecast::id::{
-    GroupName, Index, ProducerId, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName, WallTime,
+    GroupName, Index, ProducerId, ProducerSequence, RelayId, Sequence, StorageId, StreamNumber,
+    SubscriptionName, WallTime,
 };
 use treecast::topology::settings::GroupSettings;
-use treecast::wire::body::{self, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec};
+use treecast::wire::body::{self, GapCause, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec};
 use treecast::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
-use treecast::wire::frame::{Ack, AckKind, Credit, DeliverHead, FrameKind, LinkDeliverHead, LinkRunHead};
+use treecast::wire::frame::{
+    Ack, AckKind, Credit, DeliverHead, FrameKind, LinkCopyHead, LinkDeliverHead, LinkRunHead,
+};
 use treecast::wire::link::{
     Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupEntry, GroupId, LINK_MAGIC,
     LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy,
     StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use treecast::wire::link::{Holds, Pull, Pulled};
-use treecast::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone, StreamAt};
+use treecast::wire::moving::{CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt};
 use treecast::wire::packed::{LZ4, Packing, pack};
 use treecast::wire::run::{Record, RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -164,6 +167,17 @@ fn drained() -> (&'static str, LinkMessage) {
     ("facts-draining", LinkMessage::Facts(vec![Fact::LinkState(leaving)]))
 }
 
+fn left() -> Left {
+    Left {
+        part: u32::MAX,
+        floor: Index(305),
+        to: Index(1000),
+        done: vec![(Index(307), Index(309))],
+        gaps: vec![(Index(300), Index(302), GapCause::Retention)],
+        lost: vec![(Index(400), Index(410), GapCause::Damaged)],
+    }
+}
+
 /// One thing of each kind that is said of a move.
 fn moves() -> Vec<(&'static str, LinkMessage)> {
     let says = |says| {
@@ -197,7 +211,26 @@ fn moves() -> Vec<(&'static str, LinkMessage)> {
             "move-held",
             says(MoveSays::Held { storage, version: version(9), links: version(4), streams: streams() }),
         ),
-        ("move-handover", says(MoveSays::Handover { keeper, version: version(7), done: Box::new(done) })),
+        (
+            "move-handover",
+            says(MoveSays::Handover {
+                keeper,
+                version: version(7),
+                done: Box::new(done.clone()),
+                left: Vec::new(),
+            }),
+        ),
+        (
+            "move-handover-left",
+            says(MoveSays::Handover {
+                keeper,
+                version: version(7),
+                done: Box::new(done),
+                left: vec![left()],
+            }),
+        ),
+        ("move-copy", says(MoveSays::Copy { part: u32::MAX, from: Index(300) })),
+        ("move-copied", says(MoveSays::Copied { part: u32::MAX, through: Index(420) })),
         ("move-taken", says(MoveSays::Taken)),
         ("move-void", says(MoveSays::Void)),
     ]
@@ -315,7 +348,7 @@ fn family(message: &LinkMessage) -> &'static str {
             CircuitSays::Pong => "circuit-pong",
             CircuitSays::End(_) => "circuit-end",
         },
-        LinkMessage::Move(frame) => match frame.says {
+        LinkMessage::Move(frame) => match &frame.says {
             MoveSays::Prepare { void: Some(_), .. } => "move-prepare-void",
             MoveSays::Prepare { queue: true, .. } => "move-prepare-queue",
             MoveSays::Prepare { .. } => "move-prepare",
@@ -323,11 +356,14 @@ fn family(message: &LinkMessage) -> &'static str {
             MoveSays::Refused(_) => "move-refused",
             MoveSays::Ask { .. } => "move-ask",
             MoveSays::Held { .. } => "move-held",
+            MoveSays::Handover { left, .. } if !left.is_empty() => "move-handover-left",
             MoveSays::Handover { .. } => "move-handover",
+            MoveSays::Copy { .. } => "move-copy",
+            MoveSays::Copied { .. } => "move-copied",
             MoveSays::Taken => "move-taken",
             MoveSays::Void => "move-void",
         },
-        LinkMessage::Run { .. } | LinkMessage::Deliver { .. } => {
+        LinkMessage::Run { .. } | LinkMessage::Deliver { .. } | LinkMessage::Copy { .. } => {
             unreachable!("it has a frame of its own")
         }
     }
@@ -428,5 +464,46 @@ fn a_delivery_over_a_circuit_is_as_ever() {
     assert_eq!(LinkDeliverHead::decode(9, body.clone()).unwrap(), (head, records));
     for short in 0..body.len().min(80) {
         assert!(LinkDeliverHead::decode(9, body.slice(..short)).is_err(), "{short} bytes");
+    }
+}
+
+#[test]
+fn a_run_that_is_copied_to_another_home_is_as_ever() {
+    let records = values::records();
+    let header = RunHeader {
+        kind: RunKind::Data,
+        has_ttl: true,
+        has_subject: true,
+        count: 2,
+        body_bytes: records.len() as u32,
+        first: Sequence(901),
+        body_hash: xxh3_64(&records),
+        chain: 0x1122_3344_5566_7788,
+        accepted: WallTime(1_700_000_000_000_000),
+        producer: Some((ProducerId(77), ProducerSequence(300))),
+    };
+    let head = CopyHead {
+        from: relay("oslo"),
+        to: relay("rome"),
+        hops: 3,
+        group: group(),
+        name: SubscriptionName::new("billing").unwrap(),
+        token: 0x1122_3344_5566_7788,
+        part: u32::MAX,
+        origin: relay("bonn"),
+        epoch: EPOCH,
+        behind: Index(300),
+        first_index: Index(310),
+        age_ms: 1500,
+        not_owed: vec![(Index(310), Index(311))],
+    };
+    let head = LinkCopyHead { head, header };
+    let mut bytes = BytesMut::new();
+    head.encode(&mut bytes);
+    bytes.put_slice(&records);
+    let body = check_frame("link-copy", FrameKind::LinkCopy, 0, &bytes);
+    assert_eq!(LinkCopyHead::decode(body.clone()).unwrap(), (head, records));
+    for short in 0..body.len() {
+        assert!(LinkCopyHead::decode(body.slice(..short)).is_err(), "{short} bytes");
     }
 }

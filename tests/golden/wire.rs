@@ -308,7 +308,7 @@ fn no_file_of_the_wire_is_without_a_value() {
         .into_iter()
         .chain(["deliver", "ack", "credit", "ping", "pong"])
         .chain(["run-data", "run-mark", "run-genesis", "run-seal", "run-loss"])
-        .chain(["link-hello", "link-hello-takes", "link-run", "link-run-lz4", "link-deliver"])
+        .chain(["link-hello", "link-hello-takes", "link-run", "link-run-lz4", "link-deliver", "link-copy"])
         .map(str::to_owned)
         .chain(super::links::messages().iter().map(|(name, _)| format!("link-{name}")))
         .chain(super::links::pulls().iter().map(|(name, _)| format!("link-{name}")))

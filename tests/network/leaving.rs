@@ -197,3 +197,49 @@ async fn s33_a_relay_that_was_forgotten_comes_back_and_is_told() {
         assert!(status.contains(text), "{status}");
     }
 }
+
+/// Nobody reads what the relay that is to go has: it goes to another one all the same, and is read there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s47_a_relay_whose_subscription_nobody_reads_is_drained_when_that_has_moved() {
+    let mut network = Network::line(3).await;
+    for place in 0..3 {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+    }
+    let [a, b, c] = [0, 1, 2].map(|place| network.address(place).to_owned());
+    good(&c, &["subscription", "create", "news", "me"]);
+    wait_for("it is known", async || good(&b, &["locate", "news"]).contains("me")).await;
+    for number in 1..=50 {
+        good(if number % 2 == 0 { &a } else { &c }, &["put", "news", &format!("news {number:02}")]);
+    }
+    good(&b, &["subscription", "move", "news", "me", "a"]);
+    assert_eq!(run(&c, &["relay", "drain"]).code, Some(1), "it is still there");
+    tokio::time::sleep(Duration::from_millis(4_900)).await;
+    network.kill(2);
+    network.begin(2);
+    network.wait_links(2, 1).await;
+    good(&b, &["put", "news", "news 51"]);
+    let shown = || run(&b, &["subscription", "show", "news", "me", "--output", "json"]).output;
+    wait_for("it has moved", async || shown().contains("\"home\":\"a\"")).await;
+    let drained = good(&b, &["relay", "drain", "c"]);
+    assert!(drained.contains("c may go"), "{drained}");
+    network.sites[2].stop();
+    network.kill(0);
+    network.begin(0);
+    network.wait_links(0, 1).await;
+    let mut got = String::new();
+    wait_for("all of it is taken", async || {
+        got += &run(&b, &["get", "news", "--as", "me", "-n", "30", "--wait", "1s"]).output;
+        got.contains("news 51")
+    })
+    .await;
+    let got: Vec<&str> = got.lines().collect();
+    let of = |rest: usize| got.iter().copied().filter(move |line| line[5..].parse() == Ok(rest) || rest > 51);
+    assert_eq!((got.len(), got.last()), (51, Some(&"news 51")), "{got:?}");
+    assert!((1..=51).all(|number| of(number).count() == 1), "{got:?}");
+    for odd in [0, 1] {
+        let one: Vec<&&str> =
+            got[..50].iter().filter(|line| line[5..].parse::<usize>().is_ok_and(|n| n % 2 == odd)).collect();
+        assert!(one.is_sorted(), "of one relay: {one:?}");
+    }
+    assert_eq!(run(&b, &["poll", "news", "--as", "me"]).code, Some(3), "each was acked once");
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::Relay;
 use super::super::input::Now;
 use super::super::journal::Waiting;
+use super::super::state::Operation;
 use super::super::subscription::{Removal, SubscriptionKey};
 use super::super::timer::Timer;
 use super::{Cut, Heard, Moving, has_left, what_moves};
@@ -19,6 +20,20 @@ use crate::wire::moving::{Keeper, MoveFrame, MoveSays, StreamAt};
 const NAME_LEAP: u64 = 1 << 10;
 
 impl Relay {
+    /// It leaves, or not any more, as the log tells it.
+    pub(in crate::relay) fn replay_moving(&mut self, operation: Operation) {
+        let Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest } = operation
+        else {
+            return;
+        };
+        let (key, rest) = (SubscriptionKey { group, number: subscription }, rest.map(|rest| *rest));
+        let moving = |to| Moving { lost, rest, ..Moving::new(to, token, cut.map(|cut| *cut)) };
+        let moving = to.map(moving);
+        if let Some(subscription) = self.groups.subscription(key) {
+            subscription.moving = moving.map(Box::new);
+        }
+    }
+
     /// The new home has made it, and keeps what comes.
     pub(super) fn on_prepared(
         &mut self,
@@ -159,10 +174,11 @@ impl Relay {
         let Some(moving) = self.moving_at(key) else { return };
         let (to, Some(cut)) = (moving.to.clone(), &moving.cut) else { return };
         let (keeper, done) = (cut.keeper, Box::new(cut.done.clone()));
+        let left = self.left_here(key);
         let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
         let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name, me)));
         let version = said.map_or(Version::default(), |named| named.version);
-        self.say_of_move(key, &to, MoveSays::Handover { keeper, version, done });
+        self.say_of_move(key, &to, MoveSays::Handover { keeper, version, done, left });
     }
 
     /// It lives at the new home: it is removed here.
@@ -205,7 +221,8 @@ impl Relay {
         // is not served here before the new home knows that this is void.
         let (to, cut) = (moving.to.clone(), moving.cut.clone().filter(|_| is_spent));
         let lost = is_spent.then_some(above);
-        self.set_moving(key, Some(Moving { lost, ..Moving::new(to, token, cut) }));
+        let rest = moving.rest.clone();
+        self.set_moving(key, Some(Moving { lost, rest, ..Moving::new(to, token, cut) }));
         self.watch_moves(now, key);
         if !is_spent {
             self.enqueue(key);

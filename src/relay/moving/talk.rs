@@ -29,12 +29,13 @@ impl Relay {
         let leaving = subscription.moving.as_ref().map(|moving| moving.token);
         let coming = subscription.arrived.as_ref().map(|arrived| arrived.token);
         let token = match says {
-            MoveSays::Prepared { .. } | MoveSays::Taken => coming,
+            MoveSays::Prepared { .. } | MoveSays::Taken | MoveSays::Copied { .. } => coming,
             MoveSays::Prepare { .. }
             | MoveSays::Refused(_)
             | MoveSays::Ask { .. }
             | MoveSays::Held { .. }
             | MoveSays::Handover { .. }
+            | MoveSays::Copy { .. }
             | MoveSays::Void => leaving,
         };
         let name = subscription.name.clone();
@@ -76,8 +77,8 @@ impl Relay {
         let says = std::mem::replace(&mut frame.says, MoveSays::Void);
         match says {
             MoveSays::Prepare { spec, queue, void } => self.on_prepare(now, &frame, (spec, queue), void),
-            MoveSays::Handover { keeper, version, done } => {
-                self.on_handover(now, &frame, (keeper, version), *done);
+            MoveSays::Handover { keeper, version, done, left } => {
+                self.on_handover(now, &frame, (keeper, version), (*done, &left));
             }
             MoveSays::Ask { member, version } => self.on_move_ask(now, &frame, &member, version),
             MoveSays::Prepared { keeper, version, streams } => {
@@ -97,6 +98,8 @@ impl Relay {
             }
             MoveSays::Taken => self.on_taken(now, &frame),
             MoveSays::Void => self.on_void(now, &frame),
+            MoveSays::Copy { part, from } => self.on_copy_asked(now, &frame, (part, from)),
+            MoveSays::Copied { part, through } => self.on_copied(now, &frame, (part, through)),
         }
     }
 

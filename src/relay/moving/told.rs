@@ -41,6 +41,9 @@ impl Relay {
 
     /// Where the old home ends is said: what comes before it is not asked for again.
     pub(in crate::relay) fn check_seek(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
+        if let Some(name) = self.groups.subscription(key).map(|subscription| subscription.name.clone()) {
+            self.check_whole(key, &name)?;
+        }
         let moving = self.groups.subscription(key).and_then(|s| s.moving.as_deref());
         match moving.filter(|moving| moving.cut.is_some()) {
             Some(moving) => {
@@ -79,22 +82,24 @@ impl Relay {
         let stage = match (&moving.cut, heard.prepared) {
             (Some(_), _) if moving.lost.is_some() => MoveStage::Preparing,
             (Some(_), _) if subscription.is_spent() => MoveStage::HandingOver,
+            (Some(_), _) if heard.copying.part.is_some() => MoveStage::Copying,
             (Some(_), _) => MoveStage::Consuming,
             (None, None) => MoveStage::Preparing,
             (None, Some(_)) if !missing.is_empty() => MoveStage::Asking,
             (None, Some(_)) => MoveStage::Gathering,
         };
         let waits_for = match stage {
-            MoveStage::Preparing | MoveStage::HandingOver => vec![moving.to.clone()],
+            MoveStage::Preparing | MoveStage::Copying | MoveStage::HandingOver => vec![moving.to.clone()],
             MoveStage::Asking => missing.into_iter().take(NAMED_MAX).collect(),
             MoveStage::Gathering | MoveStage::Consuming => Vec::new(),
         };
         let end = subscription.delivered_up_to(group.deliverable());
+        let key = SubscriptionKey { group: group.number, number: subscription.number };
         Some(Box::new(MoveInfo {
             to: moving.to.clone(),
             stage,
             waits_for,
-            messages: group.backlog(subscription, end),
+            messages: group.backlog(subscription, end) + self.backlog_in_remnants(key),
             refusal: heard.refusal.clone(),
         }))
     }

@@ -14,18 +14,19 @@ use crate::log::EntryNumber;
 use crate::relay::arriving::Arrived;
 use crate::relay::forget::Forgot;
 use crate::relay::loss::{TailCut, Uncertain};
-use crate::relay::moving::{Cut, Moving};
+use crate::relay::moving::{Cut, Moving, Rest};
+use crate::relay::remnant::Remnant;
 use crate::relay::repair::Annex;
 use crate::relay::saved::{Counters, SavedGroup, Shard};
 use crate::relay::state::{Operation, State, shard_of};
-use crate::relay::subscription::SubscriptionNumber;
+use crate::relay::subscription::{Gap, SubscriptionNumber};
 use crate::topology::TopologyVersion;
 use crate::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy};
 use crate::wire::applied::{TopologyEntry, TopologyHead};
-use crate::wire::body::{MoveStage, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::body::{GapCause, MoveStage, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{NameEntry, Version};
-use crate::wire::moving::{Done, Keeper, ProducerDone, StreamAt};
+use crate::wire::moving::{Done, Keeper, Left, ProducerDone, StreamAt};
 
 #[allow(
     dead_code,
@@ -98,6 +99,7 @@ fn word(operation: &Operation) -> &'static str {
         Operation::LinkNamed { .. } => "link-named",
         Operation::TopologySet { entry } if entry.head.restores.is_some() => "topology-restored",
         Operation::TopologySet { .. } => "topology-set",
+        Operation::SubscriptionMoving { rest: Some(_), .. } => "subscription-cut-rest",
         Operation::SubscriptionMoving { to: None, .. } => "subscription-stays",
         Operation::SubscriptionMoving { lost: Some(_), .. } => "subscription-cut-lost",
         Operation::SubscriptionMoving { cut: Some(_), .. } => "subscription-cut",
@@ -105,6 +107,9 @@ fn word(operation: &Operation) -> &'static str {
         Operation::SubscriptionArriving { queue: true, .. } => "subscription-arriving-queue",
         Operation::SubscriptionArriving { .. } => "subscription-arriving",
         Operation::QueueHome { .. } => "queue-home",
+        Operation::RemnantBegun { .. } => "remnant-begun",
+        Operation::RemnantPasses { .. } => "remnant-passes",
+        Operation::RemnantOpened { .. } => "remnant-opened",
         Operation::SubscriptionArrived { at: Some(_), .. } => "subscription-arrived-at",
         Operation::SubscriptionArrived { .. } => "subscription-arrived",
     }
@@ -213,9 +218,23 @@ fn done() -> Done {
     }
 }
 
+fn left() -> Left {
+    Left {
+        part: u32::MAX,
+        floor: Index(305),
+        to: Index(1000),
+        done: vec![(Index(307), Index(309))],
+        gaps: vec![(Index(300), Index(302), GapCause::Retention)],
+        lost: vec![(Index(400), Index(410), GapCause::Damaged)],
+    }
+}
+
 fn of_moves(group: GroupNumber) -> Vec<Operation> {
     let (subscription, token) = (SubscriptionNumber(5), 0x1122_3344_5566_7788);
-    let moving = |to, cut| Operation::SubscriptionMoving { group, subscription, to, token, cut, lost: None };
+    let moving = |to, cut| {
+        let (lost, rest) = (None, None);
+        Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest }
+    };
     vec![
         moving(None, None),
         moving(Some(relay("oslo")), None),
@@ -253,14 +272,48 @@ fn of_moves(group: GroupNumber) -> Vec<Operation> {
             token,
             cut: Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() })),
             lost: Some(VERSION),
+            rest: None,
         },
         Operation::QueueHome { group, here: true },
     ]
 }
 
+fn of_remnants(group: GroupNumber) -> Vec<Operation> {
+    let (subscription, token) = (SubscriptionNumber(5), 0x1122_3344_5566_7788);
+    vec![
+        Operation::SubscriptionMoving {
+            group,
+            subscription,
+            to: Some(relay("oslo")),
+            token,
+            cut: Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() })),
+            lost: None,
+            rest: Some(Box::new(Rest { lost: vec![(7, vec![(Index(20), Index(30), GapCause::Damaged)])] })),
+        },
+        Operation::RemnantBegun {
+            group,
+            of: (GroupNumber(4), subscription),
+            part: u32::MAX,
+            name: crate::relay::tests::golden::group("orders"),
+            incarnation: 2,
+            settings: Box::new(settings()),
+            subscription: SubscriptionNumber(6),
+            subscription_name: sub("billing"),
+            shared: true,
+            filter: Some("eu/#".to_owned()),
+            window: 256,
+            from: Index(300),
+            at: AT,
+        },
+        Operation::RemnantPasses { group, from: Index(310), to: Index(312) },
+        Operation::RemnantOpened { group, left: Box::new(left()) },
+    ]
+}
+
 fn operations() -> Vec<Operation> {
     let number = GroupNumber(300);
-    of_groups(number).into_iter().chain(of_members(number)).chain(of_moves(number)).collect()
+    let moves = of_moves(number).into_iter().chain(of_remnants(number));
+    of_groups(number).into_iter().chain(of_members(number)).chain(moves).collect()
 }
 
 #[test]
@@ -516,6 +569,43 @@ fn f52_moves_in_a_part_of_a_snapshot_are_read_and_written_as_ever() {
             ("goes-on".to_owned(), goes(cut), comes(Some(done()))),
         ]
     );
+    again.groups = groups.iter().map(SavedGroup::of).collect();
+    assert_eq!(again.encode(), golden);
+}
+
+/// The golden part, and what its subscription has brought along.
+fn remnant_part() -> Shard {
+    let mut part = Shard::decode(&files::read("state/snapshot-part.bin")).unwrap();
+    let mut groups: Vec<_> = part.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let mut made = groups[0].clone();
+    let number = GroupNumber(made.number.0 + crate::relay::SHARDS);
+    let gap = Gap { from: Index(3), to: Index(4), cause: GapCause::Damaged };
+    made.remnant = Some(Box::new(Remnant {
+        group: made.number,
+        subscription: made.subscriptions[0].number,
+        part: 70_000,
+        from: Index(2),
+        is_open: true,
+        lost: vec![gap],
+    }));
+    (made.number, made.subscriptions[0].number) = (number, SubscriptionNumber(70));
+    made.subscriptions.truncate(1);
+    groups.push(made);
+    part.groups = groups.iter().map(SavedGroup::of).collect();
+    part
+}
+
+#[test]
+fn f52_what_a_subscription_has_brought_along_is_read_and_written_as_ever() {
+    const NAME: &str = "state/snapshot-part-remnant.bin";
+    files::compare(NAME, &remnant_part().encode());
+    let golden = files::read(NAME);
+    let found = all_keys(&golden);
+    for key in "g s p f o l l/from l/to l/cause".split(' ') {
+        assert!(found.contains(&format!("/groups/brought/{key}")), "no golden {key}: {found:?}");
+    }
+    let mut again = Shard::decode(&golden).unwrap();
+    let groups: Vec<_> = again.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
     again.groups = groups.iter().map(SavedGroup::of).collect();
     assert_eq!(again.encode(), golden);
 }

@@ -119,13 +119,26 @@ impl Node {
     /// # Panics
     /// When the subscription is not there.
     pub fn drain(&mut self, now: Now, group: &GroupName, name: &SubscriptionName) -> Vec<String> {
+        let mut taken = Vec::new();
+        // Who has taken what was brought along from elsewhere is to come again for the rest.
+        while self.drain_part(now, (group, name), &mut taken) {}
+        taken
+    }
+
+    /// The same as long as it is attached; whether it was told to come again.
+    fn drain_part(
+        &mut self,
+        now: Now,
+        (group, name): (&GroupName, &SubscriptionName),
+        taken: &mut Vec<String>,
+    ) -> bool {
         let start = Some(SubscriptionSpec { start: Start::Now, ..SubscriptionSpec::default() });
         let attach = Request::Attach { group: group.clone(), name: Some(name.clone()), create: start };
+        self.is_sent_away = false;
         let Ok(Reply::SubscriptionHandle { handle, created, .. }) = self.ask_as(now, TAKER, attach) else {
             panic!("{} has no subscription {name} of {group}", self.name)
         };
         assert!(!created, "{} has forgotten subscription {name} of {group}", self.name);
-        let mut taken = Vec::new();
         loop {
             let credits = vec![Credit { handle, total: u64::MAX }];
             self.input(now, Input::Credit { session: TAKER, credits });
@@ -140,8 +153,10 @@ impl Node {
         }
         // Once its acks are on disk nothing of it may come again.
         self.ask_as(now, TAKER, Request::Sync).expect("a sync is never refused");
-        self.ask_as(now, TAKER, Request::Detach { handle }).expect("the handle was just used");
-        taken
+        if !self.is_sent_away {
+            self.ask_as(now, TAKER, Request::Detach { handle }).expect("the handle was just used");
+        }
+        self.is_sent_away
     }
 
     /// Opens a group for puts.

@@ -10,7 +10,7 @@ use crate::id::{
 };
 use crate::limits;
 use crate::wire::body::{
-    Fate, MessageName, Notice, Refusal, RefusalCode, RelayTrace, Reply, Request, Sighting, Start,
+    Fate, GapCause, MessageName, Notice, Refusal, RefusalCode, RelayTrace, Reply, Request, Sighting, Start,
     SubscriptionSpec, SubscriptionTrace,
 };
 use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
@@ -20,7 +20,7 @@ use crate::wire::link::{
     Membership, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use crate::wire::link::{Holds, Pull, Pulled};
-use crate::wire::moving::{Done, Keeper, MoveFrame, MoveSays, ProducerDone, StreamAt};
+use crate::wire::moving::{CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt};
 use crate::wire::run::{Run, RunHeader, RunKind};
 
 fn relay(dice: &mut Dice) -> RelayId {
@@ -230,7 +230,9 @@ fn moving(dice: &mut Dice, hops: u16) -> LinkMessage {
     };
     let version = Version { counter: number(dice), storage: storage(dice) };
     let keeper = Keeper { storage: storage(dice), from: Index(number(dice)) };
-    let says = match dice.below(9) {
+    let says = match dice.below(13) {
+        9 | 10 => MoveSays::Copy { part: dice.below(2) as u32, from: Index(number(dice)) },
+        11 => MoveSays::Copied { part: dice.below(2) as u32, through: Index(number(dice)) },
         0 | 1 => MoveSays::Prepare {
             spec: SubscriptionSpec { window: Some(dice.below(3) as u32), ..Default::default() },
             queue: dice.chance(50),
@@ -248,7 +250,18 @@ fn moving(dice: &mut Dice, hops: u16) -> LinkMessage {
             }];
             let finished = vec![(relay(dice), storage(dice), number(dice))];
             let done = Box::new(Done { streams: streams(dice), finished, producers });
-            MoveSays::Handover { keeper, version, done }
+            let index = |dice: &mut Dice| Index(number(dice));
+            let range = (index(dice), index(dice));
+            let left = Left {
+                part: dice.below(2) as u32,
+                floor: index(dice),
+                to: index(dice),
+                done: vec![range],
+                gaps: Vec::new(),
+                lost: vec![(range.0, range.1, GapCause::Damaged)],
+            };
+            let left = if dice.chance(50) { vec![left] } else { Vec::new() };
+            MoveSays::Handover { keeper, version, done, left }
         }
         7 => MoveSays::Taken,
         _ => MoveSays::Void,
@@ -258,10 +271,35 @@ fn moving(dice: &mut Dice, hops: u16) -> LinkMessage {
     LinkMessage::Move(Box::new(MoveFrame { from, to, hops, group, name, token, says }))
 }
 
+fn copied(dice: &mut Dice, hops: u16) -> LinkMessage {
+    let name = ["s-r00", "s-r02", "strange"][dice.below(3) as usize].parse().unwrap();
+    let head = CopyHead {
+        from: relay(dice),
+        to: relay(dice),
+        hops,
+        group: group(dice),
+        name,
+        token: dice.below(2),
+        part: dice.below(2) as u32,
+        origin: relay(dice),
+        epoch: epoch(dice),
+        behind: Index(number(dice)),
+        first_index: Index(number(dice)),
+        age_ms: number(dice) as u32,
+        not_owed: vec![(Index(number(dice)), Index(number(dice)))],
+    };
+    let LinkMessage::Run { run, .. } = run(dice) else { unreachable!("it is one") };
+    LinkMessage::Copy { head: Box::new(head), run }
+}
+
+fn moved(dice: &mut Dice, hops: u16, at: u64) -> LinkMessage {
+    if at < 20 { moving(dice, hops) } else { copied(dice, hops) }
+}
+
 fn message(dice: &mut Dice) -> LinkMessage {
     let hops = [0, 1, 3, u16::MAX][dice.below(4) as usize];
-    match dice.below(20) {
-        18 | 19 => moving(dice, hops),
+    match dice.below(22) {
+        at @ 18.. => moved(dice, hops, at),
         0 => LinkMessage::Facts((0..dice.below(4)).map(|_| fact(dice)).collect()),
         1 => LinkMessage::FactsEnd,
         2 => {

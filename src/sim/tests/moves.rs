@@ -13,7 +13,7 @@ use crate::wire::moving::MoveSays;
 
 /// What happens in the middle of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     Nothing,
     OldHomeCrashes,
     NewHomeCrashes,
@@ -22,7 +22,7 @@ enum Fault {
     NewHomeIsWiped,
 }
 
-const FAULTS: [Fault; 5] = [
+pub(super) const FAULTS: [Fault; 5] = [
     Fault::OldHomeCrashes,
     Fault::NewHomeCrashes,
     Fault::BothCrash,
@@ -30,8 +30,8 @@ const FAULTS: [Fault; 5] = [
     Fault::NewHomeIsWiped,
 ];
 
-const OLD: usize = 0;
-const NEW: usize = 2;
+pub(super) const OLD: usize = 0;
+pub(super) const NEW: usize = 2;
 
 const STAR: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (1, 3, 1)];
 
@@ -39,7 +39,7 @@ const STAR: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (1, 3, 1)];
 const STEPS_MAX: usize = 1500;
 
 /// Relays between which homes move.
-fn network(relays: usize, links: &[(usize, usize, u32)]) -> World {
+pub(super) fn network(relays: usize, links: &[(usize, usize, u32)]) -> World {
     let mut world = World::new(1, relays, links);
     world.let_homes_move();
     world
@@ -52,7 +52,7 @@ fn prepared(seed: u64, is_member: bool) -> World {
 }
 
 /// The same, or a queue `g`.
-fn prepared_as(seed: u64, is_member: bool, is_queue: bool) -> World {
+pub(super) fn prepared_as(seed: u64, is_member: bool, is_queue: bool) -> World {
     let mut world = World::new(seed, 3, &LINE);
     world.let_homes_move();
     if is_queue {
@@ -96,7 +96,7 @@ fn happen(world: &mut World, step: usize, slow: Option<usize>) {
     }
 }
 
-fn strike(world: &mut World, fault: Fault) {
+pub(super) fn strike(world: &mut World, fault: Fault) {
     let crashed: &[usize] = match fault {
         Fault::Nothing => return,
         Fault::OldHomeCrashes => &[OLD],
@@ -248,7 +248,11 @@ fn s47_storms_that_failed_once_pass() {
     }
 }
 
-fn ask_move(world: &mut World, node: usize, to: Option<&str>) -> Result<Option<MoveInfo>, Refusal> {
+pub(super) fn ask_move(
+    world: &mut World,
+    node: usize,
+    to: Option<&str>,
+) -> Result<Option<MoveInfo>, Refusal> {
     let (group, name) = names(OLD, "g", "s");
     let to = to.map(|to| to.parse().unwrap());
     match world.ask_network(node, Request::SubscriptionMove { group, name, to }) {
@@ -270,7 +274,7 @@ fn listed(world: &mut World, node: usize) -> Vec<(String, Option<String>, Option
 }
 
 /// Lets a move go on for a while.
-fn go_on(world: &mut World) {
+pub(super) fn go_on(world: &mut World) {
     for _ in 0..10 {
         world.wait_ms(120);
         world.settle();
@@ -530,7 +534,7 @@ fn s47_what_failed_at_the_old_home_is_tried_again_there_and_its_dead_letters_too
 }
 
 /// Where a queue lives, as each relay says that runs.
-fn homes_of(world: &mut World, queue: &str) -> Vec<String> {
+pub(super) fn homes_of(world: &mut World, queue: &str) -> Vec<String> {
     let mut homes = Vec::new();
     for node in 0..world.nodes.len() {
         let located = world.ask(node, Request::Locate { group: queue.parse().unwrap(), prefix: false });
@@ -767,7 +771,7 @@ fn s47_a_new_home_that_has_lost_its_disk_does_not_take_over_with_what_it_has_kep
 }
 
 /// One small thing happens of which nobody takes notice: it arrives, or is synced, or time passes.
-fn go_on_a_little(world: &mut World, step: usize) {
+pub(super) fn go_on_a_little(world: &mut World, step: usize) {
     match step % 8 {
         at @ 0..=3 => drop(world.arrive_at(at / 2, at % 2)),
         at @ 4..=6 => world.sync(at - 4),
@@ -787,7 +791,7 @@ fn handed_over(is_queue: bool) -> World {
 }
 
 /// Who says that it serves it.
-fn serving(world: &World, is_queue: bool) -> Vec<usize> {
+pub(super) fn serving(world: &World, is_queue: bool) -> Vec<usize> {
     let (group, name) = names(OLD, "g", if is_queue { "queue" } else { "s" });
     (0..3).filter(|node| world.nodes[*node].serves(&group, &name)).collect()
 }

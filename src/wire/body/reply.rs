@@ -225,6 +225,8 @@ pub enum MoveStage {
     Consuming,
     /// The new home takes it over. It cannot be taken back.
     HandingOver,
+    /// Nobody takes what is to be delivered here: it is copied to the new home.
+    Copying,
 }
 
 /// What became of messages of a subscription.

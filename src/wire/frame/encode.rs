@@ -54,7 +54,11 @@ pub fn append_frame_with(
         records_bytes == 0
             || matches!(
                 kind,
-                FrameKind::Put | FrameKind::Deliver | FrameKind::LinkRun | FrameKind::LinkDeliver
+                FrameKind::Put
+                    | FrameKind::Deliver
+                    | FrameKind::LinkRun
+                    | FrameKind::LinkDeliver
+                    | FrameKind::LinkCopy
             ),
         "no records in it"
     );
