@@ -16,7 +16,8 @@
 //! the cut is done with, durably, one sequence for each stream says it all ([`Done`]).
 //!
 //! Receivers are served all the while. Who is slow delays the move and nothing else; who is up to date
-//! misses what comes between the cut and the new home's word, and gets it there.
+//! misses what comes between the cut and the new home's word, and gets it there. What nobody takes is
+//! copied, and handed over with the rest ([`copy`]).
 //!
 //! What is on the disk: that it moves, to where and under which token; and the cut with what it means.
 //! Whether all before it is done with is the cursor's to say, so a crash at any time goes on where the
