@@ -6,6 +6,8 @@ use super::moves::{
     FAULTS, Fault, NEW, OLD, ask_move, go_on, go_on_a_little, network, prepared_as, serving, strike,
 };
 use crate::wire::body::{MoveStage, Reply, Request};
+use crate::wire::link::LinkMessage;
+use crate::wire::moving::MoveSays;
 
 const GROUP: &str = "g";
 
@@ -117,6 +119,9 @@ fn s47_who_comes_back_while_it_is_copied_is_served_at_the_old_home() {
             continue;
         }
         assert_eq!(got, 8, "{steps}");
+        // As long as he waits for more.
+        move_on(&mut world);
+        assert_eq!(serving(&world, false), [OLD], "{steps}");
         // Some of it is taken, and then nobody comes any more.
         let first = world.nodes[OLD].got[2].index;
         world.ack(OLD, handle, (first, first + 3));
@@ -287,4 +292,33 @@ fn s47_acks_that_are_lost_with_a_crash_while_it_is_copied_take_nothing_away() {
         assert_eq!(serving(&world, false), [NEW], "{steps}: {}", world.tell_moves(OLD));
         world.finish().unwrap_or_else(|wrong| panic!("{steps}: {wrong}"));
     }
+}
+
+#[test]
+fn r12_a_new_home_that_loses_its_disk_as_it_takes_the_rest_over_makes_no_two_homes() {
+    let mut struck = 0;
+    for steps in 0.. {
+        let mut world = unread(false, false);
+        (0..steps).for_each(|step| go_on_a_little(&mut world, step));
+        let is_taken =
+            |said: LinkMessage| matches!(said, LinkMessage::Move(frame) if frame.says == MoveSays::Taken);
+        if !world.nodes[OLD].has_moves() || world.moves_on(0, 0).into_iter().any(is_taken) {
+            break;
+        }
+        if serving(&world, false) == [OLD] {
+            continue;
+        }
+        struck += 1;
+        world.wipe(NEW);
+        world.heal_links();
+        for step in 0..600 {
+            go_on_a_little(&mut world, step);
+            let homes = serving(&world, false);
+            assert!(homes.len() < 2, "{steps} steps, {step} later: {homes:?}");
+        }
+        (0..4).for_each(|_| move_on(&mut world));
+        assert_eq!(serving(&world, false), [NEW], "{steps}: {}", world.tell_moves(OLD));
+        world.finish().unwrap_or_else(|wrong| panic!("{steps}: {wrong}"));
+    }
+    assert!(struck > 3, "{struck} times");
 }
