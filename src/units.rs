@@ -200,7 +200,9 @@ impl UnitError {
             }
             Self::MissingPerSecond { text } => {
                 let better = format!("{text}/s");
-                parse_rate(&better).is_ok().then(|| format!("did you mean {better:?}?"))
+                // Without a unit too it would be a rate, but hardly the one that is meant.
+                let has_unit = text.ends_with(char::is_alphabetic);
+                (has_unit && parse_rate(&better).is_ok()).then(|| format!("did you mean {better:?}?"))
             }
             Self::Fraction { .. } => {
                 Some("for 1.5h write \"1h30m\", for 1.5GiB write \"1536MiB\"".to_owned())
@@ -431,6 +433,7 @@ mod tests {
         assert_eq!(suggestion(parse_size("1mib").unwrap_err()), "did you mean the unit \"MiB\"?");
         assert_eq!(suggestion(parse_size("8G").unwrap_err()), "did you mean the unit \"GiB\"?");
         assert_eq!(suggestion(parse_rate("1MB").unwrap_err()), "did you mean \"1MB/s\"?");
+        assert_eq!(parse_rate("10").unwrap_err().suggestion(), None);
     }
 
     #[test]

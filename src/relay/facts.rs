@@ -218,6 +218,13 @@ impl Relay {
         }
         let boot = |version: Version| (version.counter >> BOOT_SHIFT, version.storage);
         let has_started = known.is_none_or(|known| boot(known.version) != boot(state.version));
+        let is_another = known.is_some_and(|known| known.version.storage != state.version.storage);
+        if is_another && state.relay != self.options.relay {
+            self.warn(format!(
+                "{} has another data directory than before: its disk was lost or put back, or two relays have its name",
+                state.relay
+            ));
+        }
         self.links.states.insert(state.relay.clone(), state.clone());
         if has_started {
             self.doubt_released(now, &state.relay);

@@ -410,7 +410,8 @@ fn read_ends(reader: &mut Reader, field: Field<'_>, value: &Value<'_>, link: &mu
         names.extend(reader.text(field, end, right).map(|name| (name.to_owned(), end)));
     }
     if ends.len() != 2 {
-        let why = format!("names {} relays, must be {right}", ends.len());
+        let relays = if ends.len() == 1 { "relay" } else { "relays" };
+        let why = format!("names {} {relays}, must be {right}", ends.len());
         reader.bad_value(field, value.span().into(), &why, None);
     }
     let Ok([(from, from_value), (to, to_value)]) = <[_; 2]>::try_from(names) else { return false };

@@ -36,7 +36,7 @@ fn s9_an_origin_that_boots_while_a_member_is_down_learns_of_it_from_a_neighbour(
 }
 
 #[test]
-fn a_relay_that_has_lost_its_disk_says_that_it_takes_nothing_until_it_has_met_somebody() {
+fn of_a_lost_disk_its_relay_says_that_it_takes_nothing_yet_and_all_others_warn() {
     let mut world = World::new(1, 3, &LINE);
     world.settle();
     world.wipe(1);
@@ -49,6 +49,15 @@ fn a_relay_that_has_lost_its_disk_says_that_it_takes_nothing_until_it_has_met_so
     (0..2).for_each(|wire| world.set_link(wire, true));
     world.settle();
     assert_eq!(accepting(&mut world), Ok(()));
+    for node in [0, 2] {
+        let Ok(Reply::Status(status)) = world.ask(node, Request::Status) else { panic!("no status") };
+        let warned: Vec<_> = status
+            .warnings
+            .iter()
+            .filter(|said| said.starts_with("r01 has another data directory"))
+            .collect();
+        assert_eq!(warned.len(), 1, "{:?}", status.warnings);
+    }
 }
 
 #[test]
