@@ -83,7 +83,7 @@ impl Relay {
             self.journal.wait(super::journal::Waiting::Mourned { group: *group });
         }
         self.announce_links(now);
-        self.plan_queues_in_force(now);
+        self.take_queues_in_force(now);
         // Whoever has none either has heard all facts before.
         for link in self.links.up().collect::<Vec<_>>() {
             self.say(link, LinkMessage::FactsEnd);

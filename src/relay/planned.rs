@@ -62,14 +62,22 @@ impl Relay {
     pub(super) fn take_file(&mut self, now: Now) {
         let Some(topology) = self.file_in_force() else { return };
         self.set_groups(now, &topology);
-        self.take_own_queues(now, &topology);
-        self.plan_queues(now, &topology);
+        self.take_queues(now, &topology);
     }
 
     /// It is known now who is a member of what: what the file says besides is news.
-    pub(super) fn plan_queues_in_force(&mut self, now: Now) {
+    pub(super) fn take_queues_in_force(&mut self, now: Now) {
         if let Some(topology) = self.file_in_force().or_else(|| self.topology_in_force()) {
-            self.plan_queues(now, &topology);
+            self.take_queues(now, &topology);
+        }
+    }
+
+    /// A relay that may have lost its disk hears first of the queues that it had: those are made again,
+    /// and it is told what is lost with them.
+    fn take_queues(&mut self, now: Now, topology: &Topology) {
+        if self.links.has_table {
+            self.take_own_queues(now, topology);
+            self.plan_queues(now, topology);
         }
     }
 

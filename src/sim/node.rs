@@ -66,6 +66,8 @@ pub struct Image {
 pub struct Node {
     /// Its name.
     pub name: RelayId,
+    /// The topology file that it is started with.
+    pub(super) file: Option<String>,
     links: Vec<LinkOptions>,
     storage: StorageId,
     quiet_ms: u64,
@@ -155,6 +157,7 @@ impl Node {
     pub fn new(name: &str, storage: u16, links: Vec<LinkOptions>, now: Now) -> Self {
         let mut node = Self {
             name: RelayId::new(name).expect("names of simulated relays are names"),
+            file: None,
             links,
             storage: storage_of(storage),
             quiet_ms: crate::limits::ORIGIN_QUIET_MS,
@@ -318,6 +321,7 @@ impl Node {
         let mut restore = Restore::new(options, last, &self.snapshot).expect("a snapshot of its own");
         let begin = self.snapshot.shards.iter().map(|(n, _)| n.0).min().unwrap_or(0) as usize;
         restore.tolerate_loss(self.lost.len() as u64);
+        self.file.iter().for_each(|text| restore.set_topology(text.clone()));
         let whole = self.log.iter().enumerate().skip(begin).filter(|(i, _)| !self.lost.contains(i));
         for (i, entry) in whole {
             restore.replay(EntryNumber(i as u64 + 1), Replayed::of(entry)).expect("entries of its own");

@@ -116,3 +116,31 @@ fn a_queue_that_was_removed_is_not_made_again_by_others_who_read_the_file() {
     let request = Request::Locate { group: "work".parse().unwrap(), prefix: false };
     assert!(world.ask(0, request).is_err(), "nobody says that it is there");
 }
+
+#[test]
+fn r12_a_home_that_has_lost_its_disk_asks_before_it_makes_the_queue_of_its_file_again() {
+    let mut world = World::new(1, 3, &LINE);
+    for node in 0..3 {
+        world.set_file(node, &with_queue("r02"));
+        world.restart(node);
+    }
+    world.rest();
+    world.put(0, "work", 1);
+    world.settle();
+    assert_eq!(world.drain(2, "work", "queue").len(), 1);
+    world.rest();
+    world.crash(2);
+    world.put(0, "work", 2);
+    world.put(1, "work", 1);
+    world.rest();
+    world.wipe(2);
+    world.heal_links();
+    world.rest();
+    assert_eq!(world.drain(2, "work", "queue").len(), 3, "others have kept it");
+    assert!(world.nodes[2].gaps > 0, "there may have been more: that is told");
+    world.put(0, "work", 1);
+    world.settle();
+    assert_eq!(world.drain(2, "work", "queue").len(), 1);
+    world.rest_for_long();
+    assert!(world.nodes.iter().all(|node| node.held_runs() == 0), "nobody is owed anything");
+}

@@ -60,6 +60,11 @@ impl World {
         self.pass_ms(ms);
     }
 
+    /// The topology file with which a relay is started from now on.
+    pub fn set_file(&mut self, node: usize, text: &str) {
+        self.nodes[node].file = Some(text.to_owned());
+    }
+
     /// One end of a link has measured that it costs this much now; the other has not.
     pub fn set_cost_at(&mut self, node: usize, wire: usize, cost: u32) {
         self.nodes[node].input(self.now, Input::LinkCost { link: LinkId(wire as u32 + 1), cost });
