@@ -291,7 +291,7 @@ impl Publisher {
     }
 
     /// How many messages the relay has on its disk: also those that have not come as far as
-    /// [`PublisherOptions::level`] asks for, and those that it had taken before.
+    /// [`super::PublisherOptions::level`] asks for, and those that it had taken before.
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.shared.lock().taken()
