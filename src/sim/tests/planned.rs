@@ -144,3 +144,53 @@ fn r12_a_home_that_has_lost_its_disk_asks_before_it_makes_the_queue_of_its_file_
     world.rest_for_long();
     assert!(world.nodes.iter().all(|node| node.held_runs() == 0), "nobody is owed anything");
 }
+
+#[test]
+fn r12_a_home_that_was_forgotten_once_and_is_back_has_what_was_put_into_its_queue() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(0, "g", "s");
+    world.put(2, "g", 1);
+    world.rest();
+    world.cut_off(2);
+    world.settle();
+    world.forget(0, 2).unwrap();
+    world.rest();
+    world.bring_back(2);
+    world.heal_links();
+    world.rest();
+    // What it says of itself is above its end from now on.
+    world.crash(2);
+    world.settle();
+    world.apply(0, &with_queue("r02")).unwrap();
+    world.put(0, "work", 2);
+    world.rest();
+    bring_home(&mut world);
+    assert_eq!(world.drain(2, "work", "queue").len(), 2);
+}
+
+#[test]
+fn r12_a_home_that_has_not_read_the_file_makes_its_queue_when_others_say_so() {
+    let mut world = World::new(1, 3, &LINE);
+    world.rest();
+    for node in [0, 1] {
+        world.set_file(node, &with_queue("r02"));
+        world.restart(node);
+    }
+    world.rest();
+    world.put(0, "work", 2);
+    world.settle();
+    assert_eq!(world.drain(2, "work", "queue").len(), 2);
+}
+
+#[test]
+fn a_home_makes_the_queue_of_its_file_of_a_group_that_was_only_put_into() {
+    let mut world = World::new(1, 3, &LINE);
+    world.set_file(2, &with_queue("r02"));
+    world.put(0, "work", 1);
+    world.rest();
+    world.restart(2);
+    world.rest();
+    world.put(0, "work", 2);
+    world.settle();
+    assert!(world.drain(2, "work", "queue").len() >= 2, "what was put since");
+}
