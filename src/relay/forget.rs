@@ -76,6 +76,11 @@ impl Orphans<'_> {
         self.forgotten.contains_key(relay) && !self.states.contains_key(relay)
     }
 
+    /// Whether `me` looks after a stream: its origin, or the trustee of one that is gone.
+    pub(super) fn falls_to(&self, stream: &Stream, (me, is_trustee): (&RelayId, bool)) -> bool {
+        stream.origin == *me || (is_trustee && self.is_gone(&stream.origin))
+    }
+
     /// Whether a stream has lost its writer for good, or with the disk that it stood on.
     pub(super) fn is_one(&self, stream: &Stream) -> bool {
         let lives_on = |state: &LinkState| state.version.storage == stream.epoch.storage;

@@ -159,7 +159,7 @@ impl Relay {
         self.enforce(now, number);
         self.mark_dirty_group(number);
         self.take_remade_queue(number);
-        self.take_planned_queue(now, entry);
+        self.take_planned_queue(now, number, entry);
         true
     }
 

@@ -13,13 +13,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::Relay;
 use super::group::Group;
 use super::input::Now;
-use super::names::Names;
-use super::requests::QUEUE_SUBSCRIPTION;
 use super::stream::Mark;
-use crate::id::{GroupName, GroupNumber, RelayId, StorageId, SubscriptionName};
+use crate::id::{GroupName, GroupNumber, RelayId, StorageId};
 use crate::topology::settings::GroupSettings;
 use crate::topology::{Queue, Topology};
-use crate::wire::body::{Start, SubscriptionSpec};
 use crate::wire::link::{Fact, GroupEntry, Membership, Version};
 
 /// The version in which a file says that a relay is a member.
@@ -36,15 +33,15 @@ fn version_of(settings: &GroupSettings, home: &RelayId) -> Version {
     Version { counter: 0, storage: StorageId(xxh3_128(&said).max(1).to_be_bytes()) }
 }
 
-impl Names {
-    /// Whether a queue is said to live at a relay that has never said so itself.
-    fn awaits(&self, home: &RelayId) -> bool {
-        let name = SubscriptionName::new(QUEUE_SUBSCRIPTION).expect("a constant that is a name");
-        self.home.as_ref() == Some(home) && !self.subscriptions.contains_key(&(name, home.clone()))
-    }
-}
-
 impl Group {
+    /// Whether others say that it is a queue which lives at `me`, and that was never made here.
+    fn awaits(&self, me: &RelayId) -> bool {
+        let is_said = self.spread.as_deref().is_some_and(|spread| {
+            spread.names.home.as_ref() == Some(me) && spread.names.backlog_at(me).is_none()
+        });
+        is_said && !self.queue && self.subscriptions.is_empty()
+    }
+
     /// Whether nobody has made anything of it: it was put into, and no more.
     fn is_bare(&self) -> bool {
         let spread = self.spread.as_deref();
@@ -117,21 +114,17 @@ impl Relay {
     /// Queues that others say live here, and that were never made here, are made.
     pub(super) fn take_planned_queues(&mut self, now: Now) {
         let me = self.options.relay.clone();
-        let is_meant = |group: &&Group| {
-            let is_awaited = group.spread.as_deref().is_some_and(|spread| spread.names.awaits(&me));
-            is_awaited && !group.queue && group.subscriptions.is_empty()
-        };
-        let meant: Vec<GroupNumber> = self.groups.iter().filter(is_meant).map(|group| group.number).collect();
-        if !self.draining {
-            meant.into_iter().for_each(|number| self.make_queue_of(now, number));
-        }
+        let meant = self.groups.iter().filter(|group| group.awaits(&me)).map(|group| group.number);
+        let meant: Vec<GroupNumber> = meant.filter(|_| !self.draining).collect();
+        meant.into_iter().for_each(|number| self.make_queue_of(now, number));
     }
 
     /// The same of what has just been said of one, by whoever has read it in a file. What a relay has said
     /// may be of a disk that is lost here: then the names that follow tell.
-    pub(super) fn take_planned_queue(&mut self, now: Now, entry: &GroupEntry) {
-        if entry.version.counter == 0 {
-            self.take_planned_queues(now);
+    pub(super) fn take_planned_queue(&mut self, now: Now, number: GroupNumber, entry: &GroupEntry) {
+        let is_awaited = self.groups.get(number).is_some_and(|group| group.awaits(&self.options.relay));
+        if entry.version.counter == 0 && is_awaited && !self.draining {
+            self.make_queue_of(now, number);
         }
     }
 
@@ -140,9 +133,7 @@ impl Relay {
     pub(super) fn take_bare_named(&mut self, now: Now, name: &GroupName, settings: &GroupSettings) -> bool {
         let Some(number) = self.groups.number(name) else { return false };
         let Some(group) = self.groups.get_mut(number) else { return false };
-        let me = self.options.relay.clone();
-        let is_named = group.spread().names.awaits(&me) && !group.queue && group.subscriptions.is_empty();
-        if self.draining || !(is_named || group.is_bare()) {
+        if self.draining || !(group.awaits(&self.options.relay) || group.is_bare()) {
             return false;
         }
         *group.settings = settings.clone();
@@ -153,9 +144,7 @@ impl Relay {
 
     fn make_queue_of(&mut self, now: Now, number: GroupNumber) {
         self.set_queue_home(number, true);
-        let spec = SubscriptionSpec { start: Start::Beginning, shared: true, ..SubscriptionSpec::default() };
-        let name = SubscriptionName::new(QUEUE_SUBSCRIPTION).expect("a constant that is a name");
-        if let Err(refusal) = self.make_subscription(now, number, name, &spec) {
+        if let Err(refusal) = self.make_backlog(now, number) {
             self.set_queue_home(number, false);
             return self.warn(format!("a queue of the topology is not made: {refusal}"));
         }

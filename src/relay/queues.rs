@@ -6,7 +6,7 @@
 use super::Relay;
 use super::group::Group;
 use super::journal::Waiting;
-use super::names::Names;
+use super::names::{Named, Names};
 use super::requests::QUEUE_SUBSCRIPTION;
 use super::state::Operation;
 use super::subscription::Subscription;
@@ -21,10 +21,15 @@ fn is_of_queue(name: &SubscriptionName) -> bool {
 }
 
 impl Names {
+    /// What was said of the backlog of a queue at this relay.
+    pub(super) fn backlog_at(&self, home: &RelayId) -> Option<&Named> {
+        let said = self.subscriptions.iter().find(|((name, at), _)| is_of_queue(name) && at == home);
+        said.map(|(_, named)| named)
+    }
+
     /// Whether a queue has been at this relay and is not any more.
     pub(super) fn has_left(&self, home: &RelayId) -> bool {
-        let said = self.subscriptions.iter().find(|((name, at), _)| is_of_queue(name) && at == home);
-        said.is_some_and(|(_, named)| named.spec.is_none())
+        self.backlog_at(home).is_some_and(|named| named.spec.is_none())
     }
 
     /// The home of a queue. Whoever has set the group's settings may not have heard that it has moved:

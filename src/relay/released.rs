@@ -28,8 +28,7 @@ impl Relay {
         let is_member = |relay: &RelayId| parts.may_be_member(relay);
         let storage = self.options.epoch.storage;
         let mut news = Vec::new();
-        let is_mine = |s: &Stream| s.origin == me || (is_trustee && orphans.is_gone(&s.origin));
-        for stream in group.streams.iter_mut().filter(|s| is_mine(s)) {
+        for stream in group.streams.iter_mut().filter(|s| orphans.falls_to(s, (&me, is_trustee))) {
             let covered = if stream.is_written_by(&me, storage) {
                 stream.covered(&me, is_member)
             } else {
@@ -110,9 +109,8 @@ impl Relay {
         let Some(group) = self.groups.get(number) else { return Vec::new() };
         let Some(spread) = group.spread.as_deref() else { return Vec::new() };
         let is_mine = |s: &&Stream| {
-            let looks_after =
-                || s.origin == *me || (group.trustee() == Some(me) && orphans.is_gone(&s.origin));
-            s.released < s.durable && orphans.is_one(s) && looks_after()
+            let falls_to_me = || orphans.falls_to(s, (me, group.trustee() == Some(me)));
+            s.released < s.durable && orphans.is_one(s) && falls_to_me()
         };
         let mut asked = Vec::new();
         for stream in group.streams.iter().filter(is_mine) {

@@ -221,13 +221,16 @@ impl Relay {
         group.heed_fifo();
         self.groups.insert(group);
         if queue {
-            let spec =
-                SubscriptionSpec { start: Start::Beginning, shared: true, ..SubscriptionSpec::default() };
-            let name = SubscriptionName::new(QUEUE_SUBSCRIPTION).expect("a constant that is a name");
-            self.make_subscription(now, number, name, &spec)
-                .expect("a new queue has room for its subscription");
+            self.make_backlog(now, number).expect("a new queue has room for its subscription");
         }
         number
+    }
+
+    /// Makes the one subscription of a queue, which has everything from its beginning.
+    pub(super) fn make_backlog(&mut self, now: Now, number: GroupNumber) -> Result<SubscriptionKey, Refusal> {
+        let spec = SubscriptionSpec { start: Start::Beginning, shared: true, ..SubscriptionSpec::default() };
+        let name = SubscriptionName::new(QUEUE_SUBSCRIPTION).expect("a constant that is a name");
+        self.make_subscription(now, number, name, &spec)
     }
 
     pub(super) fn create_group(

@@ -60,7 +60,6 @@ use crate::net::listener::Listener;
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    goes_by_applied: bool,
     sessions: Sessions,
     tasks: Tasks,
     faults: Arc<Faults>,
@@ -79,12 +78,11 @@ impl Server {
     /// When the data directory cannot be used, its content contradicts itself,
     /// or the address cannot be bound. Nothing runs then.
     pub async fn start(options: ServerOptions) -> Result<Self, StartError> {
-        let Started { driver, listener, address, goes_by_applied, sessions, links, signals, faults } =
+        let Started { driver, listener, address, sessions, links, signals, faults } =
             start::start(options).await?;
         let tasks = Tasks::new(Arc::clone(&faults));
         let server = Self {
             address,
-            goes_by_applied,
             sessions,
             tasks,
             faults,
@@ -104,12 +102,6 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Whether it went by an applied topology when it was started, and not by the options alone.
-    #[must_use]
-    pub fn goes_by_applied(&self) -> bool {
-        self.goes_by_applied
     }
 
     /// For front doors: opens sessions without a socket.

@@ -156,7 +156,6 @@ pub(super) struct Started {
     pub(super) driver: Driver,
     pub(super) listener: Listener,
     pub(super) address: SocketAddr,
-    pub(super) goes_by_applied: bool,
     pub(super) sessions: Sessions,
     pub(super) links: Links,
     pub(super) signals: Arc<Signals>,
@@ -180,7 +179,6 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
     let listener = Listener::bind(listen, options.socket).map_err(bind)?;
     let address = listener.address().map_err(bind)?;
     let (sender, messages) = mpsc::channel(limits::DRIVER_MESSAGES_MAX);
-    let goes_by_applied = relay.topology().is_some();
     let faults = Arc::new(Faults::default());
     let scrubber =
         Scrubber::start(&log, options.scrub_bytes_per_second, &faults).map_err(StartError::Thread)?;
@@ -203,7 +201,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         last,
         snapshot_bytes: options.snapshot_bytes,
     });
-    Ok(Started { driver, listener, address, goes_by_applied, sessions, links, signals, faults })
+    Ok(Started { driver, listener, address, sessions, links, signals, faults })
 }
 
 struct Restored {

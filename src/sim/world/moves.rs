@@ -94,18 +94,7 @@ impl World {
     /// # Errors
     /// When one does not end, or a promise is broken.
     pub fn finish_moves(&mut self) -> Result<(), String> {
-        for _ in 0..ROUNDS {
-            self.take_all();
-            self.wrong.take().map_or(Ok(()), Err)?;
-            self.settle();
-            if !self.has_moves() {
-                return Ok(());
-            }
-            self.pass_ms(200);
-            self.settle();
-        }
-        let waits: Vec<String> = (0..self.nodes.len()).map(|node| self.tell_moves(node)).collect();
-        Err(format!("a move does not end\n{}", waits.join("\n")))
+        self.end_moves(ROUNDS, Self::take_all, "a move does not end")
     }
 
     /// Every move comes to its end though nobody takes anything.
@@ -113,7 +102,12 @@ impl World {
     /// # Errors
     /// When one does not end, or a promise is broken.
     pub fn finish_unread_moves(&mut self) -> Result<(), String> {
-        for _ in 0..UNREAD_ROUNDS {
+        self.end_moves(UNREAD_ROUNDS, |_| {}, "a move does not end without receivers")
+    }
+
+    fn end_moves(&mut self, rounds: usize, each: impl Fn(&mut Self), late: &str) -> Result<(), String> {
+        for _ in 0..rounds {
+            each(self);
             self.wrong.take().map_or(Ok(()), Err)?;
             self.settle();
             if !self.has_moves() {
@@ -123,7 +117,7 @@ impl World {
             self.settle();
         }
         let waits: Vec<String> = (0..self.nodes.len()).map(|node| self.tell_moves(node)).collect();
-        Err(format!("a move does not end without receivers\n{}", waits.join("\n")))
+        Err(format!("{late}\n{}", waits.join("\n")))
     }
 
     /// What a relay has to say of moves.
