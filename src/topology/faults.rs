@@ -82,6 +82,7 @@ codes! {
     NoEffect = "T021", Warning, "a setting that has no effect";
     TooLarge = "T022", Error, "a file that is too large";
     DeadLetterOrder = "T023", Error, "a group that takes dead letters and keeps the order of producers";
+    Repeated = "T024", Error, "a table or a key that is there twice";
     NotGraphMl = "G001", Error, "the text is not GraphML";
     MissingAttribute = "G002", Error, "a node or an edge without what it must have";
     UnknownNode = "G003", Error, "an edge to a node that does not exist";

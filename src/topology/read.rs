@@ -33,6 +33,8 @@ pub(super) struct Reader {
     faults: Faults,
     /// Lines that are not TOML: what was guessed there is not judged again.
     broken_lines: BTreeSet<usize>,
+    /// Not all that stands in the file was understood.
+    is_broken: bool,
     /// The file is of a version whose keys may mean something else, or was
     /// not read at all.
     is_foreign: bool,
@@ -41,7 +43,12 @@ pub(super) struct Reader {
 impl Reader {
     /// A reader of `text`, in which nothing has been found yet.
     pub(super) fn new(name: &str, text: &str) -> Self {
-        Self { faults: Faults::new(name, text), broken_lines: BTreeSet::new(), is_foreign: false }
+        Self {
+            faults: Faults::new(name, text),
+            broken_lines: BTreeSet::new(),
+            is_broken: false,
+            is_foreign: false,
+        }
     }
 
     /// What was found.
@@ -49,9 +56,9 @@ impl Reader {
         self.faults
     }
 
-    /// Whether every line was TOML.
+    /// Whether every line was TOML, but for what stands there twice.
     pub(super) fn is_whole(&self) -> bool {
-        self.broken_lines.is_empty()
+        !self.is_broken
     }
 
     /// Whether how the parts fit together can be judged at all.
@@ -73,10 +80,29 @@ impl Reader {
         }
         let text = self.faults.line_text(line);
         let (advice, is_header) = (syntax_advice(text), text.trim_start().starts_with('['));
-        self.faults.push(Fault::new(Code::Syntax, error.message()).suggest(advice).at(span));
+        let is_repeated = error.message().starts_with("duplicate key") && !self.faults.is_full();
+        let first = if is_repeated { self.first_of(line) } else { None };
+        let fault = match first {
+            Some(first) => repeated(text, first),
+            None => {
+                self.is_broken = true;
+                Fault::new(Code::Syntax, error.message()).suggest(advice)
+            }
+        };
+        self.faults.push(fault.at(span));
         if is_header {
             self.break_section(line);
         }
+    }
+
+    /// Where the table or key of a line stands for the first time; none when that is not seen by its text.
+    fn first_of(&self, line: usize) -> Option<usize> {
+        let wanted = opening(self.faults.line_text(line));
+        let is_header = wanted.starts_with('[');
+        let before = (1..line).rev();
+        let in_section =
+            before.take_while(|&at| is_header || !opening(self.faults.line_text(at)).starts_with('['));
+        in_section.filter(|&at| opening(self.faults.line_text(at)) == wanted).last()
     }
 
     /// What follows a broken header belongs to a table that nobody knows: it is
@@ -326,6 +352,24 @@ impl Reader {
 }
 
 /// Advice for a line that is not TOML, of the form `key = bare words`.
+/// The header of a table, or the key, with which a line begins.
+fn opening(line: &str) -> &str {
+    let line = line.trim();
+    let end = if line.starts_with('[') { line.find(']').map(|at| at + 1) } else { line.find('=') };
+    end.map_or(line, |end| line[..end].trim_end())
+}
+
+/// The fault of a line whose table or key is there already.
+fn repeated(line: &str, first: usize) -> Fault {
+    let opening = opening(line);
+    let advice = if opening.starts_with('[') {
+        format!("the first one is in line {first}: give this one another name, or make them one")
+    } else {
+        format!("the first one is in line {first}: keep one of them")
+    };
+    Fault::new(Code::Repeated, format!("{} is there twice", shorten(opening))).suggest(Some(advice))
+}
+
 fn syntax_advice(line: &str) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let value = value.split('#').next().unwrap_or_default().trim();

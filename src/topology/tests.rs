@@ -197,7 +197,10 @@ fn a_broken_line_is_one_fault_and_the_rest_is_still_checked() {
 fn names_may_be_any_letters_but_not_twice() {
     assert_eq!(codes("version = 1\n[relay.\"eu/größe\"]\naddress = \"[::1]:1\"\n"), [""; 0]);
     let twice = "version = 1\n[relay.a]\naddress = \"[::1]:1\"\n[relay.a]\naddress = \"[::1]:2\"\n";
-    assert_eq!(codes(twice), ["T001"]);
+    assert_eq!(codes(twice), ["T024"]);
+    // What else is wrong with the file is told beside it.
+    let more = format!("{twice}cost = 1\n[[link]]\nbetween = [\"a\", \"c\"]\n[relay.b]\naddress = 5\n");
+    assert_eq!(codes(&more), ["T024", "T012", "T003"]);
 }
 
 #[test]
