@@ -149,7 +149,7 @@ impl Relay {
         } else if self.draining {
             Err(self.draining_refusal().message)
         } else if !self.links.has_table {
-            Err(super::put::NO_TABLE.to_owned())
+            Err(self.no_table().message)
         } else if self.room {
             Ok(())
         } else {

@@ -112,7 +112,7 @@ impl Relay {
             return Err(Refusal::new(RefusalCode::Invalid, why));
         }
         if !self.links.has_table {
-            return Err(Refusal::new(RefusalCode::NotReady, super::put::NO_TABLE));
+            return Err(self.no_table());
         }
         Ok(())
     }

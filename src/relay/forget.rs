@@ -230,8 +230,7 @@ impl Relay {
         }
         self.check_known_relay(relay)?;
         if !self.links.has_table {
-            let why = "this relay does not know yet who is a member: it waits for a neighbour".to_owned();
-            return refuse(RefusalCode::NotReady, why);
+            return Err(self.no_table());
         }
         Ok(())
     }

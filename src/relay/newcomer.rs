@@ -11,6 +11,8 @@
 //! one of them cannot be reached, the others wait for it for [`limits::NEWCOMER_WAIT_MS`], and go
 //! on without it.
 
+use std::collections::BTreeSet;
+
 use super::Relay;
 use super::input::Now;
 use super::state::Operation;
@@ -18,7 +20,11 @@ use super::timer::Timer;
 use crate::id::RelayId;
 use crate::limits;
 use crate::log::{Entry, Urgency};
+use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::link::LinkMessage;
+
+/// Missing relays that are named.
+const NAMED_MAX: usize = 8;
 
 /// Whom a relay without a table finds around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +66,26 @@ impl Relay {
             }
         }
         company
+    }
+
+    /// Why nothing is taken before there is a table, and whom that waits for.
+    pub(super) fn no_table(&self) -> Refusal {
+        let mut message = "the relay does not know yet who is a member: it waits for ".to_owned();
+        if self.company() == Company::Some {
+            let is_there = |relay: &RelayId| self.links.toward.contains_key(relay);
+            let named = self.links.states.values().flat_map(|state| &state.links);
+            let missing = named.map(|link| &link.neighbour).filter(|relay| !is_there(relay));
+            let missing: BTreeSet<&RelayId> = missing.filter(|relay| **relay != self.options.relay).collect();
+            let mut names: Vec<&str> = missing.iter().take(NAMED_MAX).map(|relay| relay.as_str()).collect();
+            if missing.len() > NAMED_MAX {
+                names.push("others");
+            }
+            let seconds = limits::NEWCOMER_WAIT_MS / 1000;
+            message += &format!("{}, and goes on without after {seconds} seconds", names.join(", "));
+        } else {
+            message += "a neighbour";
+        }
+        Refusal::new(RefusalCode::NotReady, message)
     }
 
     /// Whoever is missing has been waited for.

@@ -23,9 +23,6 @@ use crate::wire::run::{BodySummary, Records, Run, RunKind};
 /// What is put here came over no link, and is new.
 const HERE: (LinkId, u32) = (LinkId(0), 0);
 
-/// Why a relay that has just been made takes nothing yet.
-pub(super) const NO_TABLE: &str = "the relay does not know yet who is a member: it waits for a neighbour";
-
 impl Relay {
     pub(super) fn handle_put(
         &mut self,
@@ -89,6 +86,7 @@ impl Relay {
         let (room, stopping) = (self.room, self.stopping);
         let lost_home = self.lost_home(number);
         let draining = self.draining.then(|| self.draining_refusal());
+        let newcomer = (!self.links.has_table).then(|| self.no_table());
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let max = group.settings.message_bytes_max();
         if summary.payload_bytes_max as u64 > max {
@@ -126,8 +124,8 @@ impl Relay {
             );
             return Err(Refusal::new(RefusalCode::NotReady, message));
         }
-        if !self.links.has_table {
-            return Err(Refusal::new(RefusalCode::NotReady, NO_TABLE));
+        if let Some(refusal) = newcomer {
+            return Err(refusal);
         }
         if stopping {
             return Err(Refusal::new(

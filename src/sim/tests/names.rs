@@ -7,7 +7,7 @@ use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Location, RefusalCode, Reply, Request, SubscriptionSpec};
 
 fn located(world: &mut World, node: usize, name: &str, prefix: bool) -> Vec<(String, String, String)> {
-    let answer = world.ask(node, Request::Locate { group: name.parse().unwrap(), prefix });
+    let answer = world.ask(node, Request::Locate { group: name.to_owned(), prefix, after: None });
     let Ok(Reply::Located(locations)) = answer else { panic!("{answer:?}") };
     let told = |at: Location| {
         let subscription = at.subscription.map(|name| name.to_string()).unwrap_or_default();
@@ -228,6 +228,9 @@ fn i6_two_relays_that_lose_their_disks_at_once_take_nothing_in_before_they_know_
         world.put(0, "g", 1);
         world.arrive_all(500);
         assert_eq!(world.oracle.count_answered(), 1, "nobody knows whom it is owed");
+        let Ok(Reply::Status(status)) = world.ask(0, Request::Status) else { panic!("no status") };
+        let why = status.accepting.unwrap_err();
+        assert!(why.ends_with("it waits for r02, and goes on without after 5 seconds"), "{why}");
         if is_back {
             world.set_link(1, true);
             world.settle();
