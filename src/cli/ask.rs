@@ -226,7 +226,7 @@ pub async fn subscriptions_everywhere(
 ) -> Result<(Vec<SubscriptionInfo>, Vec<Location>), Failure> {
     let mut all = subscriptions(client, group).await?;
     let mut silent = Vec::new();
-    for location in locations(client, group.clone(), false).await? {
+    for location in locations(client, group.as_str(), false).await? {
         let queues = || SubscriptionName::new("queue").expect("a constant that is a name");
         let name = location.subscription.clone().unwrap_or_else(queues);
         if all.iter().any(|info| info.name == name && info.home == location.home) {
@@ -274,15 +274,26 @@ pub async fn create(
     done(client, Request::GroupCreate { group, settings, queue }).await
 }
 
-/// Where a name lives.
+/// Where a name lives, or all names that begin so.
 ///
 /// # Errors
 /// As [`ask`].
-pub async fn locations(client: &Client, group: GroupName, prefix: bool) -> Result<Vec<Location>, Failure> {
-    let Reply::Located(locations) = ask(client, Request::Locate { group, prefix }).await? else {
-        return Err(unexpected("locations"));
-    };
-    Ok(locations)
+pub async fn locations(client: &Client, group: &str, prefix: bool) -> Result<Vec<Location>, Failure> {
+    let mut all: Vec<Location> = Vec::new();
+    loop {
+        let after = all.last().cloned().map(Box::new);
+        let Reply::Located(page) =
+            ask(client, Request::Locate { group: group.to_owned(), prefix, after }).await?
+        else {
+            return Err(unexpected("locations"));
+        };
+        // An older relay knows no pages, and tells the first one again.
+        let is_over = page.is_empty() || page.first() == all.first();
+        if is_over {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
 }
 
 /// The relay's health.

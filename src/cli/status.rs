@@ -33,8 +33,8 @@ pub struct BooksArgs {
     Every relay of the network knows the answer.\n\
     The exit code is 3 when nothing of the name lives anywhere.")]
 pub struct LocateArgs {
-    /// The group or queue
-    pub name: GroupName,
+    /// The group or queue, or with --prefix how names begin
+    pub name: String,
     /// All groups and queues whose name begins so
     #[arg(long)]
     pub prefix: bool,
@@ -207,7 +207,7 @@ fn books_json(books: &Books, group: Option<&GroupName>) -> Value {
 /// When it lives nowhere, or the relay is not there.
 pub async fn locate(args: LocateArgs, context: &mut Context) -> Result<(), Failure> {
     let client = ask::connect(&context.global.relay).await?;
-    let locations = ask::locations(&client, args.name.clone(), args.prefix).await?;
+    let locations = ask::locations(&client, &args.name, args.prefix).await?;
     if locations.is_empty() {
         let name = &args.name;
         return Err(Failure::Missing(if args.prefix {

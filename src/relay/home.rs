@@ -6,13 +6,15 @@
 //! made the same name twice: here the own one counts, elsewhere the one with the least version and
 //! name of its home, and the operator is told of both.
 
+use std::ops::Bound;
+
 use super::Relay;
 use super::circuit::About;
 use super::group::Group;
 use super::input::Now;
 use super::requests::Outcome;
 use super::served::is_circuit;
-use crate::id::{GroupName, RelayId, SessionId, SubscriptionName};
+use crate::id::{GroupName, GroupNumber, RelayId, SessionId, SubscriptionName};
 use crate::wire::body::{Location, Refusal, RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
 
 /// Locations in one answer at the most: it then fits into a frame.
@@ -125,22 +127,42 @@ impl Relay {
         Err(Refusal::new(RefusalCode::NotReady, message))
     }
 
-    /// Where queues and subscriptions live of the groups whose name begins so.
-    pub(super) fn locate(&self, name: &GroupName, is_prefix: bool) -> Result<Vec<Location>, Refusal> {
-        let numbers = if is_prefix {
-            self.groups.list(name.as_str(), None, u32::MAX)
-        } else {
-            vec![self.known_group(name)?]
-        };
+    /// Where the queue or subscriptions live of a group, or of all whose name begins so: a page of it, behind
+    /// one of them, in order of groups, subscriptions and homes.
+    pub(super) fn locate(
+        &self,
+        name: &str,
+        is_prefix: bool,
+        after: Option<&Location>,
+    ) -> Result<Vec<Location>, Refusal> {
         let mut locations = Vec::new();
-        for group in numbers.into_iter().filter_map(|number| self.groups.get(number)) {
-            self.locations_of(group, &mut locations);
-            if locations.len() >= LOCATIONS_MAX {
-                break;
+        if !is_prefix {
+            let name = GroupName::new(name)
+                .map_err(|fault| Refusal::new(RefusalCode::Invalid, format!("name of the group {fault}")))?;
+            let number = self.known_group(&name)?;
+            self.locate_in(number, after, &mut locations);
+        } else {
+            // The group of the last one that was told may have more of them.
+            let from = after.map_or(Bound::Unbounded, |last| Bound::Included(&last.group));
+            for number in self.groups.beginning_with(name, from) {
+                self.locate_in(number, after, &mut locations);
+                if locations.len() >= LOCATIONS_MAX {
+                    break;
+                }
             }
         }
         locations.truncate(LOCATIONS_MAX);
         Ok(locations)
+    }
+
+    fn locate_in(&self, number: GroupNumber, after: Option<&Location>, locations: &mut Vec<Location>) {
+        let Some(group) = self.groups.get(number) else { return };
+        let place = |at: &Location| (at.group.clone(), at.subscription.clone(), at.home.clone());
+        let first = locations.len();
+        self.locations_of(group, locations);
+        let Some(last) = after.filter(|last| last.group == group.name).map(place) else { return };
+        let fresh = locations.split_off(first).into_iter().filter(|at| place(at) > last);
+        locations.extend(fresh);
     }
 
     /// The home of a queue; none of a group.

@@ -87,8 +87,8 @@ impl Relay {
             Request::Detach { handle } => self.detach_request(now, session, handle),
             Request::Poll { handle, messages } => self.poll((session, request), handle, messages),
             Request::Sync => self.sync(now, (session, request)),
-            Request::Locate { group, prefix } => {
-                Ok((Reply::Located(self.locate(&group, prefix)?), When::Now))
+            Request::Locate { group, prefix, after } => {
+                Ok((Reply::Located(self.locate(&group, prefix, after.as_deref())?), When::Now))
             }
             Request::Unknown { why } => {
                 let message = format!("the request cannot be understood: {why}");

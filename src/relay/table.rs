@@ -76,12 +76,21 @@ impl Groups {
 
     /// Groups whose name begins with `prefix` and comes behind `after`, in order of their names.
     pub(super) fn list(&self, prefix: &str, after: Option<&GroupName>, limit: u32) -> Vec<GroupNumber> {
-        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
-        self.by_name
-            .range((from, Bound::Unbounded))
-            .filter(|(name, _)| name.as_str().starts_with(prefix))
-            .take(limit.min(LIST_MAX) as usize)
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.beginning_with(prefix, from).take(limit.min(LIST_MAX) as usize).collect()
+    }
+
+    /// All groups from a name on whose name begins with `prefix`, in order of their names.
+    pub(super) fn beginning_with<'t>(
+        &'t self,
+        prefix: &'t str,
+        from: Bound<&'t GroupName>,
+    ) -> impl Iterator<Item = GroupNumber> + 't {
+        // Names are ordered as their texts are, so those with the prefix stand side by side.
+        let all = self.by_name.range::<GroupName, _>((from, Bound::Unbounded));
+        let is_before = move |name: &GroupName| name.as_str() < prefix;
+        all.skip_while(move |(name, _)| is_before(name))
+            .take_while(move |(name, _)| name.as_str().starts_with(prefix))
             .map(|(_, number)| *number)
-            .collect()
     }
 }

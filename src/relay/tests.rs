@@ -10,6 +10,7 @@ mod harness;
 mod holes;
 mod keep;
 mod links;
+mod locate;
 mod loss;
 mod misuse;
 mod order;

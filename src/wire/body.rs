@@ -249,11 +249,14 @@ pub enum Request {
     Sync,
     /// Where a subscription or queue lives.
     Locate {
-        /// A group's or queue's name.
-        group: GroupName,
+        /// A group's or queue's name, or how names begin.
+        group: String,
         /// Whether all groups are meant whose name begins so.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         prefix: bool,
+        /// Only what comes behind this one, in the order in which they are told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Box<Location>>,
     },
     /// The relay's health.
     Status,

@@ -119,13 +119,13 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("detach", Request::Detach { handle: 1 }),
         ("poll", Request::Poll { handle: 1, messages: 10 }),
         ("sync", Request::Sync),
-        ("locate", Request::Locate { group: orders(), prefix: false }),
+        ("locate", locate("orders", false, None)),
         ("status", Request::Status),
         ("books", Request::Books { group: None }),
         ("link-list", Request::LinkList { after: Some(relay()), limit: 100 }),
         ("relay-list", Request::RelayList { after: None, limit: 100 }),
         ("group-tree", Request::GroupTree { group: orders(), origin: Some(relay()), from: 500, limit: 100 }),
-        ("locate-prefix", Request::Locate { group: orders(), prefix: true }),
+        ("locate-prefix", locate("orders", true, None)),
         ("relay-drain", Request::RelayDrain { abandon: true }),
         ("relay-forget", Request::RelayForget { relay: relay(), confirmed: true }),
         ("where", Request::Where { message: trace::message(), local: false, within_ms: None }),
@@ -148,6 +148,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("subscription-move-not", Request::SubscriptionMove { group: orders(), name: billing(), to: None }),
         ("group-set-fifo", Request::GroupSet { group: orders(), settings: by_producer }),
         ("relay-drain-named", Request::RelayDrainNamed { relay: relay(), abandon: true }),
+        ("locate-behind", locate("", true, Some(location()))),
     ]
 }
 
@@ -296,10 +297,16 @@ fn moving() -> Vec<SubscriptionInfo> {
     all
 }
 
+fn locate(group: &str, prefix: bool, after: Option<Location>) -> Request {
+    Request::Locate { group: group.to_owned(), prefix, after: after.map(Box::new) }
+}
+
+fn location() -> Location {
+    Location { group: group("orders"), subscription: Some(subscription("billing")), home: relay() }
+}
+
 /// One answer of each kind.
 pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
-    let location =
-        Location { group: group("orders"), subscription: Some(subscription("billing")), home: relay() };
     let refusal = Refusal::new(RefusalCode::NotFound, "there is no group or queue `order`");
     let stopping = Status { accepting: Err("the relay is stopping".to_owned()), ..status() };
     vec![
@@ -320,7 +327,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("subscriptions", Ok(Reply::Subscriptions(vec![subscription_info()]))),
         ("subscription", Ok(Reply::Subscription(subscription_info()))),
         ("polled", Ok(Reply::Polled { messages: 2 })),
-        ("located", Ok(Reply::Located(vec![location]))),
+        ("located", Ok(Reply::Located(vec![location()]))),
         ("status", Ok(Reply::Status(Box::new(status())))),
         ("status-not-accepting", Ok(Reply::Status(Box::new(stopping)))),
         ("books", Ok(Reply::Books(Box::new(books())))),

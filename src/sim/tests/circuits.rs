@@ -137,7 +137,7 @@ fn r12_a_home_that_cannot_be_reached_is_named_and_nothing_is_made_in_its_place()
         panic!("it is not attached")
     };
     assert!(!created);
-    let located = world.ask(0, Request::Locate { group, prefix: false });
+    let located = world.ask(0, Request::Locate { group: group.to_string(), prefix: false, after: None });
     let Ok(Reply::Located(located)) = located else { panic!("{located:?}") };
     assert_eq!(located.len(), 1, "one name, one home: {located:?}");
 }

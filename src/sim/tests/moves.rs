@@ -171,7 +171,8 @@ fn run(scene: Scene, (at, fault): (usize, Fault)) -> usize {
     // Exactly one relay says that it lives there.
     let (group, _) = names(OLD, "g", "s");
     for node in 0..3 {
-        let located = world.ask(node, Request::Locate { group: group.clone(), prefix: false });
+        let located =
+            world.ask(node, Request::Locate { group: group.to_string(), prefix: false, after: None });
         let Ok(Reply::Located(located)) = located else { panic!("{what}: {located:?}") };
         let homes: Vec<&str> = located
             .iter()
@@ -537,7 +538,8 @@ fn s47_what_failed_at_the_old_home_is_tried_again_there_and_its_dead_letters_too
 pub(super) fn homes_of(world: &mut World, queue: &str) -> Vec<String> {
     let mut homes = Vec::new();
     for node in 0..world.nodes.len() {
-        let located = world.ask(node, Request::Locate { group: queue.parse().unwrap(), prefix: false });
+        let located =
+            world.ask(node, Request::Locate { group: queue.to_owned(), prefix: false, after: None });
         let Ok(Reply::Located(located)) = located else { panic!("{located:?}") };
         homes.push(located.iter().map(|l| l.home.to_string()).collect::<Vec<_>>().join(" "));
     }

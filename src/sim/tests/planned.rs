@@ -11,7 +11,7 @@ fn with_queue(home: &str) -> String {
 
 /// Where a relay says that the queue lives.
 fn home(world: &mut World, at: usize) -> Vec<String> {
-    let request = Request::Locate { group: "work".parse().unwrap(), prefix: false };
+    let request = Request::Locate { group: "work".to_owned(), prefix: false, after: None };
     match world.ask(at, request) {
         Ok(Reply::Located(found)) => {
             found.into_iter().map(|Location { home, .. }| home.to_string()).collect()
@@ -113,7 +113,7 @@ fn a_queue_that_was_removed_is_not_made_again_by_others_who_read_the_file() {
     world.settle();
     world.apply(0, &text).unwrap();
     world.settle();
-    let request = Request::Locate { group: "work".parse().unwrap(), prefix: false };
+    let request = Request::Locate { group: "work".to_owned(), prefix: false, after: None };
     assert!(world.ask(0, request).is_err(), "nobody says that it is there");
 }
 
