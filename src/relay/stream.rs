@@ -1,5 +1,7 @@
 //! The streams of a group, as one relay knows them.
 
+mod places;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -81,9 +83,6 @@ fn is_zero(sequence: &Sequence) -> bool {
     sequence.0 == 0
 }
 
-/// Places kept per stream; with more, every second one goes.
-const PLACES_MAX: usize = 64;
-
 /// What is put into a run before the stream gives it its place.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -137,14 +136,7 @@ impl Stream {
 
     /// Notes that the record with this sequence stands at this index.
     pub(super) fn note_place(&mut self, sequence: Sequence, index: Index) {
-        if self.places.len() >= PLACES_MAX {
-            let mut keep = false;
-            self.places.retain(|_| {
-                keep = !keep;
-                keep
-            });
-        }
-        self.places.push((sequence, index));
+        places::note(&mut self.places, (sequence, index));
     }
 
     /// The first index at which a record stands that may still be needed elsewhere, or one a
