@@ -206,12 +206,15 @@ impl Producers {
         self.table.get(&id).is_some_and(|p| p.is_full_for(first.0, first.0 + u64::from(count), lowest))
     }
 
-    /// What every producer has put so far.
+    /// What every producer has put so far, and has come here.
     pub(super) fn done(&self) -> Vec<ProducerDone> {
-        let done = |(producer, known): (&ProducerId, &Producer)| ProducerDone {
-            producer: *producer,
-            floor: known.floor,
-            ranges: known.ranges.clone(),
+        let done = |(producer, known): (&ProducerId, &Producer)| {
+            // What the floor has passed may have been taken elsewhere, and be on its way.
+            let floor = known.passed.first().map_or(known.floor, |(from, _)| *from);
+            let ends = known.passed.iter().skip(1).map(|(from, _)| *from).chain([known.floor]);
+            let between = known.passed.iter().zip(ends).map(|((_, to), end)| (*to, end));
+            let ranges = between.filter(|(from, to)| from < to).chain(known.ranges.iter().copied());
+            ProducerDone { producer: *producer, floor, ranges: ranges.collect() }
         };
         self.table.iter().map(done).collect()
     }
@@ -287,6 +290,17 @@ impl Producers {
         self.table.retain(|_, known| {
             now.0.saturating_sub(known.last_put.0) <= idle_us(known.transient, idle_max_us)
         });
+    }
+
+    /// Forgets one producer that had been idle for too long when a run of it came. Housekeeping forgets while a
+    /// relay runs, and writes nothing of it: a log that is read again must not join what came before with what
+    /// came after.
+    pub(super) fn forget_if_idle(&mut self, id: ProducerId, now: WallTime, idle_max_ms: u64) {
+        let idle_max_us = idle_max_ms.saturating_mul(1000);
+        let is_idle = |p: &Producer| now.0.saturating_sub(p.last_put.0) > idle_us(p.transient, idle_max_us);
+        if self.table.get(&id).is_some_and(is_idle) {
+            self.table.remove(&id);
+        }
     }
 
     fn forget_oldest(&mut self) {

@@ -347,7 +347,12 @@ impl Relay {
         }
         let bytes = RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes);
         group.meter.insert(first_index, end, bytes, arrived);
-        let is_own = group.stream(stream).is_some_and(|stream| stream.origin == me);
+        // What is put here comes over no link; streams of a disk that this relay has lost do.
+        let is_own = link == LinkId(0);
+        if let Some((id, _)) = header.producer {
+            let idle_max_ms = group.settings.producer_idle_max_ms();
+            group.traffic().producers.forget_if_idle(id, arrived, idle_max_ms);
+        }
         let arrival = Arrival { wall: arrived, until: Time(u64::MAX) };
         if let Some(order) = &mut group.order {
             order.expire_at(arrived, group.settings.producer_hold_ms());
@@ -471,13 +476,14 @@ impl Relay {
             start,
             not_before,
             remade,
+            replays,
         } = operation
         else {
             return Ok(());
         };
         let how = (shared, filter.as_deref(), window);
         let mut made = subscription_from((subscription, name), how, (start, not_before))?;
-        made.remade = remade;
+        (made.remade, made.replays) = (remade, replays);
         self.add_subscription(group, made, replay);
         Ok(())
     }
@@ -541,7 +547,7 @@ impl Relay {
     pub(super) fn add_subscription(&mut self, group: GroupNumber, mut made: Subscription, replay: bool) {
         self.counters.subscriptions = self.counters.subscriptions.max(made.number.0);
         let Some(group) = self.groups.get_mut(group) else { return };
-        made.replays = group.queue || made.start < group.next || made.not_before > WallTime(0);
+        made.replays |= group.queue || made.start < group.next || made.not_before > WallTime(0);
         if replay && group.subscriptions.is_empty() {
             group.membership += 1;
             group.member_since = group.membership;

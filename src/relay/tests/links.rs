@@ -1,10 +1,11 @@
 //! What a neighbour says over a link, also in an order that no relay of this version would choose.
 
 use super::harness::{Harness, body, group};
-use crate::id::{Epoch, Index, RelayId, StorageId, StreamNumber, WallTime};
-use crate::log::Entry;
+use crate::id::{Epoch, Index, ProducerId, ProducerSequence, RelayId, StorageId, StreamNumber, WallTime};
+use crate::log::{Entry, Snapshot};
 use crate::relay::stream::{Draft, Genesis, Seal, Stream};
-use crate::wire::body::{SubscriptionSpec, encode};
+use crate::wire::body::{Start, SubscriptionSpec, encode};
+use crate::wire::frame::AckLevel;
 use crate::wire::link::{GroupId, LinkMessage, StreamNamed};
 use crate::wire::run::{Run, RunKind};
 
@@ -152,4 +153,33 @@ fn i3_what_is_not_next_in_its_stream_is_not_taken() {
     first.send(&mut h, 1..3);
     first.send(&mut h, 0..3);
     assert_eq!(h.payloads(), ["a", "b"], "what is there already is dropped");
+}
+
+#[test]
+fn r1_what_comes_again_of_a_lost_disk_is_delivered_once_after_a_restart_too() {
+    for restarts in [false, true] {
+        let mut h = Harness::linked();
+        let g = h.open("g");
+        // It was put before the disk was lost, and again since, as it had no answer.
+        h.put_with(g, body(&["one"]), Some((7, 1)), AckLevel::Accepted);
+        let spec = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
+        h.subscribe("g", "s", spec);
+        let epoch = Epoch { counter: 1, storage: StorageId([8; 16]), nonce: 1 };
+        let me = RelayId::new("r").unwrap();
+        let stream = Stream::new(StreamNumber(1), (&group("g"), 0), me, epoch, Index(1));
+        let mut lost = Theirs { stream, runs: Vec::new() };
+        lost.append(Draft::control(RunKind::Genesis, encode(&Genesis { members: Vec::new() })));
+        lost.append(Draft {
+            producer: Some((ProducerId(7), ProducerSequence(1))),
+            ..Draft::control(RunKind::Data, body(&["one"]))
+        });
+        h.hear(lost.name());
+        lost.send(&mut h, 0..2);
+        if restarts {
+            h.crash(&Snapshot::default());
+        }
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), ["one"], "restarts: {restarts}");
+    }
 }

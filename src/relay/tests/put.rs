@@ -542,3 +542,27 @@ fn a_queue_keeps_its_backlog_until_the_queue_goes() {
     let refused = h.request(Request::SubscriptionRemove { group: group("jobs"), name });
     assert_eq!(refused.unwrap_err().code, RefusalCode::Invalid);
 }
+
+#[test]
+fn r1_a_producer_that_was_forgotten_is_not_known_again_after_a_restart() {
+    for crashes in [false, true] {
+        let mut h = Harness::new();
+        let settings = GroupSettings { producer_idle_max_ms: Some(60_000), ..GroupSettings::default() };
+        h.set("g", settings);
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        let mut g = h.open("g");
+        for sequence in 1..=3 {
+            h.put_with(g, body(&[&format!("1.{sequence}")]), Some((7, sequence)), AckLevel::Accepted);
+        }
+        h.pass_ms(120_000);
+        h.put_with(g, body(&["2.1"]), Some((7, 1)), AckLevel::Accepted);
+        if crashes {
+            h.crash(&Snapshot::default());
+            g = h.open("g");
+        }
+        h.put_with(g, body(&["2.2"]), Some((7, 2)), AckLevel::Accepted);
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), ["1.1", "1.2", "1.3", "2.1", "2.2"], "crashes: {crashes}");
+    }
+}

@@ -2,8 +2,7 @@
 
 use super::super::world::{World, moves, names};
 use super::LINE;
-use crate::id::Index;
-use crate::id::RelayId;
+use crate::id::{Index, ProducerSequence, RelayId};
 use crate::sim::storms::Weather;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request};
@@ -992,4 +991,37 @@ fn r12_a_home_that_is_drained_in_the_middle_of_a_handover_abandons_all_of_it_or_
         });
     }
     assert!(refused > 20 && abandoned > 0, "{refused} refused, {abandoned} abandoned");
+}
+
+#[test]
+fn s47_what_a_producer_put_elsewhere_before_it_came_to_the_old_home_is_delivered_at_the_new_one() {
+    let mut world = network(5, &[(0, 1, 1), (1, 2, 1), (1, 3, 1), (1, 4, 1)]);
+    world.subscribe(OLD, "g", "s");
+    world.put(3, "g", 1);
+    world.settle();
+    world.take(0);
+    // One relay is away: the move waits for its word, and has that of all others.
+    world.crash(4);
+    ask_move(&mut world, 1, Some("r02")).unwrap();
+    go_on(&mut world);
+    // Another one is cut off and takes something of a producer, which then goes to the old home.
+    world.set_link(2, false);
+    world.put_as(3, "g", 1, &["one"]);
+    world.settle();
+    for (sequence, payload) in [(2, "two"), (3, "three")] {
+        world.nodes[OLD].lowest_unanswered = ProducerSequence(sequence);
+        world.put_as(OLD, "g", sequence, &[payload]);
+        world.settle();
+    }
+    let (group, name) = names(OLD, "g", "s");
+    let now = world.now;
+    assert_eq!(world.nodes[OLD].drain(now, &group, &name), ["two", "three"]);
+    world.start(4);
+    world.set_link(3, true);
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(NEW));
+    world.heal_links();
+    go_on(&mut world);
+    let now = world.now;
+    assert_eq!(world.nodes[NEW].drain(now, &group, &name), ["one"]);
 }
