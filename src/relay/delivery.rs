@@ -518,7 +518,10 @@ impl Turn<'_> {
         let run = match piece {
             Piece::Run(run) => run.clone(),
             Piece::Missing { to, cause, .. } => {
-                let (to, cause) = (*to, *cause);
+                // What is done above the floor is a bit each, and a hole may be as long as a log.
+                let floor = subscription.cursor.floor();
+                let reach = floor.after(u64::from(limits::WINDOW_MAX + limits::RUN_RECORDS_MAX));
+                let (to, cause) = (if due.from > floor { (*to).min(reach) } else { *to }, *cause);
                 self.miss_or_pass(subscription, due, to, cause);
                 return None;
             }

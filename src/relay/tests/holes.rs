@@ -2,7 +2,7 @@
 
 use super::harness::Harness;
 use crate::id::{GroupNumber, Index};
-use crate::log::Entry;
+use crate::log::{Entry, Snapshot};
 use crate::relay::Input;
 use crate::wire::body::{GapCause, Notice};
 
@@ -56,4 +56,30 @@ fn a_read_that_begins_too_late_is_not_asked_for_again() {
     assert_eq!(h.payloads(), ["b"]);
     assert_eq!(gaps(&h).len(), 1);
     assert_eq!(gaps(&h)[0].1, last_run(&h));
+}
+
+#[test]
+fn a_hole_longer_than_any_window_does_not_keep_the_relay_from_starting() {
+    let mut h = Harness::new();
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.put(g, &["a"]);
+    h.credit(s, 1);
+    assert_eq!(h.payloads(), ["a"]);
+    // "a" is not acked, and what stands behind it is lost.
+    let first = h.log.len();
+    for _ in 0..3 {
+        h.put(g, &vec![""; 60_000]);
+    }
+    let lost: Vec<usize> = (first..h.log.len()).filter(|at| matches!(h.log[*at], Entry::Run(_))).collect();
+    h.lost.extend(lost);
+    h.put(g, &["b"]);
+    h.credit(s, 10);
+    h.pass_ms(2_000);
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    let a = h.got.iter().find(|got| got.payload == "a").unwrap().index;
+    h.ack(s, a, a + 1);
+    assert!(h.got.iter().any(|got| got.payload == "b"));
 }
