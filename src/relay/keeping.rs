@@ -154,6 +154,8 @@ impl Relay {
         let limit = group.limit(now.wall);
         let mut moved = Vec::new();
         let mut evicted = Vec::new();
+        // Without its backlog a queue would take messages that nobody is owed.
+        let is_queue = group.queue;
         for place in 0..group.subscriptions.len() {
             let (quota, policy) = quota_floor(group, place);
             let subscription = &mut group.subscriptions[place];
@@ -168,7 +170,7 @@ impl Relay {
                 subscription.out.evicted += subscription.skip(floor, limit, GapCause::Retention);
             }
             if subscription.cursor.floor() < quota {
-                if policy == SubscriptionPolicy::Evict {
+                if policy == SubscriptionPolicy::Evict && !is_queue {
                     evicted.push(key);
                 } else {
                     let floor = subscription.cursor.floor();

@@ -246,7 +246,7 @@ impl SavedGroup {
             evicted: group.traffic.as_ref().map(|t| t.evicted.clone()).unwrap_or_default(),
             members: saved_table(group, |parts| &parts.members),
             origins: saved_table(group, |parts| &parts.origins),
-            entry: names.filter(|n| n.version.counter > 0).map(|n| (n.version, n.home.clone())),
+            entry: names.filter(|n| n.version != Version::default()).map(|n| (n.version, n.home.clone())),
             is_remade: names.is_some_and(|names| names.is_remade),
             names: names
                 .into_iter()

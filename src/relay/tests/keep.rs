@@ -287,3 +287,23 @@ fn many_long_cursors_are_written_in_parts() {
     assert!(lengths.iter().sum::<usize>() > 1_500_000, "{lengths:?}");
     assert!(lengths.iter().all(|length| *length < 1_100_000), "{lengths:?}");
 }
+
+#[test]
+fn r7_a_queue_over_its_quota_keeps_its_backlog_whatever_the_policy() {
+    let mut h = Harness::new();
+    let settings = quota(2, SubscriptionPolicy::Evict);
+    h.request(Request::GroupCreate { group: group("q"), settings, queue: true }).unwrap();
+    let q = h.open("q");
+    for i in 0..6 {
+        h.put(q, &[&format!("{i}")]);
+    }
+    h.pass_ms(2_000);
+    h.put(q, &["later"]);
+    let attach = Request::Attach { group: group("q"), name: None, create: None };
+    let Ok(Reply::SubscriptionHandle { handle, .. }) = h.request(attach) else {
+        panic!("nobody can get from it any more")
+    };
+    h.credit(handle, 10);
+    assert!(h.payloads().contains(&"later".to_owned()));
+    assert!(h.books().balanced);
+}

@@ -194,3 +194,18 @@ fn a_home_makes_the_queue_of_its_file_of_a_group_that_was_only_put_into() {
     world.settle();
     assert!(world.drain(2, "work", "queue").len() >= 2, "what was put since");
 }
+
+#[test]
+fn r12_where_a_planned_queue_lives_is_in_snapshots_too() {
+    let mut world = applied_while_away();
+    world.put(0, "work", 1);
+    world.settle();
+    (0..2).for_each(|node| world.save(node));
+    (0..2).for_each(|node| world.crash(node));
+    (0..2).for_each(|node| world.start(node));
+    world.heal_links();
+    world.settle();
+    assert_eq!([0, 1].map(|node| home(&mut world, node)), [["r02"], ["r02"]]);
+    bring_home(&mut world);
+    assert_eq!(world.drain(2, "work", "queue").len(), 1);
+}
