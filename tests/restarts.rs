@@ -269,3 +269,32 @@ async fn jobs_of_a_dead_worker_go_to_the_others_also_when_the_relay_dies() {
     assert!(done.iter().all(|times| *times == 1), "{done:?}");
     in_time(worker.close()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_notify_has_done_is_not_done_again_though_the_relay_and_notify_are_killed_at_once() {
+    let mut relay = Relay::start();
+    let treecast = |relay: &Relay, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
+        command.args(["--relay", &relay.address]).args(words).stderr(Stdio::null());
+        command
+    };
+    for words in [&["queue", "create", "q"][..], &["put", "q", "once"][..]] {
+        assert!(treecast(&relay, words).stdout(Stdio::null()).status().unwrap().success());
+    }
+    let mut notify =
+        treecast(&relay, &["notify", "q", "--exec", "cat"]).stdout(Stdio::piped()).spawn().unwrap();
+    let done = notify.stdout.take().unwrap();
+    let mut first = [0; 4];
+    tokio::task::spawn_blocking(move || std::io::Read::read_exact(&mut { done }, &mut first))
+        .await
+        .unwrap()
+        .unwrap();
+    // Far less than the second within which acks get to the disk by themselves.
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    relay.kill();
+    notify.kill().unwrap();
+    notify.wait().unwrap();
+    relay.start_again();
+    let poll = treecast(&relay, &["poll", "q"]).stdout(Stdio::piped()).output().unwrap();
+    assert_eq!(poll.status.code(), Some(3), "{poll:?}");
+}

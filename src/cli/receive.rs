@@ -203,6 +203,9 @@ async fn notify_all(
             Some(command) => exec_all(command, batch, client, context).await?,
         };
         left -= messages.min(left);
+        // What was done here is not to be done again when the relay crashes now. While the relay is away it
+        // waits in vain: the acks are kept, and said when it is back.
+        subscriber.flush_acks().await.ok();
     }
     if succeeded == 0 {
         Err(Failure::Check("the command has succeeded for no message".to_owned()))
