@@ -208,9 +208,9 @@ impl<'a> Incoming<'a> {
 
     fn on_opened(&self, publisher: &Arc<PublisherShared>, answer: Answer) -> Result<(), ClientError> {
         match answer {
-            Ok(Reply::GroupHandle { handle, message_bytes_max }) => {
+            Ok(Reply::GroupHandle { handle, message_bytes_max, nonce }) => {
                 let (origin, epoch) = (self.session.hello.relay.clone(), self.session.hello.epoch);
-                let (boot, nonce) = (epoch.counter, epoch.nonce);
+                let (boot, nonce) = (epoch.counter, nonce.unwrap_or(epoch.nonce));
                 let stream = MessageStream { origin, boot, nonce, group: publisher.group.clone() };
                 let stream = Arc::new(stream);
                 if publisher.on_open(handle, message_bytes_max, stream) {

@@ -169,7 +169,8 @@ impl Relay {
         let handle = self.sessions.get_mut(&session).and_then(|s| s.open_group(number));
         let handle = handle.ok_or_else(too_many_handles)?;
         let when = if known.is_some() { When::Now } else { When::Durable };
-        Ok((Reply::GroupHandle { handle, message_bytes_max }, when))
+        let nonce = self.has_renewed.then(|| self.stream_epoch().nonce);
+        Ok((Reply::GroupHandle { handle, message_bytes_max, nonce }, when))
     }
 
     pub(super) fn check_group_room(&self) -> Result<(), Refusal> {
@@ -442,6 +443,7 @@ impl Relay {
                 format!("the relay has {} subscriptions, which is its bound", limits::SUBSCRIPTIONS_MAX);
             return Err(Refusal::new(RefusalCode::Limit, message));
         }
+        let has_links = !self.is_alone();
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         if group.queue && !group.subscriptions.is_empty() {
             let message = format!("`{}` is a queue: it has one subscription, shared by all", group.name);
@@ -450,6 +452,10 @@ impl Relay {
         self.counters.subscriptions += 1;
         let key = SubscriptionKey { group: number, number: SubscriptionNumber(self.counters.subscriptions) };
         let (start, not_before) = place(group, &spec.start);
+        // What begins before the end of what is here has begun with what there was; where nothing is here yet
+        // there may be something elsewhere.
+        let is_elsewhere = has_links && remade.is_none() && !group.queue && start >= group.next;
+        let replays = is_elsewhere && spec.start != Start::Now;
         let first = group.subscriptions.is_empty();
         let window = spec.window.unwrap_or(limits::WINDOW_DEFAULT);
         let operation = Operation::SubscriptionCreated {
@@ -462,6 +468,7 @@ impl Relay {
             start,
             not_before,
             remade,
+            replays,
         };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.apply(operation, false).expect("an operation that was checked applies");

@@ -14,14 +14,15 @@
 //! message begins a new one. What neighbours still have comes again; what they have let go is lost,
 //! perhaps with messages that were put here, and every group with a part here is told so by a LOSS.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::Relay;
+use super::effect::Effect;
 use super::group::Group;
 use super::input::Now;
 use super::state::Operation;
 use super::stream::Stream;
-use crate::id::{Epoch, GroupNumber, RelayId, Sequence, StorageId, StreamNumber};
+use crate::id::{Epoch, GroupNumber, RelayId, Sequence, SessionId, StorageId, StreamNumber};
 use crate::log::{Entry, Urgency};
 use crate::wire::link::{LinkState, StreamSeen};
 
@@ -119,6 +120,12 @@ impl Relay {
         for group in self.groups.iter_mut() {
             group.own = None;
         }
+        // They name what they put by what they were told when they came.
+        let reason = "the relay goes on under another storage id: connect again";
+        let open = self.sessions.iter().filter(|(_, state)| state.has_something_open());
+        let close =
+            |(session, _): (&SessionId, _)| Effect::Close { session: *session, reason: reason.to_owned() };
+        self.effects.extend(open.map(close));
         for number in &parts {
             let Some(group) = self.groups.get_mut(*number) else { continue };
             if !group.subscriptions.is_empty() {
@@ -169,6 +176,17 @@ impl Relay {
         said.sort_unstable();
         // Of a copy of this disk that somebody else was started from others may have told.
         if said.binary_search(&me).is_ok() { None } else { said.first().map(|relay| (*relay).clone()) }
+    }
+
+    /// The epoch of streams that are opened now. One that began before the storage id was another may have
+    /// messages of the same boot and sequence: the nonce by which they are named is another one, too.
+    pub(super) fn stream_epoch(&self) -> Epoch {
+        let epoch = self.options.epoch;
+        if !self.has_renewed {
+            return epoch;
+        }
+        let bytes = [&epoch.storage.0[..], &epoch.nonce.to_le_bytes()].concat();
+        Epoch { nonce: xxh3_64(&bytes), ..epoch }
     }
 
     pub(super) fn take_storage(&mut self, storage: StorageId) {

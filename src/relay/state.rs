@@ -98,6 +98,9 @@ pub(super) enum Operation {
         /// It was made again from what others knew of it, in this version.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         remade: Option<Version>,
+        /// It begins with what there is, at other relays too.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        replays: bool,
     },
     SubscriptionRemoved {
         group: GroupNumber,
@@ -376,6 +379,8 @@ impl CursorRecord {
         subscription.next = self.cursor.floor();
         subscription.delivered = self.cursor.floor();
         subscription.cursor = self.cursor;
+        // It has sought what was there before it.
+        subscription.replays |= subscription.cursor.floor() < self.start;
         subscription.start = self.start;
         subscription.replayed = self.replayed;
         subscription.not_before = self.not_before;

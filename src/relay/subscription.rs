@@ -431,6 +431,7 @@ impl Subscription {
     /// Goes to another place: everything at or behind `to` is owed (again), nothing before.
     pub(super) fn seek(&mut self, to: Index, not_before: WallTime) {
         let floor = self.cursor.floor();
+        self.replays |= to < self.start;
         if to < floor {
             self.replayed += floor.0 - to.0 + self.cursor.above();
         } else {

@@ -311,7 +311,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
     let stopping = Status { accepting: Err("the relay is stopping".to_owned()), ..status() };
     vec![
         ("done", Ok(Reply::Done)),
-        ("group-handle", Ok(Reply::GroupHandle { handle: 0, message_bytes_max: 16 << 20 })),
+        ("group-handle", Ok(Reply::GroupHandle { handle: 0, message_bytes_max: 16 << 20, nonce: None })),
         (
             "subscription-handle",
             Ok(Reply::SubscriptionHandle {
@@ -345,6 +345,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("subscriptions-moving", Ok(Reply::Subscriptions(moving()))),
         ("groups-moving", Ok(Reply::Groups(queues_that_move()))),
         ("relays-draining", Ok(Reply::Relays(network::leaving()))),
+        ("group-handle-renewed", Ok(Reply::GroupHandle { handle: 1, message_bytes_max: 9, nonce: Some(77) })),
     ]
 }
 

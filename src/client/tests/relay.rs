@@ -159,7 +159,7 @@ impl Remote {
     pub(super) async fn open_group(&mut self, handle: u32) {
         let (tag, request) = self.request().await;
         assert!(matches!(request, Request::GroupOpen { .. }), "{request:?}");
-        self.answer(tag, Ok(Reply::GroupHandle { handle, message_bytes_max: 1 << 20 })).await;
+        self.answer(tag, Ok(Reply::GroupHandle { handle, message_bytes_max: 1 << 20, nonce: None })).await;
     }
 
     /// Answers the request to attach, names the stream 1, and gives the request.

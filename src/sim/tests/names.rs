@@ -2,9 +2,10 @@
 
 use super::super::world::{World, names};
 use super::LINE;
+use crate::id::Index;
 use crate::limits;
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Location, RefusalCode, Reply, Request, SubscriptionSpec};
+use crate::wire::body::{Location, RefusalCode, Reply, Request, Start, SubscriptionSpec};
 
 fn located(world: &mut World, node: usize, name: &str, prefix: bool) -> Vec<(String, String, String)> {
     let answer = world.ask(node, Request::Locate { group: name.to_owned(), prefix, after: None });
@@ -257,4 +258,54 @@ fn i6_a_network_that_begins_waits_for_nobody_when_all_its_relays_are_there() {
     }
     world.arrive_all(100);
     assert_eq!(world.oracle.count_answered(), 3);
+}
+
+#[test]
+fn p5_the_first_subscription_of_a_relay_that_begins_with_what_there_is_has_what_others_retain() {
+    for start in [Start::Beginning, Start::Index(Index(1)), Start::Now] {
+        let mut world = World::new(1, 3, &LINE);
+        let settings = GroupSettings { history_count: Some(10), ..GroupSettings::default() };
+        let set = Request::GroupCreate { group: "h".parse().unwrap(), settings, queue: false };
+        assert_eq!(world.ask(0, set), Ok(Reply::Done));
+        world.settle();
+        world.put(0, "h", 5);
+        world.settle();
+        let (group, name) = names(2, "h", "s");
+        let spec = SubscriptionSpec { start: start.clone(), ..SubscriptionSpec::default() };
+        let create = Request::SubscriptionCreate { group, name, spec };
+        assert_eq!(world.ask_network(2, create), Some(Ok(Reply::Done)));
+        world.settle();
+        let retained = if start == Start::Now { 0 } else { 5 };
+        // Also when it is read again from the log.
+        world.crash(2);
+        world.heal();
+        world.put(0, "h", 1);
+        world.settle();
+        assert_eq!(world.drain(2, "h", "s").len(), retained + 1, "{start:?}");
+    }
+}
+
+#[test]
+fn p5_a_seek_to_the_beginning_has_what_was_put_before_its_relay_was_a_member() {
+    let mut world = World::new(1, 3, &LINE);
+    let settings = GroupSettings { history_count: Some(10), ..GroupSettings::default() };
+    let set = Request::GroupCreate { group: "h".parse().unwrap(), settings, queue: false };
+    assert_eq!(world.ask(0, set), Ok(Reply::Done));
+    world.settle();
+    world.put(0, "h", 5);
+    world.settle();
+    for (subscription, start) in [("all", Start::Beginning), ("s", Start::Now)] {
+        let (group, name) = names(2, "h", subscription);
+        let spec = SubscriptionSpec { start, ..SubscriptionSpec::default() };
+        let create = Request::SubscriptionCreate { group, name, spec };
+        assert_eq!(world.ask_network(2, create), Some(Ok(Reply::Done)));
+        world.settle();
+    }
+    assert_eq!(world.drain(2, "h", "s").len(), 0);
+    let (group, name) = names(2, "h", "s");
+    let seek = Request::SubscriptionSeek { group, name, start: Start::Beginning };
+    assert_eq!(world.ask(2, seek), Ok(Reply::Done));
+    world.crash(2);
+    world.heal();
+    assert_eq!(world.drain(2, "h", "s").len(), 5);
 }

@@ -3,6 +3,7 @@
 use super::super::world::World;
 use super::{LINE, puts};
 use crate::log::Entry;
+use crate::wire::body::{Reply, Request};
 use crate::wire::run::RunKind;
 
 fn warned(world: &World, node: usize) -> bool {
@@ -212,4 +213,39 @@ fn a_relay_that_was_not_put_back_keeps_its_storage_whatever_crashes() {
             assert!(!warned(&world, node), "seed {seed}: {:?}", world.nodes[node].warnings());
         }
     }
+}
+
+#[test]
+fn r4_what_is_put_before_and_after_a_relay_finds_out_that_it_was_put_back_has_different_names() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    let image = world.nodes[0].image();
+    world.restart(0);
+    (0..3).for_each(|_| world.put(0, "g", 1));
+    world.settle();
+    world.put_back(0, &image);
+    // It takes some before it meets anybody.
+    let handle = |world: &mut World| match world.ask(0, Request::GroupOpen { group: "g".parse().unwrap() }) {
+        Ok(Reply::GroupHandle { nonce, .. }) => nonce,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(handle(&mut world), None);
+    (0..3).for_each(|_| world.put(0, "g", 1));
+    world.heal();
+    assert!(warned(&world, 0));
+    (0..3).for_each(|_| world.put(0, "g", 1));
+    world.heal();
+    let told = handle(&mut world);
+    let Ok(Reply::Group(info)) = world.ask(1, Request::GroupShow { group: "g".parse().unwrap() }) else {
+        panic!("it is there")
+    };
+    let mine = info.streams.iter().filter(|stream| stream.origin.as_str() == "r00");
+    let mut names: Vec<(u64, u64)> = mine.map(|stream| (stream.epoch.counter, stream.epoch.nonce)).collect();
+    let streams = names.len();
+    assert!(names.iter().any(|(_, nonce)| Some(*nonce) == told), "{names:?}, {told:?}");
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), streams, "{names:?}");
 }

@@ -21,6 +21,10 @@ pub enum Reply {
         handle: u32,
         /// Largest message, in bytes of payload.
         message_bytes_max: u64,
+        /// The nonce by which messages are named that are put from now on, where it is not the one of
+        /// the relay's hello: its data directory was an older image of itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nonce: Option<u64>,
     },
     /// A handle for a subscription.
     SubscriptionHandle {
