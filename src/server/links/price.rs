@@ -32,6 +32,24 @@ fn cost(time: Duration) -> u32 {
     if power > 1 && units >= power + power / 2 { power + power / 2 } else { power }
 }
 
+/// The next greater cost.
+fn above(cost: u32) -> u32 {
+    match cost {
+        1 => 2,
+        power if power.is_power_of_two() => power.saturating_add(power / 2),
+        between => (between / 3).saturating_mul(4),
+    }
+}
+
+/// The next lesser one.
+fn below(cost: u32) -> u32 {
+    match cost {
+        0..=2 => cost / 2,
+        power if power.is_power_of_two() => power / 4 * 3,
+        between => between / 3 * 2,
+    }
+}
+
 impl Price {
     /// Takes a smoothed round-trip time; gives the cost if another one is to be told.
     pub(super) fn take(&mut self, time: Duration, now: Instant) -> Option<u32> {
@@ -41,8 +59,9 @@ impl Price {
             self.told = (self.samples >= SAMPLES_MIN).then_some(found);
             return self.told;
         };
-        // Off by less than half of a step either way is the same cost.
-        let (least, most) = (UNIT * told * 3 / 4, UNIT * (told + told.div_ceil(2)) * 5 / 4);
+        // Off by less than half of a step either way is the same cost, which is all times up to the next one.
+        let next = above(told);
+        let (least, most) = (UNIT * (below(told) + told) / 2, UNIT * (next + above(next)) / 2);
         if found == told || (time >= least && time <= most) {
             self.off_since = None;
             return None;
@@ -97,5 +116,18 @@ mod tests {
             price.take(time, start + Duration::from_millis(100 * i)).is_some()
         });
         assert_eq!(told.count(), 1);
+    }
+
+    #[test]
+    fn a_time_that_stays_a_step_away_is_told() {
+        let start = Instant::now();
+        for (before, after) in [(300, 600), (400, 740), (800, 650), (1200, 2100), (150, 90), (3200, 5900)] {
+            let mut price = Price::default();
+            let at = |tenth: u64| start + Duration::from_millis(100 * tenth);
+            let told: Vec<u32> = (0..600_u64)
+                .filter_map(|tenth| price.take(us(if tenth < 100 { before } else { after }), at(tenth)))
+                .collect();
+            assert_eq!(told.last(), Some(&cost(us(after))), "{before} us, then {after} us: {told:?}");
+        }
     }
 }
