@@ -515,6 +515,8 @@ fn receipts(group: &Group, stream: &Stream, message: &MessageName, me: &RelayId)
     for member in members.filter(|member| *member != me) {
         found.entry(member).or_default();
     }
+    // What was put before a member was one says nothing of it.
+    found.retain(|member, _| stream.marks.get(*member).is_some_and(|(mark, _)| *mark <= message.sequence));
     let receipt = |(member, (durable, consumed)): (&RelayId, (bool, bool))| ReceiptTrace {
         member: member.clone(),
         durable: durable || message.sequence <= stream.released,

@@ -134,3 +134,24 @@ fn what_is_said_of_messages_is_so_in_any_weather() {
         }
     }
 }
+
+#[test]
+fn of_a_member_that_came_later_and_is_away_it_is_not_said_that_it_has_what_was_put_before() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.rest();
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.rest();
+    world.crash(2);
+    world.settle();
+    for (put, has_it) in [(1, false), (2, true)] {
+        let name = world.name_of_message(put, 0).unwrap();
+        let found = world.whereabouts(1, name, false);
+        let told = of(&found, "r00").receipts.iter().find(|receipt| receipt.member.as_str() == "r02");
+        assert_eq!(told.is_some_and(|told| told.durable), has_it, "put {put}: {told:?}");
+    }
+}
