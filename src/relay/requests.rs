@@ -190,7 +190,7 @@ impl Relay {
     }
 
     fn make_group(&mut self, now: Now, name: GroupName, settings: GroupSettings, queue: bool) -> GroupNumber {
-        let incarnation = self.removed.get(&name).map_or(0, |(_, incarnation)| incarnation + 1);
+        let incarnation = self.removed.get(&name).map_or(0, |(_, incarnation)| incarnation.saturating_add(1));
         self.make_life(now, name, incarnation, settings, queue)
     }
 

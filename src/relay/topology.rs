@@ -207,19 +207,21 @@ impl Relay {
         restores: Option<u64>,
     ) -> Outcome {
         let topology = self.check_topology(&text, base)?;
-        if let Some(entry) = self.topologies.in_force().filter(|entry| entry.text == text) {
-            return Ok((Reply::TopologyApplied(entry.head.clone()), When::Durable));
+        if let Some(head) =
+            self.topologies.in_force().filter(|entry| entry.text == text).map(|e| e.head.clone())
+        {
+            // What was set otherwise since is as the file has it again.
+            self.take_groups(now, &topology);
+            return Ok((Reply::TopologyApplied(head), When::Durable));
         }
-        let counter = base.map_or(0, |base| base.counter) + 1;
+        let counter = base.map_or(0, |base| base.counter).saturating_add(1);
         if counter >= limits::SEQUENCE_MAX {
             return Err(Refusal::new(RefusalCode::Limit, "nobody counts further than this version"));
         }
         let version = TopologyVersion::new(counter, &text);
         let head = TopologyHead { version, by: self.options.relay.clone(), at: now.wall, restores };
         // Before the topology itself: with it they are on the disk.
-        self.set_groups(now, &topology);
-        self.take_own_queues(now, &topology);
-        self.plan_queues(now, &topology);
+        self.take_groups(now, &topology);
         let entry = TopologyEntry { head: head.clone(), text };
         self.keep_topology(entry.clone(), false);
         self.flood(None, &[Fact::Topology(Box::new(entry))]);
@@ -308,6 +310,13 @@ impl Relay {
         self.set_all(now, groups.collect(), false);
     }
 
+    /// Groups and queues are as the file has them from now on, which is applied here.
+    fn take_groups(&mut self, now: Now, topology: &Topology) {
+        self.set_groups(now, topology);
+        self.take_own_queues(now, topology);
+        self.plan_queues(now, topology);
+    }
+
     /// Queues of the file that live here.
     pub(super) fn take_own_queues(&mut self, now: Now, topology: &Topology) {
         let me = self.options.relay.clone();
@@ -374,15 +383,18 @@ impl Relay {
             self.warn(format!("topology {} is longer than this relay's log can take", entry.head.version));
             return false;
         }
+        let topology = parse(&entry.text).ok();
         if let Some(known) = known.filter(|known| {
             known.by == self.options.relay && known.version.counter == entry.head.version.counter
         }) {
+            // What it has set may count more than what the other one has.
+            topology.iter().for_each(|topology| self.set_groups(now, topology));
             let (mine, theirs, by) = (known.version, entry.head.version, &entry.head.by);
             self.warn(format!(
                 "topology {mine}, which was applied here, was overtaken by {theirs}, applied at {by} at the same time"
             ));
         }
-        if let Ok(topology) = parse(&entry.text) {
+        if let Some(topology) = topology {
             self.take_own_queues(now, &topology);
             self.plan_queues(now, &topology);
         }

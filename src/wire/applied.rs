@@ -48,6 +48,9 @@ pub enum EntryFault {
     /// Version 0 is what a relay was started with; it is never told.
     #[error("a topology of version 0 was applied by nobody")]
     Unapplied,
+    /// Its version is beyond all that is counted to.
+    #[error("nobody counts as far as topology {0}")]
+    Counter(TopologyVersion),
 }
 
 /// Checks the length of a text that is to be applied.
@@ -69,6 +72,9 @@ impl TopologyEntry {
         let version = self.head.version;
         if version.counter == 0 {
             return Err(EntryFault::Unapplied);
+        }
+        if version.counter >= limits::SEQUENCE_MAX {
+            return Err(EntryFault::Counter(version));
         }
         if TopologyVersion::new(version.counter, &self.text) != version {
             return Err(EntryFault::Hash(version));

@@ -271,3 +271,28 @@ fn a_file_sets_groups_that_depend_on_one_another_and_contradicts_none_that_it_le
     let warned = h.relay.warnings();
     assert!(warned.iter().all(|w| !w.contains("is not as the topology")), "{warned:?}");
 }
+
+#[test]
+fn a_file_that_is_applied_again_sets_again_what_was_set_otherwise_since() {
+    let mut h = Harness::linked();
+    let file = text(&["o"]) + "[group.a]\nttl = \"1h\"\n";
+    let apply = |base| Request::TopologyApply { text: file.clone(), base, restores: None };
+    let base = match h.request(apply(None)) {
+        Ok(Reply::TopologyApplied(head)) => head.version,
+        other => panic!("{other:?}"),
+    };
+    h.set("a", GroupSettings::default());
+    h.request(apply(Some(base))).unwrap();
+    assert_eq!(settings(&mut h, "a").ttl_ms, Some(3_600_000));
+}
+
+#[test]
+fn p12_a_topology_that_counts_beyond_all_reason_is_not_taken() {
+    let mut h = Harness::linked();
+    for counter in [u64::MAX, crate::limits::SEQUENCE_MAX + 1, crate::limits::SEQUENCE_MAX] {
+        let told = Box::new(entry(counter, text(&["o"])));
+        h.request(Request::TopologyTell { entry: told }).unwrap();
+        assert!(h.relay.topology().is_none(), "{counter}");
+    }
+    h.request(Request::TopologyApply { text: text(&["o"]), base: None, restores: None }).unwrap();
+}

@@ -331,3 +331,34 @@ fn s36_the_disk_of_a_relay_that_is_renamed_is_refused_and_has_everything_under_i
         world.finish().unwrap();
     }
 }
+
+#[test]
+fn s36_groups_are_as_the_one_says_that_wins_of_two_that_were_applied_at_once() {
+    for first_wins in [true, false] {
+        let mut world = World::new(1, 3, &LINE);
+        world.set_link(1, false);
+        world.settle();
+        let text = |hours: u64, note: u64| {
+            format!("{}[group.h]\nttl = \"{hours}h\"\n# {note}\n", text_of(&[0, 1, 2], &LINE))
+        };
+        let version_of = |text: &str| TopologyVersion::new(1, text);
+        let other = text(2, 0);
+        let wins = |one: &String| (version_of(one) > version_of(&other)) == first_wins;
+        let one = (0..).map(|note| text(1, note)).find(wins).unwrap();
+        version(world.apply(0, &one));
+        version(world.apply(2, &other));
+        world.settle();
+        world.set_link(1, true);
+        world.rest();
+        let (hours, winner) = if first_wins { (1, &one) } else { (2, &other) };
+        for node in 0..3 {
+            assert_eq!(world.topology_at(node).taken, Some(version_of(winner)));
+            match world.ask(node, Request::GroupShow { group: "h".parse().unwrap() }) {
+                Ok(Reply::Group(info)) => {
+                    assert_eq!(info.settings.ttl_ms, Some(hours * 3_600_000), "{first_wins}, {node}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
