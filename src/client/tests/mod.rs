@@ -1,6 +1,7 @@
 //! The client against a relay that a test plays by hand.
 
 mod connect;
+mod early;
 mod publish;
 mod receive;
 mod relay;
