@@ -18,6 +18,7 @@ mod passing;
 mod pull;
 mod put;
 mod receipts;
+mod remade;
 mod restart;
 mod salvage;
 mod topology;
