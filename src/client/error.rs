@@ -61,6 +61,11 @@ impl ClientError {
         Self::Closed { reason: reason.into() }
     }
 
+    /// What this is for somebody else on the same session, which it has ended.
+    pub(super) fn to_closed(&self) -> Self {
+        if matches!(self, Self::Closed { .. }) { self.clone() } else { Self::closed(self.to_string()) }
+    }
+
     pub(super) fn protocol(what: impl std::fmt::Display) -> Self {
         Self::Protocol(what.to_string())
     }

@@ -220,6 +220,12 @@ impl<'a> Incoming<'a> {
                 sender.send(answer.map_err(ClientError::from)).ok();
                 Ok(())
             }
+            Pending::Poll(subscriber, sender) => {
+                // Whether or not somebody still waits for it.
+                subscriber.on_polled(answer.is_ok());
+                sender.send(answer.map_err(ClientError::from)).ok();
+                Ok(())
+            }
             Pending::Open(publisher) => self.on_opened(&publisher, answer),
             Pending::Attach(subscriber) => {
                 let attached = self.on_attached(&subscriber, answer);

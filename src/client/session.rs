@@ -331,11 +331,10 @@ impl Session<'_> {
 
     /// Tells everybody who waits for an answer of this session that none comes.
     fn end(self, error: ClientError) -> ClientError {
-        let is_closed = matches!(error, ClientError::Closed { .. });
-        let reason = if is_closed { error.clone() } else { ClientError::closed(error.to_string()) };
+        let reason = error.to_closed();
         for pending in into_inner(self.asked).into_values() {
             match pending {
-                Pending::Reply(sender) | Pending::Detach(_, Some(sender)) => {
+                Pending::Reply(sender) | Pending::Poll(_, sender) | Pending::Detach(_, Some(sender)) => {
                     sender.send(Err(reason.clone())).ok();
                 }
                 Pending::Open(_) | Pending::Attach(_) | Pending::Detach(_, None) => {}
