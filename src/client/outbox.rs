@@ -20,6 +20,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::age::Tried;
 use super::error::{ClientError, is_passing};
 use super::failures::{Failures, PutFailure};
 use super::message::MessageStream;
@@ -85,7 +86,7 @@ struct OutRun {
     count: u32,
     records: Bytes,
     hash: u64,
-    first_tried: Option<Instant>,
+    first_tried: Option<Tried>,
     cell: Option<Arc<RunCell>>,
     /// Whether each message has a ticket that is told of a refusal.
     is_ticketed: bool,
@@ -311,11 +312,11 @@ impl Outbox {
         if PUT_HEAD_BYTES + run.records.len() > room {
             return Taken::NoRoom;
         }
-        let first_tried = *run.first_tried.get_or_insert(now);
+        let tried = Tried::now();
+        let first_tried = *run.first_tried.get_or_insert(tried);
         run.is_sent = true;
         self.unsent += 1;
         self.pace.on_sent(run.count as usize, run.records.len());
-        let age = now.saturating_duration_since(first_tried);
         let head = PutHead {
             put,
             producer: Some((self.options.producer, ProducerSequence(run.first))),
@@ -324,7 +325,7 @@ impl Outbox {
             level: self.options.level,
             copies: if self.options.level == AckLevel::Stored { self.options.copies } else { 0 },
             transient: self.options.transient,
-            age_seconds: u32::try_from(age.as_secs()).unwrap_or(u32::MAX),
+            age_seconds: first_tried.age_seconds(tried),
         };
         Taken::Run { handle, first: run.first, head, records: run.records.clone() }
     }
