@@ -28,7 +28,7 @@ use super::pace::{Load, Pace};
 use super::ticket::{PutTicket, RunAnswer, RunCell};
 use crate::id::{ProducerId, ProducerSequence};
 use crate::limits;
-use crate::wire::body::Refusal;
+use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::frame::{AckLevel, PUT_HEAD_BYTES, PutDone, PutHead};
 use crate::wire::run::Record;
 
@@ -371,7 +371,16 @@ impl Outbox {
         if is_passing(refusal.code) {
             return true;
         }
-        self.answer(first, |_| Err(refusal.clone().into()));
+        // What the relay has had on its disk is not undone by that: only that it goes further is not known.
+        let is_forgotten = refusal.code == RefusalCode::ProducerForgotten;
+        self.answer(first, |run| {
+            let reached = AckLevel::Accepted;
+            Err(if run.is_taken && is_forgotten {
+                ClientError::Unreached { reached }
+            } else {
+                refusal.clone().into()
+            })
+        });
         false
     }
 

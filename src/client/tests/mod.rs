@@ -2,6 +2,7 @@
 
 mod connect;
 mod early;
+mod late;
 mod publish;
 mod receive;
 mod relay;
