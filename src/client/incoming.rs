@@ -86,7 +86,7 @@ impl<'a> Incoming<'a> {
         for done in dones {
             if done.has_more {
                 let publisher =
-                    lock(&self.session.puts).get(done.put).map(|p| (Arc::clone(&p.publisher), p.first));
+                    lock(&self.session.puts).settle(done.put).map(|p| (Arc::clone(&p.publisher), p.first));
                 let (publisher, first) = publisher.ok_or_else(|| no_such("put", done.put))?;
                 publisher.on_done(first, done);
                 continue;

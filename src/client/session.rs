@@ -177,6 +177,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 pub(super) struct SentPut {
     pub(super) publisher: std::sync::Arc<super::publishing::PublisherShared>,
     pub(super) first: u64,
+    /// Those that are not durable; 0 once they are, though it waits for more.
     pub(super) bytes: usize,
 }
 
@@ -186,6 +187,7 @@ pub(super) struct Puts {
     /// The number of the first in the table.
     base: u64,
     table: VecDeque<Option<SentPut>>,
+    /// Bytes that are not known to be durable.
     pub(super) bytes: usize,
 }
 
@@ -200,13 +202,15 @@ impl Puts {
         self.table.push_back(Some(put));
     }
 
-    /// The put with this number, if it has no last answer yet.
-    pub(super) fn get(&self, number: u64) -> Option<&SentPut> {
+    /// The put with this number is durable and has more answers to come, if it has no last one yet.
+    pub(super) fn settle(&mut self, number: u64) -> Option<&SentPut> {
         let place = usize::try_from(number.checked_sub(self.base)?).ok()?;
-        self.table.get(place)?.as_ref()
+        let put = self.table.get_mut(place)?.as_mut()?;
+        self.bytes -= std::mem::take(&mut put.bytes);
+        Some(put)
     }
 
-    /// The put with this number, if it has no answer yet.
+    /// The put with this number, if it has no last answer yet.
     pub(super) fn take(&mut self, number: u64) -> Option<SentPut> {
         let place = usize::try_from(number.checked_sub(self.base)?).ok()?;
         let put = self.table.get_mut(place)?.take()?;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::relay::{Remote, ScriptedRelay, TakenPut, soon};
+use super::relay::{Remote, ScriptedRelay, TakenPut, hello, soon};
 use crate::client::{Client, ClientError, Publisher, PublisherOptions};
 use crate::id::Sequence;
-use crate::wire::body::{Notice, Refusal, RefusalCode};
+use crate::wire::body::{self, Notice, Refusal, RefusalCode, RelayHello};
 use crate::wire::frame::{AckLevel, FrameKind, PUT_DONE_BYTES, PutDone};
 
 async fn publisher(client: &Client, remote: &mut Remote, options: PublisherOptions) -> Publisher {
@@ -58,4 +58,36 @@ async fn a_put_that_is_safe_is_not_told_as_refused_when_its_producer_was_forgott
         matches!(&error, ClientError::Refused(refusal) if refusal.code == RefusalCode::ProducerForgotten),
         "nothing is known of this one: {error}"
     );
+}
+
+#[tokio::test]
+async fn puts_that_are_durable_and_wait_for_more_hold_up_no_other_publisher() {
+    let relay = ScriptedRelay::start().await;
+    let play = async {
+        let mut remote = relay.take().await;
+        remote.next().await;
+        let hello = RelayHello { put_bytes_max: 3000, ..hello() };
+        remote.send(FrameKind::Hello, 0, &body::encode(&hello)).await;
+        remote
+    };
+    let (client, mut remote) = tokio::join!(Client::connect_with(relay.options()), play);
+    let client = client.unwrap();
+    let waits = publisher(&client, &mut remote, PublisherOptions { run_bytes: 1, ..inserted() }).await;
+    let other = publisher(&client, &mut remote, PublisherOptions::default()).await;
+    for _ in 0..2 {
+        waits.put_unacked(vec![0; 1300]).await.unwrap();
+    }
+    let sent = [remote.put().await, remote.put().await];
+    let ticket = other.put(vec![0; 1300]).await.unwrap();
+    assert!(remote.is_quiet(Duration::from_millis(50)).await, "two are all that the relay allows");
+    for put in &sent {
+        accept(&mut remote, put).await;
+    }
+    let put = remote.put().await;
+    remote.done(&put, 1).await;
+    soon(ticket).await.unwrap();
+    for put in &sent {
+        remote.done(put, put.first()).await;
+    }
+    soon(waits.flush()).await.unwrap_err();
 }
