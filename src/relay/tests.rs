@@ -1,6 +1,7 @@
 //! Behaviour of one relay, through its two doors, with a made-up clock and a log in a vector.
 
 mod behind;
+mod circuits;
 mod dead;
 mod deliver;
 mod forgotten;
