@@ -174,8 +174,8 @@ pub const CIRCUITS_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes that an application's socket has taken until the home is told so.
 pub const CIRCUIT_WRITTEN_BYTES: u64 = CIRCUIT_WINDOW_BYTES_MIN / 2;
 
-/// Bytes that wait for one link before deliveries of circuits between other relays are dropped:
-/// their circuits end, and begin again at the home.
+/// Bytes that wait for one link before what is said over circuits is dropped, here or on its way, and
+/// deliveries on their way: their circuits end, and begin again at the home.
 pub const CIRCUITS_LINK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Milliseconds between two questions of an opener whether a circuit is whole.

@@ -26,13 +26,12 @@ impl Subscriber {
     pub async fn poll(&mut self, max: u64) -> Result<u64, ClientError> {
         self.report_handed();
         let deadline = self.shared.shared().options.request_deadline;
-        let handle = match tokio::time::timeout(deadline, self.shared.attached()).await {
+        let handle = match tokio::time::timeout(deadline, self.shared.ready_to_poll()).await {
             Ok(handle) => handle?,
             Err(_) => return Err(self.shared.late()),
         };
-        self.shared.lock().poll(max);
-        let reply = self.shared.shared().ask(Request::Poll { handle, messages: max }).await?;
-        self.shared.change(|inbox| (inbox.on_polled(), false));
+        let pending = |sender| Pending::Poll(Arc::clone(&self.shared), sender);
+        let reply = self.shared.shared().ask_as(Request::Poll { handle, messages: max }, pending).await?;
         let Reply::Polled { messages } = reply else {
             return Err(ClientError::protocol(format!("a poll was answered with {reply:?}")));
         };

@@ -30,8 +30,12 @@ pub enum ClientError {
         reason: String,
     },
     /// The message is safe at the relay, as `reached` says, but the level that was asked for
-    /// cannot be reached: too few relays carry the group.
-    #[error("the message is {reached} and no more: fewer relays carry the group than were to have it")]
+    /// cannot be reached, since too few relays carry the group; or it will not be known when it is,
+    /// since the relay has forgotten the producer while it waited and the connection was lost then.
+    #[error(
+        "the message is {reached} and no more: fewer relays carry the group than were to have it, or its \
+         producer was forgotten while it waited"
+    )]
     Unreached {
         /// How far it has come.
         reached: AckLevel,
@@ -59,6 +63,11 @@ impl ClientError {
 
     pub(super) fn closed(reason: impl Into<String>) -> Self {
         Self::Closed { reason: reason.into() }
+    }
+
+    /// What this is for somebody else on the same session, which it has ended.
+    pub(super) fn to_closed(&self) -> Self {
+        if matches!(self, Self::Closed { .. }) { self.clone() } else { Self::closed(self.to_string()) }
     }
 
     pub(super) fn protocol(what: impl std::fmt::Display) -> Self {

@@ -18,6 +18,7 @@ use super::delivery::{Gap, RunContext, Unordered};
 use super::error::ClientError;
 use crate::id::{Index, StorageId, SubscriptionName};
 use crate::limits;
+use crate::wire::body::Request;
 use crate::wire::frame::{AckKind, Credit, DeliverHead};
 
 /// Messages as they were delivered together.
@@ -84,6 +85,8 @@ pub(super) struct Inbox {
     credited: u64,
     /// Messages that the relay may deliver in all, as far as it was ever told.
     granted: u64,
+    /// Whether a poll waits for its answer, though perhaps nobody waits for the poll.
+    is_polling: bool,
     acks: AckBuffer,
     /// Statements so far, and how many of them an answer of the relay stands behind.
     said: u64,
@@ -112,6 +115,7 @@ impl Inbox {
             handed_before: 0,
             credited: 0,
             granted: 0,
+            is_polling: false,
             acks: AckBuffer::default(),
             said: 0,
             confirmed: 0,
@@ -163,7 +167,7 @@ impl Inbox {
         self.queue.clear();
         self.left = self.left.saturating_sub(std::mem::take(&mut self.taken));
         (self.received, self.handed, self.handed_before) = (0, 0, 0);
-        (self.credited, self.granted) = (0, 0);
+        (self.credited, self.granted, self.is_polling) = (0, 0, false);
         self.acks.on_lost();
         self.urgency = Urgency::None;
     }
@@ -250,14 +254,28 @@ impl Inbox {
         self.wanted = messages;
     }
 
-    /// So many more are asked for at once, besides the credit.
-    pub(super) fn poll(&mut self, messages: u64) {
+    /// A poll is sent: so many more are asked for at once, besides the credit. False: its handle
+    /// means nothing any more.
+    pub(super) fn begin_poll(&mut self, request: &Request) -> bool {
+        let Request::Poll { handle, messages } = *request else { return false };
+        if self.handle() != Some(handle) {
+            return false;
+        }
+        self.is_polling = true;
         self.granted = self.granted.saturating_add(messages);
+        true
     }
 
-    /// The relay has set the credit to what it has delivered.
-    pub(super) fn on_polled(&mut self) {
-        self.credited = self.received;
+    pub(super) fn is_polling(&self) -> bool {
+        self.is_polling
+    }
+
+    /// A poll has its answer. When it was done, the relay has set the credit to what it has delivered.
+    pub(super) fn on_polled(&mut self, is_done: bool) {
+        self.is_polling = false;
+        if is_done {
+            self.credited = self.received;
+        }
     }
 
     /// Messages that may be on their way or waiting here.

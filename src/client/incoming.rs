@@ -34,13 +34,17 @@ pub(super) struct Incoming<'a> {
     session: &'a Session<'a>,
     subscribers: HashMap<u32, Arc<SubscriberShared>>,
     streams: HashMap<StreamNumber, NamedStream>,
+    /// Handles that were taken away before the answer that gives them, while one is waited for:
+    /// the relay gives none anew within its last thousand.
+    early: HashMap<u32, Refusal>,
     /// Whether the relay has taken anything in this session.
     has_taken: bool,
 }
 
 impl<'a> Incoming<'a> {
     pub(super) fn new(session: &'a Session<'a>) -> Self {
-        Self { session, subscribers: HashMap::new(), streams: HashMap::new(), has_taken: false }
+        let (subscribers, streams, early) = Default::default();
+        Self { session, subscribers, streams, early, has_taken: false }
     }
 
     /// Does what a frame says. An error ends the session.
@@ -82,7 +86,7 @@ impl<'a> Incoming<'a> {
         for done in dones {
             if done.has_more {
                 let publisher =
-                    lock(&self.session.puts).get(done.put).map(|p| (Arc::clone(&p.publisher), p.first));
+                    lock(&self.session.puts).settle(done.put).map(|p| (Arc::clone(&p.publisher), p.first));
                 let (publisher, first) = publisher.ok_or_else(|| no_such("put", done.put))?;
                 publisher.on_done(first, done);
                 continue;
@@ -166,16 +170,38 @@ impl<'a> Incoming<'a> {
                 let subscriber = self.subscriber(u64::from(handle))?;
                 subscriber.on_unordered(Unordered { from, to, missing, cause });
             }
-            Notice::Detached { handle, refusal } => {
-                let Some(subscriber) = self.subscribers.remove(&handle) else { return Ok(()) };
-                if refusal.code == RefusalCode::NotReady {
-                    self.session.attach_later(subscriber, refusal);
-                } else if is_passing(refusal.code) {
-                    return Err(refusal.into());
-                } else {
-                    self.end_subscriber(&subscriber, &refusal.into());
-                }
-            }
+            Notice::Detached { handle, refusal } => match self.subscribers.remove(&handle) {
+                Some(subscriber) => return self.on_detached(subscriber, refusal),
+                None => self.note_early(handle, refusal)?,
+            },
+        }
+        Ok(())
+    }
+
+    /// A handle is gone that is not known: perhaps the answer that gives it is on its way.
+    fn note_early(&mut self, handle: u32, refusal: Refusal) -> Result<(), ClientError> {
+        if !self.is_attaching() {
+            return Ok(());
+        }
+        if self.early.len() >= limits::SESSION_REQUESTS_MAX {
+            return Err(ClientError::protocol("more handles were taken away than were asked for"));
+        }
+        self.early.insert(handle, refusal);
+        Ok(())
+    }
+
+    /// Whether a handle of a subscriber is waited for.
+    fn is_attaching(&self) -> bool {
+        lock(&self.session.asked).values().any(|pending| matches!(pending, Pending::Attach(_)))
+    }
+
+    fn on_detached(&self, subscriber: Arc<SubscriberShared>, refusal: Refusal) -> Result<(), ClientError> {
+        if refusal.code == RefusalCode::NotReady {
+            self.session.attach_later(subscriber, refusal);
+        } else if is_passing(refusal.code) {
+            return Err(refusal.into());
+        } else {
+            self.end_subscriber(&subscriber, &refusal.into());
         }
         Ok(())
     }
@@ -194,8 +220,20 @@ impl<'a> Incoming<'a> {
                 sender.send(answer.map_err(ClientError::from)).ok();
                 Ok(())
             }
+            Pending::Poll(subscriber, sender) => {
+                // Whether or not somebody still waits for it.
+                subscriber.on_polled(answer.is_ok());
+                sender.send(answer.map_err(ClientError::from)).ok();
+                Ok(())
+            }
             Pending::Open(publisher) => self.on_opened(&publisher, answer),
-            Pending::Attach(subscriber) => self.on_attached(&subscriber, answer),
+            Pending::Attach(subscriber) => {
+                let attached = self.on_attached(&subscriber, answer);
+                if !self.early.is_empty() && !self.is_attaching() {
+                    self.early.clear();
+                }
+                attached
+            }
             Pending::Detach(handle, sender) => {
                 self.subscribers.remove(&handle);
                 if let Some(sender) = sender {
@@ -232,6 +270,9 @@ impl<'a> Incoming<'a> {
         match answer {
             Ok(Reply::SubscriptionHandle { handle, name, window, moves, .. }) => {
                 self.note_taken();
+                if let Some(refusal) = self.early.remove(&handle) {
+                    return self.on_detached(Arc::clone(subscriber), refusal);
+                }
                 self.subscribers.insert(handle, Arc::clone(subscriber));
                 let storage = self.session.hello.epoch.storage;
                 if subscriber.on_attached(Attached { handle, name, storage, window, moves }) {

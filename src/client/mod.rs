@@ -43,6 +43,7 @@
 //! ```
 
 mod acks;
+mod age;
 mod asking;
 mod batch;
 mod connection;

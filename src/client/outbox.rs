@@ -20,6 +20,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::age::Tried;
 use super::error::{ClientError, is_passing};
 use super::failures::{Failures, PutFailure};
 use super::message::MessageStream;
@@ -27,7 +28,7 @@ use super::pace::{Load, Pace};
 use super::ticket::{PutTicket, RunAnswer, RunCell};
 use crate::id::{ProducerId, ProducerSequence};
 use crate::limits;
-use crate::wire::body::Refusal;
+use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::frame::{AckLevel, PUT_HEAD_BYTES, PutDone, PutHead};
 use crate::wire::run::Record;
 
@@ -85,7 +86,7 @@ struct OutRun {
     count: u32,
     records: Bytes,
     hash: u64,
-    first_tried: Option<Instant>,
+    first_tried: Option<Tried>,
     cell: Option<Arc<RunCell>>,
     /// Whether each message has a ticket that is told of a refusal.
     is_ticketed: bool,
@@ -311,11 +312,11 @@ impl Outbox {
         if PUT_HEAD_BYTES + run.records.len() > room {
             return Taken::NoRoom;
         }
-        let first_tried = *run.first_tried.get_or_insert(now);
+        let tried = Tried::now();
+        let first_tried = *run.first_tried.get_or_insert(tried);
         run.is_sent = true;
         self.unsent += 1;
         self.pace.on_sent(run.count as usize, run.records.len());
-        let age = now.saturating_duration_since(first_tried);
         let head = PutHead {
             put,
             producer: Some((self.options.producer, ProducerSequence(run.first))),
@@ -324,7 +325,7 @@ impl Outbox {
             level: self.options.level,
             copies: if self.options.level == AckLevel::Stored { self.options.copies } else { 0 },
             transient: self.options.transient,
-            age_seconds: u32::try_from(age.as_secs()).unwrap_or(u32::MAX),
+            age_seconds: first_tried.age_seconds(tried),
         };
         Taken::Run { handle, first: run.first, head, records: run.records.clone() }
     }
@@ -370,7 +371,16 @@ impl Outbox {
         if is_passing(refusal.code) {
             return true;
         }
-        self.answer(first, |_| Err(refusal.clone().into()));
+        // What the relay has had on its disk is not undone by that: only that it goes further is not known.
+        let is_forgotten = refusal.code == RefusalCode::ProducerForgotten;
+        self.answer(first, |run| {
+            let reached = AckLevel::Accepted;
+            Err(if run.is_taken && is_forgotten {
+                ClientError::Unreached { reached }
+            } else {
+                refusal.clone().into()
+            })
+        });
         false
     }
 

@@ -177,6 +177,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 pub(super) struct SentPut {
     pub(super) publisher: std::sync::Arc<super::publishing::PublisherShared>,
     pub(super) first: u64,
+    /// Those that are not durable; 0 once they are, though it waits for more.
     pub(super) bytes: usize,
 }
 
@@ -186,6 +187,7 @@ pub(super) struct Puts {
     /// The number of the first in the table.
     base: u64,
     table: VecDeque<Option<SentPut>>,
+    /// Bytes that are not known to be durable.
     pub(super) bytes: usize,
 }
 
@@ -200,13 +202,15 @@ impl Puts {
         self.table.push_back(Some(put));
     }
 
-    /// The put with this number, if it has no last answer yet.
-    pub(super) fn get(&self, number: u64) -> Option<&SentPut> {
+    /// The put with this number is durable and has more answers to come, if it has no last one yet.
+    pub(super) fn settle(&mut self, number: u64) -> Option<&SentPut> {
         let place = usize::try_from(number.checked_sub(self.base)?).ok()?;
-        self.table.get(place)?.as_ref()
+        let put = self.table.get_mut(place)?.as_mut()?;
+        self.bytes -= std::mem::take(&mut put.bytes);
+        Some(put)
     }
 
-    /// The put with this number, if it has no answer yet.
+    /// The put with this number, if it has no last answer yet.
     pub(super) fn take(&mut self, number: u64) -> Option<SentPut> {
         let place = usize::try_from(number.checked_sub(self.base)?).ok()?;
         let put = self.table.get_mut(place)?.take()?;
@@ -331,11 +335,10 @@ impl Session<'_> {
 
     /// Tells everybody who waits for an answer of this session that none comes.
     fn end(self, error: ClientError) -> ClientError {
-        let is_closed = matches!(error, ClientError::Closed { .. });
-        let reason = if is_closed { error.clone() } else { ClientError::closed(error.to_string()) };
+        let reason = error.to_closed();
         for pending in into_inner(self.asked).into_values() {
             match pending {
-                Pending::Reply(sender) | Pending::Detach(_, Some(sender)) => {
+                Pending::Reply(sender) | Pending::Poll(_, sender) | Pending::Detach(_, Some(sender)) => {
                     sender.send(Err(reason.clone())).ok();
                 }
                 Pending::Open(_) | Pending::Attach(_) | Pending::Detach(_, None) => {}

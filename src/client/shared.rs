@@ -27,6 +27,8 @@ pub(super) enum Pending {
     Open(Arc<PublisherShared>),
     /// A handle for a subscriber.
     Attach(Arc<SubscriberShared>),
+    /// For a subscriber, whose credit is used up then, and for whoever asked.
+    Poll(Arc<SubscriberShared>, AnswerSender),
     /// The handle is free again.
     Detach(u32, Option<AnswerSender>),
 }
@@ -204,8 +206,17 @@ impl Shared {
 
     /// Asks and waits for the answer, over a new connection if it must be.
     pub(super) async fn ask(&self, request: Request) -> Result<Reply, ClientError> {
+        self.ask_as(request, Pending::Reply).await
+    }
+
+    /// The same; the answer is for somebody else besides.
+    pub(super) async fn ask_as(
+        &self,
+        request: Request,
+        pending: impl FnOnce(AnswerSender) -> Pending,
+    ) -> Result<Reply, ClientError> {
         let (sender, receiver) = oneshot::channel();
-        self.queue(request, Pending::Reply(sender))?;
+        self.queue(request, pending(sender))?;
         match tokio::time::timeout(self.options.request_deadline, receiver).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(self.trouble().unwrap_or_else(|| ClientError::closed("the client was closed"))),
@@ -255,11 +266,19 @@ impl Shared {
         state.held_up = if let ClientError::Refused(refusal) = error { Some(refusal.clone()) } else { None };
         let queued = std::mem::take(&mut state.work.requests);
         let asked = unsent.requests.into_iter().chain(queued);
-        // Handles are asked for anew in the next session; a handle of this one needs no detaching.
-        state.work.requests = asked.filter(|(_, pending)| matches!(pending, Pending::Reply(_))).collect();
+        // Handles are asked for anew in the next session; a handle of this one needs no detaching,
+        // and means something else there.
+        let (again, over): (VecDeque<_>, VecDeque<_>) =
+            asked.partition(|(_, pending)| matches!(pending, Pending::Reply(_)));
+        state.work.requests = again;
         let publishers: Vec<_> = state.publishers.values().cloned().collect();
         let subscribers: Vec<_> = state.subscribers.values().cloned().collect();
         drop(state);
+        for (_, pending) in over {
+            if let Pending::Poll(_, sender) = pending {
+                sender.send(Err(error.to_closed())).ok();
+            }
+        }
         publishers.iter().for_each(|publisher| publisher.on_lost());
         subscribers.iter().for_each(|subscriber| subscriber.on_lost());
         self.changed.notify_waiters();

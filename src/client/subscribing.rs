@@ -210,8 +210,23 @@ impl SubscriberShared {
         self.refused().map_or_else(|| self.shared.late(), ClientError::Refused)
     }
 
+    /// A poll has its answer: the relay has given what it had, or refused.
+    pub(super) fn on_polled(self: &Arc<Self>, is_done: bool) {
+        self.change(|inbox| (inbox.on_polled(is_done), true));
+        self.changed.notify_waiters();
+    }
+
     /// Waits until it is attached.
     pub(super) async fn attached(&self) -> Result<u32, ClientError> {
+        self.attached_and(|_| true).await
+    }
+
+    /// Waits until it is attached and no poll waits for its answer: the relay takes one at a time.
+    pub(super) async fn ready_to_poll(&self) -> Result<u32, ClientError> {
+        self.attached_and(|inbox| !inbox.is_polling()).await
+    }
+
+    async fn attached_and(&self, is_so: impl Fn(&Inbox) -> bool) -> Result<u32, ClientError> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -220,7 +235,7 @@ impl SubscriberShared {
                 if let Some(error) = inbox.error() {
                     return Err(error.clone());
                 }
-                if let Some(handle) = inbox.handle() {
+                if let Some(handle) = inbox.handle().filter(|_| is_so(&inbox)) {
                     return Ok(handle);
                 }
             }

@@ -18,7 +18,7 @@ use super::session::{SentPut, Session};
 use super::shared::{Pending, Work};
 use super::subscribing::SubscriberShared;
 use crate::limits;
-use crate::wire::body::{self, Close};
+use crate::wire::body::{self, Close, Request};
 use crate::wire::frame::{
     ACK_BYTES, CREDIT_BYTES, FrameKind, PUT_HEAD_BYTES, append_frame, append_frame_with,
 };
@@ -148,9 +148,7 @@ fn add_list(kind: FrameKind, item_bytes: usize, list: &mut BytesMut, out: &mut O
 fn add_requests(session: &Session<'_>, work: &mut Work, next: &mut u64, out: &mut Outgoing) {
     while lock(&session.asked).len() < limits::SESSION_REQUESTS_MAX {
         let Some((request, pending)) = work.requests.pop_front() else { return };
-        if matches!(&pending, Pending::Reply(sender) if sender.is_closed()) {
-            continue;
-        }
+        let Some(pending) = still_wanted(&request, pending) else { continue };
         let body = body::encode(&request);
         if body.len() > limits::CONTROL_BYTES_MAX {
             refuse(pending, body.len());
@@ -162,11 +160,27 @@ fn add_requests(session: &Session<'_>, work: &mut Work, next: &mut u64, out: &mu
     }
 }
 
+/// The rest is nothing to send: nobody waits for it, or it is about a handle of a session that is over.
+fn still_wanted(request: &Request, pending: Pending) -> Option<Pending> {
+    match pending {
+        Pending::Reply(sender) => (!sender.is_closed()).then_some(Pending::Reply(sender)),
+        Pending::Poll(_, sender) if sender.is_closed() => None,
+        Pending::Poll(subscriber, sender) => {
+            if subscriber.lock().begin_poll(request) {
+                return Some(Pending::Poll(subscriber, sender));
+            }
+            sender.send(Err(ClientError::closed("the connection was lost before the poll was asked"))).ok();
+            None
+        }
+        kept @ (Pending::Open(_) | Pending::Attach(_) | Pending::Detach(..)) => Some(kept),
+    }
+}
+
 fn refuse(pending: Pending, found: usize) {
     let max = limits::CONTROL_BYTES_MAX;
     let error = ClientError::invalid(format!("a request of {found} bytes; at most {max} are allowed"));
     match pending {
-        Pending::Reply(sender) | Pending::Detach(_, Some(sender)) => {
+        Pending::Reply(sender) | Pending::Poll(_, sender) | Pending::Detach(_, Some(sender)) => {
             sender.send(Err(error)).ok();
         }
         Pending::Open(publisher) => publisher.fail(&error),

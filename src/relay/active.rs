@@ -32,8 +32,9 @@ pub(super) struct Active {
     pub(super) fetching: Option<Index>,
     /// Whether it stands in the queue of those that may have something to do.
     pub(super) queued: bool,
-    /// How many of the gaps the receiver has been told of.
+    /// How many of the gaps a receiver has been told of, and which one.
     pub(super) gaps_told: usize,
+    pub(super) told_to: Option<(SessionId, u32)>,
     /// What waits for earlier messages of its producer.
     pub(super) aside: Aside,
     /// What the receiver is to be told before the next of these that it gets.

@@ -15,9 +15,17 @@ use crate::wire::frame::DeliverHead;
 use crate::wire::link::LinkMessage;
 
 impl Relay {
+    /// Whether something may be put behind what waits for a link; an application could otherwise say
+    /// without end what leaves more slowly.
+    fn takes_circuits(&self, link: LinkId) -> bool {
+        let link = self.links.table.get(&link);
+        link.is_some_and(|link| link.waiting_bytes() < limits::CIRCUITS_LINK_BYTES_MAX)
+    }
+
     /// Sends something off that is said here.
     pub(super) fn carry(&mut self, head: CircuitHead, says: CircuitSays) {
-        if let Some(link) = self.links.toward.get(head.to()).copied() {
+        let link = self.links.toward.get(head.to()).copied();
+        if let Some(link) = link.filter(|link| self.takes_circuits(*link)) {
             self.say(link, LinkMessage::Circuit(Box::new(CircuitFrame { head, says })));
         }
     }
@@ -26,7 +34,9 @@ impl Relay {
     pub(super) fn on_carried(&mut self, now: Now, from: LinkId, frame: CircuitFrame) {
         let CircuitFrame { head, says } = frame;
         if *head.to() != self.options.relay {
-            if let Some((link, hops)) = self.way_on(head.to(), from, head.hops) {
+            if let Some((link, hops)) = self.way_on(head.to(), from, head.hops)
+                && self.takes_circuits(link)
+            {
                 let head = CircuitHead { hops, ..head };
                 self.say(link, LinkMessage::Circuit(Box::new(CircuitFrame { head, says })));
             }
@@ -50,9 +60,7 @@ impl Relay {
         }
         let Some((link, hops)) = self.way_on(head.to(), from, head.hops) else { return };
         head.hops = hops;
-        let is_full =
-            self.links.table.get(&link).is_none_or(|l| l.waiting_bytes() >= limits::CIRCUITS_LINK_BYTES_MAX);
-        if !is_full {
+        if self.takes_circuits(link) {
             self.say(link, LinkMessage::Deliver { head, deliver, records });
         }
     }

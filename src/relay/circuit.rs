@@ -238,11 +238,21 @@ impl Relay {
         }
     }
 
-    /// More may be delivered; true: it is passed on to where it is delivered from.
-    pub(super) fn pass_credit(&mut self, session: SessionId, credit: Credit) -> bool {
-        let Some((number, handle)) = self.circuit_of(session, credit.handle) else { return false };
-        self.say_to_home(number, CircuitSays::Credit(Credit { handle, ..credit }));
-        true
+    /// More may be delivered: of each circuit the home is told the most; the others are left.
+    pub(super) fn pass_credits(&mut self, session: SessionId, credits: &mut Vec<Credit>) {
+        if self.sessions.get(&session).is_none_or(|s| s.circuits.is_empty()) {
+            return;
+        }
+        let mut theirs: BTreeMap<u64, Credit> = BTreeMap::new();
+        credits.retain(|credit| {
+            let Some((number, handle)) = self.circuit_of(session, credit.handle) else { return true };
+            let most = theirs.entry(number).or_insert(Credit { handle, total: 0 });
+            most.total = most.total.max(credit.total);
+            false
+        });
+        for (number, credit) in theirs {
+            self.say_to_home(number, CircuitSays::Credit(credit));
+        }
     }
 
     /// So much of what came over circuits has been handed to a session's socket.

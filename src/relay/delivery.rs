@@ -494,10 +494,21 @@ impl Turn<'_> {
         Err(blocked.map_or(End::NoCredit, End::Blocked))
     }
 
+    /// All gaps are told to one receiver while it stays. It has asked for something before: a
+    /// gap in front of the answer to its attach would be of a handle that it does not know yet.
     fn tell_gaps(&mut self, subscription: &mut Subscription) -> Option<End> {
         let Subscription { gaps, active, .. } = subscription;
         let active = active.as_mut()?;
-        let receiver = active.receivers.first()?;
+        if active.gaps_told >= gaps.len() {
+            return None;
+        }
+        let told_to = active.told_to;
+        let mut receivers = active.receivers.iter();
+        let receiver = match told_to {
+            Some(one) => receivers.find(|r| (r.session, r.handle) == one)?,
+            None => receivers.find(|r| r.credit > 0 || r.poll.is_some())?,
+        };
+        active.told_to = Some((receiver.session, receiver.handle));
         while let Some(gap) = gaps.get(active.gaps_told) {
             active.gaps_told += 1;
             let notice =

@@ -270,7 +270,8 @@ impl Relay {
                     self.handle_ack(now, session, ack);
                 }
             }
-            Input::Credit { session, credits } => {
+            Input::Credit { session, mut credits } => {
+                self.pass_credits(session, &mut credits);
                 for credit in credits {
                     self.handle_credit(session, credit);
                 }
@@ -384,9 +385,6 @@ impl Relay {
     }
 
     fn handle_credit(&mut self, session: SessionId, credit: Credit) {
-        if self.pass_credit(session, credit) {
-            return;
-        }
         let Some(key) = self.sessions.get(&session).and_then(|s| s.subscription(credit.handle)) else {
             return;
         };

@@ -122,7 +122,8 @@ impl Relay {
                 "`{}` is a queue whose home {home} was forgotten: remove it, and make it again where it is to live",
                 group.name
             );
-            return Err(Refusal::new(RefusalCode::NotReady, message));
+            // Not for the moment: whoever waited for it would put nothing anywhere.
+            return Err(Refusal::new(RefusalCode::Removed, message));
         }
         if let Some(refusal) = newcomer {
             return Err(refusal);

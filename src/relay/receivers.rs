@@ -4,7 +4,7 @@ use super::active::{Failure, Receiver};
 use super::input::Now;
 use super::requests::{Outcome, QUEUE_SUBSCRIPTION, When, check_spec, no_handle, too_many_handles};
 use super::session::Session;
-use super::subscription::SubscriptionKey;
+use super::subscription::{Subscription, SubscriptionKey};
 use super::{Effect, Relay};
 use crate::id::{GroupName, SessionId, SubscriptionName};
 use crate::wire::body::{Refusal, RefusalCode, Reply, SubscriptionSpec};
@@ -48,9 +48,7 @@ impl Relay {
         let group = self.groups.get_mut(key.group).expect("a known subscription has a group");
         let at = group.find(key.number).expect("a known subscription is in its group");
         let subscription = &mut group.subscriptions[at];
-        // What was brought along has places of its own.
-        let elsewhere = group.remnant.as_ref().map_or(0, |_| u64::from(key.group.0) << 32);
-        let (window, moves) = (subscription.window, subscription.moves().wrapping_add(elsewhere));
+        let (window, moves) = (subscription.window, place_of(key, subscription));
         let active = subscription.active.get_or_insert_default();
         active.receivers.push(Receiver { session, handle, credit: 0, used: 0, poll: None });
         if !group.attached.contains(&key.number) {
@@ -149,4 +147,15 @@ impl Relay {
         self.enqueue(key);
         Ok((Reply::Done, When::Later))
     }
+}
+
+/// Another number whenever indexes mean something else than before: the subscription was moved to
+/// another place, or is another one under the name. Both numbers of the key are given once in the
+/// life of a storage; what was brought along from elsewhere has a group of its own.
+fn place_of(key: SubscriptionKey, subscription: &Subscription) -> u64 {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(&subscription.moves().to_le_bytes());
+    hash.update(&key.group.0.to_le_bytes());
+    hash.update(&key.number.0.to_le_bytes());
+    hash.digest()
 }

@@ -351,9 +351,9 @@ impl Subscription {
     /// Takes away everything that `receiver` has, to deliver it again.
     pub(super) fn detach(&mut self, receiver: (SessionId, u32), failure: Failure<'_>) {
         let Some(active) = &mut self.active else { return };
-        // Gaps were told to the first receiver; the next first one is told them again.
-        if active.receivers.first().is_some_and(|r| (r.session, r.handle) == receiver) {
-            active.gaps_told = 0;
+        // Another one is told the gaps again that were told to it.
+        if active.told_to == Some(receiver) {
+            (active.gaps_told, active.told_to) = (0, None);
         }
         active.receivers.retain(|r| (r.session, r.handle) != receiver);
         let mut lost = Vec::new();

@@ -1,6 +1,7 @@
 //! Behaviour of one relay, through its two doors, with a made-up clock and a log in a vector.
 
 mod behind;
+mod circuits;
 mod dead;
 mod deliver;
 mod forgotten;
@@ -18,6 +19,7 @@ mod passing;
 mod pull;
 mod put;
 mod receipts;
+mod remade;
 mod restart;
 mod salvage;
 mod topology;

@@ -124,6 +124,9 @@ pub struct Node {
     answers: BTreeMap<u64, Answer>,
     /// Which request was answered with each handle last.
     holders: BTreeMap<u32, u64>,
+    /// Handles that the application has, and those that were taken from it before it knew them.
+    known: BTreeSet<u32>,
+    early: BTreeSet<u32>,
     released: BTreeMap<GroupNumber, Index>,
     /// What was let go since it was looked at: a group, and from where to where.
     pub let_go: Vec<(GroupNumber, Index, Index)>,
@@ -192,6 +195,8 @@ impl Node {
             refusal: None,
             answers: BTreeMap::new(),
             holders: BTreeMap::new(),
+            known: BTreeSet::new(),
+            early: BTreeSet::new(),
             released: BTreeMap::new(),
             let_go: Vec::new(),
             is_rewired: false,
@@ -346,6 +351,8 @@ impl Node {
         self.detached.clear();
         self.answers.clear();
         self.holders.clear();
+        self.known.clear();
+        self.early.clear();
         self.released.clear();
         self.let_go.clear();
     }
@@ -432,6 +439,11 @@ impl Node {
 
     /// Something happens to it. Its effects are carried out, but for syncs and links.
     pub fn input(&mut self, now: Now, input: Input) {
+        if let Input::Request { session: SESSION, body, .. } = &input
+            && let Request::Detach { handle } = **body
+        {
+            self.known.remove(&handle);
+        }
         let own = self.clock(now);
         let Some(relay) = &mut self.relay else { return };
         relay.handle(own, input);
@@ -441,6 +453,45 @@ impl Node {
     fn settle(&mut self, now: Now) {
         while let Some(effect) = self.relay.as_mut().and_then(Relay::next_effect) {
             self.carry_out(now, effect);
+        }
+    }
+
+    fn hear_answer(&mut self, (session, request): (SessionId, u64), answer: Answer) {
+        if let Ok(Reply::SubscriptionHandle { handle, .. }) = &answer
+            && session == SESSION
+        {
+            // What came under this number before was for one that is gone.
+            self.holders.insert(*handle, request);
+            self.got.retain(|got| got.handle != *handle);
+            // It may have been taken away before it was told.
+            if !self.early.remove(handle) {
+                self.detached.retain(|(of, _)| of != handle);
+                self.known.insert(*handle);
+            }
+        }
+        self.answers.insert(request, answer);
+    }
+
+    fn hear_notice(&mut self, session: SessionId, notice: Notice) {
+        match notice {
+            Notice::PutRefused { put, refusal } => {
+                self.refused.push(put);
+                self.refusal = Some(refusal);
+            }
+            Notice::Gap { handle, .. } => {
+                let is_known = session != SESSION || self.known.contains(&handle);
+                assert!(is_known, "{} is told of a gap before it knows handle {handle}", self.name);
+                self.gaps += 1;
+            }
+            Notice::Unordered { .. } => self.unordered.push(notice),
+            Notice::Detached { handle, refusal } if session == SESSION => {
+                if !self.known.remove(&handle) {
+                    self.early.insert(handle);
+                }
+                self.detached.push((handle, refusal));
+            }
+            Notice::Detached { .. } => self.is_sent_away |= session == TAKER,
+            Notice::Stream { .. } => {}
         }
     }
 
@@ -457,38 +508,16 @@ impl Node {
                 }
                 self.log.push(entry);
             }
-            Effect::Answer { session, request, answer } => {
-                if let Ok(Reply::SubscriptionHandle { handle, .. }) = &*answer
-                    && session == SESSION
-                {
-                    // What came under this number before was for one that is gone.
-                    self.holders.insert(*handle, request);
-                    self.got.retain(|got| got.handle != *handle);
-                    self.detached.retain(|(of, _)| of != handle);
-                }
-                self.answers.insert(request, *answer);
-            }
+            Effect::Answer { session, request, answer } => self.hear_answer((session, request), *answer),
             Effect::PutDone { done, .. } if done.has_more => {}
             Effect::PutDone { done, .. } => self.done.push(done),
-            Effect::Notice { notice: Notice::PutRefused { put, refusal }, .. } => {
-                self.refused.push(put);
-                self.refusal = Some(refusal);
-            }
+            Effect::Notice { session, notice } => self.hear_notice(session, notice),
             Effect::Release { group, below } => {
                 let before = self.released.insert(group, below);
                 assert!(before.is_none_or(|before| before <= below), "a release went back");
                 self.let_go.push((group, before.unwrap_or_default(), below));
             }
-            Effect::Notice { notice: Notice::Gap { .. }, .. } => self.gaps += 1,
-            Effect::Notice { notice: notice @ Notice::Unordered { .. }, .. } => self.unordered.push(notice),
-            Effect::Notice { session, notice: Notice::Detached { handle, refusal } } => {
-                if session == SESSION {
-                    self.detached.push((handle, refusal));
-                } else {
-                    self.is_sent_away |= session == TAKER;
-                }
-            }
-            Effect::Notice { notice: Notice::Stream { .. }, .. } | Effect::Close { .. } => {}
+            Effect::Close { .. } => {}
             Effect::Deliver { session, handle, head, records } => {
                 self.take_delivery((session, handle), &head, &records);
                 self.got_bytes += Effect::deliver_bytes(&records);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::relay::{Remote, ScriptedRelay, soon};
-use crate::client::Delivery;
+use crate::client::{Delivery, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::wire::body::{Reply, Request};
 
@@ -98,4 +98,46 @@ async fn a_get_that_has_waited_long_enough_takes_its_wish_back() {
     };
     let (found, ()) = tokio::join!(soon(gets), play);
     assert_eq!(found, (true, Some(Index(1))), "what came meanwhile is not lost");
+}
+
+/// Waits for the answer that takes a wish back, and goes away while it is under way.
+async fn leave_in_the_middle(subscriber: &mut Subscriber, remote: &mut Remote) -> u64 {
+    let wait = Some(Duration::from_millis(20));
+    let asked = async {
+        let (_, tag, request) = remote.request_behind_acks().await;
+        assert_eq!(request, Request::Poll { handle: 2, messages: 0 });
+        tag
+    };
+    tokio::select! {
+        got = subscriber.get(wait) => panic!("{got:?}"),
+        tag = asked => tag,
+    }
+}
+
+#[tokio::test]
+async fn a_get_that_is_dropped_while_it_takes_its_wish_back_does_not_stop_the_next_one() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, name) = names();
+    let options = SubscriberOptions { window: 0, ..SubscriberOptions::default() };
+    let (subscriber, _) = tokio::join!(client.subscriber(group, Some(name), options), remote.attach(2));
+    let mut subscriber = subscriber.unwrap();
+    let tag = leave_in_the_middle(&mut subscriber, &mut remote).await;
+    remote.answer(tag, Ok(Reply::Polled { messages: 0 })).await;
+    let play = async {
+        assert_eq!(remote.credit().await[0].total, 1, "the relay has none left");
+        remote.deliver(2, 1, &["a"]).await;
+        remote
+    };
+    let (found, mut remote) = tokio::join!(soon(subscriber.get(None)), play);
+    assert_eq!(index(found.unwrap()), Some(Index(1)));
+    // Nor does a poll go before the answer of the one that nobody waits for.
+    let tag = leave_in_the_middle(&mut subscriber, &mut remote).await;
+    let play = async {
+        assert!(remote.is_quiet(Duration::from_millis(30)).await, "one poll at a time");
+        remote.answer(tag, Ok(Reply::Polled { messages: 0 })).await;
+        answer_poll(&mut remote, 5, &[]).await;
+    };
+    let (found, ()) = tokio::join!(soon(subscriber.poll(5)), play);
+    assert_eq!(found.unwrap(), 0);
 }

@@ -231,6 +231,31 @@ fn an_exclusive_subscription_goes_to_the_newest_receiver() {
     assert!(h.got.is_empty());
 }
 
+/// The client library relies on nothing else: its tests play this order.
+#[test]
+fn a_receiver_may_be_told_that_it_was_taken_over_before_its_attach_is_answered() {
+    let mut h = Harness::new();
+    let (g, _) = live(&mut h, 100);
+    h.auto_sync = false;
+    h.put(g, &["a"]);
+    h.notices.clear();
+    let attach = || Request::Attach { group: group("g"), name: Some(sub("s")), create: None };
+    let (first, second) = (h.ask(attach()), h.ask(attach()));
+    let told: Vec<u32> = h
+        .notices
+        .iter()
+        .filter_map(|n| if let Notice::Detached { handle, .. } = n { Some(*handle) } else { None })
+        .collect();
+    assert!(h.answers.is_empty(), "the put is not durable");
+    h.sync();
+    let mut handle = |request| match h.answers.remove(&request) {
+        Some(Ok(Reply::SubscriptionHandle { handle, .. })) => handle,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told.last(), Some(&handle(first)));
+    assert!(!told.contains(&handle(second)));
+}
+
 /// What the application says before it has heard that its handle is gone is about what was there.
 #[test]
 fn an_ack_for_a_receiver_that_is_gone_is_not_taken_for_one_of_the_next() {

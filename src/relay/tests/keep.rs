@@ -1,5 +1,6 @@
 use super::harness::{Harness, body, group, sub};
-use crate::log::Snapshot;
+use crate::log::{EntryNumber, Snapshot};
+use crate::relay::Input;
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
 use crate::wire::body::{GapCause, Notice, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::AckLevel;
@@ -104,6 +105,60 @@ fn a_gap_is_told_again_until_it_is_acked_even_after_a_crash() {
     h.request(Request::Detach { handle: s }).unwrap();
     h.attach("g", "s");
     assert_eq!(gaps(&h), []);
+}
+
+/// I9: whoever does not know its handle yet would not know what a gap is about.
+#[test]
+fn a_gap_is_not_told_before_the_receiver_has_shown_that_it_knows_its_handle() {
+    for asks in ["credit", "poll"] {
+        let (mut h, g) = with_a_backlog(GroupSettings { max_count: Some(1), ..GroupSettings::default() });
+        h.put(g, &["a"]);
+        h.put(g, &["b"]);
+        h.pass_ms(3_000);
+        h.notices.clear();
+        h.auto_sync = false;
+        h.put(g, &["c"]);
+        let first = h.log.len();
+        h.put(g, &["d"]);
+        let attach = Request::Attach { group: group("g"), name: Some(sub("s")), create: None };
+        let attached = h.ask(attach);
+        h.durable = first;
+        h.input(Input::Durable { through: EntryNumber(first as u64) });
+        assert!(!h.answers.contains_key(&attached), "what stands before it is not durable");
+        assert_eq!(gaps(&h), []);
+        h.sync();
+        let Some(Ok(Reply::SubscriptionHandle { handle, .. })) = h.answers.remove(&attached) else {
+            panic!("{:?}", h.answers)
+        };
+        assert_eq!(gaps(&h), []);
+        match asks {
+            "credit" => h.credit(handle, 10),
+            _ => assert!(h.request(Request::Poll { handle, messages: 10 }).is_ok()),
+        }
+        assert_eq!(gaps(&h).len(), 1, "{asks}");
+    }
+}
+
+#[test]
+fn a_gap_is_told_to_one_receiver_and_again_to_another_when_that_one_leaves() {
+    let mut h = Harness::new();
+    h.set("g", GroupSettings { max_count: Some(1), ..GroupSettings::default() });
+    let g = h.open("g");
+    h.subscribe("g", "s", SubscriptionSpec { shared: true, ..SubscriptionSpec::default() });
+    h.put(g, &["a"]);
+    h.put(g, &["b"]);
+    h.pass_ms(3_000);
+    let [one, two, three] = [(); 3].map(|()| h.attach("g", "s"));
+    h.credit(two, 1);
+    assert_eq!(gaps(&h).len(), 1);
+    h.credit(one, 1);
+    h.credit(three, 1);
+    assert_eq!(h.request(Request::Detach { handle: one }), Ok(Reply::Done));
+    h.credit(three, 2);
+    assert_eq!(gaps(&h).len(), 1, "the one that has it is still there");
+    assert_eq!(h.request(Request::Detach { handle: two }), Ok(Reply::Done));
+    assert_eq!(gaps(&h).len(), 2);
+    assert!(matches!(h.notices.last(), Some(Notice::Gap { handle, .. }) if *handle == three));
 }
 
 #[test]

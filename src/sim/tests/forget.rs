@@ -375,6 +375,8 @@ fn s33_an_operator_is_told_first_what_is_lost() {
     world.put(0, "jobs", 1);
     world.settle();
     assert_eq!(world.oracle.count_answered(), before, "a queue without a home takes nothing");
+    // Not for the moment: a client would end its session for that, and put nothing anywhere.
+    assert_eq!(world.nodes[0].refusal.as_ref().map(|refusal| refusal.code), Some(RefusalCode::Removed));
     // It is made again elsewhere.
     world.ask(1, Request::GroupRemove { group: "jobs".parse().unwrap() }).unwrap();
     let create =
