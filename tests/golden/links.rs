@@ -12,9 +12,9 @@ use treecast::wire::frame::{
     Ack, AckKind, Credit, DeliverHead, FrameKind, LinkCopyHead, LinkDeliverHead, LinkRunHead,
 };
 use treecast::wire::link::{
-    Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupEntry, GroupId, LINK_MAGIC,
-    LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy,
-    StreamNamed, StreamSeen, ToldWhere, Version,
+    Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, Full, FullVersion, GroupEntry, GroupId,
+    LINK_MAGIC, LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Quotas, Receipt, Released,
+    SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use treecast::wire::link::{Holds, Pull, Pulled};
 use treecast::wire::moving::{CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt};
@@ -246,6 +246,59 @@ fn far() -> StreamSeen {
     }
 }
 
+/// Quotas that are used up at a home, and an origin that has heard of it.
+fn fulls() -> Vec<(&'static str, LinkMessage)> {
+    let version = FullVersion { boot: 7, change: 2 };
+    let full = |full: Full| {
+        let receipt = Receipt {
+            group: group(),
+            origin: relay("rome"),
+            epoch: EPOCH,
+            member: relay("oslo"),
+            storage: StorageId(*b"fedcba9876543210"),
+            durable: Sequence(1000),
+            consumed: Sequence(999),
+            hops: 3,
+            full: Some(Box::new(full)),
+        };
+        LinkMessage::Receipts(vec![receipt])
+    };
+    let name = |name| SubscriptionName::new(name).unwrap();
+    let quotas = Quotas {
+        count: Some(1_000_000),
+        bytes: Some(1 << 30),
+        subscription_count: Some(1000),
+        subscription_bytes: Some(1 << 20),
+    };
+    let used_up = Full {
+        version,
+        quotas,
+        subscriptions: vec![name("billing"), name("audit")],
+        left_off: 3,
+        group: Some(name("audit")),
+    };
+    let has_room = Full {
+        version: FullVersion { change: 3, ..version },
+        quotas: Quotas { count: Some(1_000_000), ..Quotas::default() },
+        ..Full::default()
+    };
+    let heard = Released {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        released: Sequence(900),
+        wanted: Sequence(0),
+        to: Some(relay("oslo")),
+        hops: 3,
+        heard: Some(version),
+    };
+    vec![
+        ("receipts-full", full(used_up)),
+        ("receipts-full-ended", full(has_room)),
+        ("released-heard", LinkMessage::Released(vec![heard])),
+    ]
+}
+
 /// One message of each kind, by the name of its file.
 pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let named = StreamNamed {
@@ -266,6 +319,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         durable: Sequence(1000),
         consumed: Sequence(999),
         hops: 3,
+        full: None,
     };
     let released = Released {
         group: group(),
@@ -275,6 +329,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         wanted: Sequence(0),
         to: Some(relay("oslo")),
         hops: 3,
+        heard: None,
     };
     let finished = Finished {
         group: group(),
@@ -314,7 +369,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("ask-where", LinkMessage::AskWhere(ask_where)),
         ("told-where", LinkMessage::ToldWhere(told_where)),
     ];
-    all.extend(circuits().into_iter().chain(moves()).chain([drained()]));
+    all.extend(circuits().into_iter().chain(moves()).chain([drained()]).chain(fulls()));
     all
 }
 
