@@ -12,10 +12,9 @@ use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membe
 /// What was said over circuits since the last look.
 fn over_circuits(h: &mut Harness) -> Vec<CircuitFrame> {
     let said = std::mem::take(&mut h.said);
-    let frames = said.into_iter().filter_map(|message| match message {
-        LinkMessage::Circuit(frame) => Some(*frame),
-        _ => None,
-    });
+    let frames = said
+        .into_iter()
+        .filter_map(|message| if let LinkMessage::Circuit(frame) = message { Some(*frame) } else { None });
     frames.collect()
 }
 
@@ -60,10 +59,9 @@ fn p12_of_the_credits_in_a_frame_a_home_is_told_the_last() {
     h.input(Input::Credit { session: SESSION, credits });
     let told: Vec<u64> = over_circuits(&mut h)
         .into_iter()
-        .filter_map(|frame| match frame.says {
-            CircuitSays::Credit(credit) => Some(credit.total),
-            _ => None,
-        })
+        .filter_map(
+            |frame| if let CircuitSays::Credit(credit) = frame.says { Some(credit.total) } else { None },
+        )
         .collect();
     assert_eq!(told, [9]);
 }
