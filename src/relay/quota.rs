@@ -133,11 +133,12 @@ impl Group {
         let blamed = was.filter(|number| is_on_the_way && self.find(*number).is_some());
         let group = blamed.or_else(|| self.holds_back_most().map(|s| s.number)).filter(|_| is_full);
         let quota = (quotas.subscription_count, quotas.subscription_bytes);
-        let is_full = |s: &&Box<Subscription>| {
+        let is_full = |s: &&Subscription| {
             let was = before.is_some_and(|before| before.subscriptions.contains(&s.number));
             is_used_up(quota, self.held_by(s), is_on_the_way && was)
         };
-        let subscriptions = self.subscriptions.iter().filter(|_| quotas.has_own()).filter(is_full);
+        let all = self.subscriptions.iter().map(|s| &**s).filter(|_| quotas.has_own());
+        let subscriptions = all.filter(is_full);
         Some(Weighed { quotas, subscriptions: subscriptions.map(|s| s.number).collect(), group })
     }
 

@@ -246,23 +246,37 @@ fn far() -> StreamSeen {
     }
 }
 
+fn receipt() -> Receipt {
+    Receipt {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        member: relay("oslo"),
+        storage: StorageId(*b"fedcba9876543210"),
+        durable: Sequence(1000),
+        consumed: Sequence(999),
+        hops: 3,
+        full: None,
+    }
+}
+
+fn released() -> Released {
+    Released {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        released: Sequence(900),
+        wanted: Sequence(0),
+        to: Some(relay("oslo")),
+        hops: 3,
+        heard: None,
+    }
+}
+
 /// Quotas that are used up at a home, and an origin that has heard of it.
 fn fulls() -> Vec<(&'static str, LinkMessage)> {
     let version = FullVersion { boot: 7, change: 2 };
-    let full = |full: Full| {
-        let receipt = Receipt {
-            group: group(),
-            origin: relay("rome"),
-            epoch: EPOCH,
-            member: relay("oslo"),
-            storage: StorageId(*b"fedcba9876543210"),
-            durable: Sequence(1000),
-            consumed: Sequence(999),
-            hops: 3,
-            full: Some(Box::new(full)),
-        };
-        LinkMessage::Receipts(vec![receipt])
-    };
+    let full = |full: Full| LinkMessage::Receipts(vec![Receipt { full: Some(Box::new(full)), ..receipt() }]);
     let name = |name| SubscriptionName::new(name).unwrap();
     let quotas = Quotas {
         count: Some(1_000_000),
@@ -282,16 +296,7 @@ fn fulls() -> Vec<(&'static str, LinkMessage)> {
         quotas: Quotas { count: Some(1_000_000), ..Quotas::default() },
         ..Full::default()
     };
-    let heard = Released {
-        group: group(),
-        origin: relay("rome"),
-        epoch: EPOCH,
-        released: Sequence(900),
-        wanted: Sequence(0),
-        to: Some(relay("oslo")),
-        hops: 3,
-        heard: Some(version),
-    };
+    let heard = Released { heard: Some(version), ..released() };
     vec![
         ("receipts-full", full(used_up)),
         ("receipts-full-ended", full(has_room)),
@@ -309,27 +314,6 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         base: Sequence(901),
         chain: 0x1122_3344_5566_7788,
         released: Sequence(900),
-    };
-    let receipt = Receipt {
-        group: group(),
-        origin: relay("rome"),
-        epoch: EPOCH,
-        member: relay("oslo"),
-        storage: StorageId(*b"fedcba9876543210"),
-        durable: Sequence(1000),
-        consumed: Sequence(999),
-        hops: 3,
-        full: None,
-    };
-    let released = Released {
-        group: group(),
-        origin: relay("rome"),
-        epoch: EPOCH,
-        released: Sequence(900),
-        wanted: Sequence(0),
-        to: Some(relay("oslo")),
-        hops: 3,
-        heard: None,
     };
     let finished = Finished {
         group: group(),
@@ -359,8 +343,8 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("seen-answers", seen(SeenWhy::Answers)),
         ("seen-lacks", seen(SeenWhy::Lacks)),
         ("stream", LinkMessage::Stream(named)),
-        ("receipts", LinkMessage::Receipts(vec![receipt])),
-        ("released", LinkMessage::Released(vec![released])),
+        ("receipts", LinkMessage::Receipts(vec![receipt()])),
+        ("released", LinkMessage::Released(vec![released()])),
         ("ask", LinkMessage::Ask(ask)),
         ("confirmed", LinkMessage::Confirmed(confirmed)),
         ("facts-forgotten", LinkMessage::Facts(vec![forgotten()])),

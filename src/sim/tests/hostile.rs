@@ -70,6 +70,20 @@ fn full(dice: &mut Dice) -> Full {
     }
 }
 
+fn receipt(dice: &mut Dice, hops: u16) -> Receipt {
+    Receipt {
+        group: group(dice),
+        origin: relay(dice),
+        epoch: epoch(dice),
+        member: relay(dice),
+        storage: storage(dice),
+        durable: sequence(dice),
+        consumed: sequence(dice),
+        hops,
+        full: (dice.below(2) == 0).then(|| Box::new(full(dice))),
+    }
+}
+
 fn version(dice: &mut Dice) -> Version {
     Version { counter: number(dice), storage: storage(dice) }
 }
@@ -340,17 +354,7 @@ fn message(dice: &mut Dice) -> LinkMessage {
             chain: dice.below(3),
             released: sequence(dice),
         }),
-        5 => LinkMessage::Receipts(vec![Receipt {
-            group: group(dice),
-            origin: relay(dice),
-            epoch: epoch(dice),
-            member: relay(dice),
-            storage: storage(dice),
-            durable: sequence(dice),
-            consumed: sequence(dice),
-            hops,
-            full: (dice.below(2) == 0).then(|| Box::new(full(dice))),
-        }]),
+        5 => LinkMessage::Receipts(vec![receipt(dice, hops)]),
         6 => LinkMessage::Released(vec![Released {
             group: group(dice),
             origin: relay(dice),
