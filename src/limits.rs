@@ -641,6 +641,10 @@ pub const TAIL_CUT_SHOWN_MS: u64 = 30 * 24 * 3600 * 1000;
 /// oldest makes way.
 pub const EVICTED_MAX: usize = 1024;
 
+/// Subscriptions whose quota is used up that a home names to an origin; of more it says how many. A
+/// thousand receipts that name as many fit into a frame between relays.
+pub const FULL_NAMES_MAX: usize = 8;
+
 /// Connections that are told metrics at a time; further ones wait.
 pub const METRICS_CONNECTIONS_MAX: usize = 16;
 
@@ -653,6 +657,7 @@ pub const METRICS_UPKEEP_MS: u64 = 5_000;
 const _: () = assert!(LINK_CATCH_UP_BYTES_MAX < LINK_OUT_BYTES_MAX && LINK_CATCH_UP_PERCENT < 100);
 const _: () = assert!(LINK_LIVE_LAG_BYTES_MAX <= TAIL_BYTES_MAX as u64);
 const _: () = assert!(CAUGHT_UP_RECORDS < CATCHING_UP_RECORDS);
+const _: () = assert!(1000 * (FULL_NAMES_MAX + 6) * (NAME_BYTES_MAX + 32) < LINK_CONTROL_BYTES_MAX);
 const _: () = assert!(LINK_BURST_BYTES_MIN <= LINK_OUT_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX as usize + HEADERS_BYTES_MAX + SUBJECT_BYTES_MAX < RUN_BYTES_MAX);

@@ -69,6 +69,8 @@ pub(super) struct Spread {
     /// When receipts that nobody has answered are said again, and the pause after that.
     pub(super) repeat_at: Time,
     pub(super) repeat_pause_ms: u64,
+    /// Which quotas are used up, here and at homes elsewhere.
+    pub(super) full: Option<Box<super::full::Fulls>>,
     /// Neighbours that were told of a hole, and how far all streams were then.
     asked: BTreeMap<LinkId, u64>,
 }

@@ -333,7 +333,7 @@ impl Group {
     }
 
     /// The lowest floor of all subscriptions; the end when there is none.
-    fn owed_here(&self) -> Index {
+    pub(super) fn owed_here(&self) -> Index {
         self.subscriptions.iter().map(|s| s.cursor.floor()).min().unwrap_or(self.next).min(self.next)
     }
 

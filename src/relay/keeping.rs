@@ -3,6 +3,7 @@
 use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
+use super::quota::Weighing;
 use super::state::{CURSOR_BYTES, CursorList, Operation};
 use super::subscription::{Removal, SubscriptionKey};
 use super::timer::Timer;
@@ -94,6 +95,7 @@ impl Relay {
 
     /// When everything appended so far is durable, what lies below the floors of now may go.
     pub(super) fn wait_for_floor(&mut self, now: Now, number: GroupNumber) {
+        self.note_quota(now, number);
         let Some(group) = self.groups.get_mut(number) else { return };
         let consumed = group.owed();
         let release = consumed.min(group.history(now.wall)).min(group.next);
@@ -148,7 +150,8 @@ impl Relay {
         self.forget_names_of_finished();
     }
 
-    /// Applies the limits of a group: retention, quotas of its subscriptions, history.
+    /// Applies the limits of a group: retention, quotas of its subscriptions, history; and weighs what
+    /// others are to be told of its quotas.
     pub(super) fn enforce(&mut self, now: Now, number: GroupNumber) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let limit = group.limit(now.wall);
@@ -189,6 +192,7 @@ impl Relay {
         for key in evicted {
             self.evict(now, key);
         }
+        self.weigh_quotas(now, number, Weighing::AtRest);
         self.release_if_unowed(now, number);
     }
 

@@ -40,6 +40,7 @@ mod finished;
 mod forget;
 mod forward;
 mod fresh;
+mod full;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod group;
@@ -65,6 +66,7 @@ mod producer;
 mod pull;
 mod put;
 mod queues;
+mod quota;
 mod receipt;
 mod receivers;
 mod released;
@@ -204,6 +206,8 @@ pub struct Relay {
     ready_links: BTreeSet<LinkId>,
     /// Groups of which receipts are to be said, and whether again.
     receipts_due: BTreeMap<GroupNumber, bool>,
+    /// Groups whose quotas are to be weighed.
+    quotas_due: BTreeSet<GroupNumber>,
     /// Groups of which it is to be said that puts wait.
     wants_due: BTreeSet<GroupNumber>,
     journal: Journal,
@@ -341,6 +345,7 @@ impl Relay {
                 Timer::Where => self.on_where_time(now),
                 Timer::Circuits => self.on_circuits_time(now),
                 Timer::Receipts => self.on_receipts_time(now),
+                Timer::Quotas => self.on_quotas_time(now),
                 Timer::Cursors => self.on_cursors_time(now),
                 Timer::Housekeeping => self.on_housekeeping_time(now),
                 Timer::Subscription(key) => self.on_subscription_time(now, key),
@@ -423,6 +428,7 @@ impl Relay {
         }
         let next_time = subscription.next_time();
         let moved = subscription.dirty && !was_dirty;
+        self.note_quota(now, key.group);
         if moved {
             self.mark_dirty(now, key);
         }

@@ -4,15 +4,15 @@ use bytes::Bytes;
 
 use super::effect::Effect;
 use super::fresh::Freshness;
-use super::group::Group;
 use super::input::Now;
 use super::journal::{Waiting, WaitingPut, WaitingRun};
 use super::levels::Reach;
 use super::producer::{Novelty, Producers, Retry};
+use super::quota::Amount;
 use super::stream::{Draft, Mark, Seal};
 use super::timer::Timer;
 use super::{Relay, body_bytes};
-use crate::id::{GroupNumber, Index, LinkId, ProducerSequence, RelayId, Sequence, SessionId, StreamNumber};
+use crate::id::{GroupNumber, Index, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, RunEntry, Urgency};
 use crate::wire::body::{Notice, Refusal, RefusalCode};
@@ -142,7 +142,7 @@ impl Relay {
             ));
         }
         let more = Amount { messages: u64::from(summary.count), bytes };
-        check_quota(now, (group, &self.options.relay), more)
+        group.check_quota(now, &self.options.relay, more)
     }
 
     fn take_put(
@@ -268,6 +268,7 @@ impl Relay {
         let entry = RunEntry { group: number, stream, first_index, arrived: now.wall, age_ms, link, run };
         self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);
         self.mark_dirty_group(number);
+        self.note_quota(now, number);
         end
     }
 
@@ -390,84 +391,4 @@ fn check_producer(
         return Err(Refusal::new(RefusalCode::Limit, message));
     }
     Ok(())
-}
-
-/// Whether the quotas have room for all of a put: it is taken whole or not at all.
-fn check_quota(now: Now, (group, me): (&Group, &RelayId), more: Amount) -> Result<(), Refusal> {
-    let settings = &group.settings;
-    if settings.quota_count.is_none() && settings.quota_bytes.is_none() && !has_refusing_quota(group) {
-        return Ok(());
-    }
-    let refuse = |message| Err(Refusal::new(RefusalCode::Quota, message));
-    let most =
-        [settings.quota_bytes, settings.subscription_quota_bytes.filter(|_| has_refusing_quota(group))];
-    let most = most.into_iter().flatten().min().unwrap_or(u64::MAX);
-    if more.messages == 1 && more.bytes > most {
-        // However much is acked, it would never fit.
-        let (bytes, name) = (more.bytes, &group.name);
-        let message = format!("the put brings {bytes} bytes; the whole quota of group `{name}` is {most}");
-        return Err(Refusal::new(RefusalCode::TooLarge, message));
-    }
-    let owed = group.owed().max(group.limit(now.wall));
-    let held = Amount { messages: group.messages_from(owed), bytes: group.meter.bytes_from(owed) };
-    let name = &group.name;
-    if let Some(what) = over((settings.quota_count, settings.quota_bytes), held, more) {
-        return refuse(format!("group `{name}` {what}; {}", slowest(group, me)));
-    }
-    over_own_quota(group, more).map_or(Ok(()), refuse)
-}
-
-/// Messages and bytes.
-#[derive(Clone, Copy, Debug)]
-struct Amount {
-    messages: u64,
-    bytes: u64,
-}
-
-/// Says in what way `held` and `more` are over a quota of messages and bytes.
-fn over((count, bytes): (Option<u64>, Option<u64>), held: Amount, more: Amount) -> Option<String> {
-    let said = |unit: &str, held, max, more| {
-        format!("holds {held} {unit} of its quota of {max}, and the put brings {more}")
-    };
-    let by_count = count.filter(|max| held.messages.saturating_add(more.messages) > *max);
-    let by_bytes = bytes.filter(|max| held.bytes.saturating_add(more.bytes) > *max);
-    by_count
-        .map(|max| said("messages", held.messages, max, more.messages))
-        .or_else(|| by_bytes.map(|max| said("bytes", held.bytes, max, more.bytes)))
-}
-
-fn has_refusing_quota(group: &Group) -> bool {
-    let settings = &group.settings;
-    settings.subscription_policy == crate::topology::settings::SubscriptionPolicy::Refuse
-        && (settings.subscription_quota_count.is_some() || settings.subscription_quota_bytes.is_some())
-}
-
-/// Names who holds back most: a subscription here, or the relay elsewhere that has confirmed least.
-fn slowest(group: &Group, me: &RelayId) -> String {
-    let slowest = group.subscriptions.iter().min_by_key(|s| s.cursor.floor());
-    if slowest.is_none_or(|s| s.cursor.floor() > group.owed_elsewhere())
-        && let Some((relay, lacked)) = group.least_confirmed(me)
-    {
-        let home = group.subscription_at(relay).map(|name| format!(", home of subscription `{name}`,"));
-        let home = home.unwrap_or_default();
-        return format!("relay {relay}{home} has not confirmed {lacked} records");
-    }
-    slowest.map_or_else(
-        || "no subscription here holds it back: what others have put is not released yet".to_owned(),
-        |s| format!("subscription `{}` holds back {} of them", s.name, group.backlog(s, group.next)),
-    )
-}
-
-fn over_own_quota(group: &Group, more: Amount) -> Option<String> {
-    if !has_refusing_quota(group) {
-        return None;
-    }
-    let settings = &group.settings;
-    let quota = (settings.subscription_quota_count, settings.subscription_quota_bytes);
-    group.subscriptions.iter().find_map(|s| {
-        let bytes = group.meter.bytes_from(s.cursor.floor());
-        let held = Amount { messages: group.backlog(s, group.next), bytes };
-        let what = over(quota, held, more)?;
-        Some(format!("subscription `{}` of group `{}` {what}", s.name, group.name))
-    })
 }

@@ -29,13 +29,13 @@ use super::timer::Timer;
 use crate::id::{GroupNumber, LinkId, RelayId, Sequence};
 use crate::limits;
 use crate::log::Urgency;
-use crate::wire::link::{LinkMessage, Receipt, Released, Version};
+use crate::wire::link::{FullVersion, LinkMessage, Receipt, Released, Version};
 
 /// Milliseconds for which receipts are gathered.
 const GATHER_MS: u64 = 20;
 
 /// The same while puts wait for them.
-const GATHER_WANTED_MS: u64 = 1;
+pub(super) const GATHER_WANTED_MS: u64 = 1;
 
 impl Relay {
     /// Something of another origin has become durable here, or, if it `repeats`, has been for a
@@ -87,6 +87,7 @@ impl Relay {
                 }
             }
         }
+        self.note_full_said(number, &receipts);
         receipts
     }
 
@@ -99,6 +100,8 @@ impl Relay {
                 due.push((group.number, stream.origin == self.options.relay));
             }
         }
+        let unheard = self.groups.iter_mut().filter_map(Group::doubt_full_said);
+        due.extend(unheard.map(|number| (number, false)));
         for (number, is_own) in due {
             if is_own {
                 self.wants_due.insert(number);
@@ -115,10 +118,7 @@ impl Relay {
         let Some(group) = self.groups.get(number) else { return Vec::new() };
         let counts = |s: &Stream| repeats || s.marks.contains_key(me);
         // Of a disk that its origin has lost nobody will ever say that an epoch is finished.
-        let has_its_disk = |s: &Stream| {
-            self.links.states.get(&s.origin).is_some_and(|state| state.version.storage == s.epoch.storage)
-        };
-        let is_unfinished = |s: &Stream| repeats && s.sealed && has_its_disk(s);
+        let is_unfinished = |s: &Stream| repeats && s.sealed && self.is_of_known_disk(s);
         let is_new = |s: &Stream| s.durable > s.released || (s.doubted && repeats) || is_unfinished(s);
         let is_consumer = !group.subscriptions.is_empty();
         let floor = group.floor_on_disk();
@@ -136,8 +136,22 @@ impl Relay {
             durable: s.durable,
             consumed: consumed(s),
             hops: self.trees.hops(),
+            full: None,
         };
-        group.streams.iter().filter(is_owed).map(receipt).collect()
+        let mut receipts: Vec<Receipt> = group.streams.iter().filter(is_owed).map(receipt).collect();
+        for (stream, full) in self.full_for_origins(group, repeats) {
+            let is_of = |r: &&mut Receipt| r.epoch == stream.epoch && r.origin == stream.origin;
+            match receipts.iter_mut().find(is_of) {
+                Some(receipt) => receipt.full = Some(full),
+                None => receipts.push(Receipt { full: Some(full), ..receipt(stream) }),
+            }
+        }
+        receipts
+    }
+
+    /// Whether a stream is of the disk that its origin has now, as far as is known.
+    pub(super) fn is_of_known_disk(&self, s: &Stream) -> bool {
+        self.links.states.get(&s.origin).is_some_and(|state| state.version.storage == s.epoch.storage)
     }
 
     /// Receipts of others: for this relay's own streams, or to be passed on towards their origins.
@@ -187,6 +201,7 @@ impl Relay {
         let Some(number) = self.group_of(now, &receipt.group) else { return };
         self.adopt_stream(number, receipt);
         let is_of_lost_disk = receipt.epoch.storage != self.options.epoch.storage;
+        let heard = self.take_full(number, receipt);
         let Some(group) = self.groups.get_mut(number) else { return };
         let (member, storage) = (&receipt.member, receipt.storage);
         let known = group.spread().parts.members.get(member).copied();
@@ -207,10 +222,13 @@ impl Relay {
             held.consumed = held.consumed.max(receipt.consumed);
         }
         if receipt.durable <= released {
-            self.answer_receipt(receipt, released);
+            self.answer_receipt(receipt, (released, heard));
             self.settle_levels(number);
         } else {
             self.settle_released(number);
+            if heard.is_some() {
+                self.answer_receipt(receipt, (released, heard));
+            }
         }
         if is_of_lost_disk {
             self.announce_origin(now, number, Version::default());
@@ -235,6 +253,7 @@ impl Relay {
     /// An origin has started, or this relay has and does not know what it missed: it is told again
     /// how far this relay is.
     pub(super) fn doubt_released(&mut self, now: Now, origin: &RelayId) {
+        self.doubt_full(origin);
         let mut doubted = Vec::new();
         for group in self.groups.iter_mut().filter(|group| group.remnant.is_none()) {
             for stream in group.streams.iter_mut().filter(|s| s.origin == *origin && s.durable > Sequence(0))
@@ -251,13 +270,13 @@ impl Relay {
         }
     }
 
-    /// Tells one relay, which did not know, how far a stream is released.
-    fn answer_receipt(&mut self, receipt: &Receipt, released: Sequence) {
+    /// Tells one relay, which did not know, how far a stream is released, and what was heard of its quotas.
+    fn answer_receipt(&mut self, receipt: &Receipt, (released, heard): (Sequence, Option<FullVersion>)) {
         let Receipt { group, origin, epoch, member, .. } = receipt.clone();
         if let Some(link) = self.links.toward.get(&member).copied() {
             let hops = self.trees.hops();
             let wanted = Sequence(0);
-            let told = Released { group, origin, epoch, released, wanted, to: Some(member), hops };
+            let told = Released { group, origin, epoch, released, wanted, to: Some(member), hops, heard };
             self.say(link, LinkMessage::Released(vec![told]));
         }
     }

@@ -61,6 +61,7 @@ impl Relay {
 
     fn take_released(&mut self, now: Now, link: LinkId, told: &Released) {
         let Some(number) = self.group_of(now, &told.group) else { return };
+        self.note_full_heard(number, told);
         let Some(group) = self.groups.get_mut(number) else { return };
         let found = group.streams.iter_mut().find(|s| s.epoch == told.epoch && s.origin == told.origin);
         let (me, storage) = (&self.options.relay, self.options.epoch.storage);
@@ -76,7 +77,11 @@ impl Relay {
         let is_released = stream.release(told.released);
         let lacking = stream.lacks.take_if(|_| is_released);
         if is_released || is_wanted_more {
-            self.tell_released(number, Some(link), &[Released { to: None, hops: 0, ..told.clone() }]);
+            self.tell_released(
+                number,
+                Some(link),
+                &[Released { to: None, hops: 0, heard: None, ..told.clone() }],
+            );
         }
         if let Some(lacking) = lacking {
             self.ask_again(number, lacking);

@@ -71,6 +71,7 @@ impl Restore {
             behind: super::behind::Behind::default(),
             ready_links: BTreeSet::new(),
             receipts_due: BTreeMap::new(),
+            quotas_due: BTreeSet::new(),
             wants_due: BTreeSet::new(),
             journal: Journal::after(last),
             effects: VecDeque::new(),
@@ -239,7 +240,10 @@ impl Restore {
             relay.touched.insert(group);
         }
         let all: Vec<GroupNumber> = relay.groups.iter().map(|group| group.number).collect();
-        all.into_iter().for_each(|number| relay.release_annexes(number));
+        for number in all {
+            relay.release_annexes(number);
+            relay.note_quota(now, number);
+        }
         let gone: Vec<GroupNumber> = (1..=relay.counters.groups)
             .map(GroupNumber)
             .filter(|number| {

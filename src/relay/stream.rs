@@ -234,6 +234,7 @@ impl Stream {
             wanted: self.wanted,
             to: None,
             hops: 0,
+            heard: None,
         }
     }
 

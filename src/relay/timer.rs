@@ -18,6 +18,8 @@ pub(super) enum Timer {
     Cursors,
     /// Something that is lacking is looked at, or a pull was not answered.
     Pulls,
+    /// Weigh what quotas have room for.
+    Quotas,
     /// Say what has become durable to the origins that wait for it.
     Receipts,
     /// Look what may be let go, and who has been idle for too long.

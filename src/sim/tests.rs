@@ -18,6 +18,7 @@ mod origins;
 mod planned;
 mod pulls;
 mod quotas;
+mod refused;
 mod remnants;
 mod restored;
 mod scenarios;

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use super::full::{Full, FullVersion, Quotas};
 pub use super::pull::{Holds, Pull, Pulled};
 pub use crate::routing::{Advertised, LinkState, Version};
 
@@ -231,6 +232,9 @@ pub struct Receipt {
     pub consumed: Sequence,
     /// Links that it may still take: while relays see different maps it could go round for ever.
     pub hops: u16,
+    /// Which quotas are used up at the member; `None`: nothing is said of that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub full: Option<Box<Full>>,
 }
 
 /// What an origin says of its stream from time to time.
@@ -250,6 +254,9 @@ pub struct Released {
     pub to: Option<RelayId>,
     /// Links that an answer may still take.
     pub hops: u16,
+    /// In an answer: up to which version the origin has heard from the member which quotas are used up.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub heard: Option<FullVersion>,
 }
 
 /// A stream is named before its first run on a link.
@@ -519,12 +526,14 @@ impl LinkMessage {
             Self::Pull(pull) => Box::new([pull.from, pull.to].into_iter()),
             Self::Pulled(pulled) => Box::new([pulled.to, pulled.released].into_iter()),
             Self::Holds(holds) => Box::new(holds.iter().map(|held| held.last)),
-            Self::Receipts(receipts) => {
-                Box::new(receipts.iter().flat_map(|receipt| [receipt.durable, receipt.consumed]))
-            }
-            Self::Released(released) => {
-                Box::new(released.iter().flat_map(|told| [told.released, told.wanted]))
-            }
+            Self::Receipts(receipts) => Box::new(receipts.iter().flat_map(|receipt| {
+                let full = receipt.full.as_deref().map(|full| full.version).unwrap_or_default();
+                [receipt.durable, receipt.consumed, Sequence(full.boot), Sequence(full.change)]
+            })),
+            Self::Released(released) => Box::new(released.iter().flat_map(|told| {
+                let heard = told.heard.unwrap_or_default();
+                [told.released, told.wanted, Sequence(heard.boot), Sequence(heard.change)]
+            })),
         }
     }
 
@@ -538,7 +547,10 @@ impl LinkMessage {
             Self::Pull(pull) => (pull.path.len() + 1) * ITEM,
             Self::Holds(holds) => holds.len() * ITEM,
             Self::Facts(facts) => facts.iter().map(|fact| ITEM + fact.text_bytes()).sum(),
-            Self::Receipts(receipts) => receipts.len() * ITEM,
+            Self::Receipts(receipts) => {
+                let text = receipts.iter().flat_map(|receipt| &receipt.full).map(|full| full.text_bytes());
+                receipts.len() * ITEM + text.sum::<usize>()
+            }
             Self::Released(released) => released.len() * ITEM,
             Self::Finished(finished) => finished.len() * ITEM,
             Self::FactsEnd | Self::Stream(_) | Self::Confirmed(_) => ITEM,

@@ -4,6 +4,7 @@ pub mod applied;
 pub mod body;
 pub mod circuit;
 pub mod frame;
+mod full;
 pub mod link;
 pub mod moving;
 pub mod packed;

@@ -12,9 +12,9 @@ use treecast::wire::frame::{
     Ack, AckKind, Credit, DeliverHead, FrameKind, LinkCopyHead, LinkDeliverHead, LinkRunHead,
 };
 use treecast::wire::link::{
-    Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupEntry, GroupId, LINK_MAGIC,
-    LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Receipt, Released, SeenWhy,
-    StreamNamed, StreamSeen, ToldWhere, Version,
+    Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, Full, FullVersion, GroupEntry, GroupId,
+    LINK_MAGIC, LinkHello, LinkMessage, LinkState, Membership, NameEntry, Origin, Quotas, Receipt, Released,
+    SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use treecast::wire::link::{Holds, Pull, Pulled};
 use treecast::wire::moving::{CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt};
@@ -246,6 +246,64 @@ fn far() -> StreamSeen {
     }
 }
 
+fn receipt() -> Receipt {
+    Receipt {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        member: relay("oslo"),
+        storage: StorageId(*b"fedcba9876543210"),
+        durable: Sequence(1000),
+        consumed: Sequence(999),
+        hops: 3,
+        full: None,
+    }
+}
+
+fn released() -> Released {
+    Released {
+        group: group(),
+        origin: relay("rome"),
+        epoch: EPOCH,
+        released: Sequence(900),
+        wanted: Sequence(0),
+        to: Some(relay("oslo")),
+        hops: 3,
+        heard: None,
+    }
+}
+
+/// Quotas that are used up at a home, and an origin that has heard of it.
+fn fulls() -> Vec<(&'static str, LinkMessage)> {
+    let version = FullVersion { boot: 7, change: 2 };
+    let full = |full: Full| LinkMessage::Receipts(vec![Receipt { full: Some(Box::new(full)), ..receipt() }]);
+    let name = |name| SubscriptionName::new(name).unwrap();
+    let quotas = Quotas {
+        count: Some(1_000_000),
+        bytes: Some(1 << 30),
+        subscription_count: Some(1000),
+        subscription_bytes: Some(1 << 20),
+    };
+    let used_up = Full {
+        version,
+        quotas,
+        subscriptions: vec![name("billing"), name("audit")],
+        left_off: 3,
+        group: Some(name("audit")),
+    };
+    let has_room = Full {
+        version: FullVersion { change: 3, ..version },
+        quotas: Quotas { count: Some(1_000_000), ..Quotas::default() },
+        ..Full::default()
+    };
+    let heard = Released { heard: Some(version), ..released() };
+    vec![
+        ("receipts-full", full(used_up)),
+        ("receipts-full-ended", full(has_room)),
+        ("released-heard", LinkMessage::Released(vec![heard])),
+    ]
+}
+
 /// One message of each kind, by the name of its file.
 pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     let named = StreamNamed {
@@ -256,25 +314,6 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         base: Sequence(901),
         chain: 0x1122_3344_5566_7788,
         released: Sequence(900),
-    };
-    let receipt = Receipt {
-        group: group(),
-        origin: relay("rome"),
-        epoch: EPOCH,
-        member: relay("oslo"),
-        storage: StorageId(*b"fedcba9876543210"),
-        durable: Sequence(1000),
-        consumed: Sequence(999),
-        hops: 3,
-    };
-    let released = Released {
-        group: group(),
-        origin: relay("rome"),
-        epoch: EPOCH,
-        released: Sequence(900),
-        wanted: Sequence(0),
-        to: Some(relay("oslo")),
-        hops: 3,
     };
     let finished = Finished {
         group: group(),
@@ -304,8 +343,8 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("seen-answers", seen(SeenWhy::Answers)),
         ("seen-lacks", seen(SeenWhy::Lacks)),
         ("stream", LinkMessage::Stream(named)),
-        ("receipts", LinkMessage::Receipts(vec![receipt])),
-        ("released", LinkMessage::Released(vec![released])),
+        ("receipts", LinkMessage::Receipts(vec![receipt()])),
+        ("released", LinkMessage::Released(vec![released()])),
         ("ask", LinkMessage::Ask(ask)),
         ("confirmed", LinkMessage::Confirmed(confirmed)),
         ("facts-forgotten", LinkMessage::Facts(vec![forgotten()])),
@@ -314,7 +353,7 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("ask-where", LinkMessage::AskWhere(ask_where)),
         ("told-where", LinkMessage::ToldWhere(told_where)),
     ];
-    all.extend(circuits().into_iter().chain(moves()).chain([drained()]));
+    all.extend(circuits().into_iter().chain(moves()).chain([drained()]).chain(fulls()));
     all
 }
 

@@ -140,6 +140,7 @@ async fn a_sequence_beyond_all_reason_is_refused() {
         wanted: Sequence(0),
         to: None,
         hops: 0,
+        heard: None,
     };
     let heard = decoded(&frame(FrameKind::Link, 0, &LinkMessage::Released(vec![released]).encode())).await;
     assert!(heard.inputs.is_empty() && heard.end.is_some());

@@ -34,6 +34,7 @@ fn receipt(h: &mut Harness, storage: StorageId, through: u64) {
         durable: Sequence(through),
         consumed: Sequence(through),
         hops: 3,
+        full: None,
     };
     h.hear(LinkMessage::Receipts(vec![receipt]));
     h.pass_ms(2_000);

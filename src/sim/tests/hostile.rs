@@ -16,8 +16,9 @@ use crate::wire::body::{
 use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
 use crate::wire::frame::{Ack, AckKind, Credit, DeliverHead};
 use crate::wire::link::{
-    Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, GroupId, LinkMessage, LinkState,
-    Membership, Origin, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
+    Advertised, Ask, AskWhere, Confirmed, Fact, Finished, Forgotten, Full, FullVersion, GroupId, LinkMessage,
+    LinkState, Membership, Origin, Quotas, Receipt, Released, SeenWhy, StreamNamed, StreamSeen, ToldWhere,
+    Version,
 };
 use crate::wire::link::{Holds, Pull, Pulled};
 use crate::wire::moving::{CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt};
@@ -51,6 +52,36 @@ fn epoch(dice: &mut Dice) -> Epoch {
     // Those of the simulation have equal counter and nonce.
     let counter = [1, 1, 1, 2, number(dice)][dice.below(5) as usize];
     Epoch { counter, storage: storage(dice), nonce: counter }
+}
+
+fn full_version(dice: &mut Dice) -> FullVersion {
+    FullVersion { boot: number(dice), change: number(dice) }
+}
+
+fn full(dice: &mut Dice) -> Full {
+    let name =
+        |dice: &mut Dice| SubscriptionName::new(["s-r00", "s-r01", "none"][dice.below(3) as usize]).unwrap();
+    Full {
+        version: full_version(dice),
+        quotas: Quotas { count: Some(number(dice)), ..Quotas::default() },
+        subscriptions: (0..dice.below(20)).map(|_| name(dice)).collect(),
+        left_off: number(dice),
+        group: (dice.below(2) == 0).then(|| name(dice)),
+    }
+}
+
+fn receipt(dice: &mut Dice, hops: u16) -> Receipt {
+    Receipt {
+        group: group(dice),
+        origin: relay(dice),
+        epoch: epoch(dice),
+        member: relay(dice),
+        storage: storage(dice),
+        durable: sequence(dice),
+        consumed: sequence(dice),
+        hops,
+        full: (dice.below(2) == 0).then(|| Box::new(full(dice))),
+    }
 }
 
 fn version(dice: &mut Dice) -> Version {
@@ -323,16 +354,7 @@ fn message(dice: &mut Dice) -> LinkMessage {
             chain: dice.below(3),
             released: sequence(dice),
         }),
-        5 => LinkMessage::Receipts(vec![Receipt {
-            group: group(dice),
-            origin: relay(dice),
-            epoch: epoch(dice),
-            member: relay(dice),
-            storage: storage(dice),
-            durable: sequence(dice),
-            consumed: sequence(dice),
-            hops,
-        }]),
+        5 => LinkMessage::Receipts(vec![receipt(dice, hops)]),
         6 => LinkMessage::Released(vec![Released {
             group: group(dice),
             origin: relay(dice),
@@ -341,6 +363,7 @@ fn message(dice: &mut Dice) -> LinkMessage {
             wanted: sequence(dice),
             to: (dice.below(2) == 0).then(|| relay(dice)),
             hops,
+            heard: (dice.below(2) == 0).then(|| full_version(dice)),
         }]),
         7 => {
             let to = (0..dice.below(4)).map(|_| relay(dice)).collect();

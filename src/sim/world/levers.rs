@@ -49,6 +49,11 @@ impl World {
         self.arrive(wire, end)
     }
 
+    /// Changes what is on its way.
+    pub fn forget_on_the_way(&mut self, change: &dyn Fn(&mut LinkMessage)) {
+        self.wires.iter_mut().flat_map(|wire| &mut wire.to).flatten().for_each(change);
+    }
+
     /// How many messages are on their way to this end of a wire.
     #[must_use]
     pub fn waiting(&self, wire: usize, end: usize) -> usize {
