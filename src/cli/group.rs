@@ -199,6 +199,10 @@ pub(super) fn facts(info: &GroupInfo) -> Facts {
         );
         facts.add("waiting", text);
     }
+    for full in &info.full {
+        let what = if full.is_of_group { "the group's quota, mostly for" } else { "the quota of" };
+        facts.add("full", format!("{what} `{}` at {}: puts are refused", full.subscription, full.home));
+    }
     settings::add_facts(&info.settings, &mut facts);
     facts
 }
@@ -219,6 +223,9 @@ pub(super) fn to_json(info: &GroupInfo) -> Value {
             "sealed": stream.sealed,
         })
     });
+    let full = info.full.iter().map(|full| {
+        json!({ "home": full.home, "subscription": full.subscription, "is_of_group": full.is_of_group })
+    });
     let order = info.order.map(|order| json!({ "held": order.held, "given_up": order.given_up }));
     json!({
         "name": info.name,
@@ -233,6 +240,7 @@ pub(super) fn to_json(info: &GroupInfo) -> Value {
         "subscriptions_elsewhere": info.elsewhere,
         "streams": streams.collect::<Vec<_>>(),
         "settings": info.settings,
+        "full": full.collect::<Vec<_>>(),
         "moves_to": info.moves.as_ref().and_then(|moves| moves.to.as_ref()),
         "comes_from": info.moves.as_ref().and_then(|moves| moves.from.as_ref()),
     })

@@ -9,8 +9,9 @@ use crate::id::{GroupName, GroupNumber, Index, RelayId, SubscriptionName};
 use crate::limits;
 use crate::log::Space;
 use crate::wire::body::{
-    Books, GroupInfo, OrderInfo, Outcomes, Refusal, Status, StreamInfo, SubscriptionInfo,
+    Books, FullQuota, GroupInfo, OrderInfo, Outcomes, Refusal, Status, StreamInfo, SubscriptionInfo,
 };
+use crate::wire::link::Quotas;
 
 /// Subscriptions or groups in one answer at the most: it then fits into a frame.
 const LIST_MAX: u32 = 1000;
@@ -76,7 +77,23 @@ impl Relay {
                 .map(|order| OrderInfo { held: order.held(), given_up: order.given_up() }),
             elsewhere: self.lives_elsewhere(group),
             moves: group.queue_moves(),
+            full: Vec::new(),
         }
+    }
+
+    /// The same of one that is asked for by its name, with the quotas that are used up elsewhere.
+    ///
+    /// # Panics
+    /// When there is no such group: the caller has found it.
+    pub(super) fn whole_group_info(&self, number: GroupNumber) -> GroupInfo {
+        let group = self.groups.get(number).expect("the caller has found the group");
+        let blamed = group.blamed_elsewhere(Quotas::of(&group.settings)).take(limits::FULL_NAMES_MAX);
+        let full = blamed.map(|blame| FullQuota {
+            home: blame.home.clone(),
+            subscription: blame.subscription.clone(),
+            is_of_group: blame.is_of_group,
+        });
+        GroupInfo { full: full.collect(), ..self.group_info(number) }
     }
 
     /// How many subscriptions of a group live at other relays, as far as is known here.

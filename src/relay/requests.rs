@@ -64,7 +64,7 @@ impl Relay {
             }
             Request::GroupShow { group } => {
                 let number = self.known_group(&group)?;
-                Ok((Reply::Group(Box::new(self.group_info(number))), When::Now))
+                Ok((Reply::Group(Box::new(self.whole_group_info(number))), When::Now))
             }
             Request::GroupRemove { group } => self.remove_group(&group),
             Request::SubscriptionCreate { group, name, spec } => {

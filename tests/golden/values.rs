@@ -10,8 +10,8 @@ use treecast::topology::TopologyVersion;
 use treecast::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy, TreeKind};
 use treecast::wire::applied::{TopologyEntry, TopologyHead};
 use treecast::wire::body::{
-    Books, FileStanding, GapCause, GroupInfo, Location, Missing, MoveInfo, MoveStage, Notice, Outcomes,
-    QueueMoves, Refusal, RefusalCode, Reply, Request, Start, Status, StreamInfo, SubscriptionInfo,
+    Books, FileStanding, FullQuota, GapCause, GroupInfo, Location, Missing, MoveInfo, MoveStage, Notice,
+    Outcomes, QueueMoves, Refusal, RefusalCode, Reply, Request, Start, Status, StreamInfo, SubscriptionInfo,
     SubscriptionSpec, TopologyInfo, UnorderedCause,
 };
 use treecast::wire::run::Record;
@@ -176,7 +176,13 @@ fn group_info() -> GroupInfo {
         order: None,
         elsewhere: 0,
         moves: None,
+        full: Vec::new(),
     }
+}
+
+fn full_group() -> GroupInfo {
+    let full = |name, is_of_group| FullQuota { home: relay(), subscription: subscription(name), is_of_group };
+    GroupInfo { full: vec![full("billing", false), full("audit", true)], ..group_info() }
 }
 
 fn queues_that_move() -> Vec<GroupInfo> {
@@ -338,6 +344,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("subscriptions-moving", Ok(Reply::Subscriptions(moving()))),
         ("groups-moving", Ok(Reply::Groups(queues_that_move()))),
         ("relays-draining", Ok(Reply::Relays(network::leaving()))),
+        ("group-full", Ok(Reply::Group(Box::new(full_group())))),
     ]
 }
 

@@ -116,6 +116,21 @@ pub struct GroupInfo {
     /// A queue that is on its way from here or to here; left out of all others.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub moves: Option<Box<QueueMoves>>,
+    /// Quotas that are used up at other relays, so that the one that is asked refuses puts, a few of
+    /// them; left out in lists.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub full: Vec<FullQuota>,
+}
+
+/// A quota that is used up at the home of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullQuota {
+    /// The home.
+    pub home: RelayId,
+    /// Who holds back most there.
+    pub subscription: SubscriptionName,
+    /// Whether it is the quota of the group, and not that of each subscription.
+    pub is_of_group: bool,
 }
 
 /// Where a queue moves, as far as the relay knows that is asked.

@@ -46,6 +46,7 @@ fn info() -> GroupInfo {
         order: None,
         elsewhere: 0,
         moves: None,
+        full: Vec::new(),
     }
 }
 
