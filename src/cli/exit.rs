@@ -246,9 +246,9 @@ pub fn exit_of_refusal(code: RefusalCode) -> Exit {
 
 fn advice_on_refusal(code: RefusalCode) -> Option<&'static str> {
     match code {
-        RefusalCode::Quota => {
-            Some("it passes when subscriptions ack or are removed; see `treecast subscription list`")
-        }
+        RefusalCode::Quota => Some(
+            "it passes when subscriptions ack or are removed; see `treecast group show` and `treecast subscription list`",
+        ),
         RefusalCode::NoRoom => Some("get and ack still work; see `treecast status`"),
         RefusalCode::NotFound
         | RefusalCode::Exists

@@ -32,10 +32,10 @@ pub struct SettingsArgs {
     /// Keep so many messages for replay, also when all have acked them
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub history_count: Option<u64>,
-    /// Refuse puts while backlogs hold so many bytes
+    /// Refuse puts, at all relays, while backlogs at one hold so many bytes
     #[arg(long, value_name = "SIZE", value_parser = values::positive_bytes)]
     pub quota_bytes: Option<u64>,
-    /// Refuse puts while backlogs hold so many messages
+    /// Refuse puts, at all relays, while backlogs at one hold so many messages
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub quota_count: Option<u64>,
     /// Bytes that one subscription may hold back
@@ -44,7 +44,7 @@ pub struct SettingsArgs {
     /// Messages that one subscription may hold back
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub subscription_quota_count: Option<u64>,
-    /// What happens when a subscription holds back more [default: refuse]
+    /// What happens when a subscription holds back more; `refuse`: puts at all relays [default: refuse]
     #[arg(long, value_enum, value_name = "POLICY")]
     pub subscription_policy: Option<Policy>,
     /// After this time a message that names no other is of no use any more

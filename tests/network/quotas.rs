@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Connection, Put};
-use super::commands::{good, run};
+use super::commands::{good, json, run};
 use super::process::say;
 use super::site::Network;
 use super::traffic::{Shape, Traffic, wait_for};
@@ -75,5 +75,49 @@ async fn s34_puts_that_are_refused_in_one_group_do_not_delay_another_over_the_sa
     good(&at[0], &["put", "full", "again", "--deadline", "30s"]);
     let words = ["get", "full", "--as", "here", "--existing", "--wait", "30s"];
     assert_eq!(good(&at[2], &words), "again\n");
+    traffic.end().await;
+}
+
+/// A line a – b – c: the subscription at c stands at its quota, and puts at a are refused for it; another
+/// group goes on over the same links.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r7_a_subscription_over_its_quota_refuses_puts_elsewhere_until_it_has_acked() {
+    let network = Network::line(3).await;
+    let at: Vec<String> = (0..3).map(|place| network.address(place).to_owned()).collect();
+    good(&at[0], &["group", "create", "full", "--subscription-quota-count", "3"]);
+    wait_for("all know the group", async || run(&at[2], &["group", "show", "full"]).code == Some(0)).await;
+    good(&at[2], &["subscription", "create", "full", "slow"]);
+    let shape = Shape { puts: &[0, 2], reads: &[0, 2], pause: Duration::from_millis(3), bytes: 200 };
+    let traffic = Traffic::start(&network, shape).await;
+    let put = |place: usize, wait: &str| run(&at[place], &["put", "full", "more", "--deadline", wait]);
+    let (mut taken, mut why) = (0, String::new());
+    wait_for("the subscription is full", async || {
+        let done = put(0, "200ms");
+        taken += usize::from(done.code == Some(0));
+        why = done.said.clone();
+        done.code != Some(0)
+    })
+    .await;
+    say(&format!("r7: {taken} of 3 messages were taken elsewhere"));
+    assert!((3..=10).contains(&taken), "{taken} messages were taken");
+    assert!(why.contains("subscription `slow` of group `full`, which lives at relay c"), "{why}");
+    // A relay that has put nothing yet is told with its first message.
+    let first = usize::from(put(1, "200ms").code == Some(0));
+    wait_for("all refuse", async || (0..3).all(|place| put(place, "200ms").code == Some(75))).await;
+    let shown = json(&at[0], &["group", "show", "full"]);
+    assert_eq!(shown["full"][0]["subscription"], "slow", "{shown}");
+    assert_eq!(shown["full"][0]["home"], "c", "{shown}");
+    assert!(good(&at[0], &["group", "show", "full"]).contains("`slow` at c"));
+    let before = traffic.answered();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(traffic.answered() > before + 50, "another group waits");
+    let count = (taken + first).to_string();
+    let words = ["get", "full", "--as", "slow", "--existing", "-n", &count, "--wait", "30s"];
+    assert_eq!(good(&at[2], &words).matches("more").count(), taken + first, "what was taken is there");
+    for place in [0, 1] {
+        let done = put(place, "30s");
+        assert_eq!(done.code, Some(0), "puts are taken again at {place}: {done:?}");
+    }
+    assert_eq!(json(&at[0], &["group", "show", "full"])["full"], serde_json::json!([]));
     traffic.end().await;
 }
