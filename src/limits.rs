@@ -292,6 +292,10 @@ pub const ORIGIN_QUIET_MS: u64 = 300_000;
 /// Silent for so many of its own pings, a neighbour counts as dead.
 pub const LINK_HELLOS_UNHEARD_MAX: u32 = 3;
 
+/// Milliseconds until something must be heard of a neighbour that has just been answered, at least: the
+/// longest round trip of a link that stays up whatever its pings are.
+pub const LINK_FIRST_MS: u64 = 2_000;
+
 /// Milliseconds until a connection to a neighbour must be there and the neighbour have said hello.
 pub const LINK_CONNECT_MS: u64 = 5_000;
 

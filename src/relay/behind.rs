@@ -7,6 +7,9 @@
 //! that trees do not flap. What nobody sends for a while is not being caught up, and counts no
 //! more: a neighbour that tells of what it does not have keeps nobody out of the trees.
 //!
+//! A relay whose disk is full takes nothing, so it passes nothing on either: it says the same, for as
+//! long as there is no room, and what others put goes round it.
+//!
 //! A relay that is catching up and is the only way for others still passes everything on: what
 //! comes over a link is live before backlog there, and goes on as what it is ([`super::fresh`]),
 //! logged like anything else. Within one stream the order comes first; those behind this relay lack
@@ -97,13 +100,13 @@ impl Relay {
         });
         self.behind.lags = lags;
         let records = self.behind.lags.values().map(|lag| lag.heard.0.saturating_sub(lag.last.0));
-        let lag = records.fold(0, u64::saturating_add);
+        let lag = if self.room { records.fold(0, u64::saturating_add) } else { u64::MAX };
         if self.behind.is_due(lag, now.time) {
             self.behind.is_said = !self.behind.is_said;
             self.behind.changed = Some(now.time);
             self.announce_links(now);
         }
-        if self.behind.is_said || !self.behind.lags.is_empty() {
+        if self.behind.is_said || !self.behind.lags.is_empty() || !self.room {
             self.timers.set(Timer::Behind, now.time.after_ms(limits::CATCHING_UP_LOOK_MS));
         }
     }

@@ -529,10 +529,7 @@ impl Turn<'_> {
         let run = match piece {
             Piece::Run(run) => run.clone(),
             Piece::Missing { to, cause, .. } => {
-                // What is done above the floor is a bit each, and a hole may be as long as a log.
-                let floor = subscription.cursor.floor();
-                let reach = floor.after(u64::from(limits::WINDOW_MAX + limits::RUN_RECORDS_MAX));
-                let (to, cause) = (if due.from > floor { (*to).min(reach) } else { *to }, *cause);
+                let (to, cause) = (*to, *cause);
                 self.miss_or_pass(subscription, due, to, cause);
                 return None;
             }
@@ -615,6 +612,10 @@ impl Turn<'_> {
     }
 
     fn miss_or_pass(&mut self, subscription: &mut Subscription, due: &Due, to: Index, cause: MissingCause) {
+        // What is done above the floor is a bit each, and a hole may be as long as a log.
+        let floor = subscription.cursor.floor();
+        let reach = floor.after(u64::from(limits::WINDOW_MAX + limits::RUN_RECORDS_MAX));
+        let to = if due.from > floor { to.min(reach) } else { to };
         match (self.group.remnant, cause) {
             (Some(remnant), MissingCause::Released) => {
                 pass_hole(subscription, due, to, remnant.hole(due.from));

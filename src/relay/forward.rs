@@ -576,7 +576,8 @@ impl Relay {
     pub(super) fn handle_room(&mut self, free: bool) {
         self.room = free;
         if !free {
-            return;
+            // Others are to go round it.
+            return self.timers.set_by(super::timer::Timer::Behind, self.links.now);
         }
         for (number, link) in std::mem::take(&mut self.starved) {
             // Also to one that is out of the tree by now: it may be in it again, and takes what it

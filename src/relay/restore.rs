@@ -31,7 +31,7 @@ use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
 use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, Time, WallTime};
 use crate::log::{Cut, EntryNumber, Replayed, Snapshot};
 use crate::wire::link::{NameEntry, Version};
-use crate::wire::run::{RUN_HEADER_BYTES, Run, RunKind};
+use crate::wire::run::{RUN_HEADER_BYTES, Run, RunHeader, RunKind};
 
 /// How far each part of the snapshot reaches; only needed during a replay.
 #[derive(Debug)]
@@ -351,28 +351,7 @@ impl Relay {
         }
         let bytes = RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes);
         group.meter.insert(first_index, end, bytes, arrived);
-        // What is put here comes over no link; streams of a disk that this relay has lost do.
-        let is_own = link == LinkId(0);
-        if let Some((id, _)) = header.producer {
-            let idle_max_ms = group.settings.producer_idle_max_ms();
-            group.traffic().producers.forget_if_idle(id, arrived, idle_max_ms);
-        }
-        let arrival = Arrival { wall: arrived, until: Time(u64::MAX) };
-        if let Some(order) = &mut group.order {
-            order.expire_at(arrived, group.settings.producer_hold_ms());
-        }
-        match header.producer {
-            // Repeats never come into an own stream.
-            Some((id, first)) if is_own && group.remnant.is_none() => {
-                group.traffic().producers.insert((id, first), header.count, header.accepted, false);
-                group.note_order(first_index, (id, first), header.count, arrival);
-            }
-            Some((id, first)) if group.remnant.is_some() => {
-                group.note_order(first_index, (id, first), header.count, arrival);
-            }
-            Some(_) => group.note_producer(first_index, header, arrival),
-            None => {}
-        }
+        replay_producer(group, first_index, (arrived, link), header);
         let since = group.member_for();
         let is_remnant = group.remnant.is_some();
         let Some(stream) = group.stream(stream) else {
@@ -600,5 +579,36 @@ impl Relay {
                 self.removed.insert(group.name, (number, group.incarnation));
             }
         }
+    }
+}
+
+/// Remembers of a run that is read again what its producer has put.
+fn replay_producer(
+    group: &mut Group,
+    first_index: Index,
+    (arrived, link): (WallTime, LinkId),
+    header: &RunHeader,
+) {
+    // What is put here comes over no link; streams of a disk that this relay has lost do.
+    let is_own = link == LinkId(0);
+    if let Some((id, _)) = header.producer {
+        let idle_max_ms = group.settings.producer_idle_max_ms();
+        group.traffic().producers.forget_if_idle(id, arrived, idle_max_ms);
+    }
+    let arrival = Arrival { wall: arrived, until: Time(u64::MAX) };
+    if let Some(order) = &mut group.order {
+        order.expire_at(arrived, group.settings.producer_hold_ms());
+    }
+    match header.producer {
+        // Repeats never come into an own stream.
+        Some((id, first)) if is_own && group.remnant.is_none() => {
+            group.traffic().producers.insert((id, first), header.count, header.accepted, false);
+            group.note_order(first_index, (id, first), header.count, arrival);
+        }
+        Some((id, first)) if group.remnant.is_some() => {
+            group.note_order(first_index, (id, first), header.count, arrival);
+        }
+        Some(_) => group.note_producer(first_index, header, arrival),
+        None => {}
     }
 }

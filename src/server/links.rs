@@ -413,7 +413,9 @@ async fn read(
     reader: &mut Reader,
     sender: &SessionSender,
 ) -> SessionEnd {
-    let after = neighbour.hello * limits::LINK_HELLOS_UNHEARD_MAX;
+    let unheard = neighbour.hello * limits::LINK_HELLOS_UNHEARD_MAX;
+    // What the neighbour says first comes a whole round trip after this end has answered it.
+    let mut after = unheard.max(Duration::from_millis(limits::LINK_FIRST_MS));
     loop {
         let mut incoming = LinkIncoming::default();
         incoming.take(neighbour.link, reader);
@@ -433,7 +435,7 @@ async fn read(
         }
         sender.queue().has_room().await;
         match timeout(after, reader.fill()).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => after = unheard,
             Ok(Err(end)) => return end,
             Err(_) => return SessionFault::Unheard { after }.into(),
         }

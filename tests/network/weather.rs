@@ -130,6 +130,23 @@ async fn s50_a_link_that_is_long_one_way_is_not_dead_and_sends_nothing_twice() {
     traffic.finish(&network).await;
 }
 
+/// Both ways are long: what the neighbour says first comes later than three hellos after the answer to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s50_a_link_whose_round_trip_is_longer_than_three_hellos_stays_up() {
+    let mut network = Network::plan(2, &[(0, 1)], Duration::from_millis(100)).await;
+    let line = format!("{}:9001", network.host);
+    let delays = (Duration::from_millis(200), Duration::from_millis(200));
+    let _lag = Lag::start(&line, network.address(1), delays).await;
+    network.cable(0, 1).lead_to(&line);
+    for place in 0..2 {
+        network.begin(place);
+    }
+    let traffic = Traffic::start(&network, Shape { puts: &[0, 1], reads: &[0, 1], ..LINE }).await;
+    traffic.progress(500).await;
+    assert_eq!(network.downs(), 0, "a long link is no dead one: {}", network.sites[1].log());
+    traffic.finish(&network).await;
+}
+
 /// Bits flip on a link: it is closed, with the reason, and made again; a wrong message goes nowhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s51_f41_bits_that_flip_on_a_link_close_it_and_change_no_message() {

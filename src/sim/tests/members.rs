@@ -235,3 +235,26 @@ fn p5_what_was_confirmed_of_a_membership_before_says_nothing_of_the_next_one() {
     world.settle();
     assert_eq!(puts(&world.drain(0, "g", "s")), [2]);
 }
+
+#[test]
+fn s45_others_go_round_a_relay_whose_disk_is_full() {
+    let mut world = World::new(1, 4, &[(0, 1, 1), (1, 3, 1), (0, 2, 9), (2, 3, 9)]);
+    world.subscribe(3, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    assert_eq!(world.drain(3, "g", "s").len(), 1);
+    world.set_room(1, false);
+    world.put(0, "g", 2);
+    world.settle();
+    world.pass_ms(2_000);
+    world.settle();
+    assert_eq!(world.drain(3, "g", "s").len(), 2, "there is another way");
+    // Where there is room again it is a way like any other.
+    world.set_room(1, true);
+    world.pass_ms(20_000);
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    assert_eq!(world.drain(3, "g", "s").len(), 1);
+    world.watched().unwrap();
+}
