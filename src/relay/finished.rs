@@ -89,7 +89,8 @@ impl Group {
         let low = self.low;
         let goes = |s: &Stream| s.end <= low && self.is_finished(&s.origin, s.epoch);
         let gone: Vec<StreamNumber> = self.streams.iter().filter(|s| goes(s)).map(|s| s.number).collect();
-        if gone.is_empty() {
+        // The other home of a name here may ask what it was owed of one.
+        if gone.is_empty() || self.subscriptions.iter().any(|s| s.twin_since.is_some()) {
             return;
         }
         self.streams.retain(|s| gone.binary_search(&s.number).is_err());

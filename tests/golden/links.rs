@@ -198,13 +198,26 @@ fn moves() -> Vec<(&'static str, LinkMessage)> {
         streams: streams(),
         finished: vec![(relay("bonn"), storage, 2)],
         producers: vec![ProducerDone { producer: ProducerId(77), floor: 300, ranges: vec![(301, 400)] }],
+        ..Done::default()
     };
     let spec = SubscriptionSpec { shared: true, window: Some(256), ..SubscriptionSpec::default() };
     vec![
-        ("move-prepare", says(MoveSays::Prepare { spec: spec.clone(), queue: false, void: None })),
-        ("move-prepare-queue", says(MoveSays::Prepare { spec: spec.clone(), queue: true, void: None })),
-        ("move-prepare-void", says(MoveSays::Prepare { spec, queue: true, void: Some(version(9)) })),
-        ("move-prepared", says(MoveSays::Prepared { keeper, version: version(9), streams: streams() })),
+        (
+            "move-prepare",
+            says(MoveSays::Prepare { spec: spec.clone(), queue: false, void: None, merge: false }),
+        ),
+        (
+            "move-prepare-queue",
+            says(MoveSays::Prepare { spec: spec.clone(), queue: true, void: None, merge: false }),
+        ),
+        (
+            "move-prepare-void",
+            says(MoveSays::Prepare { spec, queue: true, void: Some(version(9)), merge: false }),
+        ),
+        (
+            "move-prepared",
+            says(MoveSays::Prepared { keeper, version: version(9), streams: streams(), own: Vec::new() }),
+        ),
         ("move-refused", says(MoveSays::Refused(Refusal::new(RefusalCode::Exists, "it has one")))),
         ("move-ask", says(MoveSays::Ask { member: relay("rome"), version: version(9) })),
         (

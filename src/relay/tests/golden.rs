@@ -99,6 +99,10 @@ fn word(operation: &Operation) -> &'static str {
         Operation::LinkNamed { .. } => "link-named",
         Operation::TopologySet { entry } if entry.head.restores.is_some() => "topology-restored",
         Operation::TopologySet { .. } => "topology-set",
+        Operation::SubscriptionMoving { merge: true, .. } => "subscription-merges",
+        Operation::SubscriptionMerging { merging: None, .. } => "subscription-merging-not",
+        Operation::SubscriptionMerging { .. } => "subscription-merging",
+        Operation::SubscriptionMerged { .. } => "subscription-merged",
         Operation::SubscriptionMoving { rest: Some(_), .. } => "subscription-cut-rest",
         Operation::SubscriptionMoving { to: None, .. } => "subscription-stays",
         Operation::SubscriptionMoving { lost: Some(_), .. } => "subscription-cut-lost",
@@ -215,6 +219,7 @@ fn done() -> Done {
         streams: vec![StreamAt { origin: relay("oslo"), epoch, last: Sequence(400) }],
         finished: vec![(relay("oslo"), STORAGE, 2)],
         producers: vec![ProducerDone { producer: ProducerId(77), floor: 300, ranges: vec![(301, 400)] }],
+        ..Done::default()
     }
 }
 
@@ -232,8 +237,8 @@ fn left() -> Left {
 fn of_moves(group: GroupNumber) -> Vec<Operation> {
     let (subscription, token) = (SubscriptionNumber(5), 0x1122_3344_5566_7788);
     let moving = |to, cut| {
-        let (lost, rest) = (None, None);
-        Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest }
+        let (lost, rest, merge) = (None, None, false);
+        Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest, merge }
     };
     vec![
         moving(None, None),
@@ -273,6 +278,7 @@ fn of_moves(group: GroupNumber) -> Vec<Operation> {
             cut: Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() })),
             lost: Some(VERSION),
             rest: None,
+            merge: false,
         },
         Operation::QueueHome { group, here: true },
     ]
@@ -288,7 +294,11 @@ fn of_remnants(group: GroupNumber) -> Vec<Operation> {
             token,
             cut: Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() })),
             lost: None,
-            rest: Some(Box::new(Rest { lost: vec![(7, vec![(Index(20), Index(30), GapCause::Damaged)])] })),
+            rest: Some(Box::new(Rest {
+                lost: vec![(7, vec![(Index(20), Index(30), GapCause::Damaged)])],
+                done: None,
+            })),
+            merge: false,
         },
         Operation::RemnantBegun {
             group,
@@ -390,6 +400,7 @@ fn part() -> Shard {
         forgotten_before: Some(AT),
         renewed: Some(STORAGE),
         topologies: Vec::new(),
+        tells_starts: false,
     }
 }
 
@@ -587,6 +598,7 @@ fn remnant_part() -> Shard {
         from: Index(2),
         is_open: true,
         lost: vec![gap],
+        own: Vec::new(),
     }));
     (made.number, made.subscriptions[0].number) = (number, SubscriptionNumber(70));
     made.subscriptions.truncate(1);
