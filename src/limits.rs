@@ -232,6 +232,10 @@ pub const MERGE_FIRST_MS: u64 = 2_000;
 /// long for relays that are away.
 pub const MERGE_AGAIN_MS: u64 = 1_000;
 
+/// Milliseconds without a way to the home that stays until one that has closed, and has not handed over,
+/// is served again.
+pub const MERGE_AWAY_MS: u64 = 10_000;
+
 /// Milliseconds until a home that has refused to be made one with another is asked again.
 pub const MERGE_REFUSED_MS: u64 = 60_000;
 

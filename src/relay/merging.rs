@@ -201,7 +201,8 @@ impl Relay {
         let (to, is_cut, heard) = (moving.to.clone(), moving.cut.is_some(), moving.heard.clone());
         let is_home = self.groups.get(key.group).is_some_and(|g| g.homes(&name).any(|(home, _)| *home == to));
         let is_agreed = is_cut || heard.prepared.is_some() || better.as_ref() == Some(&to);
-        if self.orphans().is_gone(&to) || !is_agreed || !is_home && !is_spent {
+        let is_away = is_cut && !is_spent && self.is_away(now, (key, &to));
+        if self.orphans().is_gone(&to) || !is_agreed || is_away || !is_home && !is_spent {
             self.stay_open(key);
             return true;
         }
@@ -230,6 +231,15 @@ impl Relay {
             }
         }
         true
+    }
+
+    /// Whether there has been no way to the other home for so long that it is better served here.
+    fn is_away(&mut self, now: Now, (key, to): (SubscriptionKey, &RelayId)) -> bool {
+        let is_near = self.links.toward.contains_key(to);
+        let Some(moving) = self.moving_at(key) else { return false };
+        let since = if is_near { None } else { moving.heard.away_since.or(Some(now.time)) };
+        moving.heard.away_since = since;
+        since.is_some_and(|since| now.time >= since.after_ms(limits::MERGE_AWAY_MS))
     }
 
     /// The other home says what it is owed itself.
@@ -279,7 +289,7 @@ impl Relay {
         }
     }
 
-    /// It is not made one with another home, at least for now.
+    /// It does not close: the other home is gone, or counts no more, or all begins anew.
     pub(super) fn stay_open(&mut self, key: SubscriptionKey) {
         self.set_moving(key, None);
         let now = self.links.now;

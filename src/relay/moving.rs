@@ -24,6 +24,7 @@
 //! disk is. Everything that is said to others is said again until it is answered.
 
 mod copy;
+mod here;
 mod leave;
 mod left;
 mod talk;
@@ -96,6 +97,8 @@ pub(super) struct Heard {
     pub(super) refusal: Option<Refusal>,
     /// What the other home is owed itself, of one that is made one with it: behind these.
     pub(super) own: Vec<StreamAt>,
+    /// Since when there is no way to the other home, of one that is made one with it.
+    pub(super) away_since: Option<Time>,
     /// When something was last said of one that is made one with another.
     pub(super) said_at: Option<Time>,
     /// Whether all before the cut is known to be done with, durably.
@@ -122,62 +125,6 @@ impl Subscription {
         let Some(moving) = self.moving.as_deref() else { return false };
         let is_done = |cut: &Cut| self.cursor.floor() >= cut.at && self.gaps.is_empty() && !self.has_remnants;
         moving.rest.is_some() || !moving.merge && moving.cut.as_ref().is_some_and(is_done)
-    }
-}
-
-impl Group {
-    /// Whether everything is here that the old home is to deliver, as far as `owed` tells.
-    fn has_owed(&self, me: &RelayId, owed: &BTreeMap<(RelayId, Epoch), (Sequence, bool)>) -> bool {
-        owed.iter().all(|((origin, epoch), (last, will_come))| {
-            let has = match self.stream_of(origin, *epoch) {
-                Some(stream) if stream.last >= *last => true,
-                // Of one that is not owed here nothing more may ever come.
-                Some(stream) => !will_come && !stream.marks.contains_key(me) && stream.origin != *me,
-                None => !will_come,
-            };
-            has || self.is_finished(origin, *epoch)
-        })
-    }
-
-    /// What a subscription is done with when everything that is here now is done with.
-    fn done_here(&self, subscription: &Subscription) -> Done {
-        let mut streams: BTreeMap<(RelayId, Epoch), Sequence> =
-            self.streams.iter().map(|s| ((s.origin.clone(), s.epoch), s.last)).collect();
-        let mut finished: BTreeMap<(RelayId, StorageId), u64> =
-            self.finished().map(|(origin, storage, through)| ((origin.clone(), storage), through)).collect();
-        let mut producers = self.traffic.as_ref().map(|t| t.producers.done()).unwrap_or_default();
-        // It may have come here from elsewhere, and what was done there need not have come behind it.
-        let before = subscription.arrived.as_deref().and_then(|arrived| arrived.done.as_ref());
-        if let Some(before) = before {
-            for at in &before.streams {
-                let last = streams.entry((at.origin.clone(), at.epoch)).or_default();
-                *last = at.last.max(*last);
-            }
-            for (origin, storage, through) in &before.finished {
-                let known = finished.entry((origin.clone(), *storage)).or_default();
-                *known = (*through).max(*known);
-            }
-            super::arriving::join(&mut producers, &before.producers);
-        }
-        Done {
-            streams: streams
-                .into_iter()
-                .map(|((origin, epoch), last)| StreamAt { origin, epoch, last })
-                .collect(),
-            finished: finished
-                .into_iter()
-                .map(|((origin, storage), through)| (origin, storage, through))
-                .collect(),
-            producers,
-            parts: before.map(|before| before.parts.clone()).unwrap_or_default(),
-            owed: Vec::new(),
-        }
-    }
-
-    /// Streams of which somebody may still need something, and how far they are here.
-    pub(super) fn unreleased(&self, is_meant: impl Fn(&super::stream::Stream) -> bool) -> Vec<StreamAt> {
-        let open = self.streams.iter().filter(|s| s.last > s.released && is_meant(s));
-        open.map(|s| StreamAt { origin: s.origin.clone(), epoch: s.epoch, last: s.last }).collect()
     }
 }
 
@@ -309,9 +256,10 @@ impl Relay {
     /// After a start: every move goes on.
     pub(super) fn watch_all_moves(&mut self, now: Now) {
         let keys = self.groups.iter().flat_map(|group| {
-            let is_moved =
-                |s: &&Box<Subscription>| s.moving.is_some() || s.arrived.is_some() || s.merging.is_some();
-            let moved = group.subscriptions.iter().filter(is_moved);
+            let moved = group
+                .subscriptions
+                .iter()
+                .filter(|s| s.moving.is_some() || s.arrived.is_some() || s.merging.is_some());
             moved.map(|s| SubscriptionKey { group: group.number, number: s.number })
         });
         for key in keys.collect::<Vec<_>>() {

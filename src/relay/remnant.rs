@@ -158,21 +158,6 @@ impl Relay {
         self.remnants.get(&key).map_or(&[], Vec::as_slice)
     }
 
-    /// Those of them that may be read: all, but what another home of its name has not handed over.
-    pub(super) fn readable(&self, key: SubscriptionKey) -> Vec<GroupNumber> {
-        let is_joined = self.is_joined(key);
-        let is_open = |group: &Group| group.remnant.as_ref().is_some_and(|remnant| remnant.is_open);
-        let all = self.remnants_of(key).iter().copied();
-        all.filter(|number| !is_joined || self.groups.get(*number).is_some_and(is_open)).collect()
-    }
-
-    /// Whether another home of its name brings it what it has.
-    fn is_joined(&self, key: SubscriptionKey) -> bool {
-        let found =
-            self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
-        found.is_some_and(|subscription| subscription.merging.is_some())
-    }
-
     /// Where those who receive from a subscription receive from now: a remnant while there is one.
     pub(super) fn served_part(&mut self, key: SubscriptionKey) -> SubscriptionKey {
         for group in self.readable(key) {

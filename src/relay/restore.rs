@@ -429,9 +429,7 @@ impl Relay {
             }
             Operation::GroupRemade { group } => self.with_group(group, Group::replay_remade),
             Operation::EpochsFinished { group, origin, storage, through } => {
-                self.with_group(group, |group| {
-                    group.finish(&origin, storage, through);
-                });
+                self.with_group(group, |group| _ = group.finish(&origin, storage, through));
             }
             Operation::RelayForgotten { relay, version, by, at } => {
                 self.forgotten.insert(relay, Forgot { version, by, at });
@@ -457,10 +455,9 @@ impl Relay {
             | Operation::RemnantPasses { .. }
             | Operation::RemnantOpened { .. } => self.replay_of_remnant(operation, replay)?,
             Operation::QueueHome { group, here } => self.with_group(group, |group| group.queue = here),
-            Operation::SubscriptionMoving { .. } => self.replay_moving(operation),
-            Operation::SubscriptionMerging { .. } | Operation::SubscriptionMerged { .. } => {
-                self.replay_merge(operation, replay);
-            }
+            Operation::SubscriptionMoving { .. }
+            | Operation::SubscriptionMerging { .. }
+            | Operation::SubscriptionMerged { .. } => self.replay_moving(operation, replay),
             Operation::SubscriptionRemoved { group, subscription, evicted } => {
                 self.take_subscription(group, subscription, evicted);
             }

@@ -8,6 +8,7 @@
 
 use super::super::Relay;
 use super::super::arriving::Arrived;
+use super::super::group::Group;
 use super::super::input::Now;
 use super::super::moving::Moving;
 use super::super::requests::check_spec;
@@ -182,6 +183,21 @@ impl Relay {
         }
     }
 
+    /// The remnants of a subscription that may be read: all, but what another home of its name has not handed over.
+    pub(in crate::relay) fn readable(&self, key: SubscriptionKey) -> Vec<GroupNumber> {
+        let is_joined = self.is_joined(key);
+        let is_open = |group: &Group| group.remnant.as_deref().is_some_and(|remnant| remnant.is_open);
+        let all = self.remnants_of(key).iter().copied();
+        all.filter(|number| !is_joined || self.groups.get(*number).is_some_and(is_open)).collect()
+    }
+
+    /// Whether another home of its name brings it what it has.
+    pub(in crate::relay) fn is_joined(&self, key: SubscriptionKey) -> bool {
+        let found =
+            self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
+        found.is_some_and(|subscription| subscription.merging.is_some())
+    }
+
     /// The other home hands over what it had.
     pub(in crate::relay) fn on_merge_handover(
         &mut self,
@@ -255,17 +271,12 @@ impl Relay {
 
     /// Two homes are to be made one, or are one: now, or as the log tells it.
     pub(in crate::relay) fn replay_merge(&mut self, operation: Operation, replay: bool) {
-        match operation {
-            Operation::SubscriptionMerging { group, subscription, merging } => {
-                if let Some(found) = self.groups.subscription(SubscriptionKey { group, number: subscription })
-                {
-                    found.merging = merging;
-                }
+        if let Operation::SubscriptionMerging { group, subscription, merging } = operation {
+            if let Some(found) = self.groups.subscription(SubscriptionKey { group, number: subscription }) {
+                found.merging = merging;
             }
-            Operation::SubscriptionMerged { group, subscription, taken } => {
-                self.replay_taken(SubscriptionKey { group, number: subscription }, *taken, replay);
-            }
-            _ => {}
+        } else if let Operation::SubscriptionMerged { group, subscription, taken } = operation {
+            self.replay_taken(SubscriptionKey { group, number: subscription }, *taken, replay);
         }
     }
 

@@ -10,6 +10,8 @@
 //! So a crash, a lost disk or a move that is given up before costs a copy at the most. What was noticed of
 //! a copy is forgotten with a restart; the new home says again how far it is, and what it has is not sent.
 
+mod scan;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -29,7 +31,7 @@ use super::left::{is_left, not_owed};
 use super::{Heard, Moving};
 use crate::id::{Index, RelayId, Time};
 use crate::limits;
-use crate::log::{MissingCause, Piece, Urgency};
+use crate::log::{Piece, Urgency};
 use crate::wire::body::GapCause;
 use crate::wire::link::LinkMessage;
 use crate::wire::moving::{CopyHead, Done, MoveFrame, MoveSays};
@@ -300,24 +302,6 @@ impl Relay {
         }
     }
 
-    /// The log does not have what stands there: nothing in a remnant, if it was not lost before.
-    fn pass_missing(&self, part: &mut Part, to: Index, cause: MissingCause) {
-        let remnant = self.groups.get(part.key.group).and_then(|group| group.remnant.as_deref());
-        let (to, cause) = match (remnant, cause) {
-            (Some(remnant), MissingCause::Released) => {
-                let (lost, behind) = remnant.hole(part.next);
-                (to.min(behind), lost.map(|gap| gap.cause))
-            }
-            (None, MissingCause::Released) => (to, Some(GapCause::Retention)),
-            (_, MissingCause::Damaged | MissingCause::Unreadable) => (to, Some(GapCause::Damaged)),
-        };
-        if let Some(cause) = cause {
-            part.lost.push((part.next, to, cause));
-            part.scan.miss();
-        }
-        part.next = to;
-    }
-
     /// Sends a run, if something of it is left, and the new home has not said that it has it. False: it is in
     /// more pieces than can be said, and waits for receivers.
     fn copy_run(
@@ -380,21 +364,6 @@ impl Relay {
             self.say(link, message);
         }
         true
-    }
-
-    fn is_merging(&self, key: SubscriptionKey) -> bool {
-        let moving = self.part_at(key).and_then(|(_, subscription)| subscription.moving.as_deref());
-        moving.is_some_and(|moving| moving.merge)
-    }
-
-    /// Notes what of a run was acked, of a home that is made one with another.
-    fn scan_copied(&self, key: SubscriptionKey, part: &mut Part, run: &StoredRun) {
-        let Some((group, subscription)) = self.part_at(part.key).filter(|_| self.is_merging(key)) else {
-            return;
-        };
-        if let Some(stream) = group.streams.iter().find(|stream| stream.number == run.stream) {
-            part.scan.read(subscription, stream, (run, part.to));
-        }
     }
 
     /// All is at the new home, and nobody takes: from now on the rest is its own.

@@ -21,11 +21,11 @@ const NAME_LEAP: u64 = 1 << 10;
 
 impl Relay {
     /// It leaves, or not any more, as the log tells it.
-    pub(in crate::relay) fn replay_moving(&mut self, operation: Operation) {
+    pub(in crate::relay) fn replay_moving(&mut self, operation: Operation, replay: bool) {
         let Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest, merge } =
             operation
         else {
-            return;
+            return self.replay_merge(operation, replay);
         };
         let (key, rest) = (SubscriptionKey { group, number: subscription }, rest.map(|rest| *rest));
         let moving = |to| Moving { lost, rest, merge, ..Moving::new(to, token, cut.map(|cut| *cut)) };

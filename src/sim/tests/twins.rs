@@ -435,6 +435,33 @@ fn r12_a_home_that_refuses_is_asked_again_seldom_and_both_are_told() {
 }
 
 #[test]
+fn r12_a_home_that_loses_its_disk_meanwhile_leaves_one_home_to_which_everything_new_comes_once() {
+    for wiped in [FIRST, OTHER] {
+        for at in (0..400).step_by(7) {
+            let what = format!("{wiped} is wiped at step {at}");
+            let (mut world, ..) = taken_apart(Scene::default());
+            world.wait_ms(crate::limits::MERGE_FIRST_MS);
+            (0..at).for_each(|step| go_on_a_little(&mut world, step));
+            world.wipe(wiped);
+            world.heal_links();
+            (0..60).for_each(|step| go_on_a_little(&mut world, step));
+            (0..2).for_each(|_| move_on(&mut world));
+            let told = world.tell_moves(FIRST) + &world.tell_moves(OTHER);
+            let homes = serving(&world);
+            assert!(homes.len() == 1 && !world.has_moves(), "{what}: {homes:?} {told}");
+            let puts = world.oracle.puts();
+            put_all(&mut world, 1);
+            let got = take(&mut world, homes[0]);
+            let unique: std::collections::BTreeSet<&String> = got.iter().collect();
+            assert_eq!(unique.len(), got.len(), "{what}: {got:?}");
+            for payload in world.oracle.payloads_since(puts) {
+                assert!(unique.contains(&payload), "{what}: {payload} did not come: {got:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn r12_storms_in_which_names_have_two_homes_lose_nothing_and_bring_nothing_again() {
     let mut joined = 0;
     for seed in 0..40 {
