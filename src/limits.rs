@@ -224,6 +224,21 @@ pub const MOVE_AGAIN_MS: u64 = 100;
 /// until what is left there is copied to the new one. So whoever comes back at once finds it there.
 pub const MOVE_UNREAD_MS: u64 = 5_000;
 
+/// Milliseconds for which a name is known to have two homes before they are made one: of a name that has
+/// moved, or was made again for a lost disk, that may be said for a moment.
+pub const MERGE_FIRST_MS: u64 = 2_000;
+
+/// Milliseconds until what is to be said of two homes that are made one is said again: it may wait for
+/// long for relays that are away.
+pub const MERGE_AGAIN_MS: u64 = 1_000;
+
+/// Milliseconds without a way to the home that stays until one that has closed, and has not handed over,
+/// is served again.
+pub const MERGE_AWAY_MS: u64 = 10_000;
+
+/// Milliseconds until a home that has refused to be made one with another is asked again.
+pub const MERGE_REFUSED_MS: u64 = 60_000;
+
 /// Bytes of a copy that are on their way to the new home and not on its disk; one run more, at the most.
 pub const COPY_WINDOW_BYTES: u64 = 1024 * 1024;
 

@@ -50,5 +50,6 @@ mod network {
     mod soak;
     mod together;
     mod trace;
+    mod twins;
     mod weather;
 }

@@ -76,7 +76,8 @@ fn text(moving: &MoveInfo) -> String {
         }
         MoveStage::HandingOver => "being handed over".to_owned(),
         MoveStage::Copying => {
-            format!("nobody takes the {} left here: copied there", human::of(moving.messages, "message"))
+            let who = if moving.merge { "closed" } else { "nobody takes what is left here" };
+            format!("{who}: {} to be copied there", human::of(moving.messages, "message"))
         }
     };
     let refusal = moving.refusal.as_ref().map_or_else(String::new, |r| format!("; it says: {}", r.message));
@@ -86,7 +87,7 @@ fn text(moving: &MoveInfo) -> String {
 /// Where it goes and where it comes from, for people.
 pub(super) fn add_facts(info: &SubscriptionInfo, facts: &mut Facts) {
     if let Some(moving) = &info.moving {
-        facts.add("moves to", text(moving));
+        facts.add(if moving.merge { "is made one with" } else { "moves to" }, text(moving));
     }
     if let Some(from) = &info.comes_from {
         facts.add("comes from", from.as_str());
@@ -124,6 +125,7 @@ pub(super) fn to_json(moving: &MoveInfo) -> Value {
         "stage": stage(moving.stage),
         "waits_for": moving.waits_for,
         "messages": moving.messages,
+        "merge": moving.merge,
         "refusal": moving.refusal.as_ref().map(|refusal| &refusal.message),
     })
 }

@@ -218,6 +218,9 @@ impl Relay {
 
     /// The subscription that comes by this move, and whether it has come.
     pub(super) fn arrives(&self, frame: &MoveFrame) -> Option<(SubscriptionKey, bool)> {
+        if let Some(key) = self.merging_of(frame) {
+            return Some((key, false));
+        }
         let (key, arrived) = self.arrival(self.group_in(frame)?, &frame.name)?;
         let is_it = arrived.token == frame.token && arrived.from == frame.from;
         is_it.then(|| (key, arrived.done.is_some()))
@@ -348,7 +351,7 @@ impl Relay {
         let arrived = group.find(key.number).and_then(|place| group.subscriptions[place].arrived.as_deref());
         let says = match arrived {
             Some(Arrived { done: None, .. }) => {
-                MoveSays::Prepared { keeper, version, streams: group.unreleased(|_| true) }
+                MoveSays::Prepared { keeper, version, streams: group.unreleased(|_| true), own: Vec::new() }
             }
             Some(_) => MoveSays::Taken,
             None => return,
@@ -357,7 +360,7 @@ impl Relay {
     }
 
     /// Where one is kept that comes.
-    fn keeper_of(&self, key: SubscriptionKey) -> Option<Keeper> {
+    pub(super) fn keeper_of(&self, key: SubscriptionKey) -> Option<Keeper> {
         let group = self.groups.get(key.group)?;
         let from = group.subscriptions.get(group.find(key.number)?)?.start;
         Some(Keeper { storage: self.options.epoch.storage, from })
@@ -365,7 +368,9 @@ impl Relay {
 
     /// Whether there is one that comes by this move.
     pub(super) fn keeps(&self, number: GroupNumber, frame: &MoveFrame) -> bool {
-        self.arrival(number, &frame.name).is_some_and(|(_, arrived)| arrived.token == frame.token)
+        let comes =
+            self.arrival(number, &frame.name).is_some_and(|(_, arrived)| arrived.token == frame.token);
+        comes || self.merging_of(frame).is_some()
     }
 
     /// One that comes, or has come, says so until the old home has let it go; whether it has to.
@@ -409,6 +414,9 @@ impl Relay {
 
     /// The old home knows of no such move any more.
     pub(super) fn on_arriving_void(&mut self, now: Now, frame: &MoveFrame) {
+        if let Some(key) = self.merging_of(frame) {
+            return self.drop_merging(key);
+        }
         let Some(number) = self.group_in(frame) else { return };
         let Some((key, arrived)) = self.arrival(number, &frame.name) else { return };
         if arrived.token != frame.token || arrived.from != frame.from {
@@ -478,6 +486,10 @@ impl Relay {
                 Some(_) | None => group.is_finished(&at.origin, at.epoch),
             };
             done.streams.retain(|at| !is_past(at));
+            done.parts.retain(|part| {
+                let last = Sequence(part.to.0.saturating_sub(1));
+                !is_past(&StreamAt { origin: part.origin.clone(), epoch: part.epoch, last })
+            });
             done.finished.retain(|(origin, storage, through)| {
                 let mut known = group.finished().filter(|(o, s, _)| (*o, *s) == (origin, *storage));
                 !known.any(|(.., known)| known >= *through) || is_here(origin, *storage, *through)
@@ -497,7 +509,7 @@ impl Relay {
     }
 
     /// Says in the old home's place that it does not live there: it may not come to that.
-    fn disown_name(&mut self, number: GroupNumber, frame: &MoveFrame, said: Version) {
+    pub(super) fn disown_name(&mut self, number: GroupNumber, frame: &MoveFrame, said: Version) {
         let storage = self.options.epoch.storage;
         let Some(group) = self.groups.get(number) else { return };
         let names = group.spread.as_deref().map(|spread| &spread.names.subscriptions);

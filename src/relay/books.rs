@@ -130,8 +130,7 @@ impl Relay {
     fn info(&self, group: &Group, subscription: &Subscription) -> SubscriptionInfo {
         let key = SubscriptionKey { group: group.number, number: subscription.number };
         // Who receives gets what was brought along first.
-        let part =
-            self.remnants_of(key).first().and_then(|part| self.groups.get(*part)?.subscriptions.first());
+        let part = self.readable(key).first().and_then(|part| self.groups.get(*part)?.subscriptions.first());
         let served = part.map_or(subscription, |part| part);
         let active = served.active.as_ref();
         SubscriptionInfo {
@@ -161,6 +160,7 @@ impl Relay {
         warnings.extend(self.cut_warnings(now));
         warnings.extend(self.forgotten_warnings(now));
         warnings.extend(self.move_warnings());
+        warnings.extend(self.twin_warnings());
         let accepting = if self.stopping {
             Err("the relay is stopping".to_owned())
         } else if self.draining {

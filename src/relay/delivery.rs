@@ -13,7 +13,6 @@ use bytes::Bytes;
 
 use super::active::{Death, Failure, Flight, Receiver};
 use super::ahead::{Ahead, range};
-use super::arriving::done_to;
 use super::effect::Effect;
 use super::group::{Fetch, Group, Waiter};
 use super::input::Now;
@@ -535,7 +534,7 @@ impl Turn<'_> {
             }
         };
         let (is_repeat, until) = self.group.repeat(due.from);
-        let (is_done, open) = done_to(subscription.arrived.as_deref(), self.group.streams, &run, due.from);
+        let (is_done, open) = self.group.done_to(subscription.arrived.as_deref(), &run, due.from);
         if is_repeat || is_done || (!subscription.replays && !self.group.owes(&run)) {
             let until = match (is_repeat, is_done) {
                 (true, _) => until,

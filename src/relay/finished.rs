@@ -25,6 +25,9 @@ use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::wire::link::{Finished, LinkMessage, Receipt};
 
+/// Streams of a group of which those that are finished are kept while a name in it has two homes.
+const KEPT_MAX: usize = 1 << 10;
+
 /// The last finished epoch of each origin and disk.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FinishedEpochs {
@@ -89,7 +92,10 @@ impl Group {
         let low = self.low;
         let goes = |s: &Stream| s.end <= low && self.is_finished(&s.origin, s.epoch);
         let gone: Vec<StreamNumber> = self.streams.iter().filter(|s| goes(s)).map(|s| s.number).collect();
-        if gone.is_empty() {
+        // The other home of a name here may ask what it was owed of one.
+        let is_asked =
+            self.streams.len() < KEPT_MAX && self.subscriptions.iter().any(|s| s.twin_since.is_some());
+        if gone.is_empty() || is_asked {
             return;
         }
         self.streams.retain(|s| gone.binary_search(&s.number).is_err());

@@ -4,7 +4,7 @@
 //! ([`super::circuit`]); nothing is made here while a home is known, nor, without being asked for,
 //! before a neighbour has told what it knows. Relays that could not reach one another may have
 //! made the same name twice: here the own one counts, elsewhere the one with the least version and
-//! name of its home, and the operator is told of both.
+//! name of its home, until they are one ([`super::merging`]).
 
 use std::ops::Bound;
 
@@ -95,7 +95,7 @@ impl Relay {
         let Some(number) = self.groups.number(group) else { return Home::Nowhere };
         let Some(group) = self.groups.get(number) else { return Home::Nowhere };
         if group.queue || name.is_some_and(|name| self.names.contains_key(&(number, name.clone()))) {
-            return Home::Here;
+            return self.closed_into(number, name).map_or(Home::Here, Home::At);
         }
         if let Some(home) = group.home_elsewhere().filter(|home| **home != self.options.relay) {
             return Home::At(home.clone());

@@ -53,6 +53,7 @@ mod link;
 mod lookup;
 mod loss;
 mod memory;
+mod merging;
 mod meter;
 mod moving;
 mod names;

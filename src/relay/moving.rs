@@ -24,6 +24,7 @@
 //! disk is. Everything that is said to others is said again until it is answered.
 
 mod copy;
+mod here;
 mod leave;
 mod left;
 mod talk;
@@ -42,7 +43,7 @@ use super::requests::{Outcome, When};
 use super::state::Operation;
 use super::subscription::{Subscription, SubscriptionKey};
 use super::timer::Timer;
-use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, SubscriptionName};
+use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, SubscriptionName, Time};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::wire::body::{Refusal, RefusalCode, Reply};
@@ -76,6 +77,9 @@ pub(super) struct Moving {
     /// What is left here is the new home's, which has a copy of it: nobody is served here.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) rest: Option<Rest>,
+    /// There is one of its name there already, with which it is made one ([`super::merging`]).
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) merge: bool,
     /// What others have said since the relay was started; they say it again.
     #[serde(skip)]
     pub(super) heard: Heard,
@@ -85,21 +89,27 @@ pub(super) struct Moving {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
     /// Where the new home keeps it, and its membership.
-    prepared: Option<(Keeper, Version)>,
+    pub(super) prepared: Option<(Keeper, Version)>,
     /// Who has said that it has that membership on its disk: on which one, and its links then.
     held: BTreeMap<RelayId, (StorageId, Version)>,
     /// How far streams have to be here. True: their origin says that they will.
     owed: BTreeMap<(RelayId, Epoch), (Sequence, bool)>,
-    refusal: Option<Refusal>,
+    pub(super) refusal: Option<Refusal>,
+    /// What the other home is owed itself, of one that is made one with it: behind these.
+    pub(super) own: Vec<StreamAt>,
+    /// Since when there is no way to the other home, of one that is made one with it.
+    pub(super) away_since: Option<Time>,
+    /// When something was last said of one that is made one with another.
+    pub(super) said_at: Option<Time>,
     /// Whether all before the cut is known to be done with, durably.
-    is_handed: bool,
+    pub(super) is_handed: bool,
     /// How far the copy is of what nobody takes.
     copying: copy::Copying,
 }
 
 impl Moving {
     pub(super) fn new(to: RelayId, token: u64, cut: Option<Cut>) -> Self {
-        Self { to, token, cut, lost: None, rest: None, heard: Heard::default() }
+        Self { to, token, cut, lost: None, rest: None, merge: false, heard: Heard::default() }
     }
 }
 
@@ -114,72 +124,18 @@ impl Subscription {
     pub(super) fn is_spent(&self) -> bool {
         let Some(moving) = self.moving.as_deref() else { return false };
         let is_done = |cut: &Cut| self.cursor.floor() >= cut.at && self.gaps.is_empty() && !self.has_remnants;
-        moving.rest.is_some() || moving.cut.as_ref().is_some_and(is_done)
-    }
-}
-
-impl Group {
-    /// Whether everything is here that the old home is to deliver, as far as `owed` tells.
-    fn has_owed(&self, me: &RelayId, owed: &BTreeMap<(RelayId, Epoch), (Sequence, bool)>) -> bool {
-        owed.iter().all(|((origin, epoch), (last, will_come))| {
-            let has = match self.stream_of(origin, *epoch) {
-                Some(stream) if stream.last >= *last => true,
-                // Of one that is not owed here nothing more may ever come.
-                Some(stream) => !will_come && !stream.marks.contains_key(me) && stream.origin != *me,
-                None => !will_come,
-            };
-            has || self.is_finished(origin, *epoch)
-        })
-    }
-
-    /// What a subscription is done with when everything that is here now is done with.
-    fn done_here(&self, subscription: &Subscription) -> Done {
-        let mut streams: BTreeMap<(RelayId, Epoch), Sequence> =
-            self.streams.iter().map(|s| ((s.origin.clone(), s.epoch), s.last)).collect();
-        let mut finished: BTreeMap<(RelayId, StorageId), u64> =
-            self.finished().map(|(origin, storage, through)| ((origin.clone(), storage), through)).collect();
-        let mut producers = self.traffic.as_ref().map(|t| t.producers.done()).unwrap_or_default();
-        // It may have come here from elsewhere, and what was done there need not have come behind it.
-        let before = subscription.arrived.as_deref().and_then(|arrived| arrived.done.as_ref());
-        if let Some(before) = before {
-            for at in &before.streams {
-                let last = streams.entry((at.origin.clone(), at.epoch)).or_default();
-                *last = at.last.max(*last);
-            }
-            for (origin, storage, through) in &before.finished {
-                let known = finished.entry((origin.clone(), *storage)).or_default();
-                *known = (*through).max(*known);
-            }
-            super::arriving::join(&mut producers, &before.producers);
-        }
-        Done {
-            streams: streams
-                .into_iter()
-                .map(|((origin, epoch), last)| StreamAt { origin, epoch, last })
-                .collect(),
-            finished: finished
-                .into_iter()
-                .map(|((origin, storage), through)| (origin, storage, through))
-                .collect(),
-            producers,
-        }
-    }
-
-    /// Streams of which somebody may still need something, and how far they are here.
-    pub(super) fn unreleased(&self, is_meant: impl Fn(&super::stream::Stream) -> bool) -> Vec<StreamAt> {
-        let open = self.streams.iter().filter(|s| s.last > s.released && is_meant(s));
-        open.map(|s| StreamAt { origin: s.origin.clone(), epoch: s.epoch, last: s.last }).collect()
+        moving.rest.is_some() || !moving.merge && moving.cut.as_ref().is_some_and(is_done)
     }
 }
 
 /// What it is that moves.
-fn what_moves(group: &Group, name: &SubscriptionName) -> String {
+pub(super) fn what_moves(group: &Group, name: &SubscriptionName) -> String {
     let of = &group.name;
     if group.queue { format!("queue `{of}`") } else { format!("subscription `{name}` of group `{of}`") }
 }
 
 /// Why nobody is served where it was.
-fn has_left(what: &str, to: &RelayId) -> Refusal {
+pub(super) fn has_left(what: &str, to: &RelayId) -> Refusal {
     let message = format!("{what} goes to relay {to}: try again");
     Refusal::new(RefusalCode::NotReady, message)
 }
@@ -195,9 +151,13 @@ impl Relay {
     ) -> Outcome {
         let key = self.known_subscription(group, name)?;
         let Some(subscription) = self.groups.subscription(key) else { return Err(self.no_home(name)) };
-        let known = subscription.moving.as_ref().map(|moving| moving.to.clone());
-        let (is_spent, has_come) = (subscription.is_spent(), subscription.arrived.is_some());
-        let is_unsettled = subscription.arrived.as_ref().is_some_and(|arrived| !arrived.is_settled);
+        // What is made one with another of its name is nobody's wish, and makes way for one.
+        let wanted = subscription.moving.as_deref().filter(|moving| !moving.merge || moving.cut.is_some());
+        let known = wanted.map(|moving| moving.to.clone());
+        let (is_spent, is_closed) = (subscription.is_spent(), subscription.is_closed());
+        let has_come = subscription.arrived.is_some();
+        let is_unsettled = subscription.arrived.as_ref().is_some_and(|arrived| !arrived.is_settled)
+            || subscription.merging.is_some();
         let when = match (known, to) {
             (None, None) => When::Now,
             (Some(known), Some(to)) if known == to => When::Now,
@@ -205,7 +165,7 @@ impl Relay {
                 let message = format!("it moves to relay {known} already: end that first, with --cancel");
                 return Err(Refusal::new(RefusalCode::Exists, message));
             }
-            (Some(known), None) if is_spent => {
+            (Some(known), None) if is_spent || is_closed => {
                 let message = format!("it is being handed over to relay {known}: that cannot be taken back");
                 return Err(Refusal::new(RefusalCode::NotReady, message));
             }
@@ -268,7 +228,7 @@ impl Relay {
     }
 
     /// A number that no other move has: as random as the nonce of this boot.
-    fn draw_token(&self) -> u64 {
+    pub(super) fn draw_token(&self) -> u64 {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
         hash.update(&self.options.epoch.nonce.to_le_bytes());
         hash.update(&self.journal.last().0.to_le_bytes());
@@ -277,13 +237,15 @@ impl Relay {
     }
 
     /// Notes on disk whether and how a subscription leaves.
-    fn set_moving(&mut self, key: SubscriptionKey, moving: Option<Moving>) {
+    pub(super) fn set_moving(&mut self, key: SubscriptionKey, moving: Option<Moving>) {
         let SubscriptionKey { group, number: subscription } = key;
         let (to, token) = moving.as_ref().map_or((None, 0), |moving| (Some(moving.to.clone()), moving.token));
         let cut = moving.as_ref().and_then(|moving| moving.cut.clone()).map(Box::new);
         let lost = moving.as_ref().and_then(|moving| moving.lost);
         let rest = moving.as_ref().and_then(|moving| moving.rest.clone()).map(Box::new);
-        let operation = Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest };
+        let merge = moving.as_ref().is_some_and(|moving| moving.merge);
+        let operation =
+            Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest, merge };
         self.copies.remove(&key);
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if let Some(subscription) = self.groups.subscription(key) {
@@ -294,7 +256,10 @@ impl Relay {
     /// After a start: every move goes on.
     pub(super) fn watch_all_moves(&mut self, now: Now) {
         let keys = self.groups.iter().flat_map(|group| {
-            let moved = group.subscriptions.iter().filter(|s| s.moving.is_some() || s.arrived.is_some());
+            let moved = group
+                .subscriptions
+                .iter()
+                .filter(|s| s.moving.is_some() || s.arrived.is_some() || s.merging.is_some());
             moved.map(|s| SubscriptionKey { group: group.number, number: s.number })
         });
         for key in keys.collect::<Vec<_>>() {
@@ -314,7 +279,10 @@ impl Relay {
         for key in std::mem::take(&mut self.moves) {
             let Some(subscription) = self.groups.subscription(key) else { continue };
             let goes = subscription.moving.is_some();
-            let goes_on = self.step_arriving(now, key) | (goes && self.step_moving(now, key));
+            let goes_on = self.step_arriving(now, key)
+                | self.step_merging(now, key)
+                | (goes && self.step_moving(now, key))
+                | self.step_twin(now, key);
             if goes_on {
                 self.moves.insert(key);
             }
@@ -330,6 +298,9 @@ impl Relay {
         let Some(subscription) = self.groups.subscription(key) else { return false };
         let is_spent = subscription.is_spent();
         let Some(moving) = &subscription.moving else { return false };
+        if moving.merge {
+            return self.step_merge(now, key);
+        }
         let (to, is_cut, heard) = (moving.to.clone(), moving.cut.is_some(), moving.heard.clone());
         let void = moving.lost;
         let name = subscription.name.clone();
@@ -355,7 +326,7 @@ impl Relay {
             self.try_cut(now, key);
         } else if let Some(spec) = self.spec_at(key) {
             let queue = self.groups.get(key.group).is_some_and(|group| group.queue);
-            self.say_of_move(key, &to, MoveSays::Prepare { spec, queue, void });
+            self.say_of_move(key, &to, MoveSays::Prepare { spec, queue, void, merge: false });
         }
         true
     }
@@ -374,13 +345,13 @@ impl Relay {
         }
     }
 
-    fn spec_at(&mut self, key: SubscriptionKey) -> Option<crate::wire::body::SubscriptionSpec> {
+    pub(super) fn spec_at(&mut self, key: SubscriptionKey) -> Option<crate::wire::body::SubscriptionSpec> {
         let name = self.groups.subscription(key)?.name.clone();
         self.spec_of(key.group, &name)
     }
 
     /// The subscription here that moves as is said.
-    fn moving_of(&mut self, frame: &MoveFrame) -> Option<SubscriptionKey> {
+    pub(super) fn moving_of(&mut self, frame: &MoveFrame) -> Option<SubscriptionKey> {
         let number = self.group_in(frame)?;
         let number =
             SubscriptionKey { group: number, number: *self.names.get(&(number, frame.name.clone()))? };
@@ -388,7 +359,7 @@ impl Relay {
         (moving.token == frame.token).then_some(number)
     }
 
-    fn moving_at(&mut self, key: SubscriptionKey) -> Option<&mut Moving> {
+    pub(super) fn moving_at(&mut self, key: SubscriptionKey) -> Option<&mut Moving> {
         self.groups.subscription(key)?.moving.as_deref_mut()
     }
 }

@@ -144,16 +144,17 @@ impl Relay {
                 self.announce_group(number);
                 return false;
             }
-            let other = entry.home.as_ref().map_or("nowhere", RelayId::as_str);
-            let warning = format!("queue {} has two homes: {me} and {other}", group.name);
-            // The lesser name is the home that counts; said above what the other one says.
+            // The lesser name is the home that counts, and the other one closes ([`super::merging`]); said
+            // above what that says.
+            let name = group.name.clone();
             if entry.home.as_ref().is_none_or(|home| *home > me) {
                 group.spread().names.version = entry.version;
                 self.announce_group(number);
-                self.warn(warning);
+                if entry.home.is_none() {
+                    self.warn(format!("queue {name} of relay {me} was made as a group elsewhere"));
+                }
                 return false;
             }
-            self.warn(warning);
         }
         self.keep_entry(number, entry.clone());
         self.enforce(now, number);
@@ -221,6 +222,7 @@ impl Relay {
         let spec = spec.map(|spec| SubscriptionSpec { start: Start::Now, ..spec });
         let entry = NameEntry { group: group.id(), name: name.clone(), home, version, spec };
         self.say_name(number, entry);
+        self.note_twin(number, name);
     }
 
     /// Keeps an entry that this relay has made, and says it when it is durable.
@@ -258,6 +260,7 @@ impl Relay {
             }
             let is_taken_back = known.is_some() && self.says_again(number, entry);
             self.keep_name(number, entry);
+            self.note_twin(number, &entry.name);
             if is_taken_back {
                 self.disown_again(number, entry);
             }

@@ -30,7 +30,7 @@ use crate::limits;
 use crate::log::{Entry, MissingCause, Piece, Urgency};
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
 use crate::wire::body::{Refusal, RefusalCode};
-use crate::wire::moving::Left;
+use crate::wire::moving::{Left, StreamPart};
 
 /// Places without a record that are told apart from messages; of more it is not worth it.
 const HOLE_MAX: u64 = 1 << 10;
@@ -55,6 +55,9 @@ pub(super) struct Remnant {
     /// What was lost at the old home, or may be.
     #[serde(rename = "l", skip_serializing_if = "Vec::is_empty", default)]
     pub(super) lost: Vec<Gap>,
+    /// What its subscription is owed here itself, and so does not get from it.
+    #[serde(rename = "w", skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) own: Vec<StreamPart>,
 }
 
 impl Remnant {
@@ -157,7 +160,7 @@ impl Relay {
 
     /// Where those who receive from a subscription receive from now: a remnant while there is one.
     pub(super) fn served_part(&mut self, key: SubscriptionKey) -> SubscriptionKey {
-        for group in self.remnants_of(key).to_vec() {
+        for group in self.readable(key) {
             let number = self.groups.get(group).and_then(|group| group.subscriptions.first());
             let Some(number) = number.map(|subscription| subscription.number) else { continue };
             let part = SubscriptionKey { group, number };
@@ -170,16 +173,20 @@ impl Relay {
 
     /// What of a subscription's backlog is in remnants.
     pub(super) fn backlog_in_remnants(&self, key: SubscriptionKey) -> u64 {
-        let parts = self.remnants_of(key).iter().filter_map(|number| self.groups.get(*number));
+        let parts = self.readable(key).into_iter().filter_map(|number| self.groups.get(number));
         let backlog = |group: &Group| -> u64 {
             group.subscriptions.iter().map(|s| group.backlog(s, group.deliverable())).sum()
         };
         parts.map(backlog).sum()
     }
 
-    fn remnant(&self, key: SubscriptionKey, part: u32) -> Option<&Group> {
+    pub(super) fn remnant(&self, key: SubscriptionKey, part: u32) -> Option<&Group> {
         let mut all = self.remnants_of(key).iter().filter_map(|number| self.groups.get(*number));
-        all.find(|group| group.remnant.as_ref().is_some_and(|remnant| remnant.part == part))
+        // What it has brought along before has numbers of its own.
+        let is_new = |remnant: &Remnant| !remnant.is_open || !self.is_joined(key);
+        all.find(|group| {
+            group.remnant.as_ref().is_some_and(|remnant| remnant.part == part && is_new(remnant))
+        })
     }
 
     /// Something is said of a remnant: now, or as the log tells it.
@@ -223,7 +230,15 @@ impl Relay {
         let mut made = Group::new(group, name, incarnation, at);
         made.settings = settings;
         let (lost, is_open) = (Vec::new(), false);
-        made.remnant = Some(Box::new(Remnant { group: of, subscription: number, part, from, is_open, lost }));
+        made.remnant = Some(Box::new(Remnant {
+            group: of,
+            subscription: number,
+            part,
+            from,
+            is_open,
+            lost,
+            own: Vec::new(),
+        }));
         (made.next, made.low, made.durable, made.arrived, made.settled) = (from, from, from, from, from);
         made.heed_fifo();
         let how = (shared, filter.as_deref(), window);
@@ -271,7 +286,7 @@ impl Relay {
     }
 
     /// What is left of a part is known: now, or as the log tells it.
-    fn replay_opened(&mut self, number: GroupNumber, left: &Left, replay: bool) {
+    pub(super) fn replay_opened(&mut self, number: GroupNumber, left: &Left, replay: bool) {
         let Some(group) = self.groups.get_mut(number) else { return };
         group.open_remnant(left);
         if !replay {
@@ -292,9 +307,9 @@ impl Relay {
         }
         let gaps: Vec<Gap> = group.subscriptions.iter().flat_map(|s| s.gaps.clone()).collect();
         let of = group.remnant.as_ref().map(|remnant| remnant.key());
-        let behind = self.remnants_of(of.unwrap_or_default()).iter().find(|number| **number > part.group);
+        let behind = self.readable(of.unwrap_or_default()).into_iter().find(|number| *number > part.group);
         let next = behind.and_then(|number| {
-            let number = (*number, self.groups.get(*number)?.subscriptions.first()?.number);
+            let number = (number, self.groups.get(number)?.subscriptions.first()?.number);
             Some(SubscriptionKey { group: number.0, number: number.1 })
         });
         next.or(of).into_iter().for_each(|next| self.keep_gaps(next, &gaps));
@@ -333,8 +348,10 @@ impl Relay {
     pub(super) fn find_remnants(&mut self) {
         for key in self.remnants.keys().copied().collect::<Vec<_>>() {
             self.note_remnants(key);
-            if self.groups.subscription(key).is_none() {
-                self.end_remnants(key);
+            match self.groups.subscription(key) {
+                None => self.end_remnants(key),
+                Some(s) if s.merging.is_none() && !s.is_arriving() => self.end_closed_remnants(key),
+                Some(_) => {}
             }
         }
     }
@@ -360,7 +377,7 @@ impl Relay {
         name: &SubscriptionName,
     ) -> Result<(), Refusal> {
         self.served_part(key);
-        if self.remnants_of(key).is_empty() {
+        if self.readable(key).is_empty() {
             return Ok(());
         }
         let message = format!(

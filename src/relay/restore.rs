@@ -260,6 +260,7 @@ impl Restore {
         relay.watch_origins(now);
         relay.tell_uncertain(now);
         relay.find_remnants();
+        relay.watch_twins();
         relay.watch_all_moves(now);
         relay.take_file(now);
         relay
@@ -284,7 +285,10 @@ impl Relay {
             self.removed.insert(name, (number, incarnation));
         }
         for saved in shard.groups {
-            let group = saved.restore()?;
+            let mut group = saved.restore()?;
+            if !shard.tells_starts {
+                group.forget_starts();
+            }
             if group.remnant.is_some() {
                 self.add_remnant(group);
                 continue;
@@ -306,6 +310,7 @@ impl Relay {
         let saved = Shard {
             counters: self.counters,
             has_table: self.links.has_table && !self.is_alone(),
+            tells_starts: true,
             groups: self.groups.iter().filter(|g| shard_of(g.number) == shard).map(SavedGroup::of).collect(),
             removed: self
                 .removed
@@ -412,9 +417,7 @@ impl Relay {
             }
             Operation::GroupRemade { group } => self.with_group(group, Group::replay_remade),
             Operation::EpochsFinished { group, origin, storage, through } => {
-                self.with_group(group, |group| {
-                    group.finish(&origin, storage, through);
-                });
+                self.with_group(group, |group| _ = group.finish(&origin, storage, through));
             }
             Operation::RelayForgotten { relay, version, by, at } => {
                 self.forgotten.insert(relay, Forgot { version, by, at });
@@ -440,7 +443,9 @@ impl Relay {
             | Operation::RemnantPasses { .. }
             | Operation::RemnantOpened { .. } => self.replay_of_remnant(operation, replay)?,
             Operation::QueueHome { group, here } => self.with_group(group, |group| group.queue = here),
-            Operation::SubscriptionMoving { .. } => self.replay_moving(operation),
+            Operation::SubscriptionMoving { .. }
+            | Operation::SubscriptionMerging { .. }
+            | Operation::SubscriptionMerged { .. } => self.replay_moving(operation, replay),
             Operation::SubscriptionRemoved { group, subscription, evicted } => {
                 self.take_subscription(group, subscription, evicted);
             }
@@ -536,6 +541,7 @@ impl Relay {
             group.member_since = group.membership;
         }
         made.gaps.extend(group.take_evicted(&made.name, made.start));
+        made.before = group.before(made.start);
         if !made.is_arriving() {
             self.names.insert((group.number, made.name.clone()), made.number);
         }

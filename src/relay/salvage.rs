@@ -73,6 +73,8 @@ impl Salvage {
             | Operation::QueueHome { .. }
             | Operation::RemnantPasses { .. }
             | Operation::RemnantOpened { .. }
+            | Operation::SubscriptionMerging { .. }
+            | Operation::SubscriptionMerged { .. }
             | Operation::SubscriptionRemoved { .. } => self.adopt_unknown(relay, number),
         }
     }

@@ -11,6 +11,7 @@ use super::forget::Forgot;
 use super::group::Group;
 use super::loss::{TailCut, Uncertain};
 use super::memory::Memory;
+use super::merging::Merging;
 use super::meter::Meter;
 use super::moving::Moving;
 use super::order::Order;
@@ -20,7 +21,10 @@ use super::repair::Annex;
 use super::state::{CursorList, RestoreError, State, from_cbor};
 use super::stream::Stream;
 use super::subscription::Subscription;
-use crate::id::{GroupName, GroupNumber, Index, LinkId, RelayId, StorageId, SubscriptionName, WallTime};
+use crate::id::{
+    GroupName, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber, SubscriptionName,
+    WallTime,
+};
 use crate::topology::settings::GroupSettings;
 use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Outcomes, SubscriptionSpec};
@@ -71,6 +75,9 @@ pub(super) struct Shard {
     /// Topologies that were applied, in the first part only.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) topologies: Vec<TopologyEntry>,
+    /// Whether it tells where subscriptions and streams begin: an older program's did not.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) tells_starts: bool,
 }
 
 impl Shard {
@@ -183,6 +190,11 @@ struct SavedSubscription {
     arrived: Option<Box<Arrived>>,
     #[serde(rename = "r", skip_serializing_if = "Option::is_none", default)]
     remade: Option<Version>,
+    #[serde(rename = "j", skip_serializing_if = "Option::is_none", default)]
+    merging: Option<Box<Merging>>,
+    /// Of streams that were there before it: what it is not owed.
+    #[serde(rename = "b", skip_serializing_if = "Vec::is_empty", default)]
+    before: Vec<(StreamNumber, Sequence)>,
 }
 
 /// Byte strings, since a list of small numbers takes twice the room.
@@ -334,6 +346,8 @@ impl SavedSubscription {
             moving: subscription.moving.clone(),
             arrived: subscription.arrived.clone(),
             remade: subscription.remade,
+            merging: subscription.merging.clone(),
+            before: subscription.before.clone().unwrap_or_default(),
         }
     }
 
@@ -367,6 +381,9 @@ impl SavedSubscription {
             arrived: self.arrived,
             remade: self.remade,
             has_remnants: false,
+            merging: self.merging,
+            before: Some(self.before),
+            twin_since: None,
         };
         record.apply(&mut subscription);
         Ok(subscription)

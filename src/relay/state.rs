@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SHARDS;
 use super::cursor::Cursor;
+use super::merging::{Merging, Taken};
 use super::moving::{Cut, Rest};
 use super::repair::Annex;
 use super::subscription::{Gap, Subscription, SubscriptionNumber};
@@ -228,6 +229,9 @@ pub(super) enum Operation {
         /// What is left here is the new home's, which has a copy of it.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         rest: Option<Box<Rest>>,
+        /// It is made one with another of the same name there.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        merge: bool,
     },
     /// A subscription is to come from another home: it is kept, and has no name yet.
     SubscriptionArriving {
@@ -286,6 +290,19 @@ pub(super) enum Operation {
         group: GroupNumber,
         left: Box<Left>,
     },
+    /// One of the same name at another relay is to be made one with a subscription, or is not any more.
+    SubscriptionMerging {
+        group: GroupNumber,
+        subscription: SubscriptionNumber,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        merging: Option<Box<Merging>>,
+    },
+    /// It is one with it, and has taken over what was left there.
+    SubscriptionMerged {
+        group: GroupNumber,
+        subscription: SubscriptionNumber,
+        taken: Box<Taken>,
+    },
 }
 
 impl Operation {
@@ -312,6 +329,8 @@ impl Operation {
             | Self::RemnantBegun { group, .. }
             | Self::RemnantPasses { group, .. }
             | Self::RemnantOpened { group, .. }
+            | Self::SubscriptionMerging { group, .. }
+            | Self::SubscriptionMerged { group, .. }
             | Self::StreamMoved { group, .. } => *group,
             // No group has this number.
             Self::TableLearned

@@ -48,6 +48,9 @@ pub(super) struct Stream {
     /// Where some of its records stand in the group, in order: a sequence and its index.
     #[serde(rename = "x", skip_serializing_if = "Vec::is_empty", default)]
     places: Vec<(Sequence, Index)>,
+    /// What stands before was never here, if it is not the first; the largest number: it is not known.
+    #[serde(rename = "b", skip_serializing_if = "is_zero", default)]
+    pub(super) began: Sequence,
     /// The last sequence that is on this relay's disk.
     #[serde(skip)]
     pub(super) durable: Sequence,
@@ -125,6 +128,7 @@ impl Stream {
             released: Sequence(0),
             forgiven: Sequence(0),
             places: Vec::new(),
+            began: Sequence(0),
             durable: Sequence(0),
             receipts: BTreeMap::new(),
             wanted: Sequence(0),
@@ -343,6 +347,7 @@ impl Stream {
         if last > self.last {
             (self.last, self.chain, self.durable) = (last, chain, last);
             self.released = self.released.max(last);
+            self.began = last.next();
         }
     }
 

@@ -19,10 +19,13 @@ use super::active::{Active, Death, Failure, Flight};
 use super::arriving::Arrived;
 use super::cursor::Cursor;
 use super::filter::Filter;
+use super::merging::Merging;
 use super::moving::Moving;
 use super::order::Order;
 use super::state::RestoreError;
-use crate::id::{GroupNumber, Index, RelayId, SessionId, SubscriptionName, Time, WallTime};
+use crate::id::{
+    GroupNumber, Index, RelayId, Sequence, SessionId, StreamNumber, SubscriptionName, Time, WallTime,
+};
 use crate::limits;
 use crate::wire::body::{GapCause, Missing, Outcomes, UnorderedCause};
 use crate::wire::link::Version;
@@ -86,6 +89,13 @@ pub(super) struct Subscription {
     pub(super) remade: Option<Version>,
     /// Whether it has brought something along from elsewhere that comes before what is here.
     pub(super) has_remnants: bool,
+    /// One of the same name elsewhere that is to be made one with it.
+    pub(super) merging: Option<Box<Merging>>,
+    /// Of streams that were here before it: what it is not owed. `None`: not known of one that an
+    /// older program has made.
+    pub(super) before: Option<Vec<(StreamNumber, Sequence)>>,
+    /// Since when another relay is known to be a home of its name.
+    pub(super) twin_since: Option<Time>,
 }
 
 /// The next thing to deliver: half-open, with one number of attempts.
@@ -499,5 +509,8 @@ pub(super) fn subscription_from(
         arrived: None,
         remade: None,
         has_remnants: false,
+        merging: None,
+        before: None,
+        twin_since: None,
     })
 }

@@ -24,6 +24,7 @@ mod restored;
 mod scenarios;
 mod steady;
 mod trace;
+mod twins;
 mod views;
 
 use super::storms::{Weather, movers, storm};

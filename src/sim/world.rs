@@ -9,6 +9,7 @@ mod moving;
 mod roaming;
 mod trace;
 mod trouble;
+mod twins;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::moves::moves;
 use self::moving::Movers;
 use self::roaming::{Known, Roamer};
+pub use self::twins::twins;
 pub use self::wires::Said;
 use self::wires::Wire;
 use super::node::{Image, Node};
@@ -71,6 +73,8 @@ pub struct World {
     wrong: Option<String>,
     /// Whether subscriptions move from home to home.
     homes_move: bool,
+    /// Whether subscriptions have more than one home.
+    has_twins: bool,
 }
 
 /// A subscription has one home in the network, so each relay has names of its own; a queue's one
@@ -139,6 +143,7 @@ impl World {
             movers: Movers::none(seed),
             wrong: None,
             homes_move: false,
+            has_twins: false,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);

@@ -39,6 +39,19 @@ pub struct StreamAt {
     pub last: Sequence,
 }
 
+/// A part of a stream: half-open.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamPart {
+    /// The origin relay.
+    pub origin: RelayId,
+    /// The boot of the origin.
+    pub epoch: Epoch,
+    /// The first sequence.
+    pub from: Sequence,
+    /// Behind the last one.
+    pub to: Sequence,
+}
+
 /// Where the new home keeps what comes: from this index on, on this disk. Another disk, or one that has
 /// begun anew, is no continuation of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +82,13 @@ pub struct Done {
     pub finished: Vec<(RelayId, StorageId, u64)>,
     /// What was put by producers that may put it again elsewhere; in order.
     pub producers: Vec<ProducerDone>,
+    /// Of streams that are not done with from their beginning: what is; in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub parts: Vec<StreamPart>,
+    /// Of a home that is made one with another of the same name: what it was owed of each stream up to
+    /// its end there; in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub owed: Vec<StreamPart>,
 }
 
 /// Where a copied run is on its way, and what of the old home's log it is. The run follows it, in a frame
@@ -139,6 +159,9 @@ pub enum MoveSays {
         /// lower versions is void.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         void: Option<Version>,
+        /// The new home has one of this name, made while the two were apart: they are to be one.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        merge: bool,
     },
     /// The new home to the old one: it is made, on disk. Said again until it has arrived.
     Prepared {
@@ -148,6 +171,9 @@ pub enum MoveSays {
         version: Version,
         /// What is there already is not kept for it.
         streams: Vec<StreamAt>,
+        /// To be made one with it: what of streams that one is owed itself, behind these.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        own: Vec<StreamAt>,
     },
     /// The new home to the old one: it cannot be.
     Refused(Refusal),
@@ -206,12 +232,14 @@ impl MoveSays {
     /// How many items it carries, about.
     pub(super) fn items(&self) -> usize {
         match self {
-            Self::Prepared { streams, .. } | Self::Held { streams, .. } => streams.len() + 4,
+            Self::Prepared { streams, own, .. } => streams.len() + own.len() + 4,
+            Self::Held { streams, .. } => streams.len() + 4,
             Self::Handover { done, left, .. } => {
                 let ranges: usize = done.producers.iter().map(|p| 1 + p.ranges.len() / 4).sum();
                 let left: usize =
                     left.iter().map(|l| 1 + (l.done.len() + l.gaps.len() + l.lost.len()) / 4).sum();
-                done.streams.len() + done.finished.len() + ranges + left + 4
+                let parts = done.parts.len() + done.owed.len();
+                done.streams.len() + done.finished.len() + parts + ranges + left + 4
             }
             Self::Prepare { .. }
             | Self::Refused(_)
@@ -241,9 +269,17 @@ impl MoveSays {
     }
 
     pub(super) fn sequences(&self) -> impl Iterator<Item = Sequence> + '_ {
+        let (mut parts, mut more) = (None, None);
         let streams = match self {
-            Self::Prepared { streams, .. } | Self::Held { streams, .. } => Some(streams),
-            Self::Handover { done, .. } => Some(&done.streams),
+            Self::Prepared { streams, own, .. } => {
+                more = Some(own);
+                Some(streams)
+            }
+            Self::Held { streams, .. } => Some(streams),
+            Self::Handover { done, .. } => {
+                parts = Some(done.parts.iter().chain(&done.owed));
+                Some(&done.streams)
+            }
             Self::Prepare { .. }
             | Self::Refused(_)
             | Self::Ask { .. }
@@ -252,6 +288,8 @@ impl MoveSays {
             | Self::Copy { .. }
             | Self::Copied { .. } => None,
         };
-        streams.into_iter().flatten().map(|stream| stream.last)
+        let parts = parts.into_iter().flatten().map(|part| part.to);
+        let streams = streams.into_iter().chain(more).flatten();
+        streams.map(|stream| stream.last).chain(parts)
     }
 }

@@ -17,7 +17,9 @@ use treecast::wire::link::{
     SeenWhy, StreamNamed, StreamSeen, ToldWhere, Version,
 };
 use treecast::wire::link::{Holds, Pull, Pulled};
-use treecast::wire::moving::{CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt};
+use treecast::wire::moving::{
+    CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt, StreamPart,
+};
 use treecast::wire::packed::{LZ4, Packing, pack};
 use treecast::wire::run::{Record, RunHeader, RunKind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -198,13 +200,18 @@ fn moves() -> Vec<(&'static str, LinkMessage)> {
         streams: streams(),
         finished: vec![(relay("bonn"), storage, 2)],
         producers: vec![ProducerDone { producer: ProducerId(77), floor: 300, ranges: vec![(301, 400)] }],
+        ..Done::default()
     };
     let spec = SubscriptionSpec { shared: true, window: Some(256), ..SubscriptionSpec::default() };
+    let prepare = |spec, queue, void| says(MoveSays::Prepare { spec, queue, void, merge: false });
     vec![
-        ("move-prepare", says(MoveSays::Prepare { spec: spec.clone(), queue: false, void: None })),
-        ("move-prepare-queue", says(MoveSays::Prepare { spec: spec.clone(), queue: true, void: None })),
-        ("move-prepare-void", says(MoveSays::Prepare { spec, queue: true, void: Some(version(9)) })),
-        ("move-prepared", says(MoveSays::Prepared { keeper, version: version(9), streams: streams() })),
+        ("move-prepare", prepare(spec.clone(), false, None)),
+        ("move-prepare-queue", prepare(spec.clone(), true, None)),
+        ("move-prepare-void", prepare(spec, true, Some(version(9)))),
+        (
+            "move-prepared",
+            says(MoveSays::Prepared { keeper, version: version(9), streams: streams(), own: Vec::new() }),
+        ),
         ("move-refused", says(MoveSays::Refused(Refusal::new(RefusalCode::Exists, "it has one")))),
         ("move-ask", says(MoveSays::Ask { member: relay("rome"), version: version(9) })),
         (
@@ -233,6 +240,31 @@ fn moves() -> Vec<(&'static str, LinkMessage)> {
         ("move-copied", says(MoveSays::Copied { part: u32::MAX, through: Index(420) })),
         ("move-taken", says(MoveSays::Taken)),
         ("move-void", says(MoveSays::Void)),
+    ]
+    .into_iter()
+    .chain(joined().map(|(name, said)| (name, says(said))))
+    .collect()
+}
+
+/// What is said of two homes of one name that are made one.
+fn joined() -> [(&'static str, MoveSays); 3] {
+    let part =
+        |from, to| StreamPart { origin: relay("bonn"), epoch: EPOCH, from: Sequence(from), to: Sequence(to) };
+    let done =
+        Done { parts: vec![part(300, 310), part(312, 400)], owed: vec![part(300, 1001)], ..Done::default() };
+    let keeper = Keeper { storage: EPOCH.storage, from: Index(900) };
+    let spec = SubscriptionSpec { shared: true, window: Some(256), ..SubscriptionSpec::default() };
+    let at = |last| StreamAt { origin: relay("bonn"), epoch: EPOCH, last: Sequence(last) };
+    [
+        ("move-prepare-merge", MoveSays::Prepare { spec, queue: false, void: None, merge: true }),
+        (
+            "move-prepared-merge",
+            MoveSays::Prepared { keeper, version: version(9), streams: vec![at(1000)], own: vec![at(499)] },
+        ),
+        (
+            "move-handover-merge",
+            MoveSays::Handover { keeper, version: version(7), done: Box::new(done), left: vec![left()] },
+        ),
     ]
 }
 
@@ -388,13 +420,16 @@ fn family(message: &LinkMessage) -> &'static str {
             CircuitSays::End(_) => "circuit-end",
         },
         LinkMessage::Move(frame) => match &frame.says {
+            MoveSays::Prepare { merge: true, .. } => "move-prepare-merge",
             MoveSays::Prepare { void: Some(_), .. } => "move-prepare-void",
             MoveSays::Prepare { queue: true, .. } => "move-prepare-queue",
             MoveSays::Prepare { .. } => "move-prepare",
+            MoveSays::Prepared { own, .. } if !own.is_empty() => "move-prepared-merge",
             MoveSays::Prepared { .. } => "move-prepared",
             MoveSays::Refused(_) => "move-refused",
             MoveSays::Ask { .. } => "move-ask",
             MoveSays::Held { .. } => "move-held",
+            MoveSays::Handover { done, .. } if !done.owed.is_empty() => "move-handover-merge",
             MoveSays::Handover { left, .. } if !left.is_empty() => "move-handover-left",
             MoveSays::Handover { .. } => "move-handover",
             MoveSays::Copy { .. } => "move-copy",

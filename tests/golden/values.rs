@@ -295,7 +295,7 @@ fn moving() -> Vec<SubscriptionInfo> {
             let waits_for = if asks { vec![RelayId::new("bonn").unwrap()] } else { Vec::new() };
             let refusal =
                 (stage == MoveStage::Preparing).then(|| Refusal::new(RefusalCode::Exists, "it has one"));
-            let info = MoveInfo { to: to(), stage, waits_for, messages: 7, refusal };
+            let info = MoveInfo { to: to(), stage, waits_for, messages: 7, refusal, merge: false };
             SubscriptionInfo { moving: Some(Box::new(info)), ..subscription_info() }
         })
         .collect();

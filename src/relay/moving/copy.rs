@@ -10,6 +10,8 @@
 //! So a crash, a lost disk or a move that is given up before costs a copy at the most. What was noticed of
 //! a copy is forgotten with a restart; the new home says again how far it is, and what it has is not sent.
 
+mod scan;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -22,16 +24,17 @@ use super::super::effect::Effect;
 use super::super::group::Waiter;
 use super::super::input::Now;
 use super::super::loss;
+use super::super::merging::Scan;
 use super::super::subscription::SubscriptionKey;
 use super::super::timer::Timer;
 use super::left::{is_left, not_owed};
 use super::{Heard, Moving};
 use crate::id::{Index, RelayId, Time};
 use crate::limits;
-use crate::log::{MissingCause, Piece, Urgency};
+use crate::log::{Piece, Urgency};
 use crate::wire::body::GapCause;
 use crate::wire::link::LinkMessage;
-use crate::wire::moving::{CopyHead, MoveFrame, MoveSays};
+use crate::wire::moving::{CopyHead, Done, MoveFrame, MoveSays};
 use crate::wire::run::{RunKind, StoredRun};
 
 /// Pieces of one run that are not for a subscription, at the most: it takes a producer that has put
@@ -47,6 +50,9 @@ pub(in crate::relay) struct Rest {
     /// What could not be copied, by parts.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(in crate::relay) lost: Vec<(u32, Vec<Lost>)>,
+    /// What the other home of its name is told instead of what was done with before the cut.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(in crate::relay) done: Option<Box<Done>>,
 }
 
 /// How far the copy is.
@@ -55,8 +61,8 @@ pub(super) struct Copying {
     /// Since when nobody has asked for a message.
     idle_since: Option<Time>,
     pub(super) part: Option<Part>,
-    /// Parts that are there, with what is lost of them.
-    whole: BTreeMap<u32, Vec<Lost>>,
+    /// Parts that are there, with what is lost of them and what was read.
+    whole: BTreeMap<u32, (Vec<Lost>, Scan)>,
 }
 
 /// The part that is copied.
@@ -73,6 +79,7 @@ pub(super) struct Part {
     /// Runs on their way: where they end, and their bytes.
     sent: VecDeque<(Index, u64)>,
     lost: Vec<Lost>,
+    scan: Scan,
     /// When something came of it last, or it was asked.
     moved_at: Time,
     ahead: Option<Ahead>,
@@ -97,18 +104,20 @@ impl Relay {
     }
 
     /// Copies what nobody takes, or hands it over when it is there.
-    pub(super) fn copy_unread(&mut self, now: Now, key: SubscriptionKey) {
+    pub(in crate::relay) fn copy_unread(&mut self, now: Now, key: SubscriptionKey) {
         let is_wanted = self.is_wanted(key);
         let has_turn = self.copies.contains(&key) || self.copies.len() < limits::COPIES_MAX;
         let Some(moving) = self.moving_at(key) else { return };
-        let (to, copying) = (moving.to.clone(), &mut moving.heard.copying);
+        let (to, merge) = (moving.to.clone(), moving.merge);
+        let copying = &mut moving.heard.copying;
         if is_wanted {
             copying.idle_since = None;
             self.copies.remove(&key);
             return;
         }
         let since = *copying.idle_since.get_or_insert(now.time);
-        if now.time < since.after_ms(limits::MOVE_UNREAD_MS) || !has_turn {
+        let is_unread = merge || now.time >= since.after_ms(limits::MOVE_UNREAD_MS);
+        if !is_unread || !has_turn {
             return;
         }
         if let Some(part) = &mut copying.part {
@@ -143,6 +152,7 @@ impl Relay {
             behind: Index(0),
             sent: VecDeque::new(),
             lost: Vec::new(),
+            scan: Scan::default(),
             moved_at: now.time,
             ahead: None,
             fetching: None,
@@ -216,7 +226,7 @@ impl Relay {
         let Some(moving) = self.moving_at(key) else { return false };
         let copying = &mut moving.heard.copying;
         if step == Step::Done {
-            copying.whole.insert(part.id, part.lost);
+            copying.whole.insert(part.id, (part.lost, part.scan));
             self.copies.remove(&key);
             self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
         } else {
@@ -252,6 +262,7 @@ impl Relay {
         match piece {
             Piece::Run(run) => {
                 let run = run.clone();
+                self.scan_copied(key, part, &run);
                 if !self.copy_run(now, (key, to), part, (&run, held)) {
                     return Step::Waits;
                 }
@@ -291,23 +302,6 @@ impl Relay {
         }
     }
 
-    /// The log does not have what stands there: nothing in a remnant, if it was not lost before.
-    fn pass_missing(&self, part: &mut Part, to: Index, cause: MissingCause) {
-        let remnant = self.groups.get(part.key.group).and_then(|group| group.remnant.as_deref());
-        let (to, cause) = match (remnant, cause) {
-            (Some(remnant), MissingCause::Released) => {
-                let (lost, behind) = remnant.hole(part.next);
-                (to.min(behind), lost.map(|gap| gap.cause))
-            }
-            (None, MissingCause::Released) => (to, Some(GapCause::Retention)),
-            (_, MissingCause::Damaged | MissingCause::Unreadable) => (to, Some(GapCause::Damaged)),
-        };
-        if let Some(cause) = cause {
-            part.lost.push((part.next, to, cause));
-        }
-        part.next = to;
-    }
-
     /// Sends a run, if something of it is left, and the new home has not said that it has it. False: it is in
     /// more pieces than can be said, and waits for receivers.
     fn copy_run(
@@ -329,13 +323,20 @@ impl Relay {
         if run.run.header.kind != RunKind::Data || end <= held {
             return true;
         }
-        let not_owed = not_owed(&side, subscription, run);
+        let mut not_owed = not_owed(&side, subscription, run);
         if !is_left(subscription, run, &not_owed) {
             return true;
+        }
+        if self.is_merging(key) {
+            // Nobody is there to wait for: rather some of it comes twice.
+            not_owed.truncate(NOT_OWED_MAX);
         }
         let stream = group.streams.iter().find(|stream| stream.number == run.stream);
         let Some(stream) = stream.filter(|_| not_owed.len() <= NOT_OWED_MAX) else { return false };
         let (origin, epoch) = (stream.origin.clone(), stream.epoch);
+        if self.is_own_there(key, stream, run) {
+            return true;
+        }
         let Some(frame) = self.move_frame(key, to, MoveSays::Copy { part: part.id, from: part.behind })
         else {
             return false;
@@ -369,8 +370,11 @@ impl Relay {
     fn leave_rest(&mut self, now: Now, key: SubscriptionKey) {
         self.write_cursors(now, Urgency::Sync);
         let Some(moving) = self.moving_at(key).map(|moving| moving.clone()) else { return };
-        let lost = moving.heard.copying.whole.clone().into_iter().filter(|(_, lost)| !lost.is_empty());
-        let rest = Some(Rest { lost: lost.collect() });
+        let whole = &moving.heard.copying.whole;
+        let done = moving.merge.then(|| Box::new(self.joined(key, whole)));
+        let lost = whole.iter().filter(|(_, (lost, _))| !lost.is_empty());
+        let lost = lost.map(|(part, (lost, _))| (*part, lost.clone())).collect();
+        let rest = Some(Rest { lost, done });
         self.set_moving(key, Some(Moving { rest, heard: Heard::default(), ..moving }));
         self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
     }

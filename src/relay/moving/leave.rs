@@ -21,13 +21,14 @@ const NAME_LEAP: u64 = 1 << 10;
 
 impl Relay {
     /// It leaves, or not any more, as the log tells it.
-    pub(in crate::relay) fn replay_moving(&mut self, operation: Operation) {
-        let Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest } = operation
+    pub(in crate::relay) fn replay_moving(&mut self, operation: Operation, replay: bool) {
+        let Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest, merge } =
+            operation
         else {
-            return;
+            return self.replay_merge(operation, replay);
         };
         let (key, rest) = (SubscriptionKey { group, number: subscription }, rest.map(|rest| *rest));
-        let moving = |to| Moving { lost, rest, ..Moving::new(to, token, cut.map(|cut| *cut)) };
+        let moving = |to| Moving { lost, rest, merge, ..Moving::new(to, token, cut.map(|cut| *cut)) };
         let moving = to.map(moving);
         if let Some(subscription) = self.groups.subscription(key) {
             subscription.moving = moving.map(Box::new);
@@ -52,13 +53,14 @@ impl Relay {
         }
         // The first time, or on another disk: then nothing counts that was said before.
         let owed = streams.into_iter().map(|at| ((at.origin, at.epoch), (at.last, false))).collect();
-        moving.heard = Heard { prepared: Some(prepared), owed, ..Heard::default() };
+        let own = std::mem::take(&mut moving.heard.own);
+        moving.heard = Heard { prepared: Some(prepared), owed, own, ..Heard::default() };
     }
 
     /// Relays of the network whose word is missing. After a start not all of them are known at first:
     /// each names its neighbours in its links, so what they are like when it gives its word has to be
     /// known here too.
-    pub(super) fn not_held(&self, heard: &Heard) -> BTreeSet<RelayId> {
+    pub(in crate::relay) fn not_held(&self, heard: &Heard) -> BTreeSet<RelayId> {
         let states = &self.links.states;
         let in_links = states.values().flat_map(|state| {
             std::iter::once(&state.relay).chain(state.links.iter().map(|link| &link.neighbour))
@@ -125,7 +127,7 @@ impl Relay {
     }
 
     /// Cuts, when all relays have said what they were asked and all is here that is for this one.
-    pub(super) fn try_cut(&mut self, now: Now, key: SubscriptionKey) {
+    pub(in crate::relay) fn try_cut(&mut self, now: Now, key: SubscriptionKey) {
         let me = self.options.relay.clone();
         let Some(moving) = self.moving_at(key).map(|moving| moving.clone()) else { return };
         let Some((keeper, version)) = moving.heard.prepared else { return };
@@ -141,12 +143,13 @@ impl Relay {
         let Some(place) = group.find(key.number) else { return };
         let done = group.done_here(&group.subscriptions[place]);
         let cut = Cut { at: group.next, keeper, done };
-        self.set_moving(key, Some(Moving { cut: Some(cut), heard: Heard::default(), ..moving }));
+        let heard = Heard { own: moving.heard.own.clone(), ..Heard::default() };
+        self.set_moving(key, Some(Moving { cut: Some(cut), heard, ..moving }));
         self.timers.set_by(Timer::Moves, now.time.after_ms(limits::MOVE_FIRST_MS));
     }
 
     /// All before the cut is done with: when that is durable, nobody is served here any more.
-    pub(super) fn hand_over(&mut self, now: Now, key: SubscriptionKey) {
+    pub(in crate::relay) fn hand_over(&mut self, now: Now, key: SubscriptionKey) {
         self.write_cursors(now, Urgency::Sync);
         let Some(token) = self.moving_at(key).map(|moving| moving.token) else { return };
         self.journal.wait(Waiting::Spent { key, token });
@@ -167,13 +170,14 @@ impl Relay {
         }
     }
 
-    pub(super) fn say_handover(&mut self, key: SubscriptionKey) {
+    pub(in crate::relay) fn say_handover(&mut self, key: SubscriptionKey) {
         let me = self.options.relay.clone();
         let Some(subscription) = self.groups.subscription(key) else { return };
         let name = subscription.name.clone();
         let Some(moving) = self.moving_at(key) else { return };
         let (to, Some(cut)) = (moving.to.clone(), &moving.cut) else { return };
-        let (keeper, done) = (cut.keeper, Box::new(cut.done.clone()));
+        let joined = moving.rest.as_ref().and_then(|rest| rest.done.clone());
+        let (keeper, done) = (cut.keeper, joined.unwrap_or_else(|| Box::new(cut.done.clone())));
         let left = self.left_here(key);
         let spread = self.groups.get(key.group).and_then(|group| group.spread.as_deref());
         let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name, me)));
@@ -213,9 +217,14 @@ impl Relay {
         let Some(key) = self.moving_of(frame) else { return self.on_arriving_void(now, frame) };
         let (token, above) = (self.draw_token(), self.above_names(key.group, &frame.name, &frame.from));
         let is_spent = self.groups.subscription(key).is_some_and(|subscription| subscription.is_spent());
-        let is_it =
-            |moving: &&mut Moving| moving.to == frame.from && moving.cut.is_some() && moving.lost.is_none();
+        let is_it = |moving: &&mut Moving| {
+            moving.to == frame.from && (moving.cut.is_some() || moving.merge) && moving.lost.is_none()
+        };
         let Some(moving) = self.moving_at(key).filter(is_it) else { return };
+        if moving.merge {
+            // It has lost its disk, or is no home of that name any more: all begins anew, if it does.
+            return self.stay_open(key);
+        }
         // It has lost its disk, and what it was to keep: from the beginning. If it was told to take
         // over it may have done so, and others may have heard of it and have it made again there: it
         // is not served here before the new home knows that this is void.
@@ -249,7 +258,7 @@ impl Relay {
     }
 
     /// It is served here again: the new home may have said that it is not.
-    pub(super) fn say_home_again(&mut self, key: SubscriptionKey) {
+    pub(in crate::relay) fn say_home_again(&mut self, key: SubscriptionKey) {
         let Some(name) = self.groups.subscription(key).map(|subscription| subscription.name.clone()) else {
             return;
         };

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::super::Relay;
-use super::super::arriving::done_to;
 use super::super::delivery::GroupSide;
 use super::super::group::Group;
+use super::super::merging::{Scan, in_order};
+use super::super::stream::Stream;
 use super::super::subscription::{Subscription, SubscriptionKey};
 use super::copy::{Lost, Rest};
-use crate::id::Index;
-use crate::wire::moving::Left;
+use crate::id::{Index, Sequence};
+use crate::wire::moving::{Done, Left};
 use crate::wire::run::StoredRun;
 
 /// The part that stands before the cut; others have the numbers of remnants.
@@ -28,7 +29,7 @@ pub(super) fn not_owed(
     let mut found = Vec::new();
     while at < end {
         let (is_repeat, repeat_to) = side.repeat(at);
-        let (is_done, done) = done_to(subscription.arrived.as_deref(), side.streams, run, at);
+        let (is_done, done) = side.done_to(subscription.arrived.as_deref(), run, at);
         let to = match (is_repeat, is_done) {
             (true, _) => repeat_to,
             (false, true) => done,
@@ -77,7 +78,7 @@ fn left_of(part: u32, subscription: &Subscription, to: Index, lost: Vec<Lost>) -
 
 impl Relay {
     /// What a subscription that leaves has here, in order: the number of each part, and where it ends.
-    pub(super) fn parts_here(&self, key: SubscriptionKey) -> Vec<(u32, SubscriptionKey, Index)> {
+    pub(in crate::relay) fn parts_here(&self, key: SubscriptionKey) -> Vec<(u32, SubscriptionKey, Index)> {
         let remnants = self.remnants_of(key).iter().filter_map(|number| self.groups.get(*number));
         let part = |group: &Group| {
             let number = group.subscriptions.first()?.number;
@@ -90,15 +91,37 @@ impl Relay {
         remnants.filter_map(part).chain(cut).collect()
     }
 
-    pub(super) fn part_at(&self, key: SubscriptionKey) -> Option<(&Group, &Subscription)> {
+    pub(in crate::relay) fn part_at(&self, key: SubscriptionKey) -> Option<(&Group, &Subscription)> {
         let group = self.groups.get(key.group)?;
         Some((group, group.subscriptions.get(group.find(key.number)?)?))
+    }
+
+    /// What a home is done with that is made one with another: of what it was owed, what was acked.
+    pub(super) fn joined(&self, key: SubscriptionKey, whole: &BTreeMap<u32, (Vec<Lost>, Scan)>) -> Done {
+        let (mut done, nothing) = (Done::default(), Scan::default());
+        let disk = (&self.options.relay, self.options.epoch.storage);
+        for (id, at, _) in self.parts_here(key) {
+            let Some((group, subscription)) = self.part_at(at) else { continue };
+            let scan = whole.get(&id).map_or(&nothing, |(_, scan)| scan);
+            if at != key {
+                scan.tell_brought(group, &mut done);
+                continue;
+            }
+            let cut = subscription.moving.as_deref().and_then(|moving| moving.cut.as_ref());
+            let last = |stream: &Stream| {
+                let known = cut.into_iter().flat_map(|cut| &cut.done.streams);
+                let mut known = known.filter(|at| at.origin == stream.origin && at.epoch == stream.epoch);
+                known.next().map_or(Sequence(0), |at| at.last)
+            };
+            scan.tell((group, subscription), disk, &last, &mut done);
+        }
+        Done { parts: in_order(done.parts), owed: in_order(done.owed), ..Done::default() }
     }
 
     /// What is left at the old home when it hands over.
     pub(super) fn left_here(&mut self, key: SubscriptionKey) -> Vec<Left> {
         let rest = self.moving_at(key).and_then(|moving| moving.rest.clone());
-        let Some(Rest { lost }) = rest else { return Vec::new() };
+        let Some(Rest { lost, .. }) = rest else { return Vec::new() };
         let lost: BTreeMap<u32, Vec<Lost>> = lost.into_iter().collect();
         let parts = self.parts_here(key);
         let left = parts.into_iter().filter_map(|(id, part, to)| {

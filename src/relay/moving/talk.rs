@@ -27,7 +27,8 @@ impl Relay {
         let group = self.groups.get(key.group)?.id();
         let subscription = self.groups.subscription(key)?;
         let leaving = subscription.moving.as_ref().map(|moving| moving.token);
-        let coming = subscription.arrived.as_ref().map(|arrived| arrived.token);
+        let merging = subscription.merging.as_ref().map(|merging| merging.token);
+        let coming = merging.or_else(|| subscription.arrived.as_ref().map(|arrived| arrived.token));
         let token = match says {
             MoveSays::Prepared { .. } | MoveSays::Taken | MoveSays::Copied { .. } => coming,
             MoveSays::Prepare { .. }
@@ -76,12 +77,20 @@ impl Relay {
         }
         let says = std::mem::replace(&mut frame.says, MoveSays::Void);
         match says {
-            MoveSays::Prepare { spec, queue, void } => self.on_prepare(now, &frame, (spec, queue), void),
+            MoveSays::Prepare { spec, queue, merge: true, .. } => {
+                self.on_merge_asked(now, &frame, &(spec, queue));
+            }
+            MoveSays::Prepare { spec, queue, void, .. } => self.on_prepare(now, &frame, (spec, queue), void),
             MoveSays::Handover { keeper, version, done, left } => {
+                if let Some(key) = self.merging_of(&frame) {
+                    let said = (keeper, version);
+                    return self.on_merge_handover(now, (key, &frame), said, (&done, &left));
+                }
                 self.on_handover(now, &frame, (keeper, version), (*done, &left));
             }
             MoveSays::Ask { member, version } => self.on_move_ask(now, &frame, &member, version),
-            MoveSays::Prepared { keeper, version, streams } => {
+            MoveSays::Prepared { keeper, version, streams, own } => {
+                self.note_own(&frame, own);
                 self.on_prepared(now, &frame, (keeper, version), streams);
             }
             MoveSays::Held { storage, version, links, streams } => {
@@ -93,7 +102,8 @@ impl Relay {
                 let moving = key.and_then(|key| self.moving_at(key));
                 if let Some(moving) = moving.filter(|m| m.to == frame.from && m.cut.is_none()) {
                     // It may have lost what it had made.
-                    moving.heard = Heard { refusal: Some(refusal), ..Heard::default() };
+                    let said_at = moving.heard.said_at;
+                    moving.heard = Heard { refusal: Some(refusal), said_at, ..Heard::default() };
                 }
             }
             MoveSays::Taken => self.on_taken(now, &frame),

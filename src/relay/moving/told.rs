@@ -12,7 +12,8 @@ use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode};
 impl Relay {
     /// Whether a subscription is at the point at which another relay may serve it.
     pub(in crate::relay) fn check_here(&mut self, key: SubscriptionKey) -> Result<(), Refusal> {
-        let Some(subscription) = self.groups.subscription(key).filter(|s| s.is_spent()) else {
+        let is_gone = |s: &&mut Subscription| s.is_spent() || s.is_closed();
+        let Some(subscription) = self.groups.subscription(key).filter(is_gone) else {
             return Ok(());
         };
         let name = subscription.name.clone();
@@ -61,7 +62,9 @@ impl Relay {
         let moves = self.moves.iter().filter_map(|key| {
             let group = self.groups.get(key.group)?;
             let subscription = group.subscriptions.get(group.find(key.number)?)?;
-            let info = self.move_info(group, subscription).filter(|info| !info.waits_for.is_empty())?;
+            let info = self
+                .move_info(group, subscription)
+                .filter(|info| !info.waits_for.is_empty() && !info.merge)?;
             let relays: Vec<&str> = info.waits_for.iter().map(RelayId::as_str).collect();
             let (what, to, relays) = (what_moves(group, &subscription.name), &info.to, relays.join(", "));
             Some(format!("{what} moves to relay {to}, and waits for {relays}"))
@@ -82,7 +85,7 @@ impl Relay {
         let stage = match (&moving.cut, heard.prepared) {
             (Some(_), _) if moving.lost.is_some() => MoveStage::Preparing,
             (Some(_), _) if subscription.is_spent() => MoveStage::HandingOver,
-            (Some(_), _) if heard.copying.part.is_some() => MoveStage::Copying,
+            (Some(_), _) if heard.copying.part.is_some() || moving.merge => MoveStage::Copying,
             (Some(_), _) => MoveStage::Consuming,
             (None, None) => MoveStage::Preparing,
             (None, Some(_)) if !missing.is_empty() => MoveStage::Asking,
@@ -101,6 +104,7 @@ impl Relay {
             waits_for,
             messages: group.backlog(subscription, end) + self.backlog_in_remnants(key),
             refusal: heard.refusal.clone(),
+            merge: moving.merge,
         }))
     }
 }
@@ -113,14 +117,14 @@ impl Relay {
         let Ok(key) = self.known_subscription(group, name) else { return false };
         let found =
             self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
-        found.is_some_and(|subscription| !subscription.is_spent())
+        found.is_some_and(|subscription| !subscription.is_spent() && !subscription.is_closed())
     }
 
     /// Whether anything is remembered of a move to or from here.
     #[must_use]
     pub fn remembers_moves(&self) -> bool {
         let mut all = self.groups.iter().flat_map(|group| &group.subscriptions);
-        all.any(|s| s.moving.is_some() || s.arrived.is_some())
+        all.any(|s| s.moving.is_some() || s.arrived.is_some() || s.merging.is_some())
     }
 
     /// Whether a subscription is on its way to or from here.
@@ -129,7 +133,9 @@ impl Relay {
         self.groups.iter().any(|group| {
             let is_settled = |arrived: &super::super::arriving::Arrived| arrived.is_settled;
             group.subscriptions.iter().any(|s| {
-                s.moving.is_some() || s.arrived.as_deref().is_some_and(|arrived| !is_settled(arrived))
+                s.moving.is_some()
+                    || s.merging.is_some()
+                    || s.arrived.as_deref().is_some_and(|arrived| !is_settled(arrived))
             })
         })
     }

@@ -171,13 +171,15 @@ impl Relay {
         }
     }
 
+    /// Whether what is said to be left of a part is here.
+    pub(in crate::relay) fn is_here(&self, key: SubscriptionKey, left: &Left) -> bool {
+        let remnant = self.remnant(key, left.part).and_then(|group| group.remnant.as_deref());
+        is_sound(left) && remnant.is_some_and(|remnant| remnant.from <= left.floor)
+    }
+
     /// The old home hands over what is left. False: it is not here.
     pub(in crate::relay) fn open_remnants(&mut self, key: SubscriptionKey, left: &[Left]) -> bool {
-        let is_here = |left: &Left| {
-            let remnant = self.remnant(key, left.part).and_then(|group| group.remnant.as_deref());
-            is_sound(left) && remnant.is_some_and(|remnant| remnant.from <= left.floor)
-        };
-        if !left.iter().all(is_here) {
+        if !left.iter().all(|left| self.is_here(key, left)) {
             return false;
         }
         for number in self.remnants_of(key).to_vec() {

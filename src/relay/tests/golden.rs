@@ -14,6 +14,7 @@ use crate::log::EntryNumber;
 use crate::relay::arriving::Arrived;
 use crate::relay::forget::Forgot;
 use crate::relay::loss::{TailCut, Uncertain};
+use crate::relay::merging::{Brought, Merging, Taken};
 use crate::relay::moving::{Cut, Moving, Rest};
 use crate::relay::remnant::Remnant;
 use crate::relay::repair::Annex;
@@ -26,7 +27,7 @@ use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{GapCause, MoveStage, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{NameEntry, Version};
-use crate::wire::moving::{Done, Keeper, Left, ProducerDone, StreamAt};
+use crate::wire::moving::{Done, Keeper, Left, ProducerDone, StreamAt, StreamPart};
 
 #[allow(
     dead_code,
@@ -100,6 +101,10 @@ fn word(operation: &Operation) -> &'static str {
         Operation::LinkNamed { .. } => "link-named",
         Operation::TopologySet { entry } if entry.head.restores.is_some() => "topology-restored",
         Operation::TopologySet { .. } => "topology-set",
+        Operation::SubscriptionMoving { merge: true, .. } => "subscription-merges",
+        Operation::SubscriptionMerging { merging: None, .. } => "subscription-merging-not",
+        Operation::SubscriptionMerging { .. } => "subscription-merging",
+        Operation::SubscriptionMerged { .. } => "subscription-merged",
         Operation::SubscriptionMoving { rest: Some(_), .. } => "subscription-cut-rest",
         Operation::SubscriptionMoving { to: None, .. } => "subscription-stays",
         Operation::SubscriptionMoving { lost: Some(_), .. } => "subscription-cut-lost",
@@ -230,6 +235,7 @@ fn done() -> Done {
         streams: vec![StreamAt { origin: relay("oslo"), epoch, last: Sequence(400) }],
         finished: vec![(relay("oslo"), STORAGE, 2)],
         producers: vec![ProducerDone { producer: ProducerId(77), floor: 300, ranges: vec![(301, 400)] }],
+        ..Done::default()
     }
 }
 
@@ -247,8 +253,8 @@ fn left() -> Left {
 fn of_moves(group: GroupNumber) -> Vec<Operation> {
     let (subscription, token) = (SubscriptionNumber(5), 0x1122_3344_5566_7788);
     let moving = |to, cut| {
-        let (lost, rest) = (None, None);
-        Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest }
+        let (lost, rest, merge) = (None, None, false);
+        Operation::SubscriptionMoving { group, subscription, to, token, cut, lost, rest, merge }
     };
     vec![
         moving(None, None),
@@ -288,6 +294,7 @@ fn of_moves(group: GroupNumber) -> Vec<Operation> {
             cut: Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() })),
             lost: Some(VERSION),
             rest: None,
+            merge: false,
         },
         Operation::QueueHome { group, here: true },
     ]
@@ -303,7 +310,11 @@ fn of_remnants(group: GroupNumber) -> Vec<Operation> {
             token,
             cut: Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: done() })),
             lost: None,
-            rest: Some(Box::new(Rest { lost: vec![(7, vec![(Index(20), Index(30), GapCause::Damaged)])] })),
+            rest: Some(Box::new(Rest {
+                lost: vec![(7, vec![(Index(20), Index(30), GapCause::Damaged)])],
+                done: None,
+            })),
+            merge: false,
         },
         Operation::RemnantBegun {
             group,
@@ -325,9 +336,35 @@ fn of_remnants(group: GroupNumber) -> Vec<Operation> {
     ]
 }
 
+fn of_merges(group: GroupNumber) -> Vec<Operation> {
+    let (subscription, token) = (SubscriptionNumber(5), 0x1122_3344_5566_7788);
+    let epoch = Epoch { counter: 3, storage: STORAGE, nonce: 0x1122_3344_5566_7788 };
+    let part = |from, to| StreamPart { origin: relay("oslo"), epoch, from: Sequence(from), to: Sequence(to) };
+    let done = Done { parts: vec![part(300, 310)], owed: vec![part(300, 401)], ..Done::default() };
+    let merging = Merging { from: relay("oslo"), token, is_alike: true, said_at: None };
+    let brought = Brought { remnant: GroupNumber(301), left: left(), own: vec![part(350, u64::MAX)] };
+    let taken =
+        Taken { from: relay("oslo"), token, parts: vec![part(350, 360)], brought: vec![brought], at: AT };
+    vec![
+        Operation::SubscriptionMoving {
+            group,
+            subscription,
+            to: Some(relay("oslo")),
+            token,
+            cut: Some(Box::new(Cut { at: Index(1000), keeper: KEEPER, done: self::done() })),
+            lost: None,
+            rest: Some(Box::new(Rest { lost: Vec::new(), done: Some(Box::new(done)) })),
+            merge: true,
+        },
+        Operation::SubscriptionMerging { group, subscription, merging: Some(Box::new(merging)) },
+        Operation::SubscriptionMerging { group, subscription, merging: None },
+        Operation::SubscriptionMerged { group, subscription, taken: Box::new(taken) },
+    ]
+}
+
 fn operations() -> Vec<Operation> {
     let number = GroupNumber(300);
-    let moves = of_moves(number).into_iter().chain(of_remnants(number));
+    let moves = of_moves(number).into_iter().chain(of_remnants(number)).chain(of_merges(number));
     of_groups(number).into_iter().chain(of_members(number)).chain(moves).collect()
 }
 
@@ -405,6 +442,7 @@ fn part() -> Shard {
         forgotten_before: Some(AT),
         renewed: Some(STORAGE),
         topologies: Vec::new(),
+        tells_starts: false,
     }
 }
 
@@ -588,6 +626,43 @@ fn f52_moves_in_a_part_of_a_snapshot_are_read_and_written_as_ever() {
     assert_eq!(again.encode(), golden);
 }
 
+/// The golden part with a subscription of each kind that is made one with another.
+fn merges_part() -> Shard {
+    let mut part = Shard::decode(&files::read("state/snapshot-part.bin")).unwrap();
+    let mut groups: Vec<_> = part.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let (token, orders) = (0x1122_3344_5566_7788, &mut groups[0]);
+    orders.streams[0].began = Sequence(300);
+    let pattern = orders.subscriptions.remove(0);
+    let merging = Merging { from: relay("oslo"), token, is_alike: true, said_at: None };
+    let moving = Moving { merge: true, ..Moving::new(relay("oslo"), token, None) };
+    let kinds = [("stays", None, Some(merging)), ("closes", Some(moving), None)];
+    for (number, (name, moving, merging)) in (5..).zip(kinds) {
+        let mut made = pattern.clone();
+        (made.number, made.name) = (SubscriptionNumber(number), sub(name));
+        (made.moving, made.merging) = (moving.map(Box::new), merging.map(Box::new));
+        made.before = Some(vec![(orders.streams[0].number, Sequence(299))]);
+        orders.subscriptions.push(made);
+    }
+    part.groups = groups.iter().map(SavedGroup::of).collect();
+    Shard { tells_starts: true, ..part }
+}
+
+#[test]
+fn f52_homes_that_are_made_one_in_a_part_of_a_snapshot_are_read_and_written_as_ever() {
+    const NAME: &str = "state/snapshot-part-merges.bin";
+    files::compare(NAME, &merges_part().encode());
+    let golden = files::read(NAME);
+    let found = all_keys(&golden);
+    for key in "u/j u/j/from u/j/token u/j/is_alike u/m/merge u/b s/b".split(' ') {
+        assert!(found.contains(&format!("/groups/{key}")), "no golden {key}: {found:?}");
+    }
+    assert!(found.contains(&"/tells_starts".to_owned()));
+    let mut again = Shard::decode(&golden).unwrap();
+    let groups: Vec<_> = again.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    again.groups = groups.iter().map(SavedGroup::of).collect();
+    assert_eq!(again.encode(), golden);
+}
+
 /// The golden part, and what its subscription has brought along.
 fn remnant_part() -> Shard {
     let mut part = Shard::decode(&files::read("state/snapshot-part.bin")).unwrap();
@@ -602,6 +677,7 @@ fn remnant_part() -> Shard {
         from: Index(2),
         is_open: true,
         lost: vec![gap],
+        own: Vec::new(),
     }));
     (made.number, made.subscriptions[0].number) = (number, SubscriptionNumber(70));
     made.subscriptions.truncate(1);

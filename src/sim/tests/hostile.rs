@@ -21,7 +21,9 @@ use crate::wire::link::{
     Version,
 };
 use crate::wire::link::{Holds, Pull, Pulled};
-use crate::wire::moving::{CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt};
+use crate::wire::moving::{
+    CopyHead, Done, Keeper, Left, MoveFrame, MoveSays, ProducerDone, StreamAt, StreamPart,
+};
 use crate::wire::run::{Run, RunHeader, RunKind};
 
 fn relay(dice: &mut Dice) -> RelayId {
@@ -268,8 +270,9 @@ fn moving(dice: &mut Dice, hops: u16) -> LinkMessage {
             spec: SubscriptionSpec { window: Some(dice.below(3) as u32), ..Default::default() },
             queue: dice.chance(50),
             void: dice.chance(30).then_some(version),
+            merge: dice.chance(30),
         },
-        2 => MoveSays::Prepared { keeper, version, streams: streams(dice) },
+        2 => MoveSays::Prepared { keeper, version, streams: streams(dice), own: streams(dice) },
         3 => MoveSays::Refused(Refusal::new(RefusalCode::NotReady, "because")),
         4 => MoveSays::Ask { member: relay(dice), version },
         5 => MoveSays::Held { storage: storage(dice), version, links: version, streams: streams(dice) },
@@ -280,7 +283,11 @@ fn moving(dice: &mut Dice, hops: u16) -> LinkMessage {
                 ranges: vec![(number(dice), number(dice))],
             }];
             let finished = vec![(relay(dice), storage(dice), number(dice))];
-            let done = Box::new(Done { streams: streams(dice), finished, producers });
+            let part =
+                |at: StreamAt| StreamPart { origin: at.origin, epoch: at.epoch, from: at.last, to: at.last };
+            let parts: Vec<StreamPart> = streams(dice).into_iter().map(part).collect();
+            let (streams, owed) = (streams(dice), parts.clone());
+            let done = Box::new(Done { streams, finished, producers, parts, owed });
             let index = |dice: &mut Dice| Index(number(dice));
             let range = (index(dice), index(dice));
             let left = Left {

@@ -170,7 +170,7 @@ impl World {
                 .iter()
                 .find(|payload| !unique.insert(*payload))
                 .map(|twice| format!("{twice} came twice"));
-            let received = self.known[place].receive(&got).err().or(twice);
+            let received = self.received(place, &got).err().or(twice);
             if let Some(wrong) = received {
                 self.wrong.get_or_insert(format!("{}, {group}/{name}: {wrong}", self.nodes[node].name));
             }

@@ -41,11 +41,13 @@ impl World {
     /// The relay that serves a subscription now, if one does that runs.
     pub fn home_now(&mut self, place: usize) -> Option<usize> {
         let (home, group, name) = self.subscriptions[place].clone();
+        if self.has_twins {
+            return self.one_of_homes(place);
+        }
         if !self.homes_move {
             return self.nodes[home].is_up().then_some(home);
         }
-        let serving: Vec<usize> =
-            (0..self.nodes.len()).filter(|node| self.nodes[*node].serves(&group, &name)).collect();
+        let serving = self.serving(place);
         if serving.len() > 1 {
             self.wrong.get_or_insert(format!("{group}/{name} is served at relays {serving:?}"));
         }
@@ -67,6 +69,12 @@ impl World {
         if let Err(wrong) = self.known[place].receive(payloads) {
             self.wrong.get_or_insert(wrong);
         }
+    }
+
+    /// How many subscriptions there are.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.subscriptions.len()
     }
 
     /// What is said of moves and on its way to this end of a wire.

@@ -27,7 +27,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Somebody has received messages that were on their way when the home had given it up already.
-    fn receive_late(&mut self, got: &[String]) {
+    pub(super) fn receive_late(&mut self, got: &[String]) {
         for payload in got {
             if self.seen.insert(payload.clone()) {
                 self.taken.push(payload.clone());

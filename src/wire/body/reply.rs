@@ -229,6 +229,9 @@ pub struct MoveInfo {
     /// Why the new home does not take it, if it has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
+    /// There is one of its name there, made while the two were apart: they are made one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merge: bool,
 }
 
 /// The steps of a move, in order.

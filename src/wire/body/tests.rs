@@ -68,6 +68,7 @@ fn subscription() -> SubscriptionInfo {
         out: Outcomes { acked: 3, ..Outcomes::default() },
         aside: 7,
         moving: Some(Box::new(MoveInfo {
+            merge: false,
             to: relay(),
             stage: MoveStage::Asking,
             waits_for: vec![relay(), relay()],
