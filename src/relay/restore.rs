@@ -492,10 +492,10 @@ impl Relay {
         let Some(group) = self.groups.get_mut(group) else { return };
         if *relay == self.options.relay {
             let before = group.spread().parts.members.get(relay).copied();
-            // By another storage id of this same disk, without a break.
-            let is_renewed =
-                before.is_some_and(|(known, was)| was && member && known.storage != version.storage);
-            if is_renewed {
+            // A membership that goes on was only said again, above what others knew of it, or by another
+            // storage id: what it is owed since before that it still is.
+            let goes_on = before.is_some_and(|(_, was)| was && member);
+            if goes_on {
                 group.membership = group.membership.max(version.counter);
             } else {
                 group.raise_membership(version.counter);
