@@ -138,6 +138,7 @@ impl Relay {
             if self.is_about_forgotten(&fact) {
                 continue;
             }
+            self.note_returned(&fact);
             let is_news = match &fact {
                 Fact::LinkState(state) => {
                     let is_news = self.learn_links(now, state);

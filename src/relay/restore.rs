@@ -205,6 +205,7 @@ impl Restore {
     pub fn start(self, now: Now) -> Relay {
         let mut relay = self.relay;
         relay.restore_topology(now);
+        relay.find_returned();
         if let Some(salvage) = self.salvage {
             salvage.finish(&mut relay);
             relay.forget_all_traces(now);
@@ -428,8 +429,8 @@ impl Relay {
                     group.finish(&origin, storage, through);
                 });
             }
-            Operation::RelayForgotten { relay, version, by, at } => {
-                self.forgotten.insert(relay, Forgot { version, by, at });
+            Operation::RelayForgotten { relay, version, by, at, is_back } => {
+                self.forgotten.insert(relay, Forgot { version, by, at, is_back });
             }
             Operation::LinkNamed { link, neighbour, at } => self.traces.name_link(at, link, neighbour),
             Operation::AnnexBegun { group, annex } => self.add_annex(group, annex),
