@@ -149,7 +149,7 @@ impl Group {
 }
 
 /// The version in which each relay notes by itself what one that was forgotten is no more.
-pub(super) fn void(forgotten: Version) -> Version {
+fn void(forgotten: Version) -> Version {
     Version { counter: forgotten.counter, storage: StorageId::default() }
 }
 

@@ -496,3 +496,32 @@ fn a_relay_that_was_forgotten_twice_is_gone_again() {
     world.settle();
     assert_eq!(world.oracle.count_answered(), before, "a queue without a home takes nothing");
 }
+
+/// Nobody tells others again and again what they cannot know.
+fn all_know_the_same(world: &mut World) {
+    for _ in 0..10 {
+        world.wait_ms(10_000);
+        world.settle();
+    }
+    assert_eq!(world.differing(), Vec::<[usize; 2]>::new());
+    for node in 0..world.nodes.len() {
+        assert_eq!(world.nodes[node].differed(), 0, "at relay {node}");
+        assert!(!warns(world, node, "knew something else"), "at relay {node}");
+    }
+}
+
+#[test]
+fn what_a_relay_took_back_while_it_was_forgotten_makes_no_two_ends_differ() {
+    let mut world = line();
+    world.subscribe(3, "g", "t");
+    world.cut_off(3);
+    world.settle();
+    let (group, name) = super::super::world::names(3, "g", "t");
+    world.ask(3, Request::SubscriptionRemove { group, name }).unwrap();
+    world.settle();
+    world.forget(0, 3).unwrap();
+    world.rest();
+    world.bring_back(3);
+    world.heal();
+    all_know_the_same(&mut world);
+}
