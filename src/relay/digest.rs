@@ -20,7 +20,6 @@ use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Relay;
-use super::forget::void;
 use super::input::Now;
 use super::timer::Timer;
 use crate::id::LinkId;
@@ -124,13 +123,14 @@ impl Relay {
         self.links.news_at = self.links.now;
     }
 
-    /// Everything that is known and said by somebody. What a relay that was forgotten is no more, each
-    /// relay has noted by itself, if it knew that it was.
+    /// Everything that is known and said by somebody. What a relay that was forgotten is no more counts
+    /// for nothing: each relay has noted it by itself, if it knew that it was, and what the relay had
+    /// taken back before is not believed by anybody who has not heard it yet.
     fn said_facts(&self) -> impl Iterator<Item = Fact> {
         let is_noted = |fact: &Fact| {
             let Some((relay, version, is_on)) = fact.of_itself() else { return false };
-            let forgot = self.forgotten.get(relay).map(|forgot| void(forgot.version));
-            !is_on && forgot == Some(version)
+            !is_on
+                && self.forgotten.get(relay).is_some_and(|forgot| version.counter <= forgot.version.counter)
         };
         self.all_facts().into_iter().filter(move |fact| !is_noted(fact))
     }

@@ -138,6 +138,7 @@ impl Relay {
             if self.is_about_forgotten(&fact) {
                 continue;
             }
+            self.note_returned(&fact);
             let is_news = match &fact {
                 Fact::LinkState(state) => {
                     let is_news = self.learn_links(now, state);
@@ -314,24 +315,38 @@ impl Relay {
         self.plan(number);
     }
 
-    /// Says of what this relay is a member, where that was not said: it was alone, a crash has
-    /// taken it back, or it was forgotten since.
+    /// Says of what this relay is a member, and of what it is one no more, where that was not said: it
+    /// was alone, a crash has taken it back, or it was forgotten since.
     pub(super) fn rebuild_members(&mut self) {
         let (me, least) = (&self.options.relay, self.least_version().counter);
+        let storage = self.options.epoch.storage;
         let is_silent = |group: &&Group| {
             let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
-            let is_said = said.is_some_and(|(version, member)| *member && version.counter >= least);
-            !is_said && !group.subscriptions.is_empty()
+            if group.subscriptions.is_empty() {
+                // Of a disk that is gone the subscriptions may still be told (R3).
+                return said.is_some_and(|(version, member)| *member && version.storage == storage);
+            }
+            // Others owe from the mark of a version on, and it has said a higher one in its own stream.
+            let is_said = |version: &Version| version.counter >= least.max(group.membership);
+            !said.is_some_and(|(version, member)| *member && is_said(version))
         };
-        let silent: Vec<GroupNumber> =
-            self.groups.named().filter(is_silent).map(|group| group.number).collect();
-        for number in silent {
-            if let Some(group) = self.groups.get_mut(number)
-                && group.membership <= least
-            {
+        let silent: Vec<(GroupNumber, Version)> = self
+            .groups
+            .named()
+            .filter(is_silent)
+            .map(|group| {
+                let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
+                (group.number, said.map_or(Version::default(), |(version, _)| *version))
+            })
+            .collect();
+        for (number, said) in silent {
+            let Some(group) = self.groups.get_mut(number) else { continue };
+            let is_member = !group.subscriptions.is_empty();
+            let least = least.max(said.counter);
+            if group.membership <= least {
                 group.raise_above(least);
             }
-            self.announce_membership(number, true);
+            self.announce_membership(number, is_member);
         }
     }
 }

@@ -58,6 +58,10 @@ pub(super) struct Forgot {
     pub(super) by: RelayId,
     /// When that was there.
     pub(super) at: WallTime,
+    /// Whether it has said something above that since, so it lives: when nothing is heard of it after
+    /// a start it is away, and not gone.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) is_back: bool,
 }
 
 /// All of them.
@@ -73,7 +77,7 @@ pub(super) struct Orphans<'r> {
 impl Orphans<'_> {
     /// Whether a relay was forgotten, and has not come back.
     pub(super) fn is_gone(&self, relay: &RelayId) -> bool {
-        self.forgotten.contains_key(relay) && !self.states.contains_key(relay)
+        self.forgotten.get(relay).is_some_and(|forgot| !forgot.is_back) && !self.states.contains_key(relay)
     }
 
     /// Whether `me` looks after a stream: its origin, or the trustee of one that is gone.
@@ -145,7 +149,7 @@ impl Group {
 }
 
 /// The version in which each relay notes by itself what one that was forgotten is no more.
-pub(super) fn void(forgotten: Version) -> Version {
+fn void(forgotten: Version) -> Version {
     Version { counter: forgotten.counter, storage: StorageId::default() }
 }
 
@@ -290,7 +294,8 @@ impl Relay {
         // What follows from it stands before it in the log: a crash between them, and it is learned
         // and done again.
         let is_me = relay == self.options.relay;
-        let forgot = Forgot { version, by: by.clone(), at };
+        let is_back = is_me || self.is_said_above(&relay, version.counter);
+        let forgot = Forgot { version, by: by.clone(), at, is_back };
         if is_me {
             self.forgotten.insert(relay.clone(), forgot);
             self.tell_missed(now, &by);
@@ -301,7 +306,7 @@ impl Relay {
             self.trees.forget_relay(&relay);
             self.own_links_changed(now);
         }
-        let operation = Operation::RelayForgotten { relay, version, by, at };
+        let operation = Operation::RelayForgotten { relay, version, by, at, is_back };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if is_me {
             self.say_all_again(now, version);
@@ -442,7 +447,7 @@ impl Relay {
     /// A neighbour that has come is told first who was forgotten.
     pub(super) fn forgotten_facts(&self) -> impl Iterator<Item = Fact> + '_ {
         self.forgotten.iter().map(|(relay, forgot)| {
-            let Forgot { version, by, at } = forgot.clone();
+            let Forgot { version, by, at, .. } = forgot.clone();
             Fact::Forgotten(Forgotten { relay: relay.clone(), version, by, at })
         })
     }

@@ -75,6 +75,7 @@ mod remnant;
 mod repair;
 mod requests;
 mod restore;
+mod returned;
 mod rollback;
 mod salvage;
 mod saved;

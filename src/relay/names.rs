@@ -383,9 +383,23 @@ impl Relay {
                 }
             }
         }
+        self.rebuild_gone(&mut silent);
         for (number, name) in silent {
             let spec = self.spec_of(number, &name);
             self.announce_name(number, &name, spec);
+        }
+    }
+
+    /// Own entries of subscriptions that are here no more. Of a disk that is gone they are made again (R3).
+    fn rebuild_gone(&self, silent: &mut Vec<(GroupNumber, SubscriptionName)>) {
+        let (me, storage) = (&self.options.relay, self.options.epoch.storage);
+        for group in self.groups.named() {
+            let known = group.spread.iter().flat_map(|spread| &spread.names.subscriptions);
+            let said = known.filter(|((_, home), named)| {
+                home == me && named.spec.is_some() && named.version.storage == storage
+            });
+            let gone = said.map(|((name, _), _)| (group.number, name.clone()));
+            silent.extend(gone.filter(|place| !self.names.contains_key(place)));
         }
     }
 

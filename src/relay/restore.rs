@@ -206,6 +206,7 @@ impl Restore {
     pub fn start(self, now: Now) -> Relay {
         let mut relay = self.relay;
         relay.restore_topology(now);
+        relay.find_returned();
         if let Some(salvage) = self.salvage {
             salvage.finish(&mut relay);
             relay.forget_all_traces(now);
@@ -419,8 +420,8 @@ impl Relay {
             Operation::EpochsFinished { group, origin, storage, through } => {
                 self.with_group(group, |group| _ = group.finish(&origin, storage, through));
             }
-            Operation::RelayForgotten { relay, version, by, at } => {
-                self.forgotten.insert(relay, Forgot { version, by, at });
+            Operation::RelayForgotten { relay, version, by, at, is_back } => {
+                self.forgotten.insert(relay, Forgot { version, by, at, is_back });
             }
             Operation::LinkNamed { link, neighbour, at } => self.traces.name_link(at, link, neighbour),
             Operation::AnnexBegun { group, annex } => self.add_annex(group, annex),
@@ -486,10 +487,10 @@ impl Relay {
         let Some(group) = self.groups.get_mut(group) else { return };
         if *relay == self.options.relay {
             let before = group.spread().parts.members.get(relay).copied();
-            // By another storage id of this same disk, without a break.
-            let is_renewed =
-                before.is_some_and(|(known, was)| was && member && known.storage != version.storage);
-            if is_renewed {
+            // A membership that goes on was only said again, above what others knew of it, or by another
+            // storage id: what it is owed since before that it still is.
+            let goes_on = before.is_some_and(|(_, was)| was && member);
+            if goes_on {
                 group.membership = group.membership.max(version.counter);
             } else {
                 group.raise_membership(version.counter);

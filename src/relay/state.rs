@@ -185,6 +185,9 @@ pub(super) enum Operation {
         version: Version,
         by: RelayId,
         at: WallTime,
+        /// It has said something above that since.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        is_back: bool,
     },
     /// A link leads to this neighbour from now on: so what comes over it came from there.
     LinkNamed {

@@ -94,6 +94,7 @@ fn word(operation: &Operation) -> &'static str {
         Operation::TableLearned => "table-learned",
         Operation::TailCut { entries: None, .. } => "tail-cut-unknown",
         Operation::TailCut { .. } => "tail-cut",
+        Operation::RelayForgotten { is_back: true, .. } => "relay-forgotten-back",
         Operation::RelayForgotten { .. } => "relay-forgotten",
         Operation::AnnexBegun { .. } => "annex-begun",
         Operation::StorageRenewed { .. } => "storage-renewed",
@@ -132,6 +133,11 @@ fn topology(restores: Option<u64>) -> TopologyEntry {
     TopologyEntry { head, text }
 }
 
+fn forgotten(is_back: bool) -> Operation {
+    let (relay, by) = (relay("oslo"), relay("paris"));
+    Operation::RelayForgotten { relay, version: VERSION, by, at: AT, is_back }
+}
+
 fn of_groups(number: GroupNumber) -> Vec<Operation> {
     let settings = Box::new(settings());
     let stream = StreamNumber(7);
@@ -163,13 +169,14 @@ fn of_groups(number: GroupNumber) -> Vec<Operation> {
         Operation::TableLearned,
         Operation::TailCut { boot: 4, at: AT, entries: None, groups: None },
         Operation::TailCut { boot: 4, at: AT, entries: Some(9), groups: Some(vec![(number, 300)]) },
-        Operation::RelayForgotten { relay: relay("oslo"), version: VERSION, by: relay("paris"), at: AT },
+        forgotten(false),
         Operation::LinkNamed { link: LinkId(300), neighbour: relay("oslo"), at: AT },
         Operation::AnnexBegun { group: number, annex: annex() },
         Operation::StorageRenewed { storage: STORAGE },
         Operation::StreamForgiven { group: number, stream, to: Sequence(300) },
         Operation::TopologySet { entry: Box::new(topology(None)) },
         Operation::TopologySet { entry: Box::new(topology(Some(299))) },
+        forgotten(true),
     ]
 }
 
@@ -437,7 +444,10 @@ fn part() -> Shard {
         groups: vec![full, SavedGroup::of(empty)],
         removed: vec![(group("gone"), GroupNumber(64), 3)],
         cuts: vec![cut(Some(9), Some(300)), cut(None, None)],
-        forgotten: vec![(relay("lima"), Forgot { version: VERSION, by: relay("paris"), at: AT })],
+        forgotten: vec![(
+            relay("lima"),
+            Forgot { version: VERSION, by: relay("paris"), at: AT, is_back: false },
+        )],
         links: vec![(AT, LinkId(300), relay("oslo"))],
         forgotten_before: Some(AT),
         renewed: Some(STORAGE),

@@ -198,6 +198,11 @@ impl Harness {
         self.links = vec![LinkOptions { link: LINK, neighbour, cost: 1, rate: None }];
     }
 
+    /// From the next start on it has no links.
+    pub(super) fn unlink(&mut self) {
+        self.links.clear();
+    }
+
     /// From the next start on another neighbour is at the other end of [`LINK`].
     pub(super) fn relink(&mut self, name: &str) {
         self.links[0].neighbour = RelayId::new(name).unwrap();

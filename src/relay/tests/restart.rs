@@ -4,6 +4,7 @@ use crate::log::{Entry, Snapshot};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::AckLevel;
+use crate::wire::link::{Fact, LinkMessage};
 use crate::wire::run::RunKind;
 
 #[test]
@@ -333,4 +334,50 @@ fn f49_a_group_made_again_under_load() {
         (held(&["new"]), fresh),
     ];
     assert_eq!(states, wanted);
+}
+
+/// What a relay says of its own membership in `g` and of its subscription there when a neighbour comes.
+fn said_of_itself(h: &mut Harness) -> (Option<(u64, bool)>, Option<bool>) {
+    h.said.clear();
+    h.meet(Vec::new());
+    let all = h.said.iter().filter_map(|message| match message {
+        LinkMessage::Facts(facts) => Some(facts),
+        _ => None,
+    });
+    let (mut member, mut name) = (None, None);
+    for fact in all.flatten() {
+        match fact {
+            Fact::Membership(said) => member = Some((said.version.counter, said.member)),
+            Fact::Name(said) => name = Some(said.spec.is_some()),
+            _ => {}
+        }
+    }
+    (member, name)
+}
+
+#[test]
+fn what_a_relay_changes_while_it_runs_without_links_is_said_when_it_has_some_again() {
+    for (is_made_again, with_snapshot) in [(true, false), (false, false), (true, true), (false, true)] {
+        let mut h = Harness::linked();
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        h.unlink();
+        h.crash(&Snapshot::default());
+        let remove = Request::SubscriptionRemove { group: group("g"), name: sub("s") };
+        assert_eq!(h.request(remove), Ok(Reply::Done));
+        if is_made_again {
+            h.subscribe("g", "s", SubscriptionSpec::default());
+        }
+        h.link("o");
+        let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
+        h.crash(&snapshot);
+        let (member, name) = said_of_itself(&mut h);
+        let (version, is_member) = member.expect("it says whether it is a member");
+        assert_eq!((is_member, is_made_again || name == Some(false)), (is_made_again, true), "{name:?}");
+        // Above what its own mark says, so others owe it what comes behind that.
+        assert!(version >= if is_made_again { 3 } else { 2 }, "{version}");
+        // And once: a start that follows has nothing new to say.
+        h.crash(&snapshot);
+        let again = said_of_itself(&mut h);
+        assert!(again.0.is_none() && again.1.is_none(), "{again:?}");
+    }
 }

@@ -455,3 +455,75 @@ fn r4_a_relay_hears_that_it_was_forgotten_before_it_hears_what_was_released_sinc
         assert!(!warns(&mut world, 3, "older image of itself"), "seed {seed}");
     }
 }
+
+#[test]
+fn a_relay_that_was_forgotten_once_and_is_back_is_only_away_for_those_who_start_anew() {
+    // The last one starts with an empty disk, and hears of it from others who have not met it since.
+    for is_told in [false, true] {
+        let mut world = line();
+        forget_who_lives(&mut world, 1);
+        world.bring_back(3);
+        world.heal();
+        world.create_queue(3, "jobs");
+        (0..4).for_each(|node| world.crash(node));
+        if is_told {
+            world.wipe(0);
+        }
+        (0..3).for_each(|node| world.start(node));
+        (0..2).for_each(|wire| world.set_link(wire, true));
+        world.settle();
+        let before = world.oracle.count_answered();
+        world.put(0, "jobs", 1);
+        world.settle();
+        assert_eq!(world.oracle.count_answered(), before + 1, "its home is away, and not gone");
+        world.heal();
+        assert_eq!(world.drain(3, "jobs", "queue").len(), 1);
+    }
+}
+
+#[test]
+fn a_relay_that_was_forgotten_twice_is_gone_again() {
+    let mut world = line();
+    forget_who_lives(&mut world, 1);
+    world.bring_back(3);
+    world.heal();
+    world.create_queue(3, "jobs");
+    world.lose(3);
+    world.settle();
+    world.forget(1, 3).unwrap();
+    world.rest();
+    (0..3).for_each(|node| world.restart(node));
+    let before = world.oracle.count_answered();
+    world.put(0, "jobs", 1);
+    world.settle();
+    assert_eq!(world.oracle.count_answered(), before, "a queue without a home takes nothing");
+}
+
+/// Nobody tells others again and again what they cannot know.
+fn all_know_the_same(world: &mut World) {
+    for _ in 0..10 {
+        world.wait_ms(10_000);
+        world.settle();
+    }
+    assert_eq!(world.differing(), Vec::<[usize; 2]>::new());
+    for node in 0..world.nodes.len() {
+        assert_eq!(world.nodes[node].differed(), 0, "at relay {node}");
+        assert!(!warns(world, node, "knew something else"), "at relay {node}");
+    }
+}
+
+#[test]
+fn what_a_relay_took_back_while_it_was_forgotten_makes_no_two_ends_differ() {
+    let mut world = line();
+    world.subscribe(3, "g", "t");
+    world.cut_off(3);
+    world.settle();
+    let (group, name) = super::super::world::names(3, "g", "t");
+    world.ask(3, Request::SubscriptionRemove { group, name }).unwrap();
+    world.settle();
+    world.forget(0, 3).unwrap();
+    world.rest();
+    world.bring_back(3);
+    world.heal();
+    all_know_the_same(&mut world);
+}

@@ -1025,3 +1025,32 @@ fn s47_what_a_producer_put_elsewhere_before_it_came_to_the_old_home_is_delivered
     let now = world.now;
     assert_eq!(world.nodes[NEW].drain(now, &group, &name), ["one"]);
 }
+
+#[test]
+fn r12_a_new_home_that_was_forgotten_once_is_not_gone_for_an_old_home_that_starts_anew() {
+    let mut world = prepared(1, false);
+    world.cut_off(NEW);
+    world.settle();
+    world.forget(1, NEW).unwrap();
+    world.rest();
+    world.bring_back(NEW);
+    world.heal();
+    ask_move(&mut world, 1, Some("r02")).unwrap();
+    go_on(&mut world);
+    world.take(0);
+    // The new home has taken over, and the old one does not hear it.
+    for _ in 0..200 {
+        world.wait_ms(9);
+        while world.arrive_at(0, 1) || world.arrive_at(1, 1) || world.arrive_at(1, 0) {}
+        (0..3).for_each(|node| world.sync(node));
+    }
+    assert_eq!(world.home_now(0), Some(NEW));
+    world.crash(OLD);
+    world.start(OLD);
+    world.wait_ms(5);
+    assert_eq!(world.home_now(0), Some(NEW));
+    world.take_wrong().unwrap();
+    world.heal();
+    world.finish_moves().unwrap();
+    assert_eq!(world.home_now(0), Some(NEW));
+}

@@ -309,3 +309,25 @@ fn p5_a_seek_to_the_beginning_has_what_was_put_before_its_relay_was_a_member() {
     world.heal();
     assert_eq!(world.drain(2, "h", "s").len(), 5);
 }
+
+#[test]
+fn r3_a_membership_that_goes_on_under_a_new_disk_is_owed_what_it_was_also_after_a_restart() {
+    let mut world = World::new(1, 3, &LINE);
+    // Its membership has a version above the one with which a new disk begins.
+    world.subscribe(2, "g", "s");
+    let (group, name) = names(2, "g", "s");
+    assert_eq!(world.ask(2, Request::SubscriptionRemove { group, name }), Ok(Reply::Done));
+    world.settle();
+    world.subscribe_again(2, "g", "s");
+    world.crash(2);
+    world.put(1, "g", 2);
+    world.settle();
+    world.wipe(2);
+    world.heal();
+    // It has said its membership again above what others knew, and nothing of it is in a snapshot.
+    world.crash(2);
+    world.heal();
+    world.put(1, "g", 2);
+    world.settle();
+    assert_eq!(world.drain(2, "g", "s").len(), 4);
+}
