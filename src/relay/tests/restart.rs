@@ -340,16 +340,16 @@ fn f49_a_group_made_again_under_load() {
 fn said_of_itself(h: &mut Harness) -> (Option<(u64, bool)>, Option<bool>) {
     h.said.clear();
     h.meet(Vec::new());
-    let all = h.said.iter().filter_map(|message| match message {
-        LinkMessage::Facts(facts) => Some(facts),
-        _ => None,
-    });
     let (mut member, mut name) = (None, None);
-    for fact in all.flatten() {
-        match fact {
-            Fact::Membership(said) => member = Some((said.version.counter, said.member)),
-            Fact::Name(said) => name = Some(said.spec.is_some()),
-            _ => {}
+    for message in &h.said {
+        let LinkMessage::Facts(facts) = message else { continue };
+        for fact in facts {
+            if let Fact::Membership(said) = fact {
+                member = Some((said.version.counter, said.member));
+            }
+            if let Fact::Name(said) = fact {
+                name = Some(said.spec.is_some());
+            }
         }
     }
     (member, name)

@@ -112,7 +112,8 @@ fn told(world: &mut World, scene: Scene) -> Vec<Vec<String>> {
     let (group, name) = scene.name();
     let mut all = Vec::new();
     for node in 0..world.nodes.len() {
-        let located = world.ask(node, Request::Locate { group: group.clone(), prefix: false });
+        let located =
+            world.ask(node, Request::Locate { group: group.to_string(), prefix: false, after: None });
         let Ok(Reply::Located(located)) = located else { panic!("{located:?}") };
         let of_it = located.iter().filter(|l| scene.is_queue || l.subscription.as_ref() == Some(&name));
         all.push(of_it.map(|l| l.home.to_string()).collect());
