@@ -140,10 +140,14 @@ impl Relay {
             }
             let is_to_forget = self.forget_done(now, number);
             let Some(group) = self.groups.get_mut(number) else { continue };
+            // What was kept for the other home of a name is forgotten when there is none any more.
+            group.forget_finished();
+            let is_to_forget = is_to_forget || group.subscriptions.iter().any(|s| s.twin_since.is_some());
             let producers = group.traffic.as_ref().is_some_and(|t| !t.producers.is_empty());
             if group.low < group.next || producers || is_to_forget {
                 again.push(number);
             }
+            self.note_forgotten(number);
         }
         self.touched.extend(again);
         self.go_on_draining(now, None);

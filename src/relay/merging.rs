@@ -138,13 +138,24 @@ impl Relay {
         let (is_twin, now) = (self.is_twin(key), self.links.now);
         let Some(subscription) = self.groups.subscription(key) else { return };
         match (is_twin, subscription.twin_since) {
-            (false, _) => subscription.twin_since = None,
+            (false, Some(_)) => self.forget_twin(key),
             (true, None) => subscription.twin_since = Some(now),
-            (true, Some(_)) => {}
+            (false, None) | (true, Some(_)) => {}
         }
         if is_twin {
+            self.touched.insert(number);
             self.moves.insert(key);
             self.timers.set_by(Timer::Moves, now.after_ms(limits::MOVE_FIRST_MS));
+        }
+    }
+
+    /// A subscription has no other home any more: nobody asks about streams that are finished.
+    fn forget_twin(&mut self, key: SubscriptionKey) {
+        if let Some(subscription) = self.groups.subscription(key) {
+            subscription.twin_since = None;
+        }
+        if let Some(group) = self.groups.get_mut(key.group) {
+            group.forget_finished();
         }
     }
 
@@ -175,7 +186,10 @@ impl Relay {
         let better = self.better_home(key);
         let Some(subscription) = self.groups.subscription(key) else { return false };
         if !is_twin {
-            subscription.twin_since = None;
+            if subscription.twin_since.is_some() {
+                self.forget_twin(key);
+            }
+            return false;
         }
         // One that has moved, or was made again for a lost disk, may be said to be here for a moment.
         let (Some(to), Some(since)) = (better, subscription.twin_since) else { return false };
