@@ -361,8 +361,7 @@ impl Relay {
 
     /// Where one is kept that comes.
     pub(super) fn keeper_of(&self, key: SubscriptionKey) -> Option<Keeper> {
-        let group = self.groups.get(key.group)?;
-        let from = group.subscriptions.get(group.find(key.number)?)?.start;
+        let from = self.part_at(key)?.1.start;
         Some(Keeper { storage: self.options.epoch.storage, from })
     }
 

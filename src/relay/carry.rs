@@ -17,7 +17,7 @@ use crate::wire::link::LinkMessage;
 impl Relay {
     /// Whether something may be put behind what waits for a link; an application could otherwise say
     /// without end what leaves more slowly.
-    fn takes_circuits(&self, link: LinkId) -> bool {
+    pub(super) fn takes_circuits(&self, link: LinkId) -> bool {
         let link = self.links.table.get(&link);
         link.is_some_and(|link| link.waiting_bytes() < limits::CIRCUITS_LINK_BYTES_MAX)
     }

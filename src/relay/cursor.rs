@@ -8,8 +8,21 @@
 use std::collections::VecDeque;
 
 use crate::id::Index;
+use crate::limits;
 
 const WORD_BITS: u64 = 64;
+
+/// How far above its floor a cursor may have something done: what was delivered, and one run behind it that a
+/// filter passed over.
+const REACH: u32 = limits::WINDOW_MAX + limits::RUN_RECORDS_MAX;
+
+/// Words of the longest window.
+pub(super) const WORDS_MAX: usize = REACH as usize / WORD_BITS as usize + 2;
+
+/// The index behind all that may be done above a floor.
+pub(super) fn reach(floor: Index) -> Index {
+    floor.after(u64::from(REACH))
+}
 
 /// A floor and the acks above it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

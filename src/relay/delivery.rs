@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::active::{Death, Failure, Flight, Receiver};
 use super::ahead::{Ahead, range};
+use super::cursor::reach;
 use super::effect::Effect;
 use super::group::{Fetch, Group, Waiter};
 use super::input::Now;
@@ -613,8 +614,7 @@ impl Turn<'_> {
     fn miss_or_pass(&mut self, subscription: &mut Subscription, due: &Due, to: Index, cause: MissingCause) {
         // What is done above the floor is a bit each, and a hole may be as long as a log.
         let floor = subscription.cursor.floor();
-        let reach = floor.after(u64::from(limits::WINDOW_MAX + limits::RUN_RECORDS_MAX));
-        let to = if due.from > floor { to.min(reach) } else { to };
+        let to = if due.from > floor { to.min(reach(floor)) } else { to };
         match (self.group.remnant, cause) {
             (Some(remnant), MissingCause::Released) => {
                 pass_hole(subscription, due, to, remnant.hole(due.from));

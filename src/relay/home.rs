@@ -157,12 +157,9 @@ impl Relay {
 
     fn locate_in(&self, number: GroupNumber, after: Option<&Location>, locations: &mut Vec<Location>) {
         let Some(group) = self.groups.get(number) else { return };
-        let place = |at: &Location| (at.group.clone(), at.subscription.clone(), at.home.clone());
-        let first = locations.len();
-        self.locations_of(group, locations);
-        let Some(last) = after.filter(|last| last.group == group.name).map(place) else { return };
-        let fresh = locations.split_off(first).into_iter().filter(|at| place(at) > last);
-        locations.extend(fresh);
+        let mut found = Vec::new();
+        self.locations_of(group, &mut found);
+        locations.extend(found.into_iter().filter(|at| after.is_none_or(|last| at > last)));
     }
 
     /// The home of a queue; none of a group.
@@ -189,7 +186,7 @@ impl Relay {
         let others = elsewhere.iter().flat_map(|names| &names.subscriptions);
         let others = others.filter(|((_, home), named)| home != me && named.spec.is_some());
         found.extend(others.map(|((name, home), _)| at(Some(name), home)));
-        found.sort_by(|one, other| (&one.subscription, &one.home).cmp(&(&other.subscription, &other.home)));
+        found.sort();
         locations.append(&mut found);
     }
 }

@@ -106,8 +106,7 @@ impl Group {
 impl Relay {
     /// The home into which a subscription here closes, if another one counts more.
     fn better_home(&self, key: SubscriptionKey) -> Option<RelayId> {
-        let group = self.groups.get(key.group)?;
-        let name = &group.subscriptions.get(group.find(key.number)?)?.name;
+        let (group, Subscription { name, .. }) = self.part_at(key)?;
         let me = &self.options.relay;
         let is_said = group.homes(name).any(|(home, _)| home == me);
         group.first_home(name).filter(|first| is_said && *first != me).cloned()
@@ -161,9 +160,8 @@ impl Relay {
 
     /// Whether a subscription here has another home besides.
     fn is_twin(&self, key: SubscriptionKey) -> bool {
-        let Some(group) = self.groups.get(key.group) else { return false };
-        let Some(place) = group.find(key.number) else { return false };
-        group.homes(&group.subscriptions[place].name).any(|(home, _)| *home != self.options.relay)
+        let Some((group, subscription)) = self.part_at(key) else { return false };
+        group.homes(&subscription.name).any(|(home, _)| *home != self.options.relay)
     }
 
     /// After a start: every name that has another home.
@@ -290,10 +288,7 @@ impl Relay {
 
     /// Nobody is served here any more: whoever receives is led to the other home.
     fn close(&mut self, key: SubscriptionKey) {
-        let Some(group) = self.groups.get(key.group) else { return };
-        let Some(subscription) = group.find(key.number).map(|place| &group.subscriptions[place]) else {
-            return;
-        };
+        let Some((group, subscription)) = self.part_at(key) else { return };
         let Some(to) = subscription.moving.as_deref().map(|moving| moving.to.clone()) else { return };
         let refusal = has_left(&what_moves(group, &subscription.name), &to);
         for (_, part, _) in self.parts_here(key) {

@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::SHARDS;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, WORDS_MAX};
 use super::merging::{Merging, Taken};
 use super::moving::{Cut, Rest};
 use super::repair::Annex;
@@ -24,7 +24,6 @@ use crate::id::{
     Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber,
     SubscriptionName, WallTime,
 };
-use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::applied::TopologyEntry;
 use crate::wire::body::SubscriptionSpec;
@@ -491,9 +490,6 @@ fn decode_cursors(mut bytes: Bytes) -> Result<Vec<CursorRecord>, RestoreError> {
     }
     Ok(cursors)
 }
-
-/// Words of a cursor's window: what was delivered, and one run behind it that a filter passed over.
-const WORDS_MAX: usize = (limits::WINDOW_MAX as usize + limits::RUN_RECORDS_MAX as usize) / 64 + 2;
 
 fn decode_cursor(bytes: &mut Bytes) -> Option<CursorRecord> {
     let group = GroupNumber(u32::try_from(take_varint(bytes)?).ok()?);

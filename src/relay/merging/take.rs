@@ -193,9 +193,7 @@ impl Relay {
 
     /// Whether another home of its name brings it what it has.
     pub(in crate::relay) fn is_joined(&self, key: SubscriptionKey) -> bool {
-        let found =
-            self.groups.get(key.group).and_then(|group| group.subscriptions.get(group.find(key.number)?));
-        found.is_some_and(|subscription| subscription.merging.is_some())
+        self.part_at(key).is_some_and(|(_, subscription)| subscription.merging.is_some())
     }
 
     /// The other home hands over what it had.
@@ -230,8 +228,7 @@ impl Relay {
 
     /// What is for the subscription of what the other home had; `None`: not all of it is here.
     fn taken(&self, now: Now, key: SubscriptionKey, (done, left): (&Done, &[Left])) -> Option<Taken> {
-        let group = self.groups.get(key.group)?;
-        let subscription = group.subscriptions.get(group.find(key.number)?)?;
+        let (_, subscription) = self.part_at(key)?;
         let Merging { from, token, is_alike, .. } = subscription.merging.as_deref()?.clone();
         let mut brought = Vec::new();
         for left in left {

@@ -1,6 +1,7 @@
 //! A remnant is filled: what the old home copies comes here.
 
 use super::super::Relay;
+use super::super::cursor::reach;
 use super::super::input::Now;
 use super::super::journal::Waiting;
 use super::super::journal::WaitingRun;
@@ -15,7 +16,7 @@ use crate::wire::run::{Run, RunKind};
 
 /// Whether what is said to be left of a part can be.
 fn is_sound(left: &Left) -> bool {
-    let reach = left.floor.after(u64::from(limits::WINDOW_MAX + limits::RUN_RECORDS_MAX));
+    let reach = reach(left.floor);
     let in_order = |ranges: &[(Index, Index)]| {
         let mut at = Index(0);
         ranges.iter().all(|(from, to)| std::mem::replace(&mut at, *to) <= *from && from < to)
@@ -97,12 +98,7 @@ impl Relay {
         if head.to != self.options.relay {
             let Some((way, hops)) = self.way_on(&head.to, link, head.hops) else { return };
             head.hops = hops;
-            let is_full = self
-                .links
-                .table
-                .get(&way)
-                .is_none_or(|l| l.waiting_bytes() >= limits::CIRCUITS_LINK_BYTES_MAX);
-            if !is_full {
+            if self.takes_circuits(way) {
                 self.say(way, LinkMessage::Copy { head: Box::new(head), run });
             }
             return;

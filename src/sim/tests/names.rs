@@ -260,16 +260,22 @@ fn i6_a_network_that_begins_waits_for_nobody_when_all_its_relays_are_there() {
     assert_eq!(world.oracle.count_answered(), 3);
 }
 
+/// Three in a line, of which the first retains five messages that nobody is owed.
+fn with_history() -> World {
+    let mut world = World::new(1, 3, &LINE);
+    let settings = GroupSettings { history_count: Some(10), ..GroupSettings::default() };
+    let set = Request::GroupCreate { group: "h".parse().unwrap(), settings, queue: false };
+    assert_eq!(world.ask(0, set), Ok(Reply::Done));
+    world.settle();
+    world.put(0, "h", 5);
+    world.settle();
+    world
+}
+
 #[test]
 fn p5_the_first_subscription_of_a_relay_that_begins_with_what_there_is_has_what_others_retain() {
     for start in [Start::Beginning, Start::Index(Index(1)), Start::Now] {
-        let mut world = World::new(1, 3, &LINE);
-        let settings = GroupSettings { history_count: Some(10), ..GroupSettings::default() };
-        let set = Request::GroupCreate { group: "h".parse().unwrap(), settings, queue: false };
-        assert_eq!(world.ask(0, set), Ok(Reply::Done));
-        world.settle();
-        world.put(0, "h", 5);
-        world.settle();
+        let mut world = with_history();
         let (group, name) = names(2, "h", "s");
         let spec = SubscriptionSpec { start: start.clone(), ..SubscriptionSpec::default() };
         let create = Request::SubscriptionCreate { group, name, spec };
@@ -287,13 +293,7 @@ fn p5_the_first_subscription_of_a_relay_that_begins_with_what_there_is_has_what_
 
 #[test]
 fn p5_a_seek_to_the_beginning_has_what_was_put_before_its_relay_was_a_member() {
-    let mut world = World::new(1, 3, &LINE);
-    let settings = GroupSettings { history_count: Some(10), ..GroupSettings::default() };
-    let set = Request::GroupCreate { group: "h".parse().unwrap(), settings, queue: false };
-    assert_eq!(world.ask(0, set), Ok(Reply::Done));
-    world.settle();
-    world.put(0, "h", 5);
-    world.settle();
+    let mut world = with_history();
     for (subscription, start) in [("all", Start::Beginning), ("s", Start::Now)] {
         let (group, name) = names(2, "h", subscription);
         let spec = SubscriptionSpec { start, ..SubscriptionSpec::default() };

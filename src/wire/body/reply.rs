@@ -78,8 +78,8 @@ pub enum Reply {
     TopologyApplied(TopologyHead),
 }
 
-/// Where a queue or a durable subscription lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a queue or a durable subscription lives. They are told in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Location {
     /// The group or queue.
     pub group: GroupName,
