@@ -4,8 +4,8 @@
 //! flooded. The relays that are to know are asked besides, by one message that splits where their
 //! ways part; each answers when the membership, with the MARK in its own stream, is on its disk:
 //! what it accepts from then on is owed here. Questions follow the flood on the same links, so the
-//! first one usually finds it there; they are repeated until all have answered, and a deadline
-//! names those who have not.
+//! first one usually finds it there; they are repeated until all have answered, after twice the time
+//! each time, since who does not answer may have too much to do; and a deadline names those who have not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,8 @@ pub(super) struct Confirming {
     level: SubscribeLevel,
     /// What is to be durable here.
     entry: EntryNumber,
+    /// When it was asked first.
+    begun: Time,
     deadline: Time,
 }
 
@@ -104,17 +106,14 @@ impl Relay {
             missing,
             level,
             entry: self.journal.last(),
+            begun: now.time,
             deadline: now.time.after_ms(within_ms),
         };
         self.ask_for(number, version, &confirming.missing);
-        self.timers.set_by(Timer::Confirm(number), self.next_question(now, confirming.deadline));
+        self.timers.set_by(Timer::Confirm(number), next_question(now, &confirming));
         self.confirmations.waiting.entry(number).or_default().push(confirming);
         self.journal.wait(Waiting::Known { group: number });
         self.settle_durable(now);
-    }
-
-    fn next_question(&self, now: Now, deadline: Time) -> Time {
-        deadline.min(now.time.after_ms(limits::CONFIRM_AGAIN_MS))
     }
 
     /// Asks relays whether they have the membership.
@@ -233,13 +232,13 @@ impl Relay {
     pub(super) fn on_confirm_time(&mut self, now: Now, number: GroupNumber) {
         self.settle_confirmed(now, number);
         let waiting = self.confirmations.waiting.get(&number);
-        let Some(deadline) = waiting.and_then(|w| w.iter().map(|c| c.deadline).min()) else { return };
+        let next = waiting.and_then(|waiting| waiting.iter().map(|c| next_question(now, c)).min());
+        let Some(next) = next else { return };
         let questions: Vec<(Version, BTreeSet<RelayId>)> =
             waiting.into_iter().flatten().map(|c| (c.version, c.missing.clone())).collect();
         for (version, missing) in questions {
             self.ask_for(number, version, &missing);
         }
-        let next = self.next_question(now, deadline.max(now.time.after_ms(1)));
         self.timers.set(Timer::Confirm(number), next);
     }
 
@@ -250,6 +249,13 @@ impl Relay {
             self.settle_confirmed(now, number);
         }
     }
+}
+
+/// When to look again: after as long as it has waited already, or when its time is over.
+fn next_question(now: Now, confirming: &Confirming) -> Time {
+    let waited_ms = now.time.0.saturating_sub(confirming.begun.0) / 1_000_000;
+    let again = now.time.after_ms(waited_ms.max(limits::CONFIRM_AGAIN_MS));
+    if confirming.deadline > now.time { again.min(confirming.deadline) } else { again }
 }
 
 fn too_late(missing: &BTreeSet<RelayId>) -> Refusal {

@@ -2,6 +2,7 @@
 
 mod behind;
 mod circuits;
+mod confirm;
 mod dead;
 mod deliver;
 mod forgotten;
