@@ -4,12 +4,13 @@
 //! Clients keep its address while relays come and go behind it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -69,6 +70,17 @@ struct Shared {
     down: AtomicU64,
 }
 
+/// Where all proxies run: on a thread of their own. They are the network, which does not stand still
+/// while a test is busy.
+fn network() -> &'static Handle {
+    static NETWORK: OnceLock<Runtime> = OnceLock::new();
+    let begin = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("network").enable_all().build().expect("a thread")
+    };
+    NETWORK.get_or_init(begin).handle()
+}
+
 /// Counts the marks in a stream that comes in parts.
 #[derive(Default)]
 struct Marks {
@@ -79,7 +91,7 @@ struct Marks {
 impl Marks {
     fn count(&mut self, part: &[u8]) -> u64 {
         self.rest.extend_from_slice(part);
-        let found = self.rest.windows(MARK.len()).filter(|window| *window == MARK).count();
+        let found = memchr::memmem::find_iter(&self.rest, &MARK).count();
         let kept = self.rest.len().saturating_sub(MARK.len() - 1);
         self.rest.drain(..kept);
         found as u64
@@ -101,7 +113,9 @@ impl Proxy {
 
     /// Begins at an address that was chosen before.
     pub(crate) async fn start_at(address: &str, target: &str) -> Self {
-        let listener = TcpListener::bind(address).await.expect("nobody else has the address");
+        let address = address.to_owned();
+        let listener = network().spawn(async move { TcpListener::bind(&address).await }).await;
+        let listener = listener.expect("no panic").expect("nobody else has the address");
         let address = listener.local_addr().expect("an address").to_string();
         let shared = Arc::new(Shared {
             target: Mutex::new(Some(target.to_owned())),
@@ -113,7 +127,7 @@ impl Proxy {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
         });
-        let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        let task = network().spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, task }
     }
 

@@ -21,6 +21,7 @@ async fn s03_a_link_that_flaps_five_times_a_second_loses_and_doubles_nothing() {
     traffic.pause(&[0, 1, 2]).await;
     let proxy = network.cable(0, 1);
     let (before, put) = (proxy.messages(), traffic.answered());
+    let (there, came) = network.repeats().await;
     traffic.resume();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(10) {
@@ -30,13 +31,18 @@ async fn s03_a_link_that_flaps_five_times_a_second_loses_and_doubles_nothing() {
     traffic.pause(&[0, 1, 2]).await;
     let messages = traffic.answered() - put;
     let copies = (proxy.messages() - before) as f64 / messages as f64;
+    let (repeats, all) = network.repeats().await;
+    let share = (repeats - there) as f64 / (all - came) as f64;
     let downs = network.downs();
     say(&format!(
-        "s03: {downs} ends of links, {messages} messages, {copies:.3} copies of each over the link"
+        "s03: {downs} ends of links, {messages} messages, {copies:.3} copies of each over the link, {share:.3} of \
+         what came was there"
     ));
     assert!(downs >= 10, "it did not flap");
-    // What is between the sockets and the relay when a link breaks may cross twice.
-    assert!(copies < 1.1, "too many duplicates were sent: {copies}");
+    // What is on its way when a link breaks is lost with it and crosses twice; how much that is depends on
+    // the machine. What has come is not sent again.
+    assert!(share < 0.05, "too many duplicates were sent: {share}");
+    assert!(copies < 1.5, "more was sent twice than can have been on its way: {copies}");
     traffic.resume();
     traffic.progress(100).await;
     traffic.finish(&network).await;
