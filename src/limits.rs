@@ -211,7 +211,7 @@ pub const LINK_COST_UNMEASURED: u32 = 10;
 /// Milliseconds in which other relays must have confirmed a new subscription, unless told otherwise.
 pub const CONFIRM_MS_DEFAULT: u64 = 5_000;
 
-/// Milliseconds after which a relay that has not confirmed is asked again.
+/// Milliseconds after which a relay that has not confirmed is asked again for the first time.
 pub const CONFIRM_AGAIN_MS: u64 = 200;
 
 /// Milliseconds until what is to be said of a subscription that moves to another home is said first,
@@ -589,6 +589,10 @@ pub const SESSION_CONTROL_BYTES_LAST: usize = 16 * 1024 * 1024;
 /// Bytes that one vectored write hands to a socket.
 pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of what is no delivery and no run in one write: it is made into bytes here, which takes longer
+/// than to hand on what is bytes already.
+pub const WRITE_CONTROL_BYTES_MAX: usize = 64 * 1024;
+
 /// Slices of one vectored write.
 pub const WRITE_SLICES_MAX: usize = 64;
 
@@ -601,6 +605,10 @@ pub const DRIVER_MESSAGES_MAX: usize = 128;
 
 /// Batches that the driver takes in one turn.
 pub const TURN_MESSAGES_MAX: usize = 64;
+
+/// Microseconds for which the driver takes inputs in a turn, and a connection decodes frames at a time,
+/// before other tasks work: a tenth of the usual pause between two signs of life of a link.
+pub const SLICE_US_MAX: u64 = 10_000;
 
 /// Bytes of puts that the driver takes in one turn.
 pub const TURN_PUT_BYTES_MAX: usize = 8 * 1024 * 1024;

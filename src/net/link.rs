@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::id::{LinkId, StreamNumber};
 use crate::net::fault::{SessionEnd, SessionFault};
 use crate::net::session::FrameReader;
+use crate::net::slice::Slice;
 use crate::relay::Input;
 use crate::wire::body::{self, Close};
 use crate::wire::frame::{Frame, FrameKind, LinkCopyHead, LinkDeliverHead, LinkRunError, LinkRunHead};
@@ -29,10 +30,11 @@ pub struct LinkIncoming {
 }
 
 impl LinkIncoming {
-    /// Takes all whole frames that have come. What was right before something wrong is given too.
+    /// Takes the whole frames that have come, as many as a slice of time allows. What was right before
+    /// something wrong is given too.
     pub fn take<R: AsyncRead + Unpin>(&mut self, link: LinkId, reader: &mut FrameReader<R>) {
         if self.end.is_none() {
-            self.end = reader.each(|frame| self.frame(link, frame));
+            self.end = reader.each(Slice::begin(), |frame| self.frame(link, frame));
         }
         if reader.is_wasteful(self.run_bytes) {
             self.copy_records();

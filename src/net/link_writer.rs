@@ -257,6 +257,10 @@ pub async fn run<W: AsyncWrite + Unpin>(
             receiver.saved(packer.saved());
         }
         receiver.wrote(&batch);
+        // Where there is more, the socket may take it all without a pause: others work in between.
+        if batch.has_more {
+            tokio::task::yield_now().await;
+        }
         if batch.close.is_some() {
             return stream.shutdown().await;
         }

@@ -171,6 +171,8 @@ pub struct OutBatch {
     pub items: Vec<Outgoing>,
     /// Bytes of the deliveries among them; to be given to [`OutReceiver::wrote`].
     pub deliver_bytes: u64,
+    /// Whether more waits behind it.
+    pub has_more: bool,
     /// Why the session ends, if this is the last batch.
     pub close: Option<String>,
 }
@@ -183,6 +185,7 @@ impl OutBatch {
         self.dones.clear();
         self.items.clear();
         self.deliver_bytes = 0;
+        self.has_more = false;
         self.close = None;
     }
 }
@@ -418,18 +421,23 @@ impl OutQueue {
         std::mem::swap(&mut batch.dones, &mut state.dones);
         let taken = size_of_val(&batch.pongs[..]) + size_of_val(&batch.dones[..]);
         state.control_bytes -= taken.min(state.control_bytes);
-        let (mut bytes, mut large) = (0, 0);
-        while bytes < limits::WRITE_BYTES_MAX && large < LARGE_ITEMS_MAX {
+        let (mut bytes, mut controls, mut large) = (0, 0, 0);
+        while bytes < limits::WRITE_BYTES_MAX
+            && controls < limits::WRITE_CONTROL_BYTES_MAX
+            && large < LARGE_ITEMS_MAX
+        {
             let Some(item) = state.items.pop_front() else { break };
             let (counted, control) = (item.deliver_bytes(), item.control_bytes());
             let is_large = item.records().is_some_and(|r| r.len() >= limits::WRITE_COPY_BYTES_MAX);
             large += usize::from(is_large);
             batch.deliver_bytes += counted;
             state.control_bytes -= control.min(state.control_bytes);
+            controls += control;
             bytes += control + usize::try_from(counted).unwrap_or(usize::MAX);
             batch.items.push(item);
         }
-        if state.items.is_empty() {
+        batch.has_more = !state.items.is_empty();
+        if !batch.has_more {
             if state.items.capacity() > 64 {
                 state.items = VecDeque::new();
             }

@@ -22,6 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::id::SessionId;
 use crate::limits;
 use crate::net::fault::{SessionEnd, SessionFault};
+use crate::net::slice::Slice;
 use crate::relay::Input;
 use crate::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION};
 use crate::wire::frame::{
@@ -68,6 +69,8 @@ pub struct FrameReader<R> {
     /// Held while a frame longer than one read comes in.
     large: Option<OwnedSemaphorePermit>,
     partial_bytes: Arc<Semaphore>,
+    /// Whole frames may wait in `buffer`: others had to have their turn.
+    has_more: bool,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -81,10 +84,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             begun: None,
             large: None,
             partial_bytes,
+            has_more: false,
         }
     }
 
-    /// Reads once.
+    /// Reads once; while there are whole frames left to be taken, lets others work instead.
     ///
     /// # Errors
     /// When the stream has ended or broken, the frame that it is at cannot be
@@ -93,6 +97,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn fill(&mut self) -> Result<(), SessionEnd> {
+        if self.has_more {
+            tokio::task::yield_now().await;
+            // Only now: who drops this future has taken nothing.
+            self.has_more = false;
+            return Ok(());
+        }
         let frame = self.frame_bytes()?;
         if frame > limits::SESSION_READ_BYTES && self.large.is_none() {
             let permits = u32::try_from(frame).unwrap_or(u32::MAX);
@@ -212,9 +222,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Hands over all whole frames that have come, up to the first that ends the connection.
+    /// Hands over the whole frames that have come, up to the first that ends the connection, for a
+    /// slice of time: the next [`Self::fill`] comes back at once when there are more.
     pub(super) fn each(
         &mut self,
+        mut slice: Slice,
         mut take: impl FnMut(Frame) -> Result<(), SessionEnd>,
     ) -> Option<SessionEnd> {
         loop {
@@ -222,6 +234,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 Ok(Some(frame)) => {
                     if let Err(end) = take(frame) {
                         return Some(end);
+                    }
+                    if slice.is_over() {
+                        self.has_more = true;
+                        return None;
                     }
                 }
                 Ok(None) => return None,
@@ -235,10 +251,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         bytes * 4 < self.allocated
     }
 
-    /// Takes all whole frames that have come. What was right before something wrong is given too.
+    /// Takes the whole frames that have come, as many as a slice of time allows. What was right before
+    /// something wrong is given too.
     pub fn take(&mut self, session: SessionId, incoming: &mut Incoming) {
         if incoming.end.is_none() {
-            incoming.end = self.each(|frame| incoming.frame(session, frame));
+            incoming.end = self.each(Slice::begin(), |frame| incoming.frame(session, frame));
         }
         if self.is_wasteful(incoming.put_bytes) {
             incoming.copy_records();

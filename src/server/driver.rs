@@ -40,6 +40,7 @@ use crate::limits;
 use crate::log::{EntryNumber, Log, Urgency};
 use crate::metrics::{LinkTraffic, TurnCounts, Turns};
 use crate::net::outgoing::OutQueue;
+use crate::net::slice::Slice;
 use crate::relay::{Input, Now, Relay};
 use crate::wire::body::{Answer, Reply};
 
@@ -64,7 +65,7 @@ pub(crate) struct Batch {
     /// The session.
     pub(crate) session: SessionId,
     /// What happened, in order.
-    pub(crate) inputs: Vec<Input>,
+    pub(crate) inputs: VecDeque<Input>,
     /// Bytes of the puts among them.
     pub(crate) put_bytes: usize,
     /// Permits for these bytes.
@@ -108,6 +109,8 @@ pub(crate) struct Driver {
     sessions: Table,
     snapshots: Snapshots,
     turn: Turn,
+    /// What is left of the batch at which a turn's time was over.
+    rest: Option<Batch>,
     /// Reads that wait for the next turn.
     wanted: VecDeque<Wanted>,
     /// Permits of puts that are not durable, with the entry that they wait for.
@@ -134,6 +137,7 @@ impl Driver {
             sessions: Table::default(),
             snapshots: Snapshots::new(parts.snapshot_bytes),
             turn: Turn::default(),
+            rest: None,
             wanted: VecDeque::new(),
             unsynced: VecDeque::new(),
             appended: parts.last,
@@ -260,26 +264,31 @@ impl Driver {
         Ok(())
     }
 
-    /// Messages up to the work limit; true when the limit was reached.
+    /// Messages up to the work limit; true when there are more.
     fn take_messages(&mut self, now: Now, first: Option<Message>) -> bool {
-        let mut put_bytes = 0;
-        let mut next = first;
+        let (mut put_bytes, mut slice) = (0, Slice::begin());
+        let mut next = self.rest.take().map(Message::Batch);
+        if next.is_none() {
+            next = first;
+        } else {
+            assert!(first.is_none(), "the driver waits for messages though it has work");
+        }
         for _ in 0..limits::TURN_MESSAGES_MAX {
             let Some(message) = next.take().or_else(|| self.messages.try_recv().ok()) else { return false };
             if let Message::Batch(batch) = &message {
                 put_bytes += batch.put_bytes;
             }
-            self.take_message(now, message);
+            self.take_message(now, message, &mut slice);
             // After each message, so that what the core has to say never piles up.
             self.carry_out(now);
-            if put_bytes >= limits::TURN_PUT_BYTES_MAX {
+            if put_bytes >= limits::TURN_PUT_BYTES_MAX || self.rest.is_some() || slice.is_over() {
                 break;
             }
         }
-        !self.messages.is_empty()
+        self.rest.is_some() || !self.messages.is_empty()
     }
 
-    fn take_message(&mut self, now: Now, message: Message) {
+    fn take_message(&mut self, now: Now, message: Message, slice: &mut Slice) {
         match message {
             Message::Opened(queue) => {
                 let session = queue.session();
@@ -291,7 +300,7 @@ impl Driver {
                 // Whoever does not wait for it any more has dropped the link.
                 let _ = answer.send(is_taken);
             }
-            Message::Batch(batch) => self.take_batch(now, batch),
+            Message::Batch(batch) => self.take_batch(now, batch, slice),
             Message::Closed(session) => self.close_session(now, session),
             Message::Done(JobDone::Read { group, from, pieces }) => {
                 self.handle(now, Input::Fetched { group, from, pieces });
@@ -303,19 +312,24 @@ impl Driver {
         }
     }
 
-    fn take_batch(&mut self, now: Now, batch: Batch) {
+    /// What does not fit into the turn's time is left for the next one, with the permits.
+    fn take_batch(&mut self, now: Now, mut batch: Batch, slice: &mut Slice) {
         if !self.sessions.has(batch.session) {
             // It was abandoned with inputs on their way; their permits go back here.
             self.turn.counts.orphans += batch.inputs.len() as u64;
             return;
         }
         self.turn.links.extend(self.sessions.link_of(batch.session));
-        self.turn.permits.extend(batch.permit);
-        self.turn.counts.put_bytes += batch.put_bytes as u64;
-        for input in batch.inputs {
+        self.turn.counts.put_bytes += std::mem::take(&mut batch.put_bytes) as u64;
+        while let Some(input) = batch.inputs.pop_front() {
             self.turn.counts.puts += u64::from(matches!(input, Input::Put { .. }));
             self.handle(now, input);
+            if slice.is_over() && !batch.inputs.is_empty() {
+                self.rest = Some(batch);
+                return;
+            }
         }
+        self.turn.permits.extend(batch.permit);
     }
 
     /// False: another relay of this name is connected.

@@ -246,7 +246,7 @@ impl SessionSender {
         put_bytes: usize,
         permit: Option<PutPermit>,
     ) -> Result<(), Stopped> {
-        let batch = Batch { session: self.session, inputs, put_bytes, permit };
+        let batch = Batch { session: self.session, inputs: inputs.into(), put_bytes, permit };
         self.shared.driver.send(Message::Batch(batch)).await.map_err(|_| Stopped)
     }
 

@@ -83,6 +83,7 @@ fn batch() -> OutBatch {
             deliver(4000),
         ],
         deliver_bytes: 0,
+        has_more: false,
         close: Some("done".to_owned()),
     }
 }

@@ -141,3 +141,26 @@ async fn small_records_do_not_keep_a_large_read_in_memory() {
     assert!(records.is_unique(), "copied out of the buffer");
     assert!(incoming.put_bytes * 4 < reader.allocated);
 }
+
+#[tokio::test]
+async fn who_has_much_to_take_lets_others_work_and_loses_nothing() {
+    let (mut remote, mut reader) = reader(1 << 20);
+    let mut bytes = BytesMut::new();
+    (0..100).for_each(|tag| append_frame(&mut bytes, FrameKind::Ping, tag, &[]));
+    remote.write_all(&bytes).await.unwrap();
+    reader.fill().await.unwrap();
+    let (mut taken, mut rounds) = (Vec::new(), 0);
+    while taken.len() < 100 {
+        let end = reader.each(Slice::of(Duration::ZERO), |frame| {
+            taken.push(frame.tag);
+            Ok(())
+        });
+        assert!(end.is_none());
+        rounds += 1;
+        // Nothing more comes over the stream: it is not waited for while there are frames.
+        tokio::time::timeout(Duration::from_millis(100), reader.fill()).await.ok();
+    }
+    assert_eq!(taken, (0..100).collect::<Vec<u64>>());
+    assert!(rounds >= 6, "all at once: {rounds}");
+    assert!(tokio::time::timeout(Duration::from_millis(10), reader.fill()).await.is_err(), "now it waits");
+}

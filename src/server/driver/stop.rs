@@ -17,9 +17,7 @@ use crate::server::fault::ServerError;
 impl Driver {
     pub(super) async fn stop(mut self) -> Result<(), ServerError> {
         // Sessions read nothing more by now: what they have handed over is all there is.
-        for _ in 0..=limits::DRIVER_MESSAGES_MAX / limits::TURN_MESSAGES_MAX {
-            self.turn(None).await?;
-        }
+        self.turns_until(limits::STOP_APPENDS_MS_MAX, Self::has_taken_all).await?;
         let now = self.clock.now();
         self.handle(now, Input::Stop);
         self.carry_out(now);
@@ -33,6 +31,10 @@ impl Driver {
         self.snapshots.begin();
         self.turns_until(limits::STOP_SNAPSHOT_MS_MAX, |driver| driver.snapshots.is_resting()).await?;
         self.end().await
+    }
+
+    fn has_taken_all(&self) -> bool {
+        self.rest.is_none() && self.messages.is_empty()
     }
 
     /// Goes on working until `is_done`, or for so long.
