@@ -195,6 +195,9 @@ struct SavedSubscription {
     /// Of streams that were there before it: what it is not owed.
     #[serde(rename = "b", skip_serializing_if = "Vec::is_empty", default)]
     before: Vec<(StreamNumber, Sequence)>,
+    /// That is not known: an older program made it.
+    #[serde(rename = "k", skip_serializing_if = "std::ops::Not::not", default)]
+    is_start_unknown: bool,
 }
 
 /// Byte strings, since a list of small numbers takes twice the room.
@@ -348,6 +351,7 @@ impl SavedSubscription {
             remade: subscription.remade,
             merging: subscription.merging.clone(),
             before: subscription.before.clone().unwrap_or_default(),
+            is_start_unknown: subscription.before.is_none(),
         }
     }
 
@@ -382,7 +386,7 @@ impl SavedSubscription {
             remade: self.remade,
             has_remnants: false,
             merging: self.merging,
-            before: Some(self.before),
+            before: (!self.is_start_unknown).then_some(self.before),
             twin_since: None,
         };
         record.apply(&mut subscription);

@@ -10,6 +10,7 @@ mod flaps;
 mod forget;
 mod hostile;
 mod islands;
+mod levels;
 mod live;
 mod members;
 mod moves;

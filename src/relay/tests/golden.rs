@@ -749,6 +749,28 @@ fn f52_a_relay_starts_from_the_golden_part_with_moves() {
     );
 }
 
+/// What an older program has not noted is not known later either.
+#[test]
+fn f52_where_a_subscription_of_an_older_program_began_stays_unknown_in_later_snapshots() {
+    const NAME: &str = "state/snapshot-part-later.bin";
+    let mut h = started_from("state/snapshot-part.bin");
+    let begins = |h: &Harness| {
+        let all = h.relay.groups.iter().flat_map(|group| &group.subscriptions);
+        all.map(|subscription| subscription.before.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(begins(&h), [None]);
+    let snapshot = h.snapshot();
+    let part = &snapshot.shards[shard_of(GroupNumber(1)) as usize].1;
+    files::compare(NAME, part);
+    let found = all_keys(&files::read(NAME));
+    assert!(
+        ["/groups/u/k", "/tells_starts"].iter().all(|key| found.contains(&(*key).to_owned())),
+        "{found:?}"
+    );
+    h.crash(&snapshot);
+    assert_eq!(begins(&h), [None]);
+}
+
 /// Old bytes are also what a relay of today starts from.
 #[test]
 fn f52_a_relay_starts_from_the_golden_part() {

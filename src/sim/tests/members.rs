@@ -258,3 +258,19 @@ fn s45_others_go_round_a_relay_whose_disk_is_full() {
     assert_eq!(world.drain(3, "g", "s").len(), 1);
     world.watched().unwrap();
 }
+
+/// Nobody says before the disk has it that it is safe: neither who makes it nor who is asked.
+#[test]
+fn p5_a_subscription_is_answered_when_it_is_on_its_own_disk_and_on_those_of_others() {
+    for slow in [0, 1] {
+        let mut world = World::new(1, 2, &[(0, 1, 1)]);
+        let request = begin_subscribe(&mut world, 0, SubscribeLevel::Reachable);
+        for _ in 0..50 {
+            world.arrive_unsynced();
+            world.sync(1 - slow);
+            world.wait_ms(10);
+        }
+        assert_eq!(world.nodes[0].take_answer(request), None, "the disk of {slow} lacks it");
+        assert_eq!(until_answered(&mut world, 0, request), Some(Ok(Reply::Done)));
+    }
+}

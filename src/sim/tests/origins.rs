@@ -134,3 +134,16 @@ fn r5_a_put_that_waits_makes_an_origin_that_is_heard_of_again() {
     world.rest_for_long();
     assert_eq!(tree(&mut world, "g").1, names(&[]));
 }
+
+#[test]
+fn r5_who_left_and_joined_again_while_the_origin_was_quiet_gets_its_next_message() {
+    let mut world = line();
+    world.rest_for_long();
+    let (group, name) = super::super::world::names(0, "g", "s");
+    world.ask(0, Request::SubscriptionRemove { group, name }).unwrap();
+    world.settle();
+    world.subscribe_again(0, "g", "s");
+    world.put(3, "g", 1);
+    world.settle();
+    assert_eq!(super::puts(&world.drain(0, "g", "s")), [2]);
+}

@@ -6,7 +6,7 @@ use super::super::world::{World, names, twins};
 use super::LINE;
 use super::moves::{Fault, go_on_a_little, network, strike};
 use crate::id::{GroupName, SubscriptionName};
-use crate::wire::body::{RefusalCode, Reply, Request};
+use crate::wire::body::{RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec};
 use crate::wire::link::LinkMessage;
 use crate::wire::moving::MoveSays;
 
@@ -470,4 +470,26 @@ fn r12_storms_in_which_names_have_two_homes_lose_nothing_and_bring_nothing_again
     }
     // Otherwise the storms show nothing.
     assert!(joined > 40, "{joined} homes were made one with another");
+}
+
+/// What a filter leaves out is nobody's ack.
+#[test]
+fn r12_what_the_filter_of_the_home_that_closes_passed_over_comes_at_the_other() {
+    let mut world = network(3, &LINE);
+    world.oracle.leave_order_of(GROUP);
+    world.set_link(BRIDGE, false);
+    world.settle();
+    world.subscribe(FIRST, GROUP, "s");
+    let (group, name) = names(FIRST, GROUP, "s");
+    let level = SubscribeLevel::Local;
+    let spec = SubscriptionSpec { filter: Some("x/#".to_owned()), level, ..SubscriptionSpec::default() };
+    world.ask(OTHER, Request::SubscriptionCreate { group, name, spec }).unwrap();
+    world.settle();
+    join(&mut world);
+    put_all(&mut world, 2);
+    assert!(take(&mut world, OTHER).is_empty(), "it wants none of them");
+    move_on(&mut world);
+    assert_eq!(serving(&world), [FIRST]);
+    let got = take(&mut world, FIRST);
+    check(&world, 0, got, "filters that differ");
 }

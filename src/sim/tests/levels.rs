@@ -1,0 +1,46 @@
+//! Put levels of producers that try again (R15).
+
+use super::super::storms::Weather;
+use super::super::world::World;
+use crate::id::{ProducerId, ProducerSequence};
+use crate::wire::frame::AckLevel;
+
+/// Puts the first message of a producer, once more or for the first time, as the put of this number.
+fn put(world: &mut World, number: u64, level: (AckLevel, u16)) {
+    let now = world.now;
+    let handle = world.nodes[0].open(now, &"g".parse().expect("a name"));
+    let producer = Some((ProducerId(7), ProducerSequence(1)));
+    world.nodes[0].put_as(now, (handle, number), &["x".to_owned()], level, producer);
+    go_on(world);
+}
+
+/// All goes on for a second, but for the disk of the member.
+fn go_on(world: &mut World) {
+    for _ in 0..100 {
+        world.arrive_unsynced();
+        world.sync(0);
+        world.wait_ms(10);
+    }
+}
+
+/// A repeat waits for its level as the put that it repeats does, also after a restart, when it is not
+/// remembered who has what.
+#[test]
+fn r15_a_put_that_is_tried_again_after_a_restart_waits_for_its_level() {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    for level in [(AckLevel::Inserted, 0), (AckLevel::Stored, 2)] {
+        let mut world = World::new(1, 2, &[(0, 1, 1)]);
+        world.subscribe(1, "g", "s");
+        world.put(0, "g", 1);
+        world.settle();
+        put(&mut world, 1_000_001, level);
+        world.crash(0);
+        world.start(0);
+        world.set_link(0, true);
+        go_on(&mut world);
+        put(&mut world, 1_000_002, level);
+        assert_eq!(world.until_answered(1_000_002, &calm, 0), None, "{level:?}: the member's disk lacks it");
+        world.settle();
+        assert_eq!(world.until_answered(1_000_002, &calm, 20_000), Some(level.0));
+    }
+}
