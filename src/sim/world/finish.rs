@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{World, name_of};
 use crate::id::GroupName;
+use crate::wire::body::{Reply, Request};
 
 impl World {
     /// Starts every relay, heals every link, and lets everything arrive.
@@ -105,9 +106,35 @@ impl World {
             })?;
         }
         self.check_topology()?;
+        self.check_books()?;
         self.check_released()?;
         self.check_forgotten()?;
         self.watched()
+    }
+
+    /// The books of all relays balance (P11).
+    fn check_books(&mut self) -> Result<(), String> {
+        for node in 0..self.nodes.len() {
+            if self.gone.contains(&node) {
+                continue;
+            }
+            match self.ask(node, Request::Books { group: None }) {
+                Ok(Reply::Books(books)) if books.balanced => {}
+                answer => return Err(format!("{}: {answer:?}", self.nodes[node].name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody was told that something is missing (I9).
+    ///
+    /// # Errors
+    /// Who was.
+    pub fn check_gaps(&self) -> Result<(), String> {
+        match self.nodes.iter().find(|node| node.gaps > 0) {
+            Some(node) => Err(format!("{} has told of {} gaps, and nothing is lost", node.name, node.gaps)),
+            None => Ok(()),
+        }
     }
 
     /// When all is let go, no relay remembers an epoch that has ended.
