@@ -1,7 +1,7 @@
 //! The rules for names of relays, groups, queues and subscriptions.
 
 /// Checks a name: `/`-separated levels, none of them empty, 1 to
-/// [`NAME_BYTES_MAX`] bytes, no control characters, no `+` or `#` (they are the
+/// [`NAME_BYTES_MAX`] bytes, no white space, no control characters, no `+` or `#` (they are the
 /// wildcards of subject filters), no leading `$` (reserved).
 ///
 /// # Errors
@@ -16,7 +16,8 @@ pub fn check_name(name: &str) -> Result<(), NameFault> {
     if name.starts_with('$') {
         return Err(NameFault::Reserved);
     }
-    if let Some(found) = name.chars().find(|c| c.is_control() || matches!(c, '+' | '#')) {
+    if let Some(found) = name.chars().find(|c| c.is_control() || c.is_whitespace() || matches!(c, '+' | '#'))
+    {
         return Err(NameFault::BadCharacter { found });
     }
     if name.split('/').any(str::is_empty) {
@@ -41,8 +42,8 @@ pub enum NameFault {
     /// The first character is `$`.
     #[error("begins with '$', which is reserved")]
     Reserved,
-    /// A control character or a wildcard.
-    #[error("contains {found:?}, must have no control characters, '+' or '#'")]
+    /// White space, a control character or a wildcard.
+    #[error("contains {found:?}, must have no white space, control characters, '+' or '#'")]
     BadCharacter {
         /// The character that may not be there.
         found: char,
@@ -61,6 +62,7 @@ impl NameFault {
             Self::EmptyLevel => {
                 name.split('/').filter(|level| !level.is_empty()).collect::<Vec<_>>().join("/")
             }
+            Self::BadCharacter { found: ' ' } => name.replace(' ', "-"),
             Self::Empty | Self::TooLong { .. } | Self::BadCharacter { .. } => return None,
         };
         check_name(&better).is_ok().then(|| format!("did you mean {better:?}?"))
@@ -77,7 +79,7 @@ mod tests {
 
     #[test]
     fn names_with_levels_are_right() {
-        for name in ["a", "metrics/cpu", "größe/π", "a.b-c_d e", &"x".repeat(NAME_BYTES_MAX), "a$", ".."] {
+        for name in ["a", "metrics/cpu", "größe/π", "a.b-c_d", &"x".repeat(NAME_BYTES_MAX), "a$", ".."] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
     }
@@ -90,6 +92,8 @@ mod tests {
             ("$sys", NameFault::Reserved),
             ("a+", NameFault::BadCharacter { found: '+' }),
             ("a/#", NameFault::BadCharacter { found: '#' }),
+            ("a b", NameFault::BadCharacter { found: ' ' }),
+            ("a\u{a0}b", NameFault::BadCharacter { found: '\u{a0}' }),
             ("a\nb", NameFault::BadCharacter { found: '\n' }),
             ("a\u{85}b", NameFault::BadCharacter { found: '\u{85}' }),
             ("/a", NameFault::EmptyLevel),
@@ -106,6 +110,7 @@ mod tests {
         let suggestion = |name: &str| check_name(name).unwrap_err().suggestion(name);
         assert_eq!(suggestion("/a//b/"), Some("did you mean \"a/b\"?".to_owned()));
         assert_eq!(suggestion("$sys"), Some("did you mean \"sys\"?".to_owned()));
+        assert_eq!(suggestion("new york"), Some("did you mean \"new-york\"?".to_owned()));
         assert_eq!(suggestion("/"), None);
         assert_eq!(suggestion("a#"), None);
     }

@@ -219,3 +219,18 @@ fn the_document_names_every_key_and_every_code() {
         keys.into_iter().chain(codes).filter(|word| !document.contains(&format!("`{word}`"))).collect();
     assert!(missing.is_empty(), "docs/topology.md says nothing of {missing:?}");
 }
+
+/// The names of a file are those that relays take.
+#[test]
+fn white_space_in_a_name_is_a_fault() {
+    let begin = "version = 1\n[relay.a]\naddress = \"127.0.0.1:1\"\n";
+    for name in ["new york", "a\u{a0}b", "a\u{3000}b"] {
+        for (kind, more) in [("relay", "address = \"127.0.0.1:2\""), ("group", ""), ("queue", "home = \"a\"")]
+        {
+            let found = codes(&format!("{begin}[{kind}.\"{name}\"]\n{more}\n"));
+            assert!(found.contains(&"T007"), "{kind} {name:?}: {found:?}");
+        }
+        let found = codes(&format!("{begin}[group.g]\nmax_deliver = 2\ndead_letter = \"{name}\"\n"));
+        assert!(found.contains(&"T007"), "{name:?}: {found:?}");
+    }
+}
