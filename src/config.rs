@@ -84,9 +84,6 @@ pub struct Config {
     pub listen: Address,
     /// Where it keeps its data. Not created yet.
     pub data_dir: PathBuf,
-    /// Whether others can connect although nothing protects the relay; `status`
-    /// shows it. True only when the operator accepted it and it is so.
-    pub is_exposed: bool,
     /// The network with its groups and queues; of this relay alone when there
     /// was no file.
     pub topology: Topology,
@@ -164,8 +161,7 @@ impl RelayConfig {
         };
         let topology =
             checked.map_or_else(|| Topology::alone(&name, listen.clone()), |checked| checked.topology);
-        let is_exposed = !listen.is_loopback();
-        Ok(Config { name, listen, data_dir, is_exposed, topology, log, warnings: faults })
+        Ok(Config { name, listen, data_dir, topology, log, warnings: faults })
     }
 
     /// The topology, if there is one without errors, and all faults in it.

@@ -48,7 +48,7 @@ fn nothing_written_is_a_safe_relay_on_loopback() {
     assert_eq!(config.data_dir, PathBuf::from("/home/ann/.local/state/treecast/local"));
     assert_eq!(config.log, LogConfig::default());
     assert_eq!((config.log.segment_bytes, config.log.reserve_bytes), (128 << 20, 256 << 20));
-    assert!(!config.is_exposed);
+    assert!(config.listen.is_loopback());
     assert_eq!(config.topology, Topology::alone("local", config.listen));
 }
 
@@ -89,14 +89,14 @@ fn what_others_can_reach_must_be_asked_for() {
     let expected =
         "C004 7 others can connect to \"192.0.2.1:7412\" and nothing protects it, must be loopback\n";
     assert_eq!(faults(&south), expected);
-    assert!(check(&RelayConfig { insecure: true, ..south.clone() }).is_exposed);
+    assert!(!check(&RelayConfig { insecure: true, ..south.clone() }).listen.is_loopback());
     let accepted = TWO.replace("version = 1\n", "version = 1\ninsecure = true\n");
     let in_file = RelayConfig { name: south.name.clone(), ..with_topology(&accepted) };
-    assert!(check(&in_file).is_exposed);
+    assert!(!check(&in_file).listen.is_loopback());
     let elsewhere = RelayConfig { listen: Some("0.0.0.0:7411".to_owned()), ..RelayConfig::default() };
     assert!(faults(&elsewhere).starts_with("C004 - "));
     let loopback = RelayConfig { listen: Some("127.0.0.1:1".to_owned()), insecure: true, ..south };
-    assert!(!check(&loopback).is_exposed);
+    assert!(check(&loopback).listen.is_loopback());
 }
 
 #[test]

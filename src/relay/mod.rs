@@ -317,6 +317,11 @@ impl Relay {
         self.write_passed_if_much(now);
     }
 
+    /// Adds something that the operator should know for as long as it runs.
+    pub fn add_warning(&mut self, warning: String) {
+        self.options.warnings.push(warning);
+    }
+
     /// What the operator should know, as its status says it.
     #[must_use]
     pub fn warnings(&self) -> &[String] {

@@ -88,9 +88,10 @@ impl Topologies {
         self.in_force().map(|entry| entry.head.version)
     }
 
-    /// Whether something was ever applied.
+    /// Whether nothing was ever applied. The file of the start may be kept all the same: it is written
+    /// before the first one that is applied, and the power may have failed behind it.
     pub(super) fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.in_force().is_none()
     }
 
     /// What is to be on the disk.
@@ -143,6 +144,13 @@ impl Relay {
     pub fn own_address(&self) -> Option<String> {
         let topology = parse(&self.topologies.in_force()?.text).ok()?;
         Some(topology.relay(self.options.relay.as_str())?.address.to_string())
+    }
+
+    /// Whether the topology in force says that relays may listen where others can reach them.
+    #[must_use]
+    pub fn may_be_exposed(&self) -> bool {
+        let text = self.topologies.in_force().map(|entry| parse(&entry.text));
+        text.is_some_and(|topology| topology.is_ok_and(|topology| topology.is_insecure()))
     }
 
     /// The topology in force; `None`: none was applied.
@@ -243,7 +251,7 @@ impl Relay {
         if !self.room || self.stopping {
             return Err(Refusal::new(RefusalCode::NoRoom, "the disk is full, or the relay stops"));
         }
-        if self.topologies.version() != base {
+        if self.topologies.version() != base.filter(|base| base.counter > 0) {
             return Err(Refusal::new(RefusalCode::Exists, self.stale(base)));
         }
         let topology =
@@ -422,7 +430,7 @@ impl Relay {
                 self.append_state(&Operation::TableLearned);
             }
         }
-        if self.topologies.is_empty()
+        if self.topologies.kept.is_empty()
             && let Some(text) = self.topologies.file.clone()
         {
             let version = TopologyVersion::new(0, &text);

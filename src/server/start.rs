@@ -178,6 +178,9 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
     let bind = |source| StartError::Bind { address: listen, source };
     let listener = Listener::bind(listen, options.socket).map_err(bind)?;
     let address = listener.address().map_err(bind)?;
+    if !address.ip().is_loopback() {
+        relay.add_warning(format!("anybody who reaches {address} can read and put: there are no keys"));
+    }
     let (sender, messages) = mpsc::channel(limits::DRIVER_MESSAGES_MAX);
     let faults = Arc::new(Faults::default());
     let scrubber =
@@ -306,7 +309,7 @@ async fn listen_at(options: &ServerOptions, relay: &Relay) -> Result<SocketAddr,
     let refused = |why: String| StartError::Applied { address: address.clone(), why };
     let found = found.map_err(|error| refused(format!("cannot be looked up: {error}")))?;
     let found = found.ok_or_else(|| refused("is no address".to_owned()))?;
-    if !found.ip().is_loopback() && !options.may_be_exposed {
+    if !found.ip().is_loopback() && !options.may_be_exposed && !relay.may_be_exposed() {
         return Err(refused("others can reach, and there are no keys yet: say --insecure".to_owned()));
     }
     Ok(found)

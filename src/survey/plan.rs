@@ -306,9 +306,14 @@ type Written = BTreeMap<String, BTreeMap<&'static str, String>>;
 /// What differs in the settings. Costs are told by themselves.
 fn settings_change(old: &Topology, new: &Topology) -> NetworkChange {
     let [old_groups, new_groups] = [old, new].map(|topology| {
-        let groups = topology.groups().iter().map(|group| ("group", &group.name, &group.settings));
-        let queues = topology.queues().iter().map(|queue| ("queue", &queue.name, &queue.settings));
-        groups.chain(queues).map(|(kind, name, set)| (format!("{kind} {name}"), written(set))).collect()
+        let groups = topology.groups().iter();
+        let groups = groups.map(|group| (format!("group {}", group.name), written(&group.settings)));
+        let queues = topology.queues().iter().map(|queue| {
+            let mut set = written(&queue.settings);
+            set.insert("home", queue.home.clone());
+            (format!("queue {}", queue.name), set)
+        });
+        groups.chain(queues).collect()
     });
     let only = |one: &Written, other: &Written| -> Vec<String> {
         one.keys().filter(|name| !other.contains_key(*name)).cloned().collect()

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::commands::{Running, command, good, run};
-use super::process::{RelayProcess, Start};
+use super::process::{RelayProcess, Start, skip};
 use super::site::own_address;
 use super::traffic::wait_for;
 
@@ -209,6 +209,9 @@ async fn of_two_applied_at_both_ends_one_wins_everywhere_and_the_loser_is_told()
     // The file that the middle one was started with says something else: that is told too, when the
     // other is on its disk, a moment after it is shown.
     wait_for("the file is told of", async || says('b', "the file is not used")).await;
+    // Where both are kept, the one before is what there was before both: the file of the start.
+    let back = plain.json(loser, &["topology", "rollback", "--yes"]);
+    assert_eq!((&back["version"], &back["restores"]), (&2.into(), &0.into()), "{back}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -381,4 +384,39 @@ async fn s36_a_relay_that_is_renamed_loses_nothing_and_what_moves_is_told() {
     assert_eq!(applied["reparented"], 1, "{applied}");
     good(&plain.address('a'), &["put", "news", "four"]);
     assert_eq!(good(&plain.address('c'), &take("me")).trim(), "four");
+}
+
+/// An address of this machine that others can reach, if it has one. Nothing is sent.
+fn open_address() -> Option<String> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then(|| ip.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r20_a_relay_that_joins_listens_where_an_insecure_topology_says_and_its_status_shows_it() {
+    let Some(host) = open_address() else {
+        return skip("r20_a_relay_that_joins", "this machine has no address that others can reach");
+    };
+    let plain = Plain { directory: tempfile::tempdir().expect("a directory"), host };
+    // The file says `insecure = true`.
+    let file = plain.file("two.toml", "xw", &[('w', 'x', 1)]);
+    let _relays: Vec<_> = "wx".chars().map(|name| plain.start(name, &["--topology", &file])).collect();
+    wait_for("the link is up", async || plain.links_up('x') == 1).await;
+    let file = plain.file("three.toml", "wxy", &[('w', 'x', 1), ('x', 'y', 1)]);
+    plain.json('x', &["topology", "apply", &file, "--yes"]);
+    let (at_x, at_y, data) = (plain.address('x'), plain.address('y'), plain.data('y'));
+    let data = data.to_str().expect("text");
+    let words = ["relay", "--name", "y", "--join", &at_x, "--data", data, "--segment-bytes", "32MiB"];
+    let mut start = command(&at_y, &words);
+    let mut joins = Running::start(start.stdout(Stdio::null()).stderr(Stdio::null()));
+    wait_for("it has joined", async || {
+        let ended = joins.try_wait().expect("it is a child");
+        assert!(ended.is_none(), "it ended: {ended:?}");
+        run(&at_y, &["status"]).code == Some(0)
+    })
+    .await;
+    let status = plain.json('y', &["status"]).to_string();
+    assert!(status.contains("anybody who reaches"), "{status}");
 }

@@ -140,3 +140,14 @@ fn the_death_of_a_relay_in_a_ring_cuts_off_that_relay_alone() {
     assert_eq!(cut, [("b", Some("a"))]);
     assert_eq!(death.change.links, [load("a", "b", 1, 0), load("a", "e", 0, 1), load("b", "c", 1, 0)]);
 }
+
+#[test]
+fn a_queue_that_is_to_live_elsewhere_is_told() {
+    let with = |home: &str| network("ab:1", &format!("[queue.jobs]\nhome = \"{home}\"\n"));
+    let found = planned(&with("a"), &with("b"), &["jobs"], None).network.settings;
+    let told: Vec<_> = found
+        .iter()
+        .map(|s| (s.of.as_str(), s.key.as_str(), s.before.as_deref(), s.after.as_deref()))
+        .collect();
+    assert_eq!(told, [("queue jobs", "home", Some("a"), Some("b"))]);
+}

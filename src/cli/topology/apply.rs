@@ -94,7 +94,8 @@ pub(super) async fn rollback(args: RollbackArgs, context: &mut Context) -> Resul
     let wanted = match args.version {
         Some(version) => version,
         None => {
-            let before = base.kept.get(1).map(|head| head.version.counter);
+            // Of two that were applied at once, a relay may have kept both.
+            let before = base.kept.iter().map(|head| head.version.counter).find(|one| Some(*one) != in_force);
             before.ok_or_else(|| Failure::Missing("there is no topology to go back to".to_owned()))?
         }
     };

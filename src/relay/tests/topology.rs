@@ -3,7 +3,7 @@
 use super::harness::{Harness, LINK, group, sub};
 use super::pull::{pulls, with_a_hole};
 use crate::id::{LinkId, RelayId, WallTime};
-use crate::log::Snapshot;
+use crate::log::{Entry, Snapshot};
 use crate::relay::input::Input;
 use crate::topology::TopologyVersion;
 use crate::topology::settings::{Fifo, GroupSettings};
@@ -295,4 +295,29 @@ fn p12_a_topology_that_counts_beyond_all_reason_is_not_taken() {
         assert!(h.relay.topology().is_none(), "{counter}");
     }
     h.request(Request::TopologyApply { text: text(&["o"]), base: None, restores: None }).unwrap();
+}
+
+/// The file of the start and the first topology are two entries of the log.
+#[test]
+fn a_power_cut_between_the_file_and_the_first_topology_that_is_applied_leaves_the_file() {
+    let mut h = Harness::linked();
+    let file = text(&["o"]);
+    h.relay.set_topology_file(file.clone());
+    h.auto_sync = false;
+    h.ask(Request::TopologyApply { text: text(&["o", "p"]), base: None, restores: None });
+    let set = |entry: &Entry| matches!(entry, Entry::State(state) if state.windows(11).any(|part| part == b"TopologySet"));
+    let last = h.log.iter().rposition(set).expect("it was written");
+    assert_eq!(h.log.iter().filter(|entry| set(entry)).count(), 2);
+    h.durable = last;
+    h.crash(&Snapshot::default());
+    h.relay.set_topology_file(file.clone());
+    h.auto_sync = true;
+    h.meet(Vec::new());
+    let Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None }) else { panic!() };
+    assert_eq!(info.entry.expect("the file").text, file);
+    let base = info.kept.first().map(|head| head.version);
+    let applied = h.request(Request::TopologyApply { text: text(&["o", "p"]), base, restores: None });
+    assert!(matches!(applied, Ok(Reply::TopologyApplied(_))), "{applied:?}");
+    let Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None }) else { panic!() };
+    assert_eq!(info.kept.iter().map(|head| head.version.counter).collect::<Vec<_>>(), [1, 0]);
 }
