@@ -49,6 +49,12 @@ impl View<'_> {
         self.map.relay(place)
     }
 
+    /// The relays that cannot be reached.
+    pub(super) fn unreachable(&self) -> impl Iterator<Item = Place> {
+        let all = self.map.places().filter(|place| !self.is_reachable(*place));
+        all.take(if self.island.is_everything() { 0 } else { usize::MAX })
+    }
+
     fn is_reachable(&self, place: Place) -> bool {
         place == self.here || self.island.standing(place) == Standing::Inside
     }
