@@ -84,6 +84,11 @@ impl Topologies {
         self.taken
     }
 
+    /// Whether one was applied that has no such relay.
+    pub(super) fn leaves_out(&self, relay: &RelayId) -> bool {
+        self.taken.is_some() && !self.names.contains(relay)
+    }
+
     fn version(&self) -> Option<TopologyVersion> {
         self.in_force().map(|entry| entry.head.version)
     }
