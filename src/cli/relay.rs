@@ -175,7 +175,7 @@ async fn start(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
         context.out.json(&said)?;
     }
     context.out.flush()?;
-    if config.is_exposed {
+    if !address.ip().is_loopback() {
         context.notes.warning(format_args!("anybody who reaches {address} can read and put"));
     }
     let ended = tokio::select! {
@@ -240,9 +240,6 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
     let mut found = tokio::net::lookup_host(&listen).await.map_err(failure)?;
     let none = || failure(std::io::Error::new(std::io::ErrorKind::AddrNotAvailable, listen.clone()));
     let mut options = ServerOptions::new(relay, config.data_dir.clone(), found.next().ok_or_else(none)?);
-    if config.is_exposed {
-        options.warnings.push(format!("anybody who reaches {listen} can read and put: there are no keys"));
-    }
     options.may_be_exposed = config.topology.is_insecure();
     options.neighbours = Neighbour::of(&config.topology, &config.name);
     options.warnings.extend(not_carried_out(config));

@@ -59,7 +59,7 @@ pub(crate) fn forgetting() -> Forgetting {
 pub(crate) fn draining() -> Draining {
     let name = SubscriptionName::new("billing").unwrap();
     Draining {
-        homes: vec![Home { group: group("jobs"), name, backlog: 3 }],
+        homes: vec![Home { group: group("jobs"), name, backlog: 3, moves_to: None }],
         home_count: 1,
         waits: vec![DrainingWait { group: group("orders"), records: 7, members: vec![other()] }],
         wait_count: 1,
@@ -180,4 +180,11 @@ pub(crate) fn tree_over_cap() -> GroupTree {
     let mut tree = tree();
     tree.nodes[0].max_children = Some(1);
     tree
+}
+
+/// A relay that is to be drained, and whose subscription is on its way elsewhere.
+pub(crate) fn draining_moves() -> Draining {
+    let mut state = draining();
+    state.homes[0].moves_to = Some(other());
+    state
 }

@@ -361,6 +361,9 @@ pub struct Home {
     pub name: SubscriptionName,
     /// Messages in its backlog.
     pub backlog: u64,
+    /// The relay to which it moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves_to: Option<RelayId>,
 }
 
 /// A group in which members lack something.
