@@ -43,6 +43,7 @@ mod fresh;
 mod full;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod gaps;
 mod group;
 mod home;
 mod input;
