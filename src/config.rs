@@ -305,6 +305,13 @@ impl Checker<'_> {
     }
 
     fn log(&mut self, relay: Option<&Relay>) -> Option<LogConfig> {
+        let (segment_bytes, reserve_bytes) = self.sizes(relay);
+        self.messages_fit(segment_bytes?);
+        Some(LogConfig { segment_bytes: segment_bytes?, reserve_bytes: reserve_bytes? })
+    }
+
+    /// The size of segments, and what is kept free.
+    fn sizes(&mut self, relay: Option<&Relay>) -> (Option<u64>, Option<u64>) {
         let given = self.given;
         let segment = Setting {
             key: "segment_bytes",
@@ -320,9 +327,7 @@ impl Checker<'_> {
             file: relay.and_then(|relay| relay.reserve_bytes),
             default: assumed * RESERVE_SEGMENTS_DEFAULT,
         };
-        let reserve_bytes = self.size(&reserve, relay, assumed..=RESERVE_BYTES_MAX);
-        self.messages_fit(segment_bytes?);
-        Some(LogConfig { segment_bytes: segment_bytes?, reserve_bytes: reserve_bytes? })
+        (segment_bytes, self.size(&reserve, relay, assumed..=RESERVE_BYTES_MAX))
     }
 
     /// A size within its range, from the flag, the file or the default.
@@ -348,8 +353,9 @@ impl Checker<'_> {
             return Some(found);
         }
         let [found, least, most] = [found, *range.start(), *range.end()].map(format_size);
-        let message = format!("{key} is {found}, must be {least} to {most}");
         let from_file = relay.filter(|_| setting.flag.is_none());
+        let of = from_file.map(|relay| format!(" of relay {:?}", shorten(&relay.name))).unwrap_or_default();
+        let message = format!("{key}{of} is {found}, must be {least} to {most}");
         let at = from_file.and_then(|relay| self.checked?.place("relay", &relay.name, key));
         self.fault_at(Fault::new(Code::BadSetting, message), at);
         None
@@ -400,6 +406,10 @@ fn dir_name(name: &str) -> String {
     }
     dir_name
 }
+
+mod whole;
+
+pub use whole::check_file;
 
 #[cfg(test)]
 mod tests;

@@ -668,6 +668,10 @@ pub const TAIL_CUT_SHOWN_MS: u64 = 30 * 24 * 3600 * 1000;
 /// oldest makes way.
 pub const EVICTED_MAX: usize = 1024;
 
+/// Gaps of one subscription that are told apart until they are acked; of more those that touch
+/// become one, then the oldest.
+pub const GAPS_MAX: usize = 1024;
+
 /// Subscriptions whose quota is used up that a home names to an origin; of more it says how many. A
 /// thousand receipts that name as many fit into a frame between relays.
 pub const FULL_NAMES_MAX: usize = 8;

@@ -15,9 +15,15 @@ struct Relay {
 
 impl Relay {
     fn start() -> Self {
+        Self::start_at(&["--listen", "127.0.0.1:0"])
+    }
+
+    fn start_at(listen: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a directory for a test");
         let mut child = Command::new(env!("CARGO_BIN_EXE_treecast"))
-            .args(["relay", "--listen", "127.0.0.1:0", "--until-input-ends", "--output", "json", "--data"])
+            .args(["relay", "--until-input-ends", "--output", "json"])
+            .args(listen)
+            .arg("--data")
             .arg(data.path().join("data"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -520,4 +526,33 @@ fn the_power_cut_self_test_counts_what_it_did() {
     assert_eq!(done["steps"], 5);
     let (cuts, states) = (done["cuts"].as_u64().expect("a count"), done["states"].as_u64().expect("a count"));
     assert!(cuts > 5 && states == 6 * cuts, "{done}");
+}
+
+/// The address that is told is the one that it has, and not the one that was asked for.
+#[test]
+fn a_relay_that_others_can_reach_says_at_which_address() {
+    let mut relay = Relay::start_at(&["--listen", "0.0.0.0:0", "--insecure"]);
+    let port = relay.address.rsplit(':').next().expect("a port").to_owned();
+    relay.address = format!("127.0.0.1:{port}");
+    let warnings = relay.json(&["status"])["warnings"].to_string();
+    assert!(warnings.contains(&format!("anybody who reaches 0.0.0.0:{port} can read and put")), "{warnings}");
+}
+
+/// One spelling, and the former one goes on.
+#[test]
+fn how_long_others_may_take_is_a_deadline_everywhere() {
+    let relay = Relay::start();
+    for option in ["--deadline", "--within"] {
+        relay.text(0, &["subscription", "create", "news", "me", option, "5s"]);
+        let id = relay.text(0, &["put", "news", "hello"]);
+        relay.text(0, &["where", id.trim_end(), option, "1s"]);
+    }
+}
+
+#[test]
+fn a_filter_with_a_wildcard_of_other_programs_is_doubted_and_made() {
+    let relay = Relay::start();
+    let made = relay.run(&["subscription", "create", "news", "me", "--filter", "eu/*"]);
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success() && said.contains("did you mean `eu/+` (one level) or `eu/#`"), "{said}");
 }

@@ -14,6 +14,7 @@ use crate::wire::body::{
 
 use super::RELAY_DEFAULT;
 use super::exit::{Exit, Failure};
+use super::silent::{Silent, Why};
 use super::values::Millis;
 
 /// How long an answer may take. A relay answers within one sync of its disk;
@@ -216,14 +217,14 @@ pub async fn subscriptions(client: &Client, group: &GroupName) -> Result<Vec<Sub
 }
 
 /// Every subscription of a group in the whole network, in order of their names, and where those
-/// live of which nothing can be told now: their homes cannot be reached.
+/// live of which nothing else can be told now.
 ///
 /// # Errors
 /// As [`ask`].
 pub async fn subscriptions_everywhere(
     client: &Client,
     group: &GroupName,
-) -> Result<(Vec<SubscriptionInfo>, Vec<Location>), Failure> {
+) -> Result<(Vec<SubscriptionInfo>, Vec<Silent>), Failure> {
     let mut all = subscriptions(client, group).await?;
     let mut silent = Vec::new();
     for location in locations(client, group.as_str(), false).await? {
@@ -234,9 +235,10 @@ pub async fn subscriptions_everywhere(
         }
         match subscription(client, group, &name).await {
             Ok(info) if info.home == location.home => all.push(info),
-            Err(failure) if failure.exit() == Exit::TryAgain => silent.push(location),
-            // It was removed meanwhile, or another one of its name was told already.
-            Ok(_) => silent.push(location),
+            Err(failure) if failure.exit() == Exit::TryAgain => {
+                silent.push(Silent { location, why: Why::Away });
+            }
+            Ok(info) => silent.push(Silent { location, why: Why::Twin(info.home) }),
             Err(failure) if failure.exit() == Exit::NothingThere => {}
             Err(failure) => return Err(failure),
         }

@@ -122,11 +122,20 @@ fn end(state: &Draining, context: &mut Context) -> Result<(), Failure> {
 /// Why it does not begin.
 fn homes(state: &Draining) -> String {
     let one = |home: &crate::wire::body::Home| {
-        format!("{}/{} ({})", home.group, home.name, human::of(home.backlog, "message"))
+        let backlog = human::of(home.backlog, "message");
+        let moves = home.moves_to.as_ref().map_or_else(String::new, |to| format!(", moves to {to}"));
+        format!("{}/{} ({backlog}{moves})", home.group, home.name)
+    };
+    let all_move = state.homes.len() as u64 == state.home_count
+        && state.homes.iter().all(|home| home.moves_to.is_some());
+    let advice = if all_move {
+        "ask again when they are there: `treecast subscription show` says how far a move is"
+    } else {
+        "move or remove them first, or say --abandon to remove all, with what waits there"
     };
     let lives = if state.home_count == 1 { "lives" } else { "live" };
     format!(
-        "{} {lives} at {}: {}; move or remove them first, or say --abandon to remove all, with what waits there",
+        "{} {lives} at {}: {}; {advice}",
         human::of(state.home_count, "subscription"),
         state.relay,
         list(state.homes.iter().map(one).collect(), state.home_count)
@@ -175,7 +184,7 @@ fn list(mut items: Vec<String>, count: u64) -> String {
 }
 
 fn to_json(state: &Draining) -> Value {
-    let home = |home: &crate::wire::body::Home| json!({ "group": home.group, "name": home.name, "backlog": home.backlog });
+    let home = |home: &crate::wire::body::Home| json!({ "group": home.group, "name": home.name, "backlog": home.backlog, "moves_to": home.moves_to });
     let wait = |wait: &crate::wire::body::DrainingWait| json!({ "group": wait.group, "records": wait.records, "members": wait.members });
     let kept = |kept: &crate::wire::body::DrainingKept| json!({ "group": kept.group, "origin": kept.origin, "records": kept.records });
     json!({

@@ -10,12 +10,14 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 pub mod ask;
 pub mod exec;
 pub mod exit;
+mod filter;
 pub mod human;
 pub mod input;
 pub mod link;
 mod network;
 pub mod out;
 pub mod settings;
+mod silent;
 pub mod table;
 pub mod values;
 

@@ -12,7 +12,7 @@ use super::exit::Failure;
 use super::group::{self, CreateArgs};
 use super::moving::{self, MoveQueueArgs};
 use super::out::Context;
-use super::{ask, subscription};
+use super::{ask, silent, subscription};
 
 /// What to do with queues.
 #[derive(Debug, Subcommand)]
@@ -95,12 +95,7 @@ async fn queue(client: &Client, name: &GroupName) -> Result<GroupInfo, Failure> 
 
 async fn show(client: &Client, info: &GroupInfo, context: &mut Context) -> Result<(), Failure> {
     let (mut subscriptions, silent) = ask::subscriptions_everywhere(client, &info.name).await?;
-    for location in silent {
-        context.notes.warning(format_args!(
-            "{} lives at relay {}, which cannot be reached now: its backlog is not told",
-            info.name, location.home
-        ));
-    }
+    silent::warn(&silent, &info.name, context);
     // One that is kept to come from elsewhere does not live here yet.
     subscriptions.sort_by_key(|one| one.comes_from.is_some());
     if !context.is_text() {

@@ -244,6 +244,7 @@ async fn attach(
         let why = "how a subscription is made means something with --as alone: a queue is there already";
         return Err(Failure::Usage(why.to_owned()));
     }
+    source.spec.doubt_filter(context);
     let client = until(deadline, ask::SILENT, ask::connect(&context.global.relay)).await?;
     until(deadline, ask::SILENT, check_spec(source, &client, context)).await?;
     let (window, total) = match flow {

@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::limits;
-use crate::wire::body::{Location, Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec};
+use crate::wire::body::{Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec};
 
 use super::ask;
 use super::exit::Failure;
 use super::human;
 use super::moving::{self, MoveArgs};
 use super::out::Context;
+use super::silent::{self, Silent};
 use super::table::{Facts, Side, Table};
 use super::values::{self, Since};
 
@@ -118,7 +119,7 @@ pub struct SpecArgs {
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t)]
     pub level: Level,
     /// How long they may take [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]
+    #[arg(long = "deadline", alias = "within", value_name = "DURATION", value_parser = values::positive_millis)]
     pub within: Option<values::Millis>,
 }
 
@@ -230,6 +231,7 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
     let client = ask::connect(&context.global.relay).await?;
     match command {
         SubscriptionCommand::Create(CreateArgs { name: NameArgs { group, name }, spec }) => {
+            spec.doubt_filter(context);
             let request =
                 Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec: spec.spec() };
             ask::done(&client, request).await?;
@@ -262,17 +264,11 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
 }
 
 fn list(
-    (all, silent): (&[SubscriptionInfo], &[Location]),
+    (all, silent): (&[SubscriptionInfo], &[Silent]),
     group: &GroupName,
     context: &mut Context,
 ) -> Result<(), Failure> {
-    for location in silent {
-        let name = location.subscription.as_ref().map_or("its backlog", SubscriptionName::as_str);
-        context.notes.warning(format_args!(
-            "{name} of {group} lives at relay {}, of which nothing can be told now",
-            location.home
-        ));
-    }
+    silent::warn(silent, group, context);
     if !context.is_text() {
         return Ok(all.iter().try_for_each(|info| context.out.json(&to_json(info)))?);
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use crate::config::check_file;
 use crate::routing::MapError;
 use crate::topology::{COST_MAX, Checked, Topology, likely_or_known};
 
@@ -149,7 +150,7 @@ pub fn run(command: TopologyCommand, context: &mut Context) -> Result<(), Failur
 
 fn check(file: &Path, context: &mut Context) -> Result<(), Failure> {
     let text = read(file)?;
-    let checked = Topology::parse(&file.to_string_lossy(), &text);
+    let checked = check_file(file, &text);
     if context.is_text() {
         return show(&accepted(checked, context)?, context);
     }
@@ -174,6 +175,15 @@ fn check(file: &Path, context: &mut Context) -> Result<(), Failure> {
 pub(super) fn load(file: &Path, context: &Context) -> Result<Topology, Failure> {
     let text = read(file)?;
     accepted(Topology::parse(&file.to_string_lossy(), &text), context)
+}
+
+/// Reads a topology file with which relays are to start, and checks it likewise.
+///
+/// # Errors
+/// When it cannot be read, has faults, or would keep one of them from starting.
+pub(super) fn load_to_start(file: &Path, context: &Context) -> Result<Topology, Failure> {
+    let text = read(file)?;
+    accepted(check_file(file, &text), context)
 }
 
 /// Reads a topology file.

@@ -43,7 +43,7 @@ pub struct WhereArgs {
     #[arg(long)]
     pub local: bool,
     /// Wait so long for other relays, 20s at the most [default: 2s]
-    #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]
+    #[arg(long = "deadline", alias = "within", value_name = "DURATION", value_parser = values::positive_millis)]
     pub within: Option<Millis>,
 }
 

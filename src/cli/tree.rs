@@ -119,6 +119,10 @@ fn known(tree: &GroupTree, node: &TreeNode, out: &Out) -> String {
         (EdgeState::Up | EdgeState::Down, _) => {}
     }
     facts.extend(node.cost.map(|cost| format!("cost {cost}")));
+    if let Some(most) = node.max_children {
+        let children = children(tree, node);
+        facts.push(out.bad(&format!("{children} children, and max_children is {most}")));
+    }
     if let Some(behind) = &node.lag {
         // Seen from this relay the neighbour stands above or below.
         let above = node.up.and_then(|up| tree.nodes.get(up as usize)).filter(|_| node.relay == tree.here);
@@ -131,6 +135,13 @@ fn known(tree: &GroupTree, node: &TreeNode, out: &Out) -> String {
             .map(|open| format!("{} not confirmed", human::of(open, "record"))),
     );
     facts.join(", ")
+}
+
+/// How many relays a message goes on to from this one, away from the root.
+fn children(tree: &GroupTree, node: &TreeNode) -> u64 {
+    let Some(at) = tree.nodes.iter().position(|other| other.relay == node.relay) else { return 0 };
+    let is_child = |other: &&TreeNode| other.up == Some(at as u32) && other.state != EdgeState::Down;
+    tree.nodes.iter().filter(is_child).count() as u64
 }
 
 fn role(node: &TreeNode) -> &'static str {
@@ -202,6 +213,8 @@ fn to_json(tree: &GroupTree) -> Value {
             "origin": node.origin,
             "lag": node.lag.as_ref().map(lag_json),
             "unconfirmed": node.unconfirmed,
+            "children": children(tree, node),
+            "over_max_children": node.max_children,
         })
     };
     json!({

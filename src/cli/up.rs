@@ -49,7 +49,7 @@ pub struct UpArgs {
 /// # Errors
 /// When the file cannot be used, or a relay does not start, or dies.
 pub async fn run(args: UpArgs, context: &mut Context) -> Result<(), Failure> {
-    let topology = super::topology::load(&args.file, context)?;
+    let topology = super::topology::load_to_start(&args.file, context)?;
     let relays = topology.relays().iter();
     let relays = relays.map(|relay| Planned { name: relay.name.clone(), address: relay.address.to_string() });
     run_all(&args.file, relays.collect(), context).await

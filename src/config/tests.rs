@@ -149,7 +149,7 @@ fn settings_of_the_file_are_judged_in_place() {
     assert_eq!(faults(&config), expected);
     let odd = TWO.replace("\"64MiB\"", "5");
     let config = RelayConfig { name: Some("north".to_owned()), ..with_topology(&odd) };
-    assert_eq!(faults(&config), "C007 5 segment_bytes is 5B, must be 32MiB to 1GiB\n");
+    assert_eq!(faults(&config), "C007 5 segment_bytes of relay \"north\" is 5B, must be 32MiB to 1GiB\n");
 }
 
 #[test]
@@ -180,4 +180,56 @@ fn no_name_leads_out_of_the_state_directory() {
     }
     let long = RelayConfig { name: Some("/a".repeat(100)[1..].to_owned()), ..RelayConfig::default() };
     assert!(faults(&long).starts_with("C006 - "));
+}
+
+/// Code, line and message of every fault of a file that all its relays are to start with.
+fn whole(text: &str) -> String {
+    let faults = match check_file(Path::new("net.toml"), text) {
+        Ok(checked) => checked.warnings,
+        Err(faults) => faults,
+    };
+    let line = |row: &crate::topology::Row| format!("{} {} {}\n", row.code, row.line.unwrap(), row.message);
+    faults.rows().iter().map(line).collect()
+}
+
+/// What keeps any relay of a file from starting is found before it is given to one.
+#[test]
+fn a_file_is_checked_for_all_its_relays() {
+    let insecure = format!("insecure = true\n{TWO}");
+    assert_eq!(whole(&insecure), "");
+    let odd = insecure.replace("\"64MiB\"", "5").replace("1GiB", "100MiB").replace("32MiB", "65MiB");
+    let odd = odd.replace("max_message_size = \"65MiB\"", "max_message_size = \"64MiB\"");
+    let expected = "\
+C007 6 segment_bytes of relay \"north\" is 5B, must be 32MiB to 1GiB
+C007 9 reserve_bytes of relay \"eu/south\" is 100MiB, must be 128MiB to 1TiB
+";
+    assert_eq!(whole(&odd), expected);
+    let smaller = insecure.replace("64MiB", "32MiB");
+    let expected =
+        "C008 13 max_message_size of group \"big\" is 32MiB, must be at most 16MiB with segments of 32MiB\n";
+    assert_eq!(whole(&smaller), expected);
+    let shown = check_file(Path::new("net.toml"), &odd).unwrap_err().render(crate::topology::Colour::Off);
+    assert!(shown.contains("segment_bytes = 5\n") && shown.contains("net.toml:6:17"), "{shown}");
+    // An applied topology of an earlier version goes on being read.
+    assert!(Topology::parse("in force", &odd).is_ok());
+}
+
+/// A flag may be given, so these do not make the file unusable.
+#[test]
+fn a_file_whose_relays_need_a_flag_is_told_so() {
+    let expected =
+        "C009 7 relay \"eu/south\" does not start without --insecure: others can connect to its address\n";
+    assert_eq!(whole(TWO), expected);
+    let long = format!("version = 1\n[relay.\"{}\"]\naddress = \"127.0.0.1:1\"\n", &"/a".repeat(100)[1..]);
+    let shown = whole(&long);
+    assert!(shown.starts_with("C009 3 ") && shown.contains("without --data"), "{shown}");
+}
+
+#[test]
+fn a_file_that_is_too_long_to_be_applied_is_refused() {
+    let padded = |bytes: usize| format!("{TWO}#{}", " ".repeat(bytes - TWO.len() - 1));
+    let most = crate::limits::TOPOLOGY_BYTES_MAX;
+    assert!(check_file(Path::new("net.toml"), &padded(most)).is_ok());
+    let shown = whole(&padded(most + 1));
+    assert!(shown.starts_with("T022 1 ") && shown.contains(&format!("at most {most}: ")), "{shown}");
 }

@@ -34,7 +34,7 @@ const LIST_MAX: usize = 200;
 const MEMBERS_MAX: usize = 8;
 
 /// Names in an item of each kind, at the most.
-const ITEM_NAMES: usize = 2 + (1 + MEMBERS_MAX) + 2;
+const ITEM_NAMES: usize = 3 + (1 + MEMBERS_MAX) + 2;
 
 const _: () = assert!(LIST_MAX * ITEM_NAMES * (limits::NAME_BYTES_MAX + 32) < limits::CONTROL_BYTES_MAX);
 
@@ -213,7 +213,8 @@ impl Relay {
                 let key = SubscriptionKey { group: group.number, number: subscription.number };
                 let backlog = group.backlog(subscription, group.durable) + self.backlog_in_remnants(key);
                 let (group, name) = (group.name.clone(), subscription.name.clone());
-                state.homes.push(Home { group, name, backlog });
+                let moves_to = subscription.moving.as_deref().map(|moving| moving.to.clone());
+                state.homes.push(Home { group, name, backlog, moves_to });
             }
             state.waits.extend(group.drain_wait(me));
             let is_alone = |s: &&Stream| {

@@ -4,6 +4,8 @@
 //! are cut off, below the relay that keeps for them. What happens on a link between two other
 //! relays is known to these alone; of it the list has what the map says.
 
+use std::collections::BTreeMap;
+
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Relay;
@@ -47,12 +49,19 @@ impl Relay {
         let trees: Vec<(Option<Place>, &Tree)> =
             self.trees.table().map(|table| table.trees(number).collect()).unwrap_or_default();
         let (of, tree) = choose(&view, group, &trees, origin.as_ref())?;
+        let over: BTreeMap<Place, u32> = tree.map_or_else(BTreeMap::new, |tree| {
+            tree.over_cap(&view.map).into_iter().map(|over| (over.relay, over.most)).collect()
+        });
         let spots = match tree {
             Some(tree) => spots(&view, tree),
             None => self.spots_without_tree(&view, group, parts),
         };
         let page = spots.iter().skip(from as usize).take(limit.min(LIST_MAX) as usize);
-        let nodes = page.map(|spot| self.node(now, &view, group, &spots, *spot)).collect();
+        let node = |spot: &Spot| TreeNode {
+            max_children: over.get(&spot.place).copied(),
+            ..self.node(now, &view, group, &spots, *spot)
+        };
+        let nodes = page.map(node).collect();
         Ok(GroupTree {
             group: name.clone(),
             here: self.options.relay.clone(),
@@ -111,6 +120,7 @@ impl Relay {
                 || (is_here && group.own.is_some() && !group.is_quiet()),
             lag,
             unconfirmed: self.unconfirmed(group, &relay),
+            max_children: None,
             relay,
         }
     }
@@ -243,6 +253,7 @@ mod tests {
             origin: false,
             lag: Some(lag),
             unconfirmed: Some(u64::MAX),
+            max_children: Some(u32::MAX),
         };
         let tree = GroupTree {
             group: GroupName::new(&name).unwrap(),

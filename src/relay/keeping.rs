@@ -138,7 +138,8 @@ impl Relay {
             if let Some(order) = &mut group.order {
                 order.forget_idle(now.wall, group.settings.producer_idle_max_ms());
             }
-            let is_to_forget = self.forget_done(now, number);
+            let is_awaited = self.settle_impossible(number);
+            let is_to_forget = self.forget_done(now, number) || is_awaited;
             let Some(group) = self.groups.get_mut(number) else { continue };
             // What was kept for the other home of a name is forgotten when there is none any more.
             group.forget_finished();

@@ -124,13 +124,13 @@ impl Relay {
             return self.effects.push_back(Effect::PutDone { session, done });
         }
         let awaited = Awaited { session, done, level, copies, reach };
-        let (me, carriers) = (self.options.relay.clone(), self.carriers(number));
+        let is_possible = level != AckLevel::Stored || self.is_possible(number, copies);
+        let me = self.options.relay.clone();
         let me = (&me, self.options.epoch.storage);
         let Some(group) = self.groups.get_mut(number) else { return self.refuse_removed(session, done) };
         if group.is_reached(me, &awaited, &group.progress(me)) {
             return self.effects.push_back(Effect::PutDone { session, done: PutDone { level, ..done } });
         }
-        let is_possible = level != AckLevel::Stored || usize::from(copies) <= carriers;
         self.effects.push_back(Effect::PutDone { session, done: PutDone { has_more: is_possible, ..done } });
         if !is_possible {
             return;
@@ -155,6 +155,44 @@ impl Relay {
     /// How many relays have the group's own stream sooner or later: those of the tree.
     fn carriers(&self, number: GroupNumber) -> usize {
         self.trees.carriers(number, &self.options.relay).max(1)
+    }
+
+    /// Whether so many relays may come to have the group's own stream. Those that cannot be reached
+    /// now may: nobody knows whether the tree will have them when they can.
+    fn is_possible(&self, number: GroupNumber, copies: u16) -> bool {
+        let (copies, carriers) = (usize::from(copies), self.carriers(number));
+        copies <= carriers || copies <= carriers + self.cut_off_count()
+    }
+
+    /// How many relays of the network cannot be reached now.
+    fn cut_off_count(&self) -> usize {
+        self.view().map_or(0, |view| {
+            view.unreachable().filter(|place| !self.orphans().is_gone(view.name(*place))).count()
+        })
+    }
+
+    /// Answers the puts of a group that wait for more copies than there can be, since those that
+    /// were cut off are back and do not carry the group. Returns whether others still wait for copies.
+    pub(super) fn settle_impossible(&mut self, number: GroupNumber) -> bool {
+        let Some(traffic) = self.groups.get(number).and_then(|group| group.traffic.as_ref()) else {
+            return false;
+        };
+        let copies = |awaited: &Awaited| (awaited.level == AckLevel::Stored).then_some(awaited.copies);
+        let Some(most) = traffic.awaited.iter().filter_map(copies).max() else { return false };
+        if self.is_possible(number, most) {
+            return true;
+        }
+        let possible = self.carriers(number) + self.cut_off_count();
+        let Some(group) = self.groups.get_mut(number) else { return false };
+        group.traffic().awaited.retain(|awaited| {
+            let is_possible = copies(awaited).is_none_or(|copies| usize::from(copies) <= possible);
+            if !is_possible {
+                let done = PutDone { has_more: false, ..awaited.done };
+                self.effects.push_back(Effect::PutDone { session: awaited.session, done });
+            }
+            is_possible
+        });
+        group.traffic().awaited.iter().any(|awaited| copies(awaited).is_some())
     }
 
     /// Answers the puts of a group that have come far enough.

@@ -43,6 +43,7 @@ mod fresh;
 mod full;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod gaps;
 mod group;
 mod home;
 mod input;
@@ -315,11 +316,6 @@ impl Relay {
         self.pump_links(now);
         self.pump(now);
         self.write_passed_if_much(now);
-    }
-
-    /// Adds something that the operator should know for as long as it runs.
-    pub fn add_warning(&mut self, warning: String) {
-        self.options.warnings.push(warning);
     }
 
     /// What the operator should know, as its status says it.

@@ -165,7 +165,7 @@ impl Relay {
     }
 
     /// What the operator should know; once.
-    pub(super) fn warn(&mut self, warning: String) {
+    pub fn warn(&mut self, warning: String) {
         if !self.options.warnings.contains(&warning) {
             self.options.warnings.push(warning);
         }

@@ -570,6 +570,9 @@ impl Relay {
     /// Takes a group out of all tables; its incarnation is kept, so that a new one is told apart.
     pub(super) fn forget_group(&mut self, number: GroupNumber) {
         let Some(group) = self.groups.remove(number) else { return };
+        let names = group.spread.as_deref().map_or(0, |spread| spread.names.subscriptions.len());
+        // Nothing while the log is read: they are counted at its end.
+        self.names_known = self.names_known.saturating_sub(names);
         self.traces.leave(&group);
         self.trees.forget(number);
         self.confirmations.forget(number);

@@ -214,23 +214,6 @@ impl Subscription {
         self.out.acked += self.finish(from, to.min(self.ackable).min(reach));
     }
 
-    fn ack_gaps(&mut self, from: Index, to: Index) {
-        let told = self.active.as_ref().map_or(0, |active| active.gaps_told);
-        let (mut place, mut acked_told, mut acked) = (0, 0, false);
-        self.gaps.retain(|gap| {
-            let is_acked = from <= gap.from && gap.to <= to;
-            // One that is acked from memory, before it was told again, was not counted as told.
-            acked_told += usize::from(is_acked && place < told);
-            acked |= is_acked;
-            place += 1;
-            !is_acked
-        });
-        self.dirty |= acked;
-        if let Some(active) = &mut self.active {
-            active.gaps_told -= acked_told;
-        }
-    }
-
     fn forget_tries(&mut self, from: Index, to: Index) {
         if let Some(active) = &mut self.active
             && !active.tries.is_empty()
@@ -241,21 +224,6 @@ impl Subscription {
                 active.tries.remove(&index);
             }
         }
-    }
-
-    /// Tells the subscription that it does not get the open part of `from..to`; says how many those are.
-    pub(super) fn skip(&mut self, from: Index, to: Index, cause: GapCause) -> u64 {
-        let from = from.max(self.cursor.floor());
-        let Some((first, _)) = self.cursor.next_open(from, to) else { return 0 };
-        let count = self.finish(from, to);
-        let untold = self.gaps.len() > self.active.as_ref().map_or(0, |a| a.gaps_told);
-        match self.gaps.last_mut() {
-            Some(last) if untold && last.cause == cause && last.to == first => last.to = to,
-            _ => self.gaps.push(Gap { from: first, to, cause }),
-        }
-        self.dirty = true;
-        self.next = self.next.max(self.cursor.floor());
-        count
     }
 
     /// What is to be delivered next, without regard to receivers.

@@ -84,6 +84,18 @@ impl Topologies {
         self.taken
     }
 
+    /// All relays of the one that this relay goes by, which is `file` before one was applied.
+    pub(super) fn names(&self, file: Option<&Topology>) -> Vec<RelayId> {
+        let of_file = file.into_iter().flat_map(Topology::relays);
+        let of_file = of_file.filter_map(|relay| RelayId::new(&relay.name).ok());
+        self.names.iter().cloned().chain(of_file).collect()
+    }
+
+    /// Whether one was applied that has no such relay.
+    pub(super) fn leaves_out(&self, relay: &RelayId) -> bool {
+        self.taken.is_some() && !self.names.contains(relay)
+    }
+
     fn version(&self) -> Option<TopologyVersion> {
         self.in_force().map(|entry| entry.head.version)
     }

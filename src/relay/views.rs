@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Relay;
+use super::group::Group;
 use super::input::Now;
 use super::link::Link;
 use crate::id::{LinkId, RelayId};
@@ -47,6 +48,12 @@ pub(super) struct View<'r> {
 impl View<'_> {
     pub(super) fn name(&self, place: Place) -> &RelayId {
         self.map.relay(place)
+    }
+
+    /// The relays that cannot be reached.
+    pub(super) fn unreachable(&self) -> impl Iterator<Item = Place> {
+        let all = self.map.places().filter(|place| !self.is_reachable(*place));
+        all.take(if self.island.is_everything() { 0 } else { usize::MAX })
     }
 
     fn is_reachable(&self, place: Place) -> bool {
@@ -145,6 +152,9 @@ impl Relay {
         let (mut links, mut links_up) = (0, 0);
         let mut shown = Vec::new();
         for (other, live, configured) in ends {
+            if live.is_none() && self.is_unlinked(&relay, view.name(other)) {
+                continue;
+            }
             links += 1;
             links_up += u32::from(live.is_some());
             if shown.len() < ENDS_MAX {
@@ -166,6 +176,18 @@ impl Relay {
             topology: if is_here { self.topologies.taken() } else { said.and_then(|state| state.topology) },
             draining: if is_here { self.draining } else { said.is_some_and(|state| state.is_draining) },
         }
+    }
+
+    /// Whether there is no link between two relays any more, though one of them, which is away, had
+    /// said that there is: the other one has said since that there is none, or the topology in force
+    /// has not both. The map keeps it: over it lies the way on which messages are kept for the relay.
+    fn is_unlinked(&self, one: &RelayId, other: &RelayId) -> bool {
+        let denies = |from: &RelayId, to: &RelayId| {
+            let said = self.links.states.get(from);
+            said.is_some_and(|state| state.links.iter().all(|link| link.neighbour != *to))
+        };
+        let is_left_out = |relay: &RelayId| self.topologies.leaves_out(relay);
+        denies(one, other) || denies(other, one) || is_left_out(one) || is_left_out(other)
     }
 
     /// Whether a relay is in the part of the network that can be reached from here.
@@ -225,6 +247,7 @@ impl Relay {
         if let Some(fault) = self.trees.map_fault() {
             warnings.push(format!("the map of the network stays as it was: {fault}"));
         }
+        warnings.extend(self.over_cap_warning());
         let Ok(view) = self.view() else { return warnings };
         let away: Vec<&RelayId> = view
             .map
@@ -241,6 +264,24 @@ impl Relay {
         warnings
     }
 
+    /// Trees in which a relay has more children than the topology gives it.
+    fn over_cap_warning(&self) -> Option<String> {
+        let table = self.trees.table()?;
+        let over = |group: &&Group| table.trees(group.number).any(|(_, tree)| tree.is_over_cap());
+        let mut groups = self.groups.iter().filter(over);
+        let first = groups.next()?;
+        let found = table.trees(first.number).flat_map(|(_, tree)| tree.over_cap(table.map())).next()?;
+        let (relay, more) = (table.map().relay(found.relay), groups.count());
+        let others = match more {
+            0 => String::new(),
+            _ => format!("; and so it is in {more} more of the groups"),
+        };
+        Some(format!(
+            "relay {relay} has {} children in the tree of {} and max_children = {}: no other way was found{others}",
+            found.children, first.name, found.most
+        ))
+    }
+
     /// The accounts of links: of one group, or of all.
     pub(super) fn link_books(&self, carried: &[(LinkId, LinkCounts)]) -> Vec<LinkBooks> {
         let books = |(link, counts): &(LinkId, LinkCounts)| {
@@ -251,6 +292,12 @@ impl Relay {
         books.sort_by(|one, other| one.neighbour.cmp(&other.neighbour));
         books.truncate(LIST_MAX as usize);
         books
+    }
+
+    /// Whether the link to a neighbour is up, for the shell.
+    #[must_use]
+    pub fn is_linked_to(&self, neighbour: &RelayId) -> bool {
+        self.links.to(neighbour).is_some()
     }
 
     /// What a link has carried and what waits for it, for the shell's metrics.

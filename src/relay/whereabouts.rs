@@ -433,7 +433,8 @@ impl Relay {
         let is_away = |relay: &&RelayId| **relay != here && !self.links.toward.contains_key(*relay);
         // One that has answered and went away then has answered.
         let has_not_said = |relay: &&RelayId| !relays.iter().any(|trace| trace.relay == **relay);
-        let unreachable = self.trees.relays().filter(is_away).filter(has_not_said).cloned();
+        let all = self.known_relays();
+        let unreachable = all.iter().filter(is_away).filter(has_not_said).cloned();
         let mut silent = question.missing;
         if !question.is_local {
             silent.extend(unreachable);
@@ -452,6 +453,16 @@ impl Relay {
         let (session, request) = (question.session, question.request);
         let answer = Box::new(Ok(Reply::Where(Box::new(found))));
         self.effects.push_back(Effect::Answer { session, request, answer });
+    }
+
+    /// All relays of the network, as far as is known: also when no link has come up yet since the
+    /// start, so that there is no map.
+    fn known_relays(&self) -> BTreeSet<RelayId> {
+        let mut all: BTreeSet<RelayId> = self.trees.relays().chain(self.trees.named()).cloned().collect();
+        all.extend(self.links.table.values().map(|link| link.neighbour.clone()));
+        all.extend(self.topologies.names(self.file_in_force().as_ref()));
+        all.retain(|relay| !self.orphans().is_gone(relay));
+        all
     }
 
     /// A relay that has not answered, and what others know to live there.

@@ -49,4 +49,4 @@ pub use map::{LinkChange, Map, MapError, Place};
 pub use order::Spread;
 pub use shortest::Distances;
 pub use table::{GroupWant, Table};
-pub use tree::{Algorithm, CutOff, Edge, Shape, Tree};
+pub use tree::{Algorithm, CutOff, Edge, OverCap, Shape, Tree};

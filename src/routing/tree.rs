@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::routing::map::Place;
+use crate::routing::map::{Map, Place};
 
 /// How trees are computed. Relays of different versions use the least one that
 /// all of them speak, so that no two ways are mixed in one network.
@@ -61,6 +61,17 @@ pub struct CutOff {
     /// The relay of the tree that keeps messages for it, if a configured path
     /// leads to one.
     pub custodian: Option<Place>,
+}
+
+/// A relay of a tree that has more children than it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverCap {
+    /// The relay.
+    pub relay: Place,
+    /// How many it has.
+    pub children: u32,
+    /// The most that it wants.
+    pub most: u32,
 }
 
 /// One relay of a tree. Parents stand before their children.
@@ -218,6 +229,23 @@ impl Tree {
     #[must_use]
     pub fn is_over_cap(&self) -> bool {
         self.is_over_cap
+    }
+
+    /// The relays with more children than they want: each with how many it has and the most it wants.
+    /// O(size of the tree) when there are any.
+    #[must_use]
+    pub fn over_cap(&self, map: &Map) -> Vec<OverCap> {
+        if !self.is_over_cap {
+            return Vec::new();
+        }
+        let mut children = vec![0_u32; self.nodes.len()];
+        self.nodes.iter().skip(1).for_each(|node| children[usize::from(node.parent)] += 1);
+        let counted = self.nodes.iter().map(|node| node.place()).zip(children);
+        let over = counted.filter_map(|(relay, children)| {
+            let most = map.traits(relay).max_children.filter(|most| children > *most)?;
+            Some(OverCap { relay, children, most })
+        });
+        over.collect()
     }
 
     fn find(&self, place: Place) -> Option<usize> {

@@ -179,7 +179,9 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
     let listener = Listener::bind(listen, options.socket).map_err(bind)?;
     let address = listener.address().map_err(bind)?;
     if !address.ip().is_loopback() {
-        relay.add_warning(format!("anybody who reaches {address} can read and put: there are no keys"));
+        let warning = format!("anybody who reaches {address} can read and put: there are no keys");
+        tracing::warn!("{warning}");
+        relay.warn(warning);
     }
     let (sender, messages) = mpsc::channel(limits::DRIVER_MESSAGES_MAX);
     let faults = Arc::new(Faults::default());

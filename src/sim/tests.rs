@@ -2,6 +2,7 @@ mod budget;
 mod changes;
 mod circuits;
 mod compare;
+mod copies;
 mod damage;
 mod drain;
 mod exhaustive;

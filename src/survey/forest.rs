@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::{GroupName, GroupNumber, RelayId};
-use crate::routing::{CutOff, GroupWant, Island, Map, Place, Spread, Standing, Table, Tree};
+use crate::routing::{CutOff, GroupWant, Island, Map, OverCap, Place, Spread, Standing, Table, Tree};
 use crate::topology::Topology;
 use crate::topology::settings::TreeKind;
 
@@ -68,6 +68,17 @@ impl Forest {
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.trees.iter().map(|grown| grown.tree.cost()).sum()
+    }
+
+    /// Relays with more children than they want, each as in the tree in which it has most.
+    #[must_use]
+    pub fn over_cap(&self, map: &Map) -> Vec<OverCap> {
+        let mut found: BTreeMap<Place, OverCap> = BTreeMap::new();
+        for over in self.trees.iter().flat_map(|grown| grown.tree.over_cap(map)) {
+            let known = found.entry(over.relay).or_insert(over);
+            known.children = known.children.max(over.children);
+        }
+        found.into_values().collect()
     }
 
     /// The links in use, the lesser relay first, and how many of the trees use each.

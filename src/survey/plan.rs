@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::id::RelayId;
-use crate::routing::{LinkState, Map, MapError, Place};
+use crate::routing::{LinkState, Map, MapError, OverCap, Place};
 use crate::survey::forest::{Forest, Wanted, grow, islands};
 use crate::topology::settings::TreeKind;
 use crate::topology::{Cost, Link, Relay, Topology, written};
@@ -143,6 +143,9 @@ pub struct Trees {
     pub links: Vec<Between>,
     /// Relays of the group that most of the others cannot reach.
     pub cut_off: Vec<CutOffRelay>,
+    /// Relays with more children in a tree than their `max_children`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub over_cap: Vec<OverCapRelay>,
     /// How many of the trees use each of `links`.
     #[serde(skip)]
     uses: Vec<u32>,
@@ -155,6 +158,17 @@ pub struct CutOffRelay {
     pub relay: String,
     /// The relay that keeps messages for it; none: no configured path leads there.
     pub custodian: Option<String>,
+}
+
+/// A relay with more children than its `max_children`, since no other way was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OverCapRelay {
+    /// The relay.
+    pub relay: String,
+    /// How many it has in the tree in which it has most.
+    pub children: u32,
+    /// Its `max_children`.
+    pub max_children: u32,
 }
 
 /// How many trees use a link.
@@ -214,6 +228,10 @@ impl Side {
         self.map.relay(place).as_str().to_owned()
     }
 
+    fn over_cap(&self, over: OverCap) -> OverCapRelay {
+        OverCapRelay { relay: self.name(over.relay), children: over.children, max_children: over.most }
+    }
+
     fn trees(&self, at: usize) -> Option<Trees> {
         let (wanted, forest) = &self.groups[at];
         if wanted.relays.is_empty() {
@@ -229,6 +247,7 @@ impl Side {
             cost: forest.cost(),
             links: links.keys().map(|between| between.map(|end| self.name(end))).collect(),
             cut_off: cut_off.collect(),
+            over_cap: forest.over_cap(&self.map).into_iter().map(|over| self.over_cap(over)).collect(),
             uses: links.into_values().collect(),
         })
     }

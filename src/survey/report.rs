@@ -64,6 +64,8 @@ pub struct Line {
     pub crossings: Figures,
     /// The same when every relay is sent a copy of its own along the direct path.
     pub crossings_direct: Figures,
+    /// In how many sets a relay has more children than its `max_children`.
+    pub over_cap: usize,
     /// Copies of a message on the busiest link by the tree: 1.
     pub copies: u32,
     /// The same when every relay is sent a copy of its own.
@@ -166,6 +168,7 @@ struct Sums {
     crossings_direct: Vec<f64>,
     copies_direct: Vec<f64>,
     copies: u32,
+    over_cap: usize,
     is_exact: bool,
 }
 
@@ -187,6 +190,7 @@ fn line(map: &Map, distances: &Distances, sets: &[Wanted]) -> Option<Line> {
         stretch_source: Figures::of(sums.stretch_source)?,
         crossings: Figures::of(sums.crossings)?,
         crossings_direct: Figures::of(sums.crossings_direct)?,
+        over_cap: sums.over_cap,
         copies: sums.copies,
         copies_direct: Figures::of(sums.copies_direct)?,
     })
@@ -194,6 +198,7 @@ fn line(map: &Map, distances: &Distances, sets: &[Wanted]) -> Option<Line> {
 
 fn add_set(map: &Map, distances: &Distances, wanted: &Wanted, forest: &Forest, sums: &mut Sums) {
     let sources = Wanted { kind: TreeKind::Source, origins: wanted.relays.clone(), ..wanted.clone() };
+    sums.over_cap += usize::from(forest.trees.iter().any(|grown| grown.tree.is_over_cap()));
     let by_source = grow(map, std::slice::from_ref(&sources));
     for grown in &forest.trees {
         let on_tree = |place: &Place| grown.tree.relays().any(|other| other == *place);

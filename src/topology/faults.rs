@@ -103,6 +103,7 @@ codes! {
     BadDataDir = "C006", Error, "a data directory that cannot be used";
     BadSetting = "C007", Error, "a setting of this relay that cannot be taken";
     MessageTooLarge = "C008", Error, "a group whose messages do not fit this relay's segments";
+    NeedsFlag = "C009", Warning, "a relay that starts only with a flag";
 }
 
 /// A half-open range of bytes in the text.

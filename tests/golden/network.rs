@@ -59,7 +59,7 @@ pub(crate) fn forgetting() -> Forgetting {
 pub(crate) fn draining() -> Draining {
     let name = SubscriptionName::new("billing").unwrap();
     Draining {
-        homes: vec![Home { group: group("jobs"), name, backlog: 3 }],
+        homes: vec![Home { group: group("jobs"), name, backlog: 3, moves_to: None }],
         home_count: 1,
         waits: vec![DrainingWait { group: group("orders"), records: 7, members: vec![other()] }],
         wait_count: 1,
@@ -147,6 +147,7 @@ pub(crate) fn tree() -> GroupTree {
         origin: true,
         lag: None,
         unconfirmed: None,
+        max_children: None,
     };
     let below = |state| TreeNode {
         relay: other(),
@@ -157,6 +158,7 @@ pub(crate) fn tree() -> GroupTree {
         origin: false,
         lag: Some(lag),
         unconfirmed: Some(7),
+        max_children: None,
     };
     let states = [EdgeState::Up, EdgeState::Comparing, EdgeState::Down];
     GroupTree {
@@ -171,4 +173,18 @@ pub(crate) fn tree() -> GroupTree {
         relays: 4,
         nodes: [root].into_iter().chain(states.map(below)).collect(),
     }
+}
+
+/// A tree in which a relay has more children than it wants.
+pub(crate) fn tree_over_cap() -> GroupTree {
+    let mut tree = tree();
+    tree.nodes[0].max_children = Some(1);
+    tree
+}
+
+/// A relay that is to be drained, and whose subscription is on its way elsewhere.
+pub(crate) fn draining_moves() -> Draining {
+    let mut state = draining();
+    state.homes[0].moves_to = Some(other());
+    state
 }

@@ -353,6 +353,8 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("relays-draining", Ok(Reply::Relays(network::leaving()))),
         ("group-handle-renewed", Ok(Reply::GroupHandle { handle: 1, message_bytes_max: 9, nonce: Some(77) })),
         ("group-full", Ok(Reply::Group(Box::new(full_group())))),
+        ("group-tree-over-cap", Ok(Reply::GroupTree(Box::new(network::tree_over_cap())))),
+        ("draining-moves", Ok(Reply::Draining(Box::new(network::draining_moves())))),
     ]
 }
 

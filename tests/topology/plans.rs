@@ -151,3 +151,31 @@ fn a_queue_that_is_to_live_elsewhere_is_told() {
         .collect();
     assert_eq!(told, [("queue jobs", "home", Some("a"), Some("b"))]);
 }
+
+/// A cap cuts nobody off: where it is passed, that is said.
+#[test]
+fn a_relay_with_more_children_than_it_wants_is_told() {
+    let star = |most: u32| {
+        let mut text = "version = 1\n".to_owned();
+        for (port, name) in (7411..).zip(["hub", "a", "b", "c"]) {
+            text += &format!("[relay.{name}]\naddress = \"127.0.0.1:{port}\"\n");
+            text += &if name == "hub" { format!("max_children = {most}\n") } else { String::new() };
+        }
+        ["a", "b", "c"]
+            .iter()
+            .for_each(|name| text += &format!("[[link]]\nbetween = [\"hub\", \"{name}\"]\n"));
+        Topology::parse("star.toml", &text).unwrap().topology
+    };
+    let plan = planned(&star(3), &star(2), &["g"], None);
+    let [before, after] =
+        [&plan.change.groups[0].before, &plan.change.groups[0].after].map(|trees| trees.as_ref().unwrap());
+    assert_eq!(before.over_cap, []);
+    let over: Vec<_> =
+        after.over_cap.iter().map(|o| (o.relay.as_str(), o.children, o.max_children)).collect();
+    assert_eq!(over, [("hub", 3, 2)]);
+    let map = treecast::routing::Map::of_topology(&star(2), 1).unwrap();
+    let groups = names(&["g"]);
+    let question = treecast::survey::report::Question { groups: &groups, members: None, sets: 0, seed: 1 };
+    let report = treecast::survey::report::report(&star(2), &map, question);
+    assert_eq!(report.lines[0].over_cap, 1);
+}

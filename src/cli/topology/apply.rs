@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
+use crate::config::check_file;
 use crate::survey::plan::{Plan, Question, plan};
 use crate::topology::{Topology, TopologyVersion};
-use crate::wire::applied::{TopologyHead, check_length};
+use crate::wire::applied::TopologyHead;
 use crate::wire::body::{FileStanding, Reach, RelayInfo, Reply, Request, TopologyInfo};
 
 use super::super::exit::Failure;
@@ -78,9 +79,7 @@ pub struct RollbackArgs {
 /// Applies a file.
 pub(super) async fn apply(args: ApplyArgs, context: &mut Context) -> Result<(), Failure> {
     let text = read(&args.file)?;
-    let name = args.file.to_string_lossy().into_owned();
-    let new = super::accepted(Topology::parse(&name, &text), context)?;
-    check_length(&text).map_err(|fault| Failure::Input(fault.to_string()))?;
+    let new = super::accepted(check_file(&args.file, &text), context)?;
     let client = ask::connect(&context.global.relay).await?;
     let change = Change { text, new, base: topology(&client, None).await?, restores: None };
     change.make(&client, &args.manner, context).await
@@ -152,10 +151,13 @@ pub(super) async fn show(version: Option<u64>, context: &mut Context) -> Result<
     let client = ask::connect(&context.global.relay).await?;
     let found = topology(&client, version).await?;
     let Some(entry) = &found.entry else {
-        return Err(Failure::Missing(
-            "no topology was applied to this network yet, and this relay was started without a file"
-                .to_owned(),
-        ));
+        let file = match found.file {
+            FileStanding::Used => "this relay goes by a file of its own that is too long to be shown",
+            FileStanding::None | FileStanding::Same | FileStanding::Differs => {
+                "this relay was started without a file"
+            }
+        };
+        return Err(Failure::Missing(format!("no topology was applied to this network yet, and {file}")));
     };
     if context.is_text() {
         return Ok(context.out.bytes(entry.text.as_bytes())?);

@@ -149,6 +149,14 @@ fn show_group(group: &GroupChange, dead: Option<&str>, out: &mut Out) -> Result<
     for link in new.iter().filter(|link| !old.contains(link)) {
         out.line(format_args!("  + {}", shown(link)))?;
     }
+    for over in group.after.iter().flat_map(|trees| &trees.over_cap) {
+        let line = format!(
+            "  ! {} gets {} children, its max_children is {}: no other way was found",
+            over.relay, over.children, over.max_children
+        );
+        let line = out.bad(&line);
+        out.line(line)?;
+    }
     for cut in group.after.iter().flat_map(|trees| &trees.cut_off) {
         let was = before.is_some_and(|trees| trees.cut_off.iter().any(|other| other.relay == cut.relay));
         let state = match (dead == Some(cut.relay.as_str()), was) {

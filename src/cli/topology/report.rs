@@ -83,7 +83,15 @@ pub(super) fn run(args: &ReportArgs, context: &mut Context) -> Result<(), Failur
         ("BUSIEST", Side::Left),
     ]);
     found.lines.iter().for_each(|line| table.row(row(line)));
-    Ok(table.write(&mut context.out)?)
+    table.write(&mut context.out)?;
+    let over: usize = found.lines.iter().map(|line| line.over_cap).sum();
+    if over > 0 {
+        let sets: usize = found.lines.iter().map(|line| line.sets).sum();
+        context.notes.warning(format_args!(
+            "in {over} of {sets} sets a relay has more children than its max_children: no other way was found"
+        ));
+    }
+    Ok(())
 }
 
 fn row(line: &Line) -> Vec<String> {

@@ -11,6 +11,7 @@ fn node(relay: &str, up: Option<u32>) -> TreeNode {
         origin: false,
         lag: None,
         unconfirmed: None,
+        max_children: None,
     }
 }
 
@@ -56,6 +57,24 @@ moon        member, cut off, no configured link leads to it
 hub keeps 12 messages, 3.4 KiB, 2s old, that not all members have confirmed
 ";
     assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+}
+
+#[test]
+fn a_relay_with_more_children_than_it_wants_is_told() {
+    let mut over = tree();
+    over.nodes[0].max_children = Some(1);
+    let bytes = captured_context(Output::Text, |context| {
+        draw(&over, context).unwrap();
+        Ok(())
+    });
+    let text = String::from_utf8(bytes).unwrap();
+    // The one that is cut off is no child.
+    assert!(text.contains("this relay, only passes on, 2 children, and max_children is 1\n"), "{text}");
+    let json = to_json(&over);
+    assert_eq!(
+        (&json["relays"][0]["children"], &json["relays"][0]["over_max_children"]),
+        (&json!(2), &json!(1))
+    );
 }
 
 #[test]

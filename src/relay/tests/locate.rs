@@ -47,3 +47,17 @@ fn what_is_no_name_is_one_only_as_a_beginning() {
         assert_eq!(asked.unwrap_err().code, RefusalCode::Invalid, "{name:?}");
     }
 }
+
+/// They are bounded, and those that are gone are not to take the place of others.
+#[test]
+fn names_of_removed_groups_do_not_count() {
+    let mut h = Harness::linked();
+    h.subscribe("stays", "s", SubscriptionSpec::default());
+    for _ in 0..3 {
+        h.subscribe("goes", "s", SubscriptionSpec::default());
+        h.subscribe("goes", "t", SubscriptionSpec::default());
+        assert_eq!(h.relay.names_known, 3);
+        assert_eq!(h.request(Request::GroupRemove { group: group("goes") }), Ok(Reply::Done));
+        assert_eq!(h.relay.names_known, 1);
+    }
+}

@@ -8,7 +8,9 @@ use crate::relay::input::Input;
 use crate::topology::TopologyVersion;
 use crate::topology::settings::{Fifo, GroupSettings};
 use crate::wire::applied::{TopologyEntry, TopologyHead};
-use crate::wire::body::{Answer, RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{
+    Answer, FileStanding, RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec,
+};
 use crate::wire::link::{Fact, LinkMessage, LinkState, Version};
 
 /// A file in which the tested relay has links to these.
@@ -320,4 +322,23 @@ fn a_power_cut_between_the_file_and_the_first_topology_that_is_applied_leaves_th
     assert!(matches!(applied, Ok(Reply::TopologyApplied(_))), "{applied:?}");
     let Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None }) else { panic!() };
     assert_eq!(info.kept.iter().map(|head| head.version.counter).collect::<Vec<_>>(), [1, 0]);
+}
+
+/// A relay may be started with a file of some MiB; an answer with it would end the session of whoever
+/// asks, and so would everything that begins with that question.
+#[test]
+fn a_file_that_is_too_long_for_an_answer_is_left_out_of_it() {
+    let mut h = Harness::linked();
+    let file = format!("{}#{}", text(&["o"]), " ".repeat(crate::limits::TOPOLOGY_BYTES_MAX));
+    h.relay.set_topology_file(file);
+    let Answer::Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None }) else {
+        panic!("it is answered without the text");
+    };
+    assert_eq!((info.entry, info.file), (None, FileStanding::Used));
+    let Answer::Err(refusal) = h.request(Request::TopologyShow { version: Some(0) }) else {
+        panic!("there is no text to be shown");
+    };
+    assert_eq!(refusal.code, RefusalCode::TooLarge);
+    let apply = Request::TopologyApply { text: text(&["o"]), base: None, restores: None };
+    assert!(matches!(h.request(apply), Answer::Ok(Reply::TopologyApplied(_))));
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Topologies;
 use crate::id::{RelayId, StorageId, WallTime};
+use crate::limits;
 use crate::relay::Relay;
 use crate::relay::requests::Outcome;
 use crate::topology::TopologyVersion;
@@ -12,6 +13,9 @@ use crate::wire::body::{FileStanding, Refusal, RefusalCode, Reply, TopologyInfo}
 
 /// Names in one warning at the most.
 const NAMES_MAX: usize = 8;
+
+/// Why the file of a relay is not told.
+const FILE_TOO_LONG: &str = "the file that this relay was started with is too long to be shown";
 
 impl Relay {
     /// A relay that is no neighbour asks for the topology in force.
@@ -36,13 +40,16 @@ impl Relay {
 
     /// A topology that this relay has: told once it is on its disk, with all that it knows of.
     pub(in crate::relay) fn show_topology(&self, version: Option<u64>) -> Outcome {
-        let file = || self.topologies.file.as_ref().map(|text| self.unapplied(text));
+        let file = || self.shown_file().map(|text| self.unapplied(text));
         let entry = match version {
             None => self.topologies.in_force().cloned().or_else(file),
             Some(wanted) => {
                 let kept = self.topologies.kept.iter().rev();
                 let found = kept.clone().find(|entry| entry.head.version.counter == wanted).cloned();
                 let found = found.or_else(|| file().filter(|_| wanted == 0));
+                if found.is_none() && wanted == 0 && self.topologies.file.is_some() {
+                    return Err(Refusal::new(RefusalCode::TooLarge, FILE_TOO_LONG));
+                }
                 let known: Vec<String> = kept.map(|entry| entry.head.version.counter.to_string()).collect();
                 Some(found.ok_or_else(|| {
                     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -52,6 +59,12 @@ impl Relay {
             }
         };
         Ok((Reply::Topology(Box::new(self.topology_info(entry.as_ref()))), self.topologies.shown_when()))
+    }
+
+    /// The file that the relay was started with, if an answer holds it: what may be in a file is
+    /// more than what may be applied.
+    fn shown_file(&self) -> Option<&String> {
+        self.topologies.file.as_ref().filter(|text| text.len() <= limits::TOPOLOGY_BYTES_MAX)
     }
 
     /// The file that the relay was started with, as version 0.

@@ -91,7 +91,9 @@ impl Driver {
                 // What was found at the start may be found once more by reading it.
                 status.warnings.extend(damage.filter(|warning| !status.warnings.contains(warning)));
                 status.warnings.extend(self.clock.warning());
-                status.warnings.extend(self.links.watch().warnings());
+                status
+                    .warnings
+                    .extend(self.links.watch().warnings(|neighbour| !self.relay.is_linked_to(neighbour)));
                 self.readers.give(Job::Status { session, request, status });
             }
             Ok(Reply::Links(mut links)) => {

@@ -102,14 +102,15 @@ impl Watch {
         }
     }
 
-    /// What the operator should know: the links that are down, with the reason.
-    pub(crate) fn warnings(&self) -> Vec<String> {
+    /// What the operator should know: the links that are down, with the reason. Which are is asked
+    /// of `is_down`, the core's view, so that one answer does not say both of a link that changes.
+    pub(crate) fn warnings(&self, is_down: impl Fn(&RelayId) -> bool) -> Vec<String> {
         const TOLD_MAX: usize = 8;
         let mut warnings = Vec::new();
         let mut more = 0;
         for (neighbour, link) in &*self.lock() {
             let seen = &link.seen;
-            if seen.is_up {
+            if !is_down(neighbour) {
                 continue;
             }
             if warnings.len() == TOLD_MAX {
@@ -117,7 +118,11 @@ impl Watch {
                 continue;
             }
             let why = seen.last_attempt.as_ref().or(seen.last_down.as_ref());
-            let why = why.map_or_else(|| "it has not connected yet".to_owned(), Clone::clone);
+            let why = match why {
+                Some(why) => why.as_str(),
+                None if seen.is_up => "it is coming up",
+                None => "it has not connected yet",
+            };
             warnings.push(format!("the link to {neighbour} is down: {why}"));
         }
         if more > 0 {
@@ -142,6 +147,29 @@ fn readable(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A relay that was stopped for a while and goes on: its tasks notice at another time than the core.
+    #[test]
+    fn a_link_is_told_as_down_when_the_core_takes_it_for_down() {
+        let relay = RelayId::new("b").unwrap();
+        let neighbour = Neighbour {
+            link: crate::id::LinkId(1),
+            relay: relay.clone(),
+            address: "127.0.0.1:1".to_owned(),
+            cost: Some(1),
+            hello: std::time::Duration::from_millis(100),
+            rate: None,
+            packs: true,
+        };
+        let watch = Watch::new(&[neighbour]);
+        let told = |is_down: bool| watch.warnings(|_| is_down);
+        watch.up(&relay);
+        watch.down(&relay, "silent");
+        assert_eq!(told(false), Vec::<String>::new(), "the core has the next connection already");
+        assert_eq!(told(true), ["the link to b is down: silent"]);
+        watch.up(&relay);
+        assert_eq!(told(true), ["the link to b is down: silent"], "the core has not heard of it");
+    }
 
     #[test]
     fn a_reason_is_one_short_line() {

@@ -90,6 +90,23 @@ fn s48_a_relay_that_was_drained_goes_and_no_loss_is_written() {
 }
 
 #[test]
+fn s48_a_relay_whose_subscriptions_are_moving_says_where_they_go() {
+    let mut world = ring();
+    world.set_link(0, false);
+    world.settle();
+    // The new home cannot be reached, so the move does not end.
+    world.crash(3);
+    world.ask_to_move(1, 1, Some(3));
+    let state = ask(&mut world, 1, false);
+    let homes: Vec<(&str, Option<&str>)> = state
+        .homes
+        .iter()
+        .map(|home| (home.name.as_str(), home.moves_to.as_ref().map(|to| to.as_str())))
+        .collect();
+    assert_eq!((state.begun, homes), (false, vec![("s-r01", Some("r03"))]));
+}
+
+#[test]
 fn s48_a_relay_at_which_subscriptions_live_is_not_drained_before_they_have_left() {
     let mut world = ring();
     let queue =

@@ -155,3 +155,18 @@ fn of_a_member_that_came_later_and_is_away_it_is_not_said_that_it_has_what_was_p
         assert_eq!(told.is_some_and(|told| told.durable), has_it, "put {put}: {told:?}");
     }
 }
+
+/// It has no map then, and knows its neighbours, the members and the relays of its file.
+#[test]
+fn a_relay_that_is_cut_off_since_its_start_names_those_that_it_could_not_ask() {
+    let mut world = on_a_line();
+    let name = world.name_of_message(1, 0).unwrap();
+    world.crash(1);
+    world.restart(0);
+    let found = world.whereabouts(0, name.clone(), false);
+    let silent = |found: &Whereabouts| -> Vec<(String, bool)> {
+        found.silent.iter().map(|silent| (silent.relay.to_string(), silent.is_reachable)).collect()
+    };
+    assert_eq!(silent(&found), [("r01".to_owned(), false), ("r02".to_owned(), false)]);
+    assert_eq!(silent(&world.whereabouts(0, name, true)), [], "nobody else was to be asked");
+}

@@ -274,3 +274,44 @@ fn p11_the_books_of_links_balance_in_any_weather() {
     }
     assert!(taken > 100, "hardly anything went over a link: {taken}");
 }
+
+#[test]
+fn a_relay_with_more_children_than_it_wants_is_told_by_the_tree_and_by_the_status() {
+    let mut world = World::new(1, 4, &[(0, 1, 1), (0, 2, 1), (0, 3, 1)]);
+    (0..4).for_each(|node| world.subscribe(node, "g", "s"));
+    world.put(0, "g", 1);
+    world.settle();
+    assert_eq!(node_of(&tree_of(&mut world, 0, None), "r00").max_children, None);
+    let text = crate::sim::changing::text_of(&[0, 1, 2, 3], &[(0, 1, 1), (0, 2, 1), (0, 3, 1)]);
+    world.apply(0, &text.replacen("[relay.r00]\n", "[relay.r00]\nmax_children = 2\n", 1)).unwrap();
+    world.settle();
+    for node in [0, 3] {
+        let tree = tree_of(&mut world, node, None);
+        assert_eq!(node_of(&tree, "r00").max_children, Some(2), "{tree:?}");
+        assert_eq!(node_of(&tree, "r01").max_children, None);
+        let warnings = status(&mut world, node).warnings;
+        let told = "relay r00 has 3 children in the tree of g and max_children = 2";
+        assert!(warnings.iter().any(|warning| warning.starts_with(told)), "{warnings:?}");
+    }
+}
+
+/// A relay that was away when a topology left it out has said that it has its links; so its neighbours
+/// had links that were never up again.
+#[test]
+fn links_that_are_gone_from_the_topology_are_not_counted() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.crash(2);
+    world.settle();
+    let count = |world: &mut World, node: usize| -> Vec<(u32, u32)> {
+        relays(world, node).iter().map(|relay| (relay.links_up, relay.links)).collect()
+    };
+    assert_eq!(count(&mut world, 0), [(1, 1), (1, 2), (0, 1)]);
+    let text = crate::sim::changing::text_of(&[0, 1], &[(0, 1, 1)]);
+    world.apply(0, &text).unwrap();
+    world.settle();
+    assert_eq!(count(&mut world, 0), [(1, 1), (1, 1), (0, 0)]);
+    assert_eq!(count(&mut world, 1), [(1, 1), (1, 1), (0, 0)]);
+}

@@ -193,6 +193,10 @@ pub struct TreeNode {
     /// Records that were put at the asked relay and that this member has not confirmed to have
     /// on its disk; if it is owed some of them.
     pub unconfirmed: Option<u64>,
+    /// The most children that it is to have, where it has more: they could be reached in no other
+    /// way that was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_children: Option<u32>,
 }
 
 /// The tree of a group, as the asked relay has planned it: the whole of it, or a page.
@@ -357,6 +361,9 @@ pub struct Home {
     pub name: SubscriptionName,
     /// Messages in its backlog.
     pub backlog: u64,
+    /// The relay to which it moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves_to: Option<RelayId>,
 }
 
 /// A group in which members lack something.

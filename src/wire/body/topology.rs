@@ -23,7 +23,7 @@ pub enum FileStanding {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopologyInfo {
     /// The one that was asked for, or the one in force. Before one was applied the file of the
-    /// relay, under version 0; `None`: there is none.
+    /// relay, under version 0; `None`: there is none, or it is longer than what is applied.
     pub entry: Option<TopologyEntry>,
     /// Those that this relay has on its disk, the newest first: that one is in force.
     pub kept: Vec<TopologyHead>,
