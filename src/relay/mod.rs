@@ -37,6 +37,7 @@ mod facts;
 mod fates;
 mod filter;
 mod finished;
+mod fitting;
 mod forget;
 mod forward;
 mod fresh;

@@ -65,16 +65,6 @@ impl Relay {
         self.effects.push_back(Effect::Notice { session, notice: Notice::PutRefused { put, refusal } });
     }
 
-    /// Whether the log can take the records as one entry.
-    fn check_length(&self, found: usize) -> Result<(), Refusal> {
-        let max = self.options.run_bytes_max;
-        if found as u64 <= max {
-            return Ok(());
-        }
-        let message = format!("the put has {found} bytes; this relay's log takes at most {max} at once");
-        Err(Refusal::new(RefusalCode::TooLarge, message))
-    }
-
     /// Whether a put may be taken; repeats of messages taken before always may.
     fn check_put(
         &mut self,

@@ -4,6 +4,7 @@ mod behind;
 mod circuits;
 mod dead;
 mod deliver;
+mod fitting;
 mod forgotten;
 mod fuzz;
 mod golden;
