@@ -561,6 +561,10 @@ pub const SESSION_READ_BYTES_MIN: usize = 4 * 1024;
 /// of all sessions together; a session that would begin another one waits.
 pub const PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// The same of all links together: what applications send slowly holds up no neighbour. Two of the
+/// longest frames, since neighbours send whole ones.
+pub const LINK_PARTIAL_BYTES_MAX: usize = 160 * 1024 * 1024;
+
 /// Milliseconds that a frame may take from its first byte to its last, and one
 /// second more for every [`FRAME_BYTES_PER_SECOND_MIN`]; a later one closes the session.
 pub const FRAME_MS_MAX: u64 = 30_000;
@@ -689,6 +693,7 @@ const _: () = assert!((CURSORS_BYTES_TARGET as u64) < SEGMENT_BYTES_DEFAULT / 4)
 const _: () = assert!(COMMIT_BYTES_MAX <= UNSYNCED_BYTES_MAX);
 const _: () = assert!(SESSION_READ_BYTES_MIN <= SESSION_READ_BYTES);
 const _: () = assert!(FRAME_BYTES_MAX <= PARTIAL_BYTES_MAX);
+const _: () = assert!(2 * FRAME_BYTES_MAX <= LINK_PARTIAL_BYTES_MAX);
 const _: () = assert!(SESSION_PUT_BYTES_MAX <= UNSYNCED_BYTES_MAX);
 const _: () = assert!(SESSION_CONTROL_BYTES_MAX < SESSION_CONTROL_BYTES_LAST);
 const _: () = assert!(CONTROL_BYTES_MAX <= SESSION_CONTROL_BYTES_LAST);

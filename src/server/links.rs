@@ -227,7 +227,7 @@ impl Native {
         let stream = stream.map_err(|_| SessionFault::Silent)?.map_err(SessionEnd::Broken)?;
         socket::tune(&stream, &self.links.socket).map_err(SessionEnd::Broken)?;
         let (reader, mut writer) = stream.into_split();
-        let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
+        let mut reader = FrameReader::new(reader, Arc::clone(&self.link_partial_bytes));
         match self.introduce(wired, &mut reader, &mut writer).await {
             Ok((wired, handle)) => {
                 self.run_link(&wired, handle, &mut reader, writer).await;
@@ -311,7 +311,7 @@ impl Native {
         let knock = async {
             let stream = TcpStream::connect(&neighbour.address).await?;
             let (reader, mut writer) = stream.into_split();
-            let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
+            let mut reader = FrameReader::new(reader, Arc::clone(&self.link_partial_bytes));
             if write_hello(&mut writer, FrameKind::LinkHello, &self.link_hello(neighbour, LINK_VERSION))
                 .await
                 .is_ok()
@@ -434,6 +434,10 @@ async fn read(
             return end;
         }
         sender.queue().has_room().await;
+        // That too is no silence of the neighbour.
+        if let Err(end) = reader.begin_large().await {
+            return end;
+        }
         match timeout(after, reader.fill()).await {
             Ok(Ok(())) => after = unheard,
             Ok(Err(end)) => return end,
