@@ -540,6 +540,10 @@ pub const SESSION_HANDLES_MAX: usize = 65_536;
 /// Handles that one session has had before those that were taken from it are given anew.
 pub const SESSION_HANDLES_LOST_MAX: usize = 1024;
 
+/// Producers of one session whose puts were refused for the moment; one more closes it, which a
+/// publisher does by itself when it hears of that.
+pub const SESSION_TURNED_AWAY_MAX: usize = 1024;
+
 /// Requests of one session without an answer; more close it.
 pub const SESSION_REQUESTS_MAX: usize = 4096;
 

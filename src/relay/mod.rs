@@ -94,6 +94,7 @@ mod timer;
 mod topology;
 mod traces;
 mod trees;
+mod turned_away;
 mod turns;
 mod views;
 mod whereabouts;
