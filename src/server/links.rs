@@ -354,18 +354,22 @@ impl Native {
         reader: &mut Reader,
         writer: OwnedWriteHalf,
     ) {
-        let neighbour = &wired.neighbour;
+        let (neighbour, session) = (&wired.neighbour, handle.sender.session());
         metrics::link_up(neighbour.relay.as_str());
-        self.links.watch.up(&neighbour.relay);
+        self.links.watch.up(&neighbour.relay, session);
         tracing::info!(neighbour = %neighbour.relay, "the link is up");
         // One that is gone already is noticed by who reads from it.
         let _ = socket::tune_link(writer.as_ref(), &self.links.socket);
         let end = self.run(handle, reader, writer, Some(wired)).await;
         count_fault(&end);
-        metrics::link_down(neighbour.relay.as_str(), end.label());
+        metrics::link_ended(neighbour.relay.as_str(), end.label());
         let why = why(&end);
-        self.links.watch.down(&neighbour.relay, &why);
-        tracing::warn!(neighbour = %neighbour.relay, %why, "the link is down");
+        if self.links.watch.down(&neighbour.relay, session, &why) {
+            metrics::link_down(neighbour.relay.as_str());
+            tracing::warn!(neighbour = %neighbour.relay, %why, "the link is down");
+        } else {
+            tracing::info!(neighbour = %neighbour.relay, %why, "a connection was replaced by another one");
+        }
     }
 }
 
