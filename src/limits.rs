@@ -468,6 +468,10 @@ pub const CLIENT_BUFFER_BYTES: u64 = 8 * 1024 * 1024;
 /// Streams that a relay may name in one session; more end it.
 pub const CLIENT_STREAMS_MAX: usize = 1_000_000;
 
+/// Milliseconds that a single get waits for a message until polls of the same subscription are told
+/// that there is none: longer than a message takes that the relay has.
+pub const CLIENT_IDLE_MS: u64 = 500;
+
 /// Publishers that a client keeps for single puts, and subscribers for single
 /// gets; the one that was used longest ago makes way.
 pub const CLIENT_KEPT_MAX: usize = 64;
