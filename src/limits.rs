@@ -468,6 +468,10 @@ pub const CLIENT_BUFFER_BYTES: u64 = 8 * 1024 * 1024;
 /// Streams that a relay may name in one session; more end it.
 pub const CLIENT_STREAMS_MAX: usize = 1_000_000;
 
+/// Milliseconds that a single get waits for a message until polls of the same subscription are told
+/// that there is none: longer than a message takes that the relay has.
+pub const CLIENT_IDLE_MS: u64 = 500;
+
 /// Publishers that a client keeps for single puts, and subscribers for single
 /// gets; the one that was used longest ago makes way.
 pub const CLIENT_KEPT_MAX: usize = 64;
@@ -540,6 +544,10 @@ pub const SESSION_HANDLES_MAX: usize = 65_536;
 /// Handles that one session has had before those that were taken from it are given anew.
 pub const SESSION_HANDLES_LOST_MAX: usize = 1024;
 
+/// Producers of one session whose puts were refused for the moment; one more closes it, which a
+/// publisher does by itself when it hears of that.
+pub const SESSION_TURNED_AWAY_MAX: usize = 1024;
+
 /// Requests of one session without an answer; more close it.
 pub const SESSION_REQUESTS_MAX: usize = 4096;
 
@@ -560,6 +568,10 @@ pub const SESSION_READ_BYTES_MIN: usize = 4 * 1024;
 /// Bytes of frames longer than [`SESSION_READ_BYTES`] that are on their way in,
 /// of all sessions together; a session that would begin another one waits.
 pub const PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The same of all links together: what applications send slowly holds up no neighbour. Two of the
+/// longest frames, since neighbours send whole ones.
+pub const LINK_PARTIAL_BYTES_MAX: usize = 160 * 1024 * 1024;
 
 /// Milliseconds that a frame may take from its first byte to its last, and one
 /// second more for every [`FRAME_BYTES_PER_SECOND_MIN`]; a later one closes the session.
@@ -701,6 +713,7 @@ const _: () = assert!((CURSORS_BYTES_TARGET as u64) < SEGMENT_BYTES_DEFAULT / 4)
 const _: () = assert!(COMMIT_BYTES_MAX <= UNSYNCED_BYTES_MAX);
 const _: () = assert!(SESSION_READ_BYTES_MIN <= SESSION_READ_BYTES);
 const _: () = assert!(FRAME_BYTES_MAX <= PARTIAL_BYTES_MAX);
+const _: () = assert!(2 * FRAME_BYTES_MAX <= LINK_PARTIAL_BYTES_MAX);
 const _: () = assert!(SESSION_PUT_BYTES_MAX <= UNSYNCED_BYTES_MAX);
 const _: () = assert!(SESSION_CONTROL_BYTES_MAX < SESSION_CONTROL_BYTES_LAST);
 const _: () = assert!(CONTROL_BYTES_MAX <= SESSION_CONTROL_BYTES_LAST);

@@ -317,8 +317,12 @@ pub fn link_up(neighbour: &str) {
 }
 
 /// The link to a neighbour is down.
-pub fn link_down(neighbour: &str, reason: &'static str) {
+pub fn link_down(neighbour: &str) {
     ::metrics::gauge!(LINK_UP, "neighbour" => neighbour.to_owned()).set(0.0);
+}
+
+/// A connection to a neighbour has ended; another one may have taken its place before.
+pub fn link_ended(neighbour: &str, reason: &'static str) {
     ::metrics::counter!(LINK_DOWNS, "neighbour" => neighbour.to_owned(), "reason" => reason).increment(1);
 }
 

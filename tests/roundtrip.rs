@@ -95,3 +95,17 @@ async fn a_backlog_survives_a_restart_and_clients_reconnect_by_themselves() {
     drop((publisher, inbox, client));
     server.stop().await.unwrap();
 }
+
+/// What is gone before the relay has looked at it leaves nothing behind.
+#[tokio::test]
+async fn p12_a_session_that_is_dropped_as_soon_as_it_is_open_is_forgotten() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), 0).await;
+    for _ in 0..100 {
+        drop(server.sessions().open().await.unwrap());
+    }
+    let client = Client::connect(&server.address().to_string()).await.unwrap();
+    let Reply::Status(status) = client.request(Request::Status).await.unwrap() else { panic!("no status") };
+    assert_eq!(status.sessions, 1, "the client's own");
+    server.stop().await.unwrap();
+}

@@ -63,12 +63,13 @@ pub struct Gap {
     /// Why.
     pub cause: GapCause,
     pub(super) subscriber: Arc<SubscriberShared>,
+    pub(super) generation: u64,
 }
 
 impl Gap {
     /// The application knows of it: never tell it again.
     pub fn ack(&self) {
-        self.subscriber.say(AckKind::Ack, (self.from, self.to), 0, 0);
+        self.subscriber.say(AckKind::Ack, (self.from, self.to), 0, self.generation);
     }
 }
 
@@ -94,7 +95,9 @@ pub struct Unordered {
 /// What is said of it is noted at once, without waiting, and sent within a few
 /// milliseconds together with other statements. It may be said from any task,
 /// also after the connection was lost and made again; when the subscriber is
-/// closed, it means nothing any more.
+/// closed, it means nothing any more. Nor does it when the subscription has
+/// another place by then, at another home or on another disk: the message comes
+/// again if it is there.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Received {

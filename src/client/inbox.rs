@@ -74,6 +74,9 @@ pub(super) struct Inbox {
     last: Option<Attached>,
     /// Raised with every attachment.
     generation: u64,
+    /// The generation since which the subscription has been at its place: an index from before may
+    /// mean another message now.
+    since: u64,
     queue: VecDeque<Item>,
     /// Bytes of a message, on average; 0: not known yet.
     average_bytes: u64,
@@ -108,6 +111,7 @@ impl Inbox {
             attached: None,
             last: None,
             generation: 0,
+            since: 0,
             queue: VecDeque::new(),
             average_bytes: 0,
             received: 0,
@@ -149,12 +153,14 @@ impl Inbox {
 
     /// Receiving begins (again). Acks that were not sent are for the same messages as
     /// before, unless the relay's storage is another one or the subscription was moved: they
-    /// would undo that.
+    /// would undo that, or be taken for those of other messages, and so would those that the
+    /// application has not said yet.
     pub(super) fn on_attached(&mut self, attached: Attached) {
         self.on_lost();
         let place = |attached: &Attached| (attached.storage, attached.moves);
         if self.last.as_ref().is_some_and(|last| place(last) != place(&attached)) {
             self.acks.clear();
+            self.since = self.generation;
         }
         self.last = Some(attached.clone());
         self.attached = Some(attached);
@@ -297,7 +303,7 @@ impl Inbox {
 
     /// Notes a statement about messages of a generation.
     pub(super) fn say(&mut self, kind: AckKind, (from, to): (Index, Index), delay_ms: u64, generation: u64) {
-        let outlives = matches!(kind, AckKind::Ack | AckKind::Reject);
+        let outlives = matches!(kind, AckKind::Ack | AckKind::Reject) && generation >= self.since;
         if self.is_closed || self.error.is_some() || !(outlives || generation == self.generation) {
             return;
         }

@@ -164,7 +164,8 @@ impl<'a> Incoming<'a> {
             Notice::PutRefused { put, refusal } => return self.on_refused(put, refusal),
             Notice::Gap { handle, from, to, cause } => {
                 let subscriber = self.subscriber(u64::from(handle))?;
-                subscriber.on_gap(Gap { from, to, cause, subscriber: Arc::clone(&subscriber) });
+                let (told, generation) = (Arc::clone(&subscriber), subscriber.generation());
+                subscriber.on_gap(Gap { from, to, cause, subscriber: told, generation });
             }
             Notice::Unordered { handle, from, to, missing, cause } => {
                 let subscriber = self.subscriber(u64::from(handle))?;

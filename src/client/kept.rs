@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
 use super::delivery::Delivery;
 use super::error::ClientError;
 use super::message::{Message, PutReceipt};
@@ -19,7 +22,33 @@ type Source = (GroupName, Option<SubscriptionName>);
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     publishers: Mutex<Vec<(GroupName, Arc<Publisher>)>>,
-    subscribers: Mutex<Vec<(Source, Arc<tokio::sync::Mutex<Subscriber>>)>>,
+    subscribers: Mutex<Vec<(Source, Arc<KeptSubscriber>)>>,
+}
+
+/// A subscriber that calls use in turn. The place is there before it is attached, so that of
+/// calls that come at once one attaches it and the others wait for that.
+#[derive(Debug, Default)]
+struct KeptSubscriber {
+    /// `None` until it is attached, and when it has failed.
+    place: tokio::sync::Mutex<Option<Subscriber>>,
+    /// Whether the call that has the turn waits for a message, for which it may do so for ever.
+    is_idle: watch::Sender<bool>,
+}
+
+/// The call that has the turn waits for a message, until this is dropped.
+struct Idle<'a>(&'a KeptSubscriber);
+
+impl KeptSubscriber {
+    fn idle(&self) -> Idle<'_> {
+        self.is_idle.send_replace(true);
+        Idle(self)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.is_idle.send_replace(false);
+    }
 }
 
 impl Kept {
@@ -102,12 +131,33 @@ impl Client {
         name: Option<&SubscriptionName>,
         wait: Option<Duration>,
     ) -> Result<Option<Delivery>, ClientError> {
-        let subscriber = self.kept_subscriber(group, name).await?;
-        let outcome = subscriber.lock().await.get(wait).await;
-        self.keep_if_ok(group, name, outcome)
+        let kept = self.kept_subscriber(group, name);
+        let begun = Instant::now();
+        // Another call may wait for ever.
+        let mut place = match wait {
+            None => kept.place.lock().await,
+            Some(wait) => match timeout(wait, kept.place.lock()).await {
+                Ok(place) => place,
+                Err(_) => return Ok(None),
+            },
+        };
+        let left = wait.map(|wait| wait.saturating_sub(begun.elapsed()));
+        let outcome = async {
+            let mut getting = std::pin::pin!(self.attached(&mut place, group, name).await?.get(left));
+            match timeout(IDLE, &mut getting).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let _idle = kept.idle();
+                    getting.await
+                }
+            }
+        }
+        .await;
+        keep_if_ok(&mut place, outcome)
     }
 
-    /// Takes one message if one is there. Otherwise as [`Client::get`].
+    /// Takes one message if one is there. While [`Client::get`] waits for the next
+    /// message of the same subscription there is none. Otherwise as [`Client::get`].
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -119,43 +169,56 @@ impl Client {
         group: &GroupName,
         name: Option<&SubscriptionName>,
     ) -> Result<Option<Delivery>, ClientError> {
-        let subscriber = self.kept_subscriber(group, name).await?;
-        let mut subscriber = subscriber.lock().await;
-        let outcome = match subscriber.try_next() {
-            Some(next) => next.map(Some),
-            None => match subscriber.poll(1).await {
-                Ok(_) => subscriber.try_next().transpose(),
-                Err(error) => Err(error),
-            },
+        let kept = self.kept_subscriber(group, name);
+        let mut is_idle = kept.is_idle.subscribe();
+        let mut place = tokio::select! {
+            biased;
+            place = kept.place.lock() => place,
+            _ = is_idle.wait_for(|is_idle| *is_idle) => return Ok(None),
         };
-        drop(subscriber);
-        self.keep_if_ok(group, name, outcome)
+        let outcome = async {
+            let subscriber = self.attached(&mut place, group, name).await?;
+            match subscriber.try_next() {
+                Some(next) => next.map(Some),
+                None => {
+                    subscriber.poll(1).await?;
+                    subscriber.try_next().transpose()
+                }
+            }
+        }
+        .await;
+        keep_if_ok(&mut place, outcome)
     }
 
-    async fn kept_subscriber(
-        &self,
-        group: &GroupName,
-        name: Option<&SubscriptionName>,
-    ) -> Result<Arc<tokio::sync::Mutex<Subscriber>>, ClientError> {
+    fn kept_subscriber(&self, group: &GroupName, name: Option<&SubscriptionName>) -> Arc<KeptSubscriber> {
         let key = (group.clone(), name.cloned());
-        if let Some(known) = find(&self.kept.subscribers, &key) {
-            return Ok(known);
-        }
-        let options = SubscriberOptions { window: 0, ..SubscriberOptions::default() };
-        let subscriber = self.subscriber(group.clone(), name.cloned(), options).await?;
-        Ok(keep(&self.kept.subscribers, key, Arc::new(tokio::sync::Mutex::new(subscriber))))
+        let known = find(&self.kept.subscribers, &key);
+        known.unwrap_or_else(|| keep(&self.kept.subscribers, key, Arc::default()))
     }
 
-    /// One that has failed is not used again.
-    fn keep_if_ok<T>(
+    /// The subscriber at its place: attached now if there is none.
+    async fn attached<'a>(
         &self,
+        place: &'a mut Option<Subscriber>,
         group: &GroupName,
         name: Option<&SubscriptionName>,
-        outcome: Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
-        if outcome.is_err() {
-            forget(&self.kept.subscribers, &(group.clone(), name.cloned()));
+    ) -> Result<&'a mut Subscriber, ClientError> {
+        if place.is_none() {
+            let options = SubscriberOptions { window: 0, ..SubscriberOptions::default() };
+            *place = Some(self.subscriber(group.clone(), name.cloned(), options).await?);
         }
-        outcome
+        Ok(place.as_mut().expect("it was attached just now"))
     }
+}
+
+/// How long a call waits for a message until others are told that there is none: longer than it
+/// takes to come from the relay if it is there.
+const IDLE: Duration = Duration::from_millis(limits::CLIENT_IDLE_MS);
+
+/// One that has failed is not used again.
+fn keep_if_ok<T>(place: &mut Option<Subscriber>, outcome: Result<T, ClientError>) -> Result<T, ClientError> {
+    if outcome.is_err() {
+        *place = None;
+    }
+    outcome
 }

@@ -279,7 +279,7 @@ impl Subscriber {
 
     fn give_gap(&mut self, gap: &Gap) {
         if self.ack_mode == AckMode::Auto {
-            self.on_return.push((gap.from, gap.to, 0));
+            self.on_return.push((gap.from, gap.to, gap.generation));
         }
     }
 

@@ -250,6 +250,8 @@ pub struct OutQueue {
     is_posted: AtomicBool,
     /// Requests without an answer.
     unanswered: AtomicUsize,
+    /// Whether nobody holds the session any more.
+    is_abandoned: AtomicBool,
     progress: Arc<Progress>,
     /// When so much waited and less does now, the core is told that it can go on.
     tell_below: u64,
@@ -287,6 +289,7 @@ impl OutQueue {
             saved: AtomicU64::new(0),
             is_posted: AtomicBool::new(false),
             unanswered: AtomicUsize::new(0),
+            is_abandoned: AtomicBool::new(false),
             progress,
             tell_below,
         });
@@ -361,6 +364,18 @@ impl OutQueue {
     pub fn close(&self, reason: String) {
         lock(&self.state).close.get_or_insert(reason);
         self.filled.notify_one();
+    }
+
+    /// Nobody holds the session any more. Said before the driver is told so: it may hear that before
+    /// it takes the session, and would keep it for ever.
+    pub fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether nobody holds the session any more.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::SeqCst)
     }
 
     /// Counts requests that will be answered, and says how many there are now.

@@ -88,6 +88,29 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// From now on this bounds the large frames, instead of what was given at the beginning.
+    pub fn share(&mut self, partial_bytes: Arc<Semaphore>) {
+        self.partial_bytes = partial_bytes;
+    }
+
+    /// Waits until the frame that it is at may come in, if it is longer than one read.
+    ///
+    /// # Errors
+    /// When it cannot be a frame.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn begin_large(&mut self) -> Result<(), SessionEnd> {
+        let frame = self.frame_bytes()?;
+        if frame > limits::SESSION_READ_BYTES && self.large.is_none() {
+            let permits = u32::try_from(frame).unwrap_or(u32::MAX);
+            let permit = Arc::clone(&self.partial_bytes).acquire_many_owned(permits).await;
+            self.large = Some(permit.expect("the semaphore of partial frames is never closed"));
+            self.begun = None;
+        }
+        Ok(())
+    }
+
     /// Reads once; while there are whole frames left to be taken, lets others work instead.
     ///
     /// # Errors
@@ -103,13 +126,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.has_more = false;
             return Ok(());
         }
+        self.begin_large().await?;
         let frame = self.frame_bytes()?;
-        if frame > limits::SESSION_READ_BYTES && self.large.is_none() {
-            let permits = u32::try_from(frame).unwrap_or(u32::MAX);
-            let permit = Arc::clone(&self.partial_bytes).acquire_many_owned(permits).await;
-            self.large = Some(permit.expect("the semaphore of partial frames is never closed"));
-            self.begun = None;
-        }
         if self.buffer.is_empty() {
             return self.read(frame).await;
         }

@@ -68,8 +68,9 @@ struct Turn<'a> {
     effects: &'a mut std::collections::VecDeque<Effect>,
     dead: &'a mut std::collections::VecDeque<DeadLetter>,
     passed: &'a mut Vec<Passed>,
-    /// Whether the log takes new messages.
+    /// Whether the log takes new messages, and how long they may be.
     room: bool,
+    run_bytes_max: u64,
     key: SubscriptionKey,
 }
 
@@ -222,6 +223,7 @@ impl Relay {
             dead: &mut self.dead,
             passed: &mut self.traces.passed,
             room: self.room,
+            run_bytes_max: self.options.run_bytes_max,
             key,
         };
         let end = turn.run(subscription);
@@ -691,7 +693,9 @@ impl Turn<'_> {
 
     fn die(&mut self, subscription: &mut Subscription, due: &Due, run: StoredRun, records: Bytes) {
         let Some(death) = due.dead else { return };
-        if !self.room && self.group.settings.dead_letter.is_some() {
+        // One that is too long was taken when the log's segments were larger.
+        let has_place = self.room && records.len() as u64 <= self.run_bytes_max;
+        if !has_place && self.group.settings.dead_letter.is_some() {
             subscription.put_off(due, self.now.time.after_ms(limits::DEAD_LETTER_RETRY_MS));
             return;
         }

@@ -504,6 +504,7 @@ impl Relay {
         (number, stream): (GroupNumber, StreamNumber),
         (age_ms, run): (u32, Run),
     ) -> Fate {
+        let fits = self.fits(&run);
         let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
         let Some(group) = self.groups.get_mut(number) else { return Fate::Stray };
         let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return Fate::Stray };
@@ -533,6 +534,10 @@ impl Relay {
         if is_new && !self.room {
             // Neighbours keep it, and send it again when there is room.
             self.starved.insert((number, link));
+            return Fate::Early;
+        }
+        if is_new && !fits {
+            self.warn_of_length(number);
             return Fate::Early;
         }
         let mut was_there = is_pulled;

@@ -44,11 +44,14 @@ impl Relay {
         };
         let bytes = records.len() as u64;
         let fits = self.check_length(records.len());
-        if let Err(refusal) = fits.and_then(|()| self.check_put(now, number, &head, (&summary, bytes))) {
+        let at = (session, number);
+        if let Err(refusal) = fits.and_then(|()| self.check_put(now, at, &head, (&summary, bytes))) {
+            self.note_refused(at, &head, &refusal);
             self.refuse_put(session, Some(number), (head.put, summary.count), refusal);
             return;
         }
-        self.take_put(now, (session, number), head, summary, records);
+        self.note_taken(at, &head, summary.count);
+        self.take_put(now, at, head, summary, records);
     }
 
     fn refuse_put(
@@ -65,28 +68,22 @@ impl Relay {
         self.effects.push_back(Effect::Notice { session, notice: Notice::PutRefused { put, refusal } });
     }
 
-    /// Whether the log can take the records as one entry.
-    fn check_length(&self, found: usize) -> Result<(), Refusal> {
-        let max = self.options.run_bytes_max;
-        if found as u64 <= max {
-            return Ok(());
-        }
-        let message = format!("the put has {found} bytes; this relay's log takes at most {max} at once");
-        Err(Refusal::new(RefusalCode::TooLarge, message))
-    }
-
     /// Whether a put may be taken; repeats of messages taken before always may.
     fn check_put(
         &mut self,
         now: Now,
-        number: GroupNumber,
+        (session, number): (SessionId, GroupNumber),
         head: &PutHead,
         (summary, bytes): (&BodySummary, u64),
     ) -> Result<(), Refusal> {
         let (room, stopping) = (self.room, self.stopping);
         let lost_home = self.lost_home(number);
         let draining = self.draining.then(|| self.draining_refusal());
-        let newcomer = (!self.links.has_table).then(|| self.no_table());
+        let newcomer = if self.links.has_table {
+            self.waits_for_turned((session, number), head)
+        } else {
+            Some(self.no_table())
+        };
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let max = group.settings.message_bytes_max();
         if summary.payload_bytes_max as u64 > max {

@@ -238,9 +238,14 @@ impl Relay {
             let is_next = first <= repair.next && repair.next < end && repair.at < repair.annex.to;
             is_next && repair.key.group == number && repair.stream == stream
         };
+        let fits = self.fits(run);
         let Some(repair) = self.repairs.active.iter_mut().find(is_it).filter(|_| fate == Fate::Repeat) else {
             return;
         };
+        if !fits {
+            // It was here when segments were larger. What waits for it is told of a gap when its time is over.
+            return self.warn_of_length(number);
+        }
         let Some(index) = repair.at.0.checked_sub(repair.next.0 - first.0) else { return };
         // What was put here is owed to everybody who was here.
         let link = if repair.key.origin == *me { LinkId(0) } else { link };

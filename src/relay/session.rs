@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::subscription::SubscriptionKey;
+use super::turned_away::TurnedAway;
 use crate::id::{Epoch, GroupName, GroupNumber, RelayId, StreamNumber};
 use crate::limits;
 use crate::wire::body::Refusal;
@@ -50,6 +51,8 @@ pub(super) struct Session {
     elsewhere: BTreeMap<(GroupName, RelayId, Epoch), StreamNumber>,
     /// Why acks may be lost of which it has not been told.
     lost_acks: Option<Refusal>,
+    /// What it was refused for the moment.
+    pub(super) turned_away: TurnedAway,
 }
 
 impl Default for Session {
@@ -82,6 +85,7 @@ impl Session {
             over: VecDeque::new(),
             elsewhere: BTreeMap::new(),
             lost_acks: None,
+            turned_away: TurnedAway::default(),
         }
     }
 

@@ -290,6 +290,8 @@ impl Driver {
 
     fn take_message(&mut self, now: Now, message: Message, slice: &mut Slice) {
         match message {
+            // It was given up on its way here, which has been said already.
+            Message::Opened(queue) | Message::LinkOpened(queue, ..) if queue.is_abandoned() => {}
             Message::Opened(queue) => {
                 let session = queue.session();
                 self.sessions.insert(queue);

@@ -277,6 +277,7 @@ impl SessionSender {
 impl Drop for SessionSender {
     fn drop(&mut self) {
         if !self.is_closed {
+            self.queue.abandon();
             self.shared.signals.abandon(self.session);
         }
     }

@@ -227,7 +227,7 @@ impl Native {
         let stream = stream.map_err(|_| SessionFault::Silent)?.map_err(SessionEnd::Broken)?;
         socket::tune(&stream, &self.links.socket).map_err(SessionEnd::Broken)?;
         let (reader, mut writer) = stream.into_split();
-        let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
+        let mut reader = FrameReader::new(reader, Arc::clone(&self.link_partial_bytes));
         match self.introduce(wired, &mut reader, &mut writer).await {
             Ok((wired, handle)) => {
                 self.run_link(&wired, handle, &mut reader, writer).await;
@@ -311,7 +311,7 @@ impl Native {
         let knock = async {
             let stream = TcpStream::connect(&neighbour.address).await?;
             let (reader, mut writer) = stream.into_split();
-            let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
+            let mut reader = FrameReader::new(reader, Arc::clone(&self.link_partial_bytes));
             if write_hello(&mut writer, FrameKind::LinkHello, &self.link_hello(neighbour, LINK_VERSION))
                 .await
                 .is_ok()
@@ -354,18 +354,22 @@ impl Native {
         reader: &mut Reader,
         writer: OwnedWriteHalf,
     ) {
-        let neighbour = &wired.neighbour;
+        let (neighbour, session) = (&wired.neighbour, handle.sender.session());
         metrics::link_up(neighbour.relay.as_str());
-        self.links.watch.up(&neighbour.relay);
+        self.links.watch.up(&neighbour.relay, session);
         tracing::info!(neighbour = %neighbour.relay, "the link is up");
         // One that is gone already is noticed by who reads from it.
         let _ = socket::tune_link(writer.as_ref(), &self.links.socket);
         let end = self.run(handle, reader, writer, Some(wired)).await;
         count_fault(&end);
-        metrics::link_down(neighbour.relay.as_str(), end.label());
+        metrics::link_ended(neighbour.relay.as_str(), end.label());
         let why = why(&end);
-        self.links.watch.down(&neighbour.relay, &why);
-        tracing::warn!(neighbour = %neighbour.relay, %why, "the link is down");
+        if self.links.watch.down(&neighbour.relay, session, &why) {
+            metrics::link_down(neighbour.relay.as_str());
+            tracing::warn!(neighbour = %neighbour.relay, %why, "the link is down");
+        } else {
+            tracing::info!(neighbour = %neighbour.relay, %why, "a connection was replaced by another one");
+        }
     }
 }
 
@@ -434,6 +438,10 @@ async fn read(
             return end;
         }
         sender.queue().has_room().await;
+        // That too is no silence of the neighbour.
+        if let Err(end) = reader.begin_large().await {
+            return end;
+        }
         match timeout(after, reader.fill()).await {
             Ok(Ok(())) => after = unheard,
             Ok(Err(end)) => return end,

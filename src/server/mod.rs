@@ -173,6 +173,7 @@ impl Server {
             tasks: self.tasks.clone(),
             stop: self.stop_sessions.clone(),
             partial_bytes: Arc::new(Semaphore::new(limits::PARTIAL_BYTES_MAX)),
+            link_partial_bytes: Arc::new(Semaphore::new(limits::LINK_PARTIAL_BYTES_MAX)),
             links,
         }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Native {
     pub(crate) stop: CancellationToken,
     /// Bytes of large frames that may be on their way in.
     pub(crate) partial_bytes: Arc<Semaphore>,
+    /// The same of neighbours.
+    pub(crate) link_partial_bytes: Arc<Semaphore>,
     /// The neighbours, who connect here too.
     pub(crate) links: Links,
 }
@@ -70,6 +72,7 @@ impl Native {
                 return;
             }
             Ok(Greeted::Neighbour(wired, handle)) => {
+                reader.share(Arc::clone(&self.link_partial_bytes));
                 self.run_link(&wired, handle, &mut reader, writer).await;
                 return;
             }

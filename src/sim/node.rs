@@ -25,6 +25,9 @@ const SESSION: SessionId = SessionId(1);
 /// acks is not for them.
 const TAKER: SessionId = SessionId(2);
 
+/// Bytes that a dead letter may have more than the message that it was.
+const DEAD_LETTER_MORE: u64 = 512;
+
 /// A message as a subscription got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Got {
@@ -84,6 +87,8 @@ pub struct Node {
     /// Entries that damage has taken: places in the log.
     lost: BTreeSet<usize>,
     has_room: bool,
+    /// Bytes that its log takes at once, from the next start on.
+    pub run_bytes_max: u64,
     /// How far its wall clock is from the right one, in microseconds.
     skew: i64,
     snapshot: Snapshot,
@@ -173,6 +178,7 @@ impl Node {
             durable: 0,
             lost: BTreeSet::new(),
             has_room: true,
+            run_bytes_max: 1 << 20,
             skew: 0,
             snapshot: Snapshot::default(),
             shards: Vec::new(),
@@ -315,7 +321,7 @@ impl Node {
             epoch,
             version: "sim".to_owned(),
             warnings: Vec::new(),
-            run_bytes_max: 1 << 20,
+            run_bytes_max: self.run_bytes_max,
             links: self.links.clone(),
             transit: true,
             max_children: None,
@@ -501,6 +507,8 @@ impl Node {
                 if let Entry::Run(run) = &entry {
                     let is_message = run.run.header.kind == RunKind::Data;
                     assert!(self.has_room || !is_message, "{} appends a message to a full disk", self.name);
+                    let fits = run.run.body.len() as u64 <= self.run_bytes_max + DEAD_LETTER_MORE;
+                    assert!(fits, "{} appends what its log takes for too long", self.name);
                     self.places.insert((run.group, run.stored().end_index()), self.log.len());
                     if let Some(neighbour) = self.neighbour_at(run.link).cloned() {
                         self.came.insert(self.log.len(), neighbour);

@@ -7,6 +7,7 @@ mod damage;
 mod drain;
 mod exhaustive;
 mod finished;
+mod fitting;
 mod flaps;
 mod forget;
 mod hostile;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::commands::{Running, command, good, run};
 use super::process::{RelayProcess, Start, skip};
+use super::proxy::Proxy;
 use super::site::own_address;
 use super::traffic::wait_for;
 
@@ -419,4 +420,28 @@ async fn r20_a_relay_that_joins_listens_where_an_insecure_topology_says_and_its_
     .await;
     let status = plain.json('y', &["status"]).to_string();
     assert!(status.contains("anybody who reaches"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_has_connected_anew_at_another_address_is_not_told_to_be_down() {
+    let plain = Plain::new();
+    let file = plain.file("one.toml", "ab", &[('a', 'b', 1)]);
+    let relays: Vec<_> = "ab".chars().map(|name| plain.start(name, &["--topology", &file])).collect();
+    wait_for("it is up", async || plain.links_up('a') == 1 && plain.links_up('b') == 1).await;
+    let elsewhere = format!("{}:8001", plain.host);
+    let _proxy = Proxy::start_at(&elsewhere, &plain.address('b')).await;
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    let moved = plain.directory.path().join("moved.toml");
+    std::fs::write(&moved, text.replace(&plain.address('b'), &elsewhere)).expect("it is written");
+    plain.json('a', &["topology", "apply", moved.to_str().expect("text"), "--yes"]);
+    wait_for("it has connected anew", async || {
+        relays.iter().all(|relay| relay.log().matches("the link is up").count() >= 2)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for at in ['a', 'b'] {
+        assert_eq!(plain.links_up(at), 1);
+        let status = plain.json(at, &["status"]).to_string();
+        assert!(!status.contains(" is down"), "{at}: {status}");
+    }
 }

@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use treecast::limits;
+use treecast::wire::body::{self, ClientHello, PROTOCOL_MAGIC};
+use treecast::wire::frame::{FrameHeader, FrameKind, append_frame};
 
+use super::client::{Connection, GROUP, Put};
 use super::commands::run;
 use super::lag::Lag;
 use super::process::say;
@@ -195,4 +201,40 @@ async fn s51_a_bit_that_flips_in_a_message_is_seen_and_the_message_sent_again() 
         traffic.progress(50).await;
     }
     traffic.finish(&network).await;
+}
+
+/// Says hello, and begins a put that never becomes whole.
+async fn begin_large_put(address: &str) -> tokio::net::TcpStream {
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    let hello = ClientHello { magic: PROTOCOL_MAGIC.to_owned(), version: 1, name: "slow".to_owned() };
+    let mut bytes = BytesMut::new();
+    append_frame(&mut bytes, FrameKind::Hello, 0, &body::encode(&hello));
+    let body_bytes = limits::FRAME_BYTES_MAX;
+    FrameHeader { kind: FrameKind::Put, tag: 0, body_bytes, body_checksum: 0 }.encode(&mut bytes);
+    stream.write_all(&bytes).await.expect("it is sent");
+    assert!(stream.read(&mut [0; 16]).await.expect("it is greeted") > 0);
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p09_applications_that_send_large_messages_slowly_hold_up_no_link() {
+    let network = Network::line(2).await;
+    network.wait_links(1, 1).await;
+    let here = Connection::open(network.address(1)).await;
+    here.create("s").await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        slow.push(begin_large_put(network.address(1)).await);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let downs = network.downs();
+    let there = Connection::open(network.address(0)).await;
+    let mut publisher = there.publisher(1, 1 << 20).await;
+    let (_, put) = publisher.put().await.expect("it is sent").answer().await;
+    assert_eq!(put, Put::Answered);
+    let mut inbox = here.inbox(GROUP, "s").await.expect("an inbox");
+    let next = tokio::time::timeout(Duration::from_secs(10), inbox.next()).await;
+    assert!(next.is_ok(), "the link went down {} times", network.downs() - downs);
+    assert_eq!(network.downs(), downs);
+    drop(slow);
 }

@@ -504,3 +504,28 @@ async fn no_more_comes_than_the_application_wants_in_all() {
     assert!(subscriber.try_next().is_none());
     assert!(remote.is_quiet(Duration::from_millis(30)).await, "nothing more is asked for");
 }
+
+/// Where the subscription has another place an index means another message.
+#[tokio::test]
+async fn p2_what_is_acked_late_is_not_said_of_what_has_its_index_in_another_place() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let mut subscriber = subscriber(&client, &mut remote).await;
+    let (from, to, cause) = (Index(1), Index(9), GapCause::Retention);
+    remote.notice(Notice::Gap { handle: 2, from, to, cause }).await;
+    remote.deliver(2, 9, &["a", "b"]).await;
+    let Some(Ok(Delivery::Gap(gap))) = soon(subscriber.next()).await else { panic!("a gap comes first") };
+    let _first = message(&mut subscriber).await;
+    let second = message(&mut subscriber).await;
+    drop(remote);
+    let mut remote = relay.accept().await;
+    remote.attach_moved(5, 2).await;
+    remote.credit().await;
+    remote.deliver(5, 9, &["x", "y"]).await;
+    let new = message(&mut subscriber).await;
+    assert_eq!(&new.payload[..], b"x");
+    gap.ack();
+    second.ack();
+    new.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 9, 10)], "only what is of this place");
+}

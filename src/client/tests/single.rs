@@ -141,3 +141,67 @@ async fn a_get_that_is_dropped_while_it_takes_its_wish_back_does_not_stop_the_ne
     let (found, ()) = tokio::join!(soon(subscriber.poll(5)), play);
     assert_eq!(found.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn a_get_waits_no_longer_than_it_is_told_though_another_one_waits_for_ever() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, name) = names();
+    let play = async {
+        remote.attach(2).await;
+        remote.credit().await;
+        std::future::pending::<()>().await;
+    };
+    let others = async {
+        // The first one is attached by now, and waits.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let most = Duration::from_secs(2);
+        let get = client.get(&group, Some(&name), Some(Duration::from_millis(20)));
+        let got = tokio::time::timeout(most, get).await.expect("no longer than it is told").unwrap();
+        assert!(got.is_none());
+        let poll = client.poll(&group, Some(&name));
+        let got = tokio::time::timeout(most, poll).await.expect("a poll does not wait").unwrap();
+        assert!(got.is_none(), "what comes is the first one's");
+    };
+    tokio::select! {
+        got = client.get(&group, Some(&name), None) => panic!("{got:?}"),
+        () = play => {}
+        () = others => {}
+    }
+}
+
+#[tokio::test]
+async fn gets_that_come_first_at_once_attach_one_subscriber() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, name) = names();
+    let play = async {
+        remote.attach(2).await;
+        assert_eq!(remote.credit().await[0].total, 1);
+        remote.deliver(2, 1, &["a"]).await;
+        assert_eq!(remote.credit().await[0].total, 2, "the other one has not attached another one");
+        remote.deliver(2, 2, &["b"]).await;
+    };
+    let get = || client.get(&group, Some(&name), None);
+    let (one, other, ()) = tokio::join!(soon(get()), soon(get()), play);
+    assert_eq!((index(one.unwrap()), index(other.unwrap())), (Some(Index(1)), Some(Index(2))));
+}
+
+#[tokio::test]
+async fn polls_at_once_have_their_turns() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, name) = names();
+    let play = async {
+        remote.attach(2).await;
+        for found in [1, 2] {
+            let (_, tag, request) = remote.request_behind_acks().await;
+            assert_eq!(request, Request::Poll { handle: 2, messages: 1 });
+            remote.deliver(2, found, &["a"]).await;
+            remote.answer(tag, Ok(Reply::Polled { messages: 1 })).await;
+        }
+    };
+    let poll = || client.poll(&group, Some(&name));
+    let (one, other, ()) = tokio::join!(soon(poll()), soon(poll()), play);
+    assert_eq!((index(one.unwrap()), index(other.unwrap())), (Some(Index(1)), Some(Index(2))));
+}

@@ -118,6 +118,10 @@ async fn large_frames_share_what_may_be_on_its_way_in() {
         remotes.push(remote);
         readers.push(reader);
     }
+    assert!(readers[0].begin_large().await.is_ok());
+    // Nothing is read while it waits: who takes silence for an end waits so first.
+    let waited = tokio::time::timeout(Duration::from_millis(10), readers[1].begin_large()).await;
+    assert!(waited.is_err());
     for reader in &mut readers {
         let waited = tokio::time::timeout(Duration::from_millis(10), reader.fill()).await;
         assert!(waited.is_err());

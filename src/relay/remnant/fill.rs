@@ -137,6 +137,10 @@ impl Relay {
         if !is_next || header.kind != RunKind::Data || !self.room || !head.not_owed.iter().all(in_it) {
             return false;
         }
+        if !self.fits(&run) {
+            self.warn_of_length(number);
+            return false;
+        }
         for (from, to) in &head.not_owed {
             let operation = Operation::RemnantPasses { group: number, from: *from, to: *to };
             self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Ride);

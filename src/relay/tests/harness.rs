@@ -56,6 +56,8 @@ pub(super) struct Harness {
     pub(super) last_arrival: WallTime,
     /// What it has said to its neighbour.
     pub(super) said: Vec<LinkMessage>,
+    /// How often it has closed a session.
+    pub(super) closes: usize,
     links: Vec<LinkOptions>,
     shards: Vec<(EntryNumber, Bytes)>,
     request: u64,
@@ -162,6 +164,7 @@ impl Harness {
             released: BTreeMap::new(),
             last_arrival: WallTime(0),
             said: Vec::new(),
+            closes: 0,
             links: links.to_vec(),
             shards: Vec::new(),
             request: 0,
@@ -248,7 +251,8 @@ impl Harness {
             }
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Link { message, .. } => self.said.push(message),
-            Effect::Close { .. } | Effect::Neighbours { .. } => {}
+            Effect::Close { .. } => self.closes += 1,
+            Effect::Neighbours { .. } => {}
         }
     }
 

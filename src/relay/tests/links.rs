@@ -62,7 +62,7 @@ fn compared(h: &mut Harness) -> usize {
 }
 
 /// A relay that receives from `g`, and knows both epochs by name.
-fn between(first: &Theirs, second: &Theirs) -> Harness {
+pub(super) fn between(first: &Theirs, second: &Theirs) -> Harness {
     let mut h = Harness::linked();
     h.subscribe("g", "s", SubscriptionSpec::default());
     let s = h.attach("g", "s");

@@ -566,3 +566,65 @@ fn r1_a_producer_that_was_forgotten_is_not_known_again_after_a_restart() {
         assert_eq!(h.payloads(), ["1.1", "1.2", "1.3", "2.1", "2.2"], "crashes: {crashes}");
     }
 }
+
+/// A publisher sends on before it hears that something was refused for the moment.
+#[test]
+fn p4_what_follows_a_put_that_was_refused_for_the_moment_is_not_taken_before_it() {
+    let mut h = Harness::apart();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let handle = h.open("g");
+    h.lowest_unanswered = 1;
+    h.put_with(handle, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+    assert!(h.notices.iter().any(|n| matches!(n, Notice::PutRefused { .. })), "there is no table yet");
+    h.meet(Vec::new());
+    // It was on its way already.
+    h.put_with(handle, body(&["b"]), Some((7, 2)), AckLevel::Accepted);
+    assert_eq!(h.done.len(), 0, "what goes before it is not here");
+    // It hears of the refusal, and sends both again.
+    h.put_with(handle, body(&["a"]), Some((7, 1)), AckLevel::Accepted);
+    h.put_with(handle, body(&["b"]), Some((7, 2)), AckLevel::Accepted);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "b"]);
+}
+
+#[test]
+fn p4_what_was_given_up_holds_back_nothing_and_another_producer_is_not_held_back() {
+    let mut h = Harness::apart();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let handle = h.open("g");
+    h.lowest_unanswered = 1;
+    h.put_with(handle, body(&["a", "b"]), Some((7, 1)), AckLevel::Accepted);
+    h.put_with(handle, body(&["c"]), Some((7, 3)), AckLevel::Accepted);
+    h.meet(Vec::new());
+    h.put_with(handle, body(&["x"]), Some((8, 1)), AckLevel::Accepted);
+    // In the same session: each is taken when those before it are there.
+    for (payloads, first, taken) in [
+        (&["d"][..], 4, false),
+        (&["c"], 3, false),
+        (&["a", "b"], 1, true),
+        (&["d"], 4, false),
+        (&["c"], 3, true),
+    ] {
+        let before = h.done.len();
+        h.put_with(handle, body(payloads), Some((7, first)), AckLevel::Accepted);
+        assert_eq!(h.done.len() > before, taken, "{payloads:?}");
+    }
+    // It is not put again.
+    h.lowest_unanswered = 5;
+    h.put_with(handle, body(&["e"]), Some((7, 5)), AckLevel::Accepted);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["x", "a", "b", "c", "e"]);
+}
+
+#[test]
+fn p12_a_session_that_was_refused_puts_of_too_many_producers_ends() {
+    let mut h = Harness::apart();
+    let handle = h.open("g");
+    for producer in 0..=crate::limits::SESSION_TURNED_AWAY_MAX as u128 {
+        assert_eq!(h.closes, 0);
+        h.put_with(handle, body(&["a"]), Some((producer, 1)), AckLevel::Accepted);
+    }
+    assert_eq!(h.closes, 1);
+}

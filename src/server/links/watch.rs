@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::rtt::Smoothed;
-use crate::id::RelayId;
+use crate::id::{RelayId, SessionId};
 use crate::relay::Neighbour;
 use crate::wire::body::LinkInfo;
 
@@ -15,7 +15,8 @@ const REASON_BYTES_MAX: usize = 240;
 
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    is_up: bool,
+    /// The connection over which it is up, if it is: the last one that was opened.
+    up: Option<SessionId>,
     rtt: Option<Smoothed>,
     last_down: Option<String>,
     last_attempt: Option<String>,
@@ -65,16 +66,26 @@ impl Watch {
         }
     }
 
-    pub(super) fn up(&self, neighbour: &RelayId) {
+    /// A connection has become the link, in the place of one that may not have ended yet.
+    pub(super) fn up(&self, neighbour: &RelayId, session: SessionId) {
         self.change(neighbour, |seen| {
-            (seen.is_up, seen.rtt, seen.last_attempt) = (true, None, None);
+            if seen.up < Some(session) {
+                (seen.up, seen.rtt, seen.last_attempt) = (Some(session), None, None);
+            }
         });
     }
 
-    pub(super) fn down(&self, neighbour: &RelayId, why: &str) {
+    /// A connection has ended. False: another one has taken its place, and the link is up.
+    pub(super) fn down(&self, neighbour: &RelayId, session: SessionId, why: &str) -> bool {
+        let mut is_down = true;
         self.change(neighbour, |seen| {
-            (seen.is_up, seen.rtt, seen.last_down) = (false, None, Some(readable(why)));
+            seen.last_down = Some(readable(why));
+            is_down = seen.up.is_none_or(|up| up == session);
+            if is_down {
+                (seen.up, seen.rtt) = (None, None);
+            }
         });
+        is_down
     }
 
     /// An attempt to connect has failed.
@@ -147,13 +158,12 @@ fn readable(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::LinkId;
 
-    /// A relay that was stopped for a while and goes on: its tasks notice at another time than the core.
-    #[test]
-    fn a_link_is_told_as_down_when_the_core_takes_it_for_down() {
+    fn watch() -> (Watch, RelayId) {
         let relay = RelayId::new("b").unwrap();
         let neighbour = Neighbour {
-            link: crate::id::LinkId(1),
+            link: LinkId(1),
             relay: relay.clone(),
             address: "127.0.0.1:1".to_owned(),
             cost: Some(1),
@@ -161,13 +171,19 @@ mod tests {
             rate: None,
             packs: true,
         };
-        let watch = Watch::new(&[neighbour]);
+        (Watch::new(&[neighbour]), relay)
+    }
+
+    /// A relay that was stopped for a while and goes on: its tasks notice at another time than the core.
+    #[test]
+    fn a_link_is_told_as_down_when_the_core_takes_it_for_down() {
+        let (watch, b) = watch();
         let told = |is_down: bool| watch.warnings(|_| is_down);
-        watch.up(&relay);
-        watch.down(&relay, "silent");
+        watch.up(&b, SessionId(1));
+        watch.down(&b, SessionId(1), "silent");
         assert_eq!(told(false), Vec::<String>::new(), "the core has the next connection already");
         assert_eq!(told(true), ["the link to b is down: silent"]);
-        watch.up(&relay);
+        watch.up(&b, SessionId(2));
         assert_eq!(told(true), ["the link to b is down: silent"], "the core has not heard of it");
     }
 
@@ -175,5 +191,18 @@ mod tests {
     fn a_reason_is_one_short_line() {
         assert_eq!(readable("no\nroute\u{1b}[2J"), "no route [2J");
         assert_eq!(readable(&"ä".repeat(5000)).len(), REASON_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_connection_that_ends_late_does_not_take_the_link_down() {
+        let (watch, b) = watch();
+        watch.up(&b, SessionId(1));
+        watch.up(&b, SessionId(2));
+        assert!(!watch.down(&b, SessionId(1), "the relay has connected anew"));
+        // Whoever is late with saying that it is up is so too.
+        watch.up(&b, SessionId(1));
+        assert!(!watch.down(&b, SessionId(1), "late"));
+        assert!(watch.down(&b, SessionId(2), "broken"));
+        assert_eq!(watch.warnings(|_| true), ["the link to b is down: broken"]);
     }
 }
