@@ -12,6 +12,7 @@ mod hostile;
 mod islands;
 mod live;
 mod members;
+mod mixed;
 mod moves;
 mod names;
 mod origins;
