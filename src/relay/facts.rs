@@ -225,6 +225,9 @@ impl Relay {
                 "{} has another data directory than before: its disk was lost or put back, or two relays have its name",
                 state.relay
             ));
+            // It may be no member, and count for copies.
+            let storage = state.version.storage;
+            self.groups.iter_mut().for_each(|group| group.drop_receipts_of_others(&state.relay, storage));
         }
         self.links.states.insert(state.relay.clone(), state.clone());
         if has_started {
@@ -286,6 +289,7 @@ impl Relay {
         if !group.spread().parts.set_member(relay, *version, *member) {
             return false;
         }
+        group.drop_receipts_of_others(relay, version.storage);
         if !*member {
             group.drop_marks(&self.options.relay, relay);
         }

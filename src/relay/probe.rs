@@ -3,7 +3,7 @@
 use super::Relay;
 use super::group::GroupBooks;
 use super::input::Now;
-use crate::id::{GroupName, GroupNumber, Sequence, StreamNumber, Time};
+use crate::id::{GroupName, GroupNumber, RelayId, Sequence, StorageId, StreamNumber, Time};
 use crate::routing::Algorithm;
 use crate::wire::body::LinkCounts;
 use crate::wire::link::Receipt;
@@ -21,6 +21,32 @@ impl Relay {
         let group = self.groups.get(self.groups.number(&receipt.group.name)?)?;
         let found = group.streams.iter().find(|s| s.epoch == receipt.epoch && s.origin == receipt.origin)?;
         Some((found.number, found.released))
+    }
+
+    /// How far a stream is known to be released.
+    #[must_use]
+    pub fn released_of(&self, group: GroupNumber, stream: StreamNumber) -> Option<Sequence> {
+        let group = self.groups.get(group)?;
+        group.streams.iter().find(|s| s.number == stream).map(|s| s.released)
+    }
+
+    /// Whether a member is owed a record of a stream, by the stream's last mark of it.
+    #[must_use]
+    pub fn owes(&self, group: GroupNumber, stream: StreamNumber, (to, at): (&RelayId, Sequence)) -> bool {
+        let group = self.groups.get(group);
+        let stream = group.and_then(|group| group.streams.iter().find(|s| s.number == stream));
+        stream.and_then(|s| s.marks.get(to)).is_some_and(|(from, _)| *from <= at)
+    }
+
+    /// Of which groups another relay is a member with this disk, as far as is known here.
+    #[must_use]
+    pub fn memberships_on(&self, relay: &RelayId, storage: StorageId) -> Vec<GroupNumber> {
+        let is_member = |parts: &super::facts::Parts| {
+            let said = parts.members.get(relay);
+            said.is_some_and(|(version, is_on)| *is_on && version.storage == storage)
+        };
+        let member = self.groups.iter().filter(|g| g.spread.as_deref().is_some_and(|s| is_member(&s.parts)));
+        member.map(|group| group.number).collect()
     }
 
     /// From now on it speaks every way to compute trees that there is in simulations.

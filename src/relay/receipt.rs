@@ -26,7 +26,7 @@ use super::group::Group;
 use super::input::Now;
 use super::stream::{Held, Stream};
 use super::timer::Timer;
-use crate::id::{GroupNumber, LinkId, RelayId, Sequence};
+use crate::id::{GroupNumber, LinkId, RelayId, Sequence, StorageId};
 use crate::limits;
 use crate::log::Urgency;
 use crate::wire::link::{FullVersion, LinkMessage, Receipt, Released, Version};
@@ -36,6 +36,18 @@ const GATHER_MS: u64 = 20;
 
 /// The same while puts wait for them.
 pub(super) const GATHER_WANTED_MS: u64 = 1;
+
+impl Group {
+    /// A relay goes by this disk from now on: what it has said of another one tells nothing of this. Else what
+    /// this disk lacks would be let go as soon as all others have it.
+    pub(super) fn drop_receipts_of_others(&mut self, relay: &RelayId, storage: StorageId) {
+        for stream in &mut self.streams {
+            if stream.receipts.get(relay).is_some_and(|held| held.storage != storage) {
+                stream.receipts.remove(relay);
+            }
+        }
+    }
+}
 
 impl Relay {
     /// Something of another origin has become durable here, or, if it `repeats`, has been for a

@@ -287,6 +287,26 @@ impl Node {
         self.relay.as_ref()?.stream_of(receipt)
     }
 
+    /// Whether a run of its own is released, as far as it knows.
+    #[must_use]
+    pub fn is_released(&self, run: &RunEntry) -> bool {
+        let released = self.relay.as_ref().and_then(|relay| relay.released_of(run.group, run.stream));
+        released.is_none_or(|released| run.run.header.end().0 - 1 <= released.0)
+    }
+
+    /// Whether another relay is owed a run of its own, as far as it knows.
+    #[must_use]
+    pub fn owes(&self, run: &RunEntry, to: &RelayId) -> bool {
+        let owed = (to, run.run.header.first);
+        self.relay.as_ref().is_some_and(|relay| relay.owes(run.group, run.stream, owed))
+    }
+
+    /// The groups of which it knows that another relay is a member with this disk.
+    #[must_use]
+    pub fn memberships_on(&self, relay: &RelayId, storage: StorageId) -> Vec<GroupNumber> {
+        self.relay.as_ref().map(|known| known.memberships_on(relay, storage)).unwrap_or_default()
+    }
+
     /// Starts from what is on the disk.
     ///
     /// # Panics
@@ -432,7 +452,7 @@ impl Node {
     }
 
     /// Its disk is empty, and is another one from now on.
-    pub fn wipe(&mut self) {
+    pub fn wipe(&mut self, storage: StorageId) {
         self.log.clear();
         self.places.clear();
         self.came.clear();
@@ -440,7 +460,7 @@ impl Node {
         self.durable = 0;
         self.snapshot = Snapshot::default();
         self.boot = 0;
-        self.storage.0[1] = self.storage.0[1].wrapping_add(1);
+        self.storage = storage;
     }
 
     /// Something happens to it. Its effects are carried out, but for syncs and links.

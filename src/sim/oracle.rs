@@ -1,6 +1,7 @@
 //! Knows every put and every start, and says which promise is broken.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// One put.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Oracle {
     left: BTreeSet<String>,
     /// Relays that were forgotten; whether they come back.
     forgotten: BTreeMap<String, bool>,
+    /// Puts that were made at a relay that was forgotten and had not heard of it, by their numbers.
+    out_of_touch: Vec<(String, Range<u64>)>,
 }
 
 impl Oracle {
@@ -82,6 +85,23 @@ impl Oracle {
         self.forgotten.insert(relay.to_owned(), comes_back);
     }
 
+    /// What is put at a relay from now on, until it [hears](Oracle::hears) that it was forgotten, is owed to
+    /// nobody who comes to it with a move that did not wait for it.
+    pub fn loses_touch(&mut self, relay: &str) {
+        self.out_of_touch.push((relay.to_owned(), self.next..u64::MAX));
+    }
+
+    /// A relay has heard what has changed.
+    pub fn hears(&mut self, relay: &str) {
+        let last = self.next;
+        let open = self.out_of_touch.iter_mut().filter(|(of, puts)| of == relay && puts.end == u64::MAX);
+        open.for_each(|(_, puts)| puts.end = last);
+    }
+
+    fn was_out_of_touch(&self, number: u64, put: &Put) -> bool {
+        self.out_of_touch.iter().any(|(relay, puts)| *relay == put.relay && puts.contains(&(number - 1)))
+    }
+
     /// Whether a relay was forgotten, and perhaps came back.
     #[must_use]
     pub fn was_forgotten(&self, relay: &str) -> bool {
@@ -94,9 +114,9 @@ impl Oracle {
     /// Names the first thing that is wrong.
     pub fn check_at(&self, relay: &str, group: &str, got: &[String]) -> Result<(), Wrong> {
         let is_back = self.forgotten.contains_key(relay);
-        let is_owed = |put: &Put| {
+        let is_owed = |number: u64, put: &Put| {
             let is_lost = self.forgotten.get(&put.relay).is_some_and(|comes_back| !comes_back);
-            put.answered && !is_lost && !is_back
+            put.answered && !is_lost && !is_back && !self.was_out_of_touch(number, put)
         };
         self.check_owed(group, got, &is_owed)
     }
@@ -143,25 +163,30 @@ impl Oracle {
     /// # Errors
     /// Names the first thing that is wrong.
     pub fn check(&self, group: &str, got: &[String]) -> Result<(), Wrong> {
-        self.check_owed(group, got, &|put| put.answered)
+        self.check_owed(group, got, &|_, put| put.answered)
     }
 
-    fn check_owed(&self, group: &str, got: &[String], is_owed: &dyn Fn(&Put) -> bool) -> Result<(), Wrong> {
+    fn check_owed(
+        &self,
+        group: &str,
+        got: &[String],
+        is_owed: &dyn Fn(u64, &Put) -> bool,
+    ) -> Result<(), Wrong> {
         let mut unique: BTreeSet<&String> = BTreeSet::new();
         if let Some(twice) = got.iter().find(|payload| !unique.insert(*payload)) {
             return wrong(twice, format!("{twice} came twice"));
         }
-        let puts = || self.puts.values().filter(|put| put.group == group);
-        for put in puts() {
+        let puts = || self.puts.iter().filter(|(_, put)| put.group == group);
+        for (number, put) in puts() {
             let there = put.payloads.iter().filter(|payload| unique.contains(payload)).count();
-            let is_whole = there == put.payloads.len() || (there == 0 && !is_owed(put));
+            let is_whole = there == put.payloads.len() || (there == 0 && !is_owed(*number, put));
             if !is_whole {
-                let answered = if is_owed(put) { "an answered put" } else { "a put" };
+                let answered = if is_owed(*number, put) { "an answered put" } else { "a put" };
                 let what = format!("{there} of {answered} came: {:?}", put.payloads);
                 return wrong(&put.payloads[0], what);
             }
         }
-        let known: BTreeSet<&String> = puts().flat_map(|put| &put.payloads).collect();
+        let known: BTreeSet<&String> = puts().flat_map(|(_, put)| &put.payloads).collect();
         if let Some(strange) = got.iter().find(|payload| !known.contains(payload)) {
             return wrong(strange, format!("{strange} was never put into {group}"));
         }

@@ -15,6 +15,7 @@ mod islands;
 mod levels;
 mod live;
 mod members;
+mod mixed;
 mod moves;
 mod names;
 mod origins;

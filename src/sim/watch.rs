@@ -9,12 +9,13 @@
 //! - I3, I4: no log has a record twice, or goes back in a stream;
 //! - I6: a put is answered when its records are on the disk;
 //! - I7: a receipt says of its sender what the sender's disk has;
-//! - I8: an origin lets nothing go that the disk of a member lacks which was a member before.
+//! - I8: an origin lets nothing go that the disk of a member lacks which was a member before; of a member
+//!   that has lost its disk, nothing that was not released when the origin heard of the new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::Node;
-use crate::id::{GroupName, GroupNumber, Index, LinkId, Sequence, StreamNumber};
+use crate::id::{GroupName, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber};
 use crate::log::{Entry, RunEntry};
 use crate::wire::link::{LinkMessage, Receipt};
 use crate::wire::run::{Records, RunHeader, RunKind};
@@ -45,6 +46,18 @@ struct Owed {
     since: u64,
 }
 
+/// A member has a new disk, and what others still keep is owed to that.
+#[derive(Clone, Debug)]
+struct NewDisk {
+    node: usize,
+    relay: RelayId,
+    storage: StorageId,
+    /// Origins that have heard of it, in which groups.
+    heard: BTreeSet<(usize, GroupNumber)>,
+    /// What was not released at an origin when it heard of it.
+    owed: BTreeSet<(usize, u64)>,
+}
+
 /// Everything that was ever seen on disks and wires.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
@@ -54,6 +67,9 @@ pub(super) struct Watch {
     /// What follows in a stream on a prefix with this hash, from this sequence on.
     follows: BTreeMap<(u64, u64), u64>,
     owed: Vec<Owed>,
+    new_disks: Vec<NewDisk>,
+    /// Records that an origin has let everybody know to be released, and may have forgotten since.
+    released: BTreeSet<u64>,
     broken: Option<String>,
 }
 
@@ -81,19 +97,36 @@ impl Watch {
     /// A relay is forgotten, or leaves for good: nothing is owed to it.
     pub(super) fn forget(&mut self, node: usize) {
         self.owed.retain(|owed| owed.node != node);
+        self.new_disks.retain(|disk| disk.node != node);
     }
 
-    /// A relay has lost its disk: what it had is not owed to it.
-    pub(super) fn wiped(&mut self, node: usize, puts: u64) {
+    /// A relay has lost its disk: what it had is not owed to it, but for what is still kept when the new
+    /// one is heard of.
+    pub(super) fn wiped(&mut self, relay: &Node, node: usize, puts: u64) {
         self.crashed(node, &[]);
+        self.new_disks.retain(|disk| disk.node != node);
+        let (name, storage) = (relay.name.clone(), relay.storage());
+        let (heard, owed) = (BTreeSet::new(), BTreeSet::new());
+        self.new_disks.push(NewDisk { node, relay: name, storage, heard, owed });
         for owed in self.owed.iter_mut().filter(|owed| owed.node == node) {
             owed.since = puts;
         }
     }
 
+    /// A relay is about to crash: what was released it will not know when it is back.
+    pub(super) fn crashes(&mut self, node: &Node) {
+        let is_over = |run: &&RunEntry| run.link == LinkId(0) && node.is_released(run);
+        let over = node.log().0.iter().filter_map(run_of).filter(is_over);
+        self.released.extend(over.map(|run| run.run.header.hash()));
+    }
+
     /// A relay has crashed: its log ends here now.
     pub(super) fn crashed(&mut self, node: usize, log: &[Entry]) {
         self.disks[node] = Disk::default();
+        for disk in &mut self.new_disks {
+            disk.heard.retain(|(origin, _)| *origin != node);
+            disk.owed.retain(|(origin, _)| *origin != node);
+        }
         self.look(node, "", log, log.len());
     }
 
@@ -171,8 +204,45 @@ impl Watch {
         }
     }
 
+    /// A relay may have heard that a member has a new disk.
+    pub(super) fn hears_of_disks(&mut self, place: usize, node: &Node) {
+        for disk in &mut self.new_disks {
+            for group in node.memberships_on(&disk.relay, disk.storage) {
+                if !disk.heard.insert((place, group)) {
+                    continue;
+                }
+                let is_kept = |run: &&RunEntry| {
+                    let is_own = run.group == group && run.link == LinkId(0);
+                    let is_data = is_own && run.run.header.kind == RunKind::Data;
+                    is_data && !node.is_released(run) && node.owes(run, &disk.relay)
+                };
+                let kept = node.log().0.iter().filter_map(run_of).filter(is_kept);
+                let kept = kept.map(|run| run.run.header.hash()).filter(|hash| !self.released.contains(hash));
+                disk.owed.extend(kept.map(|hash| (place, hash)));
+            }
+        }
+    }
+
+    /// A member with a new disk that an origin knows, and that lacks what is owed to it.
+    fn lacks_on_new_disk(&self, place: usize, node: &Node, run: &RunEntry) -> Option<usize> {
+        let hash = run.run.header.hash();
+        let is_lacking = |disk: &&NewDisk| {
+            disk.owed.contains(&(place, hash))
+                && !self.disks[disk.node].keeps.contains(&hash)
+                && node.memberships_on(&disk.relay, disk.storage).contains(&run.group)
+                // It may have left since, and joined anew.
+                && node.owes(run, &disk.relay)
+        };
+        self.new_disks.iter().find(is_lacking).map(|disk| disk.node)
+    }
+
     /// A relay lets go what stands below an index of a group.
-    pub(super) fn lets_go(&mut self, node: &Node, (group, from, below): (GroupNumber, Index, Index)) {
+    pub(super) fn lets_go(
+        &mut self,
+        place: usize,
+        node: &Node,
+        (group, from, below): (GroupNumber, Index, Index),
+    ) {
         let mut lacks = None;
         let is_own = |run: &&RunEntry| {
             let is_going = run.first_index >= from && run.first_index < below;
@@ -184,8 +254,8 @@ impl Watch {
             let hash = run.run.header.hash();
             let is_lacking =
                 |o: &&Owed| o.group == name && o.since < put && !self.disks[o.node].keeps.contains(&hash);
-            if let Some(owed) = self.owed.iter().find(is_lacking) {
-                let member = owed.node;
+            let owed = self.owed.iter().find(is_lacking).map(|owed| owed.node);
+            if let Some(member) = owed.or_else(|| self.lacks_on_new_disk(place, node, run)) {
                 lacks = Some(format!("I8: {} lets {payload} go, and member {member} lacks it", node.name));
             }
         }

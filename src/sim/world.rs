@@ -4,6 +4,7 @@ pub mod choices;
 mod finish;
 mod frames;
 mod levers;
+mod mixed;
 mod moves;
 mod moving;
 mod roaming;
@@ -14,6 +15,7 @@ mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::mixed::mixed;
 pub use self::moves::moves;
 use self::moving::Movers;
 use self::roaming::{Known, Roamer};
@@ -67,6 +69,8 @@ pub struct World {
     roamers: Vec<Option<Roamer>>,
     /// What receivers do that move from relay to relay; a seed's run is the same without them.
     roaming: Dice,
+    /// The storage ids of disks that take the place of lost ones.
+    disks: Dice,
     /// Publishers that move from relay to relay.
     movers: Movers,
     /// A promise that was seen to be broken.
@@ -75,6 +79,8 @@ pub struct World {
     homes_move: bool,
     /// Whether subscriptions have more than one home.
     has_twins: bool,
+    /// Whether so much time passes at once that relays may compare what they know while news is on its way.
+    may_differ: bool,
 }
 
 /// A subscription has one home in the network, so each relay has names of its own; a queue's one
@@ -140,10 +146,12 @@ impl World {
             known: Vec::new(),
             roamers: Vec::new(),
             roaming: Dice::new(seed ^ 0x0a4e),
+            disks: Dice::new(seed ^ 0xd15c),
             movers: Movers::none(seed),
             wrong: None,
             homes_move: false,
             has_twins: false,
+            may_differ: false,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);
@@ -422,8 +430,9 @@ impl World {
         let (log, durable) = self.nodes[node].log();
         self.watch.look(node, self.nodes[node].name.as_str(), log, durable);
         for gone in std::mem::take(&mut self.nodes[node].let_go) {
-            self.watch.lets_go(&self.nodes[node], gone);
+            self.watch.lets_go(node, &self.nodes[node], gone);
         }
+        self.watch.hears_of_disks(node, &self.nodes[node]);
     }
 
     /// Lets time pass in which nothing arrives.
@@ -456,6 +465,7 @@ impl World {
 
     /// A relay crashes, and of what was not synced the first `kept` entries are on its disk all the same.
     fn crash_keeping(&mut self, node: usize, kept: usize) {
+        self.watch.crashes(&self.nodes[node]);
         self.nodes[node].crash(kept);
         self.watch.crashed(node, self.nodes[node].log().0);
         for wire in 0..self.wires.len() {
@@ -660,8 +670,9 @@ impl World {
     /// A relay crashes, and comes back with an empty disk and its old name.
     pub fn wipe(&mut self, node: usize) {
         self.crash(node);
-        self.nodes[node].wipe();
-        self.watch.wiped(node, self.oracle.puts());
+        let storage = self.another_storage(node);
+        self.nodes[node].wipe(storage);
+        self.watch.wiped(&self.nodes[node], node, self.oracle.puts());
         self.start(node);
     }
 

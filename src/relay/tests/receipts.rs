@@ -1,11 +1,15 @@
 //! What members say of their disks, and what an origin lets go for it (I7, I8).
 
-use super::harness::{Harness, group};
-use crate::id::{Epoch, RelayId, Sequence, StorageId};
-use crate::wire::link::{Fact, GroupId, LinkMessage, Membership, Receipt, Version};
+use super::harness::{Harness, SESSION, body, group};
+use crate::id::{Epoch, ProducerSequence, RelayId, Sequence, StorageId};
+use crate::relay::Input;
+use crate::wire::frame::{AckLevel, PutHead};
+use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Receipt, Version};
+use crate::wire::run::BodySummary;
 
 const FIRST: StorageId = StorageId([7; 16]);
 const SECOND: StorageId = StorageId([8; 16]);
+const THIRD: StorageId = StorageId([9; 16]);
 
 fn id() -> GroupId {
     GroupId { name: group("g"), incarnation: 0 }
@@ -13,8 +17,12 @@ fn id() -> GroupId {
 
 /// The neighbour is a member, with its membership in this version and on this disk.
 fn join(h: &mut Harness, counter: u64, storage: StorageId) {
-    let version = Version { counter, storage };
-    let relay = RelayId::new("o").unwrap();
+    join_as(h, "o", Version { counter, storage });
+}
+
+/// A relay is a member in this version.
+fn join_as(h: &mut Harness, relay: &str, version: Version) {
+    let relay = RelayId::new(relay).unwrap();
     h.hear(LinkMessage::Facts(vec![Fact::Membership(Membership {
         group: id(),
         relay,
@@ -25,11 +33,16 @@ fn join(h: &mut Harness, counter: u64, storage: StorageId) {
 
 /// The neighbour has everything up to here on this disk, and is done with it.
 fn receipt(h: &mut Harness, storage: StorageId, through: u64) {
+    receipt_of(h, "o", storage, through);
+}
+
+/// A relay has everything up to here on this disk, and is done with it.
+fn receipt_of(h: &mut Harness, member: &str, storage: StorageId, through: u64) {
     let receipt = Receipt {
         group: id(),
         origin: RelayId::new("r").unwrap(),
         epoch: Epoch { counter: 1, storage: StorageId([1; 16]), nonce: 1 },
-        member: RelayId::new("o").unwrap(),
+        member: RelayId::new(member).unwrap(),
         storage,
         durable: Sequence(through),
         consumed: Sequence(through),
@@ -38,6 +51,23 @@ fn receipt(h: &mut Harness, storage: StorageId, through: u64) {
     };
     h.hear(LinkMessage::Receipts(vec![receipt]));
     h.pass_ms(2_000);
+}
+
+/// A relay says of its links in this version, on this disk.
+fn links(h: &mut Harness, (relay, others): (&str, &[&str]), counter: u64, storage: StorageId) {
+    let link = |other: &&str| Advertised { neighbour: RelayId::new(other).unwrap(), cost: 1, is_up: true };
+    h.hear(LinkMessage::Facts(vec![Fact::LinkState(LinkState {
+        relay: RelayId::new(relay).unwrap(),
+        version: Version { counter: counter << 32, storage },
+        transit: true,
+        max_children: None,
+        catching_up: false,
+        is_new: false,
+        is_draining: false,
+        algorithm: 0,
+        links: others.iter().map(link).collect(),
+        topology: None,
+    })]));
 }
 
 /// Below which index the group was let go.
@@ -78,4 +108,55 @@ fn s23_a_receipt_of_a_disk_that_is_lost_lets_nothing_go() {
     assert_eq!(released(&h), None);
     receipt(&mut h, SECOND, 4);
     assert_eq!(released(&h), Some(5), "the one that it has now");
+}
+
+/// What was on it and not on the new one would be let go as soon as the other member has it.
+#[test]
+fn s23_what_a_member_has_said_of_a_disk_that_it_has_lost_since_counts_no_more() {
+    for (before, after) in [(FIRST, SECOND), (SECOND, FIRST)] {
+        let mut h = Harness::linked();
+        let g = h.open("g");
+        join(&mut h, 1, before);
+        join_as(&mut h, "p", Version { counter: 1, storage: THIRD });
+        h.put(g, &["a", "b", "c"]);
+        h.pass_ms(2_000);
+        receipt(&mut h, before, 4);
+        assert_eq!(released(&h), None, "the other member has nothing");
+        join(&mut h, 2, after);
+        receipt_of(&mut h, "p", THIRD, 4);
+        assert_eq!(released(&h), None, "the new disk of the first one has nothing");
+        receipt(&mut h, after, 4);
+        assert_eq!(released(&h), Some(5));
+    }
+}
+
+/// Of a relay that keeps a copy and is no member only its links tell on which disk it is.
+#[test]
+fn s23_a_copy_on_a_disk_that_is_lost_counts_for_no_level() {
+    let mut h = Harness::linked();
+    links(&mut h, ("o", &["r", "p"]), 1, FIRST);
+    links(&mut h, ("p", &["o"]), 1, THIRD);
+    let g = h.open("g");
+    join_as(&mut h, "p", Version { counter: 1, storage: THIRD });
+    let records = body(&["a"]);
+    let head = PutHead {
+        put: 7,
+        producer: None,
+        lowest_unanswered: ProducerSequence(0),
+        body_hash: xxhash_rust::xxh3::xxh3_64(&records),
+        level: AckLevel::Stored,
+        copies: 3,
+        transient: false,
+        age_seconds: 0,
+    };
+    let summary = BodySummary::of(&records).unwrap();
+    h.pass_ms(100);
+    h.input(Input::Put { session: SESSION, handle: g, head, summary, records });
+    receipt(&mut h, FIRST, 2);
+    links(&mut h, ("o", &["r", "p"]), 2, SECOND);
+    receipt_of(&mut h, "p", THIRD, 2);
+    let is_stored = |h: &Harness| h.done.iter().any(|done| done.put == 7 && done.level == AckLevel::Stored);
+    assert!(!is_stored(&h), "two disks have it: {:?}", h.done);
+    receipt(&mut h, SECOND, 2);
+    assert!(is_stored(&h), "{:?}", h.done);
 }

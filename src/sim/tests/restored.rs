@@ -249,3 +249,30 @@ fn r4_what_is_put_before_and_after_a_relay_finds_out_that_it_was_put_back_has_di
     names.dedup();
     assert_eq!(names.len(), streams, "{names:?}");
 }
+
+/// Links are on no disk: whoever has started since knows nothing of later boots by them.
+#[test]
+fn r4_an_origin_that_is_put_back_is_found_out_when_nobody_knows_its_links() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    let image = world.nodes[0].image();
+    for _ in 0..3 {
+        world.restart(0);
+        world.put(0, "g", 1);
+        world.rest();
+    }
+    assert_eq!(world.drain(1, "g", "s").len(), 4);
+    world.rest();
+    world.restart(0);
+    world.rest_for_long();
+    (0..3).for_each(|node| world.crash(node));
+    (1..3).for_each(|node| world.start(node));
+    world.put_back(0, &image);
+    world.heal();
+    assert!(warned(&world, 0), "{:?}", world.nodes[0].warnings());
+    world.put(0, "g", 1);
+    world.heal();
+    assert_eq!(puts(&world.drain(1, "g", "s")), [5]);
+}

@@ -93,13 +93,14 @@ impl World {
         self.wrong.take().map_or(Ok(()), Err)?;
         for place in 0..self.subscriptions.len() {
             let (node, group, name) = self.subscriptions[place].clone();
-            if self.gone.contains(&node) {
+            if self.gone.contains(&node) && !self.homes_move {
                 continue;
             }
             self.take(place);
-            let relay = name_of(node);
+            // One that moves lives at no relay that is forgotten.
+            let (relay, home) = (name_of(node), if self.homes_move { String::new() } else { name_of(node) });
             self.wrong.take().map_or(Ok(()), Err)?;
-            self.oracle.check_at(&relay, group.as_str(), &self.known[place].taken).map_err(|wrong| {
+            self.oracle.check_at(&home, group.as_str(), &self.known[place].taken).map_err(|wrong| {
                 let places: Vec<String> =
                     self.nodes.iter().map(|node| node.explain(&wrong.payload)).collect();
                 format!("{relay}, {group}/{name}: {wrong}\n{}", places.join("\n"))
@@ -191,7 +192,7 @@ impl World {
                 roamer.is_taken_over = true;
             }
             let got = self.nodes[node].drain(self.now, &group, &name);
-            self.check_handed(place, &got);
+            self.check_handed((place, node), &got);
             let mut unique = std::collections::BTreeSet::new();
             let twice = got
                 .iter()

@@ -8,7 +8,7 @@ use crate::wire::body::{Reply, Request};
 use crate::wire::link::LinkMessage;
 
 /// Of 100 steps so many ask for a move.
-const MOVES: u64 = 4;
+pub(super) const MOVES: u64 = 4;
 
 /// Of 100 of these so many end one.
 const STAYS: u64 = 15;
@@ -84,9 +84,10 @@ impl World {
         self.wires[wire].to[end].iter().filter(is_move).cloned().collect()
     }
 
-    fn move_some(&mut self, dice: &mut Dice) {
+    /// One of the first `places` subscriptions is asked to move, or to stay.
+    pub(super) fn move_some(&mut self, dice: &mut Dice, places: usize) {
         let relays = self.nodes.len() as u64;
-        let place = dice.below(self.subscriptions.len() as u64) as usize;
+        let place = dice.below(places as u64) as usize;
         let to = (!dice.chance(STAYS)).then(|| dice.below(relays) as usize);
         self.ask_to_move(dice.below(relays) as usize, place, to);
     }
@@ -184,7 +185,7 @@ pub fn moves(seed: u64, steps: usize) -> Result<usize, String> {
     for _ in 0..steps {
         world.step(&weather);
         if dice.chance(MOVES) {
-            world.move_some(&mut dice);
+            world.move_some(&mut dice, world.places());
         }
         if is_unread && dice.below(1000) < LULLS {
             world.pass_ms(2_000);

@@ -200,8 +200,7 @@ impl World {
     }
 
     /// A subscription was handed messages, and told of some that it was not.
-    pub(super) fn check_handed(&mut self, subscription: usize, got: &[String]) {
-        let node = self.subscriptions[subscription].0;
+    pub(super) fn check_handed(&mut self, (subscription, node): (usize, usize), got: &[String]) {
         let notices = std::mem::take(&mut self.nodes[node].unordered);
         if self.subscriptions[subscription].1.as_str() != GROUP {
             return;

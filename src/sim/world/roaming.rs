@@ -23,6 +23,8 @@ pub(super) struct Known {
     settled: BTreeSet<String>,
     /// Whether somebody has asked to receive it, but for those who take all there is.
     pub(super) had_receivers: bool,
+    /// Its home has lost its disk: what was acked there may come again.
+    pub(super) lost_acks: bool,
 }
 
 impl Known {
@@ -41,7 +43,7 @@ impl Known {
     /// When one of them was done with for ever.
     pub(super) fn receive(&mut self, got: &[String]) -> Result<(), String> {
         for payload in got {
-            if self.settled.contains(payload) {
+            if self.settled.contains(payload) && !self.lost_acks {
                 return Err(format!("{payload} came again after its ack was confirmed to be durable"));
             }
         }

@@ -74,7 +74,7 @@ impl World {
     }
 
     /// Receivers take what there is until every name has one home.
-    fn finish_twins(&mut self, takes: bool) -> Result<(), String> {
+    pub(super) fn finish_twins(&mut self, takes: bool) -> Result<(), String> {
         for _ in 0..SECONDS {
             if takes {
                 self.take_all();
