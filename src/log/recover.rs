@@ -51,6 +51,7 @@ pub struct Recovery {
     next_number: u32,
     snapshot_covers: EntryNumber,
     covered: EntryNumber,
+    snapshot: Option<EntryNumber>,
     lock: Box<dyn Send + Sync>,
 }
 
@@ -148,6 +149,7 @@ impl Recovery {
             segments: Segments::new(self.segments),
             keeper: Keeper::new(self.spares, self.next_number, stepped),
             covered: self.covered,
+            snapshot: self.snapshot,
         };
         DiskLog::start(start, on_event, self.lock, stepped)
     }
@@ -435,6 +437,7 @@ impl Reading {
             next_number: self.found.next_number,
             snapshot_covers: self.covers,
             covered: snapshot.covered,
+            snapshot: snapshot.number,
             lock,
         };
         recovery.spare_replayed(&mut opened.lost)?;

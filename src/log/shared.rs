@@ -111,7 +111,8 @@ pub(crate) struct Shared {
     /// The last entry that every kept snapshot includes.
     pub(crate) covered: Mark,
     pub(crate) counters: Counters,
-    snapshotting: Mutex<()>,
+    /// The snapshots that are known to be whole, by number, the newest last.
+    snapshots: Mutex<Vec<EntryNumber>>,
     /// What failed first. The log does nothing more once it is set.
     poison: OnceLock<Arc<LogError>>,
     serial: AtomicU32,
@@ -128,6 +129,8 @@ pub(crate) struct Start {
     pub(crate) segments: Segments,
     pub(crate) keeper: Keeper,
     pub(crate) covered: EntryNumber,
+    /// The number of the snapshot that was read.
+    pub(crate) snapshot: Option<EntryNumber>,
 }
 
 impl Shared {
@@ -148,7 +151,7 @@ impl Shared {
             durable: Mark::new(start.end.entry),
             covered: Mark::new(start.covered),
             counters: Counters::default(),
-            snapshotting: Mutex::new(()),
+            snapshots: Mutex::new(start.snapshot.into_iter().collect()),
             poison: OnceLock::new(),
             serial: AtomicU32::new(0),
             on_event,
@@ -185,9 +188,10 @@ impl Shared {
         }
     }
 
-    /// Held while a snapshot is written.
-    pub(crate) fn snapshotting(&self) -> MutexGuard<'_, ()> {
-        self.snapshotting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The snapshots that are known to be whole, by number, the newest last. Held while one
+    /// is written.
+    pub(crate) fn snapshotting(&self) -> MutexGuard<'_, Vec<EntryNumber>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `entry` is durable; does the work itself when there is no thread.
