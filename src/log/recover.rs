@@ -346,6 +346,11 @@ impl Reading {
 
     /// Takes what cold segments replace out of use.
     fn take_back_replaced(&mut self, storage: &dyn Storage, options: &LogOptions) -> Result<(), LogError> {
+        if !self.found.replaced.is_empty() {
+            // The names of the cold ones may be in the system's memory only: they must outlast a
+            // cut of the power before what they replace is written over.
+            storage.sync_dir().map_err(|error| file_error("sync", "the data directory", error))?;
+        }
         for (header, file) in std::mem::take(&mut self.found.replaced) {
             let name = segment_name(header.number);
             let length = file.len().map_err(|error| file_error("read", &name, error))?;
