@@ -241,7 +241,8 @@ impl Log for DiskLog {
         seal::write_footers(shared)?;
         let SegmentEnd { lsn, entry, hash, .. } = committer.end();
         let known = Known { lsn, entry, hash };
-        let ident = Ident { epoch: shared.epoch, secret: shared.secret, clean: true, known };
+        let cut = shared.cut.filter(|cut| cut.is_behind(entry));
+        let ident = Ident { epoch: shared.epoch, secret: shared.secret, clean: true, known, cut };
         ident.write(&*shared.storage)
     }
 }

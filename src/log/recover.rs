@@ -10,8 +10,10 @@
 //!    backlog; one without a footer is read as well.
 //! 5. Write the last block once more, as it is, and sync it: after a failed
 //!    sync the system may show bytes that the disk does not have.
-//! 6. Raise the boot counter, durably. Only now is anything new written, and
-//!    it goes to a fresh segment.
+//! 6. Raise the boot counter, durably, and note there a last block that is cut:
+//!    its bytes may be gone before anything stands behind it. Only now is
+//!    anything new written, and it goes to a fresh segment; one that holds no
+//!    whole block is a spare again.
 //!
 //! Every step leaves a directory from which the same recovery can start again.
 
@@ -26,7 +28,7 @@ use super::engine::{DiskLog, LogOptions, OnEvent};
 use super::footer::Footer;
 use super::found::{FoundSegments, find_segments, proof};
 use super::header::SegmentHeader;
-use super::ident::{IDENT, Ident, Known, remove_if_there};
+use super::ident::{IDENT, Ident, Known, OpenCut, remove_if_there};
 use super::keeper::Keeper;
 use super::scan::{Proof, Scan, scan};
 use super::segment::{Inner, Segment, SegmentEnd, SegmentIndex, Spare, segment_name, segment_number};
@@ -82,9 +84,25 @@ impl Recovery {
         let mut reading = Reading::new(&snapshot, &ident, found);
         reading.take_back_replaced(&*storage, &options)?;
         reading.read_all()?;
-        let (recovery, opened) = reading.finish(storage, options, snapshot, ident, random, lock)?;
+        let empty = std::mem::take(&mut reading.empty);
+        let (mut recovery, opened) = reading.finish(storage, options, snapshot, ident, random, lock)?;
         recovery.ident.write(&*recovery.storage)?;
+        recovery.take_back(empty)?;
         Ok((recovery, opened))
+    }
+
+    /// Segments that were taken into use and hold no block are spares again.
+    fn take_back(&mut self, empty: Vec<Spare>) -> Result<(), LogError> {
+        for spare in empty {
+            let name = segment_name(spare.number);
+            if spare.capacity == self.options.segment_bytes {
+                spare.mark(self.ident.epoch.storage).map_err(|error| file_error("write", &name, error))?;
+                self.spares.push(spare);
+            } else {
+                remove_if_there(&*self.storage, &name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the entries behind the snapshot again, in order. Entries that are
@@ -145,6 +163,7 @@ impl Recovery {
             options: self.options,
             epoch: self.ident.epoch,
             secret: self.ident.secret,
+            cut: self.ident.cut,
             end: self.end,
             segments: Segments::new(self.segments),
             keeper: Keeper::new(self.spares, self.next_number, stepped),
@@ -225,7 +244,7 @@ fn new_ident(names: &[String], random: &mut dyn FnMut(&mut [u8])) -> Result<Iden
     let mut secret = [0; 8];
     random(&mut secret);
     let epoch = Epoch { storage: StorageId(id), ..Epoch::default() };
-    Ok(Ident { epoch, secret: u64::from_le_bytes(secret), clean: true, known: Known::default() })
+    Ok(Ident { epoch, secret: u64::from_le_bytes(secret), clean: true, known: Known::default(), cut: None })
 }
 
 /// Reads the segments of a log that is being opened.
@@ -241,6 +260,8 @@ struct Reading {
     lost: Vec<Range<u64>>,
     torn_bytes: u64,
     cut: Option<Cut>,
+    /// Segments that were taken into use and hold no block.
+    empty: Vec<Spare>,
 }
 
 impl Reading {
@@ -256,6 +277,7 @@ impl Reading {
             lost: Vec::new(),
             torn_bytes: 0,
             cut: None,
+            empty: Vec::new(),
         }
     }
 
@@ -299,7 +321,9 @@ impl Reading {
             }
         };
         if inner.end.lsn < header.base {
-            return self.take_back(header, file);
+            // Not marked before what was cut in it is noted.
+            self.empty.push(Spare { number: header.number, capacity: file.len()?, file });
+            return Ok(());
         }
         inner.partial = scanned && next.is_none();
         self.note_missing(&header, &mut inner);
@@ -363,7 +387,7 @@ impl Reading {
         Ok(())
     }
 
-    /// A segment that was taken into use and holds no block is a spare again.
+    /// A segment that a cold one replaces is a spare again.
     fn take_back(&mut self, header: SegmentHeader, file: Arc<dyn StorageFile>) -> std::io::Result<()> {
         let spare = Spare { number: header.number, capacity: file.len()?, file };
         spare.mark(header.storage)?;
@@ -421,13 +445,16 @@ impl Reading {
         let (spares, others): (Vec<_>, Vec<_>) =
             self.found.spares.into_iter().partition(|spare| spare.capacity == options.segment_bytes);
         others.iter().try_for_each(|spare| remove_if_there(&*storage, &segment_name(spare.number)))?;
+        let noted_before = ident.cut.filter(|cut| cut.is_behind(entry)).map(OpenCut::cut);
+        let cut = self.cut.or(noted_before);
+        let open_cut = cut.as_ref().map(OpenCut::of);
         let mut opened = Opened {
             epoch,
-            clean: ident.clean && self.lost.is_empty() && self.torn_bytes == 0,
+            clean: ident.clean && self.lost.is_empty() && self.torn_bytes == 0 && cut.is_none(),
             snapshot: snapshot.snapshot,
             last: entry,
             torn_bytes: self.torn_bytes,
-            cut: self.cut,
+            cut,
             damaged: self.damaged,
             lost: self.lost.iter().map(|lost| (EntryNumber(lost.start), EntryNumber(lost.end))).collect(),
             notes,
@@ -435,7 +462,7 @@ impl Reading {
         let recovery = Recovery {
             storage,
             options,
-            ident: Ident { epoch, clean: false, known: Known { lsn, entry, hash }, ..ident },
+            ident: Ident { epoch, clean: false, known: Known { lsn, entry, hash }, cut: open_cut, ..ident },
             end: self.end,
             segments: self.segments,
             spares,

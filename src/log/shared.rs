@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::collect::Collector;
 use super::committer::{Committer, entry_bytes, entry_bytes_max};
 use super::engine::{LogOptions, OnEvent};
+use super::ident::OpenCut;
 use super::keeper::Keeper;
 use super::mark::Mark;
 use super::queue::Queue;
@@ -98,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) options: LogOptions,
     pub(crate) epoch: Epoch,
     pub(crate) secret: u64,
+    /// What was cut at the end of the log when it was opened.
+    pub(crate) cut: Option<OpenCut>,
     pub(crate) queue: Queue,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) keeper: Keeper,
@@ -125,6 +128,7 @@ pub(crate) struct Start {
     pub(crate) options: LogOptions,
     pub(crate) epoch: Epoch,
     pub(crate) secret: u64,
+    pub(crate) cut: Option<OpenCut>,
     pub(crate) end: SegmentEnd,
     pub(crate) segments: Segments,
     pub(crate) keeper: Keeper,
@@ -141,6 +145,7 @@ impl Shared {
             options: start.options,
             epoch: start.epoch,
             secret: start.secret,
+            cut: start.cut,
             queue: Queue::new(start.end.entry),
             committer: Mutex::new(Committer::new(start.end)),
             keeper: start.keeper,
