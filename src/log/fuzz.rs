@@ -115,7 +115,7 @@ pub fn directory(bytes: &[u8]) {
     let epoch = Epoch { storage: ID, counter: draw.near(3), nonce: 1 };
     let cut =
         (draw.byte() > 200).then(|| OpenCut { from: EntryNumber(draw.near(end.entry.0 + 1)), entries: None });
-    let ident = Ident { epoch, secret: 5, clean: draw.byte() < 128, known, cut };
+    let ident = Ident { epoch, secret: 5, clean: draw.byte() < 128, known, cut, passed_over: 0 };
     // Written over what the storage has not: then it is as if it was never there.
     if ident.write(&sim).is_ok() {
         let _ = use_all(&sim);

@@ -23,12 +23,13 @@
 //! | 72 | 8 | secret, drawn once: nobody outside can foretell a segment epoch |
 //! | 80 | 8 | first entry of a last block that was cut and behind which nothing stands yet; 0 for none |
 //! | 88 | 8 | how many entries it had, and one more; 0 if that is not known |
-//! | 96 | 24 | reserved, 0 |
+//! | 96 | 8 | which segment files were passed over at this boot, as XXH3-64 of their names, one a line; 0 for none |
+//! | 104 | 16 | reserved, 0 |
 //! | 120 | 8 | XXH3-64 of bytes 0 to 120 |
 
 use std::io::IoSlice;
 
-use super::codec::{Input, Unusable, checked, seal};
+use super::codec::{Input, NUMBER_MAX, Unusable, checked, seal};
 use super::storage::{SECTOR_BYTES, Storage};
 use super::{Cut, EntryNumber, LogError, file_error};
 use crate::id::{Epoch, Lsn, StorageId};
@@ -77,7 +78,9 @@ impl OpenCut {
     }
 
     fn decode(from: u64, entries: u64) -> Option<Self> {
-        (from > 0).then(|| Self { from: EntryNumber(from), entries: entries.checked_sub(1) })
+        (1..=NUMBER_MAX)
+            .contains(&from)
+            .then(|| Self { from: EntryNumber(from), entries: entries.checked_sub(1) })
     }
 }
 
@@ -89,6 +92,8 @@ pub(crate) struct Ident {
     pub(crate) clean: bool,
     pub(crate) known: Known,
     pub(crate) cut: Option<OpenCut>,
+    /// See [`super::headless`].
+    pub(crate) passed_over: u64,
 }
 
 impl Ident {
@@ -108,6 +113,7 @@ impl Ident {
             self.secret,
             cut_from,
             cut_entries,
+            self.passed_over,
         ] {
             out.extend_from_slice(&field.to_le_bytes());
         }
@@ -134,8 +140,8 @@ impl Ident {
             let known =
                 Known { lsn: Lsn(input.number()?), entry: EntryNumber(input.number()?), hash: input.u64()? };
             let secret = input.u64()?;
-            let cut = OpenCut::decode(input.number()?, input.u64()?);
-            Some(Self { epoch, secret, clean, known, cut })
+            let cut = OpenCut::decode(input.u64()?, input.u64()?);
+            Some(Self { epoch, secret, clean, known, cut, passed_over: input.u64()? })
         };
         fields().ok_or_else(damaged)
     }

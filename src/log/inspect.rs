@@ -114,9 +114,9 @@ fn walk(
     let ident = Ident::read(storage)?.ok_or_else(missing)?;
     (report.epoch, report.clean) = (ident.epoch, ident.clean);
     let names = storage.list().map_err(|error| file_error("list", "the data directory", error))?;
-    let found = find_segments(storage, ident.epoch.storage, &names)?;
+    let found = find_segments(storage, &ident, &names)?;
     report.spare_segments = found.spares.len() + found.replaced.len();
-    report.problems.extend(found.ignored.iter().cloned());
+    report.problems.extend(found.ignored.iter().chain(&found.notes).cloned());
     match snapshot::read_newest(storage, ident.epoch.storage, &|snapshot| {
         found.has_after(snapshot::covers(snapshot))
     }) {

@@ -28,6 +28,7 @@ use super::engine::{DiskLog, LogOptions, OnEvent};
 use super::footer::Footer;
 use super::found::{FoundSegments, find_segments, proof};
 use super::header::SegmentHeader;
+use super::headless;
 use super::ident::{IDENT, Ident, Known, OpenCut, remove_if_there};
 use super::keeper::Keeper;
 use super::scan::{Proof, Scan, scan};
@@ -76,7 +77,7 @@ impl Recovery {
             Some(ident) => ident,
             None => new_ident(&names, random)?,
         };
-        let found = find_segments(&*storage, ident.epoch.storage, &names)?;
+        let found = find_segments(&*storage, &ident, &names)?;
         let fits = |snapshot: &super::Snapshot| found.has_after(snapshot::covers(snapshot));
         let snapshot = snapshot::read_newest(&*storage, ident.epoch.storage, &fits)?;
         // Not before it is known that everything here is of this version.
@@ -164,6 +165,7 @@ impl Recovery {
             epoch: self.ident.epoch,
             secret: self.ident.secret,
             cut: self.ident.cut,
+            passed_over: self.ident.passed_over,
             end: self.end,
             segments: Segments::new(self.segments),
             keeper: Keeper::new(self.spares, self.next_number, stepped),
@@ -244,7 +246,14 @@ fn new_ident(names: &[String], random: &mut dyn FnMut(&mut [u8])) -> Result<Iden
     let mut secret = [0; 8];
     random(&mut secret);
     let epoch = Epoch { storage: StorageId(id), ..Epoch::default() };
-    Ok(Ident { epoch, secret: u64::from_le_bytes(secret), clean: true, known: Known::default(), cut: None })
+    Ok(Ident {
+        epoch,
+        secret: u64::from_le_bytes(secret),
+        clean: true,
+        known: Known::default(),
+        cut: None,
+        passed_over: 0,
+    })
 }
 
 /// Reads the segments of a log that is being opened.
@@ -262,6 +271,8 @@ struct Reading {
     cut: Option<Cut>,
     /// Segments that were taken into use and hold no block.
     empty: Vec<Spare>,
+    /// Between how many segments there is less than was written.
+    holes: usize,
 }
 
 impl Reading {
@@ -278,6 +289,7 @@ impl Reading {
             torn_bytes: 0,
             cut: None,
             empty: Vec::new(),
+            holes: 0,
         }
     }
 
@@ -407,6 +419,16 @@ impl Reading {
             // A file that is not usable may be the one that is missing here.
             inner.gap = Some(0);
         }
+        self.holes += usize::from(jumps || header.base_entry.0 > expected);
+    }
+
+    /// After a crash nothing tells whether a file that is not usable was the last segment, and what
+    /// it held; unless it is missed in the middle, or was there and not in use before that boot.
+    fn note_headless(&mut self, ident: &Ident, passed_over: u64) {
+        let is_known = ident.clean || passed_over == ident.passed_over;
+        if self.cut.is_none() && !is_known && self.found.headless.len() > self.holes {
+            self.cut = Some(Cut { from: self.end.entry.next(), entries: None, messages: None });
+        }
     }
 
     /// The last entry, and what is missing before it.
@@ -435,12 +457,15 @@ impl Reading {
         lock: Box<dyn Send + Sync>,
     ) -> Result<(Recovery, Opened), LogError> {
         self.settle_end();
+        let passed_over = headless::fingerprint(&self.found.headless);
+        self.note_headless(&ident, passed_over);
         let mut nonce = [0; 8];
         random(&mut nonce);
         let counter = ident.epoch.counter + 1;
         let epoch = Epoch { counter, nonce: u64::from_le_bytes(nonce), ..ident.epoch };
         let SegmentEnd { lsn, entry, hash, .. } = self.end;
         let mut notes = self.found.ignored;
+        notes.append(&mut self.found.notes);
         notes.extend(snapshot.unusable.iter().map(|(name, reason)| format!("{name}: {reason}")));
         let (spares, others): (Vec<_>, Vec<_>) =
             self.found.spares.into_iter().partition(|spare| spare.capacity == options.segment_bytes);
@@ -462,7 +487,14 @@ impl Reading {
         let recovery = Recovery {
             storage,
             options,
-            ident: Ident { epoch, clean: false, known: Known { lsn, entry, hash }, cut: open_cut, ..ident },
+            ident: Ident {
+                epoch,
+                clean: false,
+                known: Known { lsn, entry, hash },
+                cut: open_cut,
+                passed_over,
+                ..ident
+            },
             end: self.end,
             segments: self.segments,
             spares,

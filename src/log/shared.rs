@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use foldhash::HashMap;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::collect::Collector;
 use super::committer::{Committer, entry_bytes, entry_bytes_max};
 use super::engine::{LogOptions, OnEvent};
+use super::header::segment_epoch;
 use super::ident::OpenCut;
 use super::keeper::Keeper;
 use super::mark::Mark;
@@ -101,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) secret: u64,
     /// What was cut at the end of the log when it was opened.
     pub(crate) cut: Option<OpenCut>,
+    /// Which files the start has passed over, see [`super::headless`].
+    pub(crate) passed_over: u64,
     pub(crate) queue: Queue,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) keeper: Keeper,
@@ -129,6 +131,7 @@ pub(crate) struct Start {
     pub(crate) epoch: Epoch,
     pub(crate) secret: u64,
     pub(crate) cut: Option<OpenCut>,
+    pub(crate) passed_over: u64,
     pub(crate) end: SegmentEnd,
     pub(crate) segments: Segments,
     pub(crate) keeper: Keeper,
@@ -146,6 +149,7 @@ impl Shared {
             epoch: start.epoch,
             secret: start.secret,
             cut: start.cut,
+            passed_over: start.passed_over,
             queue: Queue::new(start.end.entry),
             committer: Mutex::new(Committer::new(start.end)),
             keeper: start.keeper,
@@ -163,12 +167,10 @@ impl Shared {
         }
     }
 
-    /// An epoch that no segment of this storage ever had, and that no
-    /// publisher can foretell: a payload cannot be made to look like a block.
+    /// The epoch of the next segment.
     pub(crate) fn next_segment_epoch(&self) -> u64 {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let place = [self.epoch.counter.to_le_bytes(), u64::from(serial).to_le_bytes()];
-        xxh3_64_with_seed(place.as_flattened(), self.secret)
+        segment_epoch(self.epoch.counter, serial, self.secret)
     }
 
     pub(crate) fn tell(&self, event: LogEvent) {
