@@ -183,7 +183,7 @@ fn remove_old(storage: &dyn Storage, id: StorageId, kept: &[EntryNumber]) -> Res
 }
 
 /// Whether a file begins like a snapshot of another storage.
-fn is_of_another(storage: &dyn Storage, id: StorageId, name: &str) -> bool {
+pub(crate) fn is_of_another(storage: &dyn Storage, id: StorageId, name: &str) -> bool {
     let mut fixed = [0; FIXED_BYTES];
     let is_read = storage.open(name).and_then(|file| file.read_at(&mut fixed, 0)).is_ok();
     is_read && fixed.starts_with(&MAGIC) && fixed.get(8..24) != Some(&id.0)
