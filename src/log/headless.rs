@@ -43,8 +43,8 @@ pub(crate) fn from_later_block(
 ) -> Option<(SegmentHeader, u64)> {
     let length = file.len().ok()?;
     let mut window = Window::new(Arc::clone(file)).ok()?;
-    let places = (1..length / SECTOR_BYTES as u64).map(|sector| sector * SECTOR_BYTES as u64);
-    let block = places.into_iter().find_map(|position| {
+    let mut places = (1..length / SECTOR_BYTES as u64).map(|sector| sector * SECTOR_BYTES as u64);
+    let block = places.find_map(|position| {
         let bytes = window.get(position, BLOCK_HEADER_BYTES);
         let epoch = BlockHeader::claimed_epoch(bytes, position).filter(|epoch| epochs.contains(epoch))?;
         BlockHeader::decode(bytes, epoch, position)

@@ -186,7 +186,7 @@ fn remove_old(storage: &dyn Storage, id: StorageId, kept: &[EntryNumber]) -> Res
 pub(crate) fn is_of_another(storage: &dyn Storage, id: StorageId, name: &str) -> bool {
     let mut fixed = [0; FIXED_BYTES];
     let is_read = storage.open(name).and_then(|file| file.read_at(&mut fixed, 0)).is_ok();
-    is_read && fixed.starts_with(&MAGIC) && fixed.get(8..24) != Some(&id.0)
+    is_read && fixed.starts_with(&MAGIC) && fixed.get(8..24) != Some(id.0.as_slice())
 }
 
 /// A snapshot as found on disk.
