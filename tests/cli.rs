@@ -556,3 +556,35 @@ fn a_filter_with_a_wildcard_of_other_programs_is_doubted_and_made() {
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
     assert!(made.status.success() && said.contains("did you mean `eu/+` (one level) or `eu/#`"), "{said}");
 }
+
+#[test]
+fn a_log_from_which_no_relay_starts_is_told_as_damaged() {
+    let mut relay = Relay::start();
+    relay.text(0, &["put", "g", "x"]);
+    let pid = relay.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+    relay.child.wait().expect("it ends");
+    let data = relay._data.path().join("data");
+    let treecast = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
+        command.args(words).arg(&data).stdin(Stdio::null()).output().expect("the command runs")
+    };
+    assert_eq!(treecast(&["log", "check"]).status.code(), Some(0), "it is whole");
+    let mut flipped = 0;
+    for entry in std::fs::read_dir(&data).expect("it is there") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "tcs") {
+            let mut bytes = std::fs::read(&path).expect("it is read");
+            bytes[40] ^= 1;
+            std::fs::write(&path, bytes).expect("it is written");
+            flipped += 1;
+        }
+    }
+    assert!(flipped > 0);
+    let started = treecast(&["relay", "--listen", "127.0.0.1:0", "--until-input-ends", "--data"]);
+    assert_ne!(started.status.code(), Some(0), "no relay starts from it");
+    for command in ["check", "scrub"] {
+        let checked = treecast(&["log", command]);
+        assert_eq!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}

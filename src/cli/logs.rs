@@ -157,12 +157,7 @@ fn check(dir: &Path, pace: &mut dyn FnMut(u64), context: &mut Context) -> Result
     } else {
         context.out.json(&check_json(&report))?;
     }
-    if is_damaged(&report) { Err(Failure::Check("the log is damaged".to_owned())) } else { Ok(()) }
-}
-
-/// A torn end and a missing footer are what a crash leaves; damage is something else.
-fn is_damaged(report: &Report) -> bool {
-    report.segments.iter().any(|segment| !segment.damaged.is_empty() || !segment.lost.is_empty())
+    if report.is_damaged { Err(Failure::Check("the log is damaged".to_owned())) } else { Ok(()) }
 }
 
 fn check_text(report: &Report, context: &mut Context) -> Result<(), Failure> {
@@ -230,7 +225,7 @@ fn check_json(report: &Report) -> Value {
         "storage": report.epoch.storage.to_string(),
         "boot": report.epoch.counter,
         "clean": report.clean,
-        "damaged": is_damaged(report),
+        "damaged": report.is_damaged,
         "snapshot_covers": report.snapshot_covers,
         "spare_segments": report.spare_segments,
         "segments": segments.collect::<Vec<_>>(),

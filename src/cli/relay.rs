@@ -151,6 +151,7 @@ async fn start(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
     options.scrub_bytes_per_second = args.scrub_rate;
     start_logging(context);
     let _file_limit = heed_file_limit()?;
+    raise_open_files();
     let mut stop = Stop::new()?;
     let input_ended = args.until_input_ends.then(watch_input);
     let (name, data) = (options.relay.clone(), options.data.clone());
@@ -208,6 +209,16 @@ async fn serve_metrics(door: Option<MetricsDoor>) -> Infallible {
 fn heed_file_limit() -> Result<Signal, Failure> {
     let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     signal(kind).map_err(|source| Failure::Machine { what: "heed the limit of file sizes", source })
+}
+
+/// Each segment is an open file, and so is each connection: many systems begin a process with 1,024,
+/// which is 125 GiB of backlog at the most, and let it have far more. Where it may not, what is
+/// there has to do.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Everything is checked before anything is opened or bound.

@@ -241,7 +241,9 @@ impl Log for DiskLog {
         seal::write_footers(shared)?;
         let SegmentEnd { lsn, entry, hash, .. } = committer.end();
         let known = Known { lsn, entry, hash };
-        let ident = Ident { epoch: shared.epoch, secret: shared.secret, clean: true, known };
+        let cut = shared.cut.filter(|cut| cut.is_behind(entry));
+        let (epoch, secret, passed_over) = (shared.epoch, shared.secret, shared.passed_over);
+        let ident = Ident { epoch, secret, clean: true, known, cut, passed_over };
         ident.write(&*shared.storage)
     }
 }

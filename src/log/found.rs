@@ -1,7 +1,7 @@
 //! Which segment files there are, and what each of them is.
 //!
 //! A file is known by its header, and by its first block if the header is
-//! damaged; its name says nothing but the number. One that is neither in use
+//! damaged; the last one also by a [later block](super::headless). Its name says nothing but the number. One that is neither in use
 //! nor a spare of this storage is left alone, and the reason is told. Where one
 //! is of another version, nothing is opened at all.
 
@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::block::BlockHeader;
 use super::header::{self, SegmentHeader};
-use super::ident::Known;
+use super::headless;
+use super::ident::{Ident, Known};
 use super::scan::Proof;
 use super::segment::{Spare, segment_name, segment_number};
 use super::storage::{SECTOR_BYTES, Storage, StorageFile};
@@ -28,6 +29,10 @@ pub(crate) struct FoundSegments {
     pub(crate) next_number: u32,
     /// Files left alone, with the reason.
     pub(crate) ignored: Vec<String>,
+    /// Of these, the ones that may be segments of this log: their heads are damaged.
+    pub(crate) headless: Vec<String>,
+    /// Files in use that are known by a later block.
+    pub(crate) notes: Vec<String>,
 }
 
 impl FoundSegments {
@@ -55,6 +60,30 @@ impl FoundSegments {
         covered > EntryNumber(0) && !self.ignored.is_empty()
     }
 
+    /// Takes the last segment into use whose head is damaged, if what stands behind that is whole.
+    fn take_headless(&mut self, ident: &Ident, files: Vec<(String, u32, Arc<dyn StorageFile>)>) {
+        if files.is_empty() {
+            return;
+        }
+        let ends = self.used.iter().map(|(_, header, _)| header.cold.map_or(header.base, |cold| cold.last));
+        let newest = ends.max().unwrap_or_default();
+        let epochs = headless::epochs(ident);
+        for (name, number, file) in files {
+            let known = headless::from_later_block(&file, ident, number, &epochs);
+            if let Some((header, at)) = known.filter(|(header, _)| header.base > newest) {
+                self.notes.push(format!("{name}: its head is damaged; its first whole block is at {at}"));
+                self.used.push((false, header, file));
+                continue;
+            }
+            self.ignored.push(format!("{name}: neither its header nor its first block is whole"));
+            let mut head = [0; SECTOR_BYTES];
+            let is_read = file.read_at(&mut head, 0).is_ok();
+            if !is_read || !SegmentHeader::resembles_spare(&head, ident.epoch.storage) {
+                self.headless.push(name);
+            }
+        }
+    }
+
     /// Sets aside what cold segments replace, left over by a crash. What a cold
     /// segment replaces lies wholly inside its range, other cold ones too; of
     /// two with the same range the younger one stays.
@@ -77,10 +106,12 @@ impl FoundSegments {
 
 pub(crate) fn find_segments(
     storage: &dyn Storage,
-    id: StorageId,
+    ident: &Ident,
     names: &[String],
 ) -> Result<FoundSegments, LogError> {
+    let id = ident.epoch.storage;
     let mut found = FoundSegments::default();
+    let mut headless = Vec::new();
     for name in names {
         let Some(number) = segment_number(name) else { continue };
         found.next_number = found.next_number.max(number.saturating_add(1));
@@ -90,14 +121,16 @@ pub(crate) fn find_segments(
             return Err(LogError::Version { file: name.clone(), found, known });
         }
         match classify(&*file, id, number) {
-            Ok(header) if header.in_use => {
+            Ok(None) => headless.push((name.clone(), number, file)),
+            Ok(Some(header)) if header.in_use => {
                 let is_copy = header.number != number;
                 found.used.push((is_copy, SegmentHeader { number, ..header }, file));
             }
-            Ok(header) => found.spares.push(Spare { number, capacity: header.capacity, file }),
+            Ok(Some(header)) => found.spares.push(Spare { number, capacity: header.capacity, file }),
             Err(reason) => found.ignored.push(format!("{name}: {reason}")),
         }
     }
+    found.take_headless(ident, headless);
     found.set_replaced_aside();
     found.used.sort_by_key(|(is_copy, header, _)| (header.base, *is_copy, header.number));
     let mut before: Option<SegmentHeader> = None;
@@ -121,8 +154,8 @@ fn other_version(file: &dyn StorageFile) -> Option<u16> {
 }
 
 /// The header of a segment file; of one whose header is damaged, as far as its
-/// first block tells.
-fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<SegmentHeader, String> {
+/// first block tells; nothing where that is damaged too.
+fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<Option<SegmentHeader>, String> {
     let length = file.len().map_err(|error| error.to_string())?;
     let mut sectors = [0; 2 * SECTOR_BYTES];
     if length < sectors.len() as u64 {
@@ -138,14 +171,14 @@ fn classify(file: &dyn StorageFile, id: StorageId, number: u32) -> Result<Segmen
     let header = SegmentHeader::decode(&sectors)
         .or_else(copy)
         .or_else(|| from_first_block(&sectors, id, number, length));
-    let header = header.ok_or("neither its header nor its first block is whole")?;
+    let Some(header) = header else { return Ok(None) };
     if header.storage != id {
         return Err(format!("it belongs to storage {}", header.storage));
     }
     if !header.in_use && header.capacity != length {
         return Err(format!("it is a spare of {} bytes and has {length}", header.capacity));
     }
-    Ok(header)
+    Ok(Some(header))
 }
 
 fn from_first_block(sectors: &[u8], id: StorageId, number: u32, length: u64) -> Option<SegmentHeader> {

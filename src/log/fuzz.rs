@@ -14,7 +14,7 @@ use super::block::{BlockHeader, RunHead, Walk};
 use super::codec::salt;
 use super::footer::Footer;
 use super::header::{Cold, SegmentHeader};
-use super::ident::{Ident, Known};
+use super::ident::{Ident, Known, OpenCut};
 use super::memory::MemoryStorage;
 use super::sample::sample_run;
 use super::segment::{SegmentEnd, segment_name};
@@ -113,7 +113,9 @@ pub fn directory(bytes: &[u8]) {
     let known =
         Known { lsn: Lsn(draw.near(known.lsn.0)), entry: EntryNumber(draw.near(known.entry.0)), ..known };
     let epoch = Epoch { storage: ID, counter: draw.near(3), nonce: 1 };
-    let ident = Ident { epoch, secret: 5, clean: draw.byte() < 128, known };
+    let cut =
+        (draw.byte() > 200).then(|| OpenCut { from: EntryNumber(draw.near(end.entry.0 + 1)), entries: None });
+    let ident = Ident { epoch, secret: 5, clean: draw.byte() < 128, known, cut, passed_over: 0 };
     // Written over what the storage has not: then it is as if it was never there.
     if ident.write(&sim).is_ok() {
         let _ = use_all(&sim);

@@ -22,6 +22,8 @@
 //! | 104 | 400 | reserved, 0 |
 //! | 504 | 8 | XXH3-64 of bytes 0 to 504 |
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::EntryNumber;
 use super::codec::{Input, checked, seal};
 use super::storage::SECTOR_BYTES;
@@ -35,6 +37,13 @@ pub(crate) const VERSION: u16 = 1;
 const STATE_SPARE: u16 = 0;
 const STATE_IN_USE: u16 = 1;
 const STATE_COLD: u16 = 2;
+
+/// The epoch of the segment with this serial number in a boot. No segment of the storage ever had it,
+/// and no publisher can foretell it: a payload cannot be made to look like a block.
+pub(crate) fn segment_epoch(boot: u64, serial: u32, secret: u64) -> u64 {
+    let place = [boot.to_le_bytes(), u64::from(serial).to_le_bytes()];
+    xxh3_64_with_seed(place.as_flattened(), secret)
+}
 
 /// What a segment file says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +102,14 @@ impl SegmentHeader {
         out.resize(SECTOR_BYTES - 8, 0);
         seal(&mut out, 0, 0);
         out
+    }
+
+    /// Whether a damaged header was that of a spare of the storage `id`.
+    pub(crate) fn resembles_spare(bytes: &[u8], id: StorageId) -> bool {
+        let [low, high] = VERSION.to_le_bytes();
+        let [spare, _] = STATE_SPARE.to_le_bytes();
+        let begin = [MAGIC.as_slice(), &[low, high, spare, spare], &id.0].concat();
+        bytes.starts_with(&begin)
     }
 
     fn state(&self) -> u16 {

@@ -21,14 +21,17 @@
 //! | 56 | 8 | number of the last entry up to there |
 //! | 64 | 8 | hash of that block |
 //! | 72 | 8 | secret, drawn once: nobody outside can foretell a segment epoch |
-//! | 80 | 40 | reserved, 0 |
+//! | 80 | 8 | first entry of a last block that was cut and behind which nothing stands yet; 0 for none |
+//! | 88 | 8 | how many entries it had, and one more; 0 if that is not known |
+//! | 96 | 8 | which segment files were passed over at this boot, as XXH3-64 of their names, one a line; 0 for none |
+//! | 104 | 16 | reserved, 0 |
 //! | 120 | 8 | XXH3-64 of bytes 0 to 120 |
 
 use std::io::IoSlice;
 
-use super::codec::{Input, Unusable, checked, seal};
+use super::codec::{Input, NUMBER_MAX, Unusable, checked, seal};
 use super::storage::{SECTOR_BYTES, Storage};
-use super::{EntryNumber, LogError, file_error};
+use super::{Cut, EntryNumber, LogError, file_error};
 use crate::id::{Epoch, Lsn, StorageId};
 
 /// The file's name.
@@ -46,6 +49,41 @@ pub(crate) struct Known {
     pub(crate) hash: u64,
 }
 
+/// A last block that was cut, as long as nothing stands behind it that notes it:
+/// its bytes are gone as soon as its segment is closed or is a spare again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenCut {
+    pub(crate) from: EntryNumber,
+    pub(crate) entries: Option<u64>,
+}
+
+impl OpenCut {
+    pub(crate) fn of(cut: &Cut) -> Self {
+        Self { from: cut.from, entries: cut.entries }
+    }
+
+    /// Whether the log still ends with `last`, where it was cut.
+    pub(crate) fn is_behind(&self, last: EntryNumber) -> bool {
+        self.from == last.next()
+    }
+
+    /// What can still be said of it.
+    pub(crate) fn cut(self) -> Cut {
+        Cut { from: self.from, entries: self.entries, messages: None }
+    }
+
+    fn encode(cut: Option<Self>) -> [u64; 2] {
+        let entries = |cut: Self| cut.entries.map_or(0, |entries| entries.saturating_add(1));
+        cut.map_or([0; 2], |cut| [cut.from.0, entries(cut)])
+    }
+
+    fn decode(from: u64, entries: u64) -> Option<Self> {
+        (1..=NUMBER_MAX)
+            .contains(&from)
+            .then(|| Self { from: EntryNumber(from), entries: entries.checked_sub(1) })
+    }
+}
+
 /// The content of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ident {
@@ -53,6 +91,9 @@ pub(crate) struct Ident {
     pub(crate) secret: u64,
     pub(crate) clean: bool,
     pub(crate) known: Known,
+    pub(crate) cut: Option<OpenCut>,
+    /// See [`super::headless`].
+    pub(crate) passed_over: u64,
 }
 
 impl Ident {
@@ -62,6 +103,7 @@ impl Ident {
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&u32::from(self.clean).to_le_bytes());
         out.extend_from_slice(&self.epoch.storage.0);
+        let [cut_from, cut_entries] = OpenCut::encode(self.cut);
         for field in [
             self.epoch.counter,
             self.epoch.nonce,
@@ -69,6 +111,9 @@ impl Ident {
             self.known.entry.0,
             self.known.hash,
             self.secret,
+            cut_from,
+            cut_entries,
+            self.passed_over,
         ] {
             out.extend_from_slice(&field.to_le_bytes());
         }
@@ -94,7 +139,9 @@ impl Ident {
             let epoch = Epoch { storage, counter: input.number()?, nonce: input.u64()? };
             let known =
                 Known { lsn: Lsn(input.number()?), entry: EntryNumber(input.number()?), hash: input.u64()? };
-            Some(Self { epoch, secret: input.u64()?, clean, known })
+            let secret = input.u64()?;
+            let cut = OpenCut::decode(input.u64()?, input.u64()?);
+            Some(Self { epoch, secret, clean, known, cut, passed_over: input.u64()? })
         };
         fields().ok_or_else(damaged)
     }

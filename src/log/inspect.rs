@@ -33,8 +33,18 @@ pub struct Report {
     pub spare_segments: usize,
     /// The last entry of which the newest whole snapshot includes everything before.
     pub snapshot_covers: EntryNumber,
+    /// Whether something is damaged or missing. What a crash leaves is not: a torn end, a footer
+    /// that is not there yet.
+    pub is_damaged: bool,
     /// Everything that is not as it should be, for people to read.
     pub problems: Vec<String>,
+}
+
+impl Report {
+    fn damage(&mut self, problem: String) {
+        self.is_damaged = true;
+        self.problems.push(problem);
+    }
 }
 
 /// One segment in a [`Report`].
@@ -114,37 +124,71 @@ fn walk(
     let ident = Ident::read(storage)?.ok_or_else(missing)?;
     (report.epoch, report.clean) = (ident.epoch, ident.clean);
     let names = storage.list().map_err(|error| file_error("list", "the data directory", error))?;
-    let found = find_segments(storage, ident.epoch.storage, &names)?;
+    let found = find_segments(storage, &ident, &names)?;
     report.spare_segments = found.spares.len() + found.replaced.len();
     report.problems.extend(found.ignored.iter().cloned());
-    match snapshot::read_newest(storage, ident.epoch.storage, &|snapshot| {
-        found.has_after(snapshot::covers(snapshot))
-    }) {
+    report.is_damaged = !found.headless.is_empty();
+    found.notes.iter().for_each(|note| report.damage(note.clone()));
+    let is_there = walk_snapshots(storage, &ident, &found, report);
+    walk_segments(&ident, found, is_there, report, f)
+}
+
+/// What the newest snapshot says of the entries.
+#[derive(Clone, Copy)]
+struct Reach {
+    /// Entries behind this one must be there.
+    covers: EntryNumber,
+    /// Entries up to this one were durable.
+    reaches: EntryNumber,
+}
+
+/// Reads the snapshots as a start does; nothing if none can be used.
+fn walk_snapshots(
+    storage: &dyn Storage,
+    ident: &Ident,
+    found: &FoundSegments,
+    report: &mut Report,
+) -> Option<Reach> {
+    let id = ident.epoch.storage;
+    let fits = |snapshot: &super::Snapshot| found.has_after(snapshot::covers(snapshot));
+    match snapshot::read_newest(storage, id, &fits) {
         Ok(snapshot) => {
-            report.snapshot_covers = snapshot::covers(&snapshot.snapshot);
-            let unusable = snapshot.unusable.into_iter();
-            report.problems.extend(unusable.map(|(name, reason)| format!("{name}: {reason}")));
+            for (name, reason) in snapshot.unusable {
+                report.is_damaged |= !snapshot::is_of_another(storage, id, &name);
+                report.problems.push(format!("{name}: {reason}"));
+            }
+            let snapshot = snapshot.snapshot;
+            report.snapshot_covers = snapshot::covers(&snapshot);
+            Some(Reach { covers: report.snapshot_covers, reaches: snapshot::reaches(&snapshot) })
         }
-        Err(error) => report.problems.push(error.to_string()),
+        Err(error) => {
+            report.damage(format!("no start is possible: {error}"));
+            None
+        }
     }
-    walk_segments(&ident, found, report, f)
 }
 
 fn walk_segments(
     ident: &Ident,
     found: FoundSegments,
+    reach: Option<Reach>,
     report: &mut Report,
     f: &mut dyn FnMut(Option<EntryNumber>, Replayed),
 ) -> Result<(), LogError> {
+    let reached = ident.known.entry.max(reach.map_or_else(EntryNumber::default, |reach| reach.reaches));
     let bases: Vec<_> = found.used.iter().map(|(_, header, _)| *header).collect();
+    let mut last = EntryNumber(0);
     for ((_, header, file), at) in found.used.into_iter().zip(1..) {
         let name = segment_name(header.number);
         let trailer = Footer::open(&*file, header.epoch).unwrap_or(None);
         let has_footer = trailer.as_ref().is_some_and(|trailer| trailer.footer.check(&*file).is_ok());
-        let until = match &trailer {
+        let mut until = match &trailer {
             Some(trailer) => Proof { is_end: false, ..Proof::end(trailer.end) },
             None => proof(&ident.known, &header, bases.get(at).copied()),
         };
+        if trailer.is_none() && at == bases.len() {
+            until.entry = until.entry.max(reached);
+        }
         let mut scan =
             scan_into(header, Arc::clone(&file), until, f).map_err(|e| file_error("read", &name, e))?;
         if trailer.is_some() {
@@ -154,13 +198,22 @@ fn walk_segments(
         if !has_footer && at < bases.len() {
             report.problems.push(format!("{name}: it has no whole footer; the next start makes it again"));
         }
+        let expected = reach.map(|reach| last.max(reach.covers).next());
+        if let Some(expected) = expected.filter(|expected| header.base_entry > *expected) {
+            let base = header.base_entry;
+            report.damage(format!("{name}: entries from {expected} to {base}, before it, are missing"));
+        }
         note_problems(&name, &scan, report);
-        report.segments.push(segment_report(name, &header, has_footer, scan));
+        let segment = segment_report(name, &header, has_footer, scan);
+        last = segment.entries.1;
+        report.segments.push(segment);
     }
-    let last = report.segments.last().map_or(EntryNumber(0), |segment| segment.entries.1);
-    if ident.known.entry > last {
-        let (next, known) = (last.next(), ident.known.entry);
-        report.problems.push(format!("the end of the log is missing: entries from {next} to {known}"));
+    if reached > last {
+        let next = last.next();
+        report.damage(format!("the end of the log is missing: entries from {next} to {reached}"));
+    }
+    if let Some(cut) = ident.cut.filter(|cut| cut.is_behind(last)) {
+        report.problems.push(format!("a last block with {} was cut; the next start notes it", cut.cut()));
     }
     Ok(())
 }
@@ -178,6 +231,7 @@ fn scan_into(
 }
 
 fn note_problems(name: &str, scan: &Scan, report: &mut Report) {
+    report.is_damaged |= !scan.damaged.is_empty() || !scan.lost.is_empty();
     let damaged = scan.damaged.iter();
     report.problems.extend(
         damaged.map(|(group, from, to)| format!("{name}: group {group} is damaged from {from} to {to}")),

@@ -194,14 +194,18 @@ impl Keeper {
     /// One round of everything.
     pub(crate) fn step(&self, shared: &Shared) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
+        self.close_and_recycle(shared);
+        self.make_spares(shared);
+        self.watch_room(shared, 0);
+    }
+
+    fn close_and_recycle(&self, shared: &Shared) {
         // Before anything is recycled: the end of a segment without a footer
         // is known by where the next one begins.
         if let Err(error) = write_footers(shared) {
             shared.fail(error);
         }
         self.recycle(shared);
-        self.make_spares(shared);
-        self.watch_room(shared, 0);
     }
 
     /// Collects until a round is over, something urgent comes, or nothing is
@@ -280,7 +284,7 @@ impl Keeper {
                 self.wake.wait_timeout_while(state, pause, |state| !state.spares.is_empty() && !state.ending);
             let woken = std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.woken);
             if woken {
-                self.recycle(shared);
+                self.close_and_recycle(shared);
             }
             self.watch_room(shared, filled.taken);
         }

@@ -40,6 +40,7 @@ mod found;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod header;
+mod headless;
 mod ident;
 pub mod inspect;
 mod keeper;

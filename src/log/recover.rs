@@ -10,8 +10,10 @@
 //!    backlog; one without a footer is read as well.
 //! 5. Write the last block once more, as it is, and sync it: after a failed
 //!    sync the system may show bytes that the disk does not have.
-//! 6. Raise the boot counter, durably. Only now is anything new written, and
-//!    it goes to a fresh segment.
+//! 6. Raise the boot counter, durably, and note there a last block that is cut:
+//!    its bytes may be gone before anything stands behind it. Only now is
+//!    anything new written, and it goes to a fresh segment; one that holds no
+//!    whole block is a spare again.
 //!
 //! Every step leaves a directory from which the same recovery can start again.
 
@@ -26,7 +28,8 @@ use super::engine::{DiskLog, LogOptions, OnEvent};
 use super::footer::Footer;
 use super::found::{FoundSegments, find_segments, proof};
 use super::header::SegmentHeader;
-use super::ident::{IDENT, Ident, Known, remove_if_there};
+use super::headless;
+use super::ident::{IDENT, Ident, Known, OpenCut, remove_if_there};
 use super::keeper::Keeper;
 use super::scan::{Proof, Scan, scan};
 use super::segment::{Inner, Segment, SegmentEnd, SegmentIndex, Spare, segment_name, segment_number};
@@ -51,6 +54,7 @@ pub struct Recovery {
     next_number: u32,
     snapshot_covers: EntryNumber,
     covered: EntryNumber,
+    snapshot: Option<EntryNumber>,
     lock: Box<dyn Send + Sync>,
 }
 
@@ -73,7 +77,7 @@ impl Recovery {
             Some(ident) => ident,
             None => new_ident(&names, random)?,
         };
-        let found = find_segments(&*storage, ident.epoch.storage, &names)?;
+        let found = find_segments(&*storage, &ident, &names)?;
         let fits = |snapshot: &super::Snapshot| found.has_after(snapshot::covers(snapshot));
         let snapshot = snapshot::read_newest(&*storage, ident.epoch.storage, &fits)?;
         // Not before it is known that everything here is of this version.
@@ -81,9 +85,25 @@ impl Recovery {
         let mut reading = Reading::new(&snapshot, &ident, found);
         reading.take_back_replaced(&*storage, &options)?;
         reading.read_all()?;
-        let (recovery, opened) = reading.finish(storage, options, snapshot, ident, random, lock)?;
+        let empty = std::mem::take(&mut reading.empty);
+        let (mut recovery, opened) = reading.finish(storage, options, snapshot, ident, random, lock)?;
         recovery.ident.write(&*recovery.storage)?;
+        recovery.take_back(empty)?;
         Ok((recovery, opened))
+    }
+
+    /// Segments that were taken into use and hold no block are spares again.
+    fn take_back(&mut self, empty: Vec<Spare>) -> Result<(), LogError> {
+        for spare in empty {
+            let name = segment_name(spare.number);
+            if spare.capacity == self.options.segment_bytes {
+                spare.mark(self.ident.epoch.storage).map_err(|error| file_error("write", &name, error))?;
+                self.spares.push(spare);
+            } else {
+                remove_if_there(&*self.storage, &name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the entries behind the snapshot again, in order. Entries that are
@@ -144,10 +164,13 @@ impl Recovery {
             options: self.options,
             epoch: self.ident.epoch,
             secret: self.ident.secret,
+            cut: self.ident.cut,
+            passed_over: self.ident.passed_over,
             end: self.end,
             segments: Segments::new(self.segments),
             keeper: Keeper::new(self.spares, self.next_number, stepped),
             covered: self.covered,
+            snapshot: self.snapshot,
         };
         DiskLog::start(start, on_event, self.lock, stepped)
     }
@@ -223,7 +246,14 @@ fn new_ident(names: &[String], random: &mut dyn FnMut(&mut [u8])) -> Result<Iden
     let mut secret = [0; 8];
     random(&mut secret);
     let epoch = Epoch { storage: StorageId(id), ..Epoch::default() };
-    Ok(Ident { epoch, secret: u64::from_le_bytes(secret), clean: true, known: Known::default() })
+    Ok(Ident {
+        epoch,
+        secret: u64::from_le_bytes(secret),
+        clean: true,
+        known: Known::default(),
+        cut: None,
+        passed_over: 0,
+    })
 }
 
 /// Reads the segments of a log that is being opened.
@@ -239,6 +269,10 @@ struct Reading {
     lost: Vec<Range<u64>>,
     torn_bytes: u64,
     cut: Option<Cut>,
+    /// Segments that were taken into use and hold no block.
+    empty: Vec<Spare>,
+    /// Between how many segments there is less than was written.
+    holes: usize,
 }
 
 impl Reading {
@@ -254,6 +288,8 @@ impl Reading {
             lost: Vec::new(),
             torn_bytes: 0,
             cut: None,
+            empty: Vec::new(),
+            holes: 0,
         }
     }
 
@@ -297,7 +333,9 @@ impl Reading {
             }
         };
         if inner.end.lsn < header.base {
-            return self.take_back(header, file);
+            // Not marked before what was cut in it is noted.
+            self.empty.push(Spare { number: header.number, capacity: file.len()?, file });
+            return Ok(());
         }
         inner.partial = scanned && next.is_none();
         self.note_missing(&header, &mut inner);
@@ -344,6 +382,11 @@ impl Reading {
 
     /// Takes what cold segments replace out of use.
     fn take_back_replaced(&mut self, storage: &dyn Storage, options: &LogOptions) -> Result<(), LogError> {
+        if !self.found.replaced.is_empty() {
+            // The names of the cold ones may be in the system's memory only: they must outlast a
+            // cut of the power before what they replace is written over.
+            storage.sync_dir().map_err(|error| file_error("sync", "the data directory", error))?;
+        }
         for (header, file) in std::mem::take(&mut self.found.replaced) {
             let name = segment_name(header.number);
             let length = file.len().map_err(|error| file_error("read", &name, error))?;
@@ -356,7 +399,7 @@ impl Reading {
         Ok(())
     }
 
-    /// A segment that was taken into use and holds no block is a spare again.
+    /// A segment that a cold one replaces is a spare again.
     fn take_back(&mut self, header: SegmentHeader, file: Arc<dyn StorageFile>) -> std::io::Result<()> {
         let spare = Spare { number: header.number, capacity: file.len()?, file };
         spare.mark(header.storage)?;
@@ -375,6 +418,16 @@ impl Reading {
         if jumps && !self.found.ignored.is_empty() {
             // A file that is not usable may be the one that is missing here.
             inner.gap = Some(0);
+        }
+        self.holes += usize::from(jumps || header.base_entry.0 > expected);
+    }
+
+    /// After a crash nothing tells whether a file that is not usable was the last segment, and what
+    /// it held; unless it is missed in the middle, or was there and not in use before that boot.
+    fn note_headless(&mut self, ident: &Ident, passed_over: u64) {
+        let is_known = ident.clean || passed_over == ident.passed_over;
+        if self.cut.is_none() && !is_known && self.found.headless.len() > self.holes {
+            self.cut = Some(Cut { from: self.end.entry.next(), entries: None, messages: None });
         }
     }
 
@@ -404,23 +457,29 @@ impl Reading {
         lock: Box<dyn Send + Sync>,
     ) -> Result<(Recovery, Opened), LogError> {
         self.settle_end();
+        let passed_over = headless::fingerprint(&self.found.headless);
+        self.note_headless(&ident, passed_over);
         let mut nonce = [0; 8];
         random(&mut nonce);
         let counter = ident.epoch.counter + 1;
         let epoch = Epoch { counter, nonce: u64::from_le_bytes(nonce), ..ident.epoch };
         let SegmentEnd { lsn, entry, hash, .. } = self.end;
         let mut notes = self.found.ignored;
+        notes.append(&mut self.found.notes);
         notes.extend(snapshot.unusable.iter().map(|(name, reason)| format!("{name}: {reason}")));
         let (spares, others): (Vec<_>, Vec<_>) =
             self.found.spares.into_iter().partition(|spare| spare.capacity == options.segment_bytes);
         others.iter().try_for_each(|spare| remove_if_there(&*storage, &segment_name(spare.number)))?;
+        let noted_before = ident.cut.filter(|cut| cut.is_behind(entry)).map(OpenCut::cut);
+        let cut = self.cut.or(noted_before);
+        let open_cut = cut.as_ref().map(OpenCut::of);
         let mut opened = Opened {
             epoch,
-            clean: ident.clean && self.lost.is_empty() && self.torn_bytes == 0,
+            clean: ident.clean && self.lost.is_empty() && self.torn_bytes == 0 && cut.is_none(),
             snapshot: snapshot.snapshot,
             last: entry,
             torn_bytes: self.torn_bytes,
-            cut: self.cut,
+            cut,
             damaged: self.damaged,
             lost: self.lost.iter().map(|lost| (EntryNumber(lost.start), EntryNumber(lost.end))).collect(),
             notes,
@@ -428,13 +487,21 @@ impl Reading {
         let recovery = Recovery {
             storage,
             options,
-            ident: Ident { epoch, clean: false, known: Known { lsn, entry, hash }, ..ident },
+            ident: Ident {
+                epoch,
+                clean: false,
+                known: Known { lsn, entry, hash },
+                cut: open_cut,
+                passed_over,
+                ..ident
+            },
             end: self.end,
             segments: self.segments,
             spares,
             next_number: self.found.next_number,
             snapshot_covers: self.covers,
             covered: snapshot.covered,
+            snapshot: snapshot.number,
             lock,
         };
         recovery.spare_replayed(&mut opened.lost)?;

@@ -33,7 +33,10 @@ fn write_footer(segment: &Segment) -> Result<(), LogError> {
         let bytes = footer::bytes(postings.groups(), postings.len());
         let after = round_up(inner.end.position, PAGE_BYTES);
         let at_end = segment.header.capacity.checked_sub(bytes).filter(|start| *start >= after);
-        let start = if inner.partial { after } else { at_end.unwrap_or(after) };
+        // A file that was cut off behind its last block stays so: grown to its old length it would
+        // have a hole, and could not be told from a spare that is laid out.
+        let is_cut_off = segment.file.len().is_ok_and(|length| length < segment.header.capacity);
+        let start = if inner.partial || is_cut_off { after } else { at_end.unwrap_or(after) };
         let encoded = footer::encode(postings, segment.header.epoch, start, inner.end, inner.gap);
         (start, encoded, Arc::new(Footer::new(segment.header.epoch, start, postings)))
     };

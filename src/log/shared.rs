@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use foldhash::HashMap;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::collect::Collector;
 use super::committer::{Committer, entry_bytes, entry_bytes_max};
 use super::engine::{LogOptions, OnEvent};
+use super::header::segment_epoch;
+use super::ident::OpenCut;
 use super::keeper::Keeper;
 use super::mark::Mark;
 use super::queue::Queue;
@@ -98,6 +99,10 @@ pub(crate) struct Shared {
     pub(crate) options: LogOptions,
     pub(crate) epoch: Epoch,
     pub(crate) secret: u64,
+    /// What was cut at the end of the log when it was opened.
+    pub(crate) cut: Option<OpenCut>,
+    /// Which files the start has passed over, see [`super::headless`].
+    pub(crate) passed_over: u64,
     pub(crate) queue: Queue,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) keeper: Keeper,
@@ -111,7 +116,8 @@ pub(crate) struct Shared {
     /// The last entry that every kept snapshot includes.
     pub(crate) covered: Mark,
     pub(crate) counters: Counters,
-    snapshotting: Mutex<()>,
+    /// The snapshots that are known to be whole, by number, the newest last.
+    snapshots: Mutex<Vec<EntryNumber>>,
     /// What failed first. The log does nothing more once it is set.
     poison: OnceLock<Arc<LogError>>,
     serial: AtomicU32,
@@ -124,10 +130,14 @@ pub(crate) struct Start {
     pub(crate) options: LogOptions,
     pub(crate) epoch: Epoch,
     pub(crate) secret: u64,
+    pub(crate) cut: Option<OpenCut>,
+    pub(crate) passed_over: u64,
     pub(crate) end: SegmentEnd,
     pub(crate) segments: Segments,
     pub(crate) keeper: Keeper,
     pub(crate) covered: EntryNumber,
+    /// The number of the snapshot that was read.
+    pub(crate) snapshot: Option<EntryNumber>,
 }
 
 impl Shared {
@@ -138,6 +148,8 @@ impl Shared {
             options: start.options,
             epoch: start.epoch,
             secret: start.secret,
+            cut: start.cut,
+            passed_over: start.passed_over,
             queue: Queue::new(start.end.entry),
             committer: Mutex::new(Committer::new(start.end)),
             keeper: start.keeper,
@@ -148,19 +160,17 @@ impl Shared {
             durable: Mark::new(start.end.entry),
             covered: Mark::new(start.covered),
             counters: Counters::default(),
-            snapshotting: Mutex::new(()),
+            snapshots: Mutex::new(start.snapshot.into_iter().collect()),
             poison: OnceLock::new(),
             serial: AtomicU32::new(0),
             on_event,
         }
     }
 
-    /// An epoch that no segment of this storage ever had, and that no
-    /// publisher can foretell: a payload cannot be made to look like a block.
+    /// The epoch of the next segment.
     pub(crate) fn next_segment_epoch(&self) -> u64 {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let place = [self.epoch.counter.to_le_bytes(), u64::from(serial).to_le_bytes()];
-        xxh3_64_with_seed(place.as_flattened(), self.secret)
+        segment_epoch(self.epoch.counter, serial, self.secret)
     }
 
     pub(crate) fn tell(&self, event: LogEvent) {
@@ -185,9 +195,10 @@ impl Shared {
         }
     }
 
-    /// Held while a snapshot is written.
-    pub(crate) fn snapshotting(&self) -> MutexGuard<'_, ()> {
-        self.snapshotting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The snapshots that are known to be whole, by number, the newest last. Held while one
+    /// is written.
+    pub(crate) fn snapshotting(&self) -> MutexGuard<'_, Vec<EntryNumber>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `entry` is durable; does the work itself when there is no thread.

@@ -8,6 +8,11 @@
 //! entries the older one does not include. While room is short only the newer
 //! one is kept, once it was read back.
 //!
+//! Which two these are is not taken from names: a file with a higher number may
+//! be damaged, or another storage's. Only what was read or written since the
+//! start counts. Files with higher numbers, and those of other storages, are
+//! left alone.
+//!
 //! File, integers little-endian:
 //!
 //! | offset | size | field |
@@ -100,10 +105,11 @@ pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError
     if shared.is_poisoned() {
         return Err(shared.stopped());
     }
-    let _one_at_a_time = shared.snapshotting();
+    let mut kept = shared.snapshotting();
     let storage = &*shared.storage;
     let head = encode_head(shared.epoch.storage, snapshot);
-    let name = name(covers(snapshot));
+    let newest = covers(snapshot);
+    let name = name(newest);
     let write = || {
         write_file(storage, &head, snapshot)?;
         storage.rename(TEMPORARY, &name).map_err(|error| file_error("rename", TEMPORARY, error))?;
@@ -120,7 +126,12 @@ pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError
     // What only the older one needs would never be freed: a full disk does not
     // get another snapshot without a change.
     let only_newest = !shared.keeper.has_room() && is_readable(shared, &name);
-    shared.covered.set(remove_old(storage, if only_newest { 1 } else { KEPT })?);
+    kept.retain(|number| *number < newest);
+    kept.push(newest);
+    let excess = kept.len().saturating_sub(if only_newest { 1 } else { KEPT });
+    kept.drain(..excess);
+    remove_old(storage, shared.epoch.storage, &kept)?;
+    shared.covered.set(kept.first().copied().unwrap_or(newest));
     shared.keeper.wake();
     Ok(())
 }
@@ -148,6 +159,7 @@ pub(crate) fn check_all(shared: &Shared, pace: &mut dyn FnMut(u64)) {
             }
         };
         if let Err(unusable) = read_file(&*file, shared.epoch.storage) {
+            shared.snapshotting().retain(|kept| Some(kept.0) != number(&name));
             shared.tell(LogEvent::SnapshotDamaged(unusable.of(&name)));
         }
         pace(file.len().unwrap_or(0));
@@ -158,14 +170,23 @@ fn is_readable(shared: &Shared, name: &str) -> bool {
     shared.storage.open(name).is_ok_and(|file| read_file(&*file, shared.epoch.storage).is_ok())
 }
 
-/// Removes all snapshots but the newest `kept`; answers what all of these include.
-fn remove_old(storage: &dyn Storage, kept: usize) -> Result<EntryNumber, LogError> {
-    let names = list(storage)?;
-    for old in names.iter().skip(kept) {
-        storage.remove(old).map_err(|error| file_error("remove", old, error))?;
+/// Removes the snapshots that were overtaken by `kept`, the newest last.
+fn remove_old(storage: &dyn Storage, id: StorageId, kept: &[EntryNumber]) -> Result<(), LogError> {
+    let newest = kept.last().copied().unwrap_or_default().0;
+    let is_kept = |number: u64| number > newest || kept.contains(&EntryNumber(number));
+    for old in list(storage)?.iter().filter(|name| !number(name).is_none_or(is_kept)) {
+        if !is_of_another(storage, id, old) {
+            storage.remove(old).map_err(|error| file_error("remove", old, error))?;
+        }
     }
-    let oldest = names.iter().take(kept).next_back();
-    Ok(EntryNumber(oldest.and_then(|name| number(name)).unwrap_or(0)))
+    Ok(())
+}
+
+/// Whether a file begins like a snapshot of another storage.
+pub(crate) fn is_of_another(storage: &dyn Storage, id: StorageId, name: &str) -> bool {
+    let mut fixed = [0; FIXED_BYTES];
+    let is_read = storage.open(name).and_then(|file| file.read_at(&mut fixed, 0)).is_ok();
+    is_read && fixed.starts_with(&MAGIC) && fixed.get(8..24) != Some(id.0.as_slice())
 }
 
 /// A snapshot as found on disk.
@@ -173,6 +194,8 @@ pub(crate) struct FoundSnapshot {
     pub(crate) snapshot: Snapshot,
     /// What every snapshot that is kept includes.
     pub(crate) covered: EntryNumber,
+    /// The number in the name of this one; nothing if there is none.
+    pub(crate) number: Option<EntryNumber>,
     /// Names of snapshots that are not usable, with the reason.
     pub(crate) unusable: Vec<(String, String)>,
 }
@@ -189,15 +212,19 @@ pub(crate) fn read_newest(
 ) -> Result<FoundSnapshot, LogError> {
     let names = list(storage)?;
     let oldest = names.last().and_then(|name| number(name)).unwrap_or(0);
-    let mut found =
-        FoundSnapshot { snapshot: Snapshot::default(), covered: EntryNumber(oldest), unusable: Vec::new() };
+    let mut found = FoundSnapshot {
+        snapshot: Snapshot::default(),
+        covered: EntryNumber(oldest),
+        number: None,
+        unusable: Vec::new(),
+    };
     for name in names {
         let file = storage.open(&name).map_err(|error| file_error("open", &name, error))?;
         let read = read_file(&*file, id)
             .and_then(|snapshot| fits(&snapshot).map(|()| snapshot).map_err(Unusable::Format));
         match read {
             Ok(snapshot) => {
-                found.snapshot = snapshot;
+                (found.snapshot, found.number) = (snapshot, number(&name).map(EntryNumber));
                 return Ok(found);
             }
             Err(Unusable::Format(reason)) => found.unusable.push((name, reason)),

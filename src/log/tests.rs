@@ -12,6 +12,7 @@ mod collect;
 mod damage;
 mod decode;
 mod faults;
+mod inspected;
 mod losses;
 mod model;
 mod powercut;

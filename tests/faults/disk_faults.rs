@@ -219,6 +219,22 @@ async fn f21_a_limit_of_file_sizes_ends_the_relay_with_words_and_loses_nothing()
     check_kept(&relay.address, &history).await;
 }
 
+/// Each segment is an open file: with what many systems begin a process with, puts would be refused
+/// for want of files, on a disk that has room.
+#[test]
+fn f21_a_relay_may_open_as_many_files_as_the_system_lets_it() {
+    let data = tempfile::tempdir().expect("a directory");
+    if std::process::Command::new("prlimit").arg("--version").output().is_err() {
+        return skip("f21", "there is no prlimit");
+    }
+    let relay = Start::new(data.path()).under(&["prlimit", "--nofile=256:4096"]).start();
+    let path = format!("/proc/{}/limits", relay.pid().as_raw_nonzero());
+    let limits = std::fs::read_to_string(path).expect("the system tells");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("it is a limit");
+    let words: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(words[3..5], ["4096", "4096"], "{line}");
+}
+
 /// Changes a limit of a process that runs.
 fn set_limit(relay: &RelayProcess, limit: &str) -> Result<(), String> {
     let pid = relay.pid().as_raw_nonzero().to_string();

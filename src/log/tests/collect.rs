@@ -259,6 +259,46 @@ fn f12_f13_a_power_cut_at_any_step_of_collecting_loses_nothing_and_doubles_nothi
     assert!(beside > 10, "cold segments were never found beside others");
 }
 
+/// The process is killed between the cold segment's name and the sync of the directory, and the
+/// power goes while the next start works.
+#[test]
+fn f11_f12_what_a_cold_segment_replaces_stays_until_its_name_is_durable() {
+    let (start, held, released) = ripe();
+    let whole = start.copy();
+    let log = reopen(&whole, &released);
+    let before = whole.ops();
+    settle(&log);
+    let ops = whole.ops() - before;
+    drop(log);
+    let has_cold = |sim: &MemoryStorage| cold_names(sim).iter().any(|name| name.ends_with(".log"));
+    let mut found = 0;
+    for cut_at in 1..=ops {
+        let sim = start.copy();
+        let log = reopen(&sim, &released);
+        sim.cut_after(cut_at);
+        for _ in 0..60 {
+            log.step();
+        }
+        drop(log);
+        let killed = sim.copy();
+        if !has_cold(&killed) || has_cold(&killed.crash_with(&[])) {
+            continue;
+        }
+        found += 1;
+        for power in 1..200 {
+            let image = killed.copy();
+            image.cut_after(power);
+            let is_open = Recovery::open(image.storage(), options(), &mut |bytes| bytes.fill(4)).is_ok();
+            let log = reopen(&image.crash_with(&[]), &released);
+            check(&log, &held);
+            if is_open {
+                break;
+            }
+        }
+    }
+    assert!(found > 0, "no cold segment had a name that was not durable");
+}
+
 #[test]
 fn f14_the_footer_and_the_header_of_a_cold_segment_may_be_damaged() {
     let (sim, held, released) = ripe();

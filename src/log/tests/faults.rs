@@ -42,6 +42,10 @@ fn fill(log: &DiskLog, group: u32, from: u64, to: u64) {
     }
 }
 
+fn snapshot(log: &DiskLog) {
+    log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"s"))] }).unwrap();
+}
+
 /// Indexes that can be read, and those that are said to be missing.
 fn sorted(log: &DiskLog, group: u32) -> (Vec<u64>, Vec<(u64, u64, MissingCause)>) {
     let mut there = Vec::new();
@@ -109,6 +113,27 @@ fn f14_a_missing_or_damaged_footer_is_made_again() {
             assert_eq!(sorted(&log, 1), ((1..120).collect(), vec![]), "damage at {damage}");
         }
     }
+}
+
+/// Grown to its old length it would have a hole, and be taken for a spare that is laid out.
+#[test]
+fn f14_a_footer_that_is_made_again_leaves_a_file_as_short_as_it_was() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 5);
+    log.stop().unwrap();
+    drop(log);
+    let name = segment(&sim, 0);
+    let content = sim.content(&name);
+    assert!(content.len() < 64 * 1024, "it was cut off behind its footer");
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 5, 7);
+    drop(log);
+    sim.flip(&name, (content.len() - 100) * 8);
+    let (log, ..) = open(&sim).unwrap();
+    log.step();
+    assert!(sim.content(&name) == content, "{} bytes", sim.content(&name).len());
+    assert_eq!(sorted(&log, 1), ((1..7).collect(), vec![]));
 }
 
 #[test]
@@ -383,6 +408,75 @@ fn f27_files_that_do_not_belong_here_are_left_alone_and_named() {
             assert_eq!(sorted(&log, group), ((1..60).collect(), vec![]));
         }
         assert_eq!(sim.content(name), content);
+    }
+}
+
+#[test]
+fn f27_snapshots_that_do_not_belong_here_cost_none_of_ours() {
+    let other = MemoryStorage::default();
+    let opened = Recovery::open(other.storage(), options(), &mut |bytes| bytes.fill(1));
+    let log = opened.unwrap().0.start_stepped(Box::new(|_| ())).unwrap();
+    for round in 0..2 {
+        fill(&log, 1, 1 + round * 10, 11 + round * 10);
+        snapshot(&log);
+    }
+    drop(log);
+    let theirs: Vec<_> = other.names().into_iter().filter(|name| name.ends_with(".tcs")).collect();
+    let sim = MemoryStorage::default();
+    let (log, ..) = open(&sim).unwrap();
+    fill(&log, 1, 1, 5);
+    snapshot(&log);
+    drop(log);
+    for name in &theirs {
+        sim.put(name, other.content(name));
+    }
+    // Below theirs, between them, behind them.
+    for end in [8, 15, 25, 30] {
+        let (log, opened, _) = open(&sim).expect("our own snapshot is still there");
+        let last = opened.last.0;
+        assert_eq!(opened.snapshot.shards[0].0, EntryNumber(last), "{opened:?}");
+        assert_eq!(sorted(&log, 1), ((1..=last).collect(), vec![]));
+        fill(&log, 1, last + 1, end);
+        snapshot(&log);
+    }
+    for name in &theirs {
+        assert!(sim.content(name) == other.content(name), "{name} is left alone");
+    }
+    let ours = sim.names().into_iter().filter(|name| name.ends_with(".tcs") && !theirs.contains(name));
+    assert_eq!(ours.count(), 2);
+}
+
+/// A newest snapshot that is damaged does not count as the older one of the two that are kept.
+#[test]
+fn f30_a_snapshot_that_is_damaged_does_not_take_the_place_of_one_that_is_whole() {
+    for is_found_by_check in [true, false] {
+        let sim = MemoryStorage::default();
+        let (log, ..) = open(&sim).unwrap();
+        fill(&log, 1, 1, 5);
+        snapshot(&log);
+        fill(&log, 1, 5, 8);
+        snapshot(&log);
+        let newest =
+            |sim: &MemoryStorage| sim.names().into_iter().rfind(|name| name.ends_with(".tcs")).unwrap();
+        let damage = |sim: &MemoryStorage| {
+            let file = sim.storage().open(&newest(sim)).unwrap();
+            file.write_at(&[std::io::IoSlice::new(&[0; 8])], 40).unwrap();
+        };
+        damage(&sim);
+        let log = if is_found_by_check {
+            log.scrub(crate::id::Lsn(0), &mut |_| ());
+            log
+        } else {
+            drop(log);
+            open(&sim).unwrap().0
+        };
+        fill(&log, 1, 8, 10);
+        snapshot(&log);
+        drop(log);
+        damage(&sim);
+        let (log, opened, _) = open(&sim).expect("the one of entry 4 is still there");
+        assert_eq!(opened.snapshot.shards[0].0, EntryNumber(4), "{opened:?}");
+        assert_eq!(sorted(&log, 1), ((1..10).collect(), vec![]));
     }
 }
 

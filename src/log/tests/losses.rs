@@ -3,14 +3,15 @@
 use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
 
+use super::super::header::SegmentHeader;
 use super::*;
 use crate::id::{GroupNumber, Lsn};
 use crate::log::memory::{MemoryStorage, Random};
 use crate::wire::run::RunKind;
 
-type Events = Arc<Mutex<Vec<String>>>;
+pub(super) type Events = Arc<Mutex<Vec<String>>>;
 
-fn start(sim: &MemoryStorage) -> (DiskLog, Opened, Events) {
+pub(super) fn start(sim: &MemoryStorage) -> (DiskLog, Opened, Events) {
     let events = Events::default();
     let told = Arc::clone(&events);
     let options = LogOptions { tail_bytes: 0, ..options() };
@@ -19,33 +20,33 @@ fn start(sim: &MemoryStorage) -> (DiskLog, Opened, Events) {
     (recovery.start_stepped(on_event).unwrap(), opened, events)
 }
 
-fn fill(log: &DiskLog, from: u64, to: u64) {
+pub(super) fn fill(log: &DiskLog, from: u64, to: u64) {
     for at in from..to {
         log.append(vec![Entry::Run(test_run(1, at, 1, 900))], Urgency::Sync).unwrap();
         log.step();
     }
 }
 
-fn snapshot(log: &DiskLog) {
+pub(super) fn snapshot(log: &DiskLog) {
     log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"state"))] }).unwrap();
 }
 
 /// The file that holds a run.
-fn file_of(sim: &MemoryStorage, index: u64) -> String {
+pub(super) fn file_of(sim: &MemoryStorage, index: u64) -> String {
     let body = test_run(1, index, 1, 900).run.body;
     let holds = |name: &String| sim.content(name).windows(body.len()).any(|window| window == body);
     sim.names().into_iter().find(holds).expect("a file holds the run")
 }
 
 /// Flips a bit of `content` wherever it stands, below a log that may be running.
-fn flip(sim: &MemoryStorage, content: &[u8]) {
+pub(super) fn flip(sim: &MemoryStorage, content: &[u8]) {
     let place = |name: &String| sim.content(name).windows(content.len()).position(|part| part == content);
     let name = sim.names().into_iter().find(|name| place(name).is_some()).expect("a file holds it");
     let at = place(&name).unwrap();
     write(sim, &name, at, &[content[0] ^ 1]);
 }
 
-fn write(sim: &MemoryStorage, name: &str, at: usize, bytes: &[u8]) {
+pub(super) fn write(sim: &MemoryStorage, name: &str, at: usize, bytes: &[u8]) {
     sim.storage().open(name).unwrap().write_at(&[IoSlice::new(bytes)], at as u64).unwrap();
 }
 
@@ -338,6 +339,104 @@ fn f26_a_block_that_lacks_one_sector_is_torn_whichever_it_is() {
         write(&sim, &name, at + sector * 512, &[0; 512]);
         let (_, opened, _) = start(&sim);
         assert_eq!((opened.cut, opened.last), (None, EntryNumber(3)), "sector {sector}");
+    }
+}
+
+#[test]
+fn f26_a_last_segment_whose_head_is_damaged_is_not_passed_over() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 30);
+    snapshot(&log);
+    fill(&log, 30, 60);
+    drop(log);
+    let name = file_of(&sim, 59);
+    let first = (1..60).find(|at| file_of(&sim, *at) == name).unwrap();
+    assert!(first > 30 && first < 58, "the snapshot knows nothing of that segment: {first}");
+    write(&sim, &name, 0, &[0; 4096]);
+    let (log, opened, _) = start(&sim);
+    assert!(!opened.lost.is_empty() || opened.cut.is_some(), "{opened:?}");
+    assert!(!opened.clean, "{opened:?}");
+    let (missing, runs) = damaged(&log);
+    assert_eq!(missing, [(first, missing[0].1)], "what stands behind the bad page is there");
+    assert!(missing[0].1 <= first + 4 && runs as u64 == 59 - (missing[0].1 - first));
+    fill(&log, 60, 63);
+    drop(log);
+    let (log, opened, _) = start(&sim);
+    assert_eq!((opened.last, opened.cut), (EntryNumber(62), None));
+    assert_eq!(damaged(&log), (missing, runs + 3), "and it stays so");
+}
+
+#[test]
+fn f26_a_file_of_which_nothing_is_whole_is_told_once_after_a_crash() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 30);
+    snapshot(&log);
+    drop(log);
+    let (log, ..) = start(&sim);
+    fill(&log, 30, 32);
+    drop(log);
+    let spare =
+        |name: &String| SegmentHeader::decode(&sim.content(name)).is_some_and(|header| !header.in_use);
+    let spare = sim.names().into_iter().find(|name| name.starts_with("segment") && spare(name)).unwrap();
+    let harmless = sim.copy();
+    write(&harmless, &spare, 30, &[1; 8]);
+    let (_, opened, _) = start(&harmless);
+    assert_eq!((opened.cut, opened.notes.len()), (None, 1), "a spare holds nothing");
+    write(&sim, &file_of(&sim, 30), 0, &[0; 16384]);
+    let unknown = Cut { from: EntryNumber(30), entries: None, messages: None };
+    for _ in 0..2 {
+        let (_, opened, _) = start(&sim);
+        assert_eq!((opened.last, opened.cut), (EntryNumber(29), Some(unknown.clone())));
+        assert_eq!(opened.notes.len(), 1, "{:?}", opened.notes);
+    }
+    let (log, ..) = start(&sim);
+    fill(&log, 30, 31);
+    drop(log);
+    let (log, opened, _) = start(&sim);
+    assert_eq!((opened.last, opened.cut, opened.notes.len()), (EntryNumber(30), None, 1), "it is told once");
+    assert_eq!(damaged(&log), (vec![], 30));
+}
+
+#[test]
+fn f26_a_cut_is_found_again_until_something_stands_behind_it() {
+    for is_first_of_its_segment in [false, true] {
+        let sim = MemoryStorage::default();
+        let (log, ..) = start(&sim);
+        fill(&log, 1, 5);
+        let log = if is_first_of_its_segment {
+            drop(log);
+            start(&sim).0
+        } else {
+            log
+        };
+        fill(&log, 5, 6);
+        drop(log);
+        flip(&sim, &test_run(1, 5, 1, 900).run.body);
+        let (log, opened, _) = start(&sim);
+        assert_eq!(opened.cut.map(|cut| cut.from), Some(EntryNumber(5)));
+        // The keeper works, and nothing is appended: the address cannot be bound.
+        (0..3).for_each(|_| log.step());
+        drop(log);
+        for is_stopped in [false, true, false] {
+            let (log, opened, _) = start(&sim);
+            let cut = opened.cut.as_ref().map(|cut| (cut.from, cut.entries));
+            assert_eq!(cut, Some((EntryNumber(5), Some(1))), "nobody has noted it: {opened:?}");
+            assert!(!opened.clean);
+            log.step();
+            if is_stopped {
+                log.stop().unwrap();
+            }
+        }
+        let (log, ..) = start(&sim);
+        fill(&log, 5, 6);
+        drop(log);
+        let (log, opened, _) = start(&sim);
+        assert_eq!((opened.cut, opened.last), (None, EntryNumber(5)), "it is noted by what stands behind it");
+        log.stop().unwrap();
+        drop(log);
+        assert_eq!(start(&sim).1.cut, None);
     }
 }
 

@@ -131,7 +131,7 @@ impl Watch {
             let why = seen.last_attempt.as_ref().or(seen.last_down.as_ref());
             let why = match why {
                 Some(why) => why.as_str(),
-                None if seen.is_up => "it is coming up",
+                None if seen.up.is_some() => "it is coming up",
                 None => "it has not connected yet",
             };
             warnings.push(format!("the link to {neighbour} is down: {why}"));
