@@ -79,11 +79,7 @@ impl Relay {
         let (room, stopping) = (self.room, self.stopping);
         let lost_home = self.lost_home(number);
         let draining = self.draining.then(|| self.draining_refusal());
-        let newcomer = if self.links.has_table {
-            self.waits_for_turned((session, number), head)
-        } else {
-            Some(self.no_table())
-        };
+        let not_now = self.refused_for_now((session, number), head);
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let max = group.settings.message_bytes_max();
         if summary.payload_bytes_max as u64 > max {
@@ -122,7 +118,7 @@ impl Relay {
             // Not for the moment: whoever waited for it would put nothing anywhere.
             return Err(Refusal::new(RefusalCode::Removed, message));
         }
-        if let Some(refusal) = newcomer {
+        if let Some(refusal) = not_now {
             return Err(refusal);
         }
         if stopping {

@@ -72,12 +72,15 @@ impl TurnedAway {
 }
 
 impl Relay {
-    /// Why a put is refused for the moment, though others are taken.
-    pub(super) fn waits_for_turned(
+    /// Why a put is refused for the moment: all are, or an earlier one of its producer was.
+    pub(super) fn refused_for_now(
         &mut self,
         (session, group): (SessionId, GroupNumber),
         head: &PutHead,
     ) -> Option<Refusal> {
+        if !self.links.has_table {
+            return Some(self.no_table());
+        }
         let (producer, first) = head.producer?;
         let turned = &mut self.sessions.get_mut(&session)?.turned_away;
         turned.holds_back((group, producer), first, head.lowest_unanswered).then(|| {
