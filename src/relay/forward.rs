@@ -657,8 +657,16 @@ impl Relay {
     /// Groups with their trees, readers and streams, for people who look into a simulation.
     #[must_use]
     pub fn explain(&self) -> String {
-        let stream =
-            |s: &Stream| format!("{}.{} to {} released {}", s.origin, s.epoch.counter, s.last, s.released);
+        let stream = |s: &Stream| {
+            let held: Vec<String> =
+                s.receipts.iter().map(|(relay, held)| format!("{relay} has {}", held.durable)).collect();
+            let waits = if s.released < s.last {
+                format!(" marks {:?} receipts {held:?}", s.marks)
+            } else {
+                String::new()
+            };
+            format!("{}.{} to {} released {}{waits}", s.origin, s.epoch.counter, s.last, s.released)
+        };
         let groups = self.groups.iter().filter_map(|group| {
             let spread = group.spread.as_deref()?;
             let streams: Vec<String> = group.streams.iter().map(stream).collect();

@@ -10,7 +10,6 @@ use super::Relay;
 use super::facts::CHUNK;
 use super::forget::Orphans;
 use super::input::Now;
-use super::stream::Stream;
 use crate::id::Sequence;
 use crate::id::{GroupNumber, LinkId, RelayId, StreamNumber};
 use crate::wire::link::{LinkMessage, Released};
@@ -107,30 +106,32 @@ impl Relay {
     }
 
     /// Members that have not said, as far as is known here, that they have all of the streams which this
-    /// relay looks after in the place of a relay that is gone, or of a disk that it has lost itself: what
-    /// they are asked.
+    /// relay looks after in the place of a relay that is gone, or of a disk that it has lost itself; and of
+    /// the streams that it writes, those that have said nothing: what they are asked.
+    ///
+    /// An origin that has started again may have forgotten what it had released. Who was there says its
+    /// receipts again; who had no disk then has learned from others what is released, and owes no receipt.
     pub(super) fn unheard_of(&self, number: GroupNumber) -> Vec<Released> {
-        let (me, orphans) = (&self.options.relay, self.orphans());
+        let (me, storage, orphans) = (&self.options.relay, self.options.epoch.storage, self.orphans());
         let Some(group) = self.groups.get(number) else { return Vec::new() };
         let Some(spread) = group.spread.as_deref() else { return Vec::new() };
-        let is_mine = |s: &&Stream| {
-            let falls_to_me = || orphans.falls_to(s, (me, group.trustee() == Some(me)));
-            s.released < s.durable && orphans.is_one(s) && falls_to_me()
-        };
+        let parts = &spread.parts;
         let mut asked = Vec::new();
-        for stream in group.streams.iter().filter(is_mine) {
-            let has_all = |member: &RelayId| {
-                member == me || stream.receipts.get(member).is_some_and(|held| held.durable >= stream.durable)
-            };
-            let members = spread.parts.active_members().into_iter().filter(|member| !has_all(member));
-            let hops = self.trees.hops();
+        for stream in group.streams.iter().filter(|s| s.released < s.durable) {
+            let has = |member: &RelayId| stream.receipts.get(member).map(|held| held.durable);
             let ask = |member: &RelayId| Released {
                 to: Some(member.clone()),
-                hops,
+                hops: self.trees.hops(),
                 wanted: Sequence(0),
                 ..stream.released_in(&group.id())
             };
-            asked.extend(members.map(ask));
+            if stream.is_written_by(me, storage) {
+                let owed = stream.marks.keys().filter(|member| *member != me && parts.may_be_member(member));
+                asked.extend(owed.filter(|member| has(member).is_none()).map(ask));
+            } else if orphans.is_one(stream) && orphans.falls_to(stream, (me, group.trustee() == Some(me))) {
+                let members = parts.active_members().into_iter().filter(|member| *member != me);
+                asked.extend(members.filter(|m| has(m).is_none_or(|has| has < stream.durable)).map(ask));
+            }
         }
         asked
     }
