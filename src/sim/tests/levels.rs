@@ -44,3 +44,19 @@ fn r15_a_put_that_is_tried_again_after_a_restart_waits_for_its_level() {
         assert_eq!(world.until_answered(1_000_002, &calm, 20_000), Some(level.0));
     }
 }
+
+/// Whoever hears that a message is consumed relies on it: an ack that a crash takes would bring it again.
+#[test]
+fn r15_a_put_waits_for_consumed_until_the_ack_is_on_the_disk() {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    world.subscribe(1, "g", "s");
+    let handle = world.attach(1, "g", "s");
+    let (number, _) = world.put_at_level(0, "g", (AckLevel::Consumed, 0));
+    world.settle();
+    world.ack(1, handle, (0, 1000));
+    go_on(&mut world);
+    assert_eq!(world.until_answered(number, &calm, 0), None, "the ack is on no disk");
+    world.settle();
+    assert_eq!(world.until_answered(number, &calm, 20_000), Some(AckLevel::Consumed));
+}
