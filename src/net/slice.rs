@@ -30,7 +30,7 @@ impl Slice {
         Self { begun: Instant::now(), time, steps: 0 }
     }
 
-    /// Whether it is over, after one more step. Never before the first step.
+    /// Whether it is over, after one more step; the clock is looked at after some steps only.
     pub(crate) fn is_over(&mut self) -> bool {
         self.steps += 1;
         self.steps.is_multiple_of(STEPS) && self.begun.elapsed() >= self.time

@@ -183,6 +183,23 @@ pub fn stormy(seed: u64, steps: usize) -> Result<World, String> {
 }
 
 impl World {
+    /// An operator says at a relay, with all links up, that another one is lost. False: it was never missed,
+    /// since it has never taken part in anything and nobody has a link to it; then it is brought back.
+    pub(super) fn forget_lost(&mut self, asked: usize, lost: usize, returns: bool) -> Result<bool, String> {
+        self.start(asked);
+        self.heal_links();
+        self.settle();
+        match self.forget(asked, lost) {
+            Ok(_) => self.oracle.forget(&name_of(lost), returns),
+            Err(refusal) if refusal.code == RefusalCode::NotFound => {
+                self.bring_back(lost);
+                return Ok(false);
+            }
+            Err(refusal) => return Err(format!("{} does not forget: {refusal}", name_of(asked))),
+        }
+        Ok(true)
+    }
+
     /// What storms begin with: two groups with subscriptions, at most so many of each, and with even
     /// seeds origins that come and go all the time.
     pub(super) fn begin_storm(&mut self, seed: u64, dice: &mut Dice, most: u64) {
@@ -278,17 +295,8 @@ fn forget_in_a_storm(
     }
     (0..steps / 3).for_each(|_| world.step(&weather));
     let asked = (lost + 1 + dice.below(relays as u64 - 1) as usize) % relays;
-    world.start(asked);
-    world.heal_links();
-    world.settle();
-    match world.forget(asked, lost) {
-        Ok(_) => world.oracle.forget(&name_of(lost), returns),
-        // It has never taken part in anything, and nobody has a link to it: it was never missed.
-        Err(refusal) if refusal.code == RefusalCode::NotFound => {
-            world.bring_back(lost);
-            return Ok(());
-        }
-        Err(refusal) => return Err(format!("{} does not forget: {refusal}", name_of(asked))),
+    if !world.forget_lost(asked, lost, returns)? {
+        return Ok(());
     }
     (0..steps / 3).for_each(|_| world.step(&weather));
     if returns {

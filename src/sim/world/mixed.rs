@@ -6,7 +6,6 @@ use super::{World, name_of};
 use crate::dice::Dice;
 use crate::limits;
 use crate::sim::storms::Weather;
-use crate::wire::body::RefusalCode;
 
 /// Of 100 steps in so many a publisher that moves does something.
 const MOVER_STEPS: u64 = 30;
@@ -121,19 +120,10 @@ impl Storm {
         }
         self.blow(world, steps / 3)?;
         let asked = (lost + 1 + self.dice.below(relays as u64 - 1) as usize) % relays;
-        world.start(asked);
-        world.heal_links();
-        world.settle();
-        match world.forget(asked, lost) {
-            Ok(_) => world.oracle.forget(&name_of(lost), returns),
-            // It has never taken part in anything.
-            Err(refusal) if refusal.code == RefusalCode::NotFound => {
-                world.bring_back(lost);
-                world.heal();
-                world.oracle.hears(&name_of(lost));
-                return Ok(());
-            }
-            Err(refusal) => return Err(format!("{} does not forget: {refusal}", name_of(asked))),
+        if !world.forget_lost(asked, lost, returns)? {
+            world.heal();
+            world.oracle.hears(&name_of(lost));
+            return Ok(());
         }
         self.blow(world, steps / 3)?;
         if returns {
