@@ -622,6 +622,10 @@ pub const TURN_MESSAGES_MAX: usize = 64;
 /// before other tasks work: a tenth of the usual pause between two signs of life of a link.
 pub const SLICE_US_MAX: u64 = 10_000;
 
+/// Microseconds for which the writer of one session goes on while its socket takes everything. Many may have
+/// much to write at once.
+pub const WRITE_SLICE_US_MAX: u64 = 2_000;
+
 /// Bytes of puts that the driver takes in one turn.
 pub const TURN_PUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 

@@ -9,8 +9,8 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::pin::Pin;
-use std::time::Instant;
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -19,6 +19,7 @@ use crate::id::StreamNumber;
 use crate::limits;
 use crate::net::outgoing::{OutBatch, OutReceiver, Outgoing};
 use crate::net::packer::Packer;
+use crate::net::slice::Slice;
 use crate::wire::body::{self, Answer, Close, Refusal, RefusalCode};
 use crate::wire::frame::{
     FrameKind, LinkCopyHead, LinkDeliverHead, LinkRunHead, PUT_DONE_BYTES, append_frame, append_frame_with,
@@ -241,25 +242,54 @@ pub async fn run<W: AsyncWrite + Unpin>(
     receiver: &mut OutReceiver,
     packer: Option<Packer>,
 ) -> io::Result<()> {
+    let begin = || Slice::of(Duration::from_micros(limits::WRITE_SLICE_US_MAX));
+    run_in(stream, receiver, packer, begin).await
+}
+
+/// Whether a write had to wait for the socket, while others worked.
+async fn has_waited(write: impl Future<Output = io::Result<()>>) -> io::Result<bool> {
+    let (mut write, mut waited) = (pin!(write), false);
+    poll_fn(|context| {
+        let written = write.as_mut().poll(context);
+        waited |= written.is_pending();
+        written
+    })
+    .await?;
+    Ok(waited)
+}
+
+/// As [`run`], in slices that begin so.
+async fn run_in<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    receiver: &mut OutReceiver,
+    packer: Option<Packer>,
+    begin: impl Fn() -> Slice,
+) -> io::Result<()> {
     let mut encoder = Encoder::packing(packer);
     let mut batch = OutBatch::default();
+    let mut slice = begin();
     loop {
         if !receiver.try_receive(&mut batch) {
             encoder.rest();
             batch = OutBatch::default();
             receiver.receive(&mut batch).await;
+            slice = begin();
         }
         encoder.batch(&batch);
         let begun = Instant::now();
-        encoder.write(stream).await?;
+        if has_waited(encoder.write(stream)).await? {
+            slice = begin();
+        }
         if let Some(packer) = &mut encoder.packer {
             packer.wrote(batch.deliver_bytes, begun.elapsed());
             receiver.saved(packer.saved());
         }
         receiver.wrote(&batch);
-        // Where there is more, the socket may take it all without a pause: others work in between.
-        if batch.has_more {
+        // The socket may take it all without a pause: others work in between. Not after each batch, or
+        // puts would come in before those that have come are delivered.
+        if batch.has_more && slice.is_over_now() {
             tokio::task::yield_now().await;
+            slice = begin();
         }
         if batch.close.is_some() {
             return stream.shutdown().await;

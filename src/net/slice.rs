@@ -33,7 +33,12 @@ impl Slice {
     /// Whether it is over, after one more step; the clock is looked at after some steps only.
     pub(crate) fn is_over(&mut self) -> bool {
         self.steps += 1;
-        self.steps.is_multiple_of(STEPS) && self.begun.elapsed() >= self.time
+        self.steps.is_multiple_of(STEPS) && self.is_over_now()
+    }
+
+    /// Whether it is over, by the clock: after a step that takes longer than looking at it.
+    pub(crate) fn is_over_now(&self) -> bool {
+        self.begun.elapsed() >= self.time
     }
 }
 

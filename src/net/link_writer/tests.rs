@@ -156,3 +156,23 @@ async fn the_writer_ends_after_the_close() {
     assert_eq!(frames.len(), 101);
     assert_eq!(frames.last().map(|frame| frame.kind), Some(FrameKind::Close));
 }
+
+/// What was put would overtake what is to be delivered, if each batch let others work.
+#[tokio::test]
+async fn much_is_written_in_one_go_and_others_have_their_turn_when_its_time_is_over() {
+    for (time, expected) in [(Duration::from_secs(3600), 1), (Duration::ZERO, 4)] {
+        let progress = std::sync::Arc::new(Progress::new(std::sync::Arc::default()));
+        let (queue, mut receiver) = OutQueue::new(SessionId(1), progress);
+        queue.push(&mut Staged { items: vec![deliver(limits::WRITE_BYTES_MAX); 4], ..Staged::default() }, 0);
+        queue.close("bye".to_owned());
+        let mut stream = Slow::new(usize::MAX);
+        let mut writing = std::pin::pin!(run_in(&mut stream, &mut receiver, None, || Slice::of(time)));
+        let mut turns = 0;
+        poll_fn(|context| {
+            turns += 1;
+            writing.as_mut().poll(context).map(Result::unwrap)
+        })
+        .await;
+        assert_eq!(turns, expected, "in slices of {time:?}");
+    }
+}
