@@ -99,7 +99,7 @@ until_true has_links b 2
 
 MESSAGES=$((BACKLOG * 1024 * 1024 / SIZE))
 # As many lines as messages, of letters that do not compress to nothing.
-lines() { head -c $((SIZE * 3 / 4 * 64)) /dev/urandom | base64 -w $((SIZE - 1)) | head -n 64 >"$DIR/lines"
+lines() { head -c $((SIZE * 3 / 4 * 64)) /dev/urandom | base64 -w $((SIZE - 1)) | sed -n 1,64p >"$DIR/lines"
   for _ in $(seq $((MESSAGES / 64))); do cat "$DIR/lines"; done; }
 MESSAGES=$((MESSAGES / 64 * 64))
 
@@ -116,6 +116,12 @@ prepare() {
   stop c
   until_true has_links b 1
   lines | "$TREECAST" put "$1" --lines --relay "${AT[a]}" --output json >/dev/null
+}
+
+# Asks c for as long as the process $1 runs, as often as catch_up does: what asks takes time from others too.
+asking_while() {
+  while kill -0 "$1" 2>/dev/null; do backlog "$2" >/dev/null || true; sleep 0.25; done
+  wait "$1"
 }
 
 # Starts c and waits until it has all of $1: TOOK milliseconds. Not in a subshell, which would
@@ -141,12 +147,13 @@ for pair in $(seq "$PAIRS"); do
   prepare "old/$pair/alone"
   catch_up "old/$pair/alone"
   alone=$TOOK
-  remove "old/$pair/alone"
   # Live runs for about as long as the backlog takes, so that its p99 is that of this time.
   seconds=$((alone / 1000 + 1))
   until_true has_links b 2
   sleep 1
-  without=$(live "$seconds")
+  live "$seconds" >"$DIR/without.json" &
+  asking_while "$!" "old/$pair/alone"
+  remove "old/$pair/alone"
   prepare "old/$pair/with"
   live "$seconds" >"$DIR/live.json" &
   live_pid=$!
@@ -154,7 +161,7 @@ for pair in $(seq "$PAIRS"); do
   beside=$TOOK
   wait "$live_pid"
   remove "old/$pair/with"
-  p99_without=$(number p99_us <<<"$without")
+  p99_without=$(number p99_us <"$DIR/without.json")
   p99_with=$(number p99_us <"$DIR/live.json")
   ratio=$(part "$p99_with" "$p99_without") share=$(part "$alone" "$beside")
   say "pair $pair: p99 $p99_without us without, $p99_with us with: $ratio; caught up in $alone ms alone, $beside ms beside live: $share"
