@@ -26,7 +26,7 @@ use super::group::Group;
 use super::input::Now;
 use super::stream::{Held, Stream};
 use super::timer::Timer;
-use crate::id::{GroupNumber, LinkId, RelayId, Sequence, StorageId};
+use crate::id::{Epoch, GroupNumber, LinkId, RelayId, Sequence, StorageId};
 use crate::limits;
 use crate::log::Urgency;
 use crate::wire::link::{FullVersion, LinkMessage, Receipt, Released, Version};
@@ -45,6 +45,22 @@ impl Group {
             if stream.receipts.get(relay).is_some_and(|held| held.storage != storage) {
                 stream.receipts.remove(relay);
             }
+        }
+    }
+}
+
+impl Stream {
+    /// An own stream of a boot before this one: what was said then of how far it is released, and is forgotten
+    /// here, if a receipt tells. What is news is to be said along the tree. If somebody has more of it than this
+    /// disk, it was put back since, and nothing is believed.
+    fn remember_released(&mut self, receipt: &Receipt, boot: &Epoch) -> Vec<Released> {
+        let is_earlier = self.epoch.storage == boot.storage && self.epoch.counter < boot.counter;
+        let told = receipt.released.filter(|_| is_earlier && receipt.durable <= self.durable);
+        match told {
+            Some(released) if self.release(released.min(self.durable)) => {
+                vec![Released { wanted: Sequence(0), ..self.released_in(&receipt.group) }]
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -149,6 +165,7 @@ impl Relay {
             consumed: consumed(s),
             hops: self.trees.hops(),
             full: None,
+            released: (s.doubted && repeats && s.released > Sequence(0)).then_some(s.released),
         };
         let mut receipts: Vec<Receipt> = group.streams.iter().filter(is_owed).map(receipt).collect();
         for (stream, full) in self.full_for_origins(group, repeats) {
@@ -222,6 +239,7 @@ impl Relay {
         }
         let found = group.streams.iter_mut().find(|s| s.epoch == receipt.epoch && s.origin == receipt.origin);
         let Some(stream) = found else { return };
+        let news = stream.remember_released(receipt, &self.options.epoch);
         let released = stream.released;
         // Of a disk that the membership is not about it says nothing. Who is no member counts only
         // for copies.
@@ -232,6 +250,10 @@ impl Relay {
             }
             held.durable = held.durable.max(receipt.durable);
             held.consumed = held.consumed.max(receipt.consumed);
+        }
+        if !news.is_empty() {
+            self.tell_released(number, None, &news);
+            self.settle_finished(number);
         }
         if receipt.durable <= released {
             self.answer_receipt(receipt, (released, heard));

@@ -235,6 +235,10 @@ pub struct Receipt {
     /// Which quotas are used up at the member; `None`: nothing is said of that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub full: Option<Box<Full>>,
+    /// How far the origin has said that the stream is released, for an origin that has started again since
+    /// and may have forgotten it; `None`: nothing is said of that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub released: Option<Sequence>,
 }
 
 /// What an origin says of its stream from time to time.

@@ -289,6 +289,7 @@ fn receipt() -> Receipt {
         consumed: Sequence(999),
         hops: 3,
         full: None,
+        released: None,
     }
 }
 
@@ -386,6 +387,8 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
         ("told-where", LinkMessage::ToldWhere(told_where)),
     ];
     all.extend(circuits().into_iter().chain(moves()).chain([drained()]).chain(fulls()));
+    let to_one_that_forgot = Receipt { released: Some(Sequence(900)), ..receipt() };
+    all.push(("receipts-released", LinkMessage::Receipts(vec![to_one_that_forgot])));
     all
 }
 

@@ -10,9 +10,9 @@ use treecast::topology::TopologyVersion;
 use treecast::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy, TreeKind};
 use treecast::wire::applied::{TopologyEntry, TopologyHead};
 use treecast::wire::body::{
-    Books, FileStanding, FullQuota, GapCause, GroupInfo, Location, Missing, MoveInfo, MoveStage, Notice,
-    Outcomes, QueueMoves, Refusal, RefusalCode, Reply, Request, Start, Status, StreamInfo, SubscriptionInfo,
-    SubscriptionSpec, TopologyInfo, UnorderedCause,
+    Begun, Books, FileStanding, FullQuota, GapCause, GroupInfo, Location, Missing, MoveInfo, MoveStage,
+    Notice, Outcomes, QueueMoves, Refusal, RefusalCode, Reply, Request, Start, Status, StreamInfo,
+    SubscriptionInfo, SubscriptionSpec, TopologyInfo, UnorderedCause,
 };
 use treecast::wire::run::Record;
 
@@ -311,6 +311,11 @@ fn location() -> Location {
     Location { group: group("orders"), subscription: Some(subscription("billing")), home: relay() }
 }
 
+fn subscription_handle(begun: Option<Begun>) -> Reply {
+    let name = subscription("billing");
+    Reply::SubscriptionHandle { handle: 1, name, created: true, window: 1024, moves: 0, begun }
+}
+
 /// One answer of each kind.
 pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
     let refusal = Refusal::new(RefusalCode::NotFound, "there is no group or queue `order`");
@@ -318,16 +323,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
     vec![
         ("done", Ok(Reply::Done)),
         ("group-handle", Ok(Reply::GroupHandle { handle: 0, message_bytes_max: 16 << 20, nonce: None })),
-        (
-            "subscription-handle",
-            Ok(Reply::SubscriptionHandle {
-                handle: 1,
-                name: subscription("billing"),
-                created: true,
-                window: 1024,
-                moves: 0,
-            }),
-        ),
+        ("subscription-handle", Ok(subscription_handle(None))),
         ("groups", Ok(Reply::Groups(vec![group_info()]))),
         ("group", Ok(Reply::Group(Box::new(group_info())))),
         ("subscriptions", Ok(Reply::Subscriptions(vec![subscription_info()]))),
@@ -355,6 +351,10 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ("group-full", Ok(Reply::Group(Box::new(full_group())))),
         ("group-tree-over-cap", Ok(Reply::GroupTree(Box::new(network::tree_over_cap())))),
         ("draining-moves", Ok(Reply::Draining(Box::new(network::draining_moves())))),
+        (
+            "subscription-handle-begun",
+            Ok(subscription_handle(Some(Begun { boot: 7, index: Index(1 << 32) }))),
+        ),
     ]
 }
 

@@ -2,6 +2,8 @@
 
 use super::harness::{Harness, SESSION, body, group};
 use crate::id::{Epoch, ProducerSequence, RelayId, Sequence, StorageId};
+use crate::limits::SEQUENCE_MAX;
+use crate::log::Snapshot;
 use crate::relay::Input;
 use crate::wire::frame::{AckLevel, PutHead};
 use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Receipt, Version};
@@ -38,19 +40,25 @@ fn receipt(h: &mut Harness, storage: StorageId, through: u64) {
 
 /// A relay has everything up to here on this disk, and is done with it.
 fn receipt_of(h: &mut Harness, member: &str, storage: StorageId, through: u64) {
-    let receipt = Receipt {
+    let receipt = of_boot(1, member, storage, through);
+    h.hear(LinkMessage::Receipts(vec![receipt]));
+    h.pass_ms(2_000);
+}
+
+/// The same of the stream of one boot, not said yet.
+fn of_boot(boot: u64, member: &str, storage: StorageId, through: u64) -> Receipt {
+    Receipt {
         group: id(),
         origin: RelayId::new("r").unwrap(),
-        epoch: Epoch { counter: 1, storage: StorageId([1; 16]), nonce: 1 },
+        epoch: Epoch { counter: boot, storage: StorageId([1; 16]), nonce: boot },
         member: RelayId::new(member).unwrap(),
         storage,
         durable: Sequence(through),
         consumed: Sequence(through),
         hops: 3,
         full: None,
-    };
-    h.hear(LinkMessage::Receipts(vec![receipt]));
-    h.pass_ms(2_000);
+        released: None,
+    }
 }
 
 /// A relay says of its links in this version, on this disk.
@@ -71,7 +79,7 @@ fn links(h: &mut Harness, (relay, others): (&str, &[&str]), counter: u64, storag
 }
 
 /// Below which index the group was let go.
-fn released(h: &Harness) -> Option<u64> {
+fn released_below(h: &Harness) -> Option<u64> {
     h.released.get(&1).copied()
 }
 
@@ -82,7 +90,7 @@ fn owed() -> Harness {
     join(&mut h, 1, FIRST);
     h.put(g, &["a", "b", "c"]);
     h.pass_ms(2_000);
-    assert_eq!(released(&h), None);
+    assert_eq!(released_below(&h), None);
     h
 }
 
@@ -91,12 +99,35 @@ fn i8_what_a_member_has_on_its_disk_is_let_go_and_no_more() {
     let mut h = owed();
     receipt(&mut h, FIRST, 3);
     // Where a sequence stands is known of some of them only: never too much, and all at last.
-    assert!(released(&h) <= Some(4), "{:?}", released(&h));
-    let before = released(&h);
+    assert!(released_below(&h) <= Some(4), "{:?}", released_below(&h));
+    let before = released_below(&h);
     receipt(&mut h, FIRST, 2);
-    assert_eq!(released(&h), before, "one that was overtaken takes nothing back");
+    assert_eq!(released_below(&h), before, "one that was overtaken takes nothing back");
     receipt(&mut h, FIRST, 4);
-    assert_eq!(released(&h), Some(5));
+    assert_eq!(released_below(&h), Some(5));
+}
+
+/// It has forgotten with a crash what it had released, and a member that has got a new disk owes it nothing: one
+/// that heard it then says so. Of its present boot, or of more than it has itself, it has said nothing.
+#[test]
+fn i8_an_origin_that_has_started_again_hears_from_others_what_it_had_released() {
+    let told = |boot: u64, through: u64, released: u64| {
+        let mut h = owed();
+        h.crash(&Snapshot::default());
+        h.meet(Vec::new());
+        join(&mut h, 2, SECOND);
+        let g = h.open("g");
+        h.put(g, &["d", "e", "f"]);
+        let said = Receipt { released: Some(Sequence(released)), ..of_boot(boot, "n", THIRD, through) };
+        h.hear(LinkMessage::Receipts(vec![said]));
+        h.pass_ms(2_000);
+        released_below(&h)
+    };
+    assert_eq!(told(1, 4, 4), Some(5));
+    assert!(told(1, 4, 2) <= Some(3), "{:?}", told(1, 4, 2));
+    assert_eq!(told(1, 4, SEQUENCE_MAX), Some(6), "no more than it has: the seal is the last");
+    assert_eq!(told(1, 9, 4), None, "of a stream that was another one when its disk was put back");
+    assert_eq!(told(2, 4, 4), None, "of what it knows best itself");
 }
 
 /// On its way when its disk was lost: what it says is gone with that disk.
@@ -105,9 +136,9 @@ fn s23_a_receipt_of_a_disk_that_is_lost_lets_nothing_go() {
     let mut h = owed();
     join(&mut h, 2, SECOND);
     receipt(&mut h, FIRST, 4);
-    assert_eq!(released(&h), None);
+    assert_eq!(released_below(&h), None);
     receipt(&mut h, SECOND, 4);
-    assert_eq!(released(&h), Some(5), "the one that it has now");
+    assert_eq!(released_below(&h), Some(5), "the one that it has now");
 }
 
 /// What was on it and not on the new one would be let go as soon as the other member has it.
@@ -121,12 +152,12 @@ fn s23_what_a_member_has_said_of_a_disk_that_it_has_lost_since_counts_no_more() 
         h.put(g, &["a", "b", "c"]);
         h.pass_ms(2_000);
         receipt(&mut h, before, 4);
-        assert_eq!(released(&h), None, "the other member has nothing");
+        assert_eq!(released_below(&h), None, "the other member has nothing");
         join(&mut h, 2, after);
         receipt_of(&mut h, "p", THIRD, 4);
-        assert_eq!(released(&h), None, "the new disk of the first one has nothing");
+        assert_eq!(released_below(&h), None, "the new disk of the first one has nothing");
         receipt(&mut h, after, 4);
-        assert_eq!(released(&h), Some(5));
+        assert_eq!(released_below(&h), Some(5));
     }
 }
 

@@ -83,6 +83,7 @@ fn receipt(dice: &mut Dice, hops: u16) -> Receipt {
         consumed: sequence(dice),
         hops,
         full: (dice.below(2) == 0).then(|| Box::new(full(dice))),
+        released: (dice.below(2) == 0).then(|| sequence(dice)),
     }
 }
 
