@@ -169,7 +169,8 @@ impl Order {
         }
         let known = self.known(producer);
         known.last = known.last.max(arrival.wall);
-        let is_early = first > known.floor;
+        // One that is known waits already, or did: it may have come twice, from who has forgotten it since.
+        let is_early = first > known.floor && !known.has(first);
         known.insert(first, to);
         let (floor, lowest) = (known.floor, known.ranges.first().copied());
         let has_many = known.ranges.len() > limits::PRODUCER_RANGES_MAX;
@@ -274,13 +275,28 @@ impl Order {
 
     fn expire_if(&mut self, is_over: &dyn Fn(&Early) -> bool) -> bool {
         let before = self.changes;
-        while let Some(oldest) = self.oldest.first().and_then(|index| self.early.get(index)).copied() {
-            if !is_over(&oldest) {
+        while let Some(index) = self.oldest.first().copied() {
+            let oldest = self.early.get(&index).copied();
+            if oldest.is_some_and(|oldest| !is_over(&oldest)) {
                 break;
             }
-            self.give_up(oldest.producer, oldest.first, UnorderedCause::Waited);
+            if let Some(oldest) = oldest {
+                self.give_up(oldest.producer, oldest.first, UnorderedCause::Waited);
+            }
+            self.end_wait(index);
         }
         self.changes != before
+    }
+
+    /// One that waits still though its turn has come, as older versions kept one that came twice.
+    fn end_wait(&mut self, index: Index) {
+        if !self.oldest.remove(&index) {
+            return;
+        }
+        self.changes += 1;
+        if let Some(early) = self.early.get_mut(&index) {
+            early.state = State::Whole;
+        }
     }
 
     /// When the next one has waited long enough.

@@ -35,6 +35,11 @@ impl Sequel {
         self.raise(self.floor);
     }
 
+    /// Whether this one is here, or was given up.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        sequence < self.floor || self.ranges.iter().any(|(from, to)| (*from..*to).contains(&sequence))
+    }
+
     /// Nothing below `floor` is missing any more.
     pub(super) fn raise(&mut self, floor: u64) {
         self.floor = self.floor.max(floor);

@@ -5,10 +5,11 @@ use proptest::prelude::*;
 
 use super::harness::{Harness, body, group, sub};
 use super::links::Theirs;
-use crate::id::{Index, ProducerId, ProducerSequence, SessionId};
+use crate::id::{Index, ProducerId, ProducerSequence, SessionId, Time, WallTime};
 use crate::limits;
 use crate::log::Snapshot;
 use crate::relay::Input;
+use crate::relay::order::{Arrival, Order, Span};
 use crate::relay::stream::Draft;
 use crate::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy};
 use crate::wire::body::{
@@ -743,4 +744,39 @@ fn a_session_that_competes_and_leaves_gives_back_nothing_that_is_set_aside() {
     h.pass_ms(1);
     put_all(&mut h, g, &[2]);
     assert_eq!(h.payloads(), ["7.2", "7.3"]);
+}
+
+/// Who has put it may have been forgotten between the two, and what waits for its turn not.
+#[test]
+fn what_comes_twice_before_its_turn_is_given_up_once_and_does_not_keep_the_relay() {
+    let mut order = Order::default();
+    let span = |index| Span { index: Index(index), count: 1, producer: ProducerId(7), first: 2 };
+    let arrival = Arrival { wall: WallTime(0), until: Time(5) };
+    order.insert(span(1), arrival);
+    order.insert(span(3), arrival);
+    assert!(order.expire(Time(5)));
+    assert_eq!((order.deadline(), order.held()), (None, 0), "nothing waits any more");
+}
+
+/// Two origins, whose clocks are a month behind, have the same message of a producer: it is early twice.
+#[test]
+fn r1_a_message_that_comes_twice_before_its_turn_stops_no_relay_nor_its_next_start() {
+    for restarts in [false, true] {
+        let mut h = Harness::linked();
+        h.now.wall.0 += 30 * 24 * 3600 * 1_000_000;
+        h.set("g", GroupSettings { producer_hold_ms: Some(60_000), ..by_producer() });
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        for theirs in [Theirs::putting(8, "o", 2), Theirs::putting(9, "x", 2)] {
+            h.hear(theirs.name());
+            theirs.send(&mut h, 0..2);
+            h.pass_ms(2_000);
+        }
+        if restarts {
+            h.crash(&Snapshot::default());
+        }
+        h.pass_ms(61_000);
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), ["again"]);
+    }
 }
