@@ -97,9 +97,9 @@ impl Relay {
     pub(super) fn wait_for_floor(&mut self, now: Now, number: GroupNumber) {
         self.note_quota(now, number);
         let Some(group) = self.groups.get_mut(number) else { return };
-        let consumed = group.owed();
-        let release = consumed.min(group.history(now.wall)).min(group.next);
-        if consumed > group.low || group.awaits_acks() {
+        let consumed = group.owed_here();
+        let release = group.owed().min(group.history(now.wall)).min(group.next);
+        if release > group.low || consumed > group.settled || group.awaits_acks() {
             self.journal.wait(Waiting::Floor { group: number, consumed, release });
         }
     }
@@ -210,8 +210,8 @@ impl Relay {
             return;
         }
         if self.journal.is_durable() {
-            let consumed = group.owed();
-            let release = consumed.min(group.history(now.wall));
+            let (consumed, owed) = (group.owed_here(), group.owed());
+            let release = owed.min(group.history(now.wall));
             self.on_floor(now, number, consumed, release);
         } else {
             // Under a steady load there is never a moment with everything durable.

@@ -143,7 +143,7 @@ impl Relay {
                 stream.wanted = stream.wanted.max(wanted);
             }
         }
-        let is_acked = group.owed() >= reach.end;
+        let is_acked = group.owed_here() >= reach.end;
         group.traffic().awaited.push(awaited);
         self.wants_due.insert(number);
         self.announce_origin(now, number, Version::default());

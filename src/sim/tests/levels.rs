@@ -60,3 +60,28 @@ fn r15_a_put_waits_for_consumed_until_the_ack_is_on_the_disk() {
     world.settle();
     assert_eq!(world.until_answered(number, &calm, 20_000), Some(AckLevel::Consumed));
 }
+
+/// What an origin that is away has put may be released to nobody; who has acked all has consumed it.
+#[test]
+fn r15_a_put_is_consumed_though_another_origin_is_away_that_has_not_heard_who_has_what() {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    let mut world = World::new(1, 3, &[(0, 1, 1), (1, 2, 1)]);
+    world.subscribe(1, "g", "s");
+    world.put(0, "g", 1);
+    world.put(2, "g", 1);
+    world.settle();
+    assert_eq!(world.drain(1, "g", "s").len(), 2);
+    world.rest();
+    // It is on the member's disk, and its origin dies before it hears that.
+    world.put(2, "g", 1);
+    world.sync(2);
+    while world.arrive_at(1, 0) {}
+    world.sync(1);
+    world.crash(2);
+    world.settle();
+    let (number, _) = world.put_at_level(0, "g", (AckLevel::Consumed, 0));
+    world.settle();
+    assert_eq!(world.drain(1, "g", "s").len(), 2);
+    world.settle();
+    assert_eq!(world.until_answered(number, &calm, 20_000), Some(AckLevel::Consumed));
+}
