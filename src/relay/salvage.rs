@@ -95,18 +95,28 @@ impl Salvage {
             self.records += first_index.0 - group.next.0;
             group.next = first_index;
         }
+        let is_member = group.member_for().is_some();
         let place = group.streams.partition_point(|s| s.number < stream);
         if group.streams.get(place).is_none_or(|s| s.number != stream) {
             // Its origin and epoch stood in the entry that is lost. It is over: every boot begins another.
             let id = (&group.name, group.incarnation);
-            let mut found = Stream::new(stream, id, origin, Epoch::default(), first_index);
+            let mut found = Stream::new(stream, id, origin.clone(), Epoch::default(), first_index);
             found.sealed = true;
             group.streams.insert(place, found);
+            // A neighbour that has the rest of it names it anew, behind what is released.
+            if is_member {
+                group.spread().names.is_remade = true;
+            }
         }
         let known = &mut group.streams[place];
         if header.first > known.last.next() {
             known.last = Sequence(header.first.0 - 1);
             known.chain = header.chain;
+            // That this relay is owed it may have stood in what is lost: rather a message from before it
+            // became a member than none.
+            if is_member && known.origin != origin {
+                known.owe(&origin);
+            }
         } else if header.first == known.last.next() {
             known.chain = header.chain;
         }
@@ -139,6 +149,10 @@ impl Salvage {
         for group in relay.groups.iter_mut() {
             let passed = group.subscriptions.iter().map(|s| s.cursor.end().max(s.start)).max();
             let end = group.next;
+            // Under the name that it was given here nobody else has it.
+            for stream in group.streams.iter_mut().filter(|stream| stream.epoch == Epoch::default()) {
+                stream.release(stream.last);
+            }
             if group.remnant.is_some() {
                 // What is not there looks as if it had never been.
                 let lost =

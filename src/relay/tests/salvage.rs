@@ -1,8 +1,10 @@
 //! Restarts from a log that has lost entries which were durable.
 
 use super::harness::Harness;
+use super::links::Theirs;
 use crate::log::{Entry, Snapshot};
 use crate::wire::body::{Reply, Request, Start, SubscriptionSpec};
+use crate::wire::run::RunKind;
 
 /// The place of the run that holds `payload`.
 fn run_with(h: &Harness, payload: &str) -> usize {
@@ -145,4 +147,29 @@ fn without_a_known_loss_an_entry_that_does_not_fit_stops_the_start() {
     h.durable -= 1;
     let restarted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| h.crash(&Snapshot::default())));
     assert!(restarted.is_err());
+}
+
+/// That this relay is owed a stream stands in a record of it, and that is lost.
+#[test]
+fn f25_what_stands_behind_a_lost_genesis_of_another_origin_is_delivered() {
+    let mut theirs = Theirs::begin(1);
+    ["a", "b"].into_iter().for_each(|payload| theirs.put(payload));
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.hear(theirs.name());
+    theirs.send(&mut h, 0..3);
+    let is_genesis =
+        |entry: &Entry| matches!(entry, Entry::Run(run) if run.run.header.kind == RunKind::Genesis);
+    let genesis = h.log.iter().position(is_genesis).expect("it has come");
+    h.lost.insert(genesis);
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "b"]);
+    // And what comes from now on.
+    theirs.put("c");
+    h.meet(Vec::new());
+    h.hear(theirs.name());
+    theirs.send(&mut h, 3..4);
+    assert_eq!(h.payloads(), ["c"]);
 }
