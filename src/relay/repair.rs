@@ -328,8 +328,14 @@ impl Relay {
             return;
         };
         let low = group.low;
-        let gone: Vec<Annex> = group.annexes.iter().filter(|annex| annex.to <= low).copied().collect();
-        group.annexes.retain(|annex| annex.to > low);
+        // What is read from one now is waited for: it goes the next time, or with the next start.
+        let is_read = |annex: &Annex| {
+            let reads = group.traffic.iter().flat_map(|traffic| &traffic.fetches);
+            reads.into_iter().any(|fetch| (annex.from..annex.to).contains(&fetch.from))
+        };
+        let is_over = |annex: &&Annex| annex.to <= low && !is_read(annex);
+        let gone: Vec<Annex> = group.annexes.iter().filter(is_over).copied().collect();
+        group.annexes.retain(|annex| !gone.contains(annex));
         for annex in gone {
             self.drop_annex(annex.number);
         }

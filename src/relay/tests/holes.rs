@@ -1,10 +1,11 @@
 //! Holes of which the log knows nothing: it has lost what stood at their other end too.
 
-use super::harness::Harness;
-use crate::id::{GroupNumber, Index};
+use super::harness::{Harness, group, sub};
+use super::links::Theirs;
+use crate::id::{GroupNumber, Index, Sequence};
 use crate::log::{Entry, Snapshot};
 use crate::relay::Input;
-use crate::wire::body::{GapCause, Notice};
+use crate::wire::body::{GapCause, Notice, Reply, Request, Start, SubscriptionSpec};
 
 /// The index of the first record of the last run.
 fn last_run(h: &Harness) -> Index {
@@ -82,4 +83,34 @@ fn a_hole_longer_than_any_window_does_not_keep_the_relay_from_starting() {
     let a = h.got.iter().find(|got| got.payload == "a").unwrap().index;
     h.ack(s, a, a + 1);
     assert!(h.got.iter().any(|got| got.payload == "b"));
+}
+
+#[test]
+fn what_is_read_again_elsewhere_and_let_go_meanwhile_keeps_nobody_waiting() {
+    let mut theirs = Theirs::begin(1);
+    ["a", "b", "c"].into_iter().for_each(|payload| theirs.put(payload));
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.hear(theirs.name());
+    theirs.send(&mut h, 0..4);
+    let is_b = |entry: &Entry| matches!(entry, Entry::Run(run) if run.run.header.first == Sequence(3));
+    let b = h.log.iter().position(is_b).expect("it has come");
+    h.lost.insert(b);
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    assert_eq!(h.payloads(), ["a"], "the next one is asked for");
+    // It comes again and is on the disk; that is read when the disk gets to it.
+    h.hold_fetches = true;
+    theirs.send(&mut h, 2..3);
+    let g = h.relay.number_of(&group("g")).unwrap();
+    h.input(Input::Fetched { group: g, from: Index(3), pieces: Vec::new() });
+    let seek = Request::SubscriptionSeek { group: group("g"), name: sub("s"), start: Start::Now };
+    assert_eq!(h.request(seek), Ok(Reply::Done));
+    h.pass_ms(2_000);
+    // The annex has the next number.
+    h.input(Input::Fetched { group: GroupNumber(g.0 + 1), from: Index(3), pieces: Vec::new() });
+    h.hold_fetches = false;
+    theirs.put("d");
+    theirs.send(&mut h, 4..5);
+    assert_eq!(h.payloads(), ["d"]);
 }
