@@ -104,6 +104,20 @@ impl AckBuffer {
         }
     }
 
+    /// Forgets what was said of messages at or behind `end`: others may have their places now.
+    pub(super) fn cut(&mut self, end: Index) {
+        let is_left = |(from, to): &mut (Index, Index)| {
+            *to = (*to).min(end);
+            *from < *to
+        };
+        self.acks.retain_mut(is_left);
+        self.sent.retain_mut(is_left);
+        self.others.retain_mut(|statement| {
+            statement.to = statement.to.min(end);
+            statement.from < statement.to
+        });
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -194,6 +208,18 @@ mod tests {
         buffer.confirm();
         buffer.on_lost();
         assert_eq!(drained(&mut buffer), []);
+    }
+
+    #[test]
+    fn what_is_behind_a_cut_is_forgotten_be_it_sent_or_not() {
+        let mut buffer = AckBuffer::default();
+        sent(&mut buffer, 1..5);
+        sent(&mut buffer, 8..10);
+        (5..8).for_each(|index| ack(&mut buffer, index));
+        [2, 7].into_iter().for_each(|at| buffer.say(AckKind::Reject, Index(at), Index(at + 1), 0));
+        buffer.cut(Index(6));
+        buffer.on_lost();
+        assert_eq!(drained(&mut buffer), [(AckKind::Reject, 2, 3), (AckKind::Ack, 1, 6)]);
     }
 
     #[test]

@@ -14,9 +14,10 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 
 use super::acks::AckBuffer;
+use super::attached::{Attached, Counts, Cuts};
 use super::delivery::{Gap, RunContext, Unordered};
 use super::error::ClientError;
-use crate::id::{Index, StorageId, SubscriptionName};
+use crate::id::{Index, SubscriptionName};
 use crate::limits;
 use crate::wire::body::Request;
 use crate::wire::frame::{AckKind, Credit, DeliverHead};
@@ -48,18 +49,6 @@ pub(super) enum Urgency {
     Now,
 }
 
-/// What the relay said when the subscriber was attached.
-#[derive(Clone, Debug)]
-pub(super) struct Attached {
-    pub(super) handle: u32,
-    pub(super) name: SubscriptionName,
-    pub(super) storage: StorageId,
-    /// Changes when the subscription is moved to another place.
-    pub(super) moves: u64,
-    /// Messages that the relay lets be without an ack, at most.
-    pub(super) window: u32,
-}
-
 #[derive(Debug)]
 pub(super) struct Inbox {
     /// What was asked for; 0: only what [`Inbox::want`] asks for.
@@ -74,9 +63,8 @@ pub(super) struct Inbox {
     last: Option<Attached>,
     /// Raised with every attachment.
     generation: u64,
-    /// The generation since which the subscription has been at its place: an index from before may
-    /// mean another message now.
-    since: u64,
+    /// What still counts of what is said about earlier generations.
+    cuts: Cuts,
     queue: VecDeque<Item>,
     /// Bytes of a message, on average; 0: not known yet.
     average_bytes: u64,
@@ -111,7 +99,7 @@ impl Inbox {
             attached: None,
             last: None,
             generation: 0,
-            since: 0,
+            cuts: Cuts::default(),
             queue: VecDeque::new(),
             average_bytes: 0,
             received: 0,
@@ -154,13 +142,20 @@ impl Inbox {
     /// Receiving begins (again). Acks that were not sent are for the same messages as
     /// before, unless the relay's storage is another one or the subscription was moved: they
     /// would undo that, or be taken for those of other messages, and so would those that the
-    /// application has not said yet.
+    /// application has not said yet. If the home has started since, that goes for what was not on
+    /// its disk then.
     pub(super) fn on_attached(&mut self, attached: Attached) {
         self.on_lost();
-        let place = |attached: &Attached| (attached.storage, attached.moves);
-        if self.last.as_ref().is_some_and(|last| place(last) != place(&attached)) {
-            self.acks.clear();
-            self.since = self.generation;
+        match self.last.as_ref().map_or(Counts::All, |last| attached.counts_after(last)) {
+            Counts::All => {}
+            Counts::Below(end) => {
+                self.acks.cut(end);
+                self.cuts.cut(self.generation, end);
+            }
+            Counts::Nothing => {
+                self.acks.clear();
+                self.cuts.clear(self.generation);
+            }
         }
         self.last = Some(attached.clone());
         self.attached = Some(attached);
@@ -303,10 +298,11 @@ impl Inbox {
 
     /// Notes a statement about messages of a generation.
     pub(super) fn say(&mut self, kind: AckKind, (from, to): (Index, Index), delay_ms: u64, generation: u64) {
-        let outlives = matches!(kind, AckKind::Ack | AckKind::Reject) && generation >= self.since;
+        let outlives = matches!(kind, AckKind::Ack | AckKind::Reject);
         if self.is_closed || self.error.is_some() || !(outlives || generation == self.generation) {
             return;
         }
+        let Some((from, to)) = self.cuts.left_of(generation, (from, to)) else { return };
         self.said += 1;
         self.acks.say(kind, from, to, delay_ms);
     }

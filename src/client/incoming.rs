@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::attached::Attached;
 use super::delivery::{Gap, RunContext, Unordered};
 use super::error::{ClientError, is_passing};
-use super::inbox::{Attached, DeliveredRun};
+use super::inbox::DeliveredRun;
 use super::lock;
 use super::message::MessageStream;
 use super::publishing::PublisherShared;
@@ -269,14 +270,14 @@ impl<'a> Incoming<'a> {
 
     fn on_attached(&mut self, subscriber: &Arc<SubscriberShared>, answer: Answer) -> Result<(), ClientError> {
         match answer {
-            Ok(Reply::SubscriptionHandle { handle, name, window, moves, .. }) => {
+            Ok(Reply::SubscriptionHandle { handle, name, window, moves, begun, .. }) => {
                 self.note_taken();
                 if let Some(refusal) = self.early.remove(&handle) {
                     return self.on_detached(Arc::clone(subscriber), refusal);
                 }
                 self.subscribers.insert(handle, Arc::clone(subscriber));
                 let storage = self.session.hello.epoch.storage;
-                if subscriber.on_attached(Attached { handle, name, storage, window, moves }) {
+                if subscriber.on_attached(Attached { handle, name, storage, window, moves, begun }) {
                     return Ok(());
                 }
                 self.session.shared.queue(Request::Detach { handle }, Pending::Detach(handle, None))

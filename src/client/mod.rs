@@ -45,6 +45,7 @@
 mod acks;
 mod age;
 mod asking;
+mod attached;
 mod batch;
 mod connection;
 mod delivery;

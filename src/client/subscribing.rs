@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
+use super::attached::Attached;
 use super::delivery::{Gap, Unordered};
 use super::error::ClientError;
-use super::inbox::{Attached, DeliveredRun, Inbox, Urgency};
+use super::inbox::{DeliveredRun, Inbox, Urgency};
 use super::lock;
 use super::options::SubscriberOptions;
 use super::shared::Shared;

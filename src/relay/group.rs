@@ -35,6 +35,8 @@ pub(super) struct Group {
     /// Where the last run ends that came from a neighbour and before which nothing stands that is
     /// on no disk yet.
     pub(super) arrived: Index,
+    /// Where it ended when this relay started.
+    pub(super) begun: Index,
     /// Everything below was let go.
     pub(super) low: Index,
     /// The floors of all subscriptions that are on disk have passed everything below.
@@ -177,6 +179,7 @@ impl Group {
             next: Index(1),
             durable: Index(1),
             arrived: Index(1),
+            begun: Index(1),
             low: Index(1),
             settled: Index(1),
             streams: Vec::new(),
@@ -253,7 +256,8 @@ impl Group {
             }
             at = to;
         }
-        self.traffic().producers.insert((producer, header_from), count, header.accepted, false);
+        // By this relay's clock: that of the origin may be far behind, and what it took may come late.
+        self.traffic().producers.insert((producer, header_from), count, arrival.wall, false);
     }
 
     /// Notes new messages of a producer for the order in which they are handed out.

@@ -7,7 +7,7 @@ use super::session::Session;
 use super::subscription::{Subscription, SubscriptionKey};
 use super::{Effect, Relay};
 use crate::id::{GroupName, SessionId, SubscriptionName};
-use crate::wire::body::{Refusal, RefusalCode, Reply, SubscriptionSpec};
+use crate::wire::body::{Begun, Refusal, RefusalCode, Reply, SubscriptionSpec};
 
 impl Relay {
     pub(super) fn attach(
@@ -49,6 +49,7 @@ impl Relay {
         let at = group.find(key.number).expect("a known subscription is in its group");
         let subscription = &mut group.subscriptions[at];
         let (window, moves) = (subscription.window, place_of(key, subscription));
+        let begun = Begun { boot: self.options.epoch.counter, index: group.begun };
         let active = subscription.active.get_or_insert_default();
         active.receivers.push(Receiver { session, handle, credit: 0, used: 0, poll: None });
         if !group.attached.contains(&key.number) {
@@ -57,7 +58,7 @@ impl Relay {
         // Also one that another session has made just now.
         let created = known.is_some();
         let when = known.unwrap_or(if self.journal.is_durable() { When::Now } else { When::Durable });
-        Ok((Reply::SubscriptionHandle { handle, name, created, window, moves }, when))
+        Ok((Reply::SubscriptionHandle { handle, name, created, window, moves, begun: Some(begun) }, when))
     }
 
     fn subscription_meant(

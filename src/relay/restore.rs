@@ -218,9 +218,9 @@ impl Restore {
         relay.names_known = names.map(|spread| spread.names.subscriptions.len()).sum();
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
-            group.durable = group.next;
+            (group.durable, group.begun) = (group.next, group.next);
             group.streams.iter_mut().for_each(|stream| stream.durable = stream.last);
-            group.settled = group.owed();
+            group.settled = group.owed_here();
             for subscription in &mut group.subscriptions {
                 subscription.ackable = group.next;
             }

@@ -26,8 +26,8 @@ pub use self::network::{
     LinkCounts, LinkEnd, LinkInfo, LostSubscription, NetworkStatus, Reach, RelayInfo, TreeNode,
 };
 pub use self::reply::{
-    Books, FullQuota, GroupInfo, Location, MoveInfo, MoveStage, OrderInfo, Outcomes, QueueMoves, Reply,
-    Status, StreamInfo, SubscriptionInfo,
+    Begun, Books, FullQuota, GroupInfo, Location, MoveInfo, MoveStage, OrderInfo, Outcomes, QueueMoves,
+    Reply, Status, StreamInfo, SubscriptionInfo,
 };
 pub use self::topology::{FileStanding, TopologyInfo};
 pub use self::trace::{

@@ -9,7 +9,7 @@ use crate::wire::body::{GapCause, Notice, Refusal, RefusalCode, Reply, Request};
 
 fn handle(handle: u32) -> Reply {
     let name = "sub".parse().unwrap();
-    Reply::SubscriptionHandle { handle, name, created: false, window: 1024, moves: 0 }
+    Reply::SubscriptionHandle { handle, name, created: false, window: 1024, moves: 0, begun: None }
 }
 
 async fn detach(remote: &mut Remote, handle: u32, code: RefusalCode) {

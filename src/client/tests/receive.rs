@@ -6,7 +6,7 @@ use crate::client::{
 };
 use crate::id::{Index, ProducerId, ProducerSequence};
 use crate::wire::body::{
-    GapCause, Missing, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec, UnorderedCause,
+    Begun, GapCause, Missing, Notice, Refusal, RefusalCode, Reply, Request, SubscriptionSpec, UnorderedCause,
 };
 use crate::wire::frame::{Ack, AckKind, FrameKind};
 
@@ -276,7 +276,14 @@ async fn a_subscriber_whose_home_is_away_is_attached_again_and_it_is_known_why_i
         assert!(matches!(request, Request::Attach { create: None, .. }), "{request:?}");
         assert_eq!(client.held_up(), Some(away()));
         let name = "sub".parse().unwrap();
-        let reply = |handle| Reply::SubscriptionHandle { handle, name, created: false, window: 9, moves: 0 };
+        let reply = |handle| Reply::SubscriptionHandle {
+            handle,
+            name,
+            created: false,
+            window: 9,
+            moves: 0,
+            begun: None,
+        };
         remote.answer(tag, handle.map(reply).ok_or_else(away)).await;
     }
     remote.credit().await;
@@ -401,7 +408,14 @@ async fn two_subscribers_of_one_client_get_their_own_messages() {
         remote
             .answer(
                 tag,
-                Ok(Reply::SubscriptionHandle { handle: 3, name, created: false, window: 1024, moves: 0 }),
+                Ok(Reply::SubscriptionHandle {
+                    handle: 3,
+                    name,
+                    created: false,
+                    window: 1024,
+                    moves: 0,
+                    begun: None,
+                }),
             )
             .await;
         assert_eq!(remote.credit().await[0].total, 16);
@@ -528,4 +542,46 @@ async fn p2_what_is_acked_late_is_not_said_of_what_has_its_index_in_another_plac
     second.ack();
     new.ack();
     assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 9, 10)], "only what is of this place");
+}
+
+/// What is delivered may not be on the home's disk yet: if it crashes then, another message may have its index.
+#[tokio::test]
+async fn p2_what_is_acked_late_counts_for_what_the_home_had_on_its_disk_when_it_started_again() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options = SubscriberOptions::default();
+    let (group, name) = ("g".parse().unwrap(), "sub".parse().unwrap());
+    let begun = |boot, index| Some(Begun { boot, index: Index(index) });
+    let (subscriber, _) =
+        tokio::join!(client.subscriber(group, Some(name), options), remote.attach_begun(2, 0, begun(7, 1)));
+    let mut subscriber = subscriber.unwrap();
+    remote.deliver(2, 1, &["a", "b", "c"]).await;
+    let a = message(&mut subscriber).await;
+    let b = message(&mut subscriber).await;
+    let c = message(&mut subscriber).await;
+    // Sent and perhaps lost with the home.
+    c.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 3, 4)]);
+    drop(remote);
+    let mut remote = relay.accept().await;
+    remote.attach_begun(5, 0, begun(8, 2)).await;
+    assert_eq!(remote.credit().await[0].total, 1024, "no ack comes before it");
+    remote.deliver(5, 2, &["x"]).await;
+    let x = message(&mut subscriber).await;
+    a.ack();
+    b.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 1, 2)], "x has the index of b");
+    x.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 2, 3)]);
+    remote.deliver(5, 3, &["y"]).await;
+    let y = message(&mut subscriber).await;
+    drop(remote);
+    // It has started twice meanwhile: where the group ended in between is not known.
+    let mut remote = relay.accept().await;
+    remote.attach_begun(6, 0, begun(10, 9)).await;
+    assert_eq!(remote.credit().await[0].total, 1024, "no ack comes before it");
+    y.ack();
+    remote.deliver(6, 9, &["z"]).await;
+    message(&mut subscriber).await.ack();
+    assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 9, 10)]);
 }

@@ -9,7 +9,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::client::{Backoff, Client, ClientOptions};
 use crate::id::{Epoch, Index, RelayId, Sequence, StorageId, StreamNumber, WallTime};
-use crate::wire::body::{self, Answer, ClientHello, Notice, PROTOCOL_MAGIC, RelayHello, Reply, Request};
+use crate::wire::body::{
+    self, Answer, Begun, ClientHello, Notice, PROTOCOL_MAGIC, RelayHello, Reply, Request,
+};
 use crate::wire::frame::{
     Ack, AckLevel, Credit, DELIVER_HEAD_BYTES, DeliverHead, Frame, FrameKind, PUT_DONE_BYTES, PutDone,
     PutHead, append_frame, take_frame,
@@ -169,10 +171,15 @@ impl Remote {
 
     /// The same, of a subscription that was moved so often.
     pub(super) async fn attach_moved(&mut self, handle: u32, moves: u64) -> Request {
+        self.attach_begun(handle, moves, None).await
+    }
+
+    /// The same, of a home that has started so.
+    pub(super) async fn attach_begun(&mut self, handle: u32, moves: u64, begun: Option<Begun>) -> Request {
         let (tag, request) = self.request().await;
         assert!(matches!(request, Request::Attach { .. }), "{request:?}");
         let name = "sub".parse().unwrap();
-        let reply = Reply::SubscriptionHandle { handle, name, created: false, window: 1024, moves };
+        let reply = Reply::SubscriptionHandle { handle, name, created: false, window: 1024, moves, begun };
         self.answer(tag, Ok(reply)).await;
         let origin = RelayId::new("south").unwrap();
         self.notice(Notice::Stream { number: StreamNumber(1), origin, epoch: epoch() }).await;

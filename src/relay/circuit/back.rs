@@ -78,12 +78,12 @@ impl Relay {
         let Some(opened) = self.circuits.opened.get_mut(&number) else { return };
         let session = opened.session;
         let answer = match answer {
-            Ok(Reply::SubscriptionHandle { handle: there, name, created, window, moves }) => {
+            Ok(Reply::SubscriptionHandle { handle: there, name, created, window, moves, begun }) => {
                 let here = self.sessions.get_mut(&session).and_then(|s| s.open_circuit(number));
                 match here {
                     Some(handle) => {
                         opened.handles = Some((handle, there));
-                        Ok(Reply::SubscriptionHandle { handle, name, created, window, moves })
+                        Ok(Reply::SubscriptionHandle { handle, name, created, window, moves, begun })
                     }
                     None => Err(too_many_handles()),
                 }

@@ -42,7 +42,8 @@ fn attached() -> (Harness, u32) {
     };
     let head = CircuitHead { is_back: true, sequence: 0, ..head.clone() };
     let (name, created, window, moves) = (sub("s"), false, 1024, 7);
-    let answer = Box::new(Ok(Reply::SubscriptionHandle { handle: 3, name, created, window, moves }));
+    let answer =
+        Box::new(Ok(Reply::SubscriptionHandle { handle: 3, name, created, window, moves, begun: None }));
     let says = CircuitSays::Answer { request: *request, answer };
     h.hear(LinkMessage::Circuit(Box::new(CircuitFrame { head, says })));
     let Some(Ok(Reply::SubscriptionHandle { handle, .. })) = h.answers.remove(&attached) else {

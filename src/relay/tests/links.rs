@@ -6,8 +6,8 @@ use crate::log::{Entry, Snapshot};
 use crate::relay::stream::{Draft, Genesis, Seal, Stream};
 use crate::wire::body::{Start, SubscriptionSpec, encode};
 use crate::wire::frame::AckLevel;
-use crate::wire::link::{GroupId, LinkMessage, StreamNamed};
-use crate::wire::run::{Run, RunKind};
+use crate::wire::link::{Finished, GroupId, LinkMessage, StreamNamed};
+use crate::wire::run::{Record, Run, RunKind};
 
 /// One epoch of the neighbour's stream of the group `g`, as the neighbour has it.
 pub(super) struct Theirs {
@@ -24,6 +24,21 @@ impl Theirs {
         let mut theirs = Self { stream, runs: Vec::new() };
         let genesis = Genesis { members: vec![(RelayId::new("r").unwrap(), 1)] };
         theirs.append(Draft::control(RunKind::Genesis, encode(&genesis)));
+        theirs
+    }
+
+    /// The stream of a relay on this disk at which a producer has put this one of its messages.
+    pub(super) fn putting(disk: u8, origin: &str, sequence: u64) -> Self {
+        let epoch = Epoch { counter: 1, storage: StorageId([disk; 16]), nonce: 1 };
+        let origin = RelayId::new(origin).unwrap();
+        let stream = Stream::new(StreamNumber(u32::from(disk)), (&group("g"), 0), origin, epoch, Index(1));
+        let mut theirs = Self { stream, runs: Vec::new() };
+        let genesis = Genesis { members: vec![(RelayId::new("r").unwrap(), 1)] };
+        theirs.append(Draft::control(RunKind::Genesis, encode(&genesis)));
+        theirs.append(Draft {
+            producer: Some((ProducerId(7), ProducerSequence(sequence))),
+            ..Draft::control(RunKind::Data, body(&["again"]))
+        });
         theirs
     }
 
@@ -181,5 +196,75 @@ fn r1_what_comes_again_of_a_lost_disk_is_delivered_once_after_a_restart_too() {
         let s = h.attach("g", "s");
         h.credit(s, 10);
         assert_eq!(h.payloads(), ["one"], "restarts: {restarts}");
+    }
+}
+
+/// A publisher has put it at two relays a month ago, or their clocks are so far behind.
+#[test]
+fn r1_what_two_origins_took_long_ago_comes_once_whenever_it_comes() {
+    for (waits, restarts) in [(false, false), (true, false), (false, true)] {
+        let mut h = Harness::linked();
+        h.now.wall.0 += 30 * 24 * 3600 * 1_000_000;
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        for theirs in [Theirs::putting(8, "o", 1), Theirs::putting(9, "x", 1)] {
+            h.hear(theirs.name());
+            theirs.send(&mut h, 0..2);
+            if waits {
+                h.pass_ms(2_000);
+            }
+        }
+        if restarts {
+            h.crash(&Snapshot::default());
+        }
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), ["again"], "waits: {waits}, restarts: {restarts}");
+    }
+}
+
+/// The operation that said so may be in no log any more: the snapshot has it.
+#[test]
+fn i10_what_is_finished_is_finished_after_a_start_too_with_a_snapshot_and_without() {
+    let mut theirs = Theirs::begin(1);
+    theirs.put("late");
+    for with_snapshot in [false, true] {
+        let mut h = Harness::linked();
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        let group = GroupId { name: group("g"), incarnation: 0 };
+        let (origin, storage) = (theirs.stream.origin.clone(), theirs.stream.epoch.storage);
+        h.hear(LinkMessage::Finished(vec![Finished {
+            group,
+            origin,
+            storage,
+            through: 1,
+            to: None,
+            hops: 0,
+        }]));
+        h.pass_ms(1_000);
+        let snapshot = if with_snapshot { h.snapshot() } else { Snapshot::default() };
+        h.crash(&snapshot);
+        h.meet(Vec::new());
+        h.hear(theirs.name());
+        theirs.send(&mut h, 0..2);
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), Vec::<String>::new(), "with a snapshot: {with_snapshot}");
+    }
+}
+
+/// Clocks of relays are not compared: each hop says how long it has had it.
+#[test]
+fn r14_the_time_that_a_message_has_spent_elsewhere_counts() {
+    let mut theirs = Theirs::begin(1);
+    let mut records = bytes::BytesMut::new();
+    Record { ttl_ms: Some(1_000), payload: b"short", ..Record::default() }.encode(&mut records);
+    Record { ttl_ms: Some(9_000), payload: b"long", ..Record::default() }.encode(&mut records);
+    let draft = Draft::control(RunKind::Data, records.freeze());
+    theirs.append(Draft { count: 2, has_ttl: true, ..draft });
+    for (age_ms, expected) in [(0, vec!["short", "long"]), (5_000, vec!["long"]), (10_000, vec![])] {
+        let mut h = between(&theirs, &Theirs::begin(2));
+        theirs.send(&mut h, 0..1);
+        h.hear(LinkMessage::Run { stream: theirs.stream.number, age_ms, run: theirs.runs[1].clone() });
+        assert_eq!(h.payloads(), expected, "after {age_ms} ms");
     }
 }

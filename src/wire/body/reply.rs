@@ -10,6 +10,18 @@ use crate::id::{Epoch, GroupName, Index, RelayId, Sequence, StorageId, StreamNum
 use crate::topology::settings::GroupSettings;
 use crate::wire::applied::TopologyHead;
 
+/// Where a group ended when the home of a subscription started last.
+///
+/// A message may be delivered before it is on the home's disk. If the home crashes then, another message may
+/// come at its place: what was said of a delivery of the boot before counts below the index only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The boot of the home, which counts its starts.
+    pub boot: u64,
+    /// What stands at or behind it has its place since this boot.
+    pub index: Index,
+}
+
 /// What the relay answers when it did what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
@@ -40,6 +52,9 @@ pub enum Reply {
         /// acks from before that are not to be said again. Left out when it is 0.
         #[serde(skip_serializing_if = "is_zero", default)]
         moves: u64,
+        /// With which start of its home the places of its messages may mean other messages.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        begun: Option<Begun>,
     },
     /// Groups.
     Groups(Vec<GroupInfo>),

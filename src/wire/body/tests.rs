@@ -97,7 +97,14 @@ fn samples() -> Vec<Bytes> {
         Ok(Reply::Subscriptions(vec![subscription(), subscription()])),
         Ok(Reply::Located(vec![location])),
         Ok(Reply::Books(Box::new(books))),
-        Ok(Reply::SubscriptionHandle { handle: 1, name: name(), created: true, window: 9, moves: 3 }),
+        Ok(Reply::SubscriptionHandle {
+            handle: 1,
+            name: name(),
+            created: true,
+            window: 9,
+            moves: 3,
+            begun: Some(Begun { boot: 5, index: Index(7) }),
+        }),
         Err(refusal()),
     ];
     let notices = [
