@@ -121,6 +121,7 @@ impl Relay {
         let operation = Operation::GroupEntrySet { group: number, version, settings, home };
         let is_replanned = group.settings.tree != entry.settings.tree;
         group.set_entry(entry);
+        self.note_news();
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if is_replanned {
             self.plan(number);
@@ -238,6 +239,7 @@ impl Relay {
         let before = group.spread().names.subscriptions.len();
         group.set_name(entry);
         self.names_known += group.spread().names.subscriptions.len() - before;
+        self.note_news();
         let NameEntry { name, home, version, spec, .. } = entry.clone();
         let operation = Operation::NameSet { group: number, name, home, version, spec };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
