@@ -43,6 +43,16 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// What is said of a subscription, by its homes.
+    pub(super) fn homes_of<'n>(
+        &'n self,
+        name: &'n SubscriptionName,
+    ) -> impl Iterator<Item = (&'n RelayId, &'n Named)> {
+        // There may be many of other names: what each of them costs is not to grow with their number.
+        let all = self.subscriptions.range((name.clone(), RelayId::least())..);
+        all.take_while(move |((known, _), _)| known == name).map(|((_, home), named)| (home, named))
+    }
+
     fn set(&mut self, name: &SubscriptionName, home: &RelayId, named: Named) -> bool {
         let key = (name.clone(), home.clone());
         if self.subscriptions.get(&key).is_some_and(|known| known.version >= named.version) {
@@ -163,13 +173,6 @@ impl Relay {
         self.take_remade_queue(number);
         self.take_planned_queue(now, number, entry);
         true
-    }
-
-    /// What the operator should know; once.
-    pub fn warn(&mut self, warning: String) {
-        if !self.options.warnings.contains(&warning) {
-            self.options.warnings.push(warning);
-        }
     }
 
     /// A group's lives up to this one are over.
@@ -303,17 +306,9 @@ impl Relay {
         (spec, version): (&SubscriptionSpec, Version),
     ) {
         let spec = SubscriptionSpec { start: Start::Beginning, level: SubscribeLevel::Local, ..spec.clone() };
-        let group = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
         self.note_remade(number);
-        match self.make_or_remake(now, number, name.clone(), (&spec, Some(version))) {
-            Ok(_) => self.warn(format!(
-                "this relay has lost a disk: subscription {name} of group {group} was made again from what \
-                 others know, without the messages that only the lost disk had"
-            )),
-            Err(refusal) => {
-                self.warn(format!("subscription {name} of group {group} is lost with a disk: {refusal}"));
-            }
-        }
+        let made = self.make_or_remake(now, number, name.clone(), (&spec, Some(version)));
+        self.warn_of_lost(number, name, made.err().as_ref());
         self.take_remade_queue(number);
         self.tell_uncertain(now);
     }
