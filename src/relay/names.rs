@@ -13,7 +13,7 @@ use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
 use super::state::Operation;
-use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
+use crate::id::{GroupName, GroupNumber, RelayId, StorageId, SubscriptionName};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
@@ -33,6 +33,8 @@ pub(super) struct Named {
 pub(super) struct Names {
     /// The version of the settings; default: nobody has set any; with counter 0: as a file has them.
     pub(super) version: Version,
+    /// Whether this relay has set them since its start.
+    is_set_here: bool,
     /// The home of a queue.
     pub(super) home: Option<RelayId>,
     /// Whether this relay was a member before it lost its disk: streams whose marks are lost with
@@ -94,7 +96,7 @@ impl Group {
         *self.settings = entry.settings;
         self.heed_fifo();
         let names = &mut self.spread().names;
-        (names.version, names.home) = (entry.version, entry.home);
+        (names.version, names.home, names.is_set_here) = (entry.version, entry.home, false);
     }
 
     /// Takes over the entry of a subscription.
@@ -105,18 +107,34 @@ impl Group {
 }
 
 impl Relay {
-    /// Says how a group is to work, in a version above the one that is known.
+    /// Says how a group is to work, in a version above the one that is known, when that is durable: a
+    /// crash could take it back, and the next that is said would have the same version.
     pub(super) fn announce_group(&mut self, number: GroupNumber) {
         if self.is_alone() {
             return;
         }
         let Some(entry) = self.next_entry(number) else { return };
         self.keep_entry(number, entry.clone());
-        self.flood(None, &[Fact::Group(entry)]);
+        if let Some(group) = self.groups.get_mut(number) {
+            group.spread().names.is_set_here = true;
+        }
+        self.journal.wait(Waiting::Said(Box::new(Fact::Group(entry))));
+    }
+
+    /// The disk is an older one: what has been said of groups since the start may be said in versions that
+    /// the one before has used.
+    pub(super) fn say_groups_again(&mut self, before: StorageId) {
+        let is_doubtful = |group: &&Group| {
+            let names = group.spread.as_deref().map(|spread| &spread.names);
+            names.is_some_and(|names| names.is_set_here && names.version.storage == before)
+        };
+        let doubtful: Vec<GroupNumber> =
+            self.groups.named().filter(is_doubtful).map(|group| group.number).collect();
+        doubtful.into_iter().for_each(|number| self.announce_group(number));
     }
 
     /// The entry of a group as it is here, in a version above the one that is known.
-    pub(super) fn next_entry(&mut self, number: GroupNumber) -> Option<GroupEntry> {
+    fn next_entry(&mut self, number: GroupNumber) -> Option<GroupEntry> {
         let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
         let group = self.groups.get_mut(number)?;
         let settings = (*group.settings).clone();
