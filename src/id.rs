@@ -129,6 +129,13 @@ name! {
     /// A relay, by the name the operator gave it in the topology file.
     RelayId
 }
+impl RelayId {
+    /// A name that stands before all others.
+    pub(crate) fn least() -> Self {
+        Self(Arc::from("!"))
+    }
+}
+
 name! {
     /// A group, or a queue: one name space for both.
     GroupName
@@ -308,6 +315,14 @@ mod tests {
         assert!(matches!(GroupName::new("a b"), Err(NameError::Character { found: ' ', .. })));
         assert!(matches!(GroupName::new("a/+"), Err(NameError::Character { found: '+', .. })));
         assert!(matches!(GroupName::new(&"x".repeat(256)), Err(NameError::TooLong { found: 256, .. })));
+    }
+
+    #[test]
+    fn no_name_of_a_relay_stands_before_the_least() {
+        let all = (0..=u32::from('~')).filter_map(char::from_u32);
+        let names: Vec<RelayId> = all.filter_map(|c| RelayId::new(&c.to_string()).ok()).collect();
+        assert!(names.len() > 80);
+        assert_eq!(names.into_iter().min(), Some(RelayId::least()));
     }
 
     #[test]

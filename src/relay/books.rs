@@ -156,7 +156,7 @@ impl Relay {
 
     /// The health, as far as the core knows it; the shell fills in memory, time and space.
     pub(super) fn status(&self, now: Now) -> Status {
-        let mut warnings = self.options.warnings.clone();
+        let mut warnings = self.kept_warnings();
         warnings.extend(self.cut_warnings(now));
         warnings.extend(self.forgotten_warnings(now));
         warnings.extend(self.move_warnings());

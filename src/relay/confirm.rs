@@ -96,7 +96,8 @@ impl Relay {
         let missing: BTreeSet<RelayId> = match level {
             SubscribeLevel::Local => BTreeSet::new(),
             SubscribeLevel::Reachable => self.links.toward.keys().filter(is_missing).cloned().collect(),
-            SubscribeLevel::Strict => self.trees.relays().filter(is_missing).cloned().collect(),
+            // Whoever has met nobody since its start knows of them, too.
+            SubscribeLevel::Strict => self.known_relays().iter().filter(is_missing).cloned().collect(),
         };
         let confirming = Confirming {
             session,
@@ -202,6 +203,8 @@ impl Relay {
             if confirming.level == SubscribeLevel::Reachable {
                 confirming.missing.retain(|relay| self.links.toward.contains_key(relay));
             }
+            let orphans = self.orphans();
+            confirming.missing.retain(|relay| !orphans.is_gone(relay));
             let is_durable = self.journal.has_durable(confirming.entry);
             let Confirming { session, request, .. } = confirming;
             if is_durable && confirming.missing.is_empty() {

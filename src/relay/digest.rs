@@ -10,12 +10,16 @@
 //! [`limits::COMPARE_QUIET_MS`], each end says its hash again, and what differs is told as when the
 //! link came up, and the operator is warned.
 //!
+//! What a relay has made of itself and not said yet, since it waits for its disk, stands in its table
+//! already. It is told to nobody before, whatever differs, and while there is any nobody is doubted.
+//!
 //! A fact counts by what it is about and by its version: of two that are equal in these one wins
 //! nowhere. A part's hash is the sum of those of its facts without a carry (XOR), so their order
 //! does not matter.
 
 #[cfg(any(test, feature = "sim"))]
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -184,7 +188,8 @@ impl Relay {
     }
 
     fn is_without_news(&self, now: Now) -> bool {
-        now.time >= self.links.news_at.after_ms(limits::COMPARE_QUIET_MS)
+        let is_quiet = now.time >= self.links.news_at.after_ms(limits::COMPARE_QUIET_MS);
+        is_quiet && self.journal.unsaid().next().is_none()
     }
 
     /// A neighbour has said its hash: if it is another one than it was told when the link came up,
@@ -223,9 +228,12 @@ impl Relay {
     pub(super) fn on_buckets(&mut self, link: LinkId, theirs: &[u64]) {
         let ours = self.digest();
         let mut bytes = Vec::new();
+        // It would be taken for what this disk has (R3), and is news when it is durable.
+        let unsaid: BTreeSet<(usize, u64)> =
+            self.journal.unsaid().map(|fact| print(fact, &mut bytes)).collect();
         let differs = |fact: &Fact| {
-            let (bucket, _) = print(fact, &mut bytes);
-            theirs.get(bucket) != ours.0.get(bucket)
+            let (bucket, hash) = print(fact, &mut bytes);
+            theirs.get(bucket) != ours.0.get(bucket) && !unsaid.contains(&(bucket, hash))
         };
         let mut known: Vec<Fact> = self.said_facts().filter(differs).collect();
         known.retain(|fact| fact.topology().is_none_or(|head| self.may_lack_topology(link, head)));

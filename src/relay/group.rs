@@ -390,7 +390,7 @@ impl Group {
         let settings = &self.settings;
         let by_count = settings.max_count.map(|n| self.last_messages(n, self.next));
         let by_bytes = settings.max_bytes.map(|n| self.meter.index_of_last_bytes(n));
-        let by_age = settings.max_age_ms.map(|ms| self.meter.index_behind(before(now, ms)));
+        let by_age = settings.max_age_ms.map(|ms| self.meter.index_at(before(now, ms)));
         [by_count, by_bytes, by_age].into_iter().flatten().max().unwrap_or(self.low).min(self.durable)
     }
 }

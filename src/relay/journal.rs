@@ -124,6 +124,15 @@ impl Journal {
         self.waiting.pop_front().map(|(_, waiting)| waiting)
     }
 
+    /// What this relay says of itself when it is durable, and has said to nobody yet.
+    pub(super) fn unsaid(&self) -> impl Iterator<Item = &Fact> {
+        self.waiting.iter().filter_map(
+            |(_, waiting)| {
+                if let Waiting::Said(fact) = waiting { Some(&**fact) } else { None }
+            },
+        )
+    }
+
     /// Bytes of runs appended since this was last called.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

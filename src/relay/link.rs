@@ -246,6 +246,11 @@ impl Relay {
     }
 
     pub(super) fn handle_link_cost(&mut self, now: Now, link: LinkId, cost: u32) {
+        let mut neighbours = self.neighbours().into_iter().flatten();
+        if neighbours.any(|neighbour| neighbour.link == link && neighbour.cost.is_some()) {
+            // It was measured before the topology came that has set one.
+            return;
+        }
         let Some(state) = self.links.table.get_mut(&link) else { return };
         if std::mem::replace(&mut state.cost, cost.max(1)) != cost.max(1) {
             self.announce_links(now);

@@ -91,9 +91,8 @@ impl Subscription {
 impl Group {
     /// Homes of a name that says so, as all relays know them.
     fn homes<'g>(&'g self, name: &'g SubscriptionName) -> impl Iterator<Item = (&'g RelayId, &'g Named)> {
-        let names = self.spread.iter().flat_map(|spread| &spread.names.subscriptions);
-        let homes = names.filter(move |((known, _), named)| known == name && named.spec.is_some());
-        homes.map(|((_, home), named)| (home, named))
+        let homes = self.spread.iter().flat_map(move |spread| spread.names.homes_of(name));
+        homes.filter(|(_, named)| named.spec.is_some())
     }
 
     /// The home of a name that counts, of all that say so.

@@ -1,22 +1,45 @@
 //! How many bytes and how much time lie between two indexes of a group.
 //!
-//! Exact for the ends, interpolated between a bounded number of samples in the
-//! middle: when there are too many, every second one is dropped, so that a
-//! group of any length costs at most [`SAMPLES_MAX`] of them.
+//! Exact for the ends, and told from a bounded number of samples in the middle: one is taken when so
+//! many bytes have come since the last one, or so much time has passed. When there are too many, only
+//! those are kept that lie further apart, so that a group of any length costs at most [`SAMPLES_MAX`]
+//! of them. Bytes are interpolated between two samples. Times are not: what comes after a rest would
+//! count as older than it is, and be deleted. Each sample knows instead when the last of what it stands
+//! for came.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Index, WallTime};
 
-/// Samples kept: the error of a size in the middle is about one part in half as many.
+/// Samples at the most. Some are left to be taken before there are too many again.
 const SAMPLES_MAX: usize = 64;
 
-/// A moment in a group's life.
+/// Into so many parts bytes are cut by samples, and time.
+const BYTE_PARTS: u64 = 24;
+const TIME_PARTS: u64 = 16;
+
+const _: () = assert!(BYTE_PARTS + TIME_PARTS + 1 < SAMPLES_MAX as u64 * 3 / 4);
+
+/// A moment in a group's life, and what came from then on until the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Sample {
     index: Index,
     bytes: u64,
     arrived: WallTime,
+    /// How much later the last of it came.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    lasts: u64,
+}
+
+impl Sample {
+    fn through(&self) -> WallTime {
+        WallTime(self.arrived.0.saturating_add(self.lasts))
+    }
+
+    /// Stands for what came then, too.
+    fn extend(&mut self, to: WallTime) {
+        self.lasts = self.lasts.max(to.0.saturating_sub(self.arrived.0));
+    }
 }
 
 /// Samples of a group, in order.
@@ -27,21 +50,37 @@ pub(super) struct Meter {
     total: u64,
     /// The index after the last insertion.
     end: Index,
-    /// A sample is taken when so many bytes have come since the last one. 0: for every run.
+    /// A sample is taken when so many bytes have come since the last one. 0: every run has one.
     step: u64,
+    /// And when more time than this has passed since it. `None`, though not every run has a sample: a
+    /// version took them that did not note how long they last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pause: Option<u64>,
     /// When the last run arrived.
     last_arrived: WallTime,
 }
 
+fn is_zero(lasts: &u64) -> bool {
+    *lasts == 0
+}
+
 impl Meter {
+    /// Whether what came behind so many bytes, and then, is to have a sample of its own.
+    fn is_apart(&self, last: &Sample, bytes: u64, arrived: WallTime) -> bool {
+        bytes.saturating_sub(last.bytes) >= self.step
+            || arrived.0.saturating_sub(last.arrived.0) > self.pause.unwrap_or(0)
+    }
+
     /// Counts a run: its first index, its length in bytes and its time of arrival.
     pub(super) fn insert(&mut self, first: Index, end: Index, bytes: u64, arrived: WallTime) {
-        let due = self.samples.last().is_none_or(|last| self.total - last.bytes >= self.step);
+        let due = self.samples.last().is_none_or(|last| self.is_apart(last, self.total, arrived));
         if due {
             if self.samples.len() >= SAMPLES_MAX {
                 self.thin();
             }
-            self.samples.push(Sample { index: first, bytes: self.total, arrived });
+            self.samples.push(Sample { index: first, bytes: self.total, arrived, lasts: 0 });
+        } else if let Some(last) = self.samples.last_mut() {
+            last.extend(arrived);
         }
         self.total += bytes;
         self.end = end;
@@ -53,25 +92,51 @@ impl Meter {
         self.last_arrived
     }
 
+    /// Bytes and time in one part of what there is.
+    fn parts(&self) -> (u64, u64) {
+        let Some(first) = self.samples.first() else { return (0, 0) };
+        let bytes = self.total.saturating_sub(first.bytes).div_ceil(BYTE_PARTS).max(1);
+        (bytes, self.last_arrived.0.saturating_sub(first.arrived.0) / TIME_PARTS)
+    }
+
     fn thin(&mut self) {
-        let mut keep = false;
-        self.samples.retain(|_| {
-            keep = !keep;
-            keep
-        });
-        let span = self.total - self.samples.first().map_or(0, |s| s.bytes);
-        self.step = (span / (SAMPLES_MAX as u64 / 2)).max(1);
+        let (step, pause) = self.parts();
+        let all: Vec<Sample> = (0..self.samples.len()).filter_map(|place| self.sample(place)).collect();
+        (self.step, self.pause) = (step, Some(pause));
+        let mut kept: Vec<Sample> = Vec::with_capacity(SAMPLES_MAX);
+        for sample in all {
+            match kept.last_mut() {
+                Some(last) if !self.is_apart(last, sample.bytes, sample.arrived) => {
+                    last.extend(sample.through());
+                }
+                _ => kept.push(sample),
+            }
+        }
+        self.samples = kept;
+    }
+
+    /// A sample, with how long it lasts at the most.
+    fn sample(&self, place: usize) -> Option<Sample> {
+        let mut sample = *self.samples.get(place)?;
+        if self.step > 0 && self.pause.is_none() {
+            sample.extend(self.samples.get(place + 1).map_or(self.last_arrived, |next| next.arrived));
+        }
+        Some(sample)
     }
 
     /// Forgets what lies before `below`.
     pub(super) fn release(&mut self, below: Index) {
         if below >= self.end {
             self.samples = Vec::new();
-            self.step = 0;
+            (self.step, self.pause) = (0, None);
             return;
         }
         let first = self.samples.partition_point(|s| s.index <= below).saturating_sub(1);
         self.samples.drain(..first);
+        // Less is there, so what comes is told apart better.
+        let (step, pause) = self.parts();
+        self.step = self.step.min(step);
+        self.pause = self.pause.map(|known| known.min(pause));
     }
 
     /// About how many bytes lie at or behind `index`.
@@ -104,27 +169,6 @@ impl Meter {
         Index(low)
     }
 
-    /// The index behind what arrived before `time`: exact as long as every run has its
-    /// sample, interpolated by time between two samples otherwise.
-    pub(super) fn index_behind(&self, time: WallTime) -> Index {
-        if self.last_arrived < time {
-            return self.end;
-        }
-        let place = self.samples.partition_point(|s| s.arrived < time);
-        let Some(last) = place.checked_sub(1).and_then(|p| self.samples.get(p)) else {
-            return self.samples.first().map_or(self.end, |s| s.index);
-        };
-        let (index, arrived) =
-            self.samples.get(place).map_or((self.end, self.last_arrived), |s| (s.index, s.arrived));
-        if self.step == 0 && place < self.samples.len() {
-            return index;
-        }
-        let width = arrived.0.saturating_sub(last.arrived.0).max(1);
-        let part = time.0.saturating_sub(last.arrived.0).min(width);
-        let span = u128::from(index.0.saturating_sub(last.index.0));
-        Index(last.index.0 + ((span * u128::from(part)) / u128::from(width)) as u64)
-    }
-
     /// About when what stands at `index` arrived.
     pub(super) fn arrived_at(&self, index: Index) -> WallTime {
         let place = self.samples.partition_point(|s| s.index <= index);
@@ -137,16 +181,14 @@ impl Meter {
         WallTime(last.arrived.0 + ((span * u128::from(part)) / u128::from(width)) as u64)
     }
 
-    /// An index before which everything arrived before `time`, as near to it as the samples tell.
+    /// An index before which everything arrived before `time`, and behind which little did: exact as
+    /// long as every run has its sample.
     pub(super) fn index_at(&self, time: WallTime) -> Index {
         if self.last_arrived < time {
             return self.end;
         }
-        let place = self.samples.partition_point(|s| s.arrived < time);
-        match place.checked_sub(1).and_then(|p| self.samples.get(p)) {
-            Some(sample) => sample.index,
-            None => self.samples.first().map_or(self.end, |s| s.index),
-        }
+        let mut all = (0..self.samples.len()).filter_map(|place| self.sample(place));
+        all.find(|sample| sample.through() >= time).map_or(self.end, |sample| sample.index)
     }
 }
 
@@ -184,13 +226,10 @@ mod tests {
     fn a_time_gives_an_index_that_is_not_too_late() {
         let meter = filled();
         let index = meter.index_at(WallTime(5_000)).0;
-        assert!((40_000..=50_001).contains(&index), "{index}");
+        assert!((43_000..=50_001).contains(&index), "{index}");
         assert_eq!(meter.index_at(WallTime(0)), Index(1));
         assert!(meter.index_at(WallTime(9_999)) < Index(100_001));
         assert_eq!(meter.index_at(WallTime(10_000)), Index(100_001), "nothing arrived then or later");
-        let behind = meter.index_behind(WallTime(5_000)).0;
-        assert!((49_000..=51_000).contains(&behind), "{behind}");
-        assert_eq!(meter.index_behind(WallTime(10_000)), Index(100_001));
     }
 
     #[test]
@@ -212,5 +251,51 @@ mod tests {
         assert_eq!(meter.bytes_from(Index(100_001)), 0);
         meter.insert(Index(100_001), Index(100_002), 5, WallTime(20_000));
         assert_eq!(meter.bytes_from(Index(100_001)), 5);
+    }
+
+    #[test]
+    fn what_came_after_a_rest_does_not_count_as_older() {
+        let mut meter = Meter::default();
+        for i in 0..10_000 {
+            meter.insert(Index(1 + i), Index(2 + i), 1000, WallTime(i));
+        }
+        // Many messages, few bytes: less than a step.
+        meter.insert(Index(10_001), Index(20_001), 10_000, WallTime(1_010_000));
+        let behind = meter.index_at(WallTime(510_000)).0;
+        assert_eq!(behind, 10_001);
+    }
+
+    /// Whatever the traffic: nothing is held for older than it is, and not much for younger.
+    #[test]
+    fn nothing_counts_as_older_than_it_is_and_little_as_younger() {
+        for seed in 0..200 {
+            let mut dice = crate::dice::Dice::new(seed);
+            let mut meter = Meter::default();
+            let (mut runs, mut now, mut widest) = (Vec::new(), 1_000_000, 0);
+            for run in 0..1_500 {
+                now += [0, 1, dice.below(100), dice.below(20_000)][dice.below(4) as usize];
+                if dice.below(200) == 0 {
+                    now += dice.below(3_000_000);
+                }
+                let bytes = [1, 100, dice.below(1_000), dice.below(1_000_000)][dice.below(4) as usize];
+                meter.insert(Index(1 + run * 10), Index(11 + run * 10), bytes, WallTime(now));
+                runs.push((1 + run * 10, now));
+                assert!(meter.samples.len() <= SAMPLES_MAX);
+                if dice.below(300) == 0 {
+                    let place = dice.below(runs.len() as u64) as usize;
+                    meter.release(Index(runs[place].0));
+                    runs.drain(..place);
+                }
+                let span = now - runs[0].1;
+                let time = runs[0].1 + dice.below(span + 2);
+                let behind = meter.index_at(WallTime(time)).0;
+                let younger = runs.iter().find(|(first, at)| *first < behind && *at >= time);
+                assert_eq!(younger, None, "seed {seed}: {behind} is behind {time}");
+                widest = span.max(widest);
+                let late = time.saturating_sub(widest / 8 + 1);
+                let older = runs.iter().find(|(first, at)| *first >= behind && *at < late);
+                assert_eq!(older, None, "seed {seed}: {behind} is behind {time} of {span}");
+            }
+        }
     }
 }

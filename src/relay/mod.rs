@@ -98,6 +98,7 @@ mod trees;
 mod turned_away;
 mod turns;
 mod views;
+mod warnings;
 mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -193,6 +194,8 @@ pub struct Relay {
     renewed: Option<crate::id::StorageId>,
     /// Whether that was in this boot.
     has_renewed: bool,
+    /// What is known of its warnings beside their texts.
+    warned: warnings::Warned,
     sessions: Sessions,
     links: Links,
     topologies: Topologies,

@@ -13,7 +13,7 @@ use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
 use super::state::Operation;
-use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
+use crate::id::{GroupName, GroupNumber, RelayId, StorageId, SubscriptionName};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
@@ -33,6 +33,8 @@ pub(super) struct Named {
 pub(super) struct Names {
     /// The version of the settings; default: nobody has set any; with counter 0: as a file has them.
     pub(super) version: Version,
+    /// Whether this relay has set them since its start.
+    is_set_here: bool,
     /// The home of a queue.
     pub(super) home: Option<RelayId>,
     /// Whether this relay was a member before it lost its disk: streams whose marks are lost with
@@ -43,6 +45,16 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// What is said of a subscription, by its homes.
+    pub(super) fn homes_of<'n>(
+        &'n self,
+        name: &'n SubscriptionName,
+    ) -> impl Iterator<Item = (&'n RelayId, &'n Named)> {
+        // There may be many of other names: what each of them costs is not to grow with their number.
+        let all = self.subscriptions.range((name.clone(), RelayId::least())..);
+        all.take_while(move |((known, _), _)| known == name).map(|((_, home), named)| (home, named))
+    }
+
     fn set(&mut self, name: &SubscriptionName, home: &RelayId, named: Named) -> bool {
         let key = (name.clone(), home.clone());
         if self.subscriptions.get(&key).is_some_and(|known| known.version >= named.version) {
@@ -84,7 +96,7 @@ impl Group {
         *self.settings = entry.settings;
         self.heed_fifo();
         let names = &mut self.spread().names;
-        (names.version, names.home) = (entry.version, entry.home);
+        (names.version, names.home, names.is_set_here) = (entry.version, entry.home, false);
     }
 
     /// Takes over the entry of a subscription.
@@ -95,18 +107,34 @@ impl Group {
 }
 
 impl Relay {
-    /// Says how a group is to work, in a version above the one that is known.
+    /// Says how a group is to work, in a version above the one that is known, when that is durable: a
+    /// crash could take it back, and the next that is said would have the same version.
     pub(super) fn announce_group(&mut self, number: GroupNumber) {
         if self.is_alone() {
             return;
         }
         let Some(entry) = self.next_entry(number) else { return };
         self.keep_entry(number, entry.clone());
-        self.flood(None, &[Fact::Group(entry)]);
+        if let Some(group) = self.groups.get_mut(number) {
+            group.spread().names.is_set_here = true;
+        }
+        self.journal.wait(Waiting::Said(Box::new(Fact::Group(entry))));
+    }
+
+    /// The disk is an older one: what has been said of groups since the start may be said in versions that
+    /// the one before has used.
+    pub(super) fn say_groups_again(&mut self, before: StorageId) {
+        let is_doubtful = |group: &&Group| {
+            let names = group.spread.as_deref().map(|spread| &spread.names);
+            names.is_some_and(|names| names.is_set_here && names.version.storage == before)
+        };
+        let doubtful: Vec<GroupNumber> =
+            self.groups.named().filter(is_doubtful).map(|group| group.number).collect();
+        doubtful.into_iter().for_each(|number| self.announce_group(number));
     }
 
     /// The entry of a group as it is here, in a version above the one that is known.
-    pub(super) fn next_entry(&mut self, number: GroupNumber) -> Option<GroupEntry> {
+    fn next_entry(&mut self, number: GroupNumber) -> Option<GroupEntry> {
         let (me, storage) = (self.options.relay.clone(), self.options.epoch.storage);
         let group = self.groups.get_mut(number)?;
         let settings = (*group.settings).clone();
@@ -121,6 +149,7 @@ impl Relay {
         let operation = Operation::GroupEntrySet { group: number, version, settings, home };
         let is_replanned = group.settings.tree != entry.settings.tree;
         group.set_entry(entry);
+        self.note_news();
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if is_replanned {
             self.plan(number);
@@ -162,13 +191,6 @@ impl Relay {
         self.take_remade_queue(number);
         self.take_planned_queue(now, number, entry);
         true
-    }
-
-    /// What the operator should know; once.
-    pub fn warn(&mut self, warning: String) {
-        if !self.options.warnings.contains(&warning) {
-            self.options.warnings.push(warning);
-        }
     }
 
     /// A group's lives up to this one are over.
@@ -238,6 +260,7 @@ impl Relay {
         let before = group.spread().names.subscriptions.len();
         group.set_name(entry);
         self.names_known += group.spread().names.subscriptions.len() - before;
+        self.note_news();
         let NameEntry { name, home, version, spec, .. } = entry.clone();
         let operation = Operation::NameSet { group: number, name, home, version, spec };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
@@ -301,17 +324,9 @@ impl Relay {
         (spec, version): (&SubscriptionSpec, Version),
     ) {
         let spec = SubscriptionSpec { start: Start::Beginning, level: SubscribeLevel::Local, ..spec.clone() };
-        let group = self.groups.get(number).map(|group| group.name.to_string()).unwrap_or_default();
         self.note_remade(number);
-        match self.make_or_remake(now, number, name.clone(), (&spec, Some(version))) {
-            Ok(_) => self.warn(format!(
-                "this relay has lost a disk: subscription {name} of group {group} was made again from what \
-                 others know, without the messages that only the lost disk had"
-            )),
-            Err(refusal) => {
-                self.warn(format!("subscription {name} of group {group} is lost with a disk: {refusal}"));
-            }
-        }
+        let made = self.make_or_remake(now, number, name.clone(), (&spec, Some(version)));
+        self.warn_of_lost(number, name, made.err().as_ref());
         self.take_remade_queue(number);
         self.tell_uncertain(now);
     }

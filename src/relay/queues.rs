@@ -5,7 +5,6 @@
 
 use super::Relay;
 use super::group::Group;
-use super::journal::Waiting;
 use super::names::{Named, Names};
 use super::requests::QUEUE_SUBSCRIPTION;
 use super::state::Operation;
@@ -13,7 +12,6 @@ use super::subscription::Subscription;
 use crate::id::{GroupNumber, RelayId, SubscriptionName};
 use crate::log::{Entry, Urgency};
 use crate::wire::body::{QueueMoves, Refusal, RefusalCode};
-use crate::wire::link::Fact;
 
 /// Whether it is what the backlog of a queue is called.
 fn is_of_queue(name: &SubscriptionName) -> bool {
@@ -78,12 +76,9 @@ impl Group {
 impl Relay {
     /// Says that a queue has come here, when that is durable.
     pub(super) fn announce_queue(&mut self, number: GroupNumber) {
-        if self.is_alone() || self.groups.get(number).is_none_or(|group| !group.queue) {
-            return;
+        if self.groups.get(number).is_some_and(|group| group.queue) {
+            self.announce_group(number);
         }
-        let Some(entry) = self.next_entry(number) else { return };
-        self.keep_entry(number, entry.clone());
-        self.journal.wait(Waiting::Said(Box::new(Fact::Group(entry))));
     }
 
     /// Notes on disk whether a queue lives here.

@@ -60,6 +60,7 @@ impl Restore {
             cuts: Vec::new(),
             renewed: None,
             has_renewed: false,
+            warned: super::warnings::Warned::default(),
             sessions: BTreeMap::new(),
             links,
             topologies: Topologies::default(),

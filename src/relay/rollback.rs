@@ -136,6 +136,7 @@ impl Relay {
                 self.announce_membership(*number, true);
             }
         }
+        self.say_groups_again(storage);
         self.announce_links(now);
         self.suspect(None, &|number| parts.contains(&number));
         self.tell_uncertain(now);

@@ -457,7 +457,7 @@ impl Relay {
 
     /// All relays of the network, as far as is known: also when no link has come up yet since the
     /// start, so that there is no map.
-    fn known_relays(&self) -> BTreeSet<RelayId> {
+    pub(super) fn known_relays(&self) -> BTreeSet<RelayId> {
         let mut all: BTreeSet<RelayId> = self.trees.relays().chain(self.trees.named()).cloned().collect();
         all.extend(self.links.table.values().map(|link| link.neighbour.clone()));
         all.extend(self.topologies.names(self.file_in_force().as_ref()));

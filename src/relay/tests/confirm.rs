@@ -2,7 +2,7 @@
 
 use super::harness::Harness;
 use crate::id::StorageId;
-use crate::wire::body::{Request, SubscriptionSpec};
+use crate::wire::body::{RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
 use crate::wire::link::{Advertised, Fact, LinkMessage, LinkState, Version};
 
 /// The neighbour says that it has a link to this relay.
@@ -38,4 +38,22 @@ fn s43_who_has_not_confirmed_is_asked_again_less_and_less_often() {
     assert!(last <= 1, "{last} questions at its end");
     assert!(h.answers.remove(&request).expect("its time is over").is_err());
     assert_eq!(asked(&mut h, 60_000), 0);
+}
+
+#[test]
+fn p5_strict_is_not_said_by_a_relay_that_has_met_nobody_since_its_start() {
+    let mut h = Harness::apart();
+    let request = h.ask(Request::SubscriptionCreate {
+        group: "g".parse().unwrap(),
+        name: "s".parse().unwrap(),
+        spec: SubscriptionSpec {
+            level: SubscribeLevel::Strict,
+            within_ms: Some(100),
+            ..SubscriptionSpec::default()
+        },
+    });
+    h.pass_ms(200);
+    let refusal = h.answers.remove(&request).expect("its time is over").expect_err("nobody has confirmed it");
+    assert_eq!(refusal.code, RefusalCode::Deadline, "{refusal}");
+    assert!(refusal.message.contains("in time: o;"), "{refusal}");
 }

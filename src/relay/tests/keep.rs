@@ -362,3 +362,24 @@ fn r7_a_queue_over_its_quota_keeps_its_backlog_whatever_the_policy() {
     assert!(h.payloads().contains(&"later".to_owned()));
     assert!(h.books().balanced);
 }
+
+#[test]
+fn what_came_after_a_rest_is_not_deleted_with_what_came_before_it() {
+    const HOUR_MS: u64 = 3_600_000;
+    let settings = GroupSettings { max_age_ms: Some(HOUR_MS), ..GroupSettings::default() };
+    let (mut h, g) = with_a_backlog(settings);
+    let large = "x".repeat(10_000);
+    (0..300).for_each(|_| h.put(g, &[&large]));
+    h.pass_ms(HOUR_MS - 60_000);
+    for number in 0..100 {
+        h.put(g, &[&format!("young-{number}")]);
+    }
+    // They are half an hour old, and the others one and a half.
+    h.pass_ms(HOUR_MS / 2);
+    let s = h.attach("g", "s");
+    h.credit(s, 1_000);
+    let payloads = h.payloads();
+    let young = payloads.iter().filter(|payload| payload.starts_with("young")).count();
+    assert_eq!(young, 100, "half as old as they may be");
+    assert_eq!(payloads.len(), 100, "the others are too old");
+}

@@ -2,7 +2,10 @@
 //! before is about them.
 
 use super::harness::{Harness, group, sub};
-use crate::wire::body::{Reply, Request, Start, SubscriptionSpec};
+use crate::id::{RelayId, StorageId};
+use crate::limits;
+use crate::wire::body::{Reply, Request, Start, SubscriptionSpec, encode};
+use crate::wire::link::{Fact, GroupId, NameEntry, Version};
 
 /// Attaches, and makes the subscription if it is not there; its handle, and where it stands.
 fn attach(h: &mut Harness) -> (u32, u64) {
@@ -65,4 +68,24 @@ fn acks_of_a_group_that_was_removed_are_not_said_to_the_one_in_its_place() {
     let handle = come_back(&mut h, before, acked);
     h.credit(handle, 10);
     assert_eq!(h.payloads(), ["x", "y", "z"]);
+}
+
+#[test]
+fn p12_a_relay_that_has_lost_many_subscriptions_with_its_disk_still_tells_its_status() {
+    let mut h = Harness::apart();
+    let version = Version { counter: 1, storage: StorageId([9; 16]) };
+    let known = |number: u32| {
+        let group = GroupId { name: group(&format!("g{}", number % 500)), incarnation: 0 };
+        let (name, home) = (sub(&format!("s{number:0>100}")), RelayId::new("r").unwrap());
+        Fact::Name(NameEntry { group, name, home, version, spec: Some(SubscriptionSpec::default()) })
+    };
+    h.meet((0..6_000).map(known).collect());
+    let status = h.request(Request::Status);
+    let bytes = encode(&status).len();
+    assert!(bytes <= limits::CONTROL_BYTES_MAX, "{bytes} bytes: nobody is told them");
+    let Ok(Reply::Status(status)) = status else { panic!("{status:?}") };
+    assert_eq!(status.subscriptions, 6_000);
+    let told = |text: &str| status.warnings.iter().any(|warning| warning.contains(text));
+    assert!(told("12 subscriptions of group g0 were made again"), "{:#?}", status.warnings);
+    assert!(told("more warnings"), "{:#?}", status.warnings);
 }

@@ -342,3 +342,12 @@ fn a_file_that_is_too_long_for_an_answer_is_left_out_of_it() {
     let apply = Request::TopologyApply { text: text(&["o"]), base: None, restores: None };
     assert!(matches!(h.request(apply), Answer::Ok(Reply::TopologyApplied(_))));
 }
+
+#[test]
+fn a_cost_that_was_measured_before_one_was_set_does_not_take_its_place() {
+    let mut h = Harness::linked();
+    h.learn(entry(1, text(&["o"]) + "cost = 7\n"));
+    // It was on its way here when the topology came.
+    h.input(Input::LinkCost { link: LINK, cost: 48 });
+    assert_eq!(h.relay.links.table[&LINK].cost, 7);
+}

@@ -1,9 +1,10 @@
 //! Neighbours compare what they know, also over a link that stays up.
 
 use super::super::node::Node;
-use super::super::world::World;
+use super::super::world::{World, names};
 use super::LINE;
 use crate::limits;
+use crate::wire::body::SubscribeLevel;
 
 /// How often a relay has found a neighbour to know something else.
 fn differed(world: &World) -> u64 {
@@ -58,4 +59,23 @@ fn neighbours_that_know_the_same_say_a_hash_and_no_more_whatever_is_on_its_way()
         assert_eq!((said.facts, said.messages), (0, 10), "a hash each time: {said:?}");
         assert!(said.bytes < 10 * 50, "{said:?}");
     }
+}
+
+#[test]
+fn what_waits_for_the_disk_is_no_difference() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    world.subscribe(0, "g", "a");
+    world.settle();
+    world.pass_ms(limits::COMPARE_QUIET_MS + 1_000);
+    world.settle();
+    // The second of its group: no membership changes with it.
+    let (group, name) = names(0, "g", "b");
+    world.nodes[0].begin_subscribe(world.now, &group, &name, SubscribeLevel::Local);
+    world.collect(0);
+    // Its disk takes its time, and the neighbours compare.
+    world.pass_ms(limits::COMPARE_MS);
+    world.arrive_unsynced();
+    assert_eq!(differed(&world), 0);
+    world.settle();
+    assert!(world.differing().is_empty());
 }

@@ -2,7 +2,7 @@
 
 use super::super::world::{World, names};
 use super::LINE;
-use crate::id::Index;
+use crate::id::{GroupName, Index};
 use crate::limits;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Location, RefusalCode, Reply, Request, Start, SubscriptionSpec};
@@ -330,4 +330,63 @@ fn r3_a_membership_that_goes_on_under_a_new_disk_is_owed_what_it_was_also_after_
     world.put(1, "g", 2);
     world.settle();
     assert_eq!(world.drain(2, "g", "s").len(), 4);
+}
+
+#[test]
+fn r6_settings_that_a_crash_took_back_and_new_ones_are_told_apart() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    let group: GroupName = "g".parse().unwrap();
+    let keeps = |count| GroupSettings { history_count: Some(count), ..GroupSettings::default() };
+    let set = |count| Request::GroupSet { group: group.clone(), settings: keeps(count) };
+    world.nodes[0].create_group(world.now, &group, keeps(1));
+    world.collect(0);
+    world.settle();
+    // Its disk takes its time, and others do not hear of it before.
+    world.nodes[0].begin(world.now, set(2));
+    world.collect(0);
+    world.arrive_unsynced();
+    world.crash_forgetting(0, 0);
+    world.start(0);
+    world.ask(0, set(3)).unwrap();
+    world.heal_links();
+    world.settle();
+    let kept = |world: &mut World, node| match world.ask(node, Request::GroupShow { group: group.clone() }) {
+        Ok(Reply::Group(info)) => info.settings.history_count,
+        answer => panic!("{answer:?}"),
+    };
+    assert_eq!([kept(&mut world, 0), kept(&mut world, 1)], [Some(3); 2]);
+    assert_eq!(world.differing(), Vec::<[usize; 2]>::new());
+}
+
+/// R4: a backup is put back that is a `set` behind, and another one is made before others are met.
+#[test]
+fn r4_settings_that_were_made_on_an_older_image_are_told_apart_from_those_of_the_disk() {
+    for sets_again in [true, false] {
+        let mut world = World::new(1, 2, &[(0, 1, 1)]);
+        let group: GroupName = "g".parse().unwrap();
+        let keeps = |count| GroupSettings { history_count: Some(count), ..GroupSettings::default() };
+        let set = |count| Request::GroupSet { group: group.clone(), settings: keeps(count) };
+        world.nodes[0].create_group(world.now, &group, keeps(1));
+        world.settle();
+        let image = world.nodes[0].image();
+        world.ask(0, set(2)).unwrap();
+        world.settle();
+        world.put_back(0, &image);
+        if !world.nodes[0].is_up() {
+            world.start(0);
+        }
+        if sets_again {
+            world.ask(0, set(3)).unwrap();
+        }
+        world.heal_links();
+        world.settle();
+        let kept =
+            |world: &mut World, node| match world.ask(node, Request::GroupShow { group: group.clone() }) {
+                Ok(Reply::Group(info)) => info.settings.history_count,
+                answer => panic!("{answer:?}"),
+            };
+        let expected = if sets_again { 3 } else { 2 };
+        assert_eq!([kept(&mut world, 0), kept(&mut world, 1)], [Some(expected); 2], "again: {sets_again}");
+        assert_eq!(world.differing(), Vec::<[usize; 2]>::new());
+    }
 }

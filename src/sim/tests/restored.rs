@@ -276,3 +276,21 @@ fn r4_an_origin_that_is_put_back_is_found_out_when_nobody_knows_its_links() {
     world.heal();
     assert_eq!(puts(&world.drain(1, "g", "s")), [5]);
 }
+
+/// R3: others would take it for what this disk has, and for gone when it has it not.
+#[test]
+fn r3_a_subscription_that_was_made_again_is_told_to_nobody_before_it_is_durable() {
+    let mut world = World::new(1, 3, &[(0, 1, 1), (0, 2, 1), (1, 2, 1)]);
+    world.subscribe(0, "g", "s");
+    world.settle();
+    world.wipe(0);
+    // The first neighbour tells what the lost disk had; it is made again, and not synced.
+    world.set_link(0, true);
+    world.arrive_unsynced();
+    // The second one compares.
+    world.set_link(1, true);
+    world.arrive_unsynced();
+    world.crash_forgetting(0, 0);
+    world.heal();
+    assert_eq!(world.serving(0), [0], "others knew it, so it is made again");
+}
