@@ -17,14 +17,16 @@ impl Relay {
     /// sequence, which is the message's index, then makes it a repeat. Messages die in
     /// any order, so a producer stands for few indexes only: its gaps are never too many.
     pub(super) fn bury(&mut self, now: Now, dead: DeadLetter) {
+        let (me, storage) = (&self.options.relay, self.options.epoch.storage);
         let Some(group) = self.groups.get_mut(dead.key.group) else { return };
         let Some(target) = group.settings.dead_letter.clone() else { return };
         let Some(place) = group.find(dead.key.number) else { return };
         let subscription = &group.subscriptions[place];
         // A subscription that was made again, or that goes through the same messages once more
-        // after a seek, may bury them once more.
+        // after a seek, may bury them once more. Numbers and indexes are of this relay and its disk:
+        // others bury other messages under the same ones.
         let source = format!(
-            "dead-letter/{}/{}/{}/{}/{}",
+            "dead-letter/{me}/{storage}/{}/{}/{}/{}/{}",
             group.name,
             group.incarnation,
             subscription.number.0,

@@ -257,13 +257,21 @@ impl Relay {
     fn end_turn(&mut self, key: SubscriptionKey, end: End) {
         match end {
             End::Nothing | End::NoCredit => self.answer_polls(key),
-            End::Blocked(session) => {
-                if let Some(session) = self.sessions.get_mut(&session) {
-                    session.block(key);
-                }
-            }
+            End::Blocked(_) => self.note_blocked(key),
             End::Read(from) => self.fetch(key, from),
             End::Again => self.enqueue(key),
+        }
+    }
+
+    /// Whichever of the receivers that have credit reads again first is given what there is.
+    fn note_blocked(&mut self, key: SubscriptionKey) {
+        let Some(active) = self.groups.subscription(key).and_then(|found| found.active.as_deref()) else {
+            return;
+        };
+        for receiver in active.receivers.iter().filter(|receiver| receiver.used < receiver.credit) {
+            if let Some(session) = self.sessions.get_mut(&receiver.session) {
+                session.block(key);
+            }
         }
     }
 
@@ -356,7 +364,12 @@ impl Relay {
             }
         }
         for key in nothing {
-            self.answer_polls(key);
+            // It may have become durable while it was read for: nobody else will say so.
+            if self.groups.get(number).is_some_and(|group| from < group.durable) {
+                self.enqueue(key);
+            } else {
+                self.answer_polls(key);
+            }
         }
         for link in links {
             self.on_fetched_for_link(number, link, from, &pieces);

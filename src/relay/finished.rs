@@ -224,6 +224,7 @@ impl Relay {
         if known < limits::STREAMS_PER_GROUP_MAX && group.finish(&told.origin, told.storage, told.through) {
             self.keep_finished(number, (&told.origin, told.storage), told.through, Urgency::Ride);
             self.say_along_tree(number, Some(link), &[Finished { to: None, hops: 0, ..told.clone() }]);
+            self.settle_levels(number);
         }
     }
 

@@ -245,7 +245,7 @@ impl Group {
             Novelty::Repeat => Vec::new(),
         };
         let mut at = 0;
-        for (from, to) in new.into_iter().chain([(count, count)]) {
+        for (from, to) in new.iter().copied().chain([(count, count)]) {
             if at < from {
                 self.repeats.push((first.after(u64::from(at)), first.after(u64::from(from))));
                 self.mark(first.after(u64::from(at)), from - at);
@@ -257,7 +257,12 @@ impl Group {
             at = to;
         }
         // By this relay's clock: that of the origin may be far behind, and what it took may come late.
-        self.traffic().producers.insert((producer, header_from), count, arrival.wall, false);
+        let producers = &mut self.traffic().producers;
+        producers.insert((producer, header_from), count, arrival.wall, false);
+        for (from, to) in new {
+            let sequence = ProducerSequence(header_from.0 + u64::from(from));
+            producers.note_afar((producer, sequence), to - from);
+        }
     }
 
     /// Notes new messages of a producer for the order in which they are handed out.
@@ -302,6 +307,15 @@ impl Group {
         let open = |mark: &&Index| cursor.next_open(**mark, mark.after(1)).is_some();
         let marks = self.marks.iter().filter(|mark| **mark < end).filter(open).count() as u64;
         subscription.held(end).saturating_sub(marks)
+    }
+
+    /// The same of what stands at or behind `from`.
+    pub(super) fn backlog_from(&self, subscription: &Subscription, from: Index, end: Index) -> u64 {
+        let cursor = &subscription.cursor;
+        let open = |mark: &&Index| cursor.next_open(**mark, mark.after(1)).is_some();
+        let marks =
+            self.marks.iter().filter(|mark| from <= **mark && **mark < end).filter(open).count() as u64;
+        cursor.count_open(from, end).saturating_sub(marks)
     }
 
     /// Messages from `from` on, synced or not.

@@ -60,6 +60,8 @@ pub(super) struct WaitingPut {
     pub(super) done: PutDone,
     pub(super) level: AckLevel,
     pub(super) copies: u16,
+    /// Whether another relay has taken some of it before.
+    pub(super) is_elsewhere: bool,
 }
 
 /// Counts entries and remembers who waits for which.

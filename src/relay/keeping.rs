@@ -5,7 +5,7 @@ use super::input::Now;
 use super::journal::Waiting;
 use super::quota::Weighing;
 use super::state::{CURSOR_BYTES, CursorList, Operation};
-use super::subscription::{Removal, SubscriptionKey};
+use super::subscription::{Removal, Subscription, SubscriptionKey};
 use super::timer::Timer;
 use super::traces::{How, pass_open};
 use super::{Effect, Relay};
@@ -327,9 +327,29 @@ fn quota_floor(group: &Group, place: usize) -> (Index, SubscriptionPolicy) {
     let by_count = settings
         .subscription_quota_count
         .filter(|max| group.backlog(subscription, end) > *max)
-        .map(|max| group.last_messages(max, end));
+        .map(|max| last_open(group, subscription, (max, end)));
     let by_bytes = settings.subscription_quota_bytes.map(|max| group.meter.index_of_last_bytes(max).min(end));
     (by_count.into_iter().chain(by_bytes).max().unwrap_or(Index(0)), policy)
+}
+
+/// Behind which index a subscription has at most so many messages left: what it is done with between them, in
+/// any order, holds nothing back.
+fn last_open(group: &Group, subscription: &Subscription, (max, end): (u64, Index)) -> Index {
+    let (mut low, mut high) = (subscription.cursor.floor().0, end.0);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if group.backlog_from(subscription, Index(middle), end) > max {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    // A relay's own record just before goes with them: that alone would be no loss to tell of.
+    let mut from = low;
+    while from > 1 && group.marks.binary_search(&Index(from - 1)).is_ok() {
+        from -= 1;
+    }
+    Index(from)
 }
 
 /// The first moment at which the housekeeping of a started relay is due.

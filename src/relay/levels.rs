@@ -4,14 +4,18 @@
 //! far it wants to hear; whoever has the stream then says at once how far it has come, and what
 //! its subscriptions are done with. The publisher is told first that its messages are durable
 //! here, and again when the level that it asked for is reached, however late.
+//!
+//! If another relay took a put before and its answer was lost, nobody says here who has it, but how far that
+//! relay's stream is released: at all members. A put that waits to be consumed is answered as accepted then.
 
 use std::collections::BTreeSet;
 
 use super::group::Group;
 use super::input::Now;
 use super::journal::WaitingPut;
+use super::stream::Stream;
 use super::{Effect, Relay};
-use crate::id::{GroupNumber, Index, RelayId, Sequence, SessionId, StorageId};
+use crate::id::{GroupNumber, Index, RelayId, Sequence, SessionId, StorageId, StreamNumber};
 use crate::wire::frame::{AckLevel, PutDone};
 use crate::wire::link::Version;
 
@@ -27,13 +31,16 @@ pub(super) struct Reach {
 }
 
 /// A put that waits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Awaited {
     pub(super) session: SessionId,
     pub(super) done: PutDone,
     level: AckLevel,
     copies: u16,
     reach: Reach,
+    /// How far streams of others are to be released: some of it may stand there, if another relay took it
+    /// before. That alone is known here of who has it.
+    elsewhere: Vec<(StreamNumber, Sequence)>,
 }
 
 /// How far a group has come, for puts that wait.
@@ -98,8 +105,24 @@ impl Group {
         }
     }
 
+    /// Streams of others of which somebody may lack something, and how far they have come.
+    fn unreleased_of_others(&self, (me, storage): (&RelayId, StorageId)) -> Vec<(StreamNumber, Sequence)> {
+        let others = self.streams.iter().filter(|s| !s.is_written_by(me, storage) && s.released < s.last);
+        others.map(|s| (s.number, s.last)).collect()
+    }
+
+    /// Whether they are released so far; those that are not known any more were released to their ends.
+    fn are_released(&self, streams: &[(StreamNumber, Sequence)]) -> bool {
+        let lacks =
+            |s: &Stream| streams.iter().any(|(number, last)| *number == s.number && s.released < *last);
+        streams.is_empty() || !self.streams.iter().any(lacks)
+    }
+
     fn is_reached(&self, me: (&RelayId, StorageId), awaited: &Awaited, progress: &Progress) -> bool {
         let Reach { end, last, is_repeat } = awaited.reach;
+        if !self.are_released(&awaited.elsewhere) {
+            return false;
+        }
         match awaited.level {
             AckLevel::Accepted => true,
             AckLevel::Stored if is_repeat => self.copies(me, last) >= usize::from(awaited.copies),
@@ -119,16 +142,19 @@ impl Group {
 impl Relay {
     /// Messages of a put are durable here: answers it, or lets it wait for its level.
     pub(super) fn finish_put(&mut self, now: Now, number: GroupNumber, reach: Reach, put: WaitingPut) {
-        let WaitingPut { session, done, level, copies } = put;
+        let WaitingPut { session, done, level, copies, is_elsewhere } = put;
         if level == AckLevel::Accepted {
             return self.effects.push_back(Effect::PutDone { session, done });
         }
-        let awaited = Awaited { session, done, level, copies, reach };
-        let is_possible = level != AckLevel::Stored || self.is_possible(number, copies);
+        // What others are done with is told to the relay that took it first, and to nobody else.
+        let is_told = !(is_elsewhere && level == AckLevel::Consumed);
+        let is_possible = is_told && (level != AckLevel::Stored || self.is_possible(number, copies));
         let me = self.options.relay.clone();
         let me = (&me, self.options.epoch.storage);
         let Some(group) = self.groups.get_mut(number) else { return self.refuse_removed(session, done) };
-        if group.is_reached(me, &awaited, &group.progress(me)) {
+        let elsewhere = if is_elsewhere { group.unreleased_of_others(me) } else { Vec::new() };
+        let awaited = Awaited { session, done, level, copies, reach, elsewhere };
+        if is_told && group.is_reached(me, &awaited, &group.progress(me)) {
             return self.effects.push_back(Effect::PutDone { session, done: PutDone { level, ..done } });
         }
         self.effects.push_back(Effect::PutDone { session, done: PutDone { has_more: is_possible, ..done } });

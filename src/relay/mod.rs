@@ -70,6 +70,7 @@ mod pull;
 mod put;
 mod queues;
 mod quota;
+mod ranges;
 mod receipt;
 mod receivers;
 mod released;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::ranges;
 use crate::id::{ProducerId, ProducerSequence, WallTime};
 use crate::limits;
 use crate::wire::moving::ProducerDone;
@@ -34,11 +35,24 @@ struct Producer {
     /// Below the floor and never received here: half-open, sorted, apart from one another.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     passed: Vec<(u64, u64)>,
+    /// What another relay took and may be put once more: half-open, sorted, apart from one another.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    afar: Vec<(u64, u64)>,
 }
 
 impl Producer {
     fn is_repeat(&self, sequence: u64) -> bool {
         sequence < self.floor || self.ranges.iter().any(|(from, to)| (*from..*to).contains(&sequence))
+    }
+
+    /// Notes what another relay took. Of too many stretches the two oldest become one: what was put here
+    /// then has a level that is not told, rather than one that is not so.
+    fn note_afar(&mut self, from: u64, to: u64) {
+        ranges::add(&mut self.afar, (from, to));
+        while self.afar.len() > limits::PRODUCER_RANGES_MAX {
+            let (_, to) = self.afar.remove(1);
+            self.afar[0].1 = to;
+        }
     }
 
     /// The same of what comes from another relay.
@@ -56,19 +70,7 @@ impl Producer {
 
     fn insert(&mut self, from: u64, to: u64) {
         self.fill(from, to);
-        let (mut from, mut to) = (from.max(self.floor), to);
-        if from >= to {
-            return;
-        }
-        self.ranges.retain(|(f, t)| {
-            let apart = *t < from || to < *f;
-            if !apart {
-                (from, to) = (from.min(*f), to.max(*t));
-            }
-            apart
-        });
-        let place = self.ranges.partition_point(|(f, _)| *f < from);
-        self.ranges.insert(place, (from, to));
+        ranges::add(&mut self.ranges, (from.max(self.floor), to));
         self.settle();
     }
 
@@ -78,6 +80,7 @@ impl Producer {
         }
         self.pass_to(floor);
         self.settle();
+        ranges::cut_below(&mut self.afar, floor);
     }
 
     /// The floor rises over the oldest range, and over what never came before it.
@@ -275,6 +278,23 @@ impl Producers {
         known.last_put = known.last_put.max(now);
         known.transient = transient;
         known.insert(first.0, first.0 + u64::from(count));
+    }
+
+    /// These records were taken by another relay.
+    pub(super) fn note_afar(&mut self, (id, first): (ProducerId, ProducerSequence), count: u32) {
+        if let Some(known) = self.table.get_mut(&id) {
+            known.note_afar(first.0, first.0.saturating_add(u64::from(count)));
+        }
+    }
+
+    /// Whether another relay took any of these: who has those is told to that one.
+    pub(super) fn were_taken_elsewhere(
+        &self,
+        (id, first): (ProducerId, ProducerSequence),
+        count: u32,
+    ) -> bool {
+        let range = (first.0, first.0.saturating_add(u64::from(count)));
+        self.table.get(&id).is_some_and(|known| ranges::has_any(&known.afar, range))
     }
 
     /// The producer has answers for everything below `lowest`.

@@ -158,8 +158,10 @@ impl Relay {
             producer: head.producer,
             body: records,
         };
+        let mut is_elsewhere = false;
         let novelty = head.producer.map_or(Novelty::New, |(producer, first)| {
             let producers = &mut group.traffic().producers;
+            is_elsewhere = producers.were_taken_elsewhere((producer, first), summary.count);
             let novelty = producers.novelty(producer, first, summary.count);
             producers.raise(producer, head.lowest_unanswered);
             novelty
@@ -180,7 +182,7 @@ impl Relay {
             level: AckLevel::Accepted,
             has_more: false,
         };
-        let mut put = WaitingPut { session, done, level: head.level, copies: head.copies };
+        let mut put = WaitingPut { session, done, level: head.level, copies: head.copies, is_elsewhere };
         if new == 0 {
             let own = group.own.and_then(|own| group.stream(own));
             let last = own.map_or(Sequence(0), |own| own.last);

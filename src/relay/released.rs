@@ -82,6 +82,9 @@ impl Relay {
                 &[Released { to: None, hops: 0, heard: None, ..told.clone() }],
             );
         }
+        if is_released {
+            self.settle_levels(number);
+        }
         if let Some(lacking) = lacking {
             self.ask_again(number, lacking);
         }
@@ -103,6 +106,7 @@ impl Relay {
         let (id, news) = (group.id(), group.streams.iter().filter(|s| streams.contains(&s.number)));
         let told: Vec<Released> = news.map(|stream| stream.released_in(&id)).collect();
         self.tell_released(number, except, &told);
+        self.settle_levels(number);
     }
 
     /// Members that have not said, as far as is known here, that they have all of the streams which this

@@ -4,6 +4,7 @@ mod circuits;
 mod compare;
 mod copies;
 mod damage;
+mod dead;
 mod drain;
 mod exhaustive;
 mod finished;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::ranges;
 use crate::id::WallTime;
 
 /// What is here of a producer's sequence.
@@ -19,25 +20,13 @@ pub(super) struct Sequel {
 
 impl Sequel {
     pub(super) fn insert(&mut self, from: u64, to: u64) {
-        let (mut from, mut to) = (from.max(self.floor), to);
-        if from >= to {
-            return;
-        }
-        self.ranges.retain(|(f, t)| {
-            let is_apart = *t < from || to < *f;
-            if !is_apart {
-                (from, to) = (from.min(*f), to.max(*t));
-            }
-            is_apart
-        });
-        let place = self.ranges.partition_point(|(f, _)| *f < from);
-        self.ranges.insert(place, (from, to));
+        ranges::add(&mut self.ranges, (from.max(self.floor), to));
         self.raise(self.floor);
     }
 
     /// Whether this one is here, or was given up.
     pub(super) fn has(&self, sequence: u64) -> bool {
-        sequence < self.floor || self.ranges.iter().any(|(from, to)| (*from..*to).contains(&sequence))
+        sequence < self.floor || ranges::has_any(&self.ranges, (sequence, sequence + 1))
     }
 
     /// Nothing below `floor` is missing any more.

@@ -3,7 +3,7 @@ use crate::id::{SessionId, WallTime};
 use crate::relay::Input;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec};
-use crate::wire::frame::{AckKind, AckLevel};
+use crate::wire::frame::{AckKind, AckLevel, Credit};
 use crate::wire::run::Record;
 
 fn live(h: &mut Harness, credit: u64) -> (u32, u32) {
@@ -599,4 +599,32 @@ fn f43_a_handle_of_a_removed_subscription_says_nothing_of_the_new_one() {
     h.ack(new, 1, 100);
     assert_eq!(h.info("g", "s").backlog, 0);
     assert!(h.books().balanced);
+}
+
+#[test]
+fn a_competitor_that_reads_again_does_not_wait_for_one_that_reads_nothing() {
+    let payload = "x".repeat(64 * 1024);
+    for reads in [SessionId(2), SessionId(3)] {
+        let mut h = Harness::new();
+        h.subscribe("g", "s", SubscriptionSpec { shared: true, ..SubscriptionSpec::default() });
+        let g = h.open("g");
+        h.auto_write = false;
+        for session in [SessionId(2), SessionId(3)] {
+            h.input(Input::SessionOpened { session });
+            let body = Request::Attach { group: group("g"), name: Some(sub("s")), create: None };
+            let request = 900 + session.0;
+            h.input(Input::Request { session, request, body: Box::new(body) });
+            let Some(Ok(Reply::SubscriptionHandle { handle, .. })) = h.answers.remove(&request) else {
+                panic!()
+            };
+            h.input(Input::Credit { session, credits: vec![Credit { handle, total: 1_000 }] });
+        }
+        for _ in 0..200 {
+            h.put(g, &[&payload]);
+        }
+        let before = h.got.len();
+        assert!(before < 200, "both are full");
+        h.input(Input::Written { session: reads, total: u64::MAX });
+        assert!(h.got.len() > before, "session {} has read all and is given nothing", reads.0);
+    }
 }

@@ -114,3 +114,29 @@ fn what_is_read_again_elsewhere_and_let_go_meanwhile_keeps_nobody_waiting() {
     theirs.send(&mut h, 4..5);
     assert_eq!(h.payloads(), ["d"]);
 }
+
+/// It has come and is on no disk yet when a receiver is ready for it. The disk is read before that changes, and
+/// what was read is heard of behind it.
+#[test]
+fn what_becomes_durable_while_it_is_read_for_is_delivered() {
+    let mut theirs = Theirs::begin(1);
+    ["a", "b", "c"].into_iter().for_each(|payload| theirs.put(payload));
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.hear(theirs.name());
+    theirs.send(&mut h, 0..1);
+    let s = h.attach("g", "s");
+    h.credit(s, 1);
+    h.auto_sync = false;
+    theirs.send(&mut h, 1..4);
+    assert_eq!(h.payloads(), ["a"], "it is given before it is on this disk");
+    h.hold_fetches = true;
+    h.credit(s, 3);
+    assert_eq!(h.payloads(), ["b"], "the next one is to be read");
+    let c = Index(h.heads.last().unwrap().first_index.0 + 1);
+    h.sync();
+    let g = h.relay.number_of(&group("g")).unwrap();
+    h.input(Input::Fetched { group: g, from: c, pieces: Vec::new() });
+    h.let_fetches_go();
+    assert_eq!(h.payloads(), ["c"]);
+}

@@ -383,3 +383,22 @@ fn what_came_after_a_rest_is_not_deleted_with_what_came_before_it() {
     assert_eq!(young, 100, "half as old as they may be");
     assert_eq!(payloads.len(), 100, "the others are too old");
 }
+
+#[test]
+fn drop_oldest_drops_only_what_is_too_much_when_acks_were_out_of_order() {
+    let mut h = Harness::new();
+    h.set("g", quota(9, SubscriptionPolicy::DropOldest));
+    let g = h.open("g");
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    for number in 0..20 {
+        h.put(g, &[&number.to_string()]);
+    }
+    let places: Vec<u64> = h.got.iter().map(|got| got.index).collect();
+    for place in places.iter().skip(1).step_by(2) {
+        h.ack(s, *place, place + 1);
+    }
+    assert_eq!(h.info("g", "s").backlog, 10);
+    h.pass_ms(2_000);
+    assert_eq!(h.info("g", "s").backlog, 9, "one was too many");
+}

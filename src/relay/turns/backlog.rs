@@ -114,6 +114,9 @@ impl Relay {
         state.turns.reading.retain(|other| *other != number);
         if is_read {
             state.turns.read.push_back(number);
+        } else {
+            // It may have become durable while it was read for.
+            self.enqueue_reader(number, link);
         }
         self.ready_links.insert(link);
     }

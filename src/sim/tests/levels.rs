@@ -85,3 +85,42 @@ fn r15_a_put_is_consumed_though_another_origin_is_away_that_has_not_heard_who_ha
     world.settle();
     assert_eq!(world.until_answered(number, &calm, 20_000), Some(AckLevel::Consumed));
 }
+
+/// Whoever takes it for a repeat has heard nothing of who has it: that is told to its origin.
+#[test]
+fn r15_a_put_that_is_tried_again_at_another_relay_is_not_said_to_be_where_it_is_not() {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    for level in [(AckLevel::Inserted, 0), (AckLevel::Stored, 3), (AckLevel::Consumed, 0)] {
+        let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1)]);
+        for node in [2, 3] {
+            world.subscribe(node, "g", "s");
+        }
+        world.put(0, "g", 1);
+        world.settle();
+        // Both members are cut off; the relay between keeps for them.
+        for wire in [1, 2] {
+            world.set_link(wire, false);
+        }
+        world.settle();
+        world.put_as(0, "g", 1, &["x"]);
+        world.settle();
+        assert_eq!(world.on_disk(1, "g"), 2, "it is there");
+        // The answer is lost, and the publisher tries there.
+        let now = world.now;
+        let handle = world.nodes[1].open(now, &"g".parse().expect("a name"));
+        let producer = Some((ProducerId(7), ProducerSequence(1)));
+        world.nodes[1].put_as(now, (handle, 1_000_002), &["x".to_owned()], level, producer);
+        world.collect(1);
+        world.settle();
+        let answered = world.until_answered(1_000_002, &calm, 0);
+        assert_ne!(answered, Some(level.0), "the members have nothing of it");
+        for wire in [1, 2] {
+            world.set_link(wire, true);
+        }
+        world.settle();
+        // What subscriptions are done with is told to the relay that took it first, and to nobody else.
+        let reached = if level.0 == AckLevel::Consumed { AckLevel::Accepted } else { level.0 };
+        (0..5).for_each(|_| world.rest());
+        assert_eq!(world.until_answered(1_000_002, &calm, 0), Some(reached));
+    }
+}
