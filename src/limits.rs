@@ -673,6 +673,10 @@ pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// worked off is soon gone by itself.
 pub const COLLECT_AGE_MS: u64 = 10_000;
 
+/// For so long nobody has had what is damaged at its origin before that is told as lost: some who were asked may
+/// have had something in the way.
+pub const LOST_MS: u64 = 5_000;
+
 /// Cuts of the log's end that are remembered for the status; the oldest makes way.
 pub const TAIL_CUTS_MAX: usize = 16;
 

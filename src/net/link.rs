@@ -117,10 +117,11 @@ fn whole_run(header: RunHeader, records: Bytes) -> Result<(Run, usize), SessionF
             LinkRunError::Run(RunError::Hash { part: "body", expected: header.body_hash, found }).into()
         );
     }
-    // What relays say to one another in a stream is one record, and no message.
+    // What relays say to one another in a stream is one record, and no message; or it stands in place of some.
     let found = match header.kind {
         RunKind::Data => BodySummary::of(&records).map_err(LinkRunError::Run)?.count,
-        RunKind::Mark | RunKind::Genesis | RunKind::Seal | RunKind::Loss => 1,
+        RunKind::Mark | RunKind::Genesis | RunKind::Seal => 1,
+        RunKind::Loss => header.count,
     };
     if found != header.count {
         let announced = header.count;

@@ -161,6 +161,7 @@ impl Relay {
         warnings.extend(self.forgotten_warnings(now));
         warnings.extend(self.move_warnings());
         warnings.extend(self.twin_warnings());
+        warnings.extend(self.lost_warnings(now));
         let accepting = if self.stopping {
             Err("the relay is stopping".to_owned())
         } else if self.draining {

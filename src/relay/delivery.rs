@@ -574,7 +574,8 @@ impl Turn<'_> {
         if ahead.is_used_up() {
             active.ahead = None;
         }
-        let to = due.from.after(u64::from(found.count));
+        // What stands in place of records has none that could be counted.
+        let to = due.from.after(u64::from(found.count)).min(run.end_index());
         let records = run.run.body.slice(offset..(offset + found.bytes).min(run.run.body.len()));
         if due.told.is_some() && found.fate != Fate::Deliver {
             subscription.keep_told(due);
@@ -595,7 +596,7 @@ impl Turn<'_> {
                 subscription.out.expired += subscription.finish(due.from, to);
                 subscription.used(due, to);
             }
-            Fate::Damaged => self.miss(subscription, due, to, MissingCause::Damaged),
+            Fate::Damaged => self.miss_or_pass(subscription, due, to.min(due.to), MissingCause::Damaged),
             Fate::Uncertain => {
                 subscription.out.lost += subscription.skip(due.from, to, GapCause::Uncertain);
                 subscription.used(due, to);

@@ -508,6 +508,10 @@ impl Relay {
         let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
         let Some(group) = self.groups.get_mut(number) else { return Fate::Stray };
         let Some(known) = group.streams.iter().find(|s| s.number == stream) else { return Fate::Stray };
+        let run = super::lost::fitted(known, run);
+        if run.header.kind == RunKind::Loss && run.header.count > 1 && super::lost::in_place(&run).is_none() {
+            return Fate::Stray;
+        }
         let last = Sequence(run.header.end().0 - 1);
         if group.is_finished(&known.origin, known.epoch) {
             return Fate::Repeat;
@@ -605,7 +609,7 @@ impl Relay {
         let first_index = group.next;
         let since = group.member_for();
         if let Some(known) = group.stream(stream) {
-            known.note(&run.header);
+            known.note(&run);
             known.lacks = None;
             known.note_membership((&me, since), &run);
         }

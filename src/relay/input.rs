@@ -98,6 +98,8 @@ pub enum Input {
     LinkUp {
         /// The link.
         link: LinkId,
+        /// Whether the neighbour takes a LOSS that stands in place of several records.
+        losses: bool,
     },
     /// A link is down.
     LinkDown {

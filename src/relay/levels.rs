@@ -43,6 +43,18 @@ pub(super) struct Awaited {
     elsewhere: Vec<(StreamNumber, Sequence)>,
 }
 
+impl Awaited {
+    /// Whether some of its messages are among these, half-open, of the stream of this boot.
+    pub(super) fn overlaps(&self, (from, to): (Sequence, Sequence)) -> bool {
+        self.done.first < to && from <= self.reach.last
+    }
+
+    /// Nothing more comes of it.
+    pub(super) fn given_up(self) -> Effect {
+        Effect::PutDone { session: self.session, done: PutDone { has_more: false, ..self.done } }
+    }
+}
+
 /// How far a group has come, for puts that wait.
 #[derive(Clone, Debug)]
 struct Progress {
@@ -213,8 +225,7 @@ impl Relay {
         group.traffic().awaited.retain(|awaited| {
             let is_possible = copies(awaited).is_none_or(|copies| usize::from(copies) <= possible);
             if !is_possible {
-                let done = PutDone { has_more: false, ..awaited.done };
-                self.effects.push_back(Effect::PutDone { session: awaited.session, done });
+                self.effects.push_back(awaited.given_up());
             }
             is_possible
         });

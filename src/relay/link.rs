@@ -37,6 +37,8 @@ pub(super) struct Link {
     pub(super) neighbour: RelayId,
     pub(super) cost: u32,
     pub(super) is_up: bool,
+    /// Whether the neighbour takes a LOSS that stands in place of several records.
+    pub(super) losses: bool,
     /// Since when it is up, or down; 0 is the start of the relay.
     pub(super) since: Time,
     /// How often it went down.
@@ -70,6 +72,7 @@ impl Link {
             neighbour: options.neighbour.clone(),
             cost: options.cost.max(1),
             is_up: false,
+            losses: false,
             since: Time(0),
             downs: 0,
             counts: LinkCounts::default(),
@@ -224,8 +227,9 @@ impl Relay {
         self.effects.push_back(Effect::Link { link, message });
     }
 
-    pub(super) fn handle_link_up(&mut self, now: Now, link: LinkId) {
+    pub(super) fn handle_link_up(&mut self, now: Now, (link, losses): (LinkId, bool)) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
+        state.losses = losses;
         state.reset(true, now.time);
         self.note_link(now, link);
         self.rebuild_groups();

@@ -18,6 +18,7 @@ use super::Relay;
 use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
+use super::lost::InPlace;
 use super::state::Operation;
 use super::stream::Draft;
 use crate::id::{Epoch, GroupNumber, LinkId, RelayId, Sequence, WallTime};
@@ -76,6 +77,8 @@ pub(super) enum LossCause {
         /// The relay at which an operator has said so.
         by: RelayId,
     },
+    /// They are damaged where their origin had them, and nobody has them any more: it stands in their place.
+    Damaged(InPlace),
 }
 
 fn cause_of(run: &Run) -> Option<LossCause> {

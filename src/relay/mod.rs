@@ -54,6 +54,7 @@ mod levels;
 mod link;
 mod lookup;
 mod loss;
+mod lost;
 mod memory;
 mod merging;
 mod meter;
@@ -108,6 +109,8 @@ pub use bucket::Rate;
 pub use effect::Effect;
 pub use input::{Input, Now};
 pub use link::LinkOptions;
+#[cfg(any(test, feature = "sim"))]
+pub use probe::stands_in_place;
 pub use restore::Restore;
 pub use state::RestoreError;
 pub use topology::Neighbour;
@@ -239,6 +242,8 @@ pub struct Relay {
     pulls: Pulls,
     /// What is damaged here and fetched again.
     repairs: Repairs,
+    /// What is damaged here and found nowhere.
+    losses: lost::Losses,
     /// Subscriptions that come or go, and wait for what others say.
     moves: BTreeSet<SubscriptionKey>,
     /// Those among them of which something is copied now.
@@ -296,7 +301,7 @@ impl Relay {
                 self.settle_durable(now);
             }
             Input::Room { free } => self.handle_room(free),
-            Input::LinkUp { link } => self.handle_link_up(now, link),
+            Input::LinkUp { link, losses } => self.handle_link_up(now, (link, losses)),
             Input::LinkDown { link } => self.handle_link_down(now, link),
             Input::LinkCost { link, cost } => self.handle_link_cost(now, link, cost),
             Input::Link { link, message } => self.handle_link(now, link, message),

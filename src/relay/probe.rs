@@ -8,6 +8,12 @@ use crate::routing::Algorithm;
 use crate::wire::body::LinkCounts;
 use crate::wire::link::Receipt;
 
+/// Whether a run stands in place of records that are lost.
+#[must_use]
+pub fn stands_in_place(run: &crate::wire::run::Run) -> bool {
+    super::lost::in_place(run).is_some()
+}
+
 impl Relay {
     /// The name of a group.
     #[must_use]

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Relay;
 use super::carried::Fate;
 use super::input::Now;
+use super::lost::Behind;
 use super::serve::Serving;
 use super::stream::Stream;
 use super::timer::Timer;
@@ -83,6 +84,8 @@ pub(super) struct Quest {
     pub(super) hops: u16,
     /// Whether it is wanted though it was released.
     pub(super) anyway: bool,
+    /// What stands behind it, if it is damaged here.
+    pub(super) behind: Option<Behind>,
 }
 
 /// A pull of this relay that is not answered.
@@ -93,6 +96,8 @@ struct Open {
     tried: BTreeSet<LinkId>,
     /// Whether this relay lacks it itself.
     is_own: bool,
+    /// Whether somebody who may have it was asked and has not answered.
+    is_unsure: bool,
     waiters: Vec<PullWaiter>,
     deadline: Time,
 }
@@ -228,6 +233,7 @@ impl Relay {
         let late = self.pulls.open.iter().filter(|(_, open)| open.deadline <= now.time);
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(open) = self.pulls.open.get_mut(&id) {
+                open.is_unsure |= open.asked.is_some();
                 open.tried.extend(open.asked.take());
             }
             self.ask_next(now, id);
@@ -295,6 +301,7 @@ impl Relay {
             path: Vec::new(),
             hops: self.trees.hops(),
             anyway: false,
+            behind: None,
         };
         self.ask_onward(now, quest, None);
     }
@@ -326,6 +333,7 @@ impl Relay {
             asked: None,
             tried: BTreeSet::new(),
             is_own: waiter.is_none(),
+            is_unsure: false,
             waiters: waiter.into_iter().collect(),
             deadline: now.time,
         };
@@ -343,7 +351,7 @@ impl Relay {
         let Some(open) = self.pulls.open.get_mut(&id) else { return };
         open.asked = Some(link);
         open.deadline = now.time.after_ms(limits::PULL_WAIT_MS);
-        let Quest { key, from, to, toward, path, hops, anyway } = open.quest.clone();
+        let Quest { key, from, to, toward, path, hops, anyway, .. } = open.quest.clone();
         let mut path = path;
         path.push(self.options.relay.clone());
         let (origin, epoch) = (key.origin, key.epoch);
@@ -380,8 +388,13 @@ impl Relay {
         let Some(open) = self.pulls.open.remove(&id) else { return };
         self.pulls.note_barren(now.time, &open.quest);
         let released = self.released(&open.quest.key);
-        for waiter in open.waiters {
-            self.answer_pull(waiter, (None, released));
+        // Who goes no further has asked nobody.
+        let has_asked =
+            !open.is_unsure && open.quest.hops > 0 && open.quest.path.len() < limits::PULL_PATH_MAX;
+        if !has_asked || !self.answer_lost(now, &open.quest, &open.waiters) {
+            for waiter in open.waiters {
+                self.answer_pull(waiter, (None, released));
+            }
         }
         self.after_repair_pull(now, &open.quest.key);
     }
@@ -390,7 +403,8 @@ impl Relay {
     pub(super) fn pull_range(&mut self, now: Now, key: StreamKey, (from, to): (Sequence, Sequence)) {
         let (toward, hops) = (key.origin.clone(), self.trees.hops());
         let path = Vec::new();
-        self.ask_onward(now, Quest { key, from, to, toward, path, hops, anyway: true }, None);
+        let quest = Quest { key, from, to, toward, path, hops, anyway: true, behind: None };
+        self.ask_onward(now, quest, None);
     }
 
     /// How far a stream is released, as far as it is known here.
@@ -426,7 +440,7 @@ impl Relay {
         if !anyway && path.len() == 1 && self.will_come(&key, from, link) {
             return self.answer_pull(waiter, (Some(Sequence(from.0.saturating_sub(1))), released));
         }
-        let quest = Quest { key, from, to, toward, path, hops, anyway };
+        let quest = Quest { key, from, to, toward, path, hops, anyway, behind: None };
         if !self.serve(&quest, waiter) {
             self.search(now, quest, waiter);
         }
@@ -575,7 +589,7 @@ impl Relay {
         let asked = self.pulls.open.iter().filter(|(_, open)| open.asked == Some(link));
         for id in asked.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(open) = self.pulls.open.get_mut(&id) {
-                open.asked = None;
+                (open.asked, open.is_unsure) = (None, true);
             }
             self.ask_next(now, id);
         }

@@ -247,7 +247,7 @@ impl Relay {
         let first_index = group.next;
         let end = first_index.after(u64::from(run.header.count));
         group.next = end;
-        if run.header.kind != RunKind::Data {
+        if run.header.kind != RunKind::Data && super::lost::in_place(&run).is_none() {
             group.mark(first_index, run.header.count);
         }
         if let Some(stream) = group.stream(stream) {

@@ -143,7 +143,10 @@ impl Relay {
         }
         // Neighbours ask others, and who asks for others does not wait for who may ask for the same.
         let waits = |waiter: &Waiter| matches!(waiter, Waiter::Subscription(_) | Waiter::Copy(_));
-        if is_mending(&self.repairs).is_none() && fetch.waiting.iter().any(waits) {
+        // But others may lack what is to be had from here alone, as far as they know.
+        let is_lacked = || self.is_lacked_elsewhere(number, from);
+        let asks = |waiter: &Waiter| matches!(waiter, Waiter::Link(_) | Waiter::Pull(_)) && is_lacked();
+        if is_mending(&self.repairs).is_none() && fetch.waiting.iter().any(|w| waits(w) || asks(w)) {
             self.begin_repair(now, number, (from, to));
         }
         let active = is_mending(&self.repairs).and_then(|place| self.repairs.active.get_mut(place));
@@ -152,6 +155,14 @@ impl Relay {
         let (parked, others) = waiting.into_iter().partition(waits);
         repair.parked.push(Fetch { from, end, waiting: parked });
         Some((Fetch { from, end, waiting: others }, pieces))
+    }
+
+    /// Whether what stood at an index is of a stream that this relay looks after, and not released.
+    fn is_lacked_elsewhere(&self, number: GroupNumber, index: Index) -> bool {
+        let record = self.groups.get(number).and_then(|group| group.record_at(index));
+        record.is_some_and(|(stream, sequence)| {
+            sequence > stream.released && self.looks_after(&StreamKey::of(number, stream))
+        })
     }
 
     fn read_annex(&mut self, number: GroupNumber, annex: Annex, fetch: Fetch) {
@@ -242,6 +253,10 @@ impl Relay {
         let Some(repair) = self.repairs.active.iter_mut().find(is_it).filter(|_| fate == Fate::Repeat) else {
             return;
         };
+        if super::lost::in_place(run).is_some() {
+            // The record itself may be somewhere.
+            return;
+        }
         if !fits {
             // It was here when segments were larger. What waits for it is told of a gap when its time is over.
             return self.warn_of_length(number);

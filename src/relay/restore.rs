@@ -87,6 +87,7 @@ impl Restore {
             room: true,
             pulls: Pulls::default(),
             repairs: Repairs::default(),
+            losses: super::lost::Losses::default(),
             moves: BTreeSet::new(),
             copies: BTreeSet::new(),
             remnants: BTreeMap::new(),
@@ -353,7 +354,7 @@ impl Relay {
         let name = group.name.clone();
         let end = first_index.after(u64::from(header.count));
         group.next = end;
-        if header.kind != RunKind::Data {
+        if header.kind != RunKind::Data && super::lost::in_place(run).is_none() {
             group.mark(first_index, header.count);
         }
         let bytes = RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes);
@@ -371,7 +372,7 @@ impl Relay {
             );
             return contradiction(message);
         }
-        stream.note(header);
+        stream.note(run);
         let tells_loss = stream.origin == me && loss::is_uncertain(run);
         stream.note_membership((&me, since), run);
         stream.note_place(header.first, first_index);
@@ -578,6 +579,7 @@ impl Relay {
         self.trees.forget(number);
         self.confirmations.forget(number);
         self.pulls.forget(number);
+        self.losses.forget(number);
         for annex in group.annexes {
             self.drop_annex(annex.number);
         }

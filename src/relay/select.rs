@@ -62,6 +62,7 @@ pub(super) fn stretch(
     }
     match header.kind {
         RunKind::Data => {}
+        RunKind::Loss if super::lost::in_place(&run.run).is_some() => return all(Fate::Damaged),
         RunKind::Loss if super::loss::is_told_here(run) => return all(Fate::Uncertain),
         RunKind::Loss => return all(Fate::Filtered),
         RunKind::Mark | RunKind::Genesis | RunKind::Seal => return all(Fate::Filtered),

@@ -11,12 +11,13 @@ use super::ahead::Ahead;
 use super::effect::Effect;
 use super::group::Waiter;
 use super::input::Now;
+use super::lost::Behind;
 use super::pull::{PullWaiter, Quest, StreamKey};
 use super::stream::Stream;
 use super::timer::Timer;
 use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
 use crate::limits;
-use crate::log::Piece;
+use crate::log::{MissingCause, Piece};
 use crate::wire::link::{Holds, LinkMessage};
 use crate::wire::run::StoredRun;
 
@@ -37,6 +38,8 @@ pub(super) struct Serving {
     ahead: Option<Ahead>,
     fetching: Option<Index>,
     sent_bytes: u64,
+    /// Whether something that was read is damaged.
+    is_damaged: bool,
 }
 
 /// What a step of an answer has come to.
@@ -47,8 +50,10 @@ enum Step {
     Waits,
     /// The log gives a run that is wanted.
     Send(StoredRun),
-    /// There is nothing more here; what is missing ends before this sequence.
-    Ends(Sequence),
+    /// There is nothing more here.
+    Ends,
+    /// What is missing ends before this record.
+    EndsBefore(Behind),
 }
 
 impl Relay {
@@ -69,6 +74,7 @@ impl Relay {
             ahead: None,
             fetching: None,
             sent_bytes: 0,
+            is_damaged: false,
         };
         let id = self.pulls.next_id();
         self.pulls.served.insert(id, serving);
@@ -97,8 +103,12 @@ impl Relay {
                     Step::On => {}
                     Step::Waits => break,
                     Step::Send(run) => self.send_pulled(now, id, &run),
-                    Step::Ends(before) => {
-                        self.end_serving(now, id, before);
+                    Step::Ends => {
+                        self.end_serving(now, id, None);
+                        break;
+                    }
+                    Step::EndsBefore(behind) => {
+                        self.end_serving(now, id, Some(behind));
                         break;
                     }
                 }
@@ -108,7 +118,7 @@ impl Relay {
 
     fn serve_step(&mut self, now: Now, id: u64) -> Step {
         let Some(serving) = self.pulls.served.get_mut(&id) else { return Step::Waits };
-        let Some(group) = self.groups.get_mut(serving.group) else { return Step::Ends(serving.from) };
+        let Some(group) = self.groups.get_mut(serving.group) else { return Step::Ends };
         if serving.fetching.is_some() {
             return Step::Waits;
         }
@@ -121,7 +131,7 @@ impl Relay {
         serving.next = serving.next.max(group.low);
         let is_enough = serving.sent_bytes >= limits::PULL_BYTES || serving.from > serving.quest.to;
         if is_enough || serving.next >= group.durable {
-            return Step::Ends(Sequence(limits::SEQUENCE_MAX));
+            return Step::Ends;
         }
         let next = serving.next;
         let Some((piece, _)) = serving.ahead.as_mut().and_then(|ahead| ahead.seek(next)) else {
@@ -134,7 +144,8 @@ impl Relay {
             return Step::Waits;
         };
         let run = match piece {
-            Piece::Missing { to, .. } => {
+            Piece::Missing { to, cause, .. } => {
+                serving.is_damaged |= *cause != MissingCause::Released;
                 serving.next = *to;
                 return Step::On;
             }
@@ -142,17 +153,19 @@ impl Relay {
         };
         let (first, last) = (run.run.header.first, Sequence(run.run.header.end().0 - 1));
         if run.end_index() > group.durable {
-            return Step::Ends(Sequence(limits::SEQUENCE_MAX));
+            return Step::Ends;
         }
         serving.next = run.end_index();
-        if run.stream != serving.stream || last < serving.from {
+        // Who repairs its disk wants the record, and not that it is lost.
+        let is_lost = || serving.quest.anyway && super::lost::in_place(&run.run).is_some();
+        if run.stream != serving.stream || last < serving.from || is_lost() {
             return Step::On;
         }
         // What is missing before it was let go when nobody needed it any more: then it goes on here.
         let released = group.stream(run.stream).map_or(Sequence(0), |stream| stream.released);
         let is_let_go = first.0 <= released.0 + 1 && !serving.quest.anyway;
         if first > serving.quest.to || (first > serving.from && !is_let_go) {
-            return Step::Ends(first);
+            return Step::EndsBefore(Behind { next: first, chain: run.run.header.chain });
         }
         Step::Send(run)
     }
@@ -166,14 +179,20 @@ impl Relay {
     }
 
     /// There is nothing more to send; if nothing was sent, others are asked for what is missing.
-    fn end_serving(&mut self, now: Now, id: u64, before: Sequence) {
-        let Some(Serving { waiter, quest, from, .. }) = self.pulls.served.remove(&id) else { return };
+    fn end_serving(&mut self, now: Now, id: u64, behind: Option<Behind>) {
+        let Some(serving) = self.pulls.served.remove(&id) else { return };
+        let Serving { waiter, quest, from, is_damaged, .. } = serving;
         if from > quest.from {
             let released = self.released(&quest.key);
             return self.answer_pull(waiter, (Some(Sequence(from.0 - 1)), released));
         }
-        let to = quest.to.min(Sequence(before.0.saturating_sub(1)));
-        self.search(now, Quest { to, ..quest }, waiter);
+        let behind = behind.or_else(|| {
+            let stream = self.find_stream(&quest.key).filter(|stream| stream.durable == stream.last)?;
+            Some(Behind { next: stream.last.next(), chain: stream.chain })
+        });
+        let before = behind.map_or(limits::SEQUENCE_MAX, |behind| behind.next.0 - 1);
+        let (to, behind) = (quest.to.min(Sequence(before)), behind.filter(|_| is_damaged));
+        self.search(now, Quest { to, behind, ..quest }, waiter);
     }
 
     /// What an answer waited for was read.

@@ -309,7 +309,11 @@ impl Stream {
                 let mark = crate::wire::body::decode::<Mark>(&run.body);
                 mark.map(|mark| vec![(mark.relay, mark.version, mark.member)]).unwrap_or_default()
             }
-            RunKind::Data | RunKind::Seal | RunKind::Loss => Vec::new(),
+            RunKind::Loss => {
+                let members = super::lost::in_place(run).map(|lost| lost.members).unwrap_or_default();
+                members.into_iter().map(|(relay, version)| (relay, version, true)).collect()
+            }
+            RunKind::Data | RunKind::Seal => Vec::new(),
         };
         for (relay, version, member) in said {
             let goes_on = |(_, known): &&mut (Sequence, u64)| since.is_some_and(|since| *known >= since);
@@ -338,8 +342,9 @@ impl Stream {
             accepted,
             producer: draft.producer,
         };
-        self.note(&header);
-        Run { header, body: draft.body }
+        let run = Run { header, body: draft.body };
+        self.note(&run);
+        run
     }
 
     /// Everything up to `last` was released before it came here: it goes on behind that.
@@ -357,11 +362,13 @@ impl Stream {
         self.marks.entry(me.clone()).or_insert((next, u64::MAX));
     }
 
-    /// Takes over what a run's header says, new or replayed.
-    pub(super) fn note(&mut self, header: &RunHeader) {
+    /// Takes over how a run goes on, new or replayed. What stands in place of records has the hash and the
+    /// end of what stood there.
+    pub(super) fn note(&mut self, run: &Run) {
+        let (header, lost) = (&run.header, super::lost::in_place(run));
         self.last = Sequence(header.end().0 - 1);
-        self.chain = header.hash();
-        self.sealed |= header.kind == RunKind::Seal;
+        self.chain = lost.as_ref().and_then(|lost| lost.chain).unwrap_or_else(|| header.hash());
+        self.sealed |= header.kind == RunKind::Seal || lost.is_some_and(|lost| lost.seals);
     }
 }
 

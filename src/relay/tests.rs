@@ -15,6 +15,7 @@ mod keep;
 mod links;
 mod locate;
 mod loss;
+mod lost;
 mod misuse;
 mod order;
 mod passing;

@@ -335,6 +335,7 @@ impl Relay {
             // What is below is only not recycled yet.
             RunKind::Data if index < group.low => Sighting::Released,
             RunKind::Data => Sighting::Held { index },
+            RunKind::Loss if super::lost::in_place(&run.run).is_some() => Sighting::Damaged,
             RunKind::Mark | RunKind::Genesis | RunKind::Seal | RunKind::Loss => Sighting::OwnRecord,
         };
         let over = self.traces.over(run.link, run.arrived);

@@ -49,8 +49,8 @@ use crate::wire::body::{Answer, Reply};
 pub(crate) enum Message {
     /// A session was opened; its queue takes what comes back.
     Opened(Arc<OutQueue>),
-    /// A neighbour was greeted, by this data directory of it.
-    LinkOpened(Arc<OutQueue>, LinkId, Epoch, oneshot::Sender<bool>),
+    /// A neighbour was greeted, by this data directory of it, and takes losses in place of records or not.
+    LinkOpened(Arc<OutQueue>, (LinkId, bool), Epoch, oneshot::Sender<bool>),
     /// A session has something.
     Batch(Batch),
     /// A session is over.
@@ -335,14 +335,20 @@ impl Driver {
     }
 
     /// False: another relay of this name is connected.
-    fn open_link(&mut self, now: Now, queue: Arc<OutQueue>, link: LinkId, boot: Epoch) -> bool {
+    fn open_link(
+        &mut self,
+        now: Now,
+        queue: Arc<OutQueue>,
+        (link, losses): (LinkId, bool),
+        boot: Epoch,
+    ) -> bool {
         let Some(before) = self.sessions.insert_link(link, boot, queue) else { return false };
         if let Some(session) = before {
             self.sessions.close(session, "the relay has connected anew".to_owned());
             self.sessions.remove(session);
             self.handle(now, Input::LinkDown { link });
         }
-        self.handle(now, Input::LinkUp { link });
+        self.handle(now, Input::LinkUp { link, losses });
         true
     }
 

@@ -88,7 +88,8 @@ impl Sessions {
         self.open_as(OutQueue::new, Message::Opened).await
     }
 
-    /// Opens a session that is a link to a neighbour in this boot. `None`: another relay of its name is
+    /// Opens a session that is a link to a neighbour in this boot; with whether it takes losses in place of
+    /// records. `None`: another relay of its name is
     /// connected.
     ///
     /// # Errors
@@ -98,7 +99,7 @@ impl Sessions {
     /// No link is open when it is dropped before it is ready.
     pub(crate) async fn open_link(
         &self,
-        link: LinkId,
+        link: (LinkId, bool),
         boot: Epoch,
     ) -> Result<Option<SessionHandle>, Stopped> {
         let (answer, answered) = oneshot::channel();

@@ -40,7 +40,7 @@ use crate::relay::{Input, Neighbour};
 use crate::wire::applied::TopologyEntry;
 use crate::wire::body;
 use crate::wire::frame::FrameKind;
-use crate::wire::link::{LINK_MAGIC, LINK_VERSION, LinkHello};
+use crate::wire::link::{LINK_MAGIC, LINK_VERSION, LOSSES, LinkHello};
 use crate::wire::packed;
 
 const CONNECT: Duration = Duration::from_millis(limits::LINK_CONNECT_MS);
@@ -269,7 +269,8 @@ impl Native {
         wired: &Wired,
         hello: &LinkHello,
     ) -> Result<(Wired, SessionHandle), SessionEnd> {
-        let opened = self.sessions.open_link(wired.neighbour.link, hello.epoch).await;
+        let link = (wired.neighbour.link, hello.takes_losses());
+        let opened = self.sessions.open_link(link, hello.epoch).await;
         let opened = opened.map_err(|_| SessionEnd::Stopping)?;
         self.links.check_storage(hello, opened.is_some());
         let taken = || {
@@ -342,7 +343,7 @@ impl Native {
             epoch: identity.epoch,
             to: neighbour.relay.clone(),
             hello_ms: u32::try_from(neighbour.hello.as_millis()).unwrap_or(u32::MAX),
-            takes: vec![packed::LZ4.to_owned()],
+            takes: vec![packed::LZ4.to_owned(), LOSSES.to_owned()],
         })
     }
 

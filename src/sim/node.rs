@@ -253,6 +253,12 @@ impl Node {
         (&self.log, self.durable)
     }
 
+    /// Whether an entry of the log is damaged.
+    #[must_use]
+    pub fn is_damaged(&self, place: usize) -> bool {
+        self.lost.contains(&place)
+    }
+
     /// From now on it runs a newer program.
     pub fn upgrade(&mut self, now: Now) {
         if let Some(relay) = &mut self.relay {
@@ -405,6 +411,14 @@ impl Node {
         let hit: Vec<usize> = hit.collect();
         self.lost.extend(&hit);
         hit.len()
+    }
+
+    /// Damages on its disk the last record of a kind that it has put itself. False: there is none.
+    pub fn damage_last(&mut self, kind: RunKind) -> bool {
+        let is_it = |entry: &Entry| matches!(entry, Entry::Run(run) if run.link == LinkId(0) && run.run.header.kind == kind);
+        let hit = self.log[..self.durable].iter().rposition(is_it);
+        self.lost.extend(hit);
+        hit.is_some()
     }
 
     /// The messages of a group that are on its disk, whole, and not let go.
@@ -668,7 +682,7 @@ impl Node {
     pub fn on_link(&mut self, now: Now, link: LinkId, is_up: bool) {
         self.said.remove(&link);
         self.outbox.retain(|(other, _)| *other != link);
-        self.input(now, if is_up { Input::LinkUp { link } } else { Input::LinkDown { link } });
+        self.input(now, if is_up { Input::LinkUp { link, losses: true } } else { Input::LinkDown { link } });
     }
 
     /// How many facts it knows.

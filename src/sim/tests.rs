@@ -15,6 +15,7 @@ mod hostile;
 mod islands;
 mod levels;
 mod live;
+mod lost;
 mod members;
 mod mixed;
 mod moves;

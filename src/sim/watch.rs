@@ -18,7 +18,7 @@ use super::node::Node;
 use crate::id::{GroupName, GroupNumber, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber};
 use crate::log::{Entry, RunEntry};
 use crate::wire::link::{LinkMessage, Receipt};
-use crate::wire::run::{Records, RunHeader, RunKind};
+use crate::wire::run::{Records, Run, RunHeader, RunKind};
 
 /// What is known of the disk of one relay.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +32,8 @@ struct Disk {
     has: BTreeSet<(GroupNumber, u64)>,
     /// Every record that is durable.
     keeps: BTreeSet<u64>,
-    /// How far the log goes in each stream.
-    ends: BTreeMap<StreamNumber, Sequence>,
+    /// How far the log goes in each stream; what was fetched again of it is in a group of its own.
+    ends: BTreeMap<(GroupNumber, StreamNumber), Sequence>,
     /// The same of what is durable.
     synced: BTreeMap<StreamNumber, Sequence>,
 }
@@ -143,7 +143,8 @@ impl Watch {
             let Entry::Run(run) = entry else { continue };
             let hash = run.run.header.hash();
             self.disks[node].keeps.insert(hash);
-            self.disks[node].synced.insert(run.stream, last_of(&run.run.header));
+            let synced = self.disks[node].synced.entry(run.stream).or_default();
+            *synced = last_of(&run.run.header).max(*synced);
             if run.link == LinkId(0) {
                 self.born.insert(hash);
                 self.follow(name, &run.run.header);
@@ -153,7 +154,7 @@ impl Watch {
 
     fn look_at_append(&mut self, node: usize, name: &str, run: &RunEntry) {
         let header = &run.run.header;
-        let before = self.disks[node].ends.insert(run.stream, last_of(header));
+        let before = self.disks[node].ends.insert((run.group, run.stream), last_of(header));
         if before.is_some_and(|before| header.first <= before) {
             self.wrong(format!("I3: {name} appends {} of {} again", header.first, run.stream));
         }
@@ -172,7 +173,11 @@ impl Watch {
 
     /// A relay says something over a link.
     pub(super) fn says(&mut self, node: &Node, place: usize, message: &LinkMessage) {
-        if let LinkMessage::Run { run, .. } = message {
+        // What stands in place of records is made for who lacks them, and counts for what it lacks.
+        let is_first_hand = |run: &Run| !crate::relay::stands_in_place(run);
+        if let LinkMessage::Run { run, .. } = message
+            && is_first_hand(run)
+        {
             if !self.born.contains(&run.header.hash()) {
                 let first = run.header.first;
                 self.wrong(format!("I1: {} sends {first} before its origin's disk has it", node.name));
@@ -248,7 +253,9 @@ impl Watch {
             let is_going = run.first_index >= from && run.first_index < below;
             run.group == group && run.link == LinkId(0) && run.run.header.kind == RunKind::Data && is_going
         };
-        for run in node.log().0.iter().filter_map(run_of).filter(is_own) {
+        // What is damaged is told as lost to who lacks it.
+        let whole = node.log().0.iter().enumerate().filter(|(at, _)| !node.is_damaged(*at));
+        for run in whole.filter_map(|(_, entry)| run_of(entry)).filter(is_own) {
             let Some(payload) = first_of(run) else { continue };
             let Some((name, put)) = group_and_put(node, group, &payload) else { continue };
             let hash = run.run.header.hash();

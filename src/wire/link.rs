@@ -28,6 +28,9 @@ pub const LINK_VERSION: u32 = 1;
 /// Text that begins every link, so that an application is told apart at once.
 pub const LINK_MAGIC: &str = "treecast-link";
 
+/// What a relay says in its hello when it takes a LOSS that stands in place of several records.
+pub const LOSSES: &str = "losses";
+
 /// The first frame of a link, in both directions. The relay with the smaller name connects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkHello {
@@ -48,6 +51,14 @@ pub struct LinkHello {
     /// [`super::packed::LZ4`]. What the other side does not know means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub takes: Vec<String>,
+}
+
+impl LinkHello {
+    /// Whether it takes a LOSS that stands in place of several records.
+    #[must_use]
+    pub fn takes_losses(&self) -> bool {
+        self.takes.iter().any(|what| what == LOSSES)
+    }
 }
 
 /// A group in one of its lives.

@@ -87,6 +87,12 @@ impl Relay {
         run: &StoredRun,
         is_pulled: bool,
     ) -> u64 {
+        let takes = |state: &crate::relay::link::Link| state.losses;
+        let is_loss = crate::relay::lost::in_place(&run.run).is_some();
+        if is_loss && !self.links.table.get(&link).is_some_and(takes) {
+            // It would close the link.
+            return 0;
+        }
         self.count_sent((link, number), carried::load(&run.run));
         let reader = self.groups.get_mut(number).and_then(|group| group.spread().reader(link));
         let jumps = reader.is_some_and(|reader| {

@@ -318,7 +318,9 @@ impl Relay {
             && loss::is_told_here(run)
             && (subscription.replays || side.owes(run))
         {
-            part.lost.push((run.first_index, end, GapCause::Uncertain));
+            let is_damaged = crate::relay::lost::in_place(&run.run).is_some();
+            let cause = if is_damaged { GapCause::Damaged } else { GapCause::Uncertain };
+            part.lost.push((run.first_index, end, cause));
         }
         if run.run.header.kind != RunKind::Data || end <= held {
             return true;

@@ -154,7 +154,7 @@ impl Relay {
             group.note_order(head.first_index, (producer, first), header.count, arrival);
         }
         if let Some(stream) = group.stream(stream) {
-            stream.note(&header);
+            stream.note(&run);
         }
         let end = self.append_run(now, (number, stream), (link, head.age_ms), run);
         let last = Sequence(header.end().0 - 1);

@@ -58,7 +58,7 @@ fn who_comes_back_says_all_of_itself_above_its_end_wherever_a_crash_cuts_it() {
         let (mut h, _) = begin();
         h.durable = cut;
         h.crash(&Snapshot::default());
-        h.input(Input::LinkUp { link: LINK });
+        h.input(Input::LinkUp { link: LINK, losses: true });
         h.hear(LinkMessage::Facts(vec![forgotten()]));
         h.hear(LinkMessage::FactsEnd);
         let said = said_of_itself(&h);

@@ -129,13 +129,13 @@ impl Harness {
         };
         let mut harness = Self::with_links(&[link(LINK, "o"), link(OTHER_LINK, "x")]);
         harness.meet(Vec::new());
-        harness.input(Input::LinkUp { link: OTHER_LINK });
+        harness.input(Input::LinkUp { link: OTHER_LINK, losses: true });
         harness
     }
 
     /// The neighbour comes, and says all that it knows.
     pub(super) fn meet(&mut self, facts: Vec<Fact>) {
-        self.input(Input::LinkUp { link: LINK });
+        self.input(Input::LinkUp { link: LINK, losses: true });
         self.hear(LinkMessage::Facts(facts));
         self.hear(LinkMessage::FactsEnd);
     }

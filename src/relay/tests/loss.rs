@@ -283,7 +283,7 @@ fn p02_a_relay_that_lost_its_disk_says_so_whenever_it_is_interrupted() {
             for has_end in [false, true] {
                 let mut h = Harness::apart();
                 h.auto_sync = false;
-                h.input(Input::LinkUp { link: LINK });
+                h.input(Input::LinkUp { link: LINK, losses: true });
                 h.hear(LinkMessage::Facts(told.clone()));
                 if has_end {
                     h.hear(LinkMessage::FactsEnd);

@@ -73,7 +73,7 @@ fn r10_a_pull_is_said_again_when_its_connection_was_lost() {
     h.pass_ms(300_000);
     pulls(&mut h);
     h.input(Input::LinkDown { link: LINK });
-    h.input(Input::LinkUp { link: LINK });
+    h.input(Input::LinkUp { link: LINK, losses: true });
     h.pass_ms(1_100);
     assert_eq!(pulls(&mut h).len(), 1, "at once, and not after the pause");
 }
@@ -209,7 +209,7 @@ fn between_two(theirs: &Theirs) -> Harness {
         let mut state = LinkState::new(relay.clone(), version);
         state.links = vec![Advertised { neighbour: RelayId::new("r").unwrap(), cost: 1, is_up: true }];
         let member = Membership { group: id.clone(), relay, version, member: true };
-        h.input(Input::LinkUp { link });
+        h.input(Input::LinkUp { link, losses: true });
         let facts = vec![Fact::LinkState(state), Fact::Membership(member)];
         for message in [LinkMessage::Facts(facts), LinkMessage::FactsEnd] {
             h.input(Input::Link { link, message });
@@ -273,7 +273,7 @@ fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for()
     h.hear(second.name());
     second.send(&mut h, 0..2);
     h.input(Input::LinkDown { link: LINK });
-    h.input(Input::LinkUp { link: LINK });
+    h.input(Input::LinkUp { link: LINK, losses: true });
     h.said.clear();
     pull(&mut h, &second, (1, 2), &["x"]);
     let expected = [(1, 1), (2, 1), (0, 1), (0, 2)].map(|(epoch, base)| (epoch, Sequence(base), Sequence(0)));

@@ -36,7 +36,7 @@ impl Harness {
         self.input(Input::Topology { entry: Box::new(entry) });
         let links = self.neighbours();
         for (_, link) in &links {
-            self.input(Input::LinkUp { link: *link });
+            self.input(Input::LinkUp { link: *link, losses: true });
         }
         links
     }

@@ -445,7 +445,7 @@ fn a_link_that_leads_to_another_neighbour_after_a_restart_is_told_from_before() 
     h.pass_ms(1000);
     h.relink("p");
     h.crash(&Snapshot::default());
-    h.input(super::super::Input::LinkUp { link: super::harness::LINK });
+    h.input(super::super::Input::LinkUp { link: super::harness::LINK, losses: true });
     assert_eq!(over(&mut h), o, "it came before the link led to p");
 }
 
