@@ -50,7 +50,7 @@ impl Awaited {
     }
 
     /// Nothing more comes of it.
-    pub(super) fn given_up(self) -> Effect {
+    pub(super) fn given_up(&self) -> Effect {
         Effect::PutDone { session: self.session, done: PutDone { has_more: false, ..self.done } }
     }
 }

@@ -28,9 +28,10 @@ fn lost(group: &str, is_for_good: bool, (count, first): (u64, &SubscriptionName)
         1 => (format!("subscription {first} of group {group}"), ["was", "is"]),
         _ => (format!("{count} subscriptions of group {group}"), ["were", "are"]),
     };
-    match is_for_good {
-        false => format!("this relay has lost a disk: {what} {} made again", verb[0]),
-        true => format!("{what} {} lost with a disk", verb[1]),
+    if is_for_good {
+        format!("{what} {} lost with a disk", verb[1])
+    } else {
+        format!("this relay has lost a disk: {what} {} made again", verb[0])
     }
 }
 

@@ -161,6 +161,8 @@ impl Storm {
         let away = self.dice.below(2 * world.nodes.len() as u64) as usize;
         if away < world.nodes.len() {
             world.crash(away);
+            // Else what its neighbours say of that is on its way for days.
+            world.settle();
         }
         for part in 0..4 {
             world.pass_ms(limits::PRODUCER_IDLE_MS_DEFAULT / 3);
