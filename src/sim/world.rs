@@ -79,8 +79,6 @@ pub struct World {
     homes_move: bool,
     /// Whether subscriptions have more than one home.
     has_twins: bool,
-    /// Whether so much time passes at once that relays may compare what they know while news is on its way.
-    may_differ: bool,
 }
 
 /// A subscription has one home in the network, so each relay has names of its own; a queue's one
@@ -151,7 +149,6 @@ impl World {
             wrong: None,
             homes_move: false,
             has_twins: false,
-            may_differ: false,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);

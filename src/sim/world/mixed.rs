@@ -36,7 +36,6 @@ pub fn mixed(seed: u64, steps: usize) -> Result<usize, String> {
     let relays = 3 + dice.below(4) as usize;
     let mut world = World::random(seed, relays);
     world.let_homes_move();
-    world.may_differ = true;
     world.begin_storm(seed, &mut dice, 2);
     world.create_queue(dice.below(relays as u64) as usize, "q");
     let has_movers = seed % 2 == 1;
