@@ -20,7 +20,7 @@ use super::input::Now;
 use super::select::{Fate, Rule, stretch};
 use super::subscription::{Due, Gap, Subscription, SubscriptionKey, Unordered};
 use super::timer::Timer;
-use super::traces::{How, Passed, pass};
+use super::traces::{How, Passed, pass, pass_open};
 use super::{Relay, Sessions};
 use crate::id::{GroupNumber, Index, LinkId, RelayId, SessionId, Time};
 use crate::limits;
@@ -630,7 +630,8 @@ impl Turn<'_> {
             MissingCause::Damaged | MissingCause::Unreadable => GapCause::Damaged,
             MissingCause::Released => GapCause::Retention,
         };
-        self.pass_any(due, to, How::Dropped(dropped));
+        // A hole may be longer than what is due, and what of it stands behind that may have been acked.
+        pass_open(self.passed, &subscription.cursor, self.key, (due.from, to), How::Dropped(dropped));
         match cause {
             MissingCause::Damaged | MissingCause::Unreadable => {
                 subscription.out.lost += subscription.skip(due.from, to, GapCause::Damaged);

@@ -123,6 +123,28 @@ fn a_message_that_a_limit_has_dropped_says_which() {
 
 #[test]
 fn what_is_no_message_is_said_to_be_none() {
+#[test]
+fn a_hole_longer_than_the_window_is_not_said_to_be_acked_behind_it() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec { window: Some(2), ..SubscriptionSpec::default() });
+    let g = h.open("g");
+    h.put(g, &["a", "b", "c", "d", "e", "f"]);
+    let run = h.log.iter().rposition(|entry| matches!(entry, crate::log::Entry::Run(_))).unwrap();
+    h.lost.insert(run);
+    h.put(g, &["g"]);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["g"], "the others are lost");
+    for sequence in 2..8 {
+        assert_eq!(fate(&mut h, "s", sequence), Fate::Dropped(GapCause::Damaged), "{sequence}");
+    }
+    h.ack(s, 1, 100);
+    h.pass_ms(3_000);
+    for sequence in 2..8 {
+        assert_eq!(fate(&mut h, "s", sequence), Fate::Dropped(GapCause::Damaged), "{sequence}, later");
+    }
+}
+
     let mut h = with_four();
     assert_eq!(trace(&mut h, 1).sighting, Sighting::OwnRecord);
     assert_eq!(trace(&mut h, 1).subscriptions, []);
