@@ -169,7 +169,8 @@ impl Relay {
         let handle = self.sessions.get_mut(&session).and_then(|s| s.open_group(number));
         let handle = handle.ok_or_else(too_many_handles)?;
         let when = if known.is_some() { When::Now } else { When::Durable };
-        let nonce = self.has_renewed.then(|| self.stream_epoch().nonce);
+        let life = self.groups.get(number).map_or(0, |group| group.incarnation);
+        let nonce = Some(self.stream_epoch(life).nonce).filter(|nonce| *nonce != self.options.epoch.nonce);
         Ok((Reply::GroupHandle { handle, message_bytes_max, nonce }, when))
     }
 

@@ -163,6 +163,26 @@ fn a_hole_longer_than_the_window_is_not_said_to_be_acked_behind_it() {
 
 #[test]
 fn what_is_not_on_disk_yet_is_said_not_to_be() {
+#[test]
+fn r11_a_message_of_a_group_that_was_removed_is_not_taken_for_one_of_the_group_in_its_place() {
+    let mut h = Harness::new();
+    for payload in ["old", "new"] {
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        let g = h.open("g");
+        h.put(g, &[payload]);
+        if payload == "old" {
+            assert_eq!(trace(&mut h, 2).sighting, Sighting::Held { index: Index(2) });
+            h.request(Request::GroupRemove { group: group("g") }).unwrap();
+        }
+    }
+    assert_eq!(trace(&mut h, 2).sighting, Sighting::NoStream, "that one was removed with its group");
+    // Whoever puts is told under which name.
+    match h.request(Request::GroupOpen { group: group("g") }) {
+        Ok(Reply::GroupHandle { nonce, .. }) => assert!(nonce.is_some_and(|nonce| nonce != 1)),
+        other => panic!("{other:?}"),
+    }
+}
+
     let mut h = with_four();
     let g = h.open("g");
     h.auto_sync = false;
