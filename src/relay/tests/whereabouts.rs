@@ -15,7 +15,9 @@ use crate::wire::body::{
     Start, SubscriptionSpec,
 };
 use crate::wire::frame::{AckKind, AckLevel};
-use crate::wire::link::{Advertised, AskWhere, Fact, LinkMessage, LinkState, ToldWhere, Version};
+use crate::wire::link::{
+    Advertised, AskWhere, Fact, GroupId, LinkMessage, LinkState, Membership, NameEntry, ToldWhere, Version,
+};
 use crate::wire::run::{Record, RunKind};
 
 /// A message of `g`, put in the first boot.
@@ -243,6 +245,31 @@ fn subscriptions_that_do_not_fit_into_an_answer_are_counted() {
         left_off: 0,
     })));
     assert!(crate::wire::body::encode(&answer).len() < limits::CONTROL_BYTES_MAX);
+}
+
+#[test]
+fn p12_relays_that_are_away_with_many_subscriptions_do_not_keep_the_answer_from_being_told() {
+    let mut h = Harness::linked();
+    let version = Version { counter: 1, storage: StorageId([9; 16]) };
+    let id = || GroupId { name: group("g"), incarnation: 0 };
+    for number in 0..100 {
+        let relay = RelayId::new(&format!("away-{number}")).unwrap();
+        let member = Membership { group: id(), relay: relay.clone(), version, member: true };
+        let mut facts = vec![Fact::Membership(member)];
+        facts.extend((0..64).map(|s| {
+            let (name, spec) = (sub(&format!("{}{s}", "s".repeat(200))), Some(SubscriptionSpec::default()));
+            Fact::Name(NameEntry { group: id(), name, home: relay.clone(), version, spec })
+        }));
+        h.hear(LinkMessage::Facts(facts));
+    }
+    h.pass_ms(2_000);
+    let request = h.ask(Request::Where { message: name(2), local: false, within_ms: Some(300) });
+    h.pass_ms(400);
+    let answer = h.answers.remove(&request).expect("its time is over");
+    let Ok(Reply::Where(found)) = &answer else { panic!("{answer:?}") };
+    assert!(found.silent.len() >= 100, "{} are named", found.silent.len());
+    let bytes = crate::wire::body::encode(&answer).len();
+    assert!(bytes <= limits::CONTROL_BYTES_MAX, "{bytes} bytes: nobody is told them");
 }
 
 #[test]
