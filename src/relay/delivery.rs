@@ -703,9 +703,12 @@ impl Turn<'_> {
         // A message with tries is due alone, so `records` is this one.
         let to = due.from.after(1);
         let attempts = due.attempt - 1;
+        let has_group = self.group.settings.dead_letter.is_some();
         let how = match death {
-            Death::MaxDeliver => How::MaxDeliver,
-            Death::Rejected => How::Rejected,
+            Death::MaxDeliver if has_group => How::MaxDeliver,
+            Death::MaxDeliver => How::MaxDeliverDropped,
+            Death::Rejected if has_group => How::Rejected,
+            Death::Rejected => How::RejectedDropped,
         };
         self.pass(due, to, how, &run);
         self.dead.push_back(DeadLetter {

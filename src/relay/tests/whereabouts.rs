@@ -124,8 +124,6 @@ fn a_message_that_a_limit_has_dropped_says_which() {
 }
 
 #[test]
-fn what_is_no_message_is_said_to_be_none() {
-#[test]
 fn a_hole_longer_than_the_window_is_not_said_to_be_acked_behind_it() {
     let mut h = Harness::new();
     h.subscribe("g", "s", SubscriptionSpec { window: Some(2), ..SubscriptionSpec::default() });
@@ -147,6 +145,8 @@ fn a_hole_longer_than_the_window_is_not_said_to_be_acked_behind_it() {
     }
 }
 
+#[test]
+fn what_is_no_message_is_said_to_be_none() {
     let mut h = with_four();
     assert_eq!(trace(&mut h, 1).sighting, Sighting::OwnRecord);
     assert_eq!(trace(&mut h, 1).subscriptions, []);
@@ -163,8 +163,6 @@ fn a_hole_longer_than_the_window_is_not_said_to_be_acked_behind_it() {
     assert_eq!(ask(&mut h, name(0)).unwrap_err().code, RefusalCode::Invalid);
 }
 
-#[test]
-fn what_is_not_on_disk_yet_is_said_not_to_be() {
 #[test]
 fn r11_a_message_of_a_group_that_was_removed_is_not_taken_for_one_of_the_group_in_its_place() {
     let mut h = Harness::new();
@@ -185,6 +183,8 @@ fn r11_a_message_of_a_group_that_was_removed_is_not_taken_for_one_of_the_group_i
     }
 }
 
+#[test]
+fn what_is_not_on_disk_yet_is_said_not_to_be() {
     let mut h = with_four();
     let g = h.open("g");
     h.auto_sync = false;
@@ -422,6 +422,24 @@ fn what_became_of_a_message_is_known_after_crashes() {
     let snapshot = h.snapshot();
     h.crash(&snapshot);
     check_every_fate(&mut h, "when its stream is forgotten, after a crash");
+}
+
+#[test]
+fn a_dead_letter_is_said_to_be_where_it_went_and_not_where_later_ones_go() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    put_on(&mut h, "us/ny");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.say(s, AckKind::Reject, 2, 3, 0);
+    let dropped = Fate::DeadLettered { reason: DeadReason::Rejected, to: None };
+    assert_eq!(fate(&mut h, "s", 2), dropped);
+    h.set("g", GroupSettings { dead_letter: Some("dead".to_owned()), ..GroupSettings::default() });
+    assert_eq!(fate(&mut h, "s", 2), dropped, "it was dropped, and is in no group");
+    // The cursor is written by then.
+    h.pass_ms(3_000);
+    h.crash(&Snapshot::default());
+    assert_eq!(fate(&mut h, "s", 2), dropped, "after a start too");
 }
 
 #[test]
