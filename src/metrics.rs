@@ -244,6 +244,8 @@ impl LinkTraffic {
                 (link, before.remove(&link).unwrap_or_else(|| LinkHandles::new(neighbour)))
             })
             .collect();
+        // Nothing waits for those that are gone.
+        before.values().for_each(|gone| gone.waiting.set(0.0));
     }
 
     /// A link has carried so much since the start, and so many bytes wait for it.

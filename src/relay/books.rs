@@ -4,6 +4,7 @@ use super::Relay;
 use super::group::{Group, GroupBooks};
 use super::input::Now;
 use super::names::Named;
+use super::pages::{page, subscription_bytes};
 use super::subscription::{Removal, Subscription, SubscriptionKey};
 use crate::id::{GroupName, GroupNumber, Index, RelayId, SubscriptionName};
 use crate::limits;
@@ -13,7 +14,7 @@ use crate::wire::body::{
 };
 use crate::wire::link::Quotas;
 
-/// Subscriptions or groups in one answer at the most: it then fits into a frame.
+/// Subscriptions in one answer at the most.
 const LIST_MAX: u32 = 1000;
 
 /// Accounts of subscriptions that are gone, so that the books still balance.
@@ -118,7 +119,7 @@ impl Relay {
             group.subscriptions.iter().map(|s| &**s).filter(|s| after.is_none_or(|a| s.name > *a)).collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         found.truncate(limit.min(LIST_MAX) as usize);
-        found.into_iter().map(|s| self.info(group, s)).collect()
+        page(found.into_iter().map(|s| self.info(group, s)), subscription_bytes)
     }
 
     pub(super) fn subscription_info(&self, key: SubscriptionKey) -> Option<SubscriptionInfo> {
@@ -245,5 +246,3 @@ fn add_group(books: &mut Books, group: &Group) {
         add(&mut books.out, &subscription.out);
     }
 }
-
-const _: () = assert!(LIST_MAX as usize * (2 * limits::NAME_BYTES_MAX + 400) < limits::CONTROL_BYTES_MAX);

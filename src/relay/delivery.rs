@@ -20,7 +20,7 @@ use super::input::Now;
 use super::select::{Fate, Rule, stretch};
 use super::subscription::{Due, Gap, Subscription, SubscriptionKey, Unordered};
 use super::timer::Timer;
-use super::traces::{How, Passed, pass};
+use super::traces::{How, Passed, pass, pass_open};
 use super::{Relay, Sessions};
 use crate::id::{GroupNumber, Index, LinkId, RelayId, SessionId, Time};
 use crate::limits;
@@ -644,7 +644,8 @@ impl Turn<'_> {
             MissingCause::Damaged | MissingCause::Unreadable => GapCause::Damaged,
             MissingCause::Released => GapCause::Retention,
         };
-        self.pass_any(due, to, How::Dropped(dropped));
+        // A hole may be longer than what is due, and what of it stands behind that may have been acked.
+        pass_open(self.passed, &subscription.cursor, self.key, (due.from, to), How::Dropped(dropped));
         match cause {
             MissingCause::Damaged | MissingCause::Unreadable => {
                 subscription.out.lost += subscription.skip(due.from, to, GapCause::Damaged);
@@ -716,9 +717,12 @@ impl Turn<'_> {
         // A message with tries is due alone, so `records` is this one.
         let to = due.from.after(1);
         let attempts = due.attempt - 1;
+        let has_group = self.group.settings.dead_letter.is_some();
         let how = match death {
-            Death::MaxDeliver => How::MaxDeliver,
-            Death::Rejected => How::Rejected,
+            Death::MaxDeliver if has_group => How::MaxDeliver,
+            Death::MaxDeliver => How::MaxDeliverDropped,
+            Death::Rejected if has_group => How::Rejected,
+            Death::Rejected => How::RejectedDropped,
         };
         self.pass(due, to, how, &run);
         self.dead.push_back(DeadLetter {

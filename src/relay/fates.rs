@@ -77,6 +77,8 @@ fn remembered(group: &Group, s: &Subscription, spot: &Spot<'_>) -> Option<Fate> 
         Some(How::Dropped(cause)) => Fate::Dropped(cause),
         Some(How::MaxDeliver) => dead(DeadReason::MaxDeliver),
         Some(How::Rejected) => dead(DeadReason::Rejected),
+        Some(How::MaxDeliverDropped) => Fate::DeadLettered { reason: DeadReason::MaxDeliver, to: None },
+        Some(How::RejectedDropped) => Fate::DeadLettered { reason: DeadReason::Rejected, to: None },
         Some(How::Skipped) => Fate::Skipped,
         Some(How::Again) => Fate::Acked,
         None if spot.index < s.start => Fate::BeforeStart,

@@ -138,6 +138,9 @@ impl Link {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
     pub(super) table: BTreeMap<LinkId, Link>,
+    /// What links had carried that a topology took away, and how often they went down: one that gets its
+    /// number again goes on from there.
+    pub(super) gone: BTreeMap<LinkId, (LinkCounts, u64)>,
     /// The newest link state of every relay, this one's own among them.
     pub(super) states: BTreeMap<RelayId, LinkState>,
     /// The link that leads towards each relay that can be reached.
@@ -171,6 +174,7 @@ impl Links {
     pub(super) fn new(options: &[LinkOptions]) -> Self {
         Self {
             table: options.iter().map(|options| (options.link, Link::new(options))).collect(),
+            gone: BTreeMap::new(),
             states: BTreeMap::new(),
             toward: BTreeMap::new(),
             disowned: BTreeSet::new(),

@@ -61,11 +61,15 @@ pub(super) enum How {
     Repeat,
     Expired,
     Dropped(GapCause),
+    /// As the next one: the group had a dead-letter group then, or an older program has noted it.
     MaxDeliver,
     Rejected,
     Skipped,
     /// It was owed again: what was noted before does not hold any more.
     Again,
+    /// The group had no dead-letter group then, and it was dropped; so with the next one.
+    MaxDeliverDropped,
+    RejectedDropped,
 }
 
 /// What a subscription did not get: half-open.
@@ -84,7 +88,7 @@ enum Note {
     Passed { subscription: SubscriptionNumber, from: Index, count: u64, how: How },
 }
 
-const ALL_HOWS: [How; 14] = [
+const ALL_HOWS: [How; 16] = [
     How::Filtered,
     How::BeforeStart,
     How::Repeat,
@@ -99,6 +103,8 @@ const ALL_HOWS: [How; 14] = [
     How::Dropped(GapCause::Expired),
     How::Dropped(GapCause::Evicted),
     How::Dropped(GapCause::Uncertain),
+    How::MaxDeliverDropped,
+    How::RejectedDropped,
 ];
 
 impl How {
@@ -118,6 +124,8 @@ impl How {
             Self::Dropped(GapCause::Expired) => 11,
             Self::Dropped(GapCause::Evicted) => 12,
             Self::Dropped(GapCause::Uncertain) => 13,
+            Self::MaxDeliverDropped => 14,
+            Self::RejectedDropped => 15,
         }
     }
 

@@ -63,6 +63,7 @@ mod names;
 mod newcomer;
 mod order;
 mod origin;
+mod pages;
 mod planned;
 #[cfg(any(test, feature = "sim"))]
 mod probe;
@@ -87,6 +88,7 @@ mod select;
 mod serve;
 mod served;
 mod session;
+mod silent;
 mod state;
 mod stream;
 mod subscription;

@@ -78,6 +78,7 @@ impl Relay {
         for link in self.links.table.values_mut() {
             (link.counts, link.since, link.downs) = (LinkCounts::default(), Time(0), 0);
         }
+        self.links.gone.clear();
         self.books = GroupBooks { unsynced: self.books.unsynced, ..GroupBooks::default() };
         for group in self.groups.iter_mut() {
             if let Some(spread) = group.spread.as_deref_mut() {

@@ -269,8 +269,9 @@ impl Relay {
     /// This relay's stream of this epoch: opened when the first record needs it, after
     /// the streams of its epochs before are sealed.
     pub(super) fn own_stream(&mut self, now: Now, number: GroupNumber) -> StreamNumber {
-        let (relay, epoch) = (self.options.relay.clone(), self.stream_epoch());
-        let group = self.groups.get_mut(number).expect("the caller has found the group");
+        let relay = self.options.relay.clone();
+        let group = self.groups.get(number).expect("the caller has found the group");
+        let epoch = self.stream_epoch(group.incarnation);
         if let Some(own) = group.own {
             self.end_quiet(now, number);
             return own;

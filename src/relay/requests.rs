@@ -5,6 +5,7 @@ use super::filter::Filter;
 use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
+use super::pages::{group_bytes, page};
 use super::state::Operation;
 use super::subscription::{Removal, Subscription, SubscriptionKey, SubscriptionNumber};
 use super::traces::{How, Passed, pass, pass_open};
@@ -169,7 +170,8 @@ impl Relay {
         let handle = self.sessions.get_mut(&session).and_then(|s| s.open_group(number));
         let handle = handle.ok_or_else(too_many_handles)?;
         let when = if known.is_some() { When::Now } else { When::Durable };
-        let nonce = self.has_renewed.then(|| self.stream_epoch().nonce);
+        let life = self.groups.get(number).map_or(0, |group| group.incarnation);
+        let nonce = Some(self.stream_epoch(life).nonce).filter(|nonce| *nonce != self.options.epoch.nonce);
         Ok((Reply::GroupHandle { handle, message_bytes_max, nonce }, when))
     }
 
@@ -339,7 +341,8 @@ impl Relay {
 
     fn list_groups(&self, prefix: &str, after: Option<&GroupName>, limit: u32) -> (Reply, When) {
         let numbers = self.groups.list(prefix, after, limit);
-        (Reply::Groups(numbers.into_iter().map(|n| self.group_info(n)).collect()), When::Now)
+        let infos = numbers.into_iter().map(|number| self.group_info(number));
+        (Reply::Groups(page(infos, group_bytes)), When::Now)
     }
 
     fn remove_group(&mut self, name: &GroupName) -> Outcome {

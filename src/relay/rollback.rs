@@ -179,14 +179,18 @@ impl Relay {
         if said.binary_search(&me).is_ok() { None } else { said.first().map(|relay| (*relay).clone()) }
     }
 
-    /// The epoch of streams that are opened now. One that began before the storage id was another may have
-    /// messages of the same boot and sequence: the nonce by which they are named is another one, too.
-    pub(super) fn stream_epoch(&self) -> Epoch {
+    /// The epoch of streams that are opened now, in a group in one of its lives. One that began before the
+    /// storage id was another, or in a group of that name that was removed, may have messages of the same
+    /// boot and sequence: the nonce by which they are named is another one, too.
+    pub(super) fn stream_epoch(&self, incarnation: u32) -> Epoch {
         let epoch = self.options.epoch;
-        if !self.has_renewed {
+        if !self.has_renewed && incarnation == 0 {
             return epoch;
         }
-        let bytes = [&epoch.storage.0[..], &epoch.nonce.to_le_bytes()].concat();
+        let mut bytes = [&epoch.storage.0[..], &epoch.nonce.to_le_bytes()].concat();
+        if incarnation > 0 {
+            bytes.extend_from_slice(&incarnation.to_le_bytes());
+        }
         Epoch { nonce: xxh3_64(&bytes), ..epoch }
     }
 

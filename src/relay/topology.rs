@@ -144,6 +144,9 @@ fn invalid(message: String) -> Refusal {
     Refusal::new(RefusalCode::Invalid, message)
 }
 
+/// Links that are gone whose counts are kept; those of the least number make way.
+const GONE_MAX: usize = 1024;
+
 impl Relay {
     /// The links of the topology in force; `None`: none was applied, those of the options count.
     #[must_use]
@@ -519,7 +522,12 @@ impl Relay {
         for (neighbour, link) in &known {
             if !wanted.iter().any(|wanted| wanted.relay == *neighbour) {
                 self.leave_trees(*link);
-                self.links.table.remove(link);
+                if let Some(state) = self.links.table.remove(link) {
+                    self.links.gone.insert(*link, (state.counts, state.downs));
+                    if self.links.gone.len() > GONE_MAX {
+                        self.links.gone.pop_first();
+                    }
+                }
                 self.leave_pulls(now, *link);
                 self.starved.retain(|(_, starved)| starved != link);
             }
@@ -534,7 +542,9 @@ impl Relay {
                 }
             } else {
                 neighbour.link = self.number_for(&neighbour.relay);
-                self.links.table.insert(neighbour.link, Link::new(&neighbour.options()));
+                let mut state = Link::new(&neighbour.options());
+                (state.counts, state.downs) = self.links.gone.remove(&neighbour.link).unwrap_or_default();
+                self.links.table.insert(neighbour.link, state);
             }
         }
         wanted

@@ -26,18 +26,15 @@ use super::stream::Stream;
 use super::subscription::SubscriptionNumber;
 use super::timer::Timer;
 use super::traces::{How, Place};
-use crate::id::{Index, LinkId, RelayId, SessionId, SubscriptionName, Time};
+use crate::id::{Index, LinkId, RelayId, SessionId, Time};
 use crate::limits;
 use crate::log::Piece;
 use crate::wire::body::{
-    Arrival, MessageName, Over, ReceiptTrace, Refusal, RefusalCode, RelayTrace, Reply, Sighting, SilentRelay,
+    Arrival, MessageName, Over, ReceiptTrace, Refusal, RefusalCode, RelayTrace, Reply, Sighting,
     SubscriptionTrace, Whereabouts,
 };
 use crate::wire::link::{AskWhere, LinkMessage, ToldWhere};
 use crate::wire::run::{RunKind, StoredRun};
-
-/// Relays that have not answered and are named, at the most.
-const SILENT_MAX: usize = 500;
 
 /// Bytes of what relays have said that one answer has room for, about.
 const ANSWER_BYTES_MAX: usize = limits::CONTROL_BYTES_MAX / 2;
@@ -440,15 +437,13 @@ impl Relay {
         if !question.is_local {
             silent.extend(unreachable);
         }
-        let left_off =
-            question.left_off + u32::try_from(silent.len().saturating_sub(SILENT_MAX)).unwrap_or(0);
-        let silent = silent.into_iter().take(SILENT_MAX).map(|relay| self.silent(&question.message, relay));
+        let (silent, left_off) = self.silent(&question.message, silent);
         let found = Whereabouts {
             here,
             relays,
             unaware: question.unaware,
-            silent: silent.collect(),
-            left_off,
+            silent,
+            left_off: question.left_off.saturating_add(left_off),
             message: question.message,
         };
         let (session, request) = (question.session, question.request);
@@ -464,17 +459,6 @@ impl Relay {
         all.extend(self.topologies.names(self.file_in_force().as_ref()));
         all.retain(|relay| !self.orphans().is_gone(relay));
         all
-    }
-
-    /// A relay that has not answered, and what others know to live there.
-    fn silent(&self, message: &MessageName, relay: RelayId) -> SilentRelay {
-        let group = self.groups.number(&message.group).and_then(|number| self.groups.get(number));
-        let names = group.and_then(|group| group.spread.as_deref()).map(|spread| &spread.names.subscriptions);
-        let there = names.into_iter().flatten();
-        let there = there.filter(|((_, home), named)| *home == relay && named.spec.is_some());
-        let subscriptions: Vec<SubscriptionName> =
-            there.map(|((name, _), _)| name.clone()).take(limits::QUESTIONS_MAX).collect();
-        SilentRelay { is_reachable: self.links.toward.contains_key(&relay), relay, subscriptions }
     }
 
     /// Asks again, and answers whoever has waited long enough.

@@ -1,8 +1,10 @@
 use super::harness::{Harness, body, group, sub};
-use crate::id::Index;
+use crate::id::{Epoch, GroupNumber, Index, RelayId, StreamNumber};
+use crate::limits;
 use crate::log::{Entry, Snapshot};
+use crate::relay::stream::Stream;
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec, encode};
 use crate::wire::frame::AckLevel;
 use crate::wire::link::{Fact, LinkMessage};
 use crate::wire::run::RunKind;
@@ -380,4 +382,33 @@ fn what_a_relay_changes_while_it_runs_without_links_is_said_when_it_has_some_aga
         let again = said_of_itself(&mut h);
         assert!(again.0.is_none() && again.1.is_none(), "{again:?}");
     }
+}
+
+#[test]
+fn p12_groups_with_many_streams_are_listed_in_pages_that_fit() {
+    let mut h = Harness::new();
+    let names: Vec<String> = (0..200).map(|number| format!("g{number:03}")).collect();
+    for (number, name) in (1..).zip(&names) {
+        h.open(name);
+        let group = h.relay.groups.get_mut(GroupNumber(number)).unwrap();
+        // As many relays have put into it, and are origins for good.
+        group.streams.extend((1..=60).map(|stream| {
+            let origin = RelayId::new(&format!("{}{stream}", "o".repeat(100))).unwrap();
+            let epoch = Epoch { nonce: u64::MAX, ..Epoch::default() };
+            Stream::new(StreamNumber(stream), (&group.name, 0), origin, epoch, Index(1))
+        }));
+    }
+    let (mut after, mut all) = (None, Vec::new());
+    loop {
+        let answer = h.request(Request::GroupList { prefix: String::new(), after, limit: 500 });
+        let bytes = encode(&answer).len();
+        assert!(bytes <= limits::CONTROL_BYTES_MAX, "{bytes} bytes: nobody is told them");
+        let Ok(Reply::Groups(page)) = answer else { panic!("no page") };
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        all.extend(page);
+    }
+    assert_eq!(all.len(), names.len());
+    let bytes = encode(&all).len();
+    assert!(bytes > limits::CONTROL_BYTES_MAX, "they would not have fitted into one: {bytes}");
 }

@@ -1,6 +1,7 @@
 //! What one relay makes of a topology that it is told, and of one that it finds at its start.
 
 use super::harness::{Harness, LINK, group, sub};
+use super::links::Theirs;
 use super::pull::{pulls, with_a_hole};
 use crate::id::{LinkId, RelayId, WallTime};
 use crate::log::{Entry, Snapshot};
@@ -350,4 +351,23 @@ fn a_cost_that_was_measured_before_one_was_set_does_not_take_its_place() {
     // It was on its way here when the topology came.
     h.input(Input::LinkCost { link: LINK, cost: 48 });
     assert_eq!(h.relay.links.table[&LINK].cost, 7);
+}
+
+#[test]
+fn p11_the_books_of_a_link_that_is_taken_away_and_given_back_add_up() {
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let mut theirs = Theirs::begin(1);
+    theirs.put("a");
+    h.hear(theirs.name());
+    theirs.send(&mut h, 0..2);
+    let records = |h: &mut Harness, group| match h.request(Request::Books { group }) {
+        Ok(Reply::Books(books)) => books.links.iter().map(|link| link.counts.received.records).sum::<u64>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(records(&mut h, None), 2);
+    h.learn(entry(1, text(&["p"])));
+    h.learn(entry(2, text(&["o"])));
+    let of_group = records(&mut h, Some(group("g")));
+    assert_eq!((of_group, records(&mut h, None)), (2, 2), "of the group, and of all groups");
 }

@@ -15,7 +15,9 @@ use crate::wire::body::{
     Start, SubscriptionSpec,
 };
 use crate::wire::frame::{AckKind, AckLevel};
-use crate::wire::link::{Advertised, AskWhere, Fact, LinkMessage, LinkState, ToldWhere, Version};
+use crate::wire::link::{
+    Advertised, AskWhere, Fact, GroupId, LinkMessage, LinkState, Membership, NameEntry, ToldWhere, Version,
+};
 use crate::wire::run::{Record, RunKind};
 
 /// A message of `g`, put in the first boot.
@@ -122,6 +124,28 @@ fn a_message_that_a_limit_has_dropped_says_which() {
 }
 
 #[test]
+fn a_hole_longer_than_the_window_is_not_said_to_be_acked_behind_it() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec { window: Some(2), ..SubscriptionSpec::default() });
+    let g = h.open("g");
+    h.put(g, &["a", "b", "c", "d", "e", "f"]);
+    let run = h.log.iter().rposition(|entry| matches!(entry, crate::log::Entry::Run(_))).unwrap();
+    h.lost.insert(run);
+    h.put(g, &["g"]);
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["g"], "the others are lost");
+    for sequence in 2..8 {
+        assert_eq!(fate(&mut h, "s", sequence), Fate::Dropped(GapCause::Damaged), "{sequence}");
+    }
+    h.ack(s, 1, 100);
+    h.pass_ms(3_000);
+    for sequence in 2..8 {
+        assert_eq!(fate(&mut h, "s", sequence), Fate::Dropped(GapCause::Damaged), "{sequence}, later");
+    }
+}
+
+#[test]
 fn what_is_no_message_is_said_to_be_none() {
     let mut h = with_four();
     assert_eq!(trace(&mut h, 1).sighting, Sighting::OwnRecord);
@@ -137,6 +161,26 @@ fn what_is_no_message_is_said_to_be_none() {
     h.request(Request::GroupRemove { group: group("g") }).unwrap();
     assert_eq!(sighting(&mut h, name(2)), Sighting::Removed);
     assert_eq!(ask(&mut h, name(0)).unwrap_err().code, RefusalCode::Invalid);
+}
+
+#[test]
+fn r11_a_message_of_a_group_that_was_removed_is_not_taken_for_one_of_the_group_in_its_place() {
+    let mut h = Harness::new();
+    for payload in ["old", "new"] {
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        let g = h.open("g");
+        h.put(g, &[payload]);
+        if payload == "old" {
+            assert_eq!(trace(&mut h, 2).sighting, Sighting::Held { index: Index(2) });
+            h.request(Request::GroupRemove { group: group("g") }).unwrap();
+        }
+    }
+    assert_eq!(trace(&mut h, 2).sighting, Sighting::NoStream, "that one was removed with its group");
+    // Whoever puts is told under which name.
+    match h.request(Request::GroupOpen { group: group("g") }) {
+        Ok(Reply::GroupHandle { nonce, .. }) => assert!(nonce.is_some_and(|nonce| nonce != 1)),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -201,6 +245,31 @@ fn subscriptions_that_do_not_fit_into_an_answer_are_counted() {
         left_off: 0,
     })));
     assert!(crate::wire::body::encode(&answer).len() < limits::CONTROL_BYTES_MAX);
+}
+
+#[test]
+fn p12_relays_that_are_away_with_many_subscriptions_do_not_keep_the_answer_from_being_told() {
+    let mut h = Harness::linked();
+    let version = Version { counter: 1, storage: StorageId([9; 16]) };
+    let id = || GroupId { name: group("g"), incarnation: 0 };
+    for number in 0..100 {
+        let relay = RelayId::new(&format!("away-{number}")).unwrap();
+        let member = Membership { group: id(), relay: relay.clone(), version, member: true };
+        let mut facts = vec![Fact::Membership(member)];
+        facts.extend((0..64).map(|s| {
+            let (name, spec) = (sub(&format!("{}{s}", "s".repeat(200))), Some(SubscriptionSpec::default()));
+            Fact::Name(NameEntry { group: id(), name, home: relay.clone(), version, spec })
+        }));
+        h.hear(LinkMessage::Facts(facts));
+    }
+    h.pass_ms(2_000);
+    let request = h.ask(Request::Where { message: name(2), local: false, within_ms: Some(300) });
+    h.pass_ms(400);
+    let answer = h.answers.remove(&request).expect("its time is over");
+    let Ok(Reply::Where(found)) = &answer else { panic!("{answer:?}") };
+    assert!(found.silent.len() >= 100, "{} are named", found.silent.len());
+    let bytes = crate::wire::body::encode(&answer).len();
+    assert!(bytes <= limits::CONTROL_BYTES_MAX, "{bytes} bytes: nobody is told them");
 }
 
 #[test]
@@ -353,6 +422,24 @@ fn what_became_of_a_message_is_known_after_crashes() {
     let snapshot = h.snapshot();
     h.crash(&snapshot);
     check_every_fate(&mut h, "when its stream is forgotten, after a crash");
+}
+
+#[test]
+fn a_dead_letter_is_said_to_be_where_it_went_and_not_where_later_ones_go() {
+    let mut h = Harness::new();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    put_on(&mut h, "us/ny");
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.say(s, AckKind::Reject, 2, 3, 0);
+    let dropped = Fate::DeadLettered { reason: DeadReason::Rejected, to: None };
+    assert_eq!(fate(&mut h, "s", 2), dropped);
+    h.set("g", GroupSettings { dead_letter: Some("dead".to_owned()), ..GroupSettings::default() });
+    assert_eq!(fate(&mut h, "s", 2), dropped, "it was dropped, and is in no group");
+    // The cursor is written by then.
+    h.pass_ms(3_000);
+    h.crash(&Snapshot::default());
+    assert_eq!(fate(&mut h, "s", 2), dropped, "after a start too");
 }
 
 #[test]

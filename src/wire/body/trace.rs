@@ -201,6 +201,6 @@ pub struct Whereabouts {
     pub unaware: u32,
     /// Who has not answered, by name.
     pub silent: Vec<SilentRelay>,
-    /// Relays that did not fit into the answer.
+    /// Relays, and subscriptions of those that have not answered, that did not fit into the answer.
     pub left_off: u32,
 }
