@@ -3,6 +3,7 @@
 use super::super::storms::Weather;
 use super::super::world::World;
 use super::LINE;
+use crate::limits;
 use crate::wire::body::{Reply, Request};
 use crate::wire::frame::AckLevel;
 use crate::wire::run::RunKind;
@@ -80,6 +81,20 @@ fn s51_what_is_damaged_at_its_origin_alone_holds_up_nothing_behind_it_at_a_membe
     let_go(&mut world);
     let said = said(&mut world, 0);
     assert!(said.len() == 1 && said[0].contains("nobody has them"), "{said:?}");
+}
+
+/// Whoever comes back at the same time may have it.
+#[test]
+fn s51_what_nobody_has_at_once_is_not_said_to_be_lost_before_it_was_looked_for_again() {
+    let mut world = damaged(&[(0, 1, 1)], (0, 1), 0);
+    world.set_link(0, true);
+    for _ in 0..limits::LOST_MS / 500 {
+        world.settle();
+        world.pass_ms(500);
+        assert_eq!(said(&mut world, 0), Vec::<String>::new());
+    }
+    wait(&mut world);
+    assert_eq!(said(&mut world, 0).len(), 1);
 }
 
 /// It is found damaged when the origin starts, and is looked for again after each start.
