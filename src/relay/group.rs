@@ -303,10 +303,7 @@ impl Group {
 
     /// Messages in the backlog of a subscription, up to `end`.
     pub(super) fn backlog(&self, subscription: &Subscription, end: Index) -> u64 {
-        let cursor = &subscription.cursor;
-        let open = |mark: &&Index| cursor.next_open(**mark, mark.after(1)).is_some();
-        let marks = self.marks.iter().filter(|mark| **mark < end).filter(open).count() as u64;
-        subscription.held(end).saturating_sub(marks)
+        self.backlog_from(subscription, Index(0), end)
     }
 
     /// The same of what stands at or behind `from`.

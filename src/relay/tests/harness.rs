@@ -8,7 +8,9 @@ use super::super::*;
 use crate::id::{Epoch, GroupName, Index, ProducerId, ProducerSequence, SessionId, StorageId, WallTime};
 use crate::log::{Cut, Entry, EntryNumber, Piece, Replayed, Snapshot};
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{Answer, Books, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec};
+use crate::wire::body::{
+    Answer, Books, GapCause, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec,
+};
 use crate::wire::frame::{Ack, AckKind, AckLevel, Credit, DeliverHead, PutDone, PutHead};
 use crate::wire::link::{Fact, LinkMessage};
 use crate::wire::run::{BodySummary, Record, Records};
@@ -388,6 +390,18 @@ impl Harness {
 
     pub(super) fn payloads(&mut self) -> Vec<String> {
         std::mem::take(&mut self.got).into_iter().map(|g| g.payload).collect()
+    }
+
+    /// The gaps that were told.
+    pub(super) fn gaps(&self) -> Vec<(Index, Index, GapCause)> {
+        let gap = |notice: &Notice| match notice {
+            Notice::Gap { from, to, cause, .. } => Some((*from, *to, *cause)),
+            Notice::Stream { .. }
+            | Notice::PutRefused { .. }
+            | Notice::Detached { .. }
+            | Notice::Unordered { .. } => None,
+        };
+        self.notices.iter().filter_map(gap).collect()
     }
 
     pub(super) fn info(&mut self, name: &str, subscription: &str) -> SubscriptionInfo {

@@ -5,7 +5,7 @@ use super::links::Theirs;
 use crate::id::{GroupNumber, Index, Sequence};
 use crate::log::{Entry, Snapshot};
 use crate::relay::Input;
-use crate::wire::body::{GapCause, Notice, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::body::{GapCause, Reply, Request, Start, SubscriptionSpec};
 
 /// The index of the first record of the last run.
 fn last_run(h: &Harness) -> Index {
@@ -14,17 +14,6 @@ fn last_run(h: &Harness) -> Index {
         Entry::State(_) => None,
     };
     h.log.iter().rev().find_map(first).expect("something was put")
-}
-
-fn gaps(h: &Harness) -> Vec<(Index, Index, GapCause)> {
-    let gap = |notice: &Notice| match notice {
-        Notice::Gap { from, to, cause, .. } => Some((*from, *to, *cause)),
-        Notice::Stream { .. }
-        | Notice::PutRefused { .. }
-        | Notice::Detached { .. }
-        | Notice::Unordered { .. } => None,
-    };
-    h.notices.iter().filter_map(gap).collect()
 }
 
 #[test]
@@ -39,7 +28,7 @@ fn nothing_is_a_gap_up_to_what_was_durable_when_it_was_asked_for() {
     h.hold_fetches = false;
     h.input(Input::Fetched { group: GroupNumber(1), from: Index(1), pieces: Vec::new() });
     assert_eq!(h.payloads(), ["c"], "it came while the disk worked");
-    assert_eq!(gaps(&h), [(Index(1), last_run(&h), GapCause::Damaged)]);
+    assert_eq!(h.gaps(), [(Index(1), last_run(&h), GapCause::Damaged)]);
     h.ack(s, 1, 100);
     let info = h.info("g", "s");
     assert_eq!((info.backlog, info.out.acked), (0, 1));
@@ -55,8 +44,8 @@ fn a_read_that_begins_too_late_is_not_asked_for_again() {
     h.put(g, &["b"]);
     h.credit(s, 10);
     assert_eq!(h.payloads(), ["b"]);
-    assert_eq!(gaps(&h).len(), 1);
-    assert_eq!(gaps(&h)[0].1, last_run(&h));
+    assert_eq!(h.gaps().len(), 1);
+    assert_eq!(h.gaps()[0].1, last_run(&h));
 }
 
 #[test]

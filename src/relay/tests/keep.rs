@@ -6,14 +6,7 @@ use crate::wire::body::{GapCause, Notice, Reply, Request, Start, SubscriptionSpe
 use crate::wire::frame::AckLevel;
 
 fn gaps(h: &Harness) -> Vec<(u64, u64, GapCause)> {
-    let gap = |n: &Notice| match n {
-        Notice::Gap { from, to, cause, .. } => Some((from.0, to.0, *cause)),
-        Notice::Stream { .. }
-        | Notice::PutRefused { .. }
-        | Notice::Detached { .. }
-        | Notice::Unordered { .. } => None,
-    };
-    h.notices.iter().filter_map(gap).collect()
+    h.gaps().into_iter().map(|(from, to, cause)| (from.0, to.0, cause)).collect()
 }
 
 /// A group with these settings, and its handle.

@@ -19,8 +19,12 @@ impl Theirs {
     /// Begins with everybody who is a member: the relay that is tested.
     pub(super) fn begin(boot: u32) -> Self {
         let epoch = Epoch { counter: u64::from(boot), storage: StorageId([9; 16]), nonce: 1 };
-        let origin = RelayId::new("o").unwrap();
-        let stream = Stream::new(StreamNumber(boot), (&group("g"), 0), origin, epoch, Index(1));
+        Self::of("o", boot, epoch)
+    }
+
+    fn of(origin: &str, number: u32, epoch: Epoch) -> Self {
+        let origin = RelayId::new(origin).unwrap();
+        let stream = Stream::new(StreamNumber(number), (&group("g"), 0), origin, epoch, Index(1));
         let mut theirs = Self { stream, runs: Vec::new() };
         let genesis = Genesis { members: vec![(RelayId::new("r").unwrap(), 1)] };
         theirs.append(Draft::control(RunKind::Genesis, encode(&genesis)));
@@ -30,11 +34,7 @@ impl Theirs {
     /// The stream of a relay on this disk at which a producer has put this one of its messages.
     pub(super) fn putting(disk: u8, origin: &str, sequence: u64) -> Self {
         let epoch = Epoch { counter: 1, storage: StorageId([disk; 16]), nonce: 1 };
-        let origin = RelayId::new(origin).unwrap();
-        let stream = Stream::new(StreamNumber(u32::from(disk)), (&group("g"), 0), origin, epoch, Index(1));
-        let mut theirs = Self { stream, runs: Vec::new() };
-        let genesis = Genesis { members: vec![(RelayId::new("r").unwrap(), 1)] };
-        theirs.append(Draft::control(RunKind::Genesis, encode(&genesis)));
+        let mut theirs = Self::of(origin, u32::from(disk), epoch);
         theirs.append(Draft {
             producer: Some((ProducerId(7), ProducerSequence(sequence))),
             ..Draft::control(RunKind::Data, body(&["again"]))

@@ -8,7 +8,7 @@ use crate::relay::Input;
 use crate::relay::loss::{Loss, LossCause};
 use crate::relay::lost::InPlace;
 use crate::relay::stream::{Draft, Seal};
-use crate::wire::body::{GapCause, Notice, Reply, Request, Start, SubscriptionSpec, encode};
+use crate::wire::body::{GapCause, Reply, Request, Start, SubscriptionSpec, encode};
 use crate::wire::link::{GroupId, LinkMessage, Pull};
 use crate::wire::run::{Run, RunHeader, RunKind};
 
@@ -44,17 +44,6 @@ fn hear(h: &mut Harness, theirs: &Theirs, run: Run) {
     h.hear(LinkMessage::Run { stream: theirs.stream.number, age_ms: 0, run });
 }
 
-fn gaps(h: &Harness) -> Vec<(Index, Index, GapCause)> {
-    let gap = |notice: &Notice| match notice {
-        Notice::Gap { from, to, cause, .. } => Some((*from, *to, *cause)),
-        Notice::Stream { .. }
-        | Notice::PutRefused { .. }
-        | Notice::Detached { .. }
-        | Notice::Unordered { .. } => None,
-    };
-    h.notices.iter().filter_map(gap).collect()
-}
-
 /// The neighbour has put six messages. A relay that receives from there has been sent the first runs of it.
 fn with_runs(runs: usize) -> (Harness, Theirs, u32) {
     let mut theirs = Theirs::begin(1);
@@ -85,7 +74,7 @@ fn r9_a_loss_takes_the_place_of_what_is_lacking_and_of_nothing_else() {
     hear(&mut h, &theirs, lost.clone());
     theirs.send(&mut h, 6..7);
     assert_eq!(h.payloads(), ["f"]);
-    assert_eq!(gaps(&h), [(Index(5), Index(7), GapCause::Damaged)]);
+    assert_eq!(h.gaps(), [(Index(5), Index(7), GapCause::Damaged)]);
     assert_eq!(records(&h)[4..], [(RunKind::Loss, 5, 2), (RunKind::Data, 7, 1)]);
     let info = h.info("g", "s");
     assert_eq!(info.out.lost, 2);
@@ -132,7 +121,7 @@ fn r9_what_stands_behind_a_lost_genesis_is_owed() {
         }
         theirs.send(&mut h, 2..4);
         assert_eq!(h.payloads(), ["b", "c"]);
-        assert_eq!(gaps(&h), [(Index(1), Index(3), GapCause::Damaged)]);
+        assert_eq!(h.gaps(), [(Index(1), Index(3), GapCause::Damaged)]);
     }
 }
 
@@ -167,7 +156,7 @@ fn r9_a_subscription_that_begins_within_a_loss_gets_all_that_is_behind_it() {
         assert_eq!(h.request(seek), Ok(Reply::Done));
         h.credit(s, 1_000);
         assert_eq!(h.payloads(), ["f"], "from {from}");
-        assert_eq!(gaps(&h), [(Index(from), Index(7), GapCause::Damaged)]);
+        assert_eq!(h.gaps(), [(Index(from), Index(7), GapCause::Damaged)]);
     }
 }
 

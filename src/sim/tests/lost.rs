@@ -14,8 +14,13 @@ const HIT: usize = 2;
 /// Relays in a line, with a member at `to`. It has the first message that is put at `from`, and is
 /// away when more are put; the third of all is damaged then.
 fn damaged(links: &[(usize, usize, u32)], (from, to): (usize, usize), cut: usize) -> World {
+    damaged_for(links, (from, &[to]), cut)
+}
+
+/// The same with several members; those behind the link `cut` are away.
+fn damaged_for(links: &[(usize, usize, u32)], (from, members): (usize, &[usize]), cut: usize) -> World {
     let mut world = World::new(1, links.len() + 1, links);
-    world.subscribe(to, "g", "s");
+    members.iter().for_each(|node| world.subscribe(*node, "g", "s"));
     world.put(from, "g", 1);
     world.settle();
     world.set_link(cut, false);
@@ -196,16 +201,7 @@ fn s51_a_put_that_waits_is_not_told_that_everybody_has_what_is_lost() {
 /// Another relay has it: it comes to the member, and is whole at its origin again.
 #[test]
 fn s51_what_is_damaged_at_an_origin_between_comes_from_behind_it() {
-    let mut world = World::new(1, 3, &LINE);
-    for node in [0, 2] {
-        world.subscribe(node, "g", "s");
-    }
-    world.put(1, "g", 1);
-    world.settle();
-    world.set_link(1, false);
-    world.settle();
-    put_three(&mut world, 1);
-    hit(&mut world, 1);
+    let mut world = damaged_for(&LINE, (1, &[0, 2]), 1);
     world.set_link(1, true);
     wait(&mut world);
     got_all_but(&mut world, (1, 2), &[]);
@@ -217,16 +213,7 @@ fn s51_what_is_damaged_at_an_origin_between_comes_from_behind_it() {
 /// The relay between them has it, and is a member: it keeps it, and passes it on.
 #[test]
 fn s51_what_is_damaged_at_its_origin_comes_from_a_relay_on_the_way() {
-    let mut world = World::new(1, 3, &LINE);
-    for node in [1, 2] {
-        world.subscribe(node, "g", "s");
-    }
-    world.put(0, "g", 1);
-    world.settle();
-    world.set_link(1, false);
-    world.settle();
-    put_three(&mut world, 0);
-    hit(&mut world, 0);
+    let mut world = damaged_for(&LINE, (0, &[1, 2]), 1);
     world.set_link(1, true);
     wait(&mut world);
     got_all_but(&mut world, (0, 2), &[]);
@@ -238,14 +225,7 @@ fn s51_what_is_damaged_at_its_origin_comes_from_a_relay_on_the_way() {
 #[test]
 fn s51_what_is_lost_is_told_to_all_that_lack_it_over_relays_that_are_no_members() {
     for members in [&[2][..], &[1, 2]] {
-        let mut world = World::new(1, 3, &LINE);
-        members.iter().for_each(|node| world.subscribe(*node, "g", "s"));
-        world.put(0, "g", 1);
-        world.settle();
-        world.set_link(0, false);
-        world.settle();
-        put_three(&mut world, 0);
-        hit(&mut world, 0);
+        let mut world = damaged_for(&LINE, (0, members), 0);
         world.set_link(0, true);
         wait(&mut world);
         got_all_but(&mut world, (0, 2), &[HIT]);
