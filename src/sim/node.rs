@@ -93,6 +93,10 @@ pub struct Node {
     skew: i64,
     snapshot: Snapshot,
     shards: Vec<(EntryNumber, Bytes)>,
+    /// Whether its application keeps what it has opened, and puts while more waits for the disk.
+    pub(super) is_hasty: bool,
+    /// What that has opened since the start.
+    opened: BTreeMap<GroupName, u32>,
     request: u64,
     /// What it wants to say over its links, in order.
     pub outbox: VecDeque<(LinkId, LinkMessage)>,
@@ -182,6 +186,8 @@ impl Node {
             skew: 0,
             snapshot: Snapshot::default(),
             shards: Vec::new(),
+            is_hasty: false,
+            opened: BTreeMap::new(),
             request: 0,
             outbox: VecDeque::new(),
             said: BTreeMap::new(),
@@ -376,6 +382,8 @@ impl Node {
         self.came.retain(|place, _| *place < durable);
         let reached = EntryNumber(self.durable as u64);
         debug_assert!(self.snapshot.shards.iter().all(|(through, _)| *through <= reached));
+        self.shards.clear();
+        self.opened.clear();
         self.outbox.clear();
         self.said.clear();
         self.got.clear();
@@ -559,7 +567,7 @@ impl Node {
                 assert!(before.is_none_or(|before| before <= below), "a release went back");
                 self.let_go.push((group, before.unwrap_or_default(), below));
             }
-            Effect::Close { .. } => {}
+            Effect::Close { .. } => self.opened.clear(),
             Effect::Deliver { session, handle, head, records } => {
                 self.take_delivery((session, handle), &head, &records);
                 self.got_bytes += Effect::deliver_bytes(&records);
@@ -727,6 +735,34 @@ impl Node {
         if self.is_up() && through > self.durable {
             self.durable = through;
             self.input(now, Input::Durable { through: EntryNumber(through as u64) });
+            self.end_snapshot();
+        }
+    }
+
+    /// Asks for some more parts of a snapshot: the parts are of different moments, and what they include
+    /// may wait for the disk.
+    pub fn go_on_with_snapshot(&mut self, now: Now, parts: usize) {
+        for _ in 0..parts {
+            let shard = self.shards.len() as u32;
+            if self.is_up() && shard < crate::relay::SHARDS {
+                self.input(now, Input::Snapshot { shard });
+            }
+        }
+        self.end_snapshot();
+    }
+
+    /// Whether some of its parts are there.
+    #[must_use]
+    pub fn is_saving(&self) -> bool {
+        !self.shards.is_empty()
+    }
+
+    /// It is there when all that its parts include is on the disk.
+    fn end_snapshot(&mut self) {
+        let reached = EntryNumber(self.durable as u64);
+        let is_whole = self.shards.len() == crate::relay::SHARDS as usize;
+        if is_whole && self.shards.iter().all(|(through, _)| *through <= reached) {
+            self.snapshot = Snapshot { shards: std::mem::take(&mut self.shards) };
         }
     }
 

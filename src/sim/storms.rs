@@ -29,6 +29,8 @@ pub struct Weather {
     pub parts: u64,
     /// A run crosses a link twice.
     pub repeats: u64,
+    /// Both ends of a link measure that it costs something else.
+    pub costs: u64,
     /// A topology is applied at some relay, or an earlier one again.
     pub applies: u64,
     /// A receiver somewhere does something: besides all that, and not counted with it.
@@ -48,6 +50,7 @@ impl Weather {
         jumps: 0,
         parts: 0,
         repeats: 0,
+        costs: 0,
         applies: 0,
         roams: 0,
     };
@@ -66,6 +69,7 @@ impl Weather {
         jumps: 1,
         parts: 1,
         repeats: 2,
+        costs: 1,
         applies: 0,
         roams: 0,
     };
@@ -117,6 +121,7 @@ pub fn movers(seed: u64, steps: usize) -> Result<(u64, u64), String> {
     }
     world.stop_moving();
     world.finish()?;
+    world.check_gaps()?;
     let (moved, notices) = world.moving_counts();
     match notices {
         0 => Ok((moved, notices)),

@@ -180,7 +180,9 @@ impl World {
                 dice.chance(25).then(|| Rate { bytes_per_second: 2_000 << dice.below(6), burst_bytes: 300 })
             })
             .collect();
-        Self::with_rates(seed, relays, &links, &|wire| rates[wire])
+        let mut world = Self::with_rates(seed, relays, &links, &|wire| rates[wire]);
+        world.nodes.iter_mut().for_each(|node| node.is_hasty = true);
+        world
     }
 
     /// Makes a group at every relay in which each origin has a tree of its own.
@@ -579,6 +581,10 @@ impl World {
         } else if is(weather.syncs) {
             let entries = 1 + self.dice.below(8) as usize;
             self.nodes[node].sync(self.now, entries);
+            if self.nodes[node].is_saving() {
+                let parts = self.dice.below(24) as usize;
+                self.nodes[node].go_on_with_snapshot(self.now, parts);
+            }
             self.collect(node);
         } else if is(weather.crashes) {
             self.crash(node);
@@ -603,8 +609,13 @@ impl World {
             let place = self.dice.below(self.subscriptions.len() as u64) as usize;
             self.take(place);
         } else if is(weather.snapshots) {
-            self.nodes[node].take_snapshot(self.now);
+            let parts = 1 + self.dice.below(100) as usize;
+            self.nodes[node].go_on_with_snapshot(self.now, parts);
             self.collect(node);
+        } else if is(weather.costs) {
+            let wire = self.dice.below(self.wires.len() as u64) as usize;
+            let cost = 1 + self.dice.below(9) as u32;
+            self.set_cost(wire, cost);
         } else {
             let wire = self.dice.below(self.wires.len() as u64) as usize;
             let to = self.dice.below(2) as usize;

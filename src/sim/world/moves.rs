@@ -207,5 +207,6 @@ pub fn moves(seed: u64, steps: usize) -> Result<usize, String> {
         moved += usize::from(world.home_now(place) != *known);
     }
     world.finish()?;
+    world.check_gaps()?;
     Ok(moved)
 }
