@@ -293,7 +293,7 @@ pub const TRACES_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const PLAN_PAUSE_MS_MIN: u64 = 10;
 
 /// Milliseconds between two plans of the trees when the map does not rest; the pause doubles up
-/// to this.
+/// to this, and is the least one again after twice as long without a plan (RFC 8405 has such a rest too).
 pub const PLAN_PAUSE_MS_MAX: u64 = 1000;
 
 /// Relays that were forgotten: what is said of more is not kept.

@@ -298,3 +298,29 @@ async fn what_notify_has_done_is_not_done_again_though_the_relay_and_notify_are_
     let poll = treecast(&relay, &["poll", "q"]).stdout(Stdio::piped()).output().unwrap();
     assert_eq!(poll.status.code(), Some(3), "{poll:?}");
 }
+
+/// What a start has to read is bounded, however often a relay is killed and however little it appends in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_killed_again_and_again_takes_a_snapshot_all_the_same() {
+    let mut relay = Relay::start();
+    for _ in 0..4 {
+        let client = relay.client().await;
+        let publisher = client.publisher(group(), PublisherOptions::default()).await.unwrap();
+        for _ in 0..20 {
+            publisher.put_unacked("x".repeat(1 << 20)).await.unwrap();
+        }
+        in_time(publisher.flush()).await.unwrap();
+        drop((publisher, client));
+        relay.kill();
+        relay.start_again();
+    }
+    // 80 MiB were appended: more than two snapshots' worth.
+    relay.kill();
+    let checked = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["log", "check", "--output", "json"])
+        .arg(&relay.data)
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert!(report["snapshot_covers"].as_u64().unwrap() > 0, "{report}");
+}

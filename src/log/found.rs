@@ -146,6 +146,13 @@ pub(crate) fn find_segments(
     Ok(found)
 }
 
+/// Whether a file still holds the segment with this header, or a running log has recycled it since.
+pub(crate) fn is_still_there(file: &dyn StorageFile, header: &SegmentHeader) -> bool {
+    let now = classify(file, header.storage, header.number);
+    // A header that is damaged is told; that it is another segment now it must say itself.
+    now.map_or(false, |now| now.is_none_or(|now| now.in_use && now.epoch == header.epoch))
+}
+
 /// The version of a segment file whose header is whole and of another version.
 fn other_version(file: &dyn StorageFile) -> Option<u16> {
     let mut sector = [0; SECTOR_BYTES];

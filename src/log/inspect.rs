@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::engine::DiskLog;
 use super::footer::Footer;
-use super::found::{FoundSegments, find_segments, proof};
+use super::found::{FoundSegments, find_segments, is_still_there, proof};
 use super::header::SegmentHeader;
 use super::ident::{IDENT, Ident};
 use super::recover;
@@ -197,6 +197,13 @@ fn walk_segments(
         }
         if !has_footer && at < bases.len() {
             report.problems.push(format!("{name}: it has no whole footer; the next start makes it again"));
+        }
+        // A relay that runs may have let go of it, and begun another in its place, since the files were looked for.
+        let is_amiss = scan.torn_bytes > 0 || !scan.damaged.is_empty() || !scan.lost.is_empty();
+        if is_amiss && !is_still_there(&*file, &header) {
+            report.problems.push(format!("{name}: it was recycled while the log was read"));
+            last = bases.get(at).map_or(last, |next| EntryNumber(next.base_entry.0 - 1));
+            continue;
         }
         let expected = reach.map(|reach| last.max(reach.covers).next());
         if let Some(expected) = expected.filter(|expected| header.base_entry > *expected) {

@@ -106,6 +106,12 @@ impl Recovery {
         Ok(())
     }
 
+    /// How many segments hold entries behind the snapshot: each start reads these.
+    #[must_use]
+    pub fn segments_behind(&self) -> usize {
+        self.segments.iter().filter(|segment| segment.read().end.entry > self.snapshot_covers).count()
+    }
+
     /// Reads the entries behind the snapshot again, in order. Entries that are
     /// lost are left out: the numbers tell. Blocks.
     ///

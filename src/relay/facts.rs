@@ -200,6 +200,7 @@ impl Relay {
             algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
             topology: self.topologies.taken(),
+            boot: Some(boot),
         };
         self.links.states.insert(relay, state.clone());
         self.flood(None, &[Fact::LinkState(state)]);

@@ -218,6 +218,8 @@ impl Restore {
         spread.into_iter().for_each(|number| relay.plan(number));
         let names = relay.groups.iter().filter_map(|group| group.spread.as_deref());
         relay.names_known = names.map(|spread| spread.names.subscriptions.len()).sum();
+        // What is let go below depends on it: finished streams of a name with two homes are kept.
+        relay.watch_twins();
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
             (group.durable, group.begun) = (group.next, group.next);
@@ -263,7 +265,6 @@ impl Restore {
         relay.watch_origins(now);
         relay.tell_uncertain(now);
         relay.find_remnants();
-        relay.watch_twins();
         relay.watch_all_moves(now);
         relay.take_file(now);
         relay

@@ -40,6 +40,8 @@ pub(super) struct Trees {
 struct Pace {
     last: Option<Time>,
     pause_ms: u64,
+    /// How often that was, since the start.
+    count: u64,
 }
 
 impl Pace {
@@ -47,7 +49,8 @@ impl Pace {
     fn next(&mut self, now: Time) -> Time {
         let soon = now.after_ms(limits::PLAN_PAUSE_MS_MIN);
         let Some(last) = self.last else { return soon };
-        if now >= last.after_ms(2 * self.pause_ms) {
+        // As RFC 8405 does: what comes again and again, with rests in between, has not calmed down.
+        if now >= last.after_ms(2 * limits::PLAN_PAUSE_MS_MAX) {
             self.pause_ms = limits::PLAN_PAUSE_MS_MIN;
         }
         soon.max(last.after_ms(self.pause_ms))
@@ -55,6 +58,7 @@ impl Pace {
 
     fn planned(&mut self, now: Time) {
         self.last = Some(now);
+        self.count += 1;
         let next = (self.pause_ms * 2).clamp(limits::PLAN_PAUSE_MS_MIN, limits::PLAN_PAUSE_MS_MAX);
         self.pause_ms = next;
     }
@@ -110,6 +114,13 @@ impl Relay {
     #[must_use]
     pub fn is_planning(&self) -> bool {
         self.timers.is_set(Timer::Plan)
+    }
+
+    /// How often a change of the map was planned, for simulations.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn plans(&self) -> u64 {
+        self.trees.pace.count
     }
 
     /// Whether something waits until a link with a rate may be given more, for simulations.

@@ -255,17 +255,18 @@ impl Relay {
         if let Some(place) = place.filter(|place| place.index < group.low) {
             return Known::All(Box::new(self.remembered(Sighting::Released, &place)));
         }
+        // A stream that goes on behind what was released elsewhere says no more that this waits for the disk.
+        if let Some(place) = place.filter(|place| place.index >= group.durable) {
+            return Known::All(Box::new(self.remembered(Sighting::Unsynced, &place)));
+        }
         let Some(stream) = stream else { return known(Sighting::Past) };
         if message.sequence > stream.last {
             return known(Sighting::NotYet { last: stream.last });
         }
         if message.sequence > stream.durable {
-            return match place {
-                Some(place) => Known::All(Box::new(self.remembered(Sighting::Unsynced, &place))),
-                // What was let go before its stream came here never was here.
-                None if message.sequence <= stream.released => known(Sighting::Past),
-                None => known(Sighting::Unsynced),
-            };
+            // What was let go before its stream came here never was here.
+            let is_past = message.sequence <= stream.released;
+            return known(if is_past { Sighting::Past } else { Sighting::Unsynced });
         }
         let (low, high) = match place {
             Some(place) => (place.index, place.index.after(1)),

@@ -70,6 +70,11 @@ pub struct LinkState {
     /// tree depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<TopologyVersion>,
+    /// The boot counter of the data directory that says this. The version alone does not tell: a relay
+    /// that has lost its disk goes on above what it said before. Absent from older relays. No tree
+    /// depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<u64>,
 }
 
 fn first_algorithm() -> u16 {
@@ -111,6 +116,7 @@ impl LinkState {
             algorithm: first_algorithm(),
             links: Vec::new(),
             topology: None,
+            boot: None,
         }
     }
 

@@ -96,6 +96,8 @@ pub(crate) struct Parts {
     pub(crate) last: EntryNumber,
     /// Bytes appended between two snapshots.
     pub(crate) snapshot_bytes: u64,
+    /// Bytes that were appended since the last one, before this start.
+    pub(crate) replayed_bytes: u64,
 }
 
 pub(crate) struct Driver {
@@ -135,7 +137,7 @@ impl Driver {
             scrubber: parts.scrubber,
             clock: parts.clock,
             sessions: Table::default(),
-            snapshots: Snapshots::new(parts.snapshot_bytes),
+            snapshots: Snapshots::new(parts.snapshot_bytes, parts.replayed_bytes),
             turn: Turn::default(),
             rest: None,
             wanted: VecDeque::new(),
@@ -310,7 +312,7 @@ impl Driver {
             Message::Done(JobDone::Status { session, request, status }) => {
                 self.sessions.answer(session, request, Box::new(Answer::Ok(Reply::Status(status))));
             }
-            Message::Done(JobDone::Snapshot) => self.snapshots.written(),
+            Message::Done(JobDone::Snapshot { is_written }) => self.snapshots.written(is_written),
         }
     }
 

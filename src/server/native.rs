@@ -39,6 +39,9 @@ enum Greeted {
 
 const CLOSE: Duration = Duration::from_millis(limits::CLOSE_MS_MAX);
 
+/// How long the last words to a neighbour may take from which nothing was heard: it may hear.
+const LAST_TRY: Duration = Duration::from_millis(50);
+
 /// How long the driver may take to answer what is on its way when the relay stops.
 const STOP: Duration = Duration::from_millis(limits::STOP_APPENDS_MS_MAX + limits::CLOSE_MS_MAX);
 
@@ -173,15 +176,20 @@ impl Native {
             }
             (_, Some(reason)) => {
                 queue.close(reason);
-                let _ = timeout(CLOSE, written.cancelled()).await;
+                // The core must not go on with a link for as long as its last words take: to a neighbour
+                // that has died nothing can be written any more.
+                if wired.is_none() {
+                    let _ = timeout(CLOSE, written.cancelled()).await;
+                }
             }
             (_, None) => {}
         }
         sender.close().await;
         queue.close(String::new());
-        if timeout(CLOSE, &mut writing).await.is_err() {
+        let is_dead = matches!(end, SessionEnd::Fault(SessionFault::Unheard { .. }));
+        if timeout(if is_dead { LAST_TRY } else { CLOSE }, &mut writing).await.is_err() {
             writing.abort();
-        } else if !matches!(end, SessionEnd::Left(_) | SessionEnd::Broken(_)) {
+        } else if !is_dead && !matches!(end, SessionEnd::Left(_) | SessionEnd::Broken(_)) {
             let _ = timeout(CLOSE, reader.drain()).await;
         }
         end

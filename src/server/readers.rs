@@ -34,7 +34,7 @@ pub(crate) enum JobDone {
     /// The relay's health.
     Status { session: SessionId, request: u64, status: Box<Status> },
     /// The snapshot is on disk, or the one before stays.
-    Snapshot,
+    Snapshot { is_written: bool },
 }
 
 /// The threads.
@@ -110,10 +110,11 @@ fn run(log: &dyn Log, job: Job) -> Option<JobDone> {
         Job::Snapshot(snapshot) => {
             let written = log.snapshot(snapshot);
             crate::metrics::snapshot_ended(written.is_ok());
+            let is_written = written.is_ok();
             if let Err(error) = written {
                 tracing::warn!(%error, "no snapshot was written; the one before stays in force");
             }
-            Some(JobDone::Snapshot)
+            Some(JobDone::Snapshot { is_written })
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::net::socket::SocketOptions;
 use crate::relay::{Input, Neighbour, Relay, RelayOptions, Restore, RestoreError};
 use crate::wire::applied::TopologyEntry;
 use crate::wire::body::RefusalCode;
+use crate::wire::run::RUN_HEADER_BYTES;
 
 /// How a server is to run.
 #[derive(Clone, Debug)]
@@ -168,7 +169,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         let (options, signals) = (options.clone(), Arc::clone(&signals));
         tokio::task::spawn_blocking(move || restore(&options, &signals))
     };
-    let Restored { mut relay, log, identity, mut clock, last } =
+    let Restored { mut relay, log, identity, mut clock, last, replayed_bytes } =
         restored.await.map_err(|_| StartError::Panicked)??;
     if let Some(address) = options.join.as_ref().filter(|_| relay.topology().is_none()) {
         let entry = ask_for_topology(address, &identity).await?;
@@ -205,6 +206,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
         clock,
         last,
         snapshot_bytes: options.snapshot_bytes,
+        replayed_bytes,
     });
     Ok(Started { driver, listener, address, sessions, links, signals, faults })
 }
@@ -215,6 +217,18 @@ struct Restored {
     identity: Identity,
     clock: Clock,
     last: EntryNumber,
+    replayed_bytes: u64,
+}
+
+/// A snapshot is made at the latest when so many starts have followed one another without one.
+const STARTS_PER_SNAPSHOT: u64 = 32;
+
+/// What an entry that is read at a start takes in the log, about.
+fn replayed_bytes(replayed: &Replayed) -> u64 {
+    match replayed {
+        Replayed::Run { header, .. } => RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes),
+        Replayed::State(bytes) => bytes.len() as u64,
+    }
 }
 
 /// Opens the log and brings the relay back to where it was. Blocks.
@@ -248,7 +262,10 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         restore.note_cut(cut);
     }
     let mut fault = None;
+    // Each start begins a segment, however little it appends: that counts too.
+    let mut behind = recovery.segments_behind() as u64 * (options.snapshot_bytes / STARTS_PER_SNAPSHOT);
     let replayed = recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
+        behind += replayed_bytes(&replayed);
         if fault.is_none() {
             fault = restore.replay(number, replayed).err();
         }
@@ -268,7 +285,7 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     for warning in relay.warnings().iter().chain(&relay.topology_warnings()) {
         tracing::warn!("{warning}");
     }
-    Ok(Restored { relay, log, identity, clock, last: opened.last })
+    Ok(Restored { relay, log, identity, clock, last: opened.last, replayed_bytes: behind })
 }
 
 /// How long a relay that joins tries to find the one that is to tell it the topology.

@@ -158,6 +158,12 @@ impl Node {
         self.relay.as_ref().is_some_and(Relay::is_planning)
     }
 
+    /// How often it has planned a change of the map since its start.
+    #[must_use]
+    pub fn plans(&self) -> u64 {
+        self.relay.as_ref().map_or(0, Relay::plans)
+    }
+
     /// Whether something waits until a link with a rate may be given more.
     #[must_use]
     pub fn is_held_back(&self) -> bool {

@@ -1,4 +1,5 @@
 mod budget;
+mod cases;
 mod changes;
 mod circuits;
 mod compare;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::process::say;
-use super::proxy::Weather;
-use super::site::{Cable, Network};
+use super::proxy::{Way, Weather};
+use super::site::{Cable, DOWN, Network};
 use super::traffic::{Shape, Traffic, wait_for};
 
 const ALL: Shape<'static> =
@@ -112,4 +112,48 @@ async fn s49_in_a_ring_traffic_goes_the_other_way_round_when_links_fall_silent()
     traffic.paid(&traffic.owed()).await;
     say(&format!("s49: {:?} from the heal until the silent one had caught up", healed.elapsed()));
     traffic.finish(&network).await;
+}
+
+/// With more on its way than sockets hold, both ways: nothing more can be written to it, and nobody waits for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s49_a_relay_that_falls_silent_under_load_is_given_up_as_soon_as_an_idle_one() {
+    let network = Network::ring(5).await;
+    let shape = Shape { puts: &[0, 2], reads: &[0, 2], pause: Duration::from_millis(1), bytes: 64_000 };
+    let traffic = Traffic::start(&network, shape).await;
+    traffic.progress(300).await;
+    for ends in [(0, 1), (1, 2)] {
+        let proxy = network.cable(ends.0, ends.1);
+        proxy.set(Weather { refused: true, ..Weather::default() });
+        proxy.hang();
+    }
+    let silent = Instant::now();
+    let repaired = traffic.first_after(silent, 0, 2).await.max(traffic.first_after(silent, 2, 0).await);
+    say(&format!("s49: {repaired:?} from silence under load until messages passed both ways"));
+    assert!(repaired < Duration::from_millis(1_000), "{repaired:?}");
+    for ends in [(0, 1), (1, 2)] {
+        network.cable(ends.0, ends.1).set(Weather::default());
+    }
+    traffic.paid(&traffic.owed()).await;
+    traffic.finish(&network).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s49_a_link_that_is_open_one_way_only_is_dropped_at_both_ends_in_time() {
+    for is_up in [true, false] {
+        let network = Network::ring(5).await;
+        let shape = Shape { puts: &[0, 2], reads: &[0, 2], ..ALL };
+        let traffic = Traffic::start(&network, shape).await;
+        traffic.progress(200).await;
+        let way = Way { stalled: true, ..Way::default() };
+        let (up, down) = if is_up { (way, Way::default()) } else { (Way::default(), way) };
+        network.cable(0, 1).set(Weather { up, down, refused: true });
+        let silent = Instant::now();
+        let repaired = traffic.first_after(silent, 0, 2).await.max(traffic.first_after(silent, 2, 0).await);
+        assert!(repaired < Duration::from_secs(1), "{repaired:?}, {is_up}");
+        wait_for("both ends drop it", async || [0, 1].iter().all(|at| network.sites[*at].said(DOWN) > 0))
+            .await;
+        network.cable(0, 1).set(Weather::default());
+        traffic.progress(100).await;
+        traffic.finish(&network).await;
+    }
 }

@@ -91,3 +91,22 @@ fn a_log_that_lacks_what_was_durable_is_damaged() {
     assert!(SegmentHeader::decode(&sim.content(&name)).is_some());
     is_damaged(&sim, "the end of the log is missing: entries from 5 to 5");
 }
+
+/// What is read last is another segment by then.
+#[test]
+fn what_a_running_log_recycles_while_it_is_read_is_no_damage() {
+    let sim = MemoryStorage::default();
+    let (log, ..) = start(&sim);
+    fill(&log, 1, 300);
+    snapshot(&log);
+    let mut is_first = true;
+    let report = inspect::scrub(&*sim.storage(), &mut |_| {
+        if std::mem::take(&mut is_first) {
+            log.release(crate::id::GroupNumber(1), crate::id::Index(290));
+            log.step();
+            fill(&log, 300, 600);
+        }
+    });
+    let report = report.unwrap();
+    assert!(!report.is_damaged, "{:?}", report.problems);
+}

@@ -32,6 +32,9 @@ enum Stage {
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_TIMES: u32 = 4;
 
+/// The pause after one that could not be written, at the least.
+const PAUSE_FAILED: Duration = Duration::from_secs(5);
+
 /// The state of snapshots. Resting → Asking → Waiting → Writing → Resting.
 #[derive(Debug)]
 pub(super) struct Snapshots {
@@ -44,17 +47,32 @@ pub(super) struct Snapshots {
     is_behind: bool,
     /// Another one is to follow the one that is being made.
     is_wanted: bool,
+    /// The last one could not be written.
+    has_failed: bool,
     begun: Instant,
-    /// When the next one may begin while room is short.
+    /// When the next one may begin while room is short, or after a failure.
     next: Instant,
 }
 
 impl Snapshots {
-    pub(super) fn new(every_bytes: u64) -> Self {
+    /// One that has so many bytes behind it since the last one: of what was read at the start.
+    pub(super) fn new(every_bytes: u64, behind_bytes: u64) -> Self {
         let now = Instant::now();
-        let (stage, is_short, is_behind) = (Stage::Resting, false, true);
-        let is_wanted = false;
-        Self { stage, every_bytes, bytes: 0, is_short, is_behind, is_wanted, begun: now, next: now }
+        let mut snapshots = Self {
+            stage: Stage::Resting,
+            every_bytes,
+            bytes: behind_bytes,
+            is_short: false,
+            is_behind: true,
+            is_wanted: false,
+            has_failed: false,
+            begun: now,
+            next: now,
+        };
+        if behind_bytes >= every_bytes {
+            snapshots.begin();
+        }
+        snapshots
     }
 
     /// Counts what is appended, and begins when it is enough.
@@ -87,9 +105,9 @@ impl Snapshots {
         self.is_short = !free;
     }
 
-    /// When one is to begin because room is short.
+    /// When one is to begin because room is short, or because the last one could not be written.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (self.is_short && self.is_behind && self.is_resting()).then_some(self.next)
+        ((self.is_short || self.has_failed) && self.is_behind && self.is_resting()).then_some(self.next)
     }
 
     /// Whether parts are to be asked for.
@@ -129,11 +147,14 @@ impl Snapshots {
         Some(Snapshot { shards })
     }
 
-    /// It is on disk, or given up.
-    pub(super) fn written(&mut self) {
+    /// It is on disk, or given up: then it is tried again, though nothing may be appended any more.
+    pub(super) fn written(&mut self, is_on_disk: bool) {
         let now = Instant::now();
-        self.next = now + PAUSE_MIN.max(now.saturating_duration_since(self.begun) * PAUSE_TIMES);
+        let pause = if is_on_disk { PAUSE_MIN } else { PAUSE_FAILED };
+        self.next = now + pause.max(now.saturating_duration_since(self.begun) * PAUSE_TIMES);
         self.stage = Stage::Resting;
+        self.has_failed = !is_on_disk;
+        self.is_behind |= !is_on_disk;
         if std::mem::take(&mut self.is_wanted) {
             self.begin();
         }
@@ -170,7 +191,7 @@ mod tests {
 
     #[test]
     fn one_that_is_wanted_while_another_is_made_follows_it() {
-        let mut snapshots = Snapshots::new(1 << 20);
+        let mut snapshots = Snapshots::new(1 << 20, 0);
         snapshots.want();
         for shard in 0..SHARDS {
             snapshots.shard(shard, EntryNumber(1), Bytes::new());
@@ -178,8 +199,36 @@ mod tests {
         snapshots.want();
         assert!(!snapshots.is_asking());
         assert!(snapshots.take_ready(EntryNumber(1)).is_some());
-        snapshots.written();
+        snapshots.written(true);
         assert!(snapshots.is_asking(), "the parts of the one before were older");
         assert_eq!(snapshots.next_shard(), Some(0));
+    }
+
+    #[test]
+    fn one_that_could_not_be_written_is_tried_again_though_nothing_is_appended() {
+        for is_short in [true, false] {
+            let mut snapshots = Snapshots::new(1 << 20, 0);
+            snapshots.set_room(!is_short);
+            snapshots.begin();
+            for shard in 0..SHARDS {
+                snapshots.shard(shard, EntryNumber(1), Bytes::new());
+            }
+            assert!(snapshots.take_ready(EntryNumber(1)).is_some());
+            snapshots.written(false);
+            assert!(snapshots.deadline().is_some(), "it would free what is not needed");
+            snapshots.begin();
+            for shard in 0..SHARDS {
+                snapshots.shard(shard, EntryNumber(1), Bytes::new());
+            }
+            assert!(snapshots.take_ready(EntryNumber(1)).is_some());
+            snapshots.written(true);
+            assert!(snapshots.deadline().is_none(), "nothing was appended since");
+        }
+    }
+
+    #[test]
+    fn what_was_read_at_the_start_counts() {
+        assert!(!Snapshots::new(1 << 20, (1 << 20) - 1).is_asking());
+        assert!(Snapshots::new(1 << 20, 1 << 20).is_asking());
     }
 }

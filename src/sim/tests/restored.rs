@@ -294,3 +294,31 @@ fn r3_a_subscription_that_was_made_again_is_told_to_nobody_before_it_is_durable(
     world.heal();
     assert_eq!(world.serving(0), [0], "others knew it, so it is made again");
 }
+
+#[test]
+fn r4_a_relay_that_has_lost_its_disk_is_not_taken_for_one_that_was_put_back_then_or_later() {
+    for links in [&LINE[..], &[(0, 1, 1), (1, 2, 1), (0, 2, 9)][..]] {
+        let mut world = World::new(1, 3, links);
+        world.subscribe(2, "g", "s");
+        // The disk that is lost was started from more often than the new one will be.
+        (0..4).for_each(|_| world.restart(2));
+        world.put(0, "g", 1);
+        world.settle();
+        world.wipe(2);
+        world.heal();
+        assert!(!warned(&world, 2), "wiped: {:?}", world.nodes[2].warnings());
+        world.drain(2, "g", "s");
+        world.rest();
+        for start in 0..4 {
+            let (storage, gaps) = (world.nodes[2].storage(), world.nodes[2].gaps);
+            world.restart(2);
+            world.heal();
+            world.put(0, "g", 1);
+            world.heal();
+            assert!(!warned(&world, 2), "start {start}: {:?}", world.nodes[2].warnings());
+            assert_eq!(world.nodes[2].storage(), storage, "start {start}");
+            assert_eq!(world.drain(2, "g", "s").len(), 1, "start {start}");
+            assert_eq!(world.nodes[2].gaps, gaps, "start {start}: nothing is missing");
+        }
+    }
+}

@@ -294,7 +294,17 @@ fn s40_relays_that_are_upgraded_one_by_one_never_mix_two_ways_to_compute_trees()
         assert!(told.iter().all(|other| *other == told[0]), "after {upgraded}: {told:#?}");
         let is_new = !told[0].starts_with("One");
         assert_eq!(is_new, upgraded == 5, "the new way is taken when all speak it");
-        groups.iter().for_each(|group| world.put(upgraded, group, 1));
+        assert_eq!(world.differing(), Vec::<[usize; 2]>::new(), "after {upgraded}");
+        assert!(world.nodes.iter().all(|node| node.differed() == 0), "digests differ after {upgraded}");
+        for group in &groups {
+            // What an origin says before its first message goes over the tree too.
+            world.put(upgraded, group, 1);
+            world.settle();
+            let before = world.runs_sent();
+            world.put(upgraded, group, 1);
+            world.settle();
+            assert!(world.runs_sent() - before <= 5, "more copies than six relays have tree links");
+        }
     }
     let after = world.nodes[0].trees_told();
     assert_ne!(before.split_once(' '), None);

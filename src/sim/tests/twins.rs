@@ -499,3 +499,43 @@ fn r12_what_the_filter_of_the_home_that_closes_passed_over_comes_at_the_other() 
 fn r12_a_storm_of_names_with_two_homes_that_failed_once_passes() {
     twins(43_000_013, 800).unwrap();
 }
+
+/// A home that starts again still knows what it was owed of an epoch that has finished since the two met.
+#[test]
+fn r12_what_was_acked_of_an_epoch_that_is_finished_does_not_come_again_after_a_start_of_a_home() {
+    for taker in [FIRST, OTHER] {
+        for is_restarted in [false, true] {
+            let what = format!("acked at {taker}, restarted: {is_restarted}");
+            let (mut world, since) = apart(Scene::default());
+            join(&mut world);
+            world.put(1, GROUP, 2);
+            world.settle();
+            // That epoch of its origin is over, and both homes have all of it.
+            world.restart(1);
+            world.put(1, GROUP, 1);
+            // Receipts are said again, and that it is finished is told.
+            for _ in 0..3 {
+                world.settle();
+                world.wait_ms(100);
+            }
+            world.settle();
+            let mut got = take(&mut world, taker);
+            assert_eq!(got.len(), 3, "{what}");
+            world.settle();
+            world.set_link(BRIDGE, false);
+            world.settle();
+            for _ in 0..3 {
+                world.wait_ms(1_000);
+                world.settle();
+            }
+            if is_restarted {
+                world.restart(taker);
+            }
+            join(&mut world);
+            move_on(&mut world);
+            assert_eq!(serving(&world), [FIRST], "{what}");
+            got.extend(take(&mut world, FIRST));
+            check(&world, since, got, &what);
+        }
+    }
+}
