@@ -107,6 +107,12 @@ pub const AWAITED_PUTS_MAX: usize = 16_384;
 /// Bytes on their way to one neighbour; at more, its groups wait until some are written.
 pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes of everything that waits for one neighbour, beside the most that was said to it at once; at more
+/// the link ends, and the ends compare what they know when it comes back. Runs keep to
+/// [`LINK_OUT_BYTES_MAX`], what goes over circuits to [`CIRCUITS_LINK_BYTES_MAX`]; this is for all else.
+/// The vectors of as many groups as a relay may have fit, which are said when a link comes up.
+pub const LINK_WAITING_BYTES_LAST: u64 = 256 * 1024 * 1024;
+
 /// Bytes that a backlog may have on their way to one neighbour: what is live waits behind them at
 /// the most, and behind [`LINK_UNSENT_BYTES_MAX`] in the system.
 pub const LINK_CATCH_UP_BYTES_MAX: u64 = 256 * 1024;
@@ -188,6 +194,8 @@ const _: () = assert!(CIRCUITS_PER_RELAY_MAX <= CIRCUITS_MAX && CIRCUIT_PING_MS 
 const _: () = assert!(SESSION_HANDLES_LOST_MAX < SESSION_HANDLES_MAX);
 const _: () = assert!(CIRCUIT_WINDOW_BYTES_MIN <= CIRCUIT_WINDOW_BYTES_MAX);
 const _: () = assert!(CIRCUITS_LINK_BYTES_MAX > LINK_OUT_BYTES_MAX);
+const _: () = assert!(CIRCUITS_LINK_BYTES_MAX < LINK_WAITING_BYTES_LAST);
+const _: () = assert!(LINK_OUT_BYTES_MAX + RUN_BYTES_MAX as u64 <= LINK_WAITING_BYTES_LAST);
 
 /// Bytes of what relays tell one another in one frame (CBOR), runs excepted: a longer one closes
 /// the link. The vector of a group with 100,000 streams fits.

@@ -40,6 +40,12 @@ pub enum SessionFault {
         /// How long it was waited for.
         after: Duration,
     },
+    /// A neighbour that does not take what it is told.
+    #[error("{waiting} bytes of what the neighbour was told waited for it, and it took too few of them")]
+    Untaken {
+        /// Bytes that waited.
+        waiting: u64,
+    },
     /// A frame of a kind that is not sent to a relay, or not now.
     #[error("a {0:?} frame is not expected here")]
     Unexpected(FrameKind),
@@ -100,6 +106,7 @@ impl SessionFault {
             Self::LinkRun(_) => "link-run",
             Self::Stranger(_) => "stranger",
             Self::Unheard { .. } => "unheard",
+            Self::Untaken { .. } => "untaken",
             Self::Unexpected(_) => "unexpected",
             Self::Handle(_) => "handle",
             Self::Requests { .. } => "requests",

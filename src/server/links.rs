@@ -438,6 +438,9 @@ async fn read(
         if let Some(end) = incoming.end {
             return end;
         }
+        if let Some(waiting) = sender.queue().has_overflowed() {
+            return SessionFault::Untaken { waiting }.into();
+        }
         sender.queue().has_room().await;
         // That too is no silence of the neighbour.
         if let Err(end) = reader.begin_large().await {
