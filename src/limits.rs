@@ -574,19 +574,24 @@ pub const SESSION_READ_BYTES: usize = 256 * 1024;
 pub const SESSION_READ_BYTES_MIN: usize = 4 * 1024;
 
 /// Bytes of frames longer than [`SESSION_READ_BYTES`] that are on their way in,
-/// of all sessions together; a session that would begin another one waits.
+/// of all sessions together; a session that would begin another one waits when so much of it has come.
 pub const PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The same of all links together: what applications send slowly holds up no neighbour. Two of the
 /// longest frames, since neighbours send whole ones.
 pub const LINK_PARTIAL_BYTES_MAX: usize = 160 * 1024 * 1024;
 
-/// Milliseconds that a frame may take from its first byte to its last, and one
-/// second more for every [`FRAME_BYTES_PER_SECOND_MIN`]; a later one closes the session.
+/// Milliseconds that a frame may take from its first byte to its last, and the time that the slowest
+/// sender needs for it; a later one closes the session. Of one that is longer than what that sender
+/// sends in this time so much must have come by then, and as much again in the same time after that.
 pub const FRAME_MS_MAX: u64 = 30_000;
 
-/// The slowest sender of large frames that is waited for.
+/// The slowest sender of frames that is waited for; of long ones, when half as much comes steadily.
 pub const FRAME_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
+/// The same of a neighbour: a link that ended would begin the same run again, and get no further. As
+/// little as the lowest `rate` of a link.
+pub const LINK_FRAME_BYTES_PER_SECOND_MIN: u64 = 1_000;
 
 /// Bytes of a client's hello: it comes from somebody not known yet.
 pub const HELLO_BYTES_MAX: usize = 4 * 1024;

@@ -60,12 +60,12 @@ pub enum SessionFault {
         /// How many are allowed.
         max: usize,
     },
-    /// A frame that did not become whole in time.
-    #[error("a frame of {expected} bytes was not whole after {after:?}")]
+    /// A frame that came too slowly, or not at all any more.
+    #[error("a frame of {expected} bytes was not whole, and too little of it came for {after:?}")]
     Stalled {
         /// Bytes of the frame, as far as known.
         expected: usize,
-        /// How long it took.
+        /// How long it was waited for.
         after: Duration,
     },
     /// A hello that is not for this protocol.

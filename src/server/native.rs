@@ -72,7 +72,7 @@ impl Native {
                 return;
             }
             Ok(Greeted::Neighbour(wired, handle)) => {
-                reader.share(Arc::clone(&self.link_partial_bytes));
+                reader.is_neighbour(Arc::clone(&self.link_partial_bytes));
                 self.run_link(&wired, handle, &mut reader, writer).await;
                 return;
             }
