@@ -546,6 +546,16 @@ pub const STREAMS_PER_GROUP_MAX: usize = 100_000;
 /// Sessions per relay; more are told so and closed.
 pub const SESSIONS_MAX: usize = 65_536;
 
+/// Sessions of neighbours that are let in when there are [`SESSIONS_MAX`].
+pub const SESSIONS_LAST: usize = 64;
+
+/// Of the files and sockets that a process may have open applications leave a sixteenth: at least so many,
+/// but no more than half of them.
+pub const FILES_KEPT_MIN: u64 = 64;
+
+/// And so many at the most: a process that may open very many has enough left by then.
+pub const FILES_KEPT_MAX: u64 = 1_024;
+
 /// Groups or subscriptions one session may have open at once.
 pub const SESSION_HANDLES_MAX: usize = 65_536;
 

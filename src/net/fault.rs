@@ -135,6 +135,8 @@ pub enum SessionEnd {
     Knocked,
     /// The link is configured no more, or in another way.
     Unlinked,
+    /// There is no place for one more application.
+    Full(String),
     /// The relay is stopping.
     Stopping,
 }
@@ -150,6 +152,7 @@ impl SessionEnd {
             Self::Closed => "closed",
             Self::Knocked => "knocked",
             Self::Unlinked => "unlinked",
+            Self::Full(_) => "limit",
             Self::Stopping => "stopping",
         }
     }

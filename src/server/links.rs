@@ -382,6 +382,7 @@ fn why(end: &SessionEnd) -> String {
         SessionEnd::Fault(fault) => fault.to_string(),
         SessionEnd::Closed => "this relay has closed it".to_owned(),
         SessionEnd::Unlinked => UNLINKED.to_owned(),
+        SessionEnd::Full(why) => why.clone(),
         SessionEnd::Knocked | SessionEnd::Stopping => "this relay stops".to_owned(),
     }
 }
