@@ -107,6 +107,12 @@ pub const AWAITED_PUTS_MAX: usize = 16_384;
 /// Bytes on their way to one neighbour; at more, its groups wait until some are written.
 pub const LINK_OUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes of everything that waits for one neighbour, beside the most that was said to it at once; at more
+/// the link ends, and the ends compare what they know when it comes back. Runs keep to
+/// [`LINK_OUT_BYTES_MAX`], what goes over circuits to [`CIRCUITS_LINK_BYTES_MAX`]; this is for all else.
+/// The vectors of as many groups as a relay may have fit, which are said when a link comes up.
+pub const LINK_WAITING_BYTES_LAST: u64 = 256 * 1024 * 1024;
+
 /// Bytes that a backlog may have on their way to one neighbour: what is live waits behind them at
 /// the most, and behind [`LINK_UNSENT_BYTES_MAX`] in the system.
 pub const LINK_CATCH_UP_BYTES_MAX: u64 = 256 * 1024;
@@ -188,6 +194,8 @@ const _: () = assert!(CIRCUITS_PER_RELAY_MAX <= CIRCUITS_MAX && CIRCUIT_PING_MS 
 const _: () = assert!(SESSION_HANDLES_LOST_MAX < SESSION_HANDLES_MAX);
 const _: () = assert!(CIRCUIT_WINDOW_BYTES_MIN <= CIRCUIT_WINDOW_BYTES_MAX);
 const _: () = assert!(CIRCUITS_LINK_BYTES_MAX > LINK_OUT_BYTES_MAX);
+const _: () = assert!(CIRCUITS_LINK_BYTES_MAX < LINK_WAITING_BYTES_LAST);
+const _: () = assert!(LINK_OUT_BYTES_MAX + RUN_BYTES_MAX as u64 <= LINK_WAITING_BYTES_LAST);
 
 /// Bytes of what relays tell one another in one frame (CBOR), runs excepted: a longer one closes
 /// the link. The vector of a group with 100,000 streams fits.
@@ -538,6 +546,16 @@ pub const STREAMS_PER_GROUP_MAX: usize = 100_000;
 /// Sessions per relay; more are told so and closed.
 pub const SESSIONS_MAX: usize = 65_536;
 
+/// Sessions of neighbours that are let in when there are [`SESSIONS_MAX`].
+pub const SESSIONS_LAST: usize = 64;
+
+/// Of the files and sockets that a process may have open applications leave a sixteenth: at least so many,
+/// but no more than half of them.
+pub const FILES_KEPT_MIN: u64 = 64;
+
+/// And so many at the most: a process that may open very many has enough left by then.
+pub const FILES_KEPT_MAX: u64 = 1_024;
+
 /// Groups or subscriptions one session may have open at once.
 pub const SESSION_HANDLES_MAX: usize = 65_536;
 
@@ -566,19 +584,24 @@ pub const SESSION_READ_BYTES: usize = 256 * 1024;
 pub const SESSION_READ_BYTES_MIN: usize = 4 * 1024;
 
 /// Bytes of frames longer than [`SESSION_READ_BYTES`] that are on their way in,
-/// of all sessions together; a session that would begin another one waits.
+/// of all sessions together; a session that would begin another one waits when so much of it has come.
 pub const PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The same of all links together: what applications send slowly holds up no neighbour. Two of the
 /// longest frames, since neighbours send whole ones.
 pub const LINK_PARTIAL_BYTES_MAX: usize = 160 * 1024 * 1024;
 
-/// Milliseconds that a frame may take from its first byte to its last, and one
-/// second more for every [`FRAME_BYTES_PER_SECOND_MIN`]; a later one closes the session.
+/// Milliseconds that a frame may take from its first byte to its last, and the time that the slowest
+/// sender needs for it; a later one closes the session. Of one that is longer than what that sender
+/// sends in this time so much must have come by then, and as much again in the same time after that.
 pub const FRAME_MS_MAX: u64 = 30_000;
 
-/// The slowest sender of large frames that is waited for.
+/// The slowest sender of frames that is waited for; of long ones, when half as much comes steadily.
 pub const FRAME_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
+/// The same of a neighbour: a link that ended would begin the same run again, and get no further. As
+/// little as the lowest `rate` of a link.
+pub const LINK_FRAME_BYTES_PER_SECOND_MIN: u64 = 1_000;
 
 /// Bytes of a client's hello: it comes from somebody not known yet.
 pub const HELLO_BYTES_MAX: usize = 4 * 1024;

@@ -92,6 +92,16 @@ pub enum Failure {
     /// A relay ended by itself.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// A relay that `up` has started ended by itself.
+    #[error("relay {name} ended by itself: {how}")]
+    Ended {
+        /// Which one.
+        name: String,
+        /// With what.
+        how: String,
+        /// Its own exit code, if it says that another attempt, or another user, may have more luck.
+        exit: Exit,
+    },
     /// A file that the command line names cannot be read or written.
     #[error("cannot {what} {}: {source}", input::name(path))]
     File {
@@ -142,6 +152,7 @@ impl Failure {
             Self::Deadline(_) => Exit::Deadline,
             // Whoever holds the data directory may end.
             Self::Start(StartError::Log { source: LogError::Locked { .. }, .. }) => Exit::TryAgain,
+            Self::Ended { exit, .. } => *exit,
             Self::Start(_) | Self::Server(_) | Self::Machine { .. } | Self::Check(_) => Exit::Failed,
             Self::Nothing | Self::Missing(_) => Exit::NothingThere,
             Self::Usage(_) | Self::Config { in_file: false, .. } => Exit::Usage,
@@ -185,6 +196,7 @@ impl Failure {
             | Self::Config { .. }
             | Self::Start(_)
             | Self::Server(_)
+            | Self::Ended { .. }
             | Self::Nothing
             | Self::Missing(_)
             | Self::Usage(_)

@@ -36,7 +36,7 @@ pub(super) async fn run(args: ForgetArgs, context: &mut Context) -> Result<(), F
         show(&told, context)?;
     }
     if !args.yes {
-        confirm(&args.name, context)?;
+        confirm(&told, context)?;
     }
     let told = request(&client, &args.name, true).await?;
     if context.is_text() {
@@ -58,14 +58,18 @@ async fn request(
     Ok(*told)
 }
 
-/// Only a person can be asked.
-fn confirm(name: &RelayId, context: &mut Context) -> Result<(), Failure> {
+/// Only a person can be asked, and only one who has seen what is lost. The question is no part of the output.
+fn confirm(told: &Forgetting, context: &mut Context) -> Result<(), Failure> {
+    let name = &told.relay;
     if !io::stdin().is_terminal() {
         let why = format!("nobody can be asked whether {name} is to be forgotten: say --yes");
         return Err(Failure::Usage(why));
     }
-    context.out.line(format_args!("forget {name}? Type its name to confirm:"))?;
+    if !context.is_text() {
+        context.out.json(&to_json(told))?;
+    }
     context.out.flush()?;
+    context.notes.note(format_args!("forget {name}? Type its name to confirm:"));
     let mut line = String::new();
     io::stdin()
         .lock()

@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::out::{Context, Notes};
 use super::stop::Stop;
 use super::table::{Side, Table};
@@ -152,8 +152,11 @@ fn ended(child: &mut Child) -> Option<io::Result<ExitStatus>> {
 }
 
 fn death(name: &str, status: io::Result<ExitStatus>) -> Failure {
+    let code = status.as_ref().ok().and_then(ExitStatus::code);
+    let is = |exit: &Exit| code == Some(i32::from(*exit as u8));
+    let exit = [Exit::TryAgain, Exit::NotPermitted].into_iter().find(is).unwrap_or(Exit::Failed);
     let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-    Failure::Check(format!("relay {name} ended by itself: {how}"))
+    Failure::Ended { name: name.to_owned(), how, exit }
 }
 
 fn announce(running: &[Running], context: &mut Context) -> Result<(), Failure> {

@@ -247,10 +247,17 @@ impl Keeper {
             let id = shared.epoch.storage;
             let made = Spare::fill(&*shared.storage, id, number, capacity, is_bulk, &mut pace);
             let mut state = self.lock();
-            state.is_short = made.is_err();
+            let was_short = std::mem::replace(&mut state.is_short, made.is_err());
             match made {
                 Ok(spare) => state.spares.push(spare),
-                Err(_) => return,
+                Err(error) => {
+                    drop(state);
+                    // It is tried again every round.
+                    if !was_short {
+                        shared.tell(LogEvent::NoSegment(error));
+                    }
+                    return;
+                }
             }
             drop(state);
             self.spare_ready.notify_all();

@@ -206,6 +206,9 @@ pub enum LogEvent {
     /// Whether there is room for new messages. When there is not, entries of
     /// state and runs that are already owed still have their reserve.
     Room(bool),
+    /// No segment could be made ahead, for another reason than that the disk is seen to be full: what
+    /// follows when those that are there are used up is [`Self::Room`].
+    NoSegment(LogError),
     /// A range of a group is damaged on disk and quarantined.
     Damaged {
         /// The group.

@@ -40,6 +40,12 @@ pub enum SessionFault {
         /// How long it was waited for.
         after: Duration,
     },
+    /// A neighbour that does not take what it is told.
+    #[error("{waiting} bytes of what the neighbour was told waited for it, and it took too few of them")]
+    Untaken {
+        /// Bytes that waited.
+        waiting: u64,
+    },
     /// A frame of a kind that is not sent to a relay, or not now.
     #[error("a {0:?} frame is not expected here")]
     Unexpected(FrameKind),
@@ -54,12 +60,12 @@ pub enum SessionFault {
         /// How many are allowed.
         max: usize,
     },
-    /// A frame that did not become whole in time.
-    #[error("a frame of {expected} bytes was not whole after {after:?}")]
+    /// A frame that came too slowly, or not at all any more.
+    #[error("a frame of {expected} bytes was not whole, and too little of it came for {after:?}")]
     Stalled {
         /// Bytes of the frame, as far as known.
         expected: usize,
-        /// How long it took.
+        /// How long it was waited for.
         after: Duration,
     },
     /// A hello that is not for this protocol.
@@ -100,6 +106,7 @@ impl SessionFault {
             Self::LinkRun(_) => "link-run",
             Self::Stranger(_) => "stranger",
             Self::Unheard { .. } => "unheard",
+            Self::Untaken { .. } => "untaken",
             Self::Unexpected(_) => "unexpected",
             Self::Handle(_) => "handle",
             Self::Requests { .. } => "requests",
@@ -128,6 +135,8 @@ pub enum SessionEnd {
     Knocked,
     /// The link is configured no more, or in another way.
     Unlinked,
+    /// There is no place for one more application.
+    Full(String),
     /// The relay is stopping.
     Stopping,
 }
@@ -143,6 +152,7 @@ impl SessionEnd {
             Self::Closed => "closed",
             Self::Knocked => "knocked",
             Self::Unlinked => "unlinked",
+            Self::Full(_) => "limit",
             Self::Stopping => "stopping",
         }
     }

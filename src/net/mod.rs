@@ -15,6 +15,7 @@ pub mod link;
 pub mod link_writer;
 pub mod listener;
 pub mod outgoing;
+mod pace;
 pub mod packer;
 pub mod session;
 pub(crate) mod slice;

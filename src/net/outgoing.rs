@@ -5,7 +5,9 @@
 //! what others keep to. The core stops delivering when
 //! [`limits::SESSION_OUT_BYTES_MAX`] bytes are not written; a session is not
 //! read from while [`limits::SESSION_CONTROL_BYTES_MAX`] bytes of answers wait,
-//! those to puts among them; past [`limits::SESSION_CONTROL_BYTES_LAST`] it is closed.
+//! those to puts among them; past [`limits::SESSION_CONTROL_BYTES_LAST`] it is closed. A neighbour is
+//! always read from, since two that both waited would stop one another: of what
+//! [`limits::LINK_WAITING_BYTES_LAST`] says more is dropped, and the link ends.
 //!
 //! Pings, pongs and put-answers overtake; answers, notices and deliveries keep their
 //! order among themselves. How much was written runs against the flow: a
@@ -219,11 +221,15 @@ struct State {
     control_bytes: usize,
     /// Bytes of deliveries that were pushed, in all.
     pushed: u64,
+    /// Bytes of the most deliveries that were pushed at once.
+    pushed_most: u64,
     /// The core may have paused: it is to be told when less waits.
     tell_when_less: bool,
     close: Option<String>,
     /// Nothing will be taken any more.
     is_over: bool,
+    /// Bytes that waited when more was said to a neighbour than it takes.
+    untaken: Option<u64>,
 }
 
 /// The answers to all puts that may be on their way when a session is held back
@@ -317,9 +323,17 @@ impl OutQueue {
             staged.close = None;
             return;
         }
+        if let Some(waiting) = self.untaken(&state) {
+            *state = State { is_over: true, untaken: Some(waiting), ..State::default() };
+            staged.dones.clear();
+            staged.items.clear();
+            return;
+        }
         state.control_bytes += size_of_val(&staged.dones[..]);
         state.control_bytes += staged.items.iter().map(Outgoing::control_bytes).sum::<usize>();
-        state.pushed += staged.items.iter().map(Outgoing::deliver_bytes).sum::<u64>();
+        let pushed = staged.items.iter().map(Outgoing::deliver_bytes).sum::<u64>();
+        state.pushed += pushed;
+        state.pushed_most = state.pushed_most.max(pushed);
         state.tell_when_less = state.pushed.saturating_sub(known_written) >= self.tell_below;
         state.dones.append(&mut staged.dones);
         state.items.extend(staged.items.drain(..));
@@ -335,6 +349,25 @@ impl OutQueue {
         }
         drop(state);
         self.filled.notify_one();
+    }
+
+    fn is_link(&self) -> bool {
+        self.tell_below == LINK_HALF
+    }
+
+    /// Bytes that wait for a neighbour, if these are too many. What was said at once, as a whole table of
+    /// facts, is never too much by itself: the link would end whenever it came up.
+    fn untaken(&self, state: &State) -> Option<u64> {
+        let waiting = state.pushed.saturating_sub(self.written.load(Ordering::SeqCst));
+        let most = limits::LINK_WAITING_BYTES_LAST.saturating_add(state.pushed_most);
+        (self.is_link() && waiting > most).then_some(waiting)
+    }
+
+    /// Bytes that waited when what is said to a neighbour became too much for it: nothing of it is
+    /// there any more, and the link is to end.
+    #[must_use]
+    pub fn has_overflowed(&self) -> Option<u64> {
+        lock(&self.state).untaken
     }
 
     /// Answers pings, ahead of everything that waits.
@@ -468,7 +501,7 @@ impl OutQueue {
 
     fn end(&self) {
         let mut state = lock(&self.state);
-        *state = State { is_over: true, ..State::default() };
+        *state = State { is_over: true, untaken: state.untaken, ..State::default() };
         drop(state);
         self.drained.notify_one();
     }

@@ -11,17 +11,16 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::id::SessionId;
 use crate::limits;
 use crate::net::fault::{SessionEnd, SessionFault};
+use crate::net::pace::Pace;
 use crate::net::slice::Slice;
 use crate::relay::Input;
 use crate::wire::body::{self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION};
@@ -64,8 +63,8 @@ pub struct FrameReader<R> {
     want: usize,
     /// Bytes of the memory that `buffer` is part of.
     allocated: usize,
-    /// When the first byte of the partial frame in `buffer` came.
-    begun: Option<Instant>,
+    /// How fast the partial frame in `buffer` has to come.
+    pace: Pace,
     /// Held while a frame longer than one read comes in.
     large: Option<OwnedSemaphorePermit>,
     partial_bytes: Arc<Semaphore>,
@@ -74,26 +73,36 @@ pub struct FrameReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// A reader that has read nothing. `partial_bytes` bounds the large frames of all sessions.
+    /// A reader of an application that has read nothing. `partial_bytes` bounds the large frames of all
+    /// of them.
     pub fn new(stream: R, partial_bytes: Arc<Semaphore>) -> Self {
         Self {
             stream,
             buffer: BytesMut::new(),
             want: limits::SESSION_READ_BYTES_MIN,
             allocated: 0,
-            begun: None,
+            pace: Pace::new(limits::FRAME_BYTES_PER_SECOND_MIN),
             large: None,
             partial_bytes,
             has_more: false,
         }
     }
 
-    /// From now on this bounds the large frames, instead of what was given at the beginning.
-    pub fn share(&mut self, partial_bytes: Arc<Semaphore>) {
-        self.partial_bytes = partial_bytes;
+    /// As [`Self::new`], of a neighbour; `partial_bytes` bounds those of all neighbours.
+    pub fn of_neighbour(stream: R, partial_bytes: Arc<Semaphore>) -> Self {
+        let mut reader = Self::new(stream, Arc::clone(&partial_bytes));
+        reader.is_neighbour(partial_bytes);
+        reader
     }
 
-    /// Waits until the frame that it is at may come in, if it is longer than one read.
+    /// Whom it reads from has said that it is a neighbour.
+    pub fn is_neighbour(&mut self, partial_bytes: Arc<Semaphore>) {
+        self.partial_bytes = partial_bytes;
+        self.pace = Pace::new(limits::LINK_FRAME_BYTES_PER_SECOND_MIN);
+    }
+
+    /// Waits until the frame that it is at may come in, if it is longer than one read and as much as one
+    /// read brings is there: who has only said that it will send much holds up nobody.
     ///
     /// # Errors
     /// When it cannot be a frame.
@@ -102,11 +111,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Nothing is lost.
     pub async fn begin_large(&mut self) -> Result<(), SessionEnd> {
         let frame = self.frame_bytes()?;
-        if frame > limits::SESSION_READ_BYTES && self.large.is_none() {
+        let has_begun = self.buffer.len() >= limits::SESSION_READ_BYTES;
+        if frame > limits::SESSION_READ_BYTES && has_begun && self.large.is_none() {
             let permits = u32::try_from(frame).unwrap_or(u32::MAX);
             let permit = Arc::clone(&self.partial_bytes).acquire_many_owned(permits).await;
             self.large = Some(permit.expect("the semaphore of partial frames is never closed"));
-            self.begun = None;
+            self.pace.stop();
         }
         Ok(())
     }
@@ -115,7 +125,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     ///
     /// # Errors
     /// When the stream has ended or broken, the frame that it is at cannot be
-    /// one, or has not become whole in time.
+    /// one, or comes too slowly.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -131,10 +141,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.buffer.is_empty() {
             return self.read(frame).await;
         }
-        let begun = *self.begun.get_or_insert_with(Instant::now);
-        let seconds = frame as u64 / limits::FRAME_BYTES_PER_SECOND_MIN;
-        let after = Duration::from_millis(limits::FRAME_MS_MAX) + Duration::from_secs(seconds);
-        match tokio::time::timeout_at(begun + after, self.read(frame)).await {
+        let (until, after) = self.pace.until(frame, self.buffer.len());
+        match tokio::time::timeout_at(until, self.read(frame)).await {
             Ok(read) => read,
             Err(_) => Err(SessionFault::Stalled { expected: frame, after }.into()),
         }
@@ -147,7 +155,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     async fn read(&mut self, frame: usize) -> Result<(), SessionEnd> {
-        let missing = frame.saturating_sub(self.buffer.len());
+        let may_come = if self.large.is_some() { frame } else { frame.min(limits::SESSION_READ_BYTES) };
+        let missing = may_come.saturating_sub(self.buffer.len());
         let Self { stream, buffer, want, allocated, .. } = self;
         let (count, room) = poll_fn(|context| {
             // Memory is taken only now, and given back when nothing has come: many sessions are quiet.
@@ -184,7 +193,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         let frame = take_frame(&mut self.buffer)?;
         if frame.is_some() {
-            self.begun = None;
+            self.pace.stop();
             self.large = None;
         }
         Ok(frame)

@@ -172,7 +172,7 @@ impl Relay {
         } else if self.room {
             Ok(())
         } else {
-            Err("the disk is full: puts are refused, gets and acks go on".to_owned())
+            Err("the disk is full, or the relay may open no more files: puts are refused, gets and acks go on".to_owned())
         };
         warnings.extend(self.network_warnings());
         Status {

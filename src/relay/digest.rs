@@ -25,6 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Relay;
 use super::input::Now;
+use super::link::Link;
 use super::timer::Timer;
 use crate::id::LinkId;
 use crate::limits;
@@ -36,7 +37,7 @@ const BUCKETS: usize = 256;
 
 /// A hash for each part of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Digest(Vec<u64>);
+pub(super) struct Digest(pub(super) Vec<u64>);
 
 impl Digest {
     /// One hash over all.
@@ -205,7 +206,8 @@ impl Relay {
             return;
         }
         if has_compared {
-            if !self.is_without_news(now) || self.digest().root() == theirs {
+            let takes = self.links.table.get(&link).is_some_and(Link::is_writable);
+            if !takes || !self.is_without_news(now) || self.digest().root() == theirs {
                 return;
             }
             self.note_difference(link);
@@ -224,8 +226,28 @@ impl Relay {
         ));
     }
 
-    /// A neighbour knows something else: it is told all in the parts that differ.
-    pub(super) fn on_buckets(&mut self, link: LinkId, theirs: &[u64]) {
+    /// A neighbour knows something else: it is told all in the parts that differ. Whoever asks again
+    /// before it has taken what it was told is told the rest when it has, once: a question costs the
+    /// neighbour nothing, and the answer may be the whole table.
+    pub(super) fn on_buckets(&mut self, link: LinkId, mut theirs: Vec<u64>) {
+        let Some(state) = self.links.table.get_mut(&link) else { return };
+        if state.is_writable() {
+            return self.tell_differing(link, &theirs);
+        }
+        theirs.truncate(BUCKETS);
+        theirs.shrink_to_fit();
+        state.asked = Some(theirs);
+    }
+
+    /// There may be room for what a neighbour has asked for.
+    pub(super) fn answer_buckets(&mut self, link: LinkId) {
+        let Some(state) = self.links.table.get_mut(&link).filter(|state| state.is_writable()) else { return };
+        if let Some(theirs) = state.asked.take() {
+            self.tell_differing(link, &theirs);
+        }
+    }
+
+    fn tell_differing(&mut self, link: LinkId, theirs: &[u64]) {
         let ours = self.digest();
         let mut bytes = Vec::new();
         // It would be taken for what this disk has (R3), and is news when it is durable.

@@ -49,6 +49,9 @@ pub(super) struct Link {
     pub(super) digest: u64,
     /// Whether the neighbour has said its own since the link came up.
     pub(super) has_compared: bool,
+    /// The last hashes that it has said while too much waited for it: what differs from them is told
+    /// when there is room.
+    pub(super) asked: Option<Vec<u64>>,
     /// Bytes given to its writer since it came up.
     sent: u64,
     /// Bytes among those sent that did not go, since they were packed.
@@ -78,6 +81,7 @@ impl Link {
             counts: LinkCounts::default(),
             digest: 0,
             has_compared: false,
+            asked: None,
             sent: 0,
             saved: 0,
             written: 0,
@@ -126,7 +130,7 @@ impl Link {
     fn reset(&mut self, is_up: bool, now: Time) {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
-        self.has_compared = false;
+        (self.has_compared, self.asked) = (false, None);
         (self.sent, self.written, self.saved) = (0, 0, 0);
         self.named.clear();
         self.theirs.clear();
@@ -291,7 +295,7 @@ impl Relay {
             LinkMessage::Pulled(pulled) => self.on_pulled(now, link, &pulled),
             LinkMessage::Holds(holds) => self.on_holds(now, link, holds),
             LinkMessage::Digest(theirs) => self.on_digest(now, link, theirs),
-            LinkMessage::Buckets(theirs) => self.on_buckets(link, &theirs),
+            LinkMessage::Buckets(theirs) => self.on_buckets(link, theirs),
             LinkMessage::Facts(facts) => self.learn(now, link, facts),
             LinkMessage::FactsEnd => self.on_facts_end(now),
             LinkMessage::Seen { group, streams, why } => self.on_seen(now, link, &group, &streams, why),

@@ -130,7 +130,7 @@ impl Relay {
         if !room {
             return Err(Refusal::new(
                 RefusalCode::NoRoom,
-                "the relay's disk is full; messages are taken again when acks or an operator have made room",
+                "the relay's disk is full, or it may open no more files; messages are taken again when acks or an operator have made room",
             ));
         }
         let more = Amount { messages: u64::from(summary.count), bytes };

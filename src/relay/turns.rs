@@ -24,7 +24,8 @@
 //! link of 10 MB/s at most about 40 ms. Only what the share allows comes on top, while live alone
 //! would fill the link.
 //!
-//! Control is never held up; on a link with a rate its bytes are counted.
+//! Control is never held up, but for the whole table of facts when it is asked for again; on a link with
+//! a rate its bytes are counted.
 
 mod backlog;
 
@@ -236,6 +237,7 @@ impl Relay {
     /// Gives everybody a turn whose link has room.
     pub(super) fn pump_links(&mut self, now: Now) {
         while let Some(link) = self.ready_links.pop_first() {
+            self.answer_buckets(link);
             self.pump_link(now, link);
         }
     }

@@ -227,7 +227,7 @@ impl Native {
         let stream = stream.map_err(|_| SessionFault::Silent)?.map_err(SessionEnd::Broken)?;
         socket::tune(&stream, &self.links.socket).map_err(SessionEnd::Broken)?;
         let (reader, mut writer) = stream.into_split();
-        let mut reader = FrameReader::new(reader, Arc::clone(&self.link_partial_bytes));
+        let mut reader = FrameReader::of_neighbour(reader, Arc::clone(&self.link_partial_bytes));
         match self.introduce(wired, &mut reader, &mut writer).await {
             Ok((wired, handle)) => {
                 self.run_link(&wired, handle, &mut reader, writer).await;
@@ -312,7 +312,7 @@ impl Native {
         let knock = async {
             let stream = TcpStream::connect(&neighbour.address).await?;
             let (reader, mut writer) = stream.into_split();
-            let mut reader = FrameReader::new(reader, Arc::clone(&self.link_partial_bytes));
+            let mut reader = FrameReader::of_neighbour(reader, Arc::clone(&self.link_partial_bytes));
             if write_hello(&mut writer, FrameKind::LinkHello, &self.link_hello(neighbour, LINK_VERSION))
                 .await
                 .is_ok()
@@ -382,6 +382,7 @@ fn why(end: &SessionEnd) -> String {
         SessionEnd::Fault(fault) => fault.to_string(),
         SessionEnd::Closed => "this relay has closed it".to_owned(),
         SessionEnd::Unlinked => UNLINKED.to_owned(),
+        SessionEnd::Full(why) => why.clone(),
         SessionEnd::Knocked | SessionEnd::Stopping => "this relay stops".to_owned(),
     }
 }
@@ -437,6 +438,9 @@ async fn read(
         }
         if let Some(end) = incoming.end {
             return end;
+        }
+        if let Some(waiting) = sender.queue().has_overflowed() {
+            return SessionFault::Untaken { waiting }.into();
         }
         sender.queue().has_room().await;
         // That too is no silence of the neighbour.

@@ -24,6 +24,7 @@ mod fault;
 pub mod handle;
 mod links;
 mod native;
+mod places;
 mod process;
 mod readers;
 mod scrub;
@@ -33,6 +34,7 @@ mod tasks;
 mod told;
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +50,7 @@ use self::fault::Faults;
 use self::handle::Sessions;
 use self::links::Links;
 use self::native::Native;
+use self::places::Places;
 use self::signals::Signals;
 use self::start::Started;
 use self::tasks::Tasks;
@@ -180,7 +183,7 @@ impl Server {
 
     fn spawn_listener(&self, mut listener: Listener, native: Native) {
         let stop = self.stop_listener.clone();
-        let places = Arc::new(Semaphore::new(limits::SESSIONS_MAX));
+        let places = Places::new();
         self.tasks.spawn("listener", async move {
             loop {
                 let accepted = tokio::select! {
@@ -189,17 +192,18 @@ impl Server {
                     accepted = listener.accept() => accepted,
                 };
                 let (mut stream, _) = accepted;
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    metrics::session_refused("limit");
-                    let reason = format!("the relay has {} sessions and takes no more", limits::SESSIONS_MAX);
-                    // It has room for one small frame, or it does without its reason.
-                    let _ = timeout(Duration::ZERO, link_writer::write_close(&mut stream, reason)).await;
-                    continue;
+                let place = match places.take(stream.as_fd()) {
+                    Ok(place) => place,
+                    Err(reason) => {
+                        metrics::session_refused("limit");
+                        // It has room for one small frame, or it does without its reason.
+                        let _ = timeout(Duration::ZERO, link_writer::write_close(&mut stream, reason)).await;
+                        continue;
+                    }
                 };
                 let native = native.clone();
                 native.tasks.clone().spawn("session", async move {
-                    native.serve(stream).await;
-                    drop(place);
+                    native.serve(stream, place).await;
                 });
             }
         });

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock;
 use super::handle::{SessionHandle, SessionSender, Sessions};
 use super::links::{self, Links, Wired};
+use super::places::Place;
 use super::tasks::Tasks;
 use crate::limits;
 use crate::metrics;
@@ -62,10 +63,10 @@ pub(crate) struct Native {
 
 impl Native {
     /// Serves one connection until it ends.
-    pub(crate) async fn serve(self, stream: TcpStream) {
+    pub(super) async fn serve(self, stream: TcpStream, place: Place) {
         let (reader, mut writer) = stream.into_split();
         let mut reader = FrameReader::new(reader, Arc::clone(&self.partial_bytes));
-        let refused = match self.greet(&mut reader, &mut writer).await {
+        let refused = match self.greet(&place, &mut reader, &mut writer).await {
             Ok(Greeted::Client(handle)) => {
                 metrics::session_opened();
                 let end = self.run(handle, &mut reader, writer, None).await;
@@ -75,7 +76,7 @@ impl Native {
                 return;
             }
             Ok(Greeted::Neighbour(wired, handle)) => {
-                reader.share(Arc::clone(&self.link_partial_bytes));
+                reader.is_neighbour(Arc::clone(&self.link_partial_bytes));
                 self.run_link(&wired, handle, &mut reader, writer).await;
                 return;
             }
@@ -97,7 +98,12 @@ impl Native {
         }
     }
 
-    async fn greet(&self, reader: &mut Reader, writer: &mut OwnedWriteHalf) -> Result<Greeted, SessionEnd> {
+    async fn greet(
+        &self,
+        place: &Place,
+        reader: &mut Reader,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<Greeted, SessionEnd> {
         let deadline = Duration::from_millis(limits::HELLO_MS_MAX);
         let greeting = tokio::select! {
             biased;
@@ -111,6 +117,9 @@ impl Native {
                 return Ok(Greeted::Neighbour(Box::new(wired), handle));
             }
         };
+        if let Some(why) = &place.neighbours_only {
+            return Err(SessionEnd::Full(why.clone()));
+        }
         let handle = self.sessions.open().await.map_err(|_| SessionEnd::Stopping)?;
         tracing::debug!(session = %handle.sender.session(), name = client.name, "a session was opened");
         write_hello(writer, FrameKind::Hello, &self.hello(version)).await?;
@@ -253,6 +262,7 @@ fn last_words(end: &SessionEnd) -> Option<String> {
         SessionEnd::Fault(fault) => Some(fault.to_string()),
         SessionEnd::Stopping => Some("the relay is stopping".to_owned()),
         SessionEnd::Knocked => Some(links::KNOCKED.to_owned()),
+        SessionEnd::Full(why) => Some(why.clone()),
         SessionEnd::Unlinked => Some(links::UNLINKED.to_owned()),
         SessionEnd::Left(_) | SessionEnd::Broken(_) | SessionEnd::Closed => None,
     }

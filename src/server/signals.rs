@@ -58,6 +58,10 @@ impl Signals {
             }
             LogEvent::Room(true) => self.room.store(ROOM_FREE, Ordering::Release),
             LogEvent::Room(false) => self.room.store(ROOM_NONE, Ordering::Release),
+            LogEvent::NoSegment(error) => {
+                tracing::warn!(%error, "no segment can be made ahead for the log");
+                return;
+            }
             LogEvent::Damaged { group, from, to } => {
                 metrics::log_damaged();
                 self.damaged.fetch_add(1, Ordering::Relaxed);

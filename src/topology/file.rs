@@ -49,6 +49,9 @@ pub const TRACE_RETENTION_MAX: Duration = Duration::from_millis(limits::TRACE_RE
 /// The lowest rate of a link: below it a hello no longer fits.
 pub const RATE_MIN: u64 = 1_000;
 
+// What a link may be given its other end waits for.
+const _: () = assert!(RATE_MIN >= limits::LINK_FRAME_BYTES_PER_SECOND_MIN);
+
 const FILE_KEYS: &[&str] = &["version", "allow_islands", "insecure", "relay", "link", "group", "queue"];
 const RELAY_KEYS: &[&str] = &[
     "address",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
 use treecast::wire::body::RefusalCode;
 
 use super::client::{Connection, Inbox, Put};
@@ -10,6 +11,7 @@ use super::load::{Load, Shape, check_kept, create_kept, finish, loaded, settle, 
 use super::process::skip;
 use super::process::{PATIENCE, RelayProcess, Start};
 use super::proxy::Proxy;
+use super::raw;
 use super::volume::Volume;
 
 /// Messages that fill a small disk soon.
@@ -265,8 +267,42 @@ async fn f22_without_descriptors_those_who_are_connected_are_served() {
     relay.wait_said("cannot accept connections");
     // Longer than a segment lasts: files cannot be made, so puts are refused in the end.
     wait_refused(&load).await;
+    relay.wait_said("no segment can be made ahead for the log");
     drop(hogs);
     tokio::time::timeout(PATIENCE, Connection::open(&relay.address)).await.expect("it accepts again");
     load.progress(100).await;
+    finish(relay, load).await;
+}
+
+/// Applications are refused before they take what the log and the neighbours need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f22_applications_that_connect_without_end_leave_descriptors_for_the_log_and_neighbours() {
+    let data = tempfile::tempdir().expect("a directory");
+    if std::process::Command::new("prlimit").arg("--version").output().is_err() {
+        return skip("f22", "there is no prlimit");
+    }
+    let relay = Start::new(data.path()).under(&["prlimit", "--nofile=256:256"]).start();
+    create_kept(&relay.address).await;
+    let load = Load::start(&relay.address, Shape { bytes: 64 * 1024, ..LARGE }).await;
+    load.progress(50).await;
+    let mut hogs = Vec::new();
+    for _ in 0..300 {
+        let mut stream = tokio::net::TcpStream::connect(&relay.address).await.expect("a connection");
+        // The relay may have closed already.
+        let _ = stream.write_all(&raw::hello()).await;
+        hogs.push(stream);
+    }
+    let refused = load.history.refused();
+    // Longer than three segments last.
+    load.progress(2_000).await;
+    assert_eq!(load.history.refused(), refused, "a disk that is not full is not said to be");
+    let said = raw::converse(&relay.address, &raw::hello()).await;
+    let reason = said.reason.expect("an application is told why it is not let in");
+    assert!(reason.contains("keeps the last 64 for its log and its neighbours"), "{reason}");
+    let said = raw::converse(&relay.address, &raw::link_hello()).await;
+    let reason = said.reason.expect("a stranger is told so");
+    assert!(reason.contains(", not nobody"), "{reason}");
+    drop(hogs);
+    tokio::time::timeout(PATIENCE, Connection::open(&relay.address)).await.expect("it is let in again");
     finish(relay, load).await;
 }

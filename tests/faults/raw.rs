@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use treecast::id::{GroupName, Index, ProducerSequence, SubscriptionName};
+use treecast::id::{Epoch, GroupName, Index, ProducerSequence, RelayId, SubscriptionName};
 use treecast::limits;
 use treecast::wire::body::{
     self, ClientHello, Close, PROTOCOL_MAGIC, PROTOCOL_VERSION, Request, SubscriptionSpec,
@@ -14,6 +14,7 @@ use treecast::wire::body::{
 use treecast::wire::frame::{
     Ack, AckKind, AckLevel, Credit, FrameKind, PUT_HEAD_BYTES, PutHead, append_frame, take_frame,
 };
+use treecast::wire::link::{LINK_MAGIC, LINK_VERSION, LinkHello};
 use treecast::wire::run::Record;
 
 /// The handle of the first group that a session opens, and of the first subscription.
@@ -87,6 +88,20 @@ pub(crate) fn hello() -> Bytes {
         name: "by hand".to_owned(),
     };
     frame(FrameKind::Hello, 0, &body::encode(&hello))
+}
+
+/// Of a relay that takes the one that it connects to for another.
+pub(crate) fn link_hello() -> Bytes {
+    let hello = LinkHello {
+        magic: LINK_MAGIC.to_owned(),
+        version: LINK_VERSION,
+        relay: RelayId::new("stranger").expect("a name"),
+        epoch: Epoch::default(),
+        to: RelayId::new("nobody").expect("a name"),
+        hello_ms: 1_000,
+        takes: Vec::new(),
+    };
+    frame(FrameKind::LinkHello, 0, &body::encode(&hello))
 }
 
 fn put() -> Bytes {

@@ -158,3 +158,30 @@ async fn a_header_that_is_none_ends_the_link() {
         "{end:?}"
     );
 }
+
+/// 8 KiB a second: slow, and it never pauses. Every time that it was cut off it would begin anew.
+#[tokio::test(start_paused = true)]
+async fn p09_a_large_run_comes_over_a_slow_line_too() {
+    let bytes = encoded(vec![run(700_000)]).await;
+    let (mut remote, stream) = tokio::io::duplex(16 * 1024);
+    let sending = tokio::spawn(async move {
+        for part in bytes.chunks(8 * 1024) {
+            remote.write_all(part).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        std::future::pending::<()>().await;
+    });
+    let mut reader =
+        FrameReader::of_neighbour(stream, Arc::new(Semaphore::new(limits::LINK_PARTIAL_BYTES_MAX)));
+    let mut incoming = LinkIncoming::default();
+    let has_run = |incoming: &LinkIncoming| {
+        let is_run = |input: &Input| matches!(input, Input::Link { message: LinkMessage::Run { .. }, .. });
+        incoming.inputs.iter().any(is_run)
+    };
+    while !has_run(&incoming) {
+        reader.fill().await.expect("it comes, slowly");
+        incoming.take(LinkId(7), &mut reader);
+        assert!(incoming.end.is_none());
+    }
+    sending.abort();
+}

@@ -148,3 +148,37 @@ fn a_queue_without_a_receiver_swallows() {
     push(&queue, vec![deliver(100)]);
     assert!(lock(&queue.state).items.is_empty());
 }
+
+/// A frame of 16 MiB to a neighbour, counted as in the core.
+fn said(count: usize) -> Vec<Outgoing> {
+    let buckets = LinkMessage::Buckets(vec![0; 2 << 20]);
+    vec![Outgoing::Link(Box::new(buckets)); count]
+}
+
+#[test]
+fn p12_what_a_neighbour_does_not_take_ends_its_link_before_it_fills_the_memory() {
+    let progress = Arc::new(Progress::new(Arc::new(Notify::new())));
+    let (queue, mut receiver) = OutQueue::for_link(SessionId(1), Arc::clone(&progress));
+    // However much is said at once, as when a link comes up, it is waited for.
+    push(&queue, said(20));
+    push(&queue, said(1));
+    assert_eq!(queue.has_overflowed(), None);
+    let mut batch = OutBatch::default();
+    while receiver.try_receive(&mut batch) {
+        receiver.wrote(&batch);
+    }
+    // Twice as much, which is taken as it comes, is not too much.
+    for _ in 0..40 {
+        push(&queue, said(1));
+        receiver.try_receive(&mut batch);
+        receiver.wrote(&batch);
+    }
+    assert_eq!(queue.has_overflowed(), None);
+    for _ in 0..100 {
+        push(&queue, said(1));
+    }
+    let waited = queue.has_overflowed().expect("it takes nothing");
+    assert!(waited <= limits::LINK_WAITING_BYTES_LAST + 22 * (16 << 20), "{waited} bytes");
+    assert!(lock(&queue.state).items.is_empty(), "and nothing of it is kept");
+    assert!(!receiver.try_receive(&mut batch));
+}

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use bytes::BufMut;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use super::*;
 use crate::id::ProducerSequence;
@@ -30,6 +33,14 @@ fn put(payload_bytes: usize) -> BytesMut {
     let mut frame = BytesMut::new();
     append_frame(&mut frame, FrameKind::Put, 3, &body);
     frame
+}
+
+/// Of the longest put.
+fn longest_header() -> BytesMut {
+    let mut header = BytesMut::new();
+    let body_bytes = limits::FRAME_BYTES_MAX;
+    FrameHeader { kind: FrameKind::Put, tag: 0, body_bytes, body_checksum: 0 }.encode(&mut header);
+    header
 }
 
 async fn read_inputs<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>, count: usize) -> Incoming {
@@ -109,12 +120,13 @@ async fn large_frames_share_what_may_be_on_its_way_in() {
     let mut readers = Vec::new();
     for _ in 0..2 {
         let (mut remote, stream) = tokio::io::duplex(1 << 20);
-        let mut header = BytesMut::new();
-        let body_bytes = limits::FRAME_BYTES_MAX;
-        FrameHeader { kind: FrameKind::Put, tag: 0, body_bytes, body_checksum: 0 }.encode(&mut header);
-        remote.write_all(&header).await.unwrap();
+        remote.write_all(&longest_header()).await.unwrap();
+        remote.write_all(&vec![7; limits::SESSION_READ_BYTES - FRAME_HEADER_BYTES]).await.unwrap();
         let mut reader = FrameReader::new(stream, Arc::clone(&partial));
-        reader.fill().await.unwrap();
+        while reader.buffer.len() < limits::SESSION_READ_BYTES {
+            let read = tokio::time::timeout(Duration::from_secs(5), reader.fill()).await;
+            read.expect("what one read may bring is taken without a place").unwrap();
+        }
         remotes.push(remote);
         readers.push(reader);
     }
@@ -130,6 +142,71 @@ async fn large_frames_share_what_may_be_on_its_way_in() {
     readers.remove(0);
     let _ = tokio::time::timeout(Duration::from_millis(10), readers[0].fill()).await;
     assert!(readers[0].large.is_some());
+}
+
+/// They have begun large frames and send nothing of them.
+#[tokio::test(start_paused = true)]
+async fn p09_large_frames_of_which_nothing_comes_hold_up_none_that_come() {
+    let partial = Arc::new(Semaphore::new(limits::PARTIAL_BYTES_MAX));
+    let mut stalled = Vec::new();
+    for _ in 0..4 {
+        let (mut remote, stream) = tokio::io::duplex(1 << 20);
+        remote.write_all(&longest_header()).await.unwrap();
+        let mut reader = FrameReader::new(stream, Arc::clone(&partial));
+        reader.fill().await.unwrap();
+        stalled.push(tokio::spawn(async move {
+            let _remote = remote;
+            while reader.fill().await.is_ok() {}
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (mut remote, stream) = tokio::io::duplex(1 << 20);
+    let mut reader = FrameReader::new(stream, partial);
+    remote.write_all(&put(700_000)).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(1), read_inputs(&mut reader, 1)).await;
+    assert_eq!(waited.expect("it is there and waits for those of whom nothing comes").inputs.len(), 1);
+    stalled.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Whoever holds a place for a large frame is given up a minute after the last of it has come, however
+/// long the frame is.
+#[tokio::test(start_paused = true)]
+async fn p09_a_large_frame_that_stops_gives_its_place_back() {
+    let (mut remote, mut reader) = reader(1 << 20);
+    remote.write_all(&longest_header()).await.unwrap();
+    remote.write_all(&vec![7; limits::SESSION_READ_BYTES]).await.unwrap();
+    let begun = Instant::now();
+    let end = loop {
+        if let Err(end) = reader.fill().await {
+            break end;
+        }
+    };
+    assert!(reader.large.is_some(), "or this tests nothing");
+    assert!(matches!(end, SessionEnd::Fault(SessionFault::Stalled { .. })), "{end:?}");
+    assert!(begun.elapsed() <= Duration::from_secs(61), "given up after {:?} only", begun.elapsed());
+}
+
+/// As slow as it may be, and somewhat slower.
+#[tokio::test(start_paused = true)]
+async fn a_large_frame_comes_whose_sender_is_as_slow_as_allowed() {
+    let least = usize::try_from(limits::FRAME_BYTES_PER_SECOND_MIN).unwrap();
+    for (bytes_per_second, is_taken) in [(least, true), (least * 2 / 5, false)] {
+        let (mut remote, mut reader) = reader(16 * 1024);
+        let sending = tokio::spawn(async move {
+            for part in put(16 << 20).chunks(bytes_per_second) {
+                let _ = remote.write_all(part).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let mut incoming = Incoming::default();
+        let mut end = None;
+        while incoming.inputs.is_empty() && end.is_none() {
+            end = reader.fill().await.err();
+            reader.take(SessionId(1), &mut incoming);
+        }
+        assert_eq!(!incoming.inputs.is_empty(), is_taken, "at {bytes_per_second} bytes per second: {end:?}");
+        sending.abort();
+    }
 }
 
 #[tokio::test]

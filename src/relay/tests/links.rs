@@ -1,8 +1,10 @@
 //! What a neighbour says over a link, also in an order that no relay of this version would choose.
 
-use super::harness::{Harness, body, group};
+use super::harness::{Harness, LINK, body, group};
 use crate::id::{Epoch, Index, ProducerId, ProducerSequence, RelayId, StorageId, StreamNumber, WallTime};
+use crate::limits;
 use crate::log::{Entry, Snapshot};
+use crate::relay::Input;
 use crate::relay::stream::{Draft, Genesis, Seal, Stream};
 use crate::wire::body::{Start, SubscriptionSpec, encode};
 use crate::wire::frame::AckLevel;
@@ -267,4 +269,39 @@ fn r14_the_time_that_a_message_has_spent_elsewhere_counts() {
         h.hear(LinkMessage::Run { stream: theirs.stream.number, age_ms, run: theirs.runs[1].clone() });
         assert_eq!(h.payloads(), expected, "after {age_ms} ms");
     }
+}
+
+/// It asks again and again for what differs, and takes nothing of what it is told.
+#[test]
+fn p12_a_neighbour_that_asks_for_the_table_again_and_again_fills_no_memory() {
+    let mut h = Harness::linked();
+    for number in 0..200 {
+        h.subscribe(&format!("g{number}"), "s", SubscriptionSpec::default());
+    }
+    let written = |h: &mut Harness| h.input(Input::LinkWritten { link: LINK, total: u64::MAX });
+    written(&mut h);
+    let ask = |h: &mut Harness, what| {
+        h.said.clear();
+        h.hear(what);
+        h.said.iter().map(LinkMessage::bytes).sum::<u64>()
+    };
+    let once = ask(&mut h, LinkMessage::Buckets(Vec::new()));
+    assert!(once > 0, "or this tests nothing");
+    let mut rest = 0;
+    for _ in 0..1_000 {
+        rest += ask(&mut h, LinkMessage::Buckets(Vec::new()));
+        h.now.time = h.now.time.after_ms(limits::COMPARE_QUIET_MS);
+        rest += ask(&mut h, LinkMessage::Digest(1));
+    }
+    assert!(
+        rest <= limits::LINK_OUT_BYTES_MAX + once,
+        "{rest} bytes wait for a neighbour that takes none, {once} at a time"
+    );
+
+    // It lacks less by now, and is told of that only.
+    let known = h.relay.links.known.clone().expect("it was just asked for");
+    assert_eq!(ask(&mut h, LinkMessage::Buckets(known.0)), 0);
+    h.said.clear();
+    written(&mut h);
+    assert_eq!(h.said, [LinkMessage::FactsEnd], "the last question is answered, once");
 }
