@@ -73,7 +73,7 @@ pub struct GroupChange {
     pub kind: TreeKind,
     /// Before; none: none of its relays existed.
     pub before: Option<Trees>,
-    /// After; none: none of its relays exists any more.
+    /// After; none: none of its relays exists any more, and none of them was left out.
     pub after: Option<Trees>,
 }
 
@@ -151,13 +151,15 @@ pub struct Death {
 /// Computes it.
 ///
 /// # Errors
-/// When a network has more relays than a map may have.
+/// When a network has more relays than a map may have, those of the old one that are left out among
+/// them: others know them until they are forgotten.
 pub fn plan(question: Question<'_>) -> Result<Plan, MapError> {
     let old = Side::new(question.old, Map::of_topology(question.old, question.unmeasured)?, question);
-    let new = Side::new(question.new, Map::of_topology(question.new, question.unmeasured)?, question);
+    let states = states_after(question);
+    let new = Side::new(question.new, Map::new(&states, [])?, question);
     let death = match question.without {
         None => None,
-        Some(relay) => Some(death(question, &new, relay)?),
+        Some(relay) => Some(death(question, &new, (states, relay))?),
     };
     let network = network_change(question.old, question.new);
     Ok(Plan { network, change: compare(&old, &new), death })
@@ -225,8 +227,21 @@ fn compare(old: &Side, new: &Side) -> Change {
     Change { groups, links }
 }
 
-fn death(question: Question<'_>, new: &Side, relay: &str) -> Result<Death, MapError> {
-    let mut states = LinkState::of_topology(question.new, question.unmeasured);
+/// What relays know of each other once the new file counts. One that it leaves out stays a member of
+/// its groups: its links are gone, and what is owed to it is kept where they led.
+fn states_after(question: Question<'_>) -> Vec<LinkState> {
+    let mut states = LinkState::of_topology(question.old, question.unmeasured);
+    states.retain(|state| question.new.relay(state.relay.as_str()).is_none());
+    states.iter_mut().flat_map(|state| &mut state.links).for_each(|link| link.is_up = false);
+    states.extend(LinkState::of_topology(question.new, question.unmeasured));
+    states
+}
+
+fn death(
+    question: Question<'_>,
+    new: &Side,
+    (mut states, relay): (Vec<LinkState>, &str),
+) -> Result<Death, MapError> {
     for state in &mut states {
         let is_it = state.relay.as_str() == relay;
         let links = state.links.iter_mut().filter(|link| is_it || link.neighbour.as_str() == relay);
@@ -234,9 +249,11 @@ fn death(question: Question<'_>, new: &Side, relay: &str) -> Result<Death, MapEr
     }
     let side = Side::new(question.new, Map::new(&states, [])?, question);
     let dead = RelayId::new(relay).ok().and_then(|relay| side.map.place(&relay));
+    let counts =
+        |place: &Place| Some(*place) != dead && question.new.relay(side.map.relay(*place).as_str()).is_some();
     let mut parts: Vec<Vec<String>> = islands(&side.map)
         .into_iter()
-        .map(|part| part.into_iter().filter(|&place| Some(place) != dead).collect::<Vec<_>>())
+        .map(|part| part.into_iter().filter(counts).collect::<Vec<_>>())
         .filter(|part| !part.is_empty())
         .map(|part| part.into_iter().map(|place| side.name(place)).collect())
         .collect();
