@@ -27,14 +27,14 @@ pub struct NetworkChange {
     pub groups_added: Vec<String>,
     /// Groups and queues only in the old one: they stay as they are.
     pub groups_removed: Vec<String>,
-    /// What else is another one of relays, links, groups and queues that are in both.
+    /// What else is another one of the file itself and of relays, links, groups and queues that are in both.
     pub settings: Vec<SettingChange>,
 }
 
 /// A key with another value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SettingChange {
-    /// Whose it is, like `group news`.
+    /// Whose it is, like `group news` or `the file`.
     pub of: String,
     /// The key.
     pub key: String,
@@ -100,7 +100,8 @@ fn settings_change(old: &Topology, new: &Topology) -> NetworkChange {
     let only = |one: &Written, other: &Written| -> Vec<String> {
         one.keys().filter(|name| !other.contains_key(*name)).cloned().collect()
     };
-    let mut settings = differing(&written_relays(old), &written_relays(new));
+    let mut settings = differing(&written_file(old), &written_file(new));
+    settings.extend(differing(&written_relays(old), &written_relays(new)));
     settings.extend(differing(&written_links(old), &written_links(new)));
     settings.extend(differing(&old_groups, &new_groups));
     NetworkChange {
@@ -123,6 +124,12 @@ fn differing(old: &Written, new: &Written) -> Vec<SettingChange> {
         }
     }
     changes
+}
+
+/// What the file says of all its relays: those that may be reached without keys start only with it.
+fn written_file(topology: &Topology) -> Written {
+    let insecure = BTreeMap::from([("insecure", topology.is_insecure().to_string())]);
+    Written::from([("the file".to_owned(), insecure)])
 }
 
 fn written_relays(topology: &Topology) -> Written {

@@ -159,6 +159,18 @@ fn a_death_is_that_of_the_new_network() {
 }
 
 #[test]
+fn that_relays_may_be_exposed_is_a_change() {
+    let with =
+        |key: &str| crate::parsed(&format!("version = 1\n{key}[relay.a]\naddress = \"127.0.0.1:1\"\n"));
+    let found = planned(&with(""), &with("insecure = true\n"), &["g"], None).network.settings;
+    let told: Vec<_> = found
+        .iter()
+        .map(|s| (s.of.as_str(), s.key.as_str(), s.before.as_deref(), s.after.as_deref()))
+        .collect();
+    assert_eq!(told, [("the file", "insecure", Some("false"), Some("true"))]);
+}
+
+#[test]
 fn a_source_group_counts_a_tree_for_each_origin() {
     let text = "[group.g]\ntree = \"source\"\n";
     let (old, new) = (network("ab:1 bc:1", text), network("ab:1 bc:1 ac:1", text));
