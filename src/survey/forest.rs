@@ -173,12 +173,16 @@ pub fn grow(map: &Map, wanted: &[Wanted]) -> Vec<Forest> {
     forests
 }
 
-/// The island from which the others are looked at: that with most relays of the group. Of equal ones
-/// the larger, which stands first; one that the file leaves out only if there is no other.
+/// The island from which the others are looked at: of those where somebody puts, when each origin has
+/// a tree, that with most relays of the group. Of equal ones the larger, which stands first; one that
+/// the file leaves out only if there is no other.
 fn main_island(wanted: &Wanted, counts: &[usize], island_of: &[usize]) -> Option<usize> {
+    let mut has_origin = vec![wanted.origins.is_empty(); counts.len()];
+    wanted.origins.iter().for_each(|place| has_origin[island_of[place.index()]] = true);
     let mut is_left_out = vec![false; counts.len()];
     wanted.left_out.iter().for_each(|place| is_left_out[island_of[place.index()]] = true);
-    (0..counts.len()).min_by_key(|&island| (is_left_out[island], std::cmp::Reverse(counts[island])))
+    let islands = (0..counts.len()).filter(|&island| has_origin[island]);
+    islands.min_by_key(|&island| (is_left_out[island], std::cmp::Reverse(counts[island])))
 }
 
 /// Those of `relays` that are not on the island of `viewpoint`, as a tree would name them: where
