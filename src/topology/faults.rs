@@ -95,6 +95,7 @@ codes! {
     UnknownPlace = "G010", Warning, "a node of which it is not known where it is";
     GraphIslands = "G011", Warning, "nodes that cannot reach each other";
     NotRead = "G012", Warning, "a part of a GraphML file that is not read";
+    CostChanged = "G013", Warning, "a cost that no link can have, in whose place another one stands";
     NoName = "C001", Error, "no name for this relay";
     UnknownSelf = "C002", Error, "this relay is not in the topology";
     BadListen = "C003", Error, "an address that cannot be listened on";
