@@ -178,3 +178,18 @@ proptest! {
         check_any(&letters.into_iter().collect::<String>());
     }
 }
+
+/// Warnings push out neither an error nor the advice that goes with it.
+#[test]
+fn many_warnings_hide_no_error() {
+    let mut text = "version = 1\n[relay.north]\naddress = \"127.0.0.1:1\"\n".to_owned();
+    for number in 0..=FAULTS_MAX {
+        text += &format!("[group.g{number}]\nquota_policy = \"refuse\"\n");
+    }
+    text += "[queue.q]\nhome = \"nroth\"\n[group.z]\nmax_count = 0\n";
+    let faults = faults_of("many.toml", &text);
+    let errors = || faults.iter().filter(|fault| fault.code().as_str() != "T021");
+    let codes: Vec<_> = errors().map(|fault| fault.code().as_str()).collect();
+    assert_eq!((codes, faults.warning_count()), (vec!["T017", "T005"], FAULTS_MAX + 1));
+    assert!(errors().any(|fault| fault.suggestion() == Some("did you mean \"north\"?")), "{faults}");
+}

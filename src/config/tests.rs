@@ -233,3 +233,18 @@ fn a_file_that_is_too_long_to_be_applied_is_refused() {
     let shown = whole(&padded(most + 1));
     assert!(shown.starts_with("T022 1 ") && shown.contains(&format!("at most {most}: ")), "{shown}");
 }
+
+#[test]
+fn a_file_of_more_relays_than_a_map_may_have_is_refused() {
+    let file = |count: usize| {
+        let mut text = "version = 1\nallow_islands = true\n".to_owned();
+        for at in 0..count {
+            writeln!(text, "[relay.r{at}]\naddress = \"127.0.0.1:{}\"", 10_000 + at).unwrap();
+        }
+        text
+    };
+    let most = crate::limits::MAP_RELAYS_MAX;
+    assert_eq!(whole(&file(most)), "");
+    let shown = whole(&file(most + 1));
+    assert!(shown.starts_with("T022 1 ") && shown.contains(&format!("at most {most}")), "{shown}");
+}

@@ -34,6 +34,7 @@ pub fn check_file(name: &Path, text: &str) -> Result<Checked, Faults> {
     }
     checker.exposed();
     checker.can_be_applied(text);
+    checker.fits_a_map();
     let faults = checker.faults;
     if faults.error_count() > 0 {
         return Err(faults);
@@ -50,6 +51,16 @@ impl Checker<'_> {
             let message = format!(
                 "the file is {found} bytes long, must be at most {most}: a longer one cannot be applied"
             );
+            self.fault_at(Fault::new(Code::TooLarge, message), Some((0..0).into()));
+        }
+    }
+
+    /// All relays fit on one map: of more no relay makes one, so no network goes by the file.
+    fn fits_a_map(&mut self) {
+        let found = self.checked.map_or(0, |checked| checked.topology.relays().len());
+        let most = limits::MAP_RELAYS_MAX;
+        if found > most {
+            let message = format!("the file has {found} relays, must have at most {most}");
             self.fault_at(Fault::new(Code::TooLarge, message), Some((0..0).into()));
         }
     }

@@ -19,6 +19,9 @@ pub struct Wanted {
     pub relays: Vec<Place>,
     /// For trees of kind [`TreeKind::Source`]: the relays that put, sorted.
     pub origins: Vec<Place>,
+    /// Relays of the map that are not in the file, sorted: they put nothing that anybody gets, and
+    /// it is they who are cut off from the others.
+    pub left_out: Vec<Place>,
 }
 
 impl Wanted {
@@ -36,8 +39,11 @@ impl Wanted {
         relays.sort_unstable();
         relays.dedup();
         let kind = topology.settings(name).map_or_else(TreeKind::default, |settings| settings.tree);
-        let origins = if kind == TreeKind::Source { relays.clone() } else { Vec::new() };
-        Self { name: name.to_owned(), kind, relays, origins }
+        let is_left_out = |place: &Place| topology.relay(map.relay(*place).as_str()).is_none();
+        let left_out: Vec<Place> = map.places().filter(is_left_out).collect();
+        let mut origins = if kind == TreeKind::Source { relays.clone() } else { Vec::new() };
+        origins.retain(|place| left_out.binary_search(place).is_err());
+        Self { name: name.to_owned(), kind, relays, origins, left_out }
     }
 
     fn spread(&self) -> Spread {
@@ -130,11 +136,11 @@ pub fn grow(map: &Map, wanted: &[Wanted]) -> Vec<Forest> {
             counts
         })
         .collect();
-    // Of equal islands the larger one, which stands first.
-    let main = |counts: &[usize]| (0..counts.len()).min_by_key(|&at| std::cmp::Reverse(counts[at]));
+    let mains: Vec<Option<usize>> =
+        wanted.iter().zip(&counts).map(|(wanted, counts)| main_island(wanted, counts, &island_of)).collect();
     let mut forests = vec![Forest::default(); wanted.len()];
     for (island, relays) in islands.iter().enumerate() {
-        let concerns = |at: usize| counts[at][island] > 1 || main(&counts[at]) == Some(island);
+        let concerns = |at: usize| counts[at][island] > 1 || mains[at] == Some(island);
         let concerned: Vec<usize> = (0..wanted.len()).filter(|&at| concerns(at)).collect();
         let Some(&viewpoint) = relays.first().filter(|_| !concerned.is_empty()) else { continue };
         let mut table = Table::new(map.clone(), viewpoint);
@@ -151,19 +157,44 @@ pub fn grow(map: &Map, wanted: &[Wanted]) -> Vec<Forest> {
         }
         table.recompute();
         for &at in &concerned {
-            take(&table, number(at), main(&counts[at]) == Some(island), &mut forests[at]);
+            let grown = table.trees(number(at)).map(|(origin, tree)| Grown { origin, tree: tree.clone() });
+            let grown: Vec<Grown> = grown.collect();
+            if mains[at] != Some(island) {
+                forests[at].trees.extend(grown);
+                continue;
+            }
+            forests[at].cut_off = match grown.first() {
+                Some(first) => first.tree.cut_off().to_vec(),
+                None => outside(map, viewpoint, &wanted[at].relays),
+            };
+            forests[at].trees.splice(0..0, grown);
         }
     }
     forests
 }
 
-fn take(table: &Table, group: GroupNumber, is_main: bool, forest: &mut Forest) {
-    let grown = table.trees(group).map(|(origin, tree)| Grown { origin, tree: tree.clone() });
-    let at = if is_main { 0 } else { forest.trees.len() };
-    forest.trees.splice(at..at, grown);
-    if is_main {
-        forest.cut_off = forest.trees.first().map(|grown| grown.tree.cut_off().to_vec()).unwrap_or_default();
-    }
+/// The island from which the others are looked at: of those where somebody puts, when each origin has
+/// a tree, that with most relays of the group. Of equal ones the larger, which stands first; one that
+/// the file leaves out only if there is no other.
+fn main_island(wanted: &Wanted, counts: &[usize], island_of: &[usize]) -> Option<usize> {
+    let mut has_origin = vec![wanted.origins.is_empty(); counts.len()];
+    wanted.origins.iter().for_each(|place| has_origin[island_of[place.index()]] = true);
+    let mut is_left_out = vec![false; counts.len()];
+    wanted.left_out.iter().for_each(|place| is_left_out[island_of[place.index()]] = true);
+    let islands = (0..counts.len()).filter(|&island| has_origin[island]);
+    islands.min_by_key(|&island| (is_left_out[island], std::cmp::Reverse(counts[island])))
+}
+
+/// Those of `relays` that are not on the island of `viewpoint`, as a tree would name them: where
+/// nobody puts there is none that does.
+fn outside(map: &Map, viewpoint: Place, relays: &[Place]) -> Vec<CutOff> {
+    let island = Island::of(map, viewpoint);
+    let cut_off = |&relay: &Place| match island.standing(relay) {
+        Standing::Inside => None,
+        Standing::KeptBy(custodian) => Some(CutOff { relay, custodian: Some(custodian) }),
+        Standing::Lost => Some(CutOff { relay, custodian: None }),
+    };
+    relays.iter().filter_map(cut_off).collect()
 }
 
 fn number(at: usize) -> GroupNumber {

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`forest`] | the trees of groups over all islands of a map |
 //! | [`bound`] | what a tree costs at the least |
+//! | [`differences`] | how two files differ, line by line |
 //! | [`plan`] | what changes from one file to another, and when a relay dies |
 //! | [`report`] | the trees of a network against bounds and direct paths |
 //! | [`picture`] | what a drawing shows, whatever its form |
@@ -19,6 +20,7 @@
 
 mod apart;
 pub mod bound;
+pub mod differences;
 pub mod dot;
 pub mod forest;
 pub mod labels;

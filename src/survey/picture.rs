@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use crate::id::RelayId;
 use crate::routing::{Map, MapError, Place, Tree};
+use crate::survey::differences::shown;
 use crate::survey::forest::{Forest, Wanted, grow};
 use crate::survey::layout::Outline;
-use crate::survey::plan::shown;
 use crate::topology::settings::TreeKind;
 use crate::topology::{Site, Topology};
 

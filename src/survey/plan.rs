@@ -7,13 +7,11 @@ use serde::Serialize;
 
 use crate::id::RelayId;
 use crate::routing::{LinkState, Map, MapError, OverCap, Place};
+use crate::survey::differences::network_change;
+pub use crate::survey::differences::{Between, CostChange, NetworkChange, SettingChange};
 use crate::survey::forest::{Forest, Wanted, grow, islands};
+use crate::topology::Topology;
 use crate::topology::settings::TreeKind;
-use crate::topology::{Cost, Link, Relay, Topology, written};
-use crate::units::{format_duration, format_rate, format_size};
-
-/// The names of two relays, the lesser first.
-pub type Between = [String; 2];
 
 /// What is asked about two files.
 #[derive(Clone, Copy, Debug)]
@@ -57,51 +55,6 @@ impl Plan {
     }
 }
 
-/// How two networks differ.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct NetworkChange {
-    /// Relays only in the new one.
-    pub relays_added: Vec<String>,
-    /// Relays only in the old one.
-    pub relays_removed: Vec<String>,
-    /// Links only in the new one.
-    pub links_added: Vec<Between>,
-    /// Links only in the old one.
-    pub links_removed: Vec<Between>,
-    /// Links whose cost is another one.
-    pub costs: Vec<CostChange>,
-    /// Groups and queues only in the new one.
-    pub groups_added: Vec<String>,
-    /// Groups and queues only in the old one: they stay as they are.
-    pub groups_removed: Vec<String>,
-    /// What else is another one of relays, links, groups and queues that are in both.
-    pub settings: Vec<SettingChange>,
-}
-
-/// A key with another value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SettingChange {
-    /// Whose it is, like `group news`.
-    pub of: String,
-    /// The key.
-    pub key: String,
-    /// The value in the old file; none: it was not set.
-    pub before: Option<String>,
-    /// The value in the new file.
-    pub after: Option<String>,
-}
-
-/// A link with another cost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CostChange {
-    /// The relays at its ends.
-    pub between: Between,
-    /// The cost in the old file.
-    pub before: String,
-    /// The cost in the new file.
-    pub after: String,
-}
-
 /// The trees before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
@@ -120,7 +73,7 @@ pub struct GroupChange {
     pub kind: TreeKind,
     /// Before; none: none of its relays existed.
     pub before: Option<Trees>,
-    /// After; none: none of its relays exists any more.
+    /// After; none: none of its relays exists any more, and none of them was left out.
     pub after: Option<Trees>,
 }
 
@@ -198,13 +151,15 @@ pub struct Death {
 /// Computes it.
 ///
 /// # Errors
-/// When a network has more relays than a map may have.
+/// When a network has more relays than a map may have, those of the old one that are left out among
+/// them: others know them until they are forgotten.
 pub fn plan(question: Question<'_>) -> Result<Plan, MapError> {
     let old = Side::new(question.old, Map::of_topology(question.old, question.unmeasured)?, question);
-    let new = Side::new(question.new, Map::of_topology(question.new, question.unmeasured)?, question);
+    let states = states_after(question);
+    let new = Side::new(question.new, Map::new(&states, [])?, question);
     let death = match question.without {
         None => None,
-        Some(relay) => Some(death(question, &new, relay)?),
+        Some(relay) => Some(death(question, &new, (states, relay))?),
     };
     let network = network_change(question.old, question.new);
     Ok(Plan { network, change: compare(&old, &new), death })
@@ -272,8 +227,21 @@ fn compare(old: &Side, new: &Side) -> Change {
     Change { groups, links }
 }
 
-fn death(question: Question<'_>, new: &Side, relay: &str) -> Result<Death, MapError> {
-    let mut states = LinkState::of_topology(question.new, question.unmeasured);
+/// What relays know of each other once the new file counts. One that it leaves out stays a member of
+/// its groups: its links are gone, and what is owed to it is kept where they led.
+fn states_after(question: Question<'_>) -> Vec<LinkState> {
+    let mut states = LinkState::of_topology(question.old, question.unmeasured);
+    states.retain(|state| question.new.relay(state.relay.as_str()).is_none());
+    states.iter_mut().flat_map(|state| &mut state.links).for_each(|link| link.is_up = false);
+    states.extend(LinkState::of_topology(question.new, question.unmeasured));
+    states
+}
+
+fn death(
+    question: Question<'_>,
+    new: &Side,
+    (mut states, relay): (Vec<LinkState>, &str),
+) -> Result<Death, MapError> {
     for state in &mut states {
         let is_it = state.relay.as_str() == relay;
         let links = state.links.iter_mut().filter(|link| is_it || link.neighbour.as_str() == relay);
@@ -281,9 +249,11 @@ fn death(question: Question<'_>, new: &Side, relay: &str) -> Result<Death, MapEr
     }
     let side = Side::new(question.new, Map::new(&states, [])?, question);
     let dead = RelayId::new(relay).ok().and_then(|relay| side.map.place(&relay));
+    let counts =
+        |place: &Place| Some(*place) != dead && question.new.relay(side.map.relay(*place).as_str()).is_some();
     let mut parts: Vec<Vec<String>> = islands(&side.map)
         .into_iter()
-        .map(|part| part.into_iter().filter(|&place| Some(place) != dead).collect::<Vec<_>>())
+        .map(|part| part.into_iter().filter(counts).collect::<Vec<_>>())
         .filter(|part| !part.is_empty())
         .map(|part| part.into_iter().map(|place| side.name(place)).collect())
         .collect();
@@ -291,111 +261,4 @@ fn death(question: Question<'_>, new: &Side, relay: &str) -> Result<Death, MapEr
     let queues = question.new.queues().iter().filter(|queue| queue.home == relay);
     let queues = queues.map(|queue| queue.name.clone()).collect();
     Ok(Death { relay: relay.to_owned(), parts, queues, change: compare(new, &side) })
-}
-
-fn network_change(old: &Topology, new: &Topology) -> NetworkChange {
-    let relays = |topology: &Topology| -> BTreeSet<String> {
-        topology.relays().iter().map(|relay| relay.name.clone()).collect()
-    };
-    let links = |topology: &Topology| -> BTreeMap<Between, Cost> {
-        topology.links().iter().map(|link| (link.between.clone(), link.cost)).collect()
-    };
-    let (old_relays, new_relays) = (relays(old), relays(new));
-    let (old_links, new_links) = (links(old), links(new));
-    let only = |one: &BTreeMap<Between, Cost>, other: &BTreeMap<Between, Cost>| -> Vec<Between> {
-        one.keys().filter(|between| !other.contains_key(*between)).cloned().collect()
-    };
-    let costs = old_links.iter().filter_map(|(between, before)| {
-        let after = new_links.get(between).filter(|after| *after != before)?;
-        Some(CostChange { between: between.clone(), before: shown(*before), after: shown(*after) })
-    });
-    NetworkChange {
-        relays_added: new_relays.difference(&old_relays).cloned().collect(),
-        relays_removed: old_relays.difference(&new_relays).cloned().collect(),
-        links_added: only(&new_links, &old_links),
-        links_removed: only(&old_links, &new_links),
-        costs: costs.collect(),
-        ..settings_change(old, new)
-    }
-}
-
-/// Keys and values of something in a file, by what it is called.
-type Written = BTreeMap<String, BTreeMap<&'static str, String>>;
-
-/// What differs in the settings. Costs are told by themselves.
-fn settings_change(old: &Topology, new: &Topology) -> NetworkChange {
-    let [old_groups, new_groups] = [old, new].map(|topology| {
-        let groups = topology.groups().iter();
-        let groups = groups.map(|group| (format!("group {}", group.name), written(&group.settings)));
-        let queues = topology.queues().iter().map(|queue| {
-            let mut set = written(&queue.settings);
-            set.insert("home", queue.home.clone());
-            (format!("queue {}", queue.name), set)
-        });
-        groups.chain(queues).collect()
-    });
-    let only = |one: &Written, other: &Written| -> Vec<String> {
-        one.keys().filter(|name| !other.contains_key(*name)).cloned().collect()
-    };
-    let mut settings = differing(&written_relays(old), &written_relays(new));
-    settings.extend(differing(&written_links(old), &written_links(new)));
-    settings.extend(differing(&old_groups, &new_groups));
-    NetworkChange {
-        groups_added: only(&new_groups, &old_groups),
-        groups_removed: only(&old_groups, &new_groups),
-        settings,
-        ..NetworkChange::default()
-    }
-}
-
-/// The keys with another value, of what is in both.
-fn differing(old: &Written, new: &Written) -> Vec<SettingChange> {
-    let mut changes = Vec::new();
-    for (of, before) in old {
-        let Some(after) = new.get(of) else { continue };
-        let keys: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
-        for key in keys.into_iter().filter(|key| before.get(key) != after.get(key)) {
-            let (before, after) = (before.get(key).cloned(), after.get(key).cloned());
-            changes.push(SettingChange { of: of.clone(), key: key.to_owned(), before, after });
-        }
-    }
-    changes
-}
-
-fn written_relays(topology: &Topology) -> Written {
-    let written = |relay: &Relay| {
-        let size = |bytes: Option<u64>| bytes.map(format_size);
-        let keys = [
-            ("address", Some(relay.address.to_string())),
-            ("data", relay.data.as_ref().map(|data| data.display().to_string())),
-            ("transit", Some(relay.transit.to_string())),
-            ("key", relay.key.as_ref().map(ToString::to_string)),
-            ("max_children", relay.max_children.map(|most| most.to_string())),
-            ("segment_bytes", size(relay.segment_bytes)),
-            ("reserve_bytes", size(relay.reserve_bytes)),
-            ("trace_retention", relay.trace_retention.map(format_duration)),
-        ];
-        keys.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
-    };
-    topology.relays().iter().map(|relay| (format!("relay {}", relay.name), written(relay))).collect()
-}
-
-fn written_links(topology: &Topology) -> Written {
-    let written = |link: &Link| {
-        let rate = link.rate.map(|rate| ("rate", format_rate(rate)));
-        rate.into_iter().chain([("hello", format_duration(link.hello))]).collect()
-    };
-    topology
-        .links()
-        .iter()
-        .map(|link| (format!("link {}", link.between.join(" ── ")), written(link)))
-        .collect()
-}
-
-/// A cost as the file writes it.
-pub(crate) fn shown(cost: Cost) -> String {
-    match cost {
-        Cost::Fixed(cost) => cost.to_string(),
-        Cost::Rtt => "rtt".to_owned(),
-    }
 }

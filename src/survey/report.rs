@@ -140,6 +140,7 @@ pub fn report(topology: &Topology, map: &Map, question: Question<'_>) -> Report 
             kind: TreeKind::Shared,
             relays: numbers.choose(largest, size),
             origins: Vec::new(),
+            left_out: Vec::new(),
         };
         let sets: Vec<Wanted> = (0..question.sets).map(|number| set(number, &mut numbers)).collect();
         lines.extend(line(map, &distances, &sets));

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Relay;
 use super::faults::{Code, Fault, Span};
 use super::file::{Draft, Placed};
 use super::read::Reader;
 use super::setting::SETTING_KEYS;
 use super::settings::{Fifo, GroupSettings, SettingsFault, SubscriptionPolicy};
+use super::{Cost, Relay};
+use crate::limits;
 use crate::units::{format_duration, format_size, shorten};
 
 /// Adds everything that is wrong between the parts of `draft`.
@@ -142,49 +143,67 @@ fn check_links(reader: &mut Reader, draft: &Draft) -> bool {
 }
 
 /// The relays, by place in the draft, that the largest part of the network
-/// cannot reach. Relays that are no transit are reached but not passed.
+/// cannot reach. As in routing a relay that is no transit is a leaf of the part
+/// that its cheapest link leads to, and of no other.
 fn unreachable_relays(draft: &Draft) -> BTreeSet<usize> {
+    let neighbours = neighbours(draft);
+    let is_transit = |at: &usize| draft.relays[*at].value.transit;
+    let all = 0..draft.relays.len();
+    let mut parts: Vec<BTreeSet<usize>> = Vec::new();
+    let mut part_of: BTreeMap<usize, usize> = BTreeMap::new();
+    for start in all.clone().filter(is_transit) {
+        if !part_of.contains_key(&start) {
+            let part = reach(start, &neighbours, is_transit);
+            part_of.extend(part.iter().map(|&at| (at, parts.len())));
+            parts.push(part);
+        }
+    }
+    for leaf in all.clone().filter(|at| !is_transit(at)) {
+        let transit = neighbours[leaf].iter().filter(|(_, other)| is_transit(other));
+        let nearest = transit.min_by_key(|(cost, other)| (*cost, &draft.relays[*other].value.name));
+        if let Some(part) = nearest.and_then(|(_, other)| part_of.get(other)) {
+            parts[*part].insert(leaf);
+        }
+    }
+    // Of equal parts the first.
+    let best = parts.into_iter().rev().max_by_key(BTreeSet::len).unwrap_or_else(|| {
+        // Nobody passes anything on: at best two reach each other.
+        let linked = all.clone().find_map(|at| Some([at, neighbours[at].first()?.1]));
+        linked.map_or_else(|| all.clone().take(1).collect(), BTreeSet::from)
+    });
+    all.filter(|at| !best.contains(at)).collect()
+}
+
+/// The relays that each one has a link to, by place in the draft, with what the link costs.
+fn neighbours(draft: &Draft) -> Vec<Vec<(u32, usize)>> {
     let index: BTreeMap<&str, usize> =
         draft.relays.iter().enumerate().map(|(at, relay)| (relay.value.name.as_str(), at)).collect();
     let mut neighbours = vec![Vec::new(); draft.relays.len()];
     for link in &draft.links {
+        let cost = match link.value.cost {
+            Cost::Fixed(cost) => cost,
+            Cost::Rtt => limits::LINK_COST_UNMEASURED,
+        };
         let [from, to] = &link.value.between;
         if let (Some(&from), Some(&to)) = (index.get(from.as_str()), index.get(to.as_str())) {
-            neighbours[from].push(to);
-            neighbours[to].push(from);
+            neighbours[from].push((cost, to));
+            neighbours[to].push((cost, from));
         }
     }
-    let is_transit = |at: &usize| draft.relays[*at].value.transit;
-    let mut best: BTreeSet<usize> = BTreeSet::new();
-    let mut passed = BTreeSet::new();
-    let all = 0..draft.relays.len();
-    for start in all.clone().filter(is_transit) {
-        if !passed.contains(&start) {
-            let reached = reach(start, &neighbours, is_transit);
-            passed.extend(reached.iter().copied().filter(is_transit));
-            if reached.len() > best.len() {
-                best = reached;
-            }
-        }
-    }
-    if passed.is_empty() {
-        // Nobody passes anything on: at best two reach each other.
-        let linked = all.clone().find_map(|at| Some([at, *neighbours[at].first()?]));
-        best = linked.map_or_else(|| all.clone().take(1).collect(), BTreeSet::from);
-    }
-    all.filter(|at| !best.contains(at)).collect()
+    neighbours
 }
 
-/// Everything that can be reached from `start` through transit relays.
-fn reach(start: usize, neighbours: &[Vec<usize>], is_transit: impl Fn(&usize) -> bool) -> BTreeSet<usize> {
+/// All transit relays that can be reached from `start` through others.
+fn reach(
+    start: usize,
+    neighbours: &[Vec<(u32, usize)>],
+    is_transit: impl Fn(&usize) -> bool,
+) -> BTreeSet<usize> {
     let mut reached = BTreeSet::from([start]);
     let mut open = vec![start];
     while let Some(at) = open.pop() {
-        for &next in &neighbours[at] {
-            if reached.insert(next) && is_transit(&next) {
-                open.push(next);
-            }
-        }
+        let next = neighbours[at].iter().map(|(_, next)| *next).filter(&is_transit);
+        open.extend(next.filter(|next| reached.insert(*next)));
     }
     reached
 }

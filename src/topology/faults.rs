@@ -95,6 +95,7 @@ codes! {
     UnknownPlace = "G010", Warning, "a node of which it is not known where it is";
     GraphIslands = "G011", Warning, "nodes that cannot reach each other";
     NotRead = "G012", Warning, "a part of a GraphML file that is not read";
+    CostChanged = "G013", Warning, "a cost that no link can have, in whose place another one stands";
     NoName = "C001", Error, "no name for this relay";
     UnknownSelf = "C002", Error, "this relay is not in the topology";
     BadListen = "C003", Error, "an address that cannot be listened on";
@@ -199,7 +200,8 @@ pub enum Colour {
 /// All faults of one text, in the order of the text, with the text itself so
 /// that they can be shown in place.
 ///
-/// At most [`FAULTS_MAX`] are kept; the rest are counted.
+/// At most [`FAULTS_MAX`] are kept, errors before warnings, since an error is
+/// why the text is refused; the rest are counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     name: String,
@@ -224,7 +226,14 @@ impl Faults {
             Severity::Error => self.errors += 1,
             Severity::Warning => self.warnings += 1,
         }
-        if !self.is_full() {
+        let is_error = |fault: &Fault| fault.code.severity() == Severity::Error;
+        if self.list.len() >= FAULTS_MAX
+            && is_error(&fault)
+            && let Some(last) = self.list.iter().rposition(|known| !is_error(known))
+        {
+            self.list.remove(last);
+        }
+        if self.list.len() < FAULTS_MAX {
             let key = |fault: &Fault| fault.span.map(|span| span.start);
             let place = self.list.partition_point(|other| key(other) <= key(&fault));
             self.list.insert(place, fault);
@@ -255,9 +264,9 @@ impl Faults {
         known.copied().unwrap_or(self.text.len())
     }
 
-    /// Whether further faults are counted but not kept.
-    pub(crate) fn is_full(&self) -> bool {
-        self.list.len() >= FAULTS_MAX
+    /// Whether further errors are counted but not kept.
+    pub(crate) fn is_full_of_errors(&self) -> bool {
+        self.errors >= FAULTS_MAX
     }
 
     /// Whether there is nothing to say.
@@ -459,6 +468,20 @@ mod tests {
         }
         assert_eq!((faults.rows().len(), faults.omitted_count()), (FAULTS_MAX, 1));
         assert!(faults.to_string().ends_with("201 errors (1 not shown)"));
+    }
+
+    #[test]
+    fn errors_are_kept_before_warnings() {
+        let mut faults = Faults::new("a", "x\ny");
+        for _ in 0..FAULTS_MAX {
+            faults.push(Fault::new(Code::Islands, "only a warning").at(0..1));
+        }
+        faults.push(Fault::new(Code::BadValue, "why it cannot be used").at(2..3));
+        assert_eq!((faults.rows().len(), faults.omitted_count()), (FAULTS_MAX, 1));
+        assert!(faults.to_string().contains("why it cannot be used"), "{faults}");
+        faults.push(Fault::new(Code::Islands, "one more warning").at(0..1));
+        assert_eq!((faults.rows().len(), faults.omitted_count()), (FAULTS_MAX, 2));
+        assert!(faults.to_string().contains("why it cannot be used"), "{faults}");
     }
 
     #[test]

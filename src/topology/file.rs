@@ -27,7 +27,7 @@ use crate::units::shorten;
 
 /// The version of the file that is written and read.
 pub const VERSION: u64 = 1;
-/// The longest file that is read: 4 MiB, some ten thousand relays.
+/// The longest file that is read: 4 MiB, more than a file that can be applied may have.
 pub const TEXT_BYTES_MAX: usize = 4 << 20;
 /// The greatest cost of a link.
 pub const COST_MAX: u32 = 1_000_000;

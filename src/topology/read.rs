@@ -80,7 +80,7 @@ impl Reader {
         }
         let text = self.faults.line_text(line);
         let (advice, is_header) = (syntax_advice(text), text.trim_start().starts_with('['));
-        let is_repeated = error.message().starts_with("duplicate key") && !self.faults.is_full();
+        let is_repeated = error.message().starts_with("duplicate key") && !self.faults.is_full_of_errors();
         let first = if is_repeated { self.first_of(line) } else { None };
         let fault = match first {
             Some(first) => repeated(text, first),
@@ -122,7 +122,7 @@ impl Reader {
         word: &str,
         known: impl Iterator<Item = &'c str> + Clone,
     ) -> Option<String> {
-        if self.faults.is_full() { None } else { likely_or_known(word, known) }
+        if self.faults.is_full_of_errors() { None } else { likely_or_known(word, known) }
     }
 
     /// Adds a fault, unless it stands on a line that is not TOML.

@@ -234,3 +234,21 @@ fn white_space_in_a_name_is_a_fault() {
         assert!(found.contains(&"T007"), "{name:?}: {found:?}");
     }
 }
+
+/// As the relays will have it: a leaf hangs in one tree only.
+#[test]
+fn a_leaf_between_two_parts_is_of_the_nearer_one() {
+    let text = network(&["a", "b", "c", "l!", "x"], &[["a", "b"], ["b", "c"], ["l", "a"], ["l", "x"]]);
+    let text = text.replace("between = [\"l\", \"a\"]\n", "between = [\"l\", \"a\"]\ncost = 10\n");
+    let text = text + "[queue.q]\nhome = \"l\"\n";
+    assert_eq!(codes(&text), ["T016", "T018"]);
+    let shown = parse(&text).warnings.rows()[0].message.clone();
+    assert!(shown.contains("relays \"l\", \"x\""), "{shown}");
+    // A cost that is measured counts as 10 here: the other one is still the nearer.
+    assert_eq!(codes(&text.replace("cost = 10", "cost = \"rtt\"")), ["T016", "T018"]);
+    // The other way round x alone is.
+    let other = text.replace("cost = 10\n", "").replace("[\"l\", \"x\"]\n", "[\"l\", \"x\"]\ncost = 2\n");
+    assert_eq!(codes(&other), ["T016"]);
+    let shown = parse(&other).warnings.rows()[0].message.clone();
+    assert!(shown.contains("relay \"x\" cannot"), "{shown}");
+}

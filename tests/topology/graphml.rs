@@ -119,7 +119,40 @@ fn what_is_no_graphml_is_refused_with_a_place() {
 #[test]
 fn every_code_about_graphs_is_known_here() {
     let about_graphs = Code::ALL.iter().filter(|code| code.as_str().starts_with('G')).count();
-    assert_eq!(about_graphs, 12, "a new code wants a case in this file");
+    assert_eq!(about_graphs, 13, "a new code wants a case in this file");
+}
+
+#[test]
+fn a_cost_that_no_link_can_have_is_told() {
+    let with = |more: &str, costs: &[&str]| {
+        let mut inside = "<node id=\"a\"/>\n<node id=\"b\"/>\n<node id=\"c\"/>\n".to_owned();
+        for (cost, ends) in costs.iter().zip(["source=\"a\" target=\"b\"", "source=\"b\" target=\"c\""]) {
+            inside += &format!("<edge {ends}><data key=\"{more}\">{cost}</data></edge>\n");
+        }
+        import("f.graphml", graph(&inside).as_bytes()).unwrap()
+    };
+    for (key, costs, becomes) in [
+        ("c", ["1e9", "7"], 1_000_000),
+        ("c", ["0", "7"], 1),
+        // With factor 100.
+        ("c", ["0.001", "7"], 1),
+        ("length", ["3e8", "500"], 1_000_000),
+    ] {
+        let imported = with(key, &costs);
+        assert_eq!(told(&imported.warnings).first(), Some(&("G013", 7)), "{costs:?}: {}", imported.warnings);
+        assert_eq!(imported.warnings.warning_count(), 1);
+        assert!(
+            imported.warnings.to_string().contains(&format!("becomes {becomes}")),
+            "{}",
+            imported.warnings
+        );
+        assert!(imported.text.contains("1 of them cannot be had by a link"), "{}", imported.text);
+    }
+    for (key, costs) in [("c", ["1e6", "1"]), ("c", ["0.5", "10000.4"]), ("length", ["1", "2e8"])] {
+        let imported = with(key, &costs);
+        assert!(imported.warnings.is_empty(), "{costs:?}: {}", imported.warnings);
+        assert!(!imported.text.contains("cannot be had"), "{}", imported.text);
+    }
 }
 
 #[test]

@@ -154,3 +154,25 @@ fn a_source_tree_is_that_of_the_origin_that_was_named() {
     assert_eq!((tree.origin.as_deref(), tree.trees, tree.cost), (Some("c"), 1, 40));
     assert!(picture.relays[2].is_root, "{picture:?}");
 }
+
+#[test]
+fn the_tree_of_an_origin_away_from_most_members_is_its_own() {
+    let network = network("ab:1 bc:1 xy:1", "[group.g]\ntree = \"source\"\n");
+    for members in [Some(names(&["a", "b", "c", "x"])), None] {
+        let question = Question {
+            title: "net",
+            group: Some("g"),
+            members: members.as_deref(),
+            origin: Some("x"),
+            unmeasured: 10,
+        };
+        let picture = Picture::new(&network, question).unwrap();
+        let caption = picture.caption().join("\n");
+        assert!(
+            caption.contains("tree of what is put at x") && caption.contains("3 of them cut off"),
+            "{caption}"
+        );
+        let cut = picture.relays.iter().filter(|relay| relay.is_cut_off).map(|relay| relay.name.as_str());
+        assert_eq!(cut.collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+}

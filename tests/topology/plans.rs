@@ -23,6 +23,12 @@ fn dead(network: &Topology, groups: &[&str], relay: &str) -> treecast::survey::p
     plan(question).unwrap().death.unwrap()
 }
 
+/// The first group's relays that are cut off afterwards, and who keeps for them.
+fn cut_off(plan: &Plan) -> Vec<(&str, Option<&str>)> {
+    let cut = &plan.change.groups[0].after.as_ref().unwrap().cut_off;
+    cut.iter().map(|cut| (cut.relay.as_str(), cut.custodian.as_deref())).collect()
+}
+
 fn load(one: &str, other: &str, before: u32, after: u32) -> Load {
     Load { between: [one.to_owned(), other.to_owned()], before, after }
 }
@@ -58,10 +64,12 @@ fn nothing_moves_when_nothing_changes() {
 fn relays_and_links_that_come_and_go_are_told() {
     let (old, new) = (network("ab:1 bc:1", ""), network("ab:1 bd:1", ""));
     let plan = planned(&old, &new, &["g"], Some(&names(&["c"])));
-    assert_eq!((plan.network.relays_added, plan.network.relays_removed), (names(&["d"]), names(&["c"])));
+    let network = &plan.network;
+    assert_eq!((&network.relays_added, &network.relays_removed), (&names(&["d"]), &names(&["c"])));
     assert_eq!(plan.network.links_added, [["b".to_owned(), "d".to_owned()]]);
     assert_eq!(plan.network.links_removed, [["b".to_owned(), "c".to_owned()]]);
-    assert!(plan.change.groups[0].after.is_none(), "its only relay is gone");
+    assert_eq!(cut_off(&plan), [("c", Some("b"))], "its only relay is gone, and a member still");
+    assert_eq!(plan.change.groups[0].after.as_ref().unwrap().cost, 0);
 }
 
 #[test]
@@ -107,9 +115,59 @@ fn a_member_behind_a_removed_link_is_cut_off() {
     let (old, new) =
         (network("ab:1 bc:1 cd:1", ""), network("ab:1 bc:1", "[relay.d]\naddress = \"127.0.0.1:9\"\n"));
     let plan = planned(&old, &new, &["g"], None);
-    let cut = &plan.change.groups[0].after.as_ref().unwrap().cut_off;
-    let cut: Vec<_> = cut.iter().map(|cut| (cut.relay.as_str(), cut.custodian.as_deref())).collect();
-    assert_eq!(cut, [("d", None)]);
+    assert_eq!(cut_off(&plan), [("d", None)]);
+}
+
+/// It stays a member: what it is owed is kept for it.
+#[test]
+fn a_member_that_the_file_leaves_out_is_cut_off() {
+    let (old, new) = (network("ab:1 bc:1", ""), network("ab:1", ""));
+    for members in [None, Some(names(&["a", "c"])), Some(names(&["b", "c"])), Some(names(&["c"]))] {
+        let plan = planned(&old, &new, &["g"], members.as_deref());
+        assert_eq!(cut_off(&plan), [("c", Some("b"))], "{members:?}");
+        assert!(!plan.change.groups[0].is_same());
+    }
+    let plan = planned(&old, &new, &["g"], Some(&names(&["a", "b"])));
+    assert_eq!(cut_off(&plan), [], "it is no member");
+}
+
+/// Whatever the names, and however many go: those of the file are not cut off from those that went.
+#[test]
+fn who_stays_is_not_cut_off_from_who_goes() {
+    for tree in ["shared", "source"] {
+        let text = format!("[group.g]\ntree = \"{tree}\"\n");
+        let alone = format!("[relay.z]\naddress = \"127.0.0.1:9\"\n{text}");
+        let (old, new) = (network("ab:1 bc:1 cz:1", &text), network("", &alone));
+        let plan = planned(&old, &new, &["g"], None);
+        assert_eq!(cut_off(&plan), [("a", Some("z")), ("b", Some("z")), ("c", Some("z"))], "{tree}");
+        let plan = planned(&old, &new, &["g"], Some(&names(&["b"])));
+        assert_eq!(cut_off(&plan), [("b", Some("z"))], "{tree}");
+    }
+}
+
+/// Who was left out is in no part, and still cut off when another one dies.
+#[test]
+fn a_death_is_that_of_the_new_network() {
+    let (old, new) = (network("ab:1 bc:1 cd:1", ""), network("ab:1 bc:1", ""));
+    let groups = names(&["g"]);
+    let question =
+        Question { old: &old, new: &new, groups: &groups, members: None, unmeasured: 10, without: Some("b") };
+    let death = plan(question).unwrap().death.unwrap();
+    assert_eq!(death.parts, [names(&["a"]), names(&["c"])]);
+    let cut = &death.change.groups[0].after.as_ref().unwrap().cut_off;
+    assert!(cut.iter().any(|cut| cut.relay == "d"), "{cut:?}");
+}
+
+#[test]
+fn that_relays_may_be_exposed_is_a_change() {
+    let with =
+        |key: &str| crate::parsed(&format!("version = 1\n{key}[relay.a]\naddress = \"127.0.0.1:1\"\n"));
+    let found = planned(&with(""), &with("insecure = true\n"), &["g"], None).network.settings;
+    let told: Vec<_> = found
+        .iter()
+        .map(|s| (s.of.as_str(), s.key.as_str(), s.before.as_deref(), s.after.as_deref()))
+        .collect();
+    assert_eq!(told, [("the file", "insecure", Some("false"), Some("true"))]);
 }
 
 #[test]

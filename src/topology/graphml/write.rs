@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::faults::{Code, Fault, Faults, Span};
 use super::super::{Address, COST_MAX, FIBRE_KM_PER_MS, PORT_DEFAULT, VERSION};
 use super::names::name_all;
-use super::{Graph, Imported, Node};
+use super::{Edge, Graph, Imported, Node};
 use crate::units::shorten;
 
 /// Where a cost comes from.
@@ -28,6 +28,8 @@ struct Link {
     between: [usize; 2],
     cost: u32,
     from: From,
+    /// The graph has another one, which no link can have.
+    is_changed: bool,
     at: Span,
 }
 
@@ -73,6 +75,29 @@ fn rounded(cost: f64) -> u32 {
     cost.round().clamp(1.0, f64::from(COST_MAX)) as u32
 }
 
+/// Tells when no link can have what the graph says of an edge, which is then another one. Of lengths
+/// only what is too far: that a link costs at least 1 is said of all.
+fn check_cost(edge: &Edge, factor: u32, (cost, from): (u32, From), faults: &mut Faults) -> bool {
+    let times = if factor > 1 { format!(", times {factor}") } else { String::new() };
+    let (found, least, shown) = match from {
+        From::Graph => {
+            let found = edge.cost.unwrap_or_default();
+            (found * f64::from(factor), 1.0, format!("cost is {}{times}", shorten(&found.to_string())))
+        }
+        From::Length => {
+            let km = edge.km.unwrap_or_default();
+            (km / FIBRE_KM_PER_MS, 0.0, format!("length is {}", shorten(&km.to_string())))
+        }
+        From::Places | From::Others => return false,
+    };
+    let is_changed = !(least..=f64::from(COST_MAX)).contains(&found.round());
+    if is_changed {
+        let message = format!("{shown}: a link costs 1 to {COST_MAX}, so it becomes {cost}");
+        faults.push(Fault::new(Code::CostChanged, message).at(edge.at));
+    }
+    is_changed
+}
+
 /// One link for each pair of nodes that has an edge: of several the cheapest.
 fn links(graph: &Graph, factor: u32, names: &[String], faults: &mut Faults) -> Vec<Link> {
     let mut links: BTreeMap<[&str; 2], Link> = BTreeMap::new();
@@ -86,9 +111,10 @@ fn links(graph: &Graph, factor: u32, names: &[String], faults: &mut Faults) -> V
         }
         let is_first_this_way = directions.insert(edge.ends, ()).is_none();
         let (cost, from) = cost_of(graph, edge.ends, edge.cost.map(|cost| cost * f64::from(factor)), edge.km);
+        let is_changed = check_cost(edge, factor, (cost, from), faults);
         let between = if names[one] < names[other] { [one, other] } else { [other, one] };
         let pair = between.map(|end| names[end].as_str());
-        let link = Link { between, cost, from, at: edge.at };
+        let link = Link { between, cost, from, is_changed, at: edge.at };
         let Some(known) = links.get_mut(&pair) else {
             links.insert(pair, link);
             continue;
@@ -201,9 +227,15 @@ fn write_head(text: &mut String, name: &str, graph: &Graph, (links, factor): (&[
         ),
     ];
     for (from, words) in origins.iter().filter(|(from, _)| count(*from) > 0) {
-        let links = count(*from);
+        let links_of = || links.iter().filter(|link| link.from == *from);
+        let links = links_of().count();
         let plural = if links == 1 { "link" } else { "links" };
-        let _ = writeln!(text, "# Cost of {links} {plural}: {words}.");
+        let changed = links_of().filter(|link| link.is_changed).count();
+        let changed = match changed {
+            0 => String::new(),
+            _ => format!("; {changed} of them cannot be had by a link and became 1 or {COST_MAX}"),
+        };
+        let _ = writeln!(text, "# Cost of {links} {plural}: {words}{changed}.");
     }
 }
 
