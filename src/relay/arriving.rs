@@ -471,6 +471,7 @@ impl Relay {
         let idle_max_ms = group.settings.producer_idle_max_ms();
         let mut is_more = false;
         for subscription in &mut subscriptions {
+            let may_be_brought = subscription.may_be_brought();
             let Some(arrived) = subscription.arrived.as_deref_mut() else { continue };
             let Some(done) = &mut arrived.done else { continue };
             let floor = subscription.cursor.floor().min(group.settled);
@@ -487,7 +488,7 @@ impl Relay {
             done.streams.retain(|at| !is_past(at));
             done.parts.retain(|part| {
                 let last = Sequence(part.to.0.saturating_sub(1));
-                !is_past(&StreamAt { origin: part.origin.clone(), epoch: part.epoch, last })
+                may_be_brought || !is_past(&StreamAt { origin: part.origin.clone(), epoch: part.epoch, last })
             });
             done.finished.retain(|(origin, storage, through)| {
                 let mut known = group.finished().filter(|(o, s, _)| (*o, *s) == (origin, *storage));

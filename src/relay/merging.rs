@@ -16,7 +16,9 @@
 //!
 //! Many messages are owed to both. Which of them, each home knows by stream and sequence ([`parts`]): what
 //! the new home was owed itself it passes over in what it is brought, and what was acked here it passes
-//! over in its own ([`take`]). So nothing is delivered there that was acked at either.
+//! over in its own ([`take`]). So nothing is delivered there that was acked at either. With a third home it
+//! is the same between what the one and the other bring, also of streams that the new home is not owed
+//! ([`take::third`]).
 //!
 //! An operator need not do anything, and cannot end it but by removing one of the two.
 
@@ -63,6 +65,9 @@ pub(super) struct Taken {
     pub(super) parts: Vec<StreamPart>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) brought: Vec<Brought>,
+    /// What was acked there of all that it was owed: what others have brought before is to be without it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) acked: Vec<StreamPart>,
     pub(super) at: WallTime,
 }
 
@@ -71,7 +76,8 @@ pub(super) struct Taken {
 pub(super) struct Brought {
     pub(super) remnant: GroupNumber,
     pub(super) left: Left,
-    /// What it is owed itself: it stands in its own backlog.
+    /// What it is not for: the subscription is owed it itself and has it in its own backlog, or a third home
+    /// has brought or acked it before.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) own: Vec<StreamPart>,
 }

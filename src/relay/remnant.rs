@@ -55,7 +55,8 @@ pub(super) struct Remnant {
     /// What was lost at the old home, or may be.
     #[serde(rename = "l", skip_serializing_if = "Vec::is_empty", default)]
     pub(super) lost: Vec<Gap>,
-    /// What its subscription is owed here itself, and so does not get from it.
+    /// What its subscription does not get from it: it is owed that here itself, or a third home of its name
+    /// has brought it before, or it was acked there.
     #[serde(rename = "w", skip_serializing_if = "Vec::is_empty", default)]
     pub(super) own: Vec<StreamPart>,
 }

@@ -30,12 +30,13 @@ mod remnants;
 mod restored;
 mod scenarios;
 mod steady;
+mod third;
 mod trace;
 mod twins;
 mod views;
 
 use super::storms::{Weather, movers, storm};
-use super::world::World;
+use super::world::{World, mixed, twins};
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 
@@ -308,7 +309,12 @@ fn seeds_that_failed_once_pass() {
         let mut words = line.split_whitespace();
         let mut number = || words.next().and_then(|word| word.parse().ok());
         let (Some(seed), Some(steps)) = (number(), number()) else { panic!("{line}") };
-        storm(seed, steps as usize).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        let run = match words.next().unwrap_or_default() {
+            "twins:" => twins(seed, steps as usize).map(drop),
+            "mixed:" => mixed(seed, steps as usize).map(drop),
+            _ => storm(seed, steps as usize),
+        };
+        run.unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         seen += 1;
     }
     assert!(seen > 5, "{seen} seeds");

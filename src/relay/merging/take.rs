@@ -6,6 +6,8 @@
 //! not known here by then, or not known to be owed here, is that home's up to where it had it: what comes
 //! of it later is passed over up to there.
 
+mod third;
+
 use super::super::Relay;
 use super::super::arriving::Arrived;
 use super::super::group::Group;
@@ -236,22 +238,24 @@ impl Relay {
             if !self.is_here(key, left) {
                 return None;
             }
-            let own = remnant.streams.iter().filter_map(|stream| {
-                let (origin, epoch) = (stream.origin.clone(), stream.epoch);
-                let from = self.own_from(key, subscription, (&origin, epoch))?;
-                Some(StreamPart { origin, epoch, from, to: NO_END })
-            });
-            let own = in_order(own.collect());
+            let own = self.not_for(key, subscription, remnant);
             brought.push(Brought { remnant: remnant.number, left: left.clone(), own });
         }
+        let is_whole = left.iter().all(|left| left.lost.is_empty());
         let own_from = |part: &StreamPart| self.own_from(key, subscription, (&part.origin, part.epoch));
-        let acked = done.parts.iter().filter_map(|part| {
-            let from = own_from(part)?.max(part.from);
-            (from < part.to).then(|| StreamPart { from, ..part.clone() })
-        });
-        let others = done.owed.iter().filter(|part| part.from < part.to && own_from(part).is_none()).cloned();
-        let parts = if is_alike { in_order(acked.chain(others).collect()) } else { Vec::new() };
-        Some(Taken { from, token, parts, brought, at: now.wall })
+        let (mut parts, mut acked) = (Vec::new(), Vec::new());
+        if is_alike {
+            acked.clone_from(&done.parts);
+            parts.extend(done.parts.iter().cloned());
+            // What has been lost there may be here: rather some of it comes twice.
+            let owed = done.owed.iter().filter(|_| is_whole);
+            parts.extend(owed.filter_map(|part| {
+                let to = own_from(part).map_or(part.to, |own| own.min(part.to));
+                (part.from < to).then(|| StreamPart { to, ..part.clone() })
+            }));
+        }
+        let parts = in_order(parts);
+        Some(Taken { from, token, parts, brought, acked, at: now.wall })
     }
 
     /// From where on a stream is owed to a subscription here, if that is known.
@@ -278,7 +282,8 @@ impl Relay {
     }
 
     fn replay_taken(&mut self, key: SubscriptionKey, taken: Taken, replay: bool) {
-        let Taken { from, token, parts, brought, at } = taken;
+        let Taken { from, token, parts, brought, acked, at } = taken;
+        self.thin_out(key, &acked);
         for Brought { remnant, left, own } in brought {
             self.replay_opened(remnant, &left, replay);
             if let Some(remnant) = self.groups.get_mut(remnant).and_then(|group| group.remnant.as_deref_mut())

@@ -105,6 +105,7 @@ fn word(operation: &Operation) -> &'static str {
         Operation::SubscriptionMoving { merge: true, .. } => "subscription-merges",
         Operation::SubscriptionMerging { merging: None, .. } => "subscription-merging-not",
         Operation::SubscriptionMerging { .. } => "subscription-merging",
+        Operation::SubscriptionMerged { taken, .. } if !taken.acked.is_empty() => "subscription-merged-acked",
         Operation::SubscriptionMerged { .. } => "subscription-merged",
         Operation::SubscriptionMoving { rest: Some(_), .. } => "subscription-cut-rest",
         Operation::SubscriptionMoving { to: None, .. } => "subscription-stays",
@@ -350,8 +351,11 @@ fn of_merges(group: GroupNumber) -> Vec<Operation> {
     let done = Done { parts: vec![part(300, 310)], owed: vec![part(300, 401)], ..Done::default() };
     let merging = Merging { from: relay("oslo"), token, is_alike: true, said_at: None };
     let brought = Brought { remnant: GroupNumber(301), left: left(), own: vec![part(350, u64::MAX)] };
-    let taken =
-        Taken { from: relay("oslo"), token, parts: vec![part(350, 360)], brought: vec![brought], at: AT };
+    let acked = Vec::new();
+    let (parts, brought) = (vec![part(350, 360)], vec![brought]);
+    let taken = Taken { from: relay("oslo"), token, parts, brought, acked, at: AT };
+    let acked = vec![part(300, 310)];
+    let of_third = Taken { acked, ..taken.clone() };
     vec![
         Operation::SubscriptionMoving {
             group,
@@ -366,6 +370,7 @@ fn of_merges(group: GroupNumber) -> Vec<Operation> {
         Operation::SubscriptionMerging { group, subscription, merging: Some(Box::new(merging)) },
         Operation::SubscriptionMerging { group, subscription, merging: None },
         Operation::SubscriptionMerged { group, subscription, taken: Box::new(taken) },
+        Operation::SubscriptionMerged { group, subscription, taken: Box::new(of_third) },
     ]
 }
 
