@@ -150,7 +150,7 @@ pub(crate) fn find_segments(
 pub(crate) fn is_still_there(file: &dyn StorageFile, header: &SegmentHeader) -> bool {
     let now = classify(file, header.storage, header.number);
     // A header that is damaged is told; that it is another segment now it must say itself.
-    now.map_or(false, |now| now.is_none_or(|now| now.in_use && now.epoch == header.epoch))
+    now.is_ok_and(|now| now.is_none_or(|now| now.in_use && now.epoch == header.epoch))
 }
 
 /// The version of a segment file whose header is whole and of another version.
