@@ -70,6 +70,10 @@ pub struct LinkState {
     /// tree depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<TopologyVersion>,
+    /// The boot in which it was said, where the version does not tell it: what the relay says with a new
+    /// disk is above what others know of the one before, which may have been started more often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<u64>,
 }
 
 fn first_algorithm() -> u16 {
@@ -111,6 +115,7 @@ impl LinkState {
             algorithm: first_algorithm(),
             links: Vec::new(),
             topology: None,
+            boot: None,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::log::{Entry, Snapshot};
 use crate::relay::stream::{Draft, Genesis, Seal, Stream};
 use crate::wire::body::{Start, SubscriptionSpec, encode};
 use crate::wire::frame::AckLevel;
-use crate::wire::link::{Finished, GroupId, LinkMessage, StreamNamed};
+use crate::wire::link::{Fact, Finished, GroupId, LinkMessage, LinkState, StreamNamed, Version};
 use crate::wire::run::{Record, Run, RunKind};
 
 /// One epoch of the neighbour's stream of the group `g`, as the neighbour has it.
@@ -267,4 +267,21 @@ fn r14_the_time_that_a_message_has_spent_elsewhere_counts() {
         h.hear(LinkMessage::Run { stream: theirs.stream.number, age_ms, run: theirs.runs[1].clone() });
         assert_eq!(h.payloads(), expected, "after {age_ms} ms");
     }
+}
+
+/// Others keep what is said in the greatest version: what it says under another storage id is to count.
+#[test]
+fn r4_what_is_said_under_another_storage_id_is_above_all_that_was_said_before() {
+    let me = RelayId::new("r").unwrap();
+    let mut h = Harness::linked();
+    let mine = h.relay.options.epoch.storage;
+    // Of a disk before, and of a later boot of this one.
+    for (boot, storage) in [(5, StorageId([9; 16])), (4, mine)] {
+        let said = Version { counter: boot << 32, storage };
+        h.hear(LinkMessage::Facts(vec![Fact::LinkState(LinkState::new(me.clone(), said))]));
+    }
+    let state = &h.relay.links.states[&me];
+    assert_ne!(state.version.storage, mine);
+    assert!(state.version.counter > (5 << 32) + 1, "{state:?}");
+    assert_eq!(state.boot, Some(1));
 }

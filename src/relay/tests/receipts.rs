@@ -75,6 +75,7 @@ fn links(h: &mut Harness, (relay, others): (&str, &[&str]), counter: u64, storag
         algorithm: 0,
         links: others.iter().map(link).collect(),
         topology: None,
+        boot: None,
     })]));
 }
 

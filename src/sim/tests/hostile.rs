@@ -118,6 +118,7 @@ fn fact(dice: &mut Dice) -> Fact {
                 algorithm: [0, 1, 2, u16::MAX][dice.below(4) as usize],
                 links: (0..dice.below(5)).map(|_| end(dice)).collect(),
                 topology: None,
+                boot: [None, Some(0), Some(u64::MAX)][dice.below(3) as usize],
             })
         }
         1 => Fact::Membership(Membership {
