@@ -189,9 +189,10 @@ impl Relay {
             cost: link.cost,
             is_up: link.is_up,
         };
+        let version = before.next(storage);
         let state = LinkState {
             relay: relay.clone(),
-            version: before.next(storage),
+            version,
             transit: self.options.transit,
             max_children: self.options.max_children,
             catching_up: self.behind.is_said,
@@ -200,7 +201,7 @@ impl Relay {
             algorithm: self.links.speaks.number(),
             links: self.links.table.values().map(link).collect(),
             topology: self.topologies.taken(),
-            boot: Some(boot),
+            boot: (version.counter >> BOOT_SHIFT != boot).then_some(boot),
         };
         self.links.states.insert(relay, state.clone());
         self.flood(None, &[Fact::LinkState(state)]);
@@ -210,7 +211,11 @@ impl Relay {
     fn learn_links(&mut self, now: Now, state: &LinkState) -> bool {
         if state.relay == self.options.relay && self.is_from_the_future(state) {
             let why = format!("others know its links in version {}", state.version.counter);
-            self.links.states.insert(state.relay.clone(), state.clone());
+            // It may have said more, above what a third disk has said.
+            let known = self.links.states.get(&state.relay);
+            if known.is_none_or(|known| state.is_newer_than(known)) {
+                self.links.states.insert(state.relay.clone(), state.clone());
+            }
             self.renew_storage(now, &why);
             return false;
         }
@@ -218,8 +223,11 @@ impl Relay {
         if known.is_some_and(|known| !state.is_newer_than(known)) || state.check().is_err() {
             return false;
         }
-        let boot = |version: Version| (version.counter >> BOOT_SHIFT, version.storage);
-        let has_started = known.is_none_or(|known| boot(known.version) != boot(state.version));
+        let boot = |state: &LinkState| {
+            let Version { counter, storage } = state.version;
+            (state.boot.unwrap_or(counter >> BOOT_SHIFT), storage)
+        };
+        let has_started = known.is_none_or(|known| boot(known) != boot(state));
         let is_another = known.is_some_and(|known| known.version.storage != state.version.storage);
         if is_another && state.relay != self.options.relay {
             self.warn(format!(

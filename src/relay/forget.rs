@@ -172,7 +172,7 @@ impl Relay {
     /// The boot in which a relay has said this of its links.
     pub(super) fn boot_of(&self, state: &LinkState) -> u64 {
         let forgot = self.forgotten.get(&state.relay).map_or(0, |forgot| forgot.version.counter);
-        state.version.counter.saturating_sub(forgot) >> facts::BOOT_SHIFT
+        state.boot.unwrap_or_else(|| state.version.counter.saturating_sub(forgot) >> facts::BOOT_SHIFT)
     }
 
     /// The counter below which what a relay has said of itself is void, if it was forgotten.

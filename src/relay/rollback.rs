@@ -43,10 +43,9 @@ impl Relay {
     pub(super) fn is_from_the_future(&self, state: &LinkState) -> bool {
         let said = self.links.states.get(&self.options.relay);
         let boot = self.options.epoch.counter;
-        // After a lost disk versions go on above those of it, so the boot is not to be had from them.
-        let told = state.boot.unwrap_or_else(|| self.boot_of(state));
+        let told = self.boot_of(state);
         let is_unsaid = said.is_none_or(|said| state.version > said.version);
-        state.version.storage == self.options.epoch.storage && is_unsaid && told >= boot
+        state.version.storage == self.options.epoch.storage && (told > boot || (told == boot && is_unsaid))
     }
 
     /// A neighbour tells how far it knows streams: also those that this disk has written.

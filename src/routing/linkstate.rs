@@ -70,9 +70,8 @@ pub struct LinkState {
     /// tree depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<TopologyVersion>,
-    /// The boot counter of the data directory that says this. The version alone does not tell: a relay
-    /// that has lost its disk goes on above what it said before. Absent from older relays. No tree
-    /// depends on it.
+    /// The boot in which it was said, where the version does not tell it: what the relay says with a new
+    /// disk is above what others know of the one before, which may have been started more often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<u64>,
 }

@@ -67,6 +67,7 @@ fn facts() -> Vec<Fact> {
             algorithm: 1,
             links: vec![up, down],
             topology: None,
+            boot: None,
         }),
         Fact::Membership(Membership {
             group: group(),
@@ -389,6 +390,9 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     all.extend(circuits().into_iter().chain(moves()).chain([drained()]).chain(fulls()));
     let to_one_that_forgot = Receipt { released: Some(Sequence(900)), ..receipt() };
     all.push(("receipts-released", LinkMessage::Receipts(vec![to_one_that_forgot])));
+    // Above what the disk before has said in its third boot.
+    let of_new_disk = LinkState { boot: Some(1), ..LinkState::new(relay("rome"), version((3 << 32) + 2)) };
+    all.push(("facts-boot", LinkMessage::Facts(vec![Fact::LinkState(of_new_disk)])));
     all
 }
 

@@ -8,7 +8,7 @@ use crate::relay::Input;
 use crate::relay::stream::{Draft, Genesis, Seal, Stream};
 use crate::wire::body::{Start, SubscriptionSpec, encode};
 use crate::wire::frame::AckLevel;
-use crate::wire::link::{Finished, GroupId, LinkMessage, StreamNamed};
+use crate::wire::link::{Fact, Finished, GroupId, LinkMessage, LinkState, StreamNamed, Version};
 use crate::wire::run::{Record, Run, RunKind};
 
 /// One epoch of the neighbour's stream of the group `g`, as the neighbour has it.
@@ -304,4 +304,21 @@ fn p12_a_neighbour_that_asks_for_the_table_again_and_again_fills_no_memory() {
     h.said.clear();
     written(&mut h);
     assert_eq!(h.said, [LinkMessage::FactsEnd], "the last question is answered, once");
+}
+
+/// Others keep what is said in the greatest version: what it says under another storage id is to count.
+#[test]
+fn r4_what_is_said_under_another_storage_id_is_above_all_that_was_said_before() {
+    let me = RelayId::new("r").unwrap();
+    let mut h = Harness::linked();
+    let mine = h.relay.options.epoch.storage;
+    // Of a disk before, and of a later boot of this one.
+    for (boot, storage) in [(5, StorageId([9; 16])), (4, mine)] {
+        let said = Version { counter: boot << 32, storage };
+        h.hear(LinkMessage::Facts(vec![Fact::LinkState(LinkState::new(me.clone(), said))]));
+    }
+    let state = &h.relay.links.states[&me];
+    assert_ne!(state.version.storage, mine);
+    assert!(state.version.counter > (5 << 32) + 1, "{state:?}");
+    assert_eq!(state.boot, Some(1));
 }

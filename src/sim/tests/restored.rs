@@ -277,6 +277,32 @@ fn r4_an_origin_that_is_put_back_is_found_out_when_nobody_knows_its_links() {
     assert_eq!(puts(&world.drain(1, "g", "s")), [5]);
 }
 
+/// What it says is above what the disk before has said, which was started more often.
+#[test]
+fn r4_a_relay_with_a_new_disk_is_not_taken_for_one_that_was_put_back() {
+    for is_restarted in [false, true] {
+        let mut world = World::new(1, 3, &LINE);
+        world.subscribe(1, "g", "s");
+        (0..3).for_each(|_| world.restart(0));
+        world.wipe(0);
+        world.heal_links();
+        world.settle();
+        if is_restarted {
+            world.crash(0);
+        } else {
+            // Nobody hears that this end is down before it is up again.
+            world.set_link(0, false);
+            world.settle();
+        }
+        world.heal();
+        assert!(!warned(&world, 0), "{is_restarted}: {:?}", world.nodes[0].warnings());
+        world.put(0, "g", 1);
+        world.heal();
+        assert_eq!(puts(&world.drain(1, "g", "s")), [1]);
+        assert_eq!(world.nodes[1].gaps, 0);
+    }
+}
+
 /// R3: others would take it for what this disk has, and for gone when it has it not.
 #[test]
 fn r3_a_subscription_that_was_made_again_is_told_to_nobody_before_it_is_durable() {
