@@ -283,3 +283,26 @@ fn a_key_that_is_there_twice_in_one_line_is_told_as_that() {
     assert_eq!((code, message.as_str()), ("T024", "address is there twice"));
     assert_eq!(advice, "the first one is in line 3: keep one of them");
 }
+
+/// It is in the file, whatever else is wrong with it.
+#[test]
+fn a_relay_that_cannot_be_read_can_be_named() {
+    let text = "version = 1\n[relay]\na = 5\n[relay.b]\naddress = \"127.0.0.1:1\"\n\
+                [relay.c]\naddress = \"127.0.0.1:2\"\n[[link]]\nbetween = [\"a\", \"b\"]\n\
+                [[link]]\nbetween = [\"a\", \"c\"]\n[queue.q]\nhome = \"a\"\n";
+    assert_eq!(codes(text), ["T003"]);
+    assert_eq!(codes("version = 1\n[relay]\na = 5\n"), ["T003"]);
+}
+
+#[test]
+fn what_a_leaf_or_no_quota_makes_useless_is_told() {
+    let text = network(&["a", "b!"], &[["a", "b"]]);
+    let leaf = text.replace("transit = false\n", "transit = false\nmax_children = 3\n");
+    assert_eq!(codes(&leaf), ["T021"]);
+    assert_eq!(codes(&text.replace("transit = true\n", "transit = true\nmax_children = 3\n")), [""; 0]);
+    for policy in ["refuse", "drop-oldest"] {
+        let text = format!("{text}[group.g]\nsubscription_quota_policy = \"{policy}\"\n");
+        assert_eq!(codes(&text), ["T021"], "{policy}");
+        assert_eq!(codes(&(text + "subscription_quota_count = 1\n")), [""; 0], "{policy}");
+    }
+}
