@@ -6,14 +6,14 @@ use super::faults::{Code, Fault, Span};
 use super::file::{Draft, Placed};
 use super::read::Reader;
 use super::setting::SETTING_KEYS;
-use super::settings::{Fifo, GroupSettings, SettingsFault, SubscriptionPolicy};
+use super::settings::{Fifo, GroupSettings, SettingsFault};
 use super::{Cost, Relay};
 use crate::limits;
 use crate::units::{format_duration, format_size, shorten};
 
 /// Adds everything that is wrong between the parts of `draft`.
 pub(super) fn check(reader: &mut Reader, draft: &Draft) {
-    if draft.relays.is_empty() {
+    if draft.relays.is_empty() && draft.unread.is_empty() {
         let fault = Fault::new(Code::MissingKey, "the file has no relay, must have at least one");
         reader.fault(fault.suggest(Some("write [relay.NAME]".to_owned())), 0..0);
     }
@@ -21,12 +21,13 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft) {
     check_unique(reader, draft, Code::DuplicateKey, "key", |relay| relay.key.map(|key| key.to_string()));
     let links_are_right = check_links(reader, draft);
     // Where a link is wrong or missing, what it should have joined is no island.
-    let is_known = links_are_right && !draft.is_partial;
+    let is_known = links_are_right && !draft.is_partial && draft.unread.is_empty();
     let far = if is_known { unreachable_relays(draft) } else { BTreeSet::new() };
     if !draft.allow_islands {
         check_islands(reader, draft, &far);
     }
     check_homes(reader, draft, &far);
+    check_leaves(reader, draft);
     check_names(reader, draft);
     for (_, group) in groups(draft) {
         check_settings(reader, &group);
@@ -110,7 +111,8 @@ fn check_unique(
 /// Links join two different relays of the file, no two links the same ones.
 /// Returns whether all do.
 fn check_links(reader: &mut Reader, draft: &Draft) -> bool {
-    let names: BTreeSet<&str> = draft.relays.iter().map(|relay| relay.value.name.as_str()).collect();
+    let relays = draft.relays.iter().map(|relay| relay.value.name.as_str());
+    let names: BTreeSet<&str> = relays.chain(draft.unread.iter().map(String::as_str)).collect();
     let mut first: BTreeMap<[&str; 2], Span> = BTreeMap::new();
     let mut all_right = true;
     for link in &draft.links {
@@ -236,6 +238,7 @@ fn check_homes(reader: &mut Reader, draft: &Draft, far: &BTreeSet<usize>) {
         let Some(at) = queue.part("home") else { continue };
         let (name, home) = (shorten(&queue.value.name), shorten(&queue.value.home));
         match index.get(queue.value.home.as_str()) {
+            None if draft.unread.contains(&queue.value.home) => {}
             None => {
                 let message = format!("home of queue {name:?} is relay {home:?}, which is not in the file");
                 let advice = reader.likely_or_known(&queue.value.home, index.keys().copied());
@@ -248,6 +251,17 @@ fn check_homes(reader: &mut Reader, draft: &Draft, far: &BTreeSet<usize>) {
                 reader.fault(Fault::new(Code::UnreachableHome, message).suggest(Some(advice)), at);
             }
             Some(_) => {}
+        }
+    }
+}
+
+/// A leaf of all trees has no children of which it could want fewer.
+fn check_leaves(reader: &mut Reader, draft: &Draft) {
+    for relay in draft.relays.iter().filter(|relay| !relay.value.transit) {
+        if let Some(at) = relay.part("max_children") {
+            let name = shorten(&relay.value.name);
+            let message = format!("max_children of relay {name:?} has no effect with transit = false");
+            reader.fault(Fault::new(Code::NoEffect, message), at);
         }
     }
 }
@@ -301,7 +315,6 @@ pub(super) fn show_setting(field: &str, value: u64) -> String {
 fn check_effect(reader: &mut Reader, group: &AnyGroup<'_>) {
     let settings = group.settings;
     let subscription_quota = group.has("subscription_quota_bytes") || group.has("subscription_quota_count");
-    let policy_set = settings.subscription_policy != SubscriptionPolicy::Refuse;
     let longer = |history: Option<u64>, most: Option<u64>| {
         history.zip(most).is_some_and(|(history, most)| history > most)
     };
@@ -316,7 +329,7 @@ fn check_effect(reader: &mut Reader, group: &AnyGroup<'_>) {
         ("quota_policy", group.has("quota_policy") && !quota, "without quota_bytes or quota_count"),
         (
             "subscription_quota_policy",
-            policy_set && !subscription_quota,
+            group.has("subscription_quota_policy") && !subscription_quota,
             "without subscription_quota_bytes or subscription_quota_count",
         ),
         ("history_age", longer(settings.history_age_ms, settings.max_age_ms), "beyond max_age"),

@@ -80,7 +80,7 @@ codes! {
     DeadLetterLoop = "T019", Error, "dead letters that come back to where they came from";
     NameTaken = "T020", Error, "a group and a queue with one name";
     NoEffect = "T021", Warning, "a setting that has no effect";
-    TooLarge = "T022", Error, "a file that is too large";
+    TooLarge = "T022", Error, "a file that is too large, or has too many relays";
     DeadLetterOrder = "T023", Error, "a group that takes dead letters and keeps the order of producers";
     Repeated = "T024", Error, "a table or a key that is there twice";
     NotGraphMl = "G001", Error, "the text is not GraphML";
@@ -259,7 +259,13 @@ impl Faults {
         text.strip_suffix('\r').unwrap_or(text)
     }
 
-    fn line_start(&self, line: usize) -> usize {
+    /// The text of a place.
+    pub(crate) fn text_of(&self, place: std::ops::Range<usize>) -> &str {
+        self.text.get(place).unwrap_or_default()
+    }
+
+    /// The byte at which a line begins.
+    pub(crate) fn line_start(&self, line: usize) -> usize {
         let known = line.checked_sub(1).and_then(|index| self.line_starts.get(index));
         known.copied().unwrap_or(self.text.len())
     }

@@ -110,6 +110,8 @@ pub(super) struct Draft {
     pub(super) is_partial: bool,
     pub(super) insecure: bool,
     pub(super) relays: Vec<Placed<Relay>>,
+    /// Names of relays that are in the file and are no tables.
+    pub(super) unread: Vec<String>,
     pub(super) links: Vec<Placed<Link>>,
     pub(super) groups: Vec<Placed<Group>>,
     pub(super) queues: Vec<Placed<Queue>>,
@@ -168,16 +170,22 @@ fn read_root(reader: &mut Reader, root: &DeTable<'_>, draft: &mut Draft) {
             "version" => {}
             "allow_islands" => draft.allow_islands = reader.flag(field, value).unwrap_or_default(),
             "insecure" => draft.insecure = reader.flag(field, value).unwrap_or_default(),
-            "relay" => read_named(reader, field, value, |reader, section| {
-                draft.relays.push(read_relay(reader, section));
-            }),
+            "relay" => {
+                draft.unread = read_named(reader, field, value, |reader, section| {
+                    draft.relays.push(read_relay(reader, section));
+                });
+            }
             "link" => read_links(reader, field, value, draft),
-            "group" => read_named(reader, field, value, |reader, section| {
-                draft.groups.push(read_group(reader, section));
-            }),
-            "queue" => read_named(reader, field, value, |reader, section| {
-                draft.queues.push(read_queue(reader, section));
-            }),
+            "group" => {
+                read_named(reader, field, value, |reader, section| {
+                    draft.groups.push(read_group(reader, section));
+                });
+            }
+            "queue" => {
+                read_named(reader, field, value, |reader, section| {
+                    draft.queues.push(read_queue(reader, section));
+                });
+            }
             _ => reader.unknown_key(field, FILE_KEYS),
         }
     }
@@ -193,15 +201,16 @@ struct Section<'s, 't> {
     table: &'s DeTable<'t>,
 }
 
-/// Walks the tables of one kind, checking their names.
+/// Walks the tables of one kind, checking their names. Returns the names of what is no table.
 fn read_named(
     reader: &mut Reader,
     field: Field<'_>,
     value: &Value<'_>,
     mut each: impl FnMut(&mut Reader, &Section<'_, '_>),
-) {
+) -> Vec<String> {
     let kind = field.key;
-    let Some(tables) = reader.table(field, value, &format!("write [{kind}.NAME]")) else { return };
+    let mut unread = Vec::new();
+    let Some(tables) = reader.table(field, value, &format!("write [{kind}.NAME]")) else { return unread };
     for (key, value) in tables {
         let name: &str = key.get_ref();
         let at = key.span().into();
@@ -209,10 +218,12 @@ fn read_named(
         check_name_of(reader, &of, name, at);
         let header = Field { key: &of, of: "the file", at };
         let Some(table) = reader.table(header, value, &format!("write [{kind}.{}]", toml_key(name))) else {
+            unread.push(name.to_owned());
             continue;
         };
         each(reader, &Section { kind, name, of, at, table });
     }
+    unread
 }
 
 pub(super) fn check_name_of(reader: &mut Reader, of: &str, name: &str, at: Span) {
@@ -273,7 +284,8 @@ fn read_relay(reader: &mut Reader, section: &Section<'_, '_>) -> Placed<Relay> {
             "transit" => placed.value.transit = reader.flag(field, value).unwrap_or(true),
             "max_children" => {
                 let children = reader.count(field, value, 1..=u64::from(MAX_CHILDREN_MAX));
-                placed.value.max_children = children.and_then(|count| u32::try_from(count).ok());
+                let children = children.and_then(|count| u32::try_from(count).ok());
+                placed.value.max_children = placed.keep(field.key, value, children);
             }
             "key" => {
                 let key = read_key(reader, field, value);

@@ -81,13 +81,13 @@ impl Reader {
         let text = self.faults.line_text(line);
         let (advice, is_header) = (syntax_advice(text), text.trim_start().starts_with('['));
         let is_repeated = error.message().starts_with("duplicate key") && !self.faults.is_full_of_errors();
-        let first = if is_repeated { self.first_of(line) } else { None };
+        let first = if is_repeated { self.first_of(line, span.end) } else { None };
+        self.is_broken |= first.is_none();
         let fault = match first {
-            Some(first) => repeated(text, first),
-            None => {
-                self.is_broken = true;
-                Fault::new(Code::Syntax, error.message()).suggest(advice)
-            }
+            Some(first) => repeated(opening(text), Some(first)),
+            None if is_repeated && is_header => repeated(opening(text), None),
+            None if is_repeated => repeated(self.faults.text_of(span.clone()), None),
+            None => Fault::new(Code::Syntax, error.message()).suggest(advice),
         };
         self.faults.push(fault.at(span));
         if is_header {
@@ -95,9 +95,13 @@ impl Reader {
         }
     }
 
-    /// Where the table or key of a line stands for the first time; none when that is not seen by its text.
-    fn first_of(&self, line: usize) -> Option<usize> {
+    /// Where the table or key with which a line begins stands for the first time; none when that is not
+    /// seen by its text, or what ends at byte `end` of the file is not what the line begins with.
+    fn first_of(&self, line: usize, end: usize) -> Option<usize> {
         let wanted = opening(self.faults.line_text(line));
+        if end > self.faults.line_start(line) + self.faults.line_text(line).find(wanted)? + wanted.len() {
+            return None;
+        }
         let is_header = wanted.starts_with('[');
         let before = (1..line).rev();
         let in_section =
@@ -351,7 +355,6 @@ impl Reader {
     }
 }
 
-/// Advice for a line that is not TOML, of the form `key = bare words`.
 /// The header of a table, or the key, with which a line begins.
 fn opening(line: &str) -> &str {
     let line = line.trim();
@@ -359,17 +362,18 @@ fn opening(line: &str) -> &str {
     end.map_or(line, |end| line[..end].trim_end())
 }
 
-/// The fault of a line whose table or key is there already.
-fn repeated(line: &str, first: usize) -> Fault {
-    let opening = opening(line);
-    let advice = if opening.starts_with('[') {
-        format!("the first one is in line {first}: give this one another name, or make them one")
+/// The fault of a table or key that is there already, in line `first` if that is known.
+fn repeated(what: &str, first: Option<usize>) -> Fault {
+    let known = first.map(|first| format!("the first one is in line {first}: ")).unwrap_or_default();
+    let advice = if what.starts_with('[') {
+        format!("{known}give this one another name, or make them one")
     } else {
-        format!("the first one is in line {first}: keep one of them")
+        format!("{known}keep one of them")
     };
-    Fault::new(Code::Repeated, format!("{} is there twice", shorten(opening))).suggest(Some(advice))
+    Fault::new(Code::Repeated, format!("{} is there twice", shorten(what))).suggest(Some(advice))
 }
 
+/// Advice for a line that is not TOML, of the form `key = bare words`.
 fn syntax_advice(line: &str) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let value = value.split('#').next().unwrap_or_default().trim();

@@ -252,3 +252,57 @@ fn a_leaf_between_two_parts_is_of_the_nearer_one() {
     let shown = parse(&other).warnings.rows()[0].message.clone();
     assert!(shown.contains("relay \"x\" cannot"), "{shown}");
 }
+
+/// The key that is there twice is named, wherever in its line it stands.
+#[test]
+fn a_key_that_is_there_twice_in_one_line_is_told_as_that() {
+    let relays = "[relay.a]\naddress = \"[::1]:1\"\n[relay.b]\naddress = \"[::1]:2\"\n";
+    let links = "version = 1\nlink = [\n  {between = [\"a\", \"b\"], cost = 1},\n  {between = [\"b\", \"a\"], cost = 1, cost = 2},\n]\n";
+    let told = |text: &str| {
+        let faults = Topology::parse("test.toml", text).unwrap_err();
+        let row = faults.rows().remove(0);
+        (row.code, row.line.unwrap(), row.message, row.suggestion.unwrap_or_default())
+    };
+    let expected =
+        |line, what: &str| ("T024", line, format!("{what} is there twice"), "keep one of them".to_owned());
+    assert_eq!(told(&format!("{links}{relays}")), expected(4, "cost"));
+    let inline = format!(
+        "version = 1\nrelay.c = {{address = \"[::1]:3\", transit = true, transit = false}}\n{relays}"
+    );
+    assert_eq!(told(&inline), expected(2, "transit"));
+    // The same table, written in another way.
+    let (code, line, message, advice) = told(&format!("version = 1\n{relays}[relay.\"a\"]\n"));
+    assert_eq!((code, line), ("T024", 6));
+    assert!(
+        message.contains("is there twice") && advice.starts_with("give this one another name"),
+        "{message} {advice}"
+    );
+    // One that is seen by its text.
+    let (code, _, message, advice) =
+        told("version = 1\n[relay.a]\naddress = \"[::1]:1\"\naddress = \"[::1]:2\"\n");
+    assert_eq!((code, message.as_str()), ("T024", "address is there twice"));
+    assert_eq!(advice, "the first one is in line 3: keep one of them");
+}
+
+/// It is in the file, whatever else is wrong with it.
+#[test]
+fn a_relay_that_cannot_be_read_can_be_named() {
+    let text = "version = 1\n[relay]\na = 5\n[relay.b]\naddress = \"127.0.0.1:1\"\n\
+                [relay.c]\naddress = \"127.0.0.1:2\"\n[[link]]\nbetween = [\"a\", \"b\"]\n\
+                [[link]]\nbetween = [\"a\", \"c\"]\n[queue.q]\nhome = \"a\"\n";
+    assert_eq!(codes(text), ["T003"]);
+    assert_eq!(codes("version = 1\n[relay]\na = 5\n"), ["T003"]);
+}
+
+#[test]
+fn what_a_leaf_or_no_quota_makes_useless_is_told() {
+    let text = network(&["a", "b!"], &[["a", "b"]]);
+    let leaf = text.replace("transit = false\n", "transit = false\nmax_children = 3\n");
+    assert_eq!(codes(&leaf), ["T021"]);
+    assert_eq!(codes(&text.replace("transit = true\n", "transit = true\nmax_children = 3\n")), [""; 0]);
+    for policy in ["refuse", "drop-oldest"] {
+        let text = format!("{text}[group.g]\nsubscription_quota_policy = \"{policy}\"\n");
+        assert_eq!(codes(&text), ["T021"], "{policy}");
+        assert_eq!(codes(&(text + "subscription_quota_count = 1\n")), [""; 0], "{policy}");
+    }
+}

@@ -67,6 +67,7 @@ fn what_the_zoo_leaves_open_is_told() {
 fn costs_of_a_directed_graph_keep_their_fractions_and_the_cheaper_way_counts() {
     let networkx = imported("networkx");
     assert!(networkx.warnings.is_empty(), "{}", networkx.warnings);
+    assert_eq!(networkx.dropped, 0, "a way back is no second link");
     let costs: Vec<Cost> = parsed(&networkx.text).links().iter().map(|link| link.cost).collect();
     assert_eq!(costs, [Cost::Fixed(175), Cost::Fixed(50)]);
     assert!(networkx.text.contains("times 100"), "{}", networkx.text);

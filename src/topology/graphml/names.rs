@@ -45,13 +45,14 @@ fn says_something(label: &str) -> bool {
     !matches!(label.trim(), "" | "?" | "None" | "none")
 }
 
-/// Letters and digits in lower case, `-` for everything between them.
+/// Letters and digits in lower case, `-` for everything between them. Marks on letters that are
+/// characters of their own are left out: they are no gaps between words.
 pub(super) fn slug(label: &str) -> String {
     let mut slug = String::new();
     for c in label.to_lowercase().chars() {
         if c.is_alphanumeric() {
             slug.push(c);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
+        } else if !matches!(c, '\u{300}'..='\u{36f}') && !slug.is_empty() && !slug.ends_with('-') {
             slug.push('-');
         }
     }
@@ -90,6 +91,13 @@ mod tests {
         let expected = ["new-york", "st-louis-mo", "zürich", "sys", "a-b-c", "x"];
         assert_eq!(labels.map(slug), expected);
         assert!(slug(&"é".repeat(10_000)).len() <= 2 * NAME_CHARS_MAX);
+    }
+
+    /// Letters and their accents may be characters of their own.
+    #[test]
+    fn a_mark_on_a_letter_is_no_gap_between_words() {
+        assert_eq!(slug("İstanbul"), "istanbul");
+        assert_eq!(slug("Zu\u{308}rich West"), "zurich-west");
     }
 
     #[test]

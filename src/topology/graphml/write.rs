@@ -36,9 +36,8 @@ struct Link {
 /// The topology file of a graph without errors.
 pub(super) fn write(name: &str, graph: Graph, mut faults: Faults) -> Imported {
     let (names, renamed) = name_all(&graph.nodes, &mut faults);
-    let all = graph.edges.len();
     let factor = factor(&graph);
-    let links = links(&graph, factor, &names, &mut faults);
+    let (links, dropped) = links(&graph, factor, &names, &mut faults);
     let islands = islands(&graph.nodes, &links, &mut faults);
     let mut text = String::new();
     write_head(&mut text, name, &graph, (&links, factor));
@@ -50,15 +49,7 @@ pub(super) fn write(name: &str, graph: Graph, mut faults: Faults) -> Imported {
     }
     write_relays(&mut text, &graph.nodes, &names);
     write_links(&mut text, &links, &names);
-    Imported {
-        text,
-        relays: names.len(),
-        dropped: all - links.len(),
-        links: links.len(),
-        islands,
-        renamed,
-        warnings: faults,
-    }
+    Imported { text, relays: names.len(), dropped, links: links.len(), islands, renamed, warnings: faults }
 }
 
 /// Costs with fractions are multiplied, where all links have one, so that rounding
@@ -98,13 +89,16 @@ fn check_cost(edge: &Edge, factor: u32, (cost, from): (u32, From), faults: &mut 
     is_changed
 }
 
-/// One link for each pair of nodes that has an edge: of several the cheapest.
-fn links(graph: &Graph, factor: u32, names: &[String], faults: &mut Faults) -> Vec<Link> {
+/// One link for each pair of nodes that has an edge: of several the cheapest. And how many edges are
+/// loops or second ones.
+fn links(graph: &Graph, factor: u32, names: &[String], faults: &mut Faults) -> (Vec<Link>, usize) {
+    let mut dropped = 0;
     let mut links: BTreeMap<[&str; 2], Link> = BTreeMap::new();
     let mut directions: BTreeMap<[usize; 2], ()> = BTreeMap::new();
     for edge in &graph.edges {
         let [one, other] = edge.ends;
         if one == other {
+            dropped += 1;
             let message = format!("an edge joins {:?} with itself: it is left out", shorten(&names[one]));
             faults.push(Fault::new(Code::DroppedLoop, message).at(edge.at));
             continue;
@@ -121,6 +115,7 @@ fn links(graph: &Graph, factor: u32, names: &[String], faults: &mut Faults) -> V
         };
         // The way back of a graph with directions is not a second link.
         if !(graph.is_directed && is_first_this_way) {
+            dropped += 1;
             let line = faults.line_of(known.at.start);
             let message = format!(
                 "{:?} and {:?} have an edge already (line {line}): of the two the cheaper stays",
@@ -135,7 +130,7 @@ fn links(graph: &Graph, factor: u32, names: &[String], faults: &mut Faults) -> V
     }
     let mut links: Vec<Link> = links.into_values().collect();
     fill_in(graph, &mut links, faults);
-    links
+    (links, dropped)
 }
 
 fn cost_of(graph: &Graph, ends: [usize; 2], cost: Option<f64>, km: Option<f64>) -> (u32, From) {
