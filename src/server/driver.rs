@@ -397,7 +397,9 @@ fn log_room(free: bool) {
     if free {
         tracing::info!("there is room on the disk: puts are taken again");
     } else {
-        tracing::warn!("the disk is full, or the relay may open no more files: puts are refused, gets and acks go on from the reserve");
+        tracing::warn!(
+            "the disk is full, or the relay may open no more files: puts are refused, gets and acks go on from the reserve"
+        );
     }
 }
 
