@@ -5,7 +5,7 @@
 //! order and repeats do not matter. Memberships and origins outlive the relay that they are about:
 //! they are kept on every disk, and leave only by a newer version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Relay;
 use super::group::Group;
@@ -275,14 +275,15 @@ impl Relay {
 
     pub(super) fn learn_membership(&mut self, now: Now, membership: &Membership) -> bool {
         let Some(number) = self.group_of(now, &membership.group) else { return false };
-        let Some(group) = self.groups.get_mut(number) else { return false };
         let Membership { relay, version, member, .. } = membership;
+        let may_have_lost = self.may_have_lost(version.storage);
+        let Some(group) = self.groups.get_mut(number) else { return false };
         if *relay == self.options.relay {
             let known = group.spread().parts.members.get(relay).copied().unwrap_or_default();
             if *version > known.0 {
                 group.membership = group.membership.max(version.counter) + 1;
-                if *member && !known.1 && version.storage != self.options.epoch.storage {
-                    // Of a disk that is gone: its subscriptions may still be told (R3).
+                if *member && !known.1 && may_have_lost {
+                    // Of a disk that is gone, or has holes: its subscriptions may still be told (R3).
                     self.links.disowned.insert(number);
                 } else {
                     // Said before a crash took it back: what holds now is said above it (R6).
@@ -336,8 +337,9 @@ impl Relay {
         let is_silent = |group: &&Group| {
             let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
             if group.subscriptions.is_empty() {
-                // Of a disk that is gone the subscriptions may still be told (R3).
-                return said.is_some_and(|(version, member)| *member && version.storage == storage);
+                // Of a disk that is gone, or has holes, the subscriptions may still be told (R3).
+                let is_mine = |version: &Version| version.storage == storage && !self.has_holes;
+                return said.is_some_and(|(version, member)| *member && is_mine(version));
             }
             // Others owe from the mark of a version on, and it has said a higher one in its own stream.
             let is_said = |version: &Version| version.counter >= least.max(group.membership);
@@ -361,5 +363,18 @@ impl Relay {
             }
             self.announce_membership(number, is_member);
         }
+        if self.has_holes {
+            self.links.disowned.extend(self.empty_memberships());
+        }
+    }
+
+    /// Groups of which this relay says to be a member, and has no subscription.
+    fn empty_memberships(&self) -> BTreeSet<GroupNumber> {
+        let me = &self.options.relay;
+        let is_said = |group: &&Group| {
+            let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
+            group.subscriptions.is_empty() && said.is_some_and(|(_, member)| *member)
+        };
+        self.groups.named().filter(is_said).map(|group| group.number).collect()
     }
 }

@@ -243,7 +243,7 @@ impl Relay {
         self.rebuild_groups();
         self.rebuild_members();
         self.rebuild_origins(now);
-        self.rebuild_names();
+        self.rebuild_names(now);
         self.say_digest(now, link);
         self.announce_links(now);
         self.pull_again(now);

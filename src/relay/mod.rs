@@ -200,6 +200,8 @@ pub struct Relay {
     renewed: Option<crate::id::StorageId>,
     /// Whether that was in this boot.
     has_renewed: bool,
+    /// Whether its log has lost entries that were durable: others may know more of it than it does itself.
+    has_holes: bool,
     /// What is known of its warnings beside their texts.
     warned: warnings::Warned,
     sessions: Sessions,

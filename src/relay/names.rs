@@ -304,7 +304,7 @@ impl Relay {
         let comes = self.comes(number, &entry.name);
         match &entry.spec {
             Some(_) if comes => self.announce_name(number, &entry.name, None),
-            Some(spec) if !is_here && entry.version.storage != self.options.epoch.storage => {
+            Some(spec) if !is_here && self.may_have_lost(entry.version.storage) => {
                 self.make_again(now, number, &entry.name, (spec, entry.version));
             }
             _ => {
@@ -384,7 +384,7 @@ impl Relay {
 
     /// Says where all own subscriptions live of which a crash may have taken that back, or which were
     /// said before this relay was forgotten.
-    pub(super) fn rebuild_names(&mut self) {
+    pub(super) fn rebuild_names(&mut self, now: Now) {
         let (me, least) = (self.options.relay.clone(), self.least_version().counter);
         let mut silent = Vec::new();
         for group in self.groups.named() {
@@ -398,7 +398,12 @@ impl Relay {
                 }
             }
         }
-        self.rebuild_gone(&mut silent);
+        let gone = self.gone_names();
+        if self.has_holes {
+            gone.into_iter().for_each(|gone| self.make_from_name(now, gone));
+        } else {
+            silent.extend(gone);
+        }
         for (number, name) in silent {
             let spec = self.spec_of(number, &name);
             self.announce_name(number, &name, spec);
@@ -406,16 +411,29 @@ impl Relay {
     }
 
     /// Own entries of subscriptions that are here no more. Of a disk that is gone they are made again (R3).
-    fn rebuild_gone(&self, silent: &mut Vec<(GroupNumber, SubscriptionName)>) {
+    fn gone_names(&self) -> Vec<(GroupNumber, SubscriptionName)> {
         let (me, storage) = (&self.options.relay, self.options.epoch.storage);
+        let mut found = Vec::new();
         for group in self.groups.named() {
             let known = group.spread.iter().flat_map(|spread| &spread.names.subscriptions);
             let said = known.filter(|((_, home), named)| {
                 home == me && named.spec.is_some() && named.version.storage == storage
             });
             let gone = said.map(|((name, _), _)| (group.number, name.clone()));
-            silent.extend(gone.filter(|place| !self.names.contains_key(place)));
+            found.extend(gone.filter(|place| !self.names.contains_key(place)));
         }
+        found
+    }
+
+    /// The log has lost how a subscription was made, and not where it lives.
+    fn make_from_name(&mut self, now: Now, (number, name): (GroupNumber, SubscriptionName)) {
+        let key = (name, self.options.relay.clone());
+        let names = self.groups.get(number).and_then(|group| group.spread.as_deref()).map(|s| &s.names);
+        let named = names.and_then(|names| names.subscriptions.get(&key));
+        let Some((Some(spec), version)) = named.map(|named| (named.spec.clone(), named.version)) else {
+            return;
+        };
+        self.make_again(now, number, &key.0, (&spec, version));
     }
 
     /// Takes over settings that are read again from the log.

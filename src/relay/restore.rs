@@ -60,6 +60,7 @@ impl Restore {
             cuts: Vec::new(),
             renewed: None,
             has_renewed: false,
+            has_holes: false,
             warned: super::warnings::Warned::default(),
             sessions: BTreeMap::new(),
             links,
@@ -211,6 +212,7 @@ impl Restore {
         relay.find_returned();
         if let Some(salvage) = self.salvage {
             salvage.finish(&mut relay);
+            relay.has_holes = true;
             relay.forget_all_traces(now);
         }
         let spread: Vec<GroupNumber> =

@@ -142,6 +142,12 @@ impl Relay {
         self.tell_uncertain(now);
     }
 
+    /// Whether what it has said under this storage id may be gone from its disk: then it is not what a crash
+    /// took back, since that is said only when it is durable.
+    pub(super) fn may_have_lost(&self, storage: StorageId) -> bool {
+        self.has_holes || storage != self.options.epoch.storage
+    }
+
     /// Groups in which this relay takes part: by what it lost with a disk they may have lost something.
     pub(super) fn parts(&self) -> Vec<GroupNumber> {
         let is_part = |group: &&Group| {

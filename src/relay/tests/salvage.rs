@@ -1,9 +1,10 @@
 //! Restarts from a log that has lost entries which were durable.
 
-use super::harness::Harness;
+use super::harness::{Harness, group, sub};
 use super::links::Theirs;
 use crate::log::{Entry, Snapshot};
 use crate::wire::body::{Reply, Request, Start, SubscriptionSpec};
+use crate::wire::link::{Fact, LinkMessage};
 use crate::wire::run::RunKind;
 
 /// The place of the run that holds `payload`.
@@ -172,4 +173,51 @@ fn f25_what_stands_behind_a_lost_genesis_of_another_origin_is_delivered() {
     h.hear(theirs.name());
     theirs.send(&mut h, 3..4);
     assert_eq!(h.payloads(), ["c"]);
+}
+
+/// Others know of it, as they would if the whole disk were lost.
+#[test]
+fn r3_a_subscription_of_which_the_log_has_lost_the_making_is_made_again_and_not_disowned() {
+    // All that was written of it, and each entry alone.
+    let entries = made_entries().len();
+    assert!(entries >= 3, "{entries}");
+    comes_again(&|_| true);
+    (0..entries).for_each(|at| comes_again(&|entry| entry == at));
+}
+
+/// The places in the log of what is written of a subscription that is made.
+fn made_entries() -> std::ops::Range<usize> {
+    let mut h = Harness::linked();
+    h.open("g");
+    let before = h.log.len();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    before..h.log.len()
+}
+
+fn comes_again(is_lost: &dyn Fn(usize) -> bool) {
+    let mut h = Harness::linked();
+    h.open("g");
+    let before = h.log.len();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let made = (before..h.log.len()).filter(|place| is_lost(place - before));
+    let mut told = Vec::new();
+    for message in &h.said {
+        let LinkMessage::Facts(facts) = message else { continue };
+        told.extend(facts.iter().filter(|f| matches!(f, Fact::Membership(_) | Fact::Name(_))).cloned());
+    }
+    assert!(told.len() >= 2, "{told:?}");
+    h.lost.extend(made);
+    h.crash(&Snapshot::default());
+    h.said.clear();
+    h.meet(told);
+    let show = Request::SubscriptionShow { group: group("g"), name: sub("s") };
+    assert!(matches!(h.request(show), Ok(Reply::Subscription(_))), "it lives here, as others know");
+    for message in &h.said {
+        let LinkMessage::Facts(facts) = message else { continue };
+        let is_gone = |fact: &Fact| {
+            matches!(fact, Fact::Name(entry) if entry.spec.is_none())
+                || matches!(fact, Fact::Membership(membership) if !membership.member)
+        };
+        assert!(!facts.iter().any(is_gone), "{facts:?}");
+    }
 }
