@@ -301,8 +301,13 @@ pub const TRACES_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const PLAN_PAUSE_MS_MIN: u64 = 10;
 
 /// Milliseconds between two plans of the trees when the map does not rest; the pause doubles up
-/// to this, and is the least one again after twice as long without a plan (RFC 8405 has such a rest too).
+/// to this.
 pub const PLAN_PAUSE_MS_MAX: u64 = 1000;
+
+/// Milliseconds after the first of changes that follow one another in which the pause is the least one
+/// again after a rest of twice itself; later only after a rest of twice [`PLAN_PAUSE_MS_MAX`]. RFC 8405 has
+/// such a time to learn, and such a rest.
+pub const PLAN_LEARN_MS: u64 = 1000;
 
 /// Relays that were forgotten: what is said of more is not kept.
 pub const FORGOTTEN_MAX: usize = 4 * MAP_RELAYS_MAX;

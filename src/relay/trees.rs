@@ -39,6 +39,8 @@ pub(super) struct Trees {
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     last: Option<Time>,
+    /// When changes began to come that have not rested since.
+    begun: Time,
     pause_ms: u64,
     /// How often that was, since the start.
     count: u64,
@@ -48,9 +50,17 @@ impl Pace {
     /// The map has changed: when is it to be planned?
     fn next(&mut self, now: Time) -> Time {
         let soon = now.after_ms(limits::PLAN_PAUSE_MS_MIN);
-        let Some(last) = self.last else { return soon };
-        // As RFC 8405 does: what comes again and again, with rests in between, has not calmed down.
+        let Some(last) = self.last else {
+            self.begun = now;
+            return soon;
+        };
+        // One event makes changes at several relays: in the first second a short rest is one. What comes
+        // again and again after that has not calmed down, though it rests in between (as in RFC 8405).
         if now >= last.after_ms(2 * limits::PLAN_PAUSE_MS_MAX) {
+            self.begun = now;
+        }
+        let is_new = now < self.begun.after_ms(limits::PLAN_LEARN_MS);
+        if is_new && now >= last.after_ms(2 * self.pause_ms) {
             self.pause_ms = limits::PLAN_PAUSE_MS_MIN;
         }
         soon.max(last.after_ms(self.pause_ms))

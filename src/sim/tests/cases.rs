@@ -58,7 +58,8 @@ fn s3_a_link_that_flaps_for_a_minute_is_planned_for_once_per_pause_at_every_rela
     }
     for (node, before) in world.nodes.iter().zip(before) {
         let plans = node.plans() - before;
-        assert!((10..=70).contains(&plans), "{} plans in a minute with 600 changes", plans);
+        // Ten in the first second, which may be one event, and then one a second.
+        assert!((10..=80).contains(&plans), "{} plans in a minute with 600 changes", plans);
     }
     world.set_link(0, true);
     world.finish().unwrap();
