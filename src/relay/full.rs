@@ -27,7 +27,7 @@ use super::quota::{Weighed, Weighing};
 use super::receipt::GATHER_WANTED_MS;
 use super::stream::Stream;
 use super::timer::Timer;
-use crate::id::{GroupNumber, RelayId, StorageId, SubscriptionName};
+use crate::id::{Epoch, GroupNumber, RelayId, Sequence, StorageId, SubscriptionName};
 use crate::limits;
 use crate::wire::link::{Full, FullVersion, Quotas, Receipt, Released};
 
@@ -60,6 +60,8 @@ struct Here {
 struct Told {
     said: u64,
     heard: u64,
+    /// With a receipt of which epoch that was: it may be finished, and forgotten here, by now.
+    epoch: Epoch,
 }
 
 /// What a home has said.
@@ -242,12 +244,44 @@ impl Relay {
         newest.into_values().map(|stream| (stream, Box::new(here.full.clone()))).collect()
     }
 
+    /// The same for origins of which no stream is open any more, though they were told what was used up:
+    /// they refuse puts by it, and so begin none.
+    pub(super) fn full_for_silent(&self, group: &Group, repeats: bool) -> Vec<Receipt> {
+        let Some(fulls) = group.fulls() else { return Vec::new() };
+        let Some(here) = &fulls.here else { return Vec::new() };
+        let me = &self.options.relay;
+        let has_none = |origin: &RelayId| {
+            let mut streams = group.streams.iter().filter(|s| s.origin == *origin);
+            !streams.any(|s| self.is_of_known_disk(s) && !group.is_finished(origin, s.epoch))
+        };
+        let is_there = |origin: &RelayId, epoch: Epoch| {
+            self.links.states.get(origin).is_some_and(|state| state.version.storage == epoch.storage)
+        };
+        let is_silent = |(origin, told): &(&RelayId, &Told)| {
+            fulls.lacks(origin, repeats) && is_there(origin, told.epoch) && has_none(origin)
+        };
+        let receipt = |(origin, told): (&RelayId, &Told)| Receipt {
+            group: group.id(),
+            origin: origin.clone(),
+            epoch: told.epoch,
+            member: me.clone(),
+            storage: self.options.epoch.storage,
+            durable: Sequence(0),
+            consumed: Sequence(0),
+            hops: self.trees.hops(),
+            full: Some(Box::new(here.full.clone())),
+            released: None,
+        };
+        fulls.told.iter().filter(is_silent).map(receipt).collect()
+    }
+
     /// These are said now.
     pub(super) fn note_full_said(&mut self, number: GroupNumber, receipts: &[Receipt]) {
         let Some(fulls) = self.groups.get_mut(number).and_then(Group::fulls_mut) else { return };
         for receipt in receipts {
             if let Some(full) = &receipt.full {
-                fulls.told.entry(receipt.origin.clone()).or_default().said = full.version.change;
+                let told = fulls.told.entry(receipt.origin.clone()).or_default();
+                (told.said, told.epoch) = (full.version.change, receipt.epoch);
             }
         }
     }
@@ -264,12 +298,15 @@ impl Relay {
         }
     }
 
-    /// An origin has started again: it has forgotten what it was told.
-    pub(super) fn doubt_full(&mut self, origin: &RelayId) {
+    /// A relay has started again: as an origin it has forgotten what it was told, and as a home whom it has
+    /// told. It says anew what is used up there.
+    pub(super) fn doubt_full(&mut self, relay: &RelayId) {
+        let boot = self.links.states.get(relay).map_or(0, |state| self.boot_of(state));
         for fulls in self.groups.iter_mut().filter_map(Group::fulls_mut) {
-            if let Some(told) = fulls.told.get_mut(origin) {
-                *told = Told::default();
+            if let Some(told) = fulls.told.get_mut(relay) {
+                *told = Told { epoch: told.epoch, ..Told::default() };
             }
+            fulls.there.retain(|home, there| home != relay || there.full.version.boot >= boot);
         }
     }
 
@@ -278,8 +315,10 @@ impl Relay {
         let full = receipt.full.as_deref()?;
         let (me, storage) = (&self.options.relay, self.options.epoch.storage);
         let group = self.groups.get_mut(number)?;
-        // The answer goes with a stream that both know. Who looks after another's is no origin of it.
-        group.stream_of(&receipt.origin, receipt.epoch).filter(|s| s.is_written_by(me, storage))?;
+        // Who looks after another's stream is no origin of it. What it wrote itself may be finished by now.
+        if receipt.origin != *me || receipt.epoch.storage != storage {
+            return None;
+        }
         let spread = group.spread();
         let is_home = spread.parts.members.get(&receipt.member).is_some_and(|(version, is_member)| {
             // Of whom else nothing is kept: so there are no more of these than members.

@@ -175,6 +175,7 @@ impl Relay {
                 None => receipts.push(Receipt { full: Some(full), ..receipt(stream) }),
             }
         }
+        receipts.extend(self.full_for_silent(group, repeats));
         receipts
     }
 
@@ -234,11 +235,17 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let (member, storage) = (&receipt.member, receipt.storage);
         let known = group.spread().parts.members.get(member).copied();
-        if group.is_finished(&receipt.origin, receipt.epoch) {
-            return self.answer_finished(receipt);
-        }
+        let is_finished = group.is_finished(&receipt.origin, receipt.epoch);
         let found = group.streams.iter_mut().find(|s| s.epoch == receipt.epoch && s.origin == receipt.origin);
-        let Some(stream) = found else { return };
+        let Some(stream) = found.filter(|_| !is_finished) else {
+            if is_finished {
+                self.answer_finished(receipt);
+            }
+            if heard.is_some() {
+                self.answer_receipt(receipt, (Sequence(0), heard));
+            }
+            return;
+        };
         let news = stream.remember_released(receipt, &self.options.epoch);
         let released = stream.released;
         // Of a disk that the membership is not about it says nothing. Who is no member counts only
