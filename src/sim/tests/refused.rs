@@ -557,29 +557,3 @@ fn r7_through_a_relay_that_does_not_know_of_it_nobody_is_over_a_quota() {
     world.rest();
     assert!(!is_taken(&mut world, 0), "it is said until it is heard");
 }
-
-/// All that it has put is finished and forgotten while it refuses puts: nothing of it is known at the home.
-#[test]
-fn r7_an_origin_of_which_no_stream_is_known_any_more_is_told_that_there_is_room() {
-    for home_starts in [false, true] {
-        let mut world = full(of_each());
-        world.restart(0);
-        pass(&mut world);
-        assert!(!is_taken(&mut world, 0));
-        for _ in 0..5 {
-            world.rest();
-        }
-        if home_starts {
-            world.restart(3);
-            world.heal_links();
-            pass(&mut world);
-        }
-        world.take_all();
-        for _ in 0..20 {
-            pass(&mut world);
-        }
-        assert!(is_taken(&mut world, 0), "{:?}", world.nodes[0].refusal);
-        world.take_all();
-        world.finish().unwrap();
-    }
-}
