@@ -17,7 +17,6 @@ use super::snapshot;
 use super::storage::{Storage, StorageFile};
 use super::{EntryNumber, LogError, LogEvent, Replayed, file_error};
 use crate::id::{Epoch, GroupNumber, Index, Lsn};
-use crate::wire::run::RUN_HEADER_BYTES;
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default)]
@@ -93,10 +92,7 @@ pub fn check(storage: &dyn Storage) -> Result<Report, LogError> {
 pub fn scrub(storage: &dyn Storage, pace: &mut dyn FnMut(u64)) -> Result<Report, LogError> {
     let mut report = Report::default();
     walk(storage, &mut report, &mut |_, entry| {
-        pace(match entry {
-            Replayed::Run { header, .. } => RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes),
-            Replayed::State(bytes) => bytes.len() as u64,
-        });
+        pace(entry.bytes());
     })?;
     Ok(report)
 }

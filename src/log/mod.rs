@@ -342,6 +342,19 @@ pub enum Replayed {
     State(Bytes),
 }
 
+impl Replayed {
+    /// Bytes that the entry takes in the log, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Run { header, .. } => {
+                crate::wire::run::RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes)
+            }
+            Self::State(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
 #[cfg(any(test, feature = "sim"))]
 impl Replayed {
     /// What a replay gives for an entry.

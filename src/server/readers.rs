@@ -109,8 +109,8 @@ fn run(log: &dyn Log, job: Job) -> Option<JobDone> {
         }
         Job::Snapshot(snapshot) => {
             let written = log.snapshot(snapshot);
-            crate::metrics::snapshot_ended(written.is_ok());
             let is_written = written.is_ok();
+            crate::metrics::snapshot_ended(is_written);
             if let Err(error) = written {
                 tracing::warn!(%error, "no snapshot was written; the one before stays in force");
             }

@@ -30,7 +30,6 @@ use crate::net::socket::SocketOptions;
 use crate::relay::{Input, Neighbour, Relay, RelayOptions, Restore, RestoreError};
 use crate::wire::applied::TopologyEntry;
 use crate::wire::body::RefusalCode;
-use crate::wire::run::RUN_HEADER_BYTES;
 
 /// How a server is to run.
 #[derive(Clone, Debug)]
@@ -223,14 +222,6 @@ struct Restored {
 /// A snapshot is made at the latest when so many starts have followed one another without one.
 const STARTS_PER_SNAPSHOT: u64 = 32;
 
-/// What an entry that is read at a start takes in the log, about.
-fn replayed_bytes(replayed: &Replayed) -> u64 {
-    match replayed {
-        Replayed::Run { header, .. } => RUN_HEADER_BYTES as u64 + u64::from(header.body_bytes),
-        Replayed::State(bytes) => bytes.len() as u64,
-    }
-}
-
 /// Opens the log and brings the relay back to where it was. Blocks.
 fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, StartError> {
     let storage = DiskStorage::open(&options.data)
@@ -265,7 +256,7 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     // Each start begins a segment, however little it appends: that counts too.
     let mut behind = recovery.segments_behind() as u64 * (options.snapshot_bytes / STARTS_PER_SNAPSHOT);
     let replayed = recovery.replay(&mut |number: EntryNumber, replayed: Replayed| {
-        behind += replayed_bytes(&replayed);
+        behind += replayed.bytes();
         if fault.is_none() {
             fault = restore.replay(number, replayed).err();
         }
