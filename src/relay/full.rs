@@ -12,6 +12,9 @@
 //! The home says it of its own accord to the origins of all streams that it knows, each time that
 //! something is used up or has room again, and once after each start. Nothing is said while nothing
 //! changes. An origin that starts has forgotten it and is told again, as soon as the home hears of the start.
+//! One that has begun no stream since, because it refuses puts by it, is told with its last epoch, though that
+//! is finished and forgotten here; and of a home that has started, which has forgotten whom it has told, what
+//! it said before counts no more.
 //!
 //! What an origin was told counts as long as the home is a member on that disk, the subscription is known
 //! to live there, and the quotas are those that the home has gone by: so nothing needs to be said, and
@@ -232,7 +235,7 @@ impl Relay {
         let is_open = |s: &&Stream| {
             s.origin != self.options.relay
                 && fulls.lacks(&s.origin, repeats)
-                && self.is_of_known_disk(s)
+                && self.is_of_known_disk(&s.origin, s.epoch)
                 && !group.is_finished(&s.origin, s.epoch)
         };
         for stream in group.streams.iter().filter(is_open) {
@@ -252,13 +255,10 @@ impl Relay {
         let me = &self.options.relay;
         let has_none = |origin: &RelayId| {
             let mut streams = group.streams.iter().filter(|s| s.origin == *origin);
-            !streams.any(|s| self.is_of_known_disk(s) && !group.is_finished(origin, s.epoch))
-        };
-        let is_there = |origin: &RelayId, epoch: Epoch| {
-            self.links.states.get(origin).is_some_and(|state| state.version.storage == epoch.storage)
+            !streams.any(|s| self.is_of_known_disk(&s.origin, s.epoch) && !group.is_finished(origin, s.epoch))
         };
         let is_silent = |(origin, told): &(&RelayId, &Told)| {
-            fulls.lacks(origin, repeats) && is_there(origin, told.epoch) && has_none(origin)
+            fulls.lacks(origin, repeats) && self.is_of_known_disk(origin, told.epoch) && has_none(origin)
         };
         let receipt = |(origin, told): (&RelayId, &Told)| Receipt {
             group: group.id(),

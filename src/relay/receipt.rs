@@ -146,7 +146,7 @@ impl Relay {
         let Some(group) = self.groups.get(number) else { return Vec::new() };
         let counts = |s: &Stream| repeats || s.marks.contains_key(me);
         // Of a disk that its origin has lost nobody will ever say that an epoch is finished.
-        let is_unfinished = |s: &Stream| repeats && s.sealed && self.is_of_known_disk(s);
+        let is_unfinished = |s: &Stream| repeats && s.sealed && self.is_of_known_disk(&s.origin, s.epoch);
         let is_new = |s: &Stream| s.durable > s.released || (s.doubted && repeats) || is_unfinished(s);
         let is_consumer = !group.subscriptions.is_empty();
         let floor = group.floor_on_disk();
@@ -180,8 +180,8 @@ impl Relay {
     }
 
     /// Whether a stream is of the disk that its origin has now, as far as is known.
-    pub(super) fn is_of_known_disk(&self, s: &Stream) -> bool {
-        self.links.states.get(&s.origin).is_some_and(|state| state.version.storage == s.epoch.storage)
+    pub(super) fn is_of_known_disk(&self, origin: &RelayId, epoch: Epoch) -> bool {
+        self.links.states.get(origin).is_some_and(|state| state.version.storage == epoch.storage)
     }
 
     /// Receipts of others: for this relay's own streams, or to be passed on towards their origins.

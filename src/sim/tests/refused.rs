@@ -557,3 +557,49 @@ fn r7_through_a_relay_that_does_not_know_of_it_nobody_is_over_a_quota() {
     world.rest();
     assert!(!is_taken(&mut world, 0), "it is said until it is heard");
 }
+
+/// All that an origin has put is acked, finished and forgotten while it refuses puts, for what others have put:
+/// its home knows no stream of it any more when there is room again, and may have started in between.
+#[test]
+fn r7_an_origin_of_which_no_stream_is_known_any_more_is_told_that_there_is_room() {
+    for home_starts in [false, true] {
+        let mut world = line(of_each());
+        assert!(is_taken(&mut world, 0));
+        world.drain(3, "g", "s");
+        pass(&mut world);
+        // It takes another one, and of all that it writes only the end of what it wrote before is on its disk.
+        world.restart(0);
+        world.set_link(0, false);
+        world.settle();
+        world.put(0, "g", 1);
+        world.nodes[0].sync(world.now, 1);
+        world.crash_forgetting(0, 0);
+        world.start(0);
+        // That comes, and it does not hear so before the quota is used up.
+        world.set_link(0, true);
+        while !world.nodes[3].explain("g").contains("r00.1 to 3") {
+            world.pass_with_traffic();
+        }
+        world.set_link(0, false);
+        world.drain(3, "g", "s");
+        assert!((QUOTA..QUOTA + 2).contains(&fill(&mut world, 2)));
+        world.set_link(0, true);
+        for _ in 0..20 {
+            pass(&mut world);
+        }
+        let state = world.nodes[3].explain("g");
+        assert!(!state.contains("r00."), "with a stream this tests something else: {state}");
+        assert!(!is_taken(&mut world, 0));
+        if home_starts {
+            world.restart(3);
+            world.heal_links();
+            pass(&mut world);
+        }
+        world.drain(3, "g", "s");
+        for _ in 0..20 {
+            pass(&mut world);
+        }
+        assert!(is_taken(&mut world, 0), "home starts {home_starts}: {:?}", world.nodes[0].refusal);
+        world.watched().unwrap();
+    }
+}
