@@ -196,7 +196,8 @@ number! {
     ProducerSequence(u64)
 }
 number! {
-    /// Names a message source that retries: 128 random bits, or a hash of a chosen name.
+    /// Names a message source that retries: a hash of a chosen name, or random bits behind the
+    /// [mark](ProducerId::passing) of those that end with their connection.
     ProducerId(u128)
 }
 number! {
@@ -238,7 +239,25 @@ impl ProducerId {
     pub fn from_name(name: &str) -> Self {
         Self(xxhash_rust::xxh3::xxh3_128(name.as_bytes()))
     }
+
+    /// An id for as long as a process or a connection lives, of 96 random bits (the lower ones count).
+    /// Every relay can tell by its upper 32 bits that nobody will come back with it, also from a log or
+    /// over a link: among more producers than a relay remembers, these make room first.
+    #[must_use]
+    pub fn passing(random: u128) -> Self {
+        Self(random & (u128::MAX >> 32) | u128::from(PASSING) << 96)
+    }
+
+    /// Whether it was made by [`ProducerId::passing`]. One name in 2³² seems so too, which only
+    /// matters where a group has more producers than a relay remembers.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        self.0 >> 96 == u128::from(PASSING)
+    }
 }
+
+/// The upper 32 bits of an id that ends with its connection.
+const PASSING: u32 = 0x7061_7373;
 
 /// A data directory, from the moment it was made: 128 random bits. A wiped and
 /// newly made directory is another storage, and old receipts do not count for it.

@@ -7,7 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::id::ProducerId;
 
-/// A producer id that nobody else has.
+/// A producer id that nobody else has, for one that ends with its process.
 pub(super) fn producer() -> ProducerId {
     let mut bytes = [0; 16];
     // Without the system's source the standard library's seeds, which are drawn
@@ -16,7 +16,7 @@ pub(super) fn producer() -> ProducerId {
         let half = || RandomState::new().hash_one(std::process::id());
         bytes = (u128::from(half()) << 64 | u128::from(half())).to_le_bytes();
     }
-    ProducerId(u128::from_le_bytes(bytes).max(1))
+    ProducerId::passing(u128::from_le_bytes(bytes))
 }
 
 /// Between half of `delay` and all of it.

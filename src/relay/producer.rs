@@ -324,8 +324,10 @@ impl Producers {
     }
 
     fn forget_oldest(&mut self) {
-        let oldest = self.table.iter().min_by_key(|(_, p)| (!p.transient, p.last_put)).map(|(id, _)| *id);
-        if let Some(forgotten) = oldest.and_then(|id| self.table.remove(&id)) {
+        // No link and no log says that one is transient; its id does.
+        let ends = |id: &ProducerId, p: &Producer| p.transient || id.is_passing();
+        let oldest = self.table.iter().min_by_key(|(id, p)| (!ends(id, p), p.last_put));
+        if let Some(forgotten) = oldest.map(|(id, _)| *id).and_then(|id| self.table.remove(&id)) {
             self.forgotten = self.forgotten.max(forgotten.last_put);
         }
     }
@@ -421,6 +423,12 @@ mod tests {
         assert!(!producers.is_known(ProducerId(2)), "it made room for the transient one");
         assert!(!producers.is_known(ProducerId(newest)), "a transient one goes before all others");
         assert!(producers.is_known(ProducerId(3)));
+        // What a link or a log tells of: only the id says what it is.
+        let passing = ProducerId::passing(u128::MAX);
+        producers.insert((passing, ProducerSequence(1)), 1, WallTime(newest as u64), false);
+        producers.insert((ProducerId(newest + 2), ProducerSequence(1)), 1, WallTime(newest as u64), false);
+        assert!(!producers.is_known(passing), "nobody comes back with it");
+        assert!(producers.is_known(ProducerId(4)));
     }
 
     proptest! {

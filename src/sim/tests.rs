@@ -23,6 +23,7 @@ mod moves;
 mod names;
 mod origins;
 mod planned;
+mod producers;
 mod pulls;
 mod quotas;
 mod refused;

@@ -424,6 +424,44 @@ fn a_transient_producer_that_was_away_for_too_long_is_told_so() {
     assert_eq!(refusals(&h), [RefusalCode::ProducerForgotten], "it may have been taken: it is not again");
 }
 
+/// Who puts: a producer that may come back, or one that ends with its process.
+fn put_of(h: &mut Harness, group: u32, producer: crate::id::ProducerId, age_seconds: u32) {
+    let records = body(&["a"]);
+    let head = crate::wire::frame::PutHead {
+        put: producer.0 as u64,
+        producer: Some((producer, crate::id::ProducerSequence(1))),
+        lowest_unanswered: crate::id::ProducerSequence(1),
+        body_hash: xxhash_rust::xxh3::xxh3_64(&records),
+        level: AckLevel::Accepted,
+        copies: 0,
+        transient: producer.is_passing(),
+        age_seconds,
+    };
+    let summary = crate::wire::run::BodySummary::of(&records).unwrap();
+    h.input(Input::Put { session: SESSION, handle: group, head, summary, records });
+}
+
+#[test]
+fn r1_a_producer_makes_no_room_for_those_that_end_with_their_process_after_a_restart_either() {
+    for is_restarted in [false, true] {
+        let mut h = Harness::new();
+        let mut g = h.open("g");
+        let named = crate::id::ProducerId::from_name("till-7");
+        put_of(&mut h, g, named, 0);
+        h.pass_ms(1_000);
+        for id in 0..=crate::limits::PRODUCERS_MAX as u128 {
+            put_of(&mut h, g, crate::id::ProducerId::passing(id), 0);
+        }
+        if is_restarted {
+            h.crash(&Snapshot::default());
+            g = h.open("g");
+        }
+        put_of(&mut h, g, named, 60);
+        assert!(refusals(&h).is_empty(), "restarted: {is_restarted}: {:?}", refusals(&h));
+        assert_eq!(h.done.last().map(|done| done.repeats), Some(1), "it was taken before");
+    }
+}
+
 #[test]
 fn a_gap_too_many_is_refused_and_none_is_forgotten() {
     let mut h = Harness::new();
