@@ -71,7 +71,7 @@ impl Relay {
 
     /// A relay that may have lost its disk hears first of the queues that it had: those are made again,
     /// and it is told what is lost with them.
-    fn take_queues(&mut self, now: Now, topology: &Topology) {
+    pub(super) fn take_queues(&mut self, now: Now, topology: &Topology) {
         if self.links.has_table {
             self.take_own_queues(now, topology);
             self.plan_queues(now, topology);

@@ -417,11 +417,11 @@ impl Relay {
                 "topology {mine}, which was applied here, was overtaken by {theirs}, applied at {by} at the same time"
             ));
         }
-        if let Some(topology) = topology {
-            self.take_own_queues(now, &topology);
-            self.plan_queues(now, &topology);
-        }
         self.keep_topology(entry.clone(), true);
+        if let Some(topology) = topology {
+            // A relay that is new to the network hears first who is a member of what.
+            self.take_queues(now, &topology);
+        }
         true
     }
 

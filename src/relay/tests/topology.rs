@@ -110,6 +110,27 @@ fn a_relay_that_joins_takes_no_message_before_it_has_heard_who_is_a_member() {
     assert!(!refused(&mut h));
 }
 
+/// A queue of its own that the topology names is made when it has heard who is a member, and where the queue lives.
+#[test]
+fn r12_the_home_of_a_queue_that_joins_takes_no_message_before_it_has_heard_who_is_a_member() {
+    let queue = "[queue.jobs]\nhome = \"r\"\n";
+    let mut h = Harness::new();
+    h.input(Input::Topology { entry: Box::new(entry(1, text(&["o"]) + queue)) });
+    for is_started in [false, true] {
+        if is_started {
+            h.crash(&Snapshot::default());
+        }
+        let before = h.notices.len();
+        let g = h.open("g");
+        h.put(g, &["one"]);
+        assert!(h.notices.len() > before, "started again: {is_started}");
+    }
+    let is_here = |h: &mut Harness| h.request(Request::GroupShow { group: group("jobs") }).is_ok();
+    assert!(!is_here(&mut h), "it may have moved away since");
+    h.meet(Vec::new());
+    assert!(is_here(&mut h), "nobody knows of another home");
+}
+
 #[test]
 fn r12_a_relay_that_a_topology_gives_links_makes_nothing_by_the_way_before_it_has_heard() {
     let is_made = |h: &mut Harness, name: &str| {
