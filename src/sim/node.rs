@@ -16,7 +16,7 @@ use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Answer, Notice, Refusal, Reply, Request};
 use crate::wire::frame::{DeliverHead, PutDone};
 use crate::wire::link::{LinkMessage, Receipt};
-use crate::wire::run::{Record, Records, RunKind};
+use crate::wire::run::{Record, Records, Run, RunKind};
 
 /// The one session of every node.
 const SESSION: SessionId = SessionId(1);
@@ -104,6 +104,8 @@ pub struct Node {
     said: BTreeMap<LinkId, u64>,
     /// Runs sent over each link, for the count of copies.
     pub runs_sent: u64,
+    /// A message, and how often it was sent over links since this was set.
+    pub counted: Option<(String, u64)>,
     /// Pulls sent over all links.
     pub pulls_sent: u64,
     /// Messages that were delivered.
@@ -198,6 +200,7 @@ impl Node {
             outbox: VecDeque::new(),
             said: BTreeMap::new(),
             runs_sent: 0,
+            counted: None,
             pulls_sent: 0,
             got: Vec::new(),
             drained: Vec::new(),
@@ -588,7 +591,11 @@ impl Node {
             Effect::Neighbours { neighbours, .. } => self.set_neighbours(&neighbours),
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Link { link, message } => {
-                self.runs_sent += u64::from(matches!(message, LinkMessage::Run { .. }));
+                if let LinkMessage::Run { run, .. } = &message {
+                    self.runs_sent += 1;
+                    let counted = self.counted.iter_mut().filter(|(payload, _)| holds(run, payload));
+                    counted.for_each(|(_, count)| *count += 1);
+                }
                 self.pulls_sent += u64::from(matches!(message, LinkMessage::Pull(_)));
                 self.outbox.push_back((link, message));
             }
@@ -849,7 +856,11 @@ impl Node {
 
 /// Whether a message is in a run.
 fn has(run: &RunEntry, payload: &str) -> bool {
-    run.run.body.windows(payload.len()).any(|part| part == payload.as_bytes())
+    holds(&run.run, payload)
+}
+
+fn holds(run: &Run, payload: &str) -> bool {
+    run.body.windows(payload.len()).any(|part| part == payload.as_bytes())
 }
 
 impl Node {

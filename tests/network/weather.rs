@@ -62,14 +62,18 @@ async fn s32_a_slow_leaf_delays_nobody_and_catches_up() {
     let traffic = Traffic::start(&network, shape).await;
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(2)).await;
+    let resident = async || {
+        let asked = Connection::open(network.address(0)).await;
+        asked.status().await.expect("it answers").resident_bytes >> 20
+    };
+    let before = resident().await;
     let slowed = Instant::now();
     let slow = Way { rate: 1000, part_bytes: 100, ..Way::default() };
     network.cable(0, 3).set(Weather { up: slow, ..Weather::default() });
     tokio::time::sleep(Duration::from_secs(5)).await;
     let ended = Instant::now();
     let behind = traffic.owed()[3].len();
-    let resident =
-        super::client::Connection::open(network.address(0)).await.status().await.expect("it answers");
+    let after = resident().await;
     let links = run(network.address(0), &["link", "list", "--output", "json"]).output;
     let links = links.lines().map(|line| serde_json::from_str(line).expect("one object"));
     let waiting = links.filter_map(|link: Value| link["waiting_bytes"].as_u64()).max().expect("it has links");
@@ -87,12 +91,14 @@ async fn s32_a_slow_leaf_delays_nobody_and_catches_up() {
     traffic.paid(&owed).await;
     say(&format!(
         "s32: p50, p99 {fast:.1?} ms before, {beside:.1?} ms beside a slow leaf {behind} behind, which caught up \
-         in {:?}; {waiting} bytes wait, {} MiB resident at the hub; {} ends of links",
+         in {:?}; {waiting} bytes wait, {before} then {after} MiB resident at the hub; {} ends of links",
         ended.elapsed(),
-        resident.resident_bytes >> 20,
         network.downs(),
     ));
     assert!(beside.0 < fast.0 * 3.0 + 5.0, "others wait for a slow leaf: {fast:?} then {beside:?}");
+    // At 1 KB/s a message takes 8 s, so whoever waits for one is far beyond this.
+    assert!(beside.1 < fast.1 * 3.0 + 100.0, "some wait for a slow leaf: {fast:?} then {beside:?}");
+    assert!(after < before + 48, "{before} MiB were resident, and {after} beside a slow leaf");
     traffic.finish(&network).await;
 }
 
