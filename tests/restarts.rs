@@ -338,9 +338,10 @@ async fn what_was_let_go_is_freed_though_nothing_is_put_any_more() {
         publisher.put_unacked("x".repeat(1 << 20)).await.unwrap();
     }
     in_time(publisher.flush()).await.unwrap();
-    let segments = async |client: &Client| match client.request(Request::Status).await.unwrap() {
-        Reply::Status(status) => status.space.segments,
-        other => panic!("{other:?}"),
+    let segments = async |client: &Client| {
+        let reply = client.request(Request::Status).await.unwrap();
+        let Reply::Status(status) = reply else { panic!("{reply:?}") };
+        status.space.segments
     };
     assert!(segments(&client).await >= 4);
     for _ in 0..COUNT {
