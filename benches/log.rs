@@ -65,7 +65,7 @@ fn open(path: &std::path::Path) -> DiskLog {
 fn release(log: &DiskLog, group: u32, below: u64) {
     log.release(GroupNumber(group), Index(below));
     let shards = vec![(log.durable(), Bytes::new())];
-    log.snapshot(Snapshot { shards }).expect("the snapshot is written");
+    log.snapshot(log.begin_snapshot(), Snapshot { shards }).expect("the snapshot is written");
 }
 
 /// Appends of `runs` runs each, up to `depth` of them on their way at once.

@@ -324,3 +324,44 @@ async fn a_relay_that_is_killed_again_and_again_takes_a_snapshot_all_the_same() 
     let report: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
     assert!(report["snapshot_covers"].as_u64().unwrap() > 0, "{report}");
 }
+
+/// What everybody has goes when a snapshot knows of it, and one is made for that alone. A crash before takes
+/// nothing that the relay believes to have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_let_go_is_freed_though_nothing_is_put_any_more() {
+    const COUNT: usize = 120;
+    let mut relay = Relay::start();
+    let client = relay.client().await;
+    let mut subscriber = from_the_beginning(&client, 64).await;
+    let publisher = client.publisher(group(), PublisherOptions::default()).await.unwrap();
+    for _ in 0..COUNT {
+        publisher.put_unacked("x".repeat(1 << 20)).await.unwrap();
+    }
+    in_time(publisher.flush()).await.unwrap();
+    let segments = async |client: &Client| {
+        let reply = client.request(Request::Status).await.unwrap();
+        let Reply::Status(status) = reply else { panic!("{reply:?}") };
+        status.space.segments
+    };
+    assert!(segments(&client).await >= 4);
+    for _ in 0..COUNT {
+        next(&mut subscriber).await.ack();
+    }
+    in_time(subscriber.flush_acks()).await.unwrap();
+    let is_freed = async {
+        while segments(&client).await > 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_time(is_freed).await;
+    drop((subscriber, publisher, client));
+    relay.kill();
+    relay.start_again();
+    let client = relay.client().await;
+    let reply = client.request(Request::Status).await.unwrap();
+    let Reply::Status(status) = reply else { panic!("{reply:?}") };
+    assert!(!status.warnings.iter().any(|text| text.contains("damaged")), "{:?}", status.warnings);
+    backlog(&client, 1).await;
+    let mut subscriber = from_the_beginning(&client, 64).await;
+    assert_eq!(number(&next(&mut subscriber).await), 0, "nothing else is owed");
+}

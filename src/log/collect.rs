@@ -10,7 +10,9 @@
 //! collected yet (those behind the older snapshot, and those of which an
 //! eighth or more was released within the last [`limits::COLLECT_AGE_MS`]),
 //! the spares, and the one cold segment that is being written. A segment in
-//! which something is damaged stays as it is.
+//! which something is damaged stays as it is. What nobody needs and a restart
+//! would take for needed counts as live until a snapshot is on disk that says
+//! so (see [`super::released`]).
 //!
 //! Only segments that lie side by side are joined, so that the order of
 //! segments stays the order of indexes. All of it is done by the keeper's
@@ -261,7 +263,9 @@ fn look(shared: &Shared, state: &mut State, segments: &[Arc<Segment>], now_ms: u
             continue;
         }
         let Some(footer) = collectable(shared, segment) else { continue };
-        let measured = measure(&footer, &*segment.file, &|group| shared.released.below(group));
+        let newest = shared.released.newest();
+        let measured = measure(&footer, &*segment.file, &|group| shared.released.both(group));
+        let measured = measured.map(|(live, waiting_bytes)| (live, (waiting_bytes, newest)));
         let mut inner = segment.write();
         match measured {
             Ok(live) => inner.measured = Some(Measured::next(before, live, releases, now_ms)),

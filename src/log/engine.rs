@@ -16,7 +16,8 @@ use super::ident::{Ident, Known};
 use super::segment::SegmentEnd;
 use super::shared::{Shared, Start};
 use super::{
-    Entry, EntryNumber, Log, LogError, LogEvent, Piece, Snapshot, Space, Urgency, keeper, reader, seal,
+    Entry, EntryNumber, Log, LogError, LogEvent, Piece, Snapshot, SnapshotBegun, Space, Urgency, keeper,
+    reader, seal,
 };
 use crate::id::{Epoch, GroupNumber, Index};
 use crate::limits;
@@ -187,8 +188,21 @@ impl Log for DiskLog {
         }
     }
 
-    fn snapshot(&self, snapshot: Snapshot) -> Result<(), LogError> {
-        super::snapshot::write(&self.shared, &snapshot)
+    fn settle_released(&self) {
+        self.shared.released.settle();
+        self.shared.keeper.wake();
+    }
+
+    fn begin_snapshot(&self) -> SnapshotBegun {
+        self.shared.released.begin()
+    }
+
+    fn snapshot(&self, begun: SnapshotBegun, snapshot: Snapshot) -> Result<(), LogError> {
+        let written = super::snapshot::write(&self.shared, begun, &snapshot);
+        if written.is_err() {
+            self.shared.released.end(begun, false);
+        }
+        written
     }
 
     fn space(&self) -> Space {

@@ -243,7 +243,7 @@ fn use_all(sim: &MemoryStorage) -> Result<(), LogError> {
         }
         log.append(vec![super::Entry::Run(sample_run(4, 1, 1, 20))], super::Urgency::Sync)?;
         log.step();
-        log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::new())] })?;
+        log.snapshot(log.begin_snapshot(), Snapshot { shards: vec![(log.durable(), Bytes::new())] })?;
         (0..3).for_each(|_| log.step());
         log.stop()?;
     }
@@ -296,7 +296,7 @@ pub(crate) fn judge_footer(content: Vec<u8>) -> bool {
             }
         }
     }
-    let _ = footer.witness(&*file, 0, &|_| Index(0));
+    let _ = footer.witness(&*file, 0, &|_| 0);
     true
 }
 

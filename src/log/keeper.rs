@@ -1,7 +1,9 @@
 //! The keeper: the thread that does for the log what nobody waits for. It
 //! keeps spare segments ready, writes footers of sealed segments, recycles
 //! segments that nobody needs, watches the room that is left, and in between
-//! collects segments of which little is needed.
+//! collects segments of which little is needed. What nobody needs and a restart
+//! would take for needed waits for a snapshot; it asks for one when that is a
+//! segment's worth.
 //!
 //! Room. Two spares are kept: the committer takes one, and while another
 //! cannot be made, the last one is left to what is already owed and to the
@@ -12,13 +14,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::held::{Need, need};
 use super::seal::write_footers;
-use super::segment::{Filled, Pace, Segment, SegmentIndex, Spare, Witness, segment_name};
+use super::segment::{Filled, Pace, Segment, Spare, segment_name};
 use super::segments::let_go;
 use super::shared::Shared;
 use super::storage::Storage;
-use super::{LogError, LogEvent, file_error, recover};
-use crate::id::GroupNumber;
+use super::waiting::{Asked, Waiting};
+use super::{LogError, LogEvent, file_error};
 
 /// Spares that are kept ready: one to go on with, one as the reserve.
 const SPARES: usize = 2;
@@ -50,9 +53,12 @@ struct State {
     woken: bool,
     /// Somebody waits for a spare, or soon will.
     urgent: bool,
+    /// There was none when it was asked for last.
+    is_missed: bool,
     ending: bool,
     /// Taken out of use, and perhaps still being read.
     leaving: Vec<Arc<Segment>>,
+    asked: Asked,
 }
 
 /// What the keeper and those who wait for it share.
@@ -76,8 +82,10 @@ impl Keeper {
             is_low: false,
             woken: true,
             urgent: true,
+            is_missed: false,
             ending: false,
             leaving: Vec::new(),
+            asked: Asked::default(),
         };
         Self {
             state: Mutex::new(state),
@@ -172,10 +180,11 @@ impl Keeper {
         let mut state = self.lock();
         loop {
             if let Some(spare) = state.spares.pop() {
-                state.urgent = true;
+                (state.urgent, state.is_missed) = (true, false);
                 self.wake.notify_one();
                 return Ok(spare);
             }
+            state.is_missed = true;
             if state.ending || (self.stepped && state.is_short) {
                 return Err(LogError::Full { needed: shared.options.segment_bytes, free: 0 });
             }
@@ -301,24 +310,49 @@ impl Keeper {
     /// that nobody reads any more.
     fn recycle(&self, shared: &Shared) {
         let covered = shared.covered.get();
+        let has_to_wait = !self.is_hopeless(shared);
         // The last block stays, so that a restart can tell when the end is missing; unless
         // without its place nothing more could be written.
         let kept = (!self.is_stuck()).then(|| shared.segments.newest());
+        let (mut waiting, newest) = (Waiting::default(), shared.released.newest());
         for segment in shared.segments.all() {
             let ended = {
                 let inner = segment.read();
                 inner.sealed && inner.end.entry <= covered && Some(segment.header.base) != kept
             };
-            if ended && !is_held(shared, &segment) {
-                drop(shared.segments.remove(segment.header.base));
-                self.lock().leaving.push(segment);
+            match if ended { need(shared, &segment) } else { Need::Held } {
+                Need::Held => waiting.bytes += segment.waiting_bytes(newest),
+                Need::Waits if has_to_wait => {
+                    waiting.bytes += segment.file.len().unwrap_or(0);
+                    waiting.segments += 1;
+                }
+                Need::Waits | Need::Free => {
+                    drop(shared.segments.remove(segment.header.base));
+                    self.lock().leaving.push(segment);
+                }
             }
         }
+        self.ask_for_snapshot(shared, &waiting);
         let leaving = std::mem::take(&mut self.lock().leaving);
         let (free, held) = let_go(leaving);
         self.lock().leaving.extend(held);
         for segment in free {
             self.retire(shared, segment);
+        }
+    }
+
+    /// Whether no snapshot can come, because there is room for nothing: not for it, or not for what is to be
+    /// durable before it.
+    fn is_hopeless(&self, shared: &Shared) -> bool {
+        let is_missed = self.lock().is_missed || shared.counters.active_free.load(Ordering::Relaxed) == 0;
+        self.is_stuck() && (is_missed || shared.released.has_failed()) && !shared.is_snapshotting()
+    }
+
+    /// Asks for a snapshot if one is worth it.
+    fn ask_for_snapshot(&self, shared: &Shared, waiting: &Waiting) {
+        let (now_ms, is_pressed) = (self.now_ms(), self.is_pressed());
+        if self.lock().asked.is_time(shared, waiting, (now_ms, is_pressed)) {
+            shared.tell(LogEvent::SnapshotWanted);
         }
     }
 
@@ -401,32 +435,4 @@ pub(crate) fn run(shared: &Shared) {
 fn is_bulk(shared: &Shared) -> bool {
     let bound = BULK_COMMIT_BYTES.min(shared.options.segment_bytes / BULK_COMMITS);
     shared.counters.commit_bytes_mean() >= bound
-}
-
-/// Whether some group still needs something in the segment.
-fn is_held(shared: &Shared, segment: &Segment) -> bool {
-    // Locked for each group alone: the driver releases while this reads from disk.
-    let below = |group: GroupNumber| shared.released.below(group);
-    let before = segment.read().witness;
-    if before.is_some_and(|witness| witness.end_index > below(witness.group).0) {
-        return true;
-    }
-    let footer = match &segment.read().index {
-        SegmentIndex::Memory(postings) => Err(postings.witness(&below)),
-        SegmentIndex::Footer(footer) => Ok(Arc::clone(footer)),
-    };
-    let page = before.map_or(0, |witness| witness.page);
-    let witness: Option<Witness> = match footer {
-        Err(witness) => witness,
-        Ok(footer) => match footer.witness(&*segment.file, page, &below) {
-            Ok(witness) => witness,
-            // What cannot be known is taken as needed; the next round looks again.
-            Err(_) => {
-                recover::rebuild(segment);
-                return true;
-            }
-        },
-    };
-    segment.write().witness = witness;
-    witness.is_some()
 }

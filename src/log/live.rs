@@ -46,6 +46,9 @@ impl AddAssign for Live {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) live: Live,
+    /// Bytes of it that nobody needs, which the snapshot with this number, the newest on disk then,
+    /// does not say.
+    pub(crate) waiting: (u64, u64),
     /// How often something had been released when this was measured.
     pub(crate) releases: u64,
     /// What was needed when it was last seen to fall, and when that was.
@@ -55,10 +58,15 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// What is known after `live` was measured at `now_ms`. The clock starts
+    /// What is known after `live`, and what of it waits for a snapshot, was measured at `now_ms`. The clock starts
     /// again whenever an eighth was released: what falls that fast will soon
     /// be gone without any help.
-    pub(crate) fn next(before: Option<Self>, live: Live, releases: u64, now_ms: u64) -> Self {
+    pub(crate) fn next(
+        before: Option<Self>,
+        (live, waiting): (Live, (u64, u64)),
+        releases: u64,
+        now_ms: u64,
+    ) -> Self {
         let (since, is_spoiled) = match before {
             Some(before) if live.bytes > before.since.0 - before.since.0 / 8 => {
                 (before.since, before.is_spoiled)
@@ -66,22 +74,28 @@ impl Measured {
             Some(before) => ((live.bytes, now_ms), before.is_spoiled),
             None => ((live.bytes, now_ms), false),
         };
-        Self { live, releases, since, is_spoiled }
+        Self { live, waiting, releases, since, is_spoiled }
     }
 }
 
-/// Measures what `released` leaves of the segment with this footer.
+/// Measures what `released` leaves of the segment with this footer: as a restart would know it, and how
+/// many bytes of that nobody needs now.
 pub(crate) fn measure(
     footer: &Footer,
     file: &dyn StorageFile,
-    released: &dyn Fn(GroupNumber) -> Index,
-) -> Result<Live, FooterError> {
+    released: &dyn Fn(GroupNumber) -> [Index; 2],
+) -> Result<(Live, u64), FooterError> {
     let mut live = Live::default();
+    let mut waiting_bytes = 0;
     let mut walk = GroupWalk::default();
     while let Some(record) = walk.peek(footer, file)? {
         walk.take();
-        let (runs, bytes) = footer.count_of(file, &record, released(record.group))?;
+        let [on_disk, now] = released(record.group);
+        let (runs, bytes) = footer.count_of(file, &record, on_disk)?;
         live += Live { bytes, runs, groups: u64::from(runs > 0) };
+        if now > on_disk {
+            waiting_bytes += bytes - footer.count_of(file, &record, now)?.1.min(bytes);
+        }
     }
-    Ok(live)
+    Ok((live, waiting_bytes))
 }

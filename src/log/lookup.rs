@@ -1,8 +1,8 @@
 //! Looking things up in the footer of a segment, without reading all of it.
 
 use super::footer::{Footer, FooterError, GroupRecord, PAYLOAD_BYTES, POSTING_BYTES, Page, decode_posting};
+use super::held::Witness;
 use super::postings::{Found, Posting};
-use super::segment::Witness;
 use super::storage::StorageFile;
 use crate::id::{GroupNumber, Index};
 
@@ -94,11 +94,11 @@ impl Footer {
         &self,
         file: &dyn StorageFile,
         page: u64,
-        released: &dyn Fn(GroupNumber) -> Index,
+        released: &dyn Fn(GroupNumber) -> u64,
     ) -> Result<Option<Witness>, FooterError> {
         for number in page..self.group_pages() {
             let records = self.group_page(file, number)?;
-            let held = records.iter().find(|record| record.end_index > released(record.group).0);
+            let held = records.iter().find(|record| record.end_index > released(record.group));
             if let Some(record) = held {
                 let (group, end_index) = (record.group, record.end_index);
                 return Ok(Some(Witness { group, end_index, page: number }));

@@ -6,7 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::committer::entry_bytes;
 use super::engine::OnEvent;
-use super::{Entry, EntryNumber, Log, LogError, LogEvent, MissingCause, Piece, Snapshot, Space, Urgency};
+use super::{
+    Entry, EntryNumber, Log, LogError, LogEvent, MissingCause, Piece, Snapshot, SnapshotBegun, Space, Urgency,
+};
 use crate::id::{GroupNumber, Index};
 use crate::wire::run::StoredRun;
 
@@ -112,7 +114,13 @@ impl Log for MemoryLog {
         }
     }
 
-    fn snapshot(&self, snapshot: Snapshot) -> Result<(), LogError> {
+    fn settle_released(&self) {}
+
+    fn begin_snapshot(&self) -> SnapshotBegun {
+        SnapshotBegun::default()
+    }
+
+    fn snapshot(&self, _: SnapshotBegun, snapshot: Snapshot) -> Result<(), LogError> {
         self.lock().snapshot = snapshot;
         Ok(())
     }

@@ -41,6 +41,7 @@ mod found;
 pub mod fuzz;
 mod header;
 mod headless;
+mod held;
 mod ident;
 pub mod inspect;
 mod keeper;
@@ -55,6 +56,7 @@ pub mod powercut;
 mod queue;
 mod reader;
 mod recover;
+mod released;
 mod rewrite;
 pub mod sample;
 mod scan;
@@ -66,11 +68,13 @@ mod snapshot;
 pub mod storage;
 mod sync;
 mod tail;
+mod waiting;
 
 pub use engine::{DiskLog, LogOptions, OnEvent};
 #[cfg(any(test, feature = "sim"))]
 pub use memory_log::MemoryLog;
 pub use recover::{Recovery, system_random};
+pub use released::SnapshotBegun;
 
 /// The number of an entry: 1, 2, 3, … over the whole life of a log. 0 stands
 /// for "before the first".
@@ -228,6 +232,8 @@ pub enum LogEvent {
     },
     /// A snapshot cannot be read any more: a new one is wanted.
     SnapshotDamaged(LogError),
+    /// A snapshot that is begun from now on would free a segment's worth, or less while room is short.
+    SnapshotWanted,
     /// The footer of a segment was damaged and is made again out of its blocks.
     FooterDamaged {
         /// The segment's file.
@@ -486,14 +492,25 @@ pub trait Log: Send + Sync {
 
     /// Says that nobody needs `group` below `below` any more, which is durable
     /// knowledge. `Index(u64::MAX)` for a removed group. Never goes back.
+    ///
+    /// What was released goes when a snapshot that was begun afterwards is durable, or after
+    /// [`Log::settle_released`]: before, a restart would believe that it is there.
     fn release(&self, group: GroupNumber, below: Index);
 
-    /// Makes `snapshot` durable; entries that all of its parts include are not
-    /// replayed again. May block: called from a thread of its own.
+    /// Says that all that was released until now is known from what is on disk, whatever is appended
+    /// to it: so it is when the state was restored, of what its snapshot says.
+    fn settle_released(&self);
+
+    /// Says that a snapshot is begun: each part of it will know of all that was released until now.
+    /// Never waits for the disk.
+    fn begin_snapshot(&self) -> SnapshotBegun;
+
+    /// Makes `snapshot`, which was begun then, durable; entries that all of its parts include
+    /// are not replayed again. May block: called from a thread of its own.
     ///
     /// # Errors
     /// When it cannot be written. The snapshot before stays in force.
-    fn snapshot(&self, snapshot: Snapshot) -> Result<(), LogError>;
+    fn snapshot(&self, begun: SnapshotBegun, snapshot: Snapshot) -> Result<(), LogError>;
 
     /// How much is held.
     fn space(&self) -> Space;

@@ -8,7 +8,7 @@ use foldhash::HashMap;
 
 use super::RunEntry;
 use super::block::RUN_HEAD_BYTES;
-use super::segment::Witness;
+use super::held::Witness;
 use crate::id::{GroupNumber, Index};
 
 /// Where a run is.
@@ -111,10 +111,10 @@ impl Postings {
     }
 
     /// A group of which something at or above `released(group)` is held.
-    pub(crate) fn witness(&self, released: &dyn Fn(GroupNumber) -> Index) -> Option<Witness> {
+    pub(crate) fn witness(&self, released: &dyn Fn(GroupNumber) -> u64) -> Option<Witness> {
         let ends =
             self.groups.iter().map(|(group, runs)| (*group, runs.last().map_or(0, Posting::end_index)));
-        let mut held = ends.filter(|(group, end_index)| *end_index > released(*group).0);
+        let mut held = ends.filter(|(group, end_index)| *end_index > released(*group));
         held.next().map(|(group, end_index)| Witness { group, end_index, page: 0 })
     }
 }

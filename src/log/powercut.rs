@@ -179,7 +179,14 @@ impl Model {
         ensure(at.max(opened.last.0) == opened.last.0, || format!("{at} entries of {}", opened.last))?;
         self.entries.truncate(usize::try_from(opened.last.0).unwrap_or(usize::MAX));
         self.recount();
-        Ok(or_cut(recovery.start_stepped(self.on_event())))
+        let log = or_cut(recovery.start_stepped(self.on_event()));
+        // What is released is known from the snapshot alone.
+        self.released = known(&opened.snapshot);
+        if let Some(log) = &log {
+            self.released.iter().for_each(|(group, below)| log.release(GroupNumber(*group), Index(*below)));
+            log.settle_released();
+        }
+        Ok(log)
     }
 
     fn recount(&mut self) {
@@ -224,7 +231,8 @@ impl Model {
         ensure(is_right, || format!("entry {number} came back as another one"))
     }
 
-    /// Everything that is durable and not released can be read, and nothing else is.
+    /// Everything that is durable and not released, as the snapshot knows it after a start, can be read, and
+    /// nothing else is.
     fn check_read(&self, log: &DiskLog) -> Result<(), String> {
         let durable = usize::try_from(self.durable.load(Ordering::SeqCst)).unwrap_or(usize::MAX);
         let durable = self.entries.get(..durable).unwrap_or(&self.entries);
@@ -287,10 +295,17 @@ impl Model {
 
     fn snapshot(&mut self, log: &DiskLog) -> Option<()> {
         let number = EntryNumber(self.durable.load(Ordering::SeqCst));
-        let shards = vec![(number, Bytes::from(format!("as of {number}"))), (number, Bytes::new())];
+        let begun = log.begin_snapshot();
+        let released = self.released.iter().flat_map(|(group, below)| [u64::from(*group), *below]);
+        let released: Vec<u8> = released.flat_map(u64::to_le_bytes).collect();
+        let shards = vec![(number, Bytes::from(format!("as of {number}"))), (number, Bytes::from(released))];
         let snapshot = Snapshot { shards };
         self.snapshots.push(snapshot.clone());
-        or_cut(log.snapshot(snapshot.clone()))?;
+        // It is written by a thread of its own: more may be released meanwhile.
+        if number.0.is_multiple_of(2) {
+            self.release_all(log);
+        }
+        or_cut(log.snapshot(begun, snapshot.clone()))?;
         self.snapshots = vec![snapshot];
         Some(())
     }
@@ -342,10 +357,6 @@ impl Model {
         let mut model = self.again();
         let unopened = || "the log does not start".to_owned();
         let log = model.open(image)?.ok_or_else(unopened)?;
-        // What may be released is told again after a restart.
-        for (group, below) in &model.released {
-            log.release(GroupNumber(*group), Index(*below));
-        }
         model.check_read(&log)?;
         let mut random = Random(1);
         for _ in 0..3 {
@@ -363,15 +374,13 @@ impl Model {
     /// needs does not stay on disk.
     fn check_collected(&mut self, log: &DiskLog, image: &MemoryStorage) -> Result<(), String> {
         let refused = |error: LogError| format!("the log takes nothing more: {error}");
-        for (group, below) in &self.released {
-            log.release(GroupNumber(*group), Index(*below));
-        }
         for _ in 0..2 {
             let state = Entry::State(Bytes::from_static(b"cursor"));
             self.entries.push(state.clone());
             log.append(vec![state], Urgency::Sync).map_err(refused)?;
             log.step();
-            log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::new())] }).map_err(refused)?;
+            log.snapshot(log.begin_snapshot(), Snapshot { shards: vec![(log.durable(), Bytes::new())] })
+                .map_err(refused)?;
         }
         for _ in 0..6 {
             log.step();
@@ -380,6 +389,7 @@ impl Model {
         for group in 0..GROUPS {
             log.release(GroupNumber(group), Index(u64::MAX));
         }
+        log.settle_released();
         log.step();
         let space = log.space();
         ensure(space.segments <= 1, || format!("segments stay that nobody needs: {space:?}"))?;
@@ -392,6 +402,15 @@ impl Model {
 
 fn any_group(random: &mut Random) -> u32 {
     u32::try_from(random.below(u64::from(GROUPS))).unwrap_or_default()
+}
+
+/// What a snapshot knows to be released.
+fn known(snapshot: &Snapshot) -> BTreeMap<u32, u64> {
+    let bytes = snapshot.shards.get(1).map(|(_, bytes)| bytes.as_ref()).unwrap_or_default();
+    let (words, _) = bytes.as_chunks::<8>();
+    let numbers: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    let (pairs, _) = numbers.as_chunks::<2>();
+    pairs.iter().map(|[group, below]| (u32::try_from(*group).unwrap_or_default(), *below)).collect()
 }
 
 fn snapshot_covers(snapshot: &Snapshot) -> u64 {

@@ -12,6 +12,8 @@
 //! Every run is checked on the way like one that is read for a subscriber. One
 //! that is damaged ends the rewriting: its segment stays as it is, so that
 //! damage is told to those whom it concerns and never passed over.
+//!
+//! Needed is what a restart would take for needed: see [`super::released`].
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -157,7 +159,7 @@ impl Rewrite {
             };
             self.group = Some(group);
             while let Some(source) = self.sources.get_mut(self.source) {
-                let from = self.at.max(shared.released.below(group));
+                let from = self.at.max(shared.released.on_disk(group));
                 let postings = source.runs(group, from, bytes_max)?;
                 if let Some(last) = postings.last() {
                     self.at = Index(last.end_index());

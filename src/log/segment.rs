@@ -23,6 +23,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::block::BlockHeader;
 use super::footer::{Footer, FooterError};
 use super::header::SegmentHeader;
+use super::held::Holders;
 use super::live::Measured;
 use super::postings::{Found, Posting, Postings};
 use super::storage::{Storage, StorageFile};
@@ -227,19 +228,10 @@ pub(crate) struct Inner {
     pub(crate) gap: Option<u32>,
     /// Runs that were found damaged and reported, by position.
     pub(crate) quarantined: BTreeSet<u32>,
-    /// Why it cannot be recycled yet: a group that is not released far enough.
-    pub(crate) witness: Option<Witness>,
+    /// Why it cannot be recycled yet.
+    pub(crate) holders: Holders,
     /// How much of it somebody may still need, when that was last looked at.
     pub(crate) measured: Option<Measured>,
-}
-
-/// One group that holds a segment back. Pages of the footer before `page` have
-/// been looked at: since a release never goes back, they need not be again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Witness {
-    pub(crate) group: GroupNumber,
-    pub(crate) end_index: u64,
-    pub(crate) page: u64,
 }
 
 impl Segment {
@@ -268,6 +260,12 @@ impl Segment {
     pub(crate) fn live_bytes(&self) -> u64 {
         let inner = self.read();
         inner.measured.filter(|known| !known.is_spoiled).map_or(inner.end.position, |known| known.live.bytes)
+    }
+
+    /// Bytes of runs that nobody needs and that wait for a snapshot behind `newest`, as far as is known.
+    pub(crate) fn waiting_bytes(&self, newest: u64) -> u64 {
+        let measured = self.read().measured.filter(|known| !known.is_spoiled && known.waiting.1 == newest);
+        measured.map_or(0, |known| known.waiting.0)
     }
 
     /// Adds a block that has become durable.
@@ -314,7 +312,7 @@ impl Inner {
             partial: false,
             gap,
             quarantined: BTreeSet::new(),
-            witness: None,
+            holders: Holders::default(),
             measured: None,
         }
     }

@@ -3,9 +3,7 @@
 //! else takes it while the log runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use foldhash::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use super::collect::Collector;
 use super::committer::{Committer, entry_bytes, entry_bytes_max};
@@ -15,12 +13,13 @@ use super::ident::OpenCut;
 use super::keeper::Keeper;
 use super::mark::Mark;
 use super::queue::Queue;
+use super::released::Released;
 use super::segment::SegmentEnd;
 use super::segments::Segments;
 use super::storage::Storage;
 use super::tail::Tail;
 use super::{Entry, EntryNumber, LogError, LogEvent, reader};
-use crate::id::{Epoch, GroupNumber, Index};
+use crate::id::Epoch;
 
 /// What was counted since the start.
 #[derive(Default)]
@@ -56,40 +55,6 @@ impl Counters {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.committed_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.active_free.store(active_free, Ordering::Relaxed);
-    }
-}
-
-/// Up to where each group was released.
-#[derive(Default)]
-pub(crate) struct Released {
-    groups: Mutex<HashMap<GroupNumber, Index>>,
-    count: AtomicU64,
-}
-
-impl Released {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<GroupNumber, Index>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How often something was released.
-    pub(crate) fn count(&self) -> u64 {
-        self.count.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn below(&self, group: GroupNumber) -> Index {
-        self.lock().get(&group).copied().unwrap_or(Index(0))
-    }
-
-    /// True if that is news.
-    pub(crate) fn raise(&self, group: GroupNumber, below: Index) -> bool {
-        let mut released = self.lock();
-        let now = released.entry(group).or_default();
-        let raised = below > *now;
-        *now = below.max(*now);
-        if raised {
-            self.count.fetch_add(1, Ordering::Release);
-        }
-        raised
     }
 }
 
@@ -199,6 +164,11 @@ impl Shared {
     /// is written.
     pub(crate) fn snapshotting(&self) -> MutexGuard<'_, Vec<EntryNumber>> {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a snapshot is being written at this moment.
+    pub(crate) fn is_snapshotting(&self) -> bool {
+        matches!(self.snapshots.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// Waits until `entry` is durable; does the work itself when there is no thread.

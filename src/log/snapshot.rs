@@ -5,7 +5,8 @@
 //! `snapshot-<number>.tcs`, and the directory synced; it waits until every
 //! entry that it includes is durable. Two are kept: if the newer one turns out
 //! damaged, the older one is used, and for that no segment is recycled whose
-//! entries the older one does not include. While room is short only the newer
+//! entries the older one does not include. What is released is in snapshots only: none is recycled either of which
+//! the newer one does not know that it is released (see [`super::released`]). While room is short only the newer
 //! one is kept, once it was read back.
 //!
 //! Which two these are is not taken from names: a file with a higher number may
@@ -35,7 +36,7 @@ use super::codec::{Input, Unusable, checked, seal};
 use super::ident::remove_if_there;
 use super::shared::Shared;
 use super::storage::{Storage, StorageFile};
-use super::{EntryNumber, LogError, LogEvent, Snapshot, file_error};
+use super::{EntryNumber, LogError, LogEvent, Snapshot, SnapshotBegun, file_error};
 use crate::id::StorageId;
 
 const MAGIC: [u8; 4] = *b"TCSN";
@@ -94,7 +95,7 @@ fn encode_head(id: StorageId, snapshot: &Snapshot) -> Vec<u8> {
 ///
 /// # Errors
 /// When it cannot be written; the one before stays in force then.
-pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError> {
+pub(crate) fn write(shared: &Shared, begun: SnapshotBegun, snapshot: &Snapshot) -> Result<(), LogError> {
     let needed = reaches(snapshot);
     if shared.durable.get() < needed {
         shared.queue.hurry();
@@ -123,6 +124,7 @@ pub(crate) fn write(shared: &Shared, snapshot: &Snapshot) -> Result<(), LogError
         let _ = remove_if_there(storage, TEMPORARY);
         return Err(error);
     }
+    shared.released.end(begun, true);
     // What only the older one needs would never be freed: a full disk does not
     // get another snapshot without a change.
     let only_newest = !shared.keeper.has_room() && is_readable(shared, &name);

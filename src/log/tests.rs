@@ -16,6 +16,7 @@ mod inspected;
 mod losses;
 mod model;
 mod powercut;
+mod released;
 mod scrub;
 mod shuttled;
 mod threads;

@@ -204,6 +204,17 @@ impl Restore {
         self.relay.groups.iter().map(|group| group.meter.last_arrived()).max().unwrap_or_default()
     }
 
+    /// What is let go of all groups, as every start from this disk will know it whatever is appended: what the
+    /// snapshot says. What [`Restore::start`] lets go may be more, if nobody is known to be owed it: another
+    /// start may know somebody.
+    #[must_use]
+    pub fn released(&self) -> Vec<(GroupNumber, Index)> {
+        let low = self.relay.groups.iter().map(|group| (group.number, group.low));
+        let low = low.filter(|(_, below)| *below > Index(1));
+        let gone = self.relay.numbers_gone();
+        low.chain(gone.into_iter().map(|number| (number, Index(u64::MAX)))).collect()
+    }
+
     /// The replay is over: gives the running relay, with effects that tell the log what may go.
     #[must_use]
     pub fn start(self, now: Now) -> Relay {
@@ -251,13 +262,7 @@ impl Restore {
             relay.release_annexes(number);
             relay.note_quota(now, number);
         }
-        let gone: Vec<GroupNumber> = (1..=relay.counters.groups)
-            .map(GroupNumber)
-            .filter(|number| {
-                relay.groups.get(*number).is_none() && !relay.repairs.annexes.contains_key(number)
-            })
-            .collect();
-        for group in gone {
+        for group in relay.numbers_gone() {
             relay.effects.push_back(Effect::Release { group, below: Index(u64::MAX) });
         }
         relay.timers.set(Timer::Housekeeping, keeping::first_housekeeping(now.time));
@@ -274,6 +279,15 @@ impl Restore {
 }
 
 impl Relay {
+    /// Numbers of groups and annexes that are no more.
+    fn numbers_gone(&self) -> Vec<GroupNumber> {
+        let all = (1..=self.counters.groups).map(GroupNumber);
+        let is_gone = |number: &GroupNumber| {
+            self.groups.get(*number).is_none() && !self.repairs.annexes.contains_key(number)
+        };
+        all.filter(is_gone).collect()
+    }
+
     fn load_shard(&mut self, bytes: &Bytes) -> Result<(), RestoreError> {
         let shard = Shard::decode(bytes)?;
         self.counters = self.counters.max(shard.counters);

@@ -245,6 +245,9 @@ impl Driver {
         if self.signals.take_wants_snapshot() {
             self.snapshots.want();
         }
+        if self.signals.take_awaits_snapshot() {
+            self.snapshots.wait_for();
+        }
         self.sessions.take_written(&self.signals.progress);
         while let Some(written) = self.sessions.next_written() {
             let input = match written {

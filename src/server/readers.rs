@@ -12,7 +12,7 @@ use super::fault::Faults;
 use super::process;
 use crate::id::{GroupNumber, Index, SessionId};
 use crate::limits;
-use crate::log::{Log, Piece, Snapshot};
+use crate::log::{Log, Piece, Snapshot, SnapshotBegun};
 use crate::wire::body::Status;
 
 /// Something to be done with files.
@@ -22,8 +22,8 @@ pub(crate) enum Job {
     Read { group: GroupNumber, from: Index, bytes_max: usize },
     /// Fill in what the shell knows of the relay's health.
     Status { session: SessionId, request: u64, status: Box<Status> },
-    /// Write a snapshot.
-    Snapshot(Snapshot),
+    /// Write a snapshot, which was begun then.
+    Snapshot(SnapshotBegun, Snapshot),
 }
 
 /// What came of it.
@@ -107,8 +107,8 @@ fn run(log: &dyn Log, job: Job) -> Option<JobDone> {
             status.cpu_us = process::cpu_us();
             Some(JobDone::Status { session, request, status })
         }
-        Job::Snapshot(snapshot) => {
-            let written = log.snapshot(snapshot);
+        Job::Snapshot(begun, snapshot) => {
+            let written = log.snapshot(begun, snapshot);
             let is_written = written.is_ok();
             crate::metrics::snapshot_ended(is_written);
             if let Err(error) = written {

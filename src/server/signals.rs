@@ -27,6 +27,7 @@ pub(crate) struct Signals {
     /// Ranges that reading found damaged since the start.
     damaged: AtomicU64,
     wants_snapshot: AtomicBool,
+    awaits_snapshot: AtomicBool,
     stop: AtomicBool,
     abandoned: Mutex<Vec<SessionId>>,
     commits: Commits,
@@ -43,6 +44,7 @@ impl Signals {
             failed: OnceLock::new(),
             damaged: AtomicU64::new(0),
             wants_snapshot: AtomicBool::new(false),
+            awaits_snapshot: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             abandoned: Mutex::default(),
             commits: Commits::new(),
@@ -78,6 +80,7 @@ impl Signals {
                 tracing::error!(%error, "a snapshot is damaged on disk; a new one takes its place");
                 self.wants_snapshot.store(true, Ordering::Release);
             }
+            LogEvent::SnapshotWanted => self.awaits_snapshot.store(true, Ordering::Release),
             LogEvent::FooterDamaged { file } => {
                 metrics::log_damaged();
                 tracing::warn!(file, "the footer of a segment was damaged on disk and is made again");
@@ -110,7 +113,12 @@ impl Signals {
         }
     }
 
-    /// Whether the log has asked for a snapshot since the last call.
+    /// Whether what is released waits for a snapshot, when that was said since the last call.
+    pub(crate) fn take_awaits_snapshot(&self) -> bool {
+        self.awaits_snapshot.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the log has asked for a snapshot because of damage since the last call.
     pub(crate) fn take_wants_snapshot(&self) -> bool {
         self.wants_snapshot.swap(false, Ordering::AcqRel)
     }

@@ -271,6 +271,8 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
         Box::new(move |event| signals.log_event(event))
     };
     let log = Arc::new(recovery.start(on_event).map_err(unusable)?);
+    restore.released().into_iter().for_each(|(group, below)| log.release(group, below));
+    log.settle_released();
     let mut clock = Clock::start(restore.last_arrival());
     let relay = restore.start(clock.now());
     for warning in relay.warnings().iter().chain(&relay.topology_warnings()) {

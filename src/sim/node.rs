@@ -60,6 +60,7 @@ pub struct Truth {
 #[derive(Clone, Debug)]
 pub struct Image {
     log: Vec<Entry>,
+    recycled: BTreeSet<(GroupNumber, Index)>,
     snapshot: Snapshot,
     boot: u64,
 }
@@ -81,6 +82,10 @@ pub struct Node {
     log: Vec<Entry>,
     /// Where in the log the run stands that ends a group at an index.
     places: BTreeMap<(GroupNumber, Index), usize>,
+    /// Runs that are not on its disk any more, likewise: other entries have that room.
+    recycled: BTreeSet<(GroupNumber, Index)>,
+    /// What was let go when the snapshot that is being made was begun.
+    noted: BTreeMap<GroupNumber, Index>,
     /// From which neighbour each run has come, by its place in the log.
     came: BTreeMap<usize, RelayId>,
     durable: usize,
@@ -186,6 +191,8 @@ impl Node {
             relay: None,
             log: Vec::new(),
             places: BTreeMap::new(),
+            recycled: BTreeSet::new(),
+            noted: BTreeMap::new(),
             came: BTreeMap::new(),
             durable: 0,
             lost: BTreeSet::new(),
@@ -338,6 +345,7 @@ impl Node {
         self.has_room = true;
         let restore = self.restored(&self.name);
         restore.check_name().expect("it is its own disk");
+        self.recycle(&restore.released().into_iter().collect());
         let relay = restore.start(self.clock(now));
         if let Some(neighbours) = relay.neighbours() {
             self.links = neighbours.iter().map(Neighbour::options).collect();
@@ -392,6 +400,7 @@ impl Node {
         let reached = EntryNumber(self.durable as u64);
         debug_assert!(self.snapshot.shards.iter().all(|(through, _)| *through <= reached));
         self.shards.clear();
+        self.noted.clear();
         self.opened.clear();
         self.outbox.clear();
         self.said.clear();
@@ -447,8 +456,10 @@ impl Node {
             Entry::Run(run) if Some(run.group) == number && run.run.header.kind == RunKind::Data => Some(run),
             Entry::Run(_) | Entry::State(_) => None,
         });
-        let is_held =
-            |run: &&RunEntry| self.released.get(&run.group).is_none_or(|below| run.first_index >= *below);
+        let is_held = |run: &&RunEntry| {
+            self.released.get(&run.group).is_none_or(|below| run.first_index >= *below)
+                && !self.recycled.contains(&(run.group, run.stored().end_index()))
+        };
         let records = runs.filter(is_held).flat_map(|run| Records::new(&run.run.body));
         let text = |record: Result<Record<'_>, _>| {
             String::from_utf8_lossy(record.expect("it was encoded here").payload).into_owned()
@@ -467,7 +478,7 @@ impl Node {
     #[must_use]
     pub fn image(&self) -> Image {
         let log = self.log[..self.durable].to_vec();
-        Image { log, snapshot: self.snapshot.clone(), boot: self.boot }
+        Image { log, recycled: self.recycled.clone(), snapshot: self.snapshot.clone(), boot: self.boot }
     }
 
     /// Its disk is as it was when an image of it was taken.
@@ -475,7 +486,12 @@ impl Node {
         self.log = image.log.clone();
         self.durable = self.log.len();
         let durable = self.durable;
-        self.places.retain(|_, place| *place < durable);
+        self.recycled = image.recycled.clone();
+        let runs = self.log.iter().enumerate().filter_map(|(place, entry)| match entry {
+            Entry::Run(run) => Some(((run.group, run.stored().end_index()), place)),
+            Entry::State(_) => None,
+        });
+        self.places = runs.filter(|(end, _)| !image.recycled.contains(end)).collect();
         self.came.retain(|place, _| *place < durable);
         self.snapshot = image.snapshot.clone();
         self.boot = image.boot;
@@ -486,6 +502,7 @@ impl Node {
     pub fn wipe(&mut self, storage: StorageId) {
         self.log.clear();
         self.places.clear();
+        self.recycled.clear();
         self.came.clear();
         self.lost.clear();
         self.durable = 0;
@@ -680,6 +697,12 @@ impl Node {
     fn read(&self, group: GroupNumber, from: Index) -> Vec<Piece> {
         let low = self.released.get(&group).copied().unwrap_or(Index(0));
         let from = from.max(low);
+        let gone = self.recycled.range((group, Index(from.0 + 1))..=(group, Index(u64::MAX))).next();
+        assert!(
+            gone.is_none(),
+            "{} reads {group} from {from} on, but has let it go up to {gone:?}",
+            self.name
+        );
         let places = self.places.range((group, Index(from.0 + 1))..=(group, Index(u64::MAX)));
         let durable = places
             .map(|(_, place)| *place)
@@ -755,6 +778,9 @@ impl Node {
     /// Asks for some more parts of a snapshot: the parts are of different moments, and what they include
     /// may wait for the disk.
     pub fn go_on_with_snapshot(&mut self, now: Now, parts: usize) {
+        if self.shards.is_empty() {
+            self.noted = self.released.clone();
+        }
         for _ in 0..parts {
             let shard = self.shards.len() as u32;
             if self.is_up() && shard < crate::relay::SHARDS {
@@ -775,8 +801,25 @@ impl Node {
         let reached = EntryNumber(self.durable as u64);
         let is_whole = self.shards.len() == crate::relay::SHARDS as usize;
         if is_whole && self.shards.iter().all(|(through, _)| *through <= reached) {
-            self.snapshot = Snapshot { shards: std::mem::take(&mut self.shards) };
+            self.replace_snapshot();
         }
+    }
+
+    /// A snapshot is on its disk, and with it what was let go when it was begun: that can be overwritten.
+    fn replace_snapshot(&mut self) {
+        self.snapshot = Snapshot { shards: std::mem::take(&mut self.shards) };
+        let known = std::mem::take(&mut self.noted);
+        self.recycle(&known);
+    }
+
+    /// Runs that were let go up to these places, and that no start reads again, are not on its disk any
+    /// more. A disk does that by whole segments, and later.
+    fn recycle(&mut self, known: &BTreeMap<GroupNumber, Index>) {
+        let covered = self.snapshot.shards.iter().map(|(through, _)| through.0).min().unwrap_or(0);
+        let is_gone = |(group, end): &(GroupNumber, Index), place: &mut usize| {
+            (*place as u64) < covered && known.get(group).is_some_and(|below| end <= below)
+        };
+        self.recycled.extend(self.places.extract_if(.., is_gone).map(|(end, _)| end));
     }
 
     /// The next moment at which it wants to be woken.
@@ -791,15 +834,16 @@ impl Node {
             return;
         }
         self.shards.clear();
+        self.noted = self.released.clone();
         for shard in 0..crate::relay::SHARDS {
             self.input(now, Input::Snapshot { shard });
         }
         if self.is_synced() {
-            self.snapshot = Snapshot { shards: std::mem::take(&mut self.shards) };
+            self.replace_snapshot();
         }
     }
 
-    /// Where a message is on its disk, let go or not: nothing of the log is ever overwritten here.
+    /// Where a message is on its disk, or was before it was let go.
     #[must_use]
     pub fn truth(&self, payload: &str) -> Option<Truth> {
         let texts = |run: &crate::log::RunEntry| -> Vec<String> {
@@ -823,7 +867,8 @@ impl Node {
                     arrived: run.arrived,
                     from: self.came.get(&place).cloned(),
                     is_durable: place < self.durable,
-                    is_held: self.released.get(&run.group).is_none_or(|below| index >= *below),
+                    is_held: self.released.get(&run.group).is_none_or(|below| index >= *below)
+                        && !self.recycled.contains(&(run.group, run.stored().end_index())),
                     before: before
                         .into_iter()
                         .filter(|(of, _)| *of == run.group)

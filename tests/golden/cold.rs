@@ -31,7 +31,7 @@ fn made() -> (MemoryStorage, DiskLog) {
     }
     for _ in 0..2 {
         commit(&log, vec![Entry::State(Bytes::from_static(&[2]))]);
-        log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::new())] }).unwrap();
+        log.snapshot(log.begin_snapshot(), Snapshot { shards: vec![(log.durable(), Bytes::new())] }).unwrap();
     }
     (0..20).for_each(|_| log.step());
     (sim, log)

@@ -172,7 +172,7 @@ fn the_engine_writes_the_directory_as_ever() {
             let last = log.append(entries.clone(), Urgency::Sync).unwrap();
             log.step();
             if let Some(snapshot) = snapshots.get(&last) {
-                log.snapshot(snapshot.clone()).unwrap();
+                log.snapshot(log.begin_snapshot(), snapshot.clone()).unwrap();
             }
         }
         if boot == 0 {

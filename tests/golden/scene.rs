@@ -168,9 +168,10 @@ impl Scene {
 
     /// Takes a snapshot of the relay's state, as the driver does.
     pub(crate) fn snapshot(&mut self) {
+        let begun = self.log.begin_snapshot();
         for shard in 0..SHARDS {
             self.input(Input::Snapshot { shard });
         }
-        self.log.snapshot(Snapshot { shards: std::mem::take(&mut self.shards) }).unwrap();
+        self.log.snapshot(begun, Snapshot { shards: std::mem::take(&mut self.shards) }).unwrap();
     }
 }

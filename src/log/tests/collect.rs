@@ -34,7 +34,8 @@ fn cover(log: &DiskLog) {
     for _ in 0..2 {
         let last = log.append(vec![Entry::State(Bytes::from_static(b"cursors"))], Urgency::Sync).unwrap();
         assert!(log.wait_durable(last));
-        log.snapshot(Snapshot { shards: vec![(last, Bytes::from_static(b"state"))] }).unwrap();
+        log.snapshot(log.begin_snapshot(), Snapshot { shards: vec![(last, Bytes::from_static(b"state"))] })
+            .unwrap();
     }
 }
 
@@ -145,6 +146,7 @@ fn f47_the_slowest_of_many_pins_its_own_bytes_only() {
     assert!(opened.damaged.is_empty() && opened.lost.is_empty() && opened.notes.is_empty(), "{opened:?}");
     check(&log, &held);
     release(&log, &mut held, 4711, 1_000_000);
+    cover(&log);
     settle(&log);
     assert_eq!((log.space().cold_segments, cold_names(&sim).len()), (0, 0));
 }
@@ -213,6 +215,7 @@ fn reopen(sim: &MemoryStorage, released: &BTreeMap<u32, u64>) -> DiskLog {
     for (group, below) in released {
         log.release(GroupNumber(*group), Index(*below));
     }
+    log.settle_released();
     log
 }
 
@@ -340,10 +343,10 @@ fn f30_an_old_snapshot_is_refused_when_only_runs_are_left_of_what_came_after() {
     let backup = sim.content(&old);
     let log = reopen(&sim, &released);
     fill(&log, 2, 3000, 3 << 20);
-    cover(&log);
     for group in 0..2 {
         log.release(GroupNumber(group), Index(if group == 0 { 300 } else { 1000 }));
     }
+    cover(&log);
     settle(&log);
     drop(log);
     let last = |name: &String| SegmentHeader::decode(&sim.content(name)).unwrap().cold.unwrap().last_entry;
@@ -369,6 +372,7 @@ fn f18_damage_is_not_passed_over() {
     for (group, below) in &released {
         log.release(GroupNumber(*group), Index(*below));
     }
+    log.settle_released();
     settle(&log);
     let index = run.first_index.0;
     let pieces = read_all(&log, 3, index);

@@ -39,6 +39,7 @@ fn open(sim: &MemoryStorage) -> Result<(DiskLog, Opened, Entries), LogError> {
     recovery.replay(&mut |number, _| entries.push(number.0))?;
     let log = recovery.start_stepped(Box::new(|_| ()))?;
     log.release(GroupNumber(BULK), Index(BULK_RELEASED));
+    log.settle_released();
     Ok((log, opened, entries))
 }
 
@@ -94,7 +95,7 @@ struct Example {
 
 fn snapshot(log: &DiskLog, text: &'static [u8]) -> Snapshot {
     let snapshot = Snapshot { shards: vec![(log.durable(), Bytes::from_static(text))] };
-    log.snapshot(snapshot.clone()).unwrap();
+    log.snapshot(log.begin_snapshot(), snapshot.clone()).unwrap();
     snapshot
 }
 

@@ -221,8 +221,11 @@ fn directory() -> MemoryStorage {
         for _ in 0..2 {
             log.append(vec![Entry::State(bytes::Bytes::from_static(b"state"))], Urgency::Sync).unwrap();
             log.step();
-            log.snapshot(Snapshot { shards: vec![(log.durable(), bytes::Bytes::from_static(b"s"))] })
-                .unwrap();
+            log.snapshot(
+                log.begin_snapshot(),
+                Snapshot { shards: vec![(log.durable(), bytes::Bytes::from_static(b"s"))] },
+            )
+            .unwrap();
         }
         (0..4).for_each(|_| log.step());
         log.append(vec![Entry::Run(test_run(3, 1 + boot, 1, 20))], Urgency::Sync).unwrap();
@@ -242,7 +245,7 @@ fn use_all(sim: &MemoryStorage) -> Result<(), LogError> {
         }
         log.append(vec![Entry::Run(test_run(4, 1, 1, 20))], Urgency::Sync)?;
         log.step();
-        log.snapshot(Snapshot { shards: vec![(log.durable(), bytes::Bytes::new())] })?;
+        log.snapshot(log.begin_snapshot(), Snapshot { shards: vec![(log.durable(), bytes::Bytes::new())] })?;
         (0..3).for_each(|_| log.step());
         log.stop()?;
     }

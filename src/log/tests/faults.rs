@@ -43,7 +43,8 @@ fn fill(log: &DiskLog, group: u32, from: u64, to: u64) {
 }
 
 fn snapshot(log: &DiskLog) {
-    log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"s"))] }).unwrap();
+    log.snapshot(log.begin_snapshot(), Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"s"))] })
+        .unwrap();
 }
 
 /// Indexes that can be read, and those that are said to be missing.
@@ -153,7 +154,10 @@ fn f15_a_failed_sync_poisons_the_log() {
         let reason = again.unwrap_err().to_string();
         assert!(reason.contains("cannot ") && reason.contains(" fault"), "{reason}");
         assert!(log.stop().is_err());
-        assert!(matches!(log.snapshot(Snapshot::default()), Err(LogError::Poisoned { .. })));
+        assert!(matches!(
+            log.snapshot(log.begin_snapshot(), Snapshot::default()),
+            Err(LogError::Poisoned { .. })
+        ));
     }
 }
 
@@ -262,7 +266,11 @@ fn f20_one_snapshot_frees_what_was_released_when_there_is_no_other_room() {
     let sim = MemoryStorage::default();
     let (log, ..) = open(&sim).unwrap();
     fill(&log, 1, 1, 2);
-    log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(&[1; 900]))] }).unwrap();
+    log.snapshot(
+        log.begin_snapshot(),
+        Snapshot { shards: vec![(log.durable(), Bytes::from_static(&[1; 900]))] },
+    )
+    .unwrap();
     sim.set_room(Some(4 * 64 * 1024));
     let mut next = 2;
     while log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync).is_ok() {
@@ -273,7 +281,8 @@ fn f20_one_snapshot_frees_what_was_released_when_there_is_no_other_room() {
     log.step();
     log.release(GroupNumber(1), Index(next));
     let number = log.durable();
-    log.snapshot(Snapshot { shards: vec![(number, Bytes::from_static(&[2; 900]))] }).unwrap();
+    log.snapshot(log.begin_snapshot(), Snapshot { shards: vec![(number, Bytes::from_static(&[2; 900]))] })
+        .unwrap();
     log.step();
     log.append(vec![Entry::Run(test_run(1, next, 1, 900))], Urgency::Sync).unwrap();
 }
@@ -305,7 +314,11 @@ fn f20_a_full_disk_refuses_messages_and_still_takes_state() {
     let number = log.durable();
     for _ in 0..2 {
         log.release(GroupNumber(1), Index(next));
-        log.snapshot(Snapshot { shards: vec![(number, Bytes::from_static(&[2; 900]))] }).unwrap();
+        log.snapshot(
+            log.begin_snapshot(),
+            Snapshot { shards: vec![(number, Bytes::from_static(&[2; 900]))] },
+        )
+        .unwrap();
         log.step();
     }
     sim.set_room(None);
@@ -324,7 +337,11 @@ fn example(clean: bool) -> (MemoryStorage, u64) {
     fill(&log, 2, 1, 60);
     log.append(vec![Entry::State(Bytes::from_static(b"state"))], Urgency::Sync).unwrap();
     log.step();
-    log.snapshot(Snapshot { shards: vec![(EntryNumber(30), Bytes::from_static(b"shard"))] }).unwrap();
+    log.snapshot(
+        log.begin_snapshot(),
+        Snapshot { shards: vec![(EntryNumber(30), Bytes::from_static(b"shard"))] },
+    )
+    .unwrap();
     if clean {
         log.stop().unwrap();
     }
@@ -546,7 +563,11 @@ fn f30_an_old_or_missing_snapshot_is_refused_when_entries_are_gone() {
     for round in 0..4 {
         fill(&log, 1, 1 + round * 60, 61 + round * 60);
         log.release(GroupNumber(1), Index(61 + round * 60));
-        log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"s"))] }).unwrap();
+        log.snapshot(
+            log.begin_snapshot(),
+            Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"s"))] },
+        )
+        .unwrap();
         let names = sim.names();
         let newest = names.iter().rfind(|name| name.ends_with(".tcs")).unwrap().clone();
         old.get_or_insert_with(|| (newest.clone(), sim.content(&newest)));

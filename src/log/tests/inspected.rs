@@ -103,6 +103,7 @@ fn what_a_running_log_recycles_while_it_is_read_is_no_damage() {
     let report = inspect::scrub(&*sim.storage(), &mut |_| {
         if std::mem::take(&mut is_first) {
             log.release(crate::id::GroupNumber(1), crate::id::Index(290));
+            log.settle_released();
             log.step();
             fill(&log, 300, 600);
         }

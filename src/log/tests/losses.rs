@@ -28,7 +28,11 @@ pub(super) fn fill(log: &DiskLog, from: u64, to: u64) {
 }
 
 pub(super) fn snapshot(log: &DiskLog) {
-    log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"state"))] }).unwrap();
+    log.snapshot(
+        log.begin_snapshot(),
+        Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"state"))] },
+    )
+    .unwrap();
 }
 
 /// The file that holds a run.
@@ -220,7 +224,7 @@ fn f10_a_snapshot_is_not_in_place_before_what_it_includes_is_durable() {
         let last = log.append(vec![Entry::Run(test_run(1, 3, 1, 900))], Urgency::Sync).unwrap();
         let newer = Snapshot { shards: vec![(last, Bytes::from_static(b"newer"))] };
         sim.cut_after(cuts);
-        let written = log.snapshot(newer.clone());
+        let written = log.snapshot(log.begin_snapshot(), newer.clone());
         for seed in 0..8 {
             let (_, opened, _) = start(&sim.crash(&mut Random(seed)));
             assert!(opened.last >= EntryNumber(2) && opened.lost.is_empty(), "cut {cuts}: {opened:?}");

@@ -82,6 +82,7 @@ impl Pair {
         for (group, below) in &self.released {
             self.log().release(GroupNumber(*group), Index(*below));
         }
+        self.log().settle_released();
     }
 
     fn append(&self, entries: Vec<Entry>) {
@@ -100,13 +101,14 @@ impl Pair {
 
     fn snapshot(&self) {
         let shards = vec![(self.log().durable(), bytes::Bytes::new())];
-        self.log().snapshot(Snapshot { shards }).unwrap();
+        self.log().snapshot(self.log().begin_snapshot(), Snapshot { shards }).unwrap();
     }
 
     /// Whatever was done: what is released in the end takes no room.
     fn check_leaks(&mut self) {
         self.act(Action::Turn);
         self.release(3, 0);
+        self.snapshot();
         for _ in 0..3 {
             self.log().step();
         }

@@ -165,7 +165,7 @@ fn cut_in_recycled(last: &[Entry]) -> (MemoryStorage, Vec<Entry>) {
     }
     for _ in 0..2 {
         append(&log, vec![state(1)]);
-        log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::new())] }).unwrap();
+        log.snapshot(log.begin_snapshot(), Snapshot { shards: vec![(log.durable(), Bytes::new())] }).unwrap();
     }
     log.step();
     let new: Vec<_> = (1..=45).map(|at| run(NEW, at, 900)).collect();

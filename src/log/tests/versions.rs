@@ -21,7 +21,11 @@ fn example() -> MemoryStorage {
         let log = recovery.start_stepped(Box::new(|_| ())).unwrap();
         log.append(vec![Entry::Run(test_run(1, 1 + boot, 1, 300))], Urgency::Sync).unwrap();
         log.step();
-        log.snapshot(Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"state"))] }).unwrap();
+        log.snapshot(
+            log.begin_snapshot(),
+            Snapshot { shards: vec![(log.durable(), Bytes::from_static(b"state"))] },
+        )
+        .unwrap();
         if boot == 0 {
             log.stop().unwrap();
         }

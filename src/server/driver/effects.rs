@@ -42,7 +42,10 @@ impl Driver {
                 Effect::Fetch { group, from, bytes_max } => {
                     self.fetch(now, Wanted { group, from, bytes_max });
                 }
-                Effect::Release { group, below } => self.log.release(group, below),
+                Effect::Release { group, below } => {
+                    self.log.release(group, below);
+                    self.snapshots.released();
+                }
                 Effect::Shard { shard, through, bytes } => self.snapshots.shard(shard, through, bytes),
                 Effect::Link { link, message } => {
                     self.turn.links.insert(link);

@@ -1,7 +1,8 @@
 //! Snapshots: the core's state, asked for part by part so that no turn is long.
 //!
-//! One is made after so many bytes. While the disk is full nothing is appended
-//! but acks and the like, and what they let go is freed by a snapshot only:
+//! One is made after so many bytes. What is let go is freed by a snapshot only
+//! (it stands in no entry): the log asks for one when that is a segment's
+//! worth. While the disk is full nothing is appended but acks and the like:
 //! then one is made soon after every change, with pauses in between.
 
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 
 use super::Driver;
 use crate::limits;
-use crate::log::{EntryNumber, Snapshot};
+use crate::log::{EntryNumber, Snapshot, SnapshotBegun};
 use crate::relay::{Input, Now, SHARDS};
 use crate::server::readers::Job;
 
@@ -32,8 +33,8 @@ enum Stage {
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_TIMES: u32 = 4;
 
-/// The pause after one that could not be written, at the least.
-const PAUSE_FAILED: Duration = Duration::from_secs(5);
+/// The pause after one that could not be written, and before one that frees what is let go, at the least.
+const PAUSE_LONG: Duration = Duration::from_secs(5);
 
 /// The state of snapshots. Resting → Asking → Waiting → Writing → Resting.
 #[derive(Debug)]
@@ -43,15 +44,21 @@ pub(super) struct Snapshots {
     bytes: u64,
     /// There is no room for messages.
     is_short: bool,
-    /// Something was appended that the last snapshot does not include.
+    /// Something was appended or let go that the last snapshot does not know of.
     is_behind: bool,
+    /// What is let go waits for one.
+    is_awaited: bool,
     /// Another one is to follow the one that is being made.
     is_wanted: bool,
     /// The last one could not be written.
     has_failed: bool,
     begun: Instant,
+    /// Which one it is to the log, once its first part is asked for.
+    number: SnapshotBegun,
     /// When the next one may begin while room is short, or after a failure.
     next: Instant,
+    /// When the next one may begin that is only awaited.
+    next_awaited: Instant,
 }
 
 impl Snapshots {
@@ -64,10 +71,13 @@ impl Snapshots {
             bytes: behind_bytes,
             is_short: false,
             is_behind: true,
+            is_awaited: false,
             is_wanted: false,
             has_failed: false,
             begun: now,
+            number: SnapshotBegun::default(),
             next: now,
+            next_awaited: now,
         };
         if behind_bytes >= every_bytes {
             snapshots.begin();
@@ -88,7 +98,7 @@ impl Snapshots {
     pub(super) fn begin(&mut self) {
         if matches!(self.stage, Stage::Resting) {
             self.bytes = 0;
-            self.is_behind = false;
+            (self.is_behind, self.is_awaited) = (false, false);
             self.begun = Instant::now();
             self.stage = Stage::Asking { next: 0, shards: Vec::new() };
         }
@@ -100,14 +110,27 @@ impl Snapshots {
         self.begin();
     }
 
+    /// Something was let go, which only a snapshot says.
+    pub(super) fn released(&mut self) {
+        self.is_behind = true;
+    }
+
+    /// What was let go before now waits for one.
+    pub(super) fn wait_for(&mut self) {
+        self.is_awaited = true;
+    }
+
     /// Whether there is room for messages has changed.
     pub(super) fn set_room(&mut self, free: bool) {
         self.is_short = !free;
     }
 
-    /// When one is to begin because room is short, or because the last one could not be written.
+    /// When one is to begin because room is short, because the last one could not be written, or
+    /// because what is let go waits for it.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        ((self.is_short || self.has_failed) && self.is_behind && self.is_resting()).then_some(self.next)
+        let soon = ((self.is_short || self.has_failed) && self.is_behind).then_some(self.next);
+        let awaited = self.is_awaited.then_some(self.next_awaited);
+        soon.into_iter().chain(awaited).min().filter(|_| self.is_resting())
     }
 
     /// Whether parts are to be asked for.
@@ -150,8 +173,9 @@ impl Snapshots {
     /// It is on disk, or given up: then it is tried again, though nothing may be appended any more.
     pub(super) fn written(&mut self, is_on_disk: bool) {
         let now = Instant::now();
-        let pause = if is_on_disk { PAUSE_MIN } else { PAUSE_FAILED };
-        self.next = now + pause.max(now.saturating_duration_since(self.begun) * PAUSE_TIMES);
+        let pause = if is_on_disk { PAUSE_MIN } else { PAUSE_LONG };
+        let busy = now.saturating_duration_since(self.begun) * PAUSE_TIMES;
+        (self.next, self.next_awaited) = (now + pause.max(busy), now + PAUSE_LONG.max(busy));
         self.stage = Stage::Resting;
         self.has_failed = !is_on_disk;
         self.is_behind |= !is_on_disk;
@@ -176,11 +200,14 @@ impl Driver {
         }
         for _ in 0..limits::TURN_SHARDS_MAX {
             let Some(shard) = self.snapshots.next_shard() else { break };
+            if shard == 0 {
+                self.snapshots.number = self.log.begin_snapshot();
+            }
             self.handle(now, Input::Snapshot { shard });
             self.carry_out(now);
         }
         if let Some(snapshot) = self.snapshots.take_ready(self.durable) {
-            self.readers.give(Job::Snapshot(snapshot));
+            self.readers.give(Job::Snapshot(self.snapshots.number, snapshot));
         }
     }
 }
@@ -224,6 +251,43 @@ mod tests {
             snapshots.written(true);
             assert!(snapshots.deadline().is_none(), "nothing was appended since");
         }
+    }
+
+    /// Though nothing is appended; and one after another only with a pause.
+    #[test]
+    fn one_that_is_awaited_begins_at_once_and_the_next_one_after_a_pause() {
+        let mut snapshots = Snapshots::new(1 << 20, 0);
+        snapshots.released();
+        assert!(snapshots.deadline().is_none(), "it is not worth it");
+        for pause in [Duration::ZERO, PAUSE_LONG] {
+            let before = Instant::now();
+            snapshots.wait_for();
+            let deadline = snapshots.deadline().expect("it is awaited");
+            assert!(deadline + Duration::from_secs(1) > before + pause && deadline <= Instant::now() + pause);
+            snapshots.begin();
+            assert!(snapshots.deadline().is_none());
+            for shard in 0..SHARDS {
+                snapshots.shard(shard, EntryNumber(1), Bytes::new());
+            }
+            assert!(snapshots.take_ready(EntryNumber(1)).is_some());
+            snapshots.written(true);
+            assert!(snapshots.deadline().is_none(), "it has freed what there was");
+        }
+    }
+
+    #[test]
+    fn what_is_let_go_while_room_is_short_calls_for_one_though_nothing_is_appended() {
+        let mut snapshots = Snapshots::new(1 << 20, 0);
+        snapshots.begin();
+        for shard in 0..SHARDS {
+            snapshots.shard(shard, EntryNumber(1), Bytes::new());
+        }
+        assert!(snapshots.take_ready(EntryNumber(1)).is_some());
+        snapshots.written(true);
+        snapshots.set_room(false);
+        assert!(snapshots.deadline().is_none());
+        snapshots.released();
+        assert!(snapshots.deadline().is_some());
     }
 
     #[test]

@@ -147,3 +147,61 @@ fn r5_who_left_and_joined_again_while_the_origin_was_quiet_gets_its_next_message
     world.settle();
     assert_eq!(super::puts(&world.drain(0, "g", "s")), [2]);
 }
+
+/// What everybody has may be overwritten on its disk, and that everybody has it stands in snapshots only.
+#[test]
+fn a_new_member_does_not_wait_for_one_that_is_away_when_the_origin_has_started_again() {
+    for saves in [false, true] {
+        let mut world = World::new(1, 3, &[(0, 1, 1), (0, 2, 1)]);
+        world.subscribe(1, "g", "s");
+        world.crash(1);
+        (0..3).for_each(|_| world.put(0, "g", 1));
+        world.settle();
+        world.save(0);
+        // The member takes what was kept for it, and all of it is let go.
+        world.start(1);
+        world.heal_links();
+        world.settle();
+        world.rest();
+        assert_eq!(world.nodes[0].held_runs(), 0);
+        if saves {
+            world.save(0);
+        }
+        world.crash(1);
+        world.crash(0);
+        world.start(0);
+        world.heal_links();
+        world.settle();
+        world.subscribe(2, "g", "t");
+        world.put(0, "g", 1);
+        world.settle();
+        (0..3).for_each(|_| world.rest());
+        assert_eq!(world.drain(2, "g", "t").len(), 1, "{}", world.nodes[2].explain("?"));
+        let Ok(Reply::Status(status)) = world.ask(0, Request::Status) else { panic!("no status") };
+        assert!(!status.warnings.iter().any(|text| text.contains("damaged here")), "{:?}", status.warnings);
+    }
+}
+
+/// A start that knows no member lets all go, and the next one may know one: it takes for held what its
+/// snapshot does.
+#[test]
+fn what_a_start_lets_go_since_it_knows_no_member_stays_for_the_next_one() {
+    let mut world = World::new(1, 3, &[(0, 1, 1), (0, 2, 1)]);
+    world.subscribe(0, "g", "s");
+    (0..3).for_each(|_| world.put(0, "g", 1));
+    world.settle();
+    world.save(0);
+    world.take_all();
+    world.settle();
+    world.restart(0);
+    assert_eq!(world.nodes[0].held_runs(), 0, "all of it is let go");
+    world.subscribe(1, "g", "s");
+    world.settle();
+    world.crash(1);
+    world.restart(0);
+    world.subscribe(2, "g", "t");
+    world.put(0, "g", 1);
+    world.settle();
+    (0..3).for_each(|_| world.rest());
+    assert_eq!(world.drain(2, "g", "t").len(), 1, "{}", world.nodes[2].explain("?"));
+}
