@@ -1,3 +1,4 @@
+mod brought;
 mod budget;
 mod cases;
 mod changes;

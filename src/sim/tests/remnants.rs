@@ -9,10 +9,10 @@ use crate::wire::body::{MoveStage, Reply, Request};
 use crate::wire::link::LinkMessage;
 use crate::wire::moving::MoveSays;
 
-const GROUP: &str = "g";
+pub(super) const GROUP: &str = "g";
 
 /// A move of which only what stands before the cut is left, and nobody has taken it for a while.
-fn unread(is_queue: bool, is_member: bool) -> World {
+pub(super) fn unread(is_queue: bool, is_member: bool) -> World {
     let mut world = prepared_as(1, is_member, is_queue);
     world.ask_to_move(1, 0, Some(NEW));
     go_on(&mut world);
@@ -25,7 +25,7 @@ fn unread(is_queue: bool, is_member: bool) -> World {
     world
 }
 
-fn move_on(world: &mut World) {
+pub(super) fn move_on(world: &mut World) {
     for _ in 0..8 {
         world.wait_ms(1_000);
         world.settle();
