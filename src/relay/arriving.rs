@@ -8,6 +8,8 @@
 //! It asks the old home again and again whether the move goes on. So one that was given up, or whose
 //! old home has lost its disk, goes away by itself.
 
+mod passed;
+
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
