@@ -461,6 +461,7 @@ impl Relay {
             self.announce_name(group, &frame.name, spec);
             self.disown_name(key.group, frame, said);
             self.announce_queue(key.group);
+            self.hold_brought(key.group);
         }
         self.answer_move_durably(now, frame, MoveSays::Taken);
     }

@@ -204,6 +204,10 @@ impl Relay {
             if group.queue {
                 self.set_queue_home(key.group, false);
             }
+            if self.moving_at(key).is_some_and(|moving| moving.merge) {
+                // What is brought along is nowhere told apart from what the other home had.
+                self.give_up_consumed(key.group);
+            }
             self.remove_subscription(now, key, refusal, Removal::Wanted);
             self.moves.remove(&key);
             self.answer_move_durably(now, frame, MoveSays::Void);

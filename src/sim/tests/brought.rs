@@ -1,12 +1,13 @@
 //! What a subscription has brought along to a new home, and how it goes on from there (R12).
 
-use super::super::world::{World, names};
+use super::super::world::{World, laden, names};
 use super::moves::{NEW, OLD, go_on, go_on_a_little, prepared_as, serving};
 use super::remnants::{GROUP, move_on, unread};
 use crate::id::SessionId;
 use crate::relay::Input;
+use crate::sim::storms::Weather;
 use crate::wire::body::Request;
-use crate::wire::frame::Credit;
+use crate::wire::frame::{AckLevel, Credit};
 
 /// The subscription lives at the new home, and has brought along eight messages; six have come there since.
 fn brought() -> World {
@@ -26,6 +27,41 @@ fn receive(world: &mut World, node: usize, total: u64) -> (u32, Vec<(u64, String
     world.collect(node);
     world.settle();
     (handle, world.nodes[node].got.drain(..).map(|got| (got.index, got.payload)).collect())
+}
+
+#[test]
+fn r15_a_put_is_not_consumed_while_it_waits_in_what_was_brought_along() {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    for (is_queue, node) in [(false, 0), (false, 1), (false, 2), (true, 1)] {
+        let mut world = prepared_as(1, false, is_queue);
+        let (put, payload) = world.put_at_level(node, GROUP, (AckLevel::Consumed, 0));
+        world.settle();
+        world.ask_to_move(1, 0, Some(NEW));
+        go_on(&mut world);
+        world.wait_ms(crate::limits::MOVE_UNREAD_MS + 100);
+        move_on(&mut world);
+        assert_eq!(serving(&world, is_queue), [NEW], "queue: {is_queue}");
+        // Something else is put, so that everybody looks again.
+        world.put(node, GROUP, 1);
+        world.settle();
+        move_on(&mut world);
+        let said = world.until_answered(put, &calm, 0);
+        assert_ne!(said, Some(AckLevel::Consumed), "queue: {is_queue}, put at {node}: nobody has had it");
+        let (group, name) = names(OLD, GROUP, if is_queue { "queue" } else { "s" });
+        let now = world.now;
+        let got = world.nodes[NEW].drain(now, &group, &name);
+        assert!(got.contains(&payload), "{got:?}");
+        // Part of it is told apart from the rest when that is taken.
+        for _ in 0..3 {
+            move_on(&mut world);
+            let now = world.now;
+            world.nodes[NEW].drain(now, &group, &name);
+            world.collect(NEW);
+        }
+        move_on(&mut world);
+        let said = world.until_answered(put, &calm, 0);
+        assert_eq!(said, Some(AckLevel::Consumed), "queue: {is_queue}, put at {node}: all of it was had");
+    }
 }
 
 #[test]
@@ -111,4 +147,13 @@ fn s47_what_is_copied_anew_after_a_crash_comes_before_what_stands_behind_it() {
     let taken = world.nodes[1].drain(now, &group, &name);
     assert_eq!(taken.len(), 14, "{taken:?}");
     world.oracle.check(GROUP, &taken).unwrap();
+}
+
+#[test]
+fn r15_storms_of_moves_with_what_nobody_has_read_answer_no_put_as_consumed_too_early() {
+    let mut consumed = 0;
+    for seed in 0..20 {
+        consumed += laden(seed, 900).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+    }
+    assert!(consumed > 40, "{consumed} puts were consumed");
 }
