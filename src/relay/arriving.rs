@@ -8,6 +8,8 @@
 //! It asks the old home again and again whether the move goes on. So one that was given up, or whose
 //! old home has lost its disk, goes away by itself.
 
+mod passed;
+
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
@@ -459,6 +461,7 @@ impl Relay {
             self.announce_name(group, &frame.name, spec);
             self.disown_name(key.group, frame, said);
             self.announce_queue(key.group);
+            self.hold_brought(key.group);
         }
         self.answer_move_durably(now, frame, MoveSays::Taken);
     }

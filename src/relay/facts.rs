@@ -293,6 +293,10 @@ impl Relay {
             return false;
         }
         let before = group.spread().parts.members.get(relay).copied();
+        if !*member && before.is_some_and(|(known, _)| known < *version) {
+            self.note_leaves(now, number, relay);
+        }
+        let Some(group) = self.groups.get_mut(number) else { return false };
         // Who has lost its disk and is a member still is owed what it was owed.
         let is_owed_as_before =
             *member && before.is_some_and(|(known, was)| was && known.storage != version.storage);

@@ -271,6 +271,7 @@ impl Relay {
             hops: self.trees.hops(),
             full: Some(Box::new(here.full.clone())),
             released: None,
+            brought: None,
         };
         fulls.told.iter().filter(is_silent).map(receipt).collect()
     }

@@ -40,6 +40,8 @@ pub(super) enum Waiting {
     MoveSaid(Box<MoveFrame>),
     /// A subscription that leaves is done with all that is to be delivered here.
     Spent { key: SubscriptionKey, token: u64 },
+    /// What a subscription has brought along is known, or done with: others may count with it.
+    Brought { group: GroupNumber },
     /// Written cursors let something go: nobody needs less than this.
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }

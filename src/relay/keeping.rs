@@ -160,11 +160,15 @@ impl Relay {
     pub(super) fn enforce(&mut self, now: Now, number: GroupNumber) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let limit = group.limit(now.wall);
-        let mut moved = Vec::new();
+        let mut moved = group.pass_done_elsewhere();
         let mut evicted = Vec::new();
         // Without its backlog a queue would take messages that nobody is owed.
         let is_queue = group.queue;
         for place in 0..group.subscriptions.len() {
+            if group.subscriptions[place].is_arriving() {
+                // What is done with at its old home nobody here knows yet: that would be told as lost.
+                continue;
+            }
             let (quota, policy) = quota_floor(group, place);
             let subscription = &mut group.subscriptions[place];
             // What stands behind is another relay's to deliver, or to tell of.
@@ -189,10 +193,11 @@ impl Relay {
                 }
             }
             if subscription.dirty && !was_dirty {
-                moved.push(key);
+                moved.push(subscription.number);
             }
         }
-        for key in moved {
+        for subscription in moved {
+            let key = SubscriptionKey { group: number, number: subscription };
             self.mark_dirty(now, key);
             self.enqueue(key);
         }

@@ -108,12 +108,15 @@ impl Group {
             elsewhere.chain([own.durable]).collect()
         });
         stored.sort_unstable_by(|one, other| other.cmp(one));
+        // What somebody has brought along may be any of it, also what its new home was never owed.
+        let is_told = !self.may_be_brought_along(me);
+        let consumed = own.filter(|_| is_told).map(|own| own.consumed_elsewhere(me, is_member));
         Progress {
             inserted: own.map_or(Sequence(0), |own| own.covered(me, is_member)),
-            consumed: own.map_or(Sequence(0), |own| own.consumed_elsewhere(me, is_member)),
+            consumed: consumed.unwrap_or(Sequence(0)),
             stored,
             are_old_inserted: old().all(|s| s.covered(me, is_member) >= s.last),
-            are_old_consumed: old().all(|s| s.consumed_elsewhere(me, is_member) >= s.last),
+            are_old_consumed: is_told && old().all(|s| s.consumed_elsewhere(me, is_member) >= s.last),
         }
     }
 
@@ -145,7 +148,7 @@ impl Group {
             AckLevel::Inserted => progress.inserted >= last && (!is_repeat || progress.are_old_inserted),
             AckLevel::Consumed => {
                 let elsewhere = progress.consumed >= last && (!is_repeat || progress.are_old_consumed);
-                elsewhere && self.is_consumed(end)
+                elsewhere && self.is_consumed(end) && !self.has_brought()
             }
         }
     }
@@ -230,6 +233,16 @@ impl Relay {
             is_possible
         });
         group.traffic().awaited.iter().any(|awaited| copies(awaited).is_some())
+    }
+
+    /// Answers the puts of a group of which nobody will know whether they are consumed.
+    pub(super) fn give_up_consumed(&mut self, number: GroupNumber) {
+        self.settle_levels(number);
+        let Some(traffic) = self.groups.get_mut(number).and_then(|group| group.traffic.as_mut()) else {
+            return;
+        };
+        let given_up = traffic.awaited.extract_if(.., |awaited| awaited.level == AckLevel::Consumed);
+        self.effects.extend(given_up.map(|awaited| awaited.given_up()));
     }
 
     /// Answers the puts of a group that have come far enough.

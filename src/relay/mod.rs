@@ -21,6 +21,7 @@ mod arriving;
 mod aside;
 mod behind;
 mod books;
+mod brought;
 mod bucket;
 mod carried;
 mod carry;
@@ -474,6 +475,7 @@ impl Relay {
                 Waiting::Said(fact) => self.flood(None, &[*fact]),
                 Waiting::Topology(version) => self.on_topology_durable(now, version),
                 Waiting::MoveSaid(frame) => self.send_move(*frame),
+                Waiting::Brought { group } => self.on_brought_durable(now, group),
                 Waiting::Spent { key, token } => self.on_spent(key, token),
                 Waiting::Floor { group, consumed, release } => {
                     if self.groups.get(group).is_some() {

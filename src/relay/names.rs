@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::Relay;
+use super::brought::Brought;
 use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
@@ -42,6 +43,8 @@ pub(super) struct Names {
     pub(super) is_remade: bool,
     /// Subscriptions by name and home.
     pub(super) subscriptions: BTreeMap<(SubscriptionName, RelayId), Named>,
+    /// What they have brought along there.
+    pub(super) brought: Brought,
 }
 
 impl Names {
@@ -60,7 +63,11 @@ impl Names {
         if self.subscriptions.get(&key).is_some_and(|known| known.version >= named.version) {
             return false;
         }
-        self.subscriptions.insert(key, named);
+        let (lives, version) = (named.spec.is_some(), named.version.counter);
+        let before = self.subscriptions.insert(key, named);
+        let is_new = before.is_none_or(|before| before.spec.is_none());
+        let has_other = lives && is_new && self.homes_of(name).any(|(other, _)| other != home);
+        self.brought.note_home((name, home), lives, has_other.then_some(version));
         true
     }
 }
@@ -243,8 +250,14 @@ impl Relay {
         // Where it began matters to nobody else.
         let spec = spec.map(|spec| SubscriptionSpec { start: Start::Now, ..spec });
         let entry = NameEntry { group: group.id(), name: name.clone(), home, version, spec };
+        let lives = entry.spec.is_some();
+        let has_other = group.spread().names.homes_of(name).any(|(other, _)| *other != entry.home);
         self.say_name(number, entry);
         self.note_twin(number, name);
+        if lives && has_other {
+            // Who knows of another home waits for the word of this one.
+            self.hold_brought(number);
+        }
     }
 
     /// Keeps an entry that this relay has made, and says it when it is durable.
@@ -283,6 +296,7 @@ impl Relay {
             }
             let is_taken_back = known.is_some() && self.says_again(number, entry);
             self.keep_name(number, entry);
+            self.note_homes(now, number, &entry.name);
             self.note_twin(number, &entry.name);
             if is_taken_back {
                 self.disown_again(number, entry);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::group::Group;
 use super::input::Now;
 use super::subscription::{Subscription, SubscriptionNumber};
-use crate::id::{RelayId, SubscriptionName, WallTime};
+use crate::id::{Index, RelayId, SubscriptionName, WallTime};
 use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::link::Quotas;
 
@@ -65,7 +65,7 @@ impl Group {
                 format!("the put brings {bytes} bytes; the whole quota of group `{name}` is {most}");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
-        let owed = self.owed().max(self.limit(now.wall));
+        let owed = self.held_here().min(self.owed_elsewhere()).max(self.limit(now.wall));
         let held = Amount { messages: self.messages_from(owed), bytes: self.meter.bytes_from(owed) };
         let refusal = over((quotas.count, quotas.bytes), held, more)
             .map(|what| format!("group `{}` {what}; {}", self.name, self.slowest(me)))
@@ -90,9 +90,20 @@ impl Group {
         )
     }
 
+    /// The subscriptions that live here: one that is on its way here is served elsewhere, and nobody could
+    /// do anything about what it holds back.
+    fn holders(&self) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.iter().map(|s| &**s).filter(|s| !s.is_arriving())
+    }
+
+    /// What they hold back: from the lowest floor on.
+    fn held_here(&self) -> Index {
+        self.holders().map(|s| s.cursor.floor()).min().unwrap_or(self.next).min(self.next)
+    }
+
     /// The subscription here that has come least far.
     fn holds_back_most(&self) -> Option<&Subscription> {
-        self.subscriptions.iter().map(|s| &**s).min_by_key(|s| s.cursor.floor())
+        self.holders().min_by_key(|s| s.cursor.floor())
     }
 
     fn over_own_quota(&self, quotas: &Quotas, more: Amount) -> Option<String> {
@@ -100,7 +111,7 @@ impl Group {
             return None;
         }
         let quota = (quotas.subscription_count, quotas.subscription_bytes);
-        self.subscriptions.iter().find_map(|s| {
+        self.holders().find_map(|s| {
             let what = over(quota, self.held_by(s), more)?;
             Some(format!("subscription `{}` of group `{}` {what}", s.name, self.name))
         })
@@ -121,11 +132,11 @@ impl Group {
         weighing: Weighing,
     ) -> Option<Weighed> {
         let quotas = Quotas::of(&self.settings);
-        if quotas.is_none() || self.subscriptions.is_empty() {
+        if quotas.is_none() || self.holders().next().is_none() {
             return None;
         }
         let is_on_the_way = weighing == Weighing::OnTheWay;
-        let owed = self.owed_here().max(self.limit(wall));
+        let owed = self.held_here().max(self.limit(wall));
         let held = Amount { messages: self.messages_from(owed), bytes: self.meter.bytes_from(owed) };
         let was = before.and_then(|before| before.group);
         let is_full = is_used_up((quotas.count, quotas.bytes), held, is_on_the_way && was.is_some());
@@ -137,7 +148,7 @@ impl Group {
             let was = before.is_some_and(|before| before.subscriptions.contains(&s.number));
             is_used_up(quota, self.held_by(s), is_on_the_way && was)
         };
-        let all = self.subscriptions.iter().map(|s| &**s).filter(|_| quotas.has_own());
+        let all = self.holders().filter(|_| quotas.has_own());
         let subscriptions = all.filter(is_full);
         Some(Weighed { quotas, subscriptions: subscriptions.map(|s| s.number).collect(), group })
     }

@@ -150,8 +150,15 @@ impl Relay {
         let is_new = |s: &Stream| s.durable > s.released || (s.doubted && repeats) || is_unfinished(s);
         let is_consumer = !group.subscriptions.is_empty();
         let floor = group.floor_on_disk();
+        let has_brought = group.has_brought();
         // Who has no subscription has nothing to be done with.
-        let consumed = |s: &Stream| if is_consumer { s.last_below(floor) } else { s.durable };
+        let consumed = |s: &Stream| match (has_brought, is_consumer) {
+            (true, _) => Sequence(0),
+            (false, true) => s.last_below(floor),
+            (false, false) => s.durable,
+        };
+        let is_wanted = group.streams.iter().any(Stream::is_wanted);
+        let brought = if is_wanted || repeats { group.done_with_brought(me) } else { None };
         let is_news = |s: &Stream| s.is_wanted() && s.told != (s.durable, consumed(s));
         let is_open = |s: &Stream| s.origin != *me && !group.is_finished(&s.origin, s.epoch);
         let is_owed = |s: &&Stream| is_open(s) && ((is_new(s) && counts(s)) || is_news(s));
@@ -166,6 +173,7 @@ impl Relay {
             hops: self.trees.hops(),
             full: None,
             released: (s.doubted && repeats && s.released > Sequence(0)).then_some(s.released),
+            brought,
         };
         let mut receipts: Vec<Receipt> = group.streams.iter().filter(is_owed).map(receipt).collect();
         for (stream, full) in self.full_for_origins(group, repeats) {
@@ -232,6 +240,7 @@ impl Relay {
         self.adopt_stream(number, receipt);
         let is_of_lost_disk = receipt.epoch.storage != self.options.epoch.storage;
         let heard = self.take_full(number, receipt);
+        self.take_brought(number, receipt);
         let Some(group) = self.groups.get_mut(number) else { return };
         let (member, storage) = (&receipt.member, receipt.storage);
         let known = group.spread().parts.members.get(member).copied();

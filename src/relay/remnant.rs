@@ -334,8 +334,10 @@ impl Relay {
     }
 
     pub(super) fn end_remnant(&mut self, number: GroupNumber) {
+        let of = self.groups.get(number).and_then(|group| group.remnant.as_deref()).map(Remnant::key);
         let message = "what the subscription has brought along is taken, and more follows: try again";
         self.end_group_with(number, &Refusal::new(RefusalCode::NotReady, message));
+        of.into_iter().for_each(|key| self.hold_brought(key.group));
     }
 
     /// A subscription is gone, or does not come.

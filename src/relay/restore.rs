@@ -233,6 +233,7 @@ impl Restore {
         relay.names_known = names.map(|spread| spread.names.subscriptions.len()).sum();
         // What is let go below depends on it: finished streams of a name with two homes are kept.
         relay.watch_twins();
+        relay.recall_brought();
         let mut releases = Vec::new();
         for group in relay.groups.iter_mut() {
             (group.durable, group.begun) = (group.next, group.next);

@@ -19,7 +19,7 @@ use crate::wire::link::{LinkMessage, Receipt};
 use crate::wire::run::{Record, Records, Run, RunKind};
 
 /// The one session of every node.
-const SESSION: SessionId = SessionId(1);
+pub(super) const SESSION: SessionId = SessionId(1);
 
 /// The session of those who take all that there is of a subscription: what is said of others'
 /// acks is not for them.

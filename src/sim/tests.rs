@@ -1,3 +1,4 @@
+mod brought;
 mod budget;
 mod cases;
 mod changes;
@@ -21,6 +22,7 @@ mod members;
 mod mixed;
 mod moves;
 mod names;
+mod on_its_way;
 mod origins;
 mod planned;
 mod producers;

@@ -3,6 +3,7 @@
 pub mod choices;
 mod finish;
 mod frames;
+mod laden;
 mod levers;
 mod mixed;
 mod moves;
@@ -15,6 +16,7 @@ mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::laden::laden;
 pub use self::mixed::mixed;
 pub use self::moves::moves;
 use self::moving::Movers;
@@ -75,6 +77,8 @@ pub struct World {
     movers: Movers,
     /// A promise that was seen to be broken.
     wrong: Option<String>,
+    /// Whether receivers that move ask for a few messages at a time.
+    thrifty: bool,
     /// Whether subscriptions move from home to home.
     homes_move: bool,
     /// Whether subscriptions have more than one home.
@@ -147,6 +151,7 @@ impl World {
             disks: Dice::new(seed ^ 0xd15c),
             movers: Movers::none(seed),
             wrong: None,
+            thrifty: false,
             homes_move: false,
             has_twins: false,
         };

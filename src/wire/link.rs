@@ -250,6 +250,10 @@ pub struct Receipt {
     /// and may have forgotten it; `None`: nothing is said of that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub released: Option<Sequence>,
+    /// Everything is done with, durably, that subscriptions have brought along to the member of which it has
+    /// said up to this version that they live there; `None`: nothing is said of that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub brought: Option<u64>,
 }
 
 /// What an origin says of its stream from time to time.

@@ -291,6 +291,7 @@ fn receipt() -> Receipt {
         hops: 3,
         full: None,
         released: None,
+        brought: None,
     }
 }
 
@@ -393,6 +394,9 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     // Above what the disk before has said in its third boot.
     let of_new_disk = LinkState { boot: Some(1), ..LinkState::new(relay("rome"), version((3 << 32) + 2)) };
     all.push(("facts-boot", LinkMessage::Facts(vec![Fact::LinkState(of_new_disk)])));
+    // What has come to it was done with there, and waits for nobody.
+    let of_new_home = Receipt { brought: Some(12), ..receipt() };
+    all.push(("receipts-brought", LinkMessage::Receipts(vec![of_new_home])));
     all
 }
 

@@ -225,6 +225,7 @@ impl Relay {
             self.dismiss_receivers(key, &refusal);
         }
         self.disown_name(group, frame, said);
+        self.hold_brought(group);
         self.answer_move_durably(now, frame, MoveSays::Taken);
     }
 

@@ -105,6 +105,7 @@ impl Relay {
 
     /// Copies what nobody takes, or hands it over when it is there.
     pub(in crate::relay) fn copy_unread(&mut self, now: Now, key: SubscriptionKey) {
+        self.leave_taken(key);
         let is_wanted = self.is_wanted(key);
         let has_turn = self.copies.contains(&key) || self.copies.len() < limits::COPIES_MAX;
         let Some(moving) = self.moving_at(key) else { return };
@@ -138,6 +139,17 @@ impl Relay {
         match self.parts_here(key).into_iter().find(|(id, ..)| !whole.contains(id)) {
             Some((id, part, end)) => self.begin_copy(now, key, (id, part, end)),
             None => self.leave_rest(now, key),
+        }
+    }
+
+    /// The part that is copied was taken here after all: others may be left.
+    fn leave_taken(&mut self, key: SubscriptionKey) {
+        let part = self.moving_at(key).and_then(|moving| moving.heard.copying.part.as_ref());
+        let part = part.map(|part| part.key);
+        if part.is_some_and(|part| self.part_at(part).is_none())
+            && let Some(moving) = self.moving_at(key)
+        {
+            moving.heard.copying.part = None;
         }
     }
 

@@ -165,7 +165,11 @@ impl Relay {
         };
         let (to, is_new) = (moving.to.clone(), !std::mem::replace(&mut moving.heard.is_handed, true));
         if is_new && let Some(group) = self.groups.get(key.group) {
-            self.dismiss_receivers(key, &has_left(&what_moves(group, &name), &to));
+            let refusal = has_left(&what_moves(group, &name), &to);
+            // Who receives from what was brought along here, too: what he acks from now on nobody hears of.
+            for (_, part, _) in self.parts_here(key) {
+                self.dismiss_receivers(part, &refusal);
+            }
             self.say_handover(key);
         }
     }
@@ -199,6 +203,10 @@ impl Relay {
             let refusal = has_left(&what_moves(group, &frame.name), &frame.from);
             if group.queue {
                 self.set_queue_home(key.group, false);
+            }
+            if self.moving_at(key).is_some_and(|moving| moving.merge) {
+                // What is brought along is nowhere told apart from what the other home had.
+                self.give_up_consumed(key.group);
             }
             self.remove_subscription(now, key, refusal, Removal::Wanted);
             self.moves.remove(&key);

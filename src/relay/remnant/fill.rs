@@ -10,6 +10,7 @@ use super::super::subscription::{SubscriptionKey, SubscriptionNumber};
 use crate::id::{GroupNumber, Index, LinkId, Sequence, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, Urgency};
+use crate::wire::body::GapCause;
 use crate::wire::link::LinkMessage;
 use crate::wire::moving::{CopyHead, Left, MoveFrame, MoveSays};
 use crate::wire::run::{Run, RunKind};
@@ -21,12 +22,17 @@ fn is_sound(left: &Left) -> bool {
         let mut at = Index(0);
         ranges.iter().all(|(from, to)| std::mem::replace(&mut at, *to) <= *from && from < to)
     };
-    let lost: Vec<(Index, Index)> = left.lost.iter().map(|(from, to, _)| (*from, *to)).collect();
+    let places = |gaps: &[(Index, Index, GapCause)]| -> Vec<(Index, Index)> {
+        gaps.iter().map(|(from, to, _)| (*from, *to)).collect()
+    };
+    let (lost, gaps) = (places(&left.lost), places(&left.gaps));
     left.to.0 <= limits::SEQUENCE_MAX
         && left.floor <= left.to
         && left.done.iter().all(|(from, to)| *from >= left.floor && *to <= reach)
         && in_order(&left.done)
         && in_order(&lost)
+        // These were told in the order in which they came to be.
+        && gaps.iter().all(|(from, to)| from < to && to.0 <= limits::SEQUENCE_MAX)
 }
 
 impl Relay {
@@ -49,7 +55,7 @@ impl Relay {
             Some((number, begun)) if begun <= from => Some(number),
             // It has lost acks with a crash, and needs more.
             Some((number, _)) => {
-                self.end_remnant(number);
+                self.end_copied_from(key, number);
                 self.begin_remnant(now, key, (part, from))
             }
             None => self.begin_remnant(now, key, (part, from)),
@@ -57,6 +63,19 @@ impl Relay {
         if let Some(group) = number.and_then(|number| self.groups.get(number)) {
             let through = group.next;
             self.answer_move_durably(now, frame, MoveSays::Copied { part, through });
+        }
+    }
+
+    /// The old home has started again, and copies a part anew, and then all that are behind it: these would
+    /// else stand before it, since parts are delivered in the order in which they were begun here.
+    fn end_copied_from(&mut self, key: SubscriptionKey, number: GroupNumber) {
+        let is_copied = |other: &GroupNumber| {
+            let remnant = self.groups.get(*other).and_then(|group| group.remnant.as_deref());
+            *other >= number && remnant.is_some_and(|remnant| !remnant.is_open)
+        };
+        let copied = self.remnants_of(key).iter().copied().filter(is_copied);
+        for other in copied.collect::<Vec<_>>() {
+            self.end_remnant(other);
         }
     }
 

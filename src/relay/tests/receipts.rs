@@ -58,6 +58,7 @@ fn of_boot(boot: u64, member: &str, storage: StorageId, through: u64) -> Receipt
         hops: 3,
         full: None,
         released: None,
+        brought: None,
     }
 }
 

@@ -11,9 +11,9 @@ use crate::wire::link::LinkMessage;
 const LINE: [(usize, usize, u32); 3] = [(0, 1, 1), (1, 2, 1), (2, 3, 1)];
 
 /// Messages that a subscription may hold back.
-const QUOTA: u64 = 3;
+pub(super) const QUOTA: u64 = 3;
 
-fn of_each() -> GroupSettings {
+pub(super) fn of_each() -> GroupSettings {
     GroupSettings { subscription_quota_count: Some(QUOTA), ..GroupSettings::default() }
 }
 
@@ -22,7 +22,7 @@ fn of_group() -> GroupSettings {
 }
 
 /// A line of four relays that know a group with these settings; its subscription lives at the last one.
-fn line(settings: GroupSettings) -> World {
+pub(super) fn line(settings: GroupSettings) -> World {
     let mut world = World::new(1, 4, &LINE);
     world.nodes[0].create_group(world.now, &"g".parse().unwrap(), settings);
     world.collect(0);
@@ -32,12 +32,12 @@ fn line(settings: GroupSettings) -> World {
 }
 
 /// A tenth of a second passes, in which everything arrives a millisecond per link after it was said.
-fn pass(world: &mut World) {
+pub(super) fn pass(world: &mut World) {
     (0..100).for_each(|_| world.pass_with_traffic());
 }
 
 /// Puts a message at a relay, and says whether it was taken.
-fn is_taken(world: &mut World, node: usize) -> bool {
+pub(super) fn is_taken(world: &mut World, node: usize) -> bool {
     let before = world.oracle.count_answered();
     world.put(node, "g", 1);
     pass(world);

@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 
 use super::{World, name_of};
 use crate::id::Index;
-use crate::sim::node::Got;
+use crate::relay::Input;
+use crate::sim::node::{Got, SESSION};
 use crate::wire::body::{Refusal, RefusalCode, Reply, Request};
+use crate::wire::frame::Credit;
 
 /// What is known of the messages of one subscription, whoever received them.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +95,8 @@ pub(super) struct Roamer {
     acked: Vec<String>,
     /// The sync that is asked for, and what it is to confirm.
     sync: Option<(u64, Vec<String>)>,
+    /// How many messages it has asked for, if it does not take as many as come.
+    credit: u64,
     /// Another receiver has taken over, and it may not have heard of it.
     pub(super) is_taken_over: bool,
 }
@@ -134,7 +138,7 @@ impl World {
         self.known[place].had_receivers = true;
         let step = Step::Attaching(request);
         self.roamers[place] =
-            Some(Roamer { node, boot, step, acked: Vec::new(), sync: None, is_taken_over: false });
+            Some(Roamer { node, boot, step, acked: Vec::new(), sync: None, credit: 0, is_taken_over: false });
     }
 
     fn attached(&mut self, place: usize, roamer: &mut Roamer, request: u64) -> bool {
@@ -143,7 +147,7 @@ impl World {
             Some(Ok(Reply::SubscriptionHandle { handle, created, .. })) => {
                 assert!(!created, "a twin was made");
                 roamer.step = Step::Attached(handle, request);
-                self.nodes[roamer.node].credit(self.now, handle);
+                self.ask_for_more(roamer, handle);
                 self.collect(roamer.node);
                 true
             }
@@ -156,6 +160,14 @@ impl World {
             }
             Some(other) => panic!("{other:?}"),
         }
+    }
+
+    /// A receiver is ready for messages: for all, or for a few more.
+    fn ask_for_more(&mut self, roamer: &mut Roamer, handle: u32) {
+        let more = if self.thrifty { 1 + self.roaming.below(4) } else { u64::MAX };
+        roamer.credit = roamer.credit.saturating_add(more);
+        let credits = vec![Credit { handle, total: roamer.credit }];
+        self.nodes[roamer.node].input(self.now, Input::Credit { session: SESSION, credits });
     }
 
     /// Takes what has come and says something of it; false: it receives no more.
@@ -191,6 +203,9 @@ impl World {
         } else if self.roaming.chance(40) {
             let request = self.nodes[node].begin(self.now, Request::Sync);
             roamer.sync = Some((request, std::mem::take(&mut roamer.acked)));
+        }
+        if self.thrifty && self.roaming.chance(30) {
+            self.ask_for_more(roamer, handle);
         }
         let leaves = self.roaming.chance(10);
         if leaves {

@@ -1,0 +1,43 @@
+//! What a subscription that has come from elsewhere was given there: it is no backlog here.
+
+use super::super::group::Group;
+use super::super::subscription::SubscriptionNumber;
+use super::last_done;
+use crate::id::Index;
+
+impl Group {
+    /// Passes over what subscriptions that have come here are done with at their old homes, as far as it
+    /// stands before everything else: it would count for quotas, and be told as lost when it is too old.
+    /// Gives those whose cursors are to be written since.
+    pub(in crate::relay) fn pass_done_elsewhere(&mut self) -> Vec<SubscriptionNumber> {
+        let mut moved = Vec::new();
+        for place in 0..self.subscriptions.len() {
+            let to = self.done_elsewhere(place);
+            let subscription = &mut self.subscriptions[place];
+            let (was_dirty, floor) = (subscription.dirty, subscription.cursor.floor());
+            let to = subscription.delivered_up_to(to);
+            if floor < to {
+                subscription.out.filtered += subscription.finish(floor, to);
+            }
+            if subscription.dirty && !was_dirty {
+                moved.push(subscription.number);
+            }
+        }
+        moved
+    }
+
+    /// Before which index a subscription is done elsewhere with all that it has not passed here, or an index
+    /// a little before that.
+    fn done_elsewhere(&self, place: usize) -> Index {
+        let subscription = &self.subscriptions[place];
+        let floor = subscription.cursor.floor();
+        let arrived = subscription.arrived.as_deref().filter(|_| subscription.merging.is_none());
+        let Some(done) = arrived.and_then(|arrived| arrived.done.as_ref()) else { return floor };
+        let open = self.streams.iter().filter(|stream| stream.end > floor);
+        let ends = open.filter_map(|stream| {
+            let last = last_done(done, stream);
+            (last < stream.last).then(|| stream.place_before(last.next()).unwrap_or(floor))
+        });
+        ends.min().unwrap_or(self.durable).min(self.durable).max(floor)
+    }
+}
