@@ -298,7 +298,7 @@ impl Checker<'_> {
         let Some(state_dir) = environment.state_dir() else {
             let message =
                 "no place for the data: neither XDG_STATE_HOME nor HOME is an absolute path".to_owned();
-            self.fault(Code::NoDataDir, message, Some("give a data directory".to_owned()));
+            self.fault(Code::NoDataDir, message, Some("give one with --data".to_owned()));
             return None;
         };
         Some(state_dir.join("treecast").join(dir_name))

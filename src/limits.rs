@@ -296,6 +296,9 @@ const _: () =
 /// way, however long it was to be remembered.
 pub const TRACES_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Removed subscriptions of a group of which it is remembered what they got; the oldest makes way.
+pub const GONE_SUBSCRIPTIONS_MAX: usize = 256;
+
 /// Milliseconds between a change of the map and the plan of the trees: what changes with it is
 /// planned with it.
 pub const PLAN_PAUSE_MS_MIN: u64 = 10;

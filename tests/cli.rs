@@ -588,3 +588,121 @@ fn a_log_from_which_no_relay_starts_is_told_as_damaged() {
         assert_eq!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stderr));
     }
 }
+
+/// Kills it without a word.
+fn kill(relay: &mut Relay) {
+    relay.child.kill().expect("it runs");
+    relay.child.wait().expect("it ends");
+}
+
+/// Waits until a command has written this to standard error; gives what it wrote.
+fn until_said(stderr: impl std::io::Read, what: &str) -> String {
+    let mut said = String::new();
+    for line in BufReader::new(stderr).lines() {
+        said += &line.expect("text");
+        said.push('\n');
+        if said.contains(what) {
+            return said;
+        }
+    }
+    panic!("it ended, and said {said}");
+}
+
+#[test]
+fn who_waits_for_messages_is_told_that_the_relay_is_away_and_why_nothing_came() {
+    let mut relay = Relay::start();
+    relay.text(0, &["subscription", "create", "news", "me"]);
+    let pipe = |words: &[&str]| {
+        relay.command(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the command runs")
+    };
+    let get = pipe(&["get", "news", "--as", "me", "--wait", "5s"]);
+    let mut notify = pipe(&["notify", "news", "--as", "other"]);
+    let mut put = relay.command(&["put", "news", "--lines", "--deadline", "4s"]);
+    let mut put = put.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command runs");
+    std::thread::sleep(Duration::from_millis(1_000));
+    kill(&mut relay);
+    let mut lines = put.stdin.take().expect("it was asked for");
+    std::io::Write::write_all(&mut lines, b"one\n").expect("it reads");
+    drop(lines);
+    let stderr = notify.stderr.take().expect("it was asked for");
+    let away = "cannot be reached: Connection refused";
+    until_said(stderr, &format!("relay {} {away}", relay.address));
+    notify.kill().expect("it runs");
+    notify.wait().expect("it ends");
+    for ended in [get.wait_with_output(), put.wait_with_output()] {
+        let ended = ended.expect("it ends");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(69), "{said}");
+        assert_eq!(said.matches("it is tried again").count(), 1, "{said}");
+        let last = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(last.contains(away), "{said}");
+    }
+}
+
+#[test]
+fn who_waits_for_messages_is_told_when_the_relay_is_back() {
+    let mut relay = Relay::start();
+    relay.text(0, &["subscription", "create", "news", "me"]);
+    let mut notify = relay.command(&["notify", "news", "--as", "me"]);
+    let mut notify = notify.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the command runs");
+    std::thread::sleep(Duration::from_millis(500));
+    kill(&mut relay);
+    std::thread::sleep(Duration::from_millis(1_800));
+    let again = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["relay", "--until-input-ends", "--listen", &relay.address, "--data"])
+        .arg(relay._data.path().join("data"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    relay.child = again.expect("the relay starts");
+    let said = until_said(notify.stderr.take().expect("it was asked for"), "relay local is there again");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    notify.kill().expect("it runs");
+    notify.wait().expect("it ends");
+}
+
+#[test]
+fn an_address_to_join_at_that_is_none_is_refused_before_anything_is_made() {
+    let data = tempfile::tempdir().expect("a directory for a test");
+    let data = data.path().join("data");
+    let begun = Instant::now();
+    let joined = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["relay", "--name", "g", "--join", "127.0.0.1", "--data"])
+        .arg(&data)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command runs");
+    let said = String::from_utf8_lossy(&joined.stderr).into_owned();
+    assert_eq!(joined.status.code(), Some(2), "{said}");
+    assert!(said.contains("write host:port, like 127.0.0.1:7411, in --join"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(10) && !data.exists());
+}
+
+#[test]
+fn a_variable_that_is_empty_names_no_relay_and_forbids_none() {
+    let relay = Relay::start();
+    let status = |variable: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
+        let command = command.args(["relay", "list"]).env("TREECAST_RELAY", variable);
+        command.stdin(Stdio::null()).output().expect("the command runs")
+    };
+    assert_eq!(status(&relay.address).status.code(), Some(0));
+    // Whether one runs at the usual address is not this test's to say.
+    assert_ne!(status("").status.code(), Some(2), "{}", String::from_utf8_lossy(&status("").stderr));
+}
+
+#[test]
+fn a_subscription_of_which_not_all_know_in_time_is_made_and_shown() {
+    let files = tempfile::tempdir().expect("a directory for a test");
+    let file = files.path().join("two.toml");
+    let text = "version = 1\n[relay.a]\naddress = \"127.0.0.1:1\"\n[relay.b]\naddress = \"127.0.0.1:2\"\n\
+                [[link]]\nbetween = [\"a\", \"b\"]\n";
+    std::fs::write(&file, text).expect("it is written");
+    let file = file.to_str().expect("text");
+    let relay = Relay::start_at(&["--listen", "127.0.0.1:0", "--topology", file, "--name", "a"]);
+    let strict = ["subscription", "create", "str", "s", "--level", "strict", "--deadline", "300ms"];
+    let shown = relay.text(124, &[&strict[..], &["--output", "json"]].concat());
+    let shown: Value = serde_json::from_str(&shown).expect("one object");
+    assert_eq!((&shown["subscription"], &shown["home"]), (&"s".into(), &"a".into()));
+}

@@ -56,11 +56,11 @@ pub async fn until<T>(
     timeout_at(deadline, work).await.unwrap_or(Err(Failure::Deadline(late)))
 }
 
-/// As [`until`], with a client that may be held up: then it is the relay's reason that is told, and
-/// not that time has passed.
+/// As [`until`], with a client that may be held up, or without a connection: then it is the reason that is told,
+/// and not that time has passed.
 ///
 /// # Errors
-/// As [`until`], and what the relay refused last.
+/// As [`until`], what the relay refused last, and why it cannot be reached.
 ///
 /// # Cancel safety
 /// As [`until`].
@@ -73,8 +73,8 @@ pub async fn until_taken<T>(
     // Kept until the reason was asked for: a subscriber that is dropped waits for nothing any more.
     let mut work = std::pin::pin!(work);
     let done = until(deadline, late, work.as_mut()).await;
-    match (done, client.held_up()) {
-        (Err(Failure::Deadline(_)), Some(refusal)) => Err(ClientError::Refused(refusal).into()),
+    match (done, client.held_up().map(ClientError::Refused).or_else(|| client.trouble())) {
+        (Err(Failure::Deadline(_)), Some(why)) => Err(why.into()),
         (done, _) => done,
     }
 }
@@ -109,7 +109,7 @@ pub async fn at_once<T>(
 /// # Errors
 /// When that is no address, nothing listens there, or something that is not a relay.
 pub async fn connect(address: &str) -> Result<Client, Failure> {
-    check_address(address)?;
+    check_address(address, "--relay or TREECAST_RELAY")?;
     let reconnect = Backoff { give_up: Some(RECONNECT_FOR), ..Backoff::default() };
     let name = "treecast".to_owned();
     let options = ClientOptions { name, reconnect, ..ClientOptions::new(address) };
@@ -119,8 +119,11 @@ pub async fn connect(address: &str) -> Result<Client, Failure> {
     }
 }
 
-/// Whether a relay can be looked for there at all.
-fn check_address(address: &str) -> Result<(), Failure> {
+/// Whether a relay can be looked for there at all; `option` says where the address is from.
+///
+/// # Errors
+/// When it is no address.
+pub fn check_address(address: &str, option: &str) -> Result<(), Failure> {
     let is_known = address.rsplit_once(':').is_some_and(|(host, port)| {
         let is_host =
             !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
@@ -130,8 +133,7 @@ fn check_address(address: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "`{address}` is no address of a relay: write host:port, like {RELAY_DEFAULT}, \
-         in --relay or TREECAST_RELAY"
+        "`{address}` is no address of a relay: write host:port, like {RELAY_DEFAULT}, in {option}"
     )))
 }
 
@@ -427,10 +429,10 @@ mod tests {
     #[test]
     fn an_address_has_a_host_and_a_port() {
         for address in ["127.0.0.1:7411", "localhost:1", "[::1]:7411", "relay.example:65535"] {
-            assert!(check_address(address).is_ok(), "{address}");
+            assert!(check_address(address, "--relay").is_ok(), "{address}");
         }
         for address in ["nonsense", "", ":7411", "host:", "host:0", "host:65536", "::1", "http://host"] {
-            let failure = check_address(address).unwrap_err();
+            let failure = check_address(address, "--relay").unwrap_err();
             assert_eq!(failure.exit(), super::super::exit::Exit::Usage, "{address}");
         }
     }

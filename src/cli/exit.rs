@@ -152,6 +152,7 @@ impl Failure {
             Self::Deadline(_) => Exit::Deadline,
             // Whoever holds the data directory may end.
             Self::Start(StartError::Log { source: LogError::Locked { .. }, .. }) => Exit::TryAgain,
+            Self::Start(StartError::Join { source, .. }) => exit_of_client(source),
             Self::Ended { exit, .. } => *exit,
             Self::Start(_) | Self::Server(_) | Self::Machine { .. } | Self::Check(_) => Exit::Failed,
             Self::Nothing | Self::Missing(_) => Exit::NothingThere,

@@ -22,7 +22,7 @@ use super::tree::{self, TreeArgs};
 pub enum GroupCommand {
     /// Make a group; one that is only put to is made by the first put
     #[command(after_help = "Examples:\n  treecast group create orders --history-age 7d\n  \
-        treecast group create alarms --ttl 1h --max-deliver 5 --backoff 1s,10s,1m --dead-letter alarms/dead")]
+        treecast group create alarms --ttl 1h --max-deliver 5 --dead-letter alarms/dead")]
     Create(CreateArgs),
     /// Change some settings of a group; the others stay
     #[command(after_help = "Examples:\n  treecast group set orders --max-bytes 10GiB\n  \

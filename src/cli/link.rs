@@ -17,7 +17,9 @@ pub enum LinkCommand {
     #[command(after_help = "Examples:\n  treecast link list\n  \
         treecast link list --relay 127.0.0.1:7412 --output json\n\n\
         The round-trip time is that of the link's own pings, smoothed. What was sent and received is\n\
-        counted from the start of the relay; TREES says how many groups' trees use the link.")]
+        counted from the start of the relay; TREES says how many groups' trees use the link. WAITING is\n\
+        what is still to go over it: what its socket has not taken, and messages that wait for their turn\n\
+        or its rate. What is kept for a relay that cannot be reached waits for no link: `group tree` tells it.")]
     List,
 }
 
@@ -60,7 +62,7 @@ fn list(links: &[LinkInfo], context: &mut Context) -> Result<(), Failure> {
             coarse(link.for_ms),
             human::count(u64::from(link.cost)),
             link.rtt_us.map_or_else(|| "-".to_owned(), human::micros),
-            human::bytes(link.waiting_bytes),
+            human::bytes(link.waiting_bytes.saturating_add(link.owed_bytes)),
             human::bytes(link.counts.sent.bytes),
             human::count(link.counts.sent.runs),
             human::bytes(link.counts.received.bytes),
@@ -113,6 +115,7 @@ fn to_json(link: &LinkInfo) -> Value {
         "rtt_us": link.rtt_us,
         "rtt_variation_us": link.rtt_variation_us,
         "waiting_bytes": link.waiting_bytes,
+        "owed_bytes": link.owed_bytes,
         "trees": link.groups,
     });
     if let (Some(value), Value::Object(counts)) = (value.as_object_mut(), counts_json(&link.counts)) {

@@ -20,6 +20,7 @@ pub mod settings;
 mod silent;
 pub mod table;
 pub mod values;
+mod watch;
 
 pub mod drain;
 pub mod forget;

@@ -37,7 +37,7 @@ pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
             relay.relay.to_string(),
             reached(relay),
             distance(relay),
-            format!("{} of {}", relay.links_up, relay.links),
+            links_up(relay),
             transit(relay),
             storage.unwrap_or_else(|| "-".to_owned()),
             relay.boot.map_or_else(|| "-".to_owned(), human::count),
@@ -53,6 +53,14 @@ fn reached(relay: &RelayInfo) -> String {
         Reach::Over { next, .. } => format!("over {next}"),
         Reach::KeptBy(custodian) => format!("no, {custodian} keeps for it"),
         Reach::Lost => "no".to_owned(),
+    }
+}
+
+/// What was heard last of one that cannot be reached says nothing of now.
+fn links_up(relay: &RelayInfo) -> String {
+    match &relay.reach {
+        Reach::Here | Reach::Over { .. } => format!("{} of {}", relay.links_up, relay.links),
+        Reach::KeptBy(_) | Reach::Lost => format!("- of {}", relay.links),
     }
 }
 

@@ -21,6 +21,7 @@ use super::human;
 use super::input::{self, Lines};
 use super::out::Context;
 use super::values::{self, HeaderPair, Millis};
+use super::watch::Watch;
 
 /// Arguments of `put`.
 #[derive(Debug, Args)]
@@ -156,6 +157,8 @@ impl PutArgs {
 struct Sender {
     publisher: Publisher,
     client: Client,
+    /// Tells when the relay is away.
+    watch: Watch,
 }
 
 /// Puts.
@@ -169,6 +172,7 @@ pub async fn run(args: PutArgs, context: &mut Context) -> Result<(), Failure> {
 async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
     let deadline = ask::deadline(args.deadline);
     let client = until(deadline, ask::SILENT, ask::connect(&context.global.relay)).await?;
+    let watch = Watch::start(&client, context.notes);
     let options = PublisherOptions {
         producer: args.producer.as_deref().map(ProducerId::from_name),
         first_sequence: ProducerSequence(args.sequence.unwrap_or(1)),
@@ -180,14 +184,14 @@ async fn connect(args: &PutArgs, context: &Context) -> Result<Sender, Failure> {
     };
     let opened = async { Ok(client.publisher(args.group.clone(), options).await?) };
     let publisher = until_taken(&client, deadline, ask::SILENT, opened).await?;
-    Ok(Sender { publisher, client })
+    Ok(Sender { publisher, client, watch })
 }
 
 async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     // Read first: a bad file is told without a relay, too.
     let payload = args.whole_payload()?;
     let deadline = ask::deadline(args.deadline);
-    let Sender { publisher, client } = connect(args, context).await?;
+    let Sender { publisher, client, watch: _watch } = connect(args, context).await?;
     let put = async { Ok(publisher.put(args.message(payload)).await?) };
     let mut ticket = until_taken(&client, deadline, UNCONFIRMED, put).await?;
     let answer = async { Ok((&mut ticket).await?) };
@@ -256,7 +260,7 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
     let begun = Instant::now();
     let mut sent = Sent::default();
     let mut ended = send(&mut lines, &sender, args, (&mut sent, &progress)).await;
-    let is_held_up = || sender.client.held_up().is_some();
+    let is_held_up = || sender.client.held_up().is_some() || sender.client.trouble().is_some();
     let is_hopeless = ended.as_ref().is_err_and(|why| matches!(why, Failure::Deadline(_)) || is_held_up());
     if !is_hopeless {
         // Also behind a bad line: what was taken before it is to be stored, and counted.
@@ -279,7 +283,7 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
 /// Puts line after line, to the end of the input or to the first that is refused.
 async fn send(
     lines: &mut Lines,
-    Sender { publisher, client }: &Sender,
+    Sender { publisher, client, .. }: &Sender,
     args: &PutArgs,
     (sent, progress): (&mut Sent, &ProgressBar),
 ) -> Result<(), Failure> {
@@ -310,7 +314,7 @@ fn at_line(line: u64, failure: Failure) -> Failure {
 
 /// Waits for the answers; in steps, so that the deadline counts from the last progress.
 async fn confirm(sender: &Sender, last: ProducerSequence, deadline: Millis) -> Result<(), Failure> {
-    let Sender { publisher, client } = sender;
+    let Sender { publisher, client, .. } = sender;
     while publisher.answered() <= last {
         let next = ProducerSequence((publisher.answered().0 + ACKED_STEP).min(last.0));
         step(client, deadline, publisher.wait_answered(next)).await?;

@@ -22,6 +22,7 @@ use super::out::Context;
 use super::stop::Stop;
 use super::subscription::SpecArgs;
 use super::values::{self, Millis};
+use super::watch::Watch;
 
 /// Messages taken at a time where no number is given: enough that the cost of
 /// a write and an ack vanishes.
@@ -58,7 +59,8 @@ pub struct SourceArgs {
 #[command(
     after_help = "Examples:\n  treecast get news --as me\n  treecast get news --as me -n 10 --wait 30s\n  \
     treecast get jobs --output json\n\n\
-    Each message is acked after it was written. Exit code 124: --wait was over first.\n\
+    Each message is acked after it was written. Exit code 124: --wait was over first; 69: and the\n\
+    relay was away by then, of which standard error tells.\n\
     A subscription that is not shared has one receiver: this one takes over from another that runs."
 )]
 pub struct GetArgs {
@@ -119,7 +121,7 @@ pub struct NotifyArgs {
 pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
     let deadline = args.wait.and_then(ask::deadline);
     let attached = attach(&args.source, Flow::AtMost(args.count), deadline, context);
-    let Receiver { mut subscriber, client } = attached.await?;
+    let Receiver { mut subscriber, client, watch: _watch } = attached.await?;
     let late = "there were fewer messages than asked for";
     let taken = until_taken(&client, deadline, late, take(&mut subscriber, &args, context)).await;
     close(subscriber, taken).await
@@ -141,7 +143,7 @@ async fn take(subscriber: &mut Subscriber, args: &GetArgs, context: &mut Context
 /// # Errors
 /// When nothing is there, the relay refuses or is gone, or output cannot be written.
 pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
-    let Receiver { mut subscriber, client: _client } =
+    let Receiver { mut subscriber, client: _client, watch: _watch } =
         attach(&args.source, Flow::WhenAsked, None, context).await?;
     let polled = poll_all(&mut subscriber, &args, context).await;
     close(subscriber, polled).await
@@ -177,7 +179,8 @@ pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failu
         Some(_) => Flow::OneByOne(args.count),
         None => args.count.map_or(Flow::Free, Flow::AtMost),
     };
-    let Receiver { mut subscriber, client } = attach(&args.source, flow, None, context).await?;
+    let Receiver { mut subscriber, client, watch: _watch } =
+        attach(&args.source, flow, None, context).await?;
     let notified = tokio::select! {
         notified = notify_all(&mut subscriber, &client, &args, context) => notified,
         // What a command is at work on is not acked: it is delivered again, to the next receiver.
@@ -232,6 +235,8 @@ enum Flow {
 struct Receiver {
     subscriber: Subscriber,
     client: Client,
+    /// Tells when the relay is away.
+    watch: Watch,
 }
 
 async fn attach(
@@ -253,6 +258,7 @@ async fn attach(
         Flow::OneByOne(count) => (1, count),
         Flow::WhenAsked => (0, None),
     };
+    let watch = Watch::start(&client, context.notes);
     let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
     let options = SubscriberOptions {
         create,
@@ -268,7 +274,7 @@ async fn attach(
             until_taken(&client, deadline, ask::SILENT, attached).await?
         }
     };
-    Ok(Receiver { subscriber, client })
+    Ok(Receiver { subscriber, client, watch })
 }
 
 /// What is said of how the subscription is made has no effect when it exists:

@@ -15,12 +15,12 @@ use crate::config::{Config, Environment, RelayConfig, TopologyText};
 use crate::http::metrics::MetricsDoor;
 use crate::id::RelayId;
 use crate::limits;
-use crate::server::{Neighbour, Server, ServerOptions};
+use crate::server::{Neighbour, Server, ServerOptions, Used};
 
 use super::exit::Failure;
 use super::out::Context;
 use super::stop::Stop;
-use super::{drain, forget, network, topology};
+use super::{ask, drain, forget, network, topology};
 
 /// What is logged unless TREECAST_LOG says otherwise.
 const LOG_DEFAULT: &str = "info";
@@ -145,6 +145,7 @@ async fn start(args: RelayArgs, context: &mut Context) -> Result<(), Failure> {
     let (config, topology_text) = configure(&args, context)?;
     let mut options = options(&config).await?;
     options.topology = topology_text;
+    options.used = used(&args, &config);
     options.join = args.join.clone();
     options.listen_as_applied = args.listen.is_none();
     options.may_be_exposed |= args.insecure;
@@ -223,6 +224,7 @@ fn raise_open_files() {
 
 /// Everything is checked before anything is opened or bound.
 fn configure(args: &RelayArgs, context: &Context) -> Result<(Config, Option<String>), Failure> {
+    args.join.as_deref().map_or(Ok(()), |address| ask::check_address(address, "--join"))?;
     let given = RelayConfig {
         name: args.name.clone(),
         topology: args.topology.as_deref().map(read).transpose()?,
@@ -263,6 +265,16 @@ async fn options(config: &Config) -> Result<ServerOptions, Failure> {
     options.snapshot_bytes = config.log.segment_bytes;
     options.log.reserve_bytes = config.log.reserve_bytes;
     Ok(options)
+}
+
+/// What no option says: where the topology in force says something else, that is told.
+fn used(args: &RelayArgs, config: &Config) -> Used {
+    let data = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    Used {
+        data: args.data.is_none().then_some(data),
+        segment_bytes: args.segment_bytes.is_none().then_some(config.log.segment_bytes),
+        reserve_bytes: args.reserve_bytes.is_none().then_some(config.log.reserve_bytes),
+    }
 }
 
 /// What the file says of this relay and its links that this version does not carry out.

@@ -8,7 +8,7 @@ use crate::limits;
 use crate::wire::body::{Request, Start, SubscribeLevel, SubscriptionInfo, SubscriptionSpec};
 
 use super::ask;
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::human;
 use super::moving::{self, MoveArgs};
 use super::out::Context;
@@ -234,7 +234,15 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             spec.doubt_filter(context);
             let request =
                 Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec: spec.spec() };
-            ask::done(&client, request).await?;
+            let made = ask::done(&client, request).await;
+            if made.as_ref().is_err_and(|failure| failure.exit() == Exit::Deadline) {
+                // It is made all the same, and who must know of it is another matter.
+                if let Ok(info) = ask::subscription(&client, &group, &name).await {
+                    show(&info, context)?;
+                }
+                return made;
+            }
+            made?;
             show(&ask::subscription(&client, &group, &name).await?, context)
         }
         SubscriptionCommand::List { group } => {

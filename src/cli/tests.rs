@@ -205,3 +205,13 @@ fn a_level_that_was_not_reached_and_a_duration_that_is_none_are_told_in_the_word
     let told = super::values::millis("soon").unwrap_err();
     assert_eq!(told, "expected a whole number before \"soon\"; write it like `30s` or `2h30m`");
 }
+
+#[test]
+fn who_cannot_join_ends_with_the_reason_of_it() {
+    let join = |source| Failure::from(StartError::Join { address: "127.0.0.1:1".to_owned(), source });
+    let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    let away = ClientError::Unreachable { address: "127.0.0.1:1".to_owned(), source: Arc::new(refused) };
+    assert_eq!(join(away).exit(), Exit::Unreachable);
+    let unknown = Refusal::new(RefusalCode::NotFound, "relay g is not in topology 3, which is in force");
+    assert_eq!(join(ClientError::Refused(unknown)).exit(), Exit::NothingThere);
+}

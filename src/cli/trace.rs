@@ -1,16 +1,19 @@
 //! `treecast where`: the way that a message took, and what became of it.
 
+mod json;
+
 use std::collections::BTreeMap;
 
 use clap::Args;
-use serde_json::{Map, Value, json};
 
 use crate::client::MessageId;
 use crate::id::{RelayId, WallTime};
 use crate::wire::body::{
-    DeadReason, Fate, MessageName, Over, ReceiptTrace, RelayTrace, Sighting, SilentRelay, Whereabouts,
+    DeadReason, Fate, GapCause, MessageName, Over, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
+    SubscriptionTrace, Whereabouts,
 };
 
+use self::json::to_json;
 use super::exit::Failure;
 use super::message::gap_words;
 use super::out::Context;
@@ -187,6 +190,28 @@ fn fate(fate: &Fate) -> (&'static str, String) {
     }
 }
 
+/// The fate of one message in one subscription, for people.
+fn words_of(SubscriptionTrace { fate: of, gone, .. }: &SubscriptionTrace) -> String {
+    let words = if let Fate::Dropped(cause) = of { dropped(*cause) } else { fate(of).1 };
+    match (gone, of == &Fate::Skipped, of == &Fate::Dropped(GapCause::Evicted)) {
+        (true, true, _) => "not delivered: the subscription was removed, or moved past it".to_owned(),
+        (true, _, true) => "not delivered: the subscription was over its quota and was removed".to_owned(),
+        (true, ..) => format!("{words}; the subscription was removed since"),
+        (false, ..) => words,
+    }
+}
+
+/// Why one message was dropped; a gap says so of many.
+fn dropped(cause: GapCause) -> String {
+    match cause {
+        GapCause::SubscriptionQuota => "dropped by the subscription's quota".to_owned(),
+        GapCause::Retention => "dropped by the group's limits".to_owned(),
+        GapCause::Damaged => "dropped: it was damaged on disk".to_owned(),
+        GapCause::Expired => "dropped: its time to live was over".to_owned(),
+        GapCause::Evicted | GapCause::Uncertain => fate(&Fate::Dropped(cause)).1,
+    }
+}
+
 /// What the origin has heard of a relay that does not answer.
 fn receipt<'f>(found: &'f Whereabouts, relay: &RelayId) -> Option<&'f ReceiptTrace> {
     let origin = found.relays.iter().find(|trace| trace.relay == found.message.origin)?;
@@ -279,7 +304,7 @@ fn subscription_table(found: &Whereabouts) -> Table {
     for trace in &found.relays {
         for subscription in &trace.subscriptions {
             let name = subscription.name.to_string();
-            table.row(vec![trace.relay.to_string(), name, fate(&subscription.fate).1]);
+            table.row(vec![trace.relay.to_string(), name, words_of(subscription)]);
         }
     }
     for silent in &found.silent {
@@ -299,93 +324,6 @@ fn subscription_table(found: &Whereabouts) -> Table {
 fn signed(us: i128) -> String {
     let sign = if us < 0 { '-' } else { '+' };
     format!("{sign}{}", human::micros(u64::try_from(us.unsigned_abs()).unwrap_or(u64::MAX)))
-}
-
-fn to_json(id: &MessageId, found: &Whereabouts, after: &BTreeMap<RelayId, i128>) -> Value {
-    let silent = |silent: &SilentRelay| {
-        json!({
-            "relay": silent.relay,
-            "reachable": silent.is_reachable,
-            "receipt": receipt(found, &silent.relay).map(receipt_json),
-            "subscriptions": silent.subscriptions,
-        })
-    };
-    json!({
-        "id": id.to_string(),
-        "asked": found.here,
-        "accepted": found.relays.iter().find_map(|trace| trace.accepted).map(human::timestamp),
-        "relays": found.relays.iter().map(|trace| trace_json(trace, after)).collect::<Vec<_>>(),
-        "silent": found.silent.iter().map(silent).collect::<Vec<_>>(),
-        "unaware": found.unaware,
-        "left_off": found.left_off,
-    })
-}
-
-fn receipt_json(receipt: &ReceiptTrace) -> Value {
-    json!({ "relay": receipt.member, "durable": receipt.durable, "consumed": receipt.consumed })
-}
-
-fn trace_json(trace: &RelayTrace, after: &BTreeMap<RelayId, i128>) -> Value {
-    let arrived = trace.arrived.as_ref();
-    let index = if let Sighting::Held { index } = trace.sighting { Some(index) } else { None };
-    let last = if let Sighting::NotYet { last } = trace.sighting { Some(last) } else { None };
-    let subscription = |name: &str, fate: &Fate| {
-        let mut value = fate_json(fate);
-        value.insert("name".to_owned(), json!(name));
-        Value::Object(value)
-    };
-    json!({
-        "relay": trace.relay,
-        "state": sighting(&trace.sighting).0,
-        "index": index,
-        "ends_at": last,
-        "from": before(trace),
-        "put_here": arrived.map(|arrived| arrived.over == Over::Here),
-        "arrived": arrived.map(|arrived| human::timestamp(arrived.from)),
-        "arrived_by": arrived.map(|arrived| human::timestamp(arrived.to)),
-        "after_us": after.get(&trace.relay).and_then(|us| i64::try_from(*us).ok()),
-        "released": trace.released,
-        "forgotten_before": trace.forgotten_before.map(human::timestamp),
-        "clock": human::timestamp(trace.now),
-        "receipts": trace.receipts.iter().map(receipt_json).collect::<Vec<_>>(),
-        "subscriptions": trace.subscriptions.iter().map(|s| subscription(s.name.as_str(), &s.fate)).collect::<Vec<_>>(),
-        "left_off": trace.left_off,
-    })
-}
-
-fn fate_json(of: &Fate) -> Map<String, Value> {
-    let mut value = Map::new();
-    let mut add = |key: &str, found: Value| {
-        value.insert(key.to_owned(), found);
-    };
-    add("fate", json!(fate(of).0));
-    match of {
-        Fate::Pending { ahead } => add("ahead", json!(ahead)),
-        Fate::Again { attempts, due_ms } => {
-            add("attempts", json!(attempts));
-            add("due_ms", json!(due_ms));
-        }
-        Fate::Dropped(cause) => add("cause", json!(gap_words(*cause).0)),
-        Fate::DeadLettered { reason, to } => {
-            let reason = match reason {
-                DeadReason::MaxDeliver => "max-deliver",
-                DeadReason::Rejected => "rejected",
-            };
-            add("reason", json!(reason));
-            add("to", json!(to));
-        }
-        Fate::Acked
-        | Fate::Done
-        | Fate::InFlight
-        | Fate::Filtered
-        | Fate::BeforeStart
-        | Fate::Repeat
-        | Fate::Expired
-        | Fate::Skipped
-        | Fate::Aside
-        | Fate::Unknown => {}
-    }
-    value
 }
 
 #[cfg(test)]

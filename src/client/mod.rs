@@ -144,6 +144,25 @@ impl Client {
         self.shared().trouble()
     }
 
+    /// Waits until there is no connection; at once, when there is none. Says why, as [`Client::trouble`] does.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn lost(&self) -> ClientError {
+        self.shared().lost().await
+    }
+
+    /// Waits until there is a connection again; at once, when there is one.
+    ///
+    /// # Errors
+    /// When there will be none any more: the client was closed, or has given up.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn connected(&self) -> Result<(), ClientError> {
+        self.shared().connected().await
+    }
+
     /// Why the relay takes nothing for the moment: what it refused last, while a publisher or a
     /// subscriber tries again. `None` when it has taken something since, or is not there.
     #[must_use]

@@ -326,6 +326,29 @@ impl Shared {
         self.wait(Self::is_over).await;
     }
 
+    /// Waits until there is no connection, and says why.
+    pub(super) async fn lost(&self) -> ClientError {
+        loop {
+            self.wait(|shared| shared.trouble().is_some()).await;
+            // It may be there again meanwhile.
+            if let Some(trouble) = self.trouble() {
+                return trouble;
+            }
+        }
+    }
+
+    /// Waits until there is a connection, or will be none any more.
+    pub(super) async fn connected(&self) -> Result<(), ClientError> {
+        loop {
+            match &lock(&self.state).phase {
+                Phase::Up => return Ok(()),
+                Phase::Over(error) => return Err(error.clone()),
+                Phase::Down(_) => {}
+            }
+            self.wait(|shared| !matches!(lock(&shared.state).phase, Phase::Down(_))).await;
+        }
+    }
+
     async fn wait(&self, is_so: impl Fn(&Self) -> bool) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());

@@ -222,6 +222,8 @@ impl Log for DiskLog {
             free_bytes: shared.storage.free_bytes().unwrap_or(0) + spare_bytes,
             segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
             spare_segments: u32::try_from(spares).unwrap_or(u32::MAX),
+            segment_bytes: shared.options.segment_bytes,
+            reserve_bytes: shared.options.reserve_bytes,
             has_priority: !shared.counters.lacks_priority.load(Ordering::Relaxed),
             commits: count(&shared.counters.commits),
             committed_bytes: shared.counters.committed_bytes(),

@@ -24,6 +24,10 @@ pub(super) struct Retired {
     out: Outcomes,
 }
 
+/// What a status says when there is no room. Which it is, and how much there is to be, the shell knows.
+pub const NO_ROOM: &str =
+    "the disk is full, or the relay may open no more files: puts are refused, gets and acks go on";
+
 impl Retired {
     /// A subscription is removed, with what it still held.
     pub(super) fn add(&mut self, subscription: &Subscription, end: Index, removal: Removal) {
@@ -172,7 +176,7 @@ impl Relay {
         } else if self.room {
             Ok(())
         } else {
-            Err("the disk is full, or the relay may open no more files: puts are refused, gets and acks go on".to_owned())
+            Err(NO_ROOM.to_owned())
         };
         warnings.extend(self.network_warnings());
         Status {

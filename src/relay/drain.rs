@@ -1,6 +1,7 @@
 //! A relay is emptied, so that it can go and nobody misses it (`relay drain`).
 //!
-//! It takes nothing new: no puts, no subscriptions, no receivers; applications are sent away. Its
+//! It takes nothing new: no puts, no subscriptions, no receivers, also none that it would lead to another
+//! relay; applications are sent away. Its
 //! streams are sealed, and it waits until everybody who is owed them has them; then it is no origin
 //! any more. What it keeps of others is at their origins too, as long as these can be reached; of
 //! others it waits until somebody has said that it is released. When all that is so it may go:
@@ -128,11 +129,15 @@ impl Relay {
         if self.draining && is_new { Err(self.draining_refusal()) } else { Ok(()) }
     }
 
-    /// Names another relay.
+    /// Names another relay, and where it listens: who is sent away may know this one alone.
     pub(super) fn draining_refusal(&self) -> Refusal {
         let nearest = self.links.table.values().filter(|link| link.is_up);
         let nearest = nearest.min_by_key(|link| (link.cost, &link.neighbour));
-        let other = nearest.map_or_else(String::new, |link| format!(", like {}", link.neighbour));
+        let other = nearest.map_or_else(String::new, |link| {
+            let name = &link.neighbour;
+            let at = self.address_of(name).map_or_else(String::new, |address| format!(" at {address}"));
+            format!(", like {name}{at}")
+        });
         let message = format!("{} is being drained: go to another relay{other}", self.options.relay);
         Refusal::new(RefusalCode::NotReady, message)
     }
@@ -199,7 +204,7 @@ impl Relay {
         }
         let reason = self.draining_refusal().message;
         let open =
-            self.sessions.iter().filter(|(id, state)| Some(**id) != asked_by && state.has_something_open());
+            self.sessions.iter().filter(|(id, state)| Some(**id) != asked_by && state.has_anything_open());
         let close =
             |(session, _): (&SessionId, _)| Effect::Close { session: *session, reason: reason.clone() };
         self.effects.extend(open.map(close));
@@ -228,7 +233,7 @@ impl Relay {
             state.is_origin |= group.said_origin(me).1;
             state.count(LIST_MAX);
         }
-        let open = self.sessions.iter().filter(|(id, state)| **id != session && state.has_something_open());
+        let open = self.sessions.iter().filter(|(id, state)| **id != session && state.has_anything_open());
         state.sessions = open.count() as u64;
         let is_empty = state.home_count + state.wait_count + state.kept_count == 0 && !state.is_origin;
         state.may_go = self.draining && is_empty && self.journal.is_durable();

@@ -41,7 +41,19 @@ pub(super) fn fates(
         None => Fate::Unknown,
     };
     let traces = group.subscriptions.iter();
-    traces.map(|s| SubscriptionTrace { name: s.name.clone(), fate: fate(s) }).collect()
+    let traces = traces.map(|s| SubscriptionTrace { name: s.name.clone(), fate: fate(s), gone: false });
+    traces.chain(fates_of_gone(group, spot)).collect()
+}
+
+/// What became of it in those that were removed since, as far as that is remembered.
+fn fates_of_gone(group: &Group, spot: Option<&Spot<'_>>) -> Vec<SubscriptionTrace> {
+    let Some((spot, memory)) = spot.filter(|spot| spot.is_remembered).zip(group.memory.as_deref()) else {
+        return Vec::new();
+    };
+    let fate = |number| noted(group, (spot.passed)(number)).unwrap_or(Fate::Acked);
+    let gone = memory.gone_at(spot.index);
+    gone.map(|gone| SubscriptionTrace { name: gone.name.clone(), fate: fate(gone.number), gone: true })
+        .collect()
 }
 
 fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &Spot<'_>) -> Fate {
@@ -65,25 +77,31 @@ fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &
 
 /// What became of a message that is done; `None`: it is not remembered.
 fn remembered(group: &Group, s: &Subscription, spot: &Spot<'_>) -> Option<Fate> {
+    let unnoted = || match spot.index < s.start {
+        true => Some(Fate::BeforeStart),
+        false => spot.is_remembered.then_some(Fate::Acked),
+    };
+    noted(group, (spot.passed)(s.number)).or_else(unnoted)
+}
+
+/// What a note says of a message that is done.
+fn noted(group: &Group, how: Option<How>) -> Option<Fate> {
     let dead = |reason| {
         let to = group.settings.dead_letter.as_deref();
         Fate::DeadLettered { reason, to: to.and_then(|name| GroupName::new(name).ok()) }
     };
-    Some(match (spot.passed)(s.number) {
-        Some(How::Filtered) => Fate::Filtered,
-        Some(How::BeforeStart) => Fate::BeforeStart,
-        Some(How::Repeat) => Fate::Repeat,
-        Some(How::Expired) => Fate::Expired,
-        Some(How::Dropped(cause)) => Fate::Dropped(cause),
-        Some(How::MaxDeliver) => dead(DeadReason::MaxDeliver),
-        Some(How::Rejected) => dead(DeadReason::Rejected),
-        Some(How::MaxDeliverDropped) => Fate::DeadLettered { reason: DeadReason::MaxDeliver, to: None },
-        Some(How::RejectedDropped) => Fate::DeadLettered { reason: DeadReason::Rejected, to: None },
-        Some(How::Skipped) => Fate::Skipped,
-        Some(How::Again) => Fate::Acked,
-        None if spot.index < s.start => Fate::BeforeStart,
-        None if spot.is_remembered => Fate::Acked,
-        None => return None,
+    Some(match how? {
+        How::Filtered => Fate::Filtered,
+        How::BeforeStart => Fate::BeforeStart,
+        How::Repeat => Fate::Repeat,
+        How::Expired => Fate::Expired,
+        How::Dropped(cause) => Fate::Dropped(cause),
+        How::MaxDeliver => dead(DeadReason::MaxDeliver),
+        How::Rejected => dead(DeadReason::Rejected),
+        How::MaxDeliverDropped => Fate::DeadLettered { reason: DeadReason::MaxDeliver, to: None },
+        How::RejectedDropped => Fate::DeadLettered { reason: DeadReason::Rejected, to: None },
+        How::Skipped => Fate::Skipped,
+        How::Again => Fate::Acked,
     })
 }
 

@@ -168,6 +168,12 @@ impl Spread {
         self.readers.iter_mut().find(|reader| reader.link == link)
     }
 
+    /// What each neighbour is to be given next, of those that have said what they have.
+    pub(super) fn places(&self) -> impl Iterator<Item = (LinkId, Index)> {
+        let compared = self.readers.iter().filter(|reader| reader.has_compared);
+        compared.map(|reader| (reader.link, reader.next))
+    }
+
     /// Streams that are forgotten: no neighbour's place speaks of them any more.
     pub(super) fn forget_streams(&mut self, streams: &[StreamNumber]) {
         for reader in &mut self.readers {

@@ -12,7 +12,7 @@ use super::Relay;
 use super::circuit::About;
 use super::group::Group;
 use super::input::Now;
-use super::requests::Outcome;
+use super::requests::{Outcome, QUEUE_SUBSCRIPTION, no_subscription, one_for_all};
 use super::served::is_circuit;
 use crate::id::{GroupName, GroupNumber, RelayId, SessionId, SubscriptionName};
 use crate::wire::body::{Location, Refusal, RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
@@ -75,6 +75,9 @@ impl Relay {
             let message = format!("{what} lives at relay {home}, not at {}: try again", self.options.relay);
             return Some(Err(Refusal::new(RefusalCode::NotReady, message)));
         }
+        if let Err(refusal) = self.check_led(group, body) {
+            return Some(Err(refusal));
+        }
         let mut body = body.clone();
         if let Request::Attach { create, .. } = &mut body {
             // It is there. Should it be gone, nothing is made in its place.
@@ -83,6 +86,17 @@ impl Relay {
         let about = (home, About::Name { group: group.clone(), what });
         let outcome = self.open_circuit(now, (session, request), about, body);
         Some(outcome)
+    }
+
+    /// What is refused here and not led to its home: a receiver, while this relay is emptied, and one that
+    /// names a subscription of a queue. The home would say no more of that than that there is none, as of a
+    /// subscription that has just left.
+    fn check_led(&self, group: &GroupName, body: &Request) -> Result<(), Refusal> {
+        let Request::Attach { name, create, .. } = body else { return Ok(()) };
+        self.check_taking(body)?;
+        let named = name.as_ref().filter(|name| name.as_str() != QUEUE_SUBSCRIPTION);
+        let Some(named) = named.filter(|_| self.is_queue_elsewhere(group)) else { return Ok(()) };
+        Err(if create.is_some() { one_for_all(group) } else { no_subscription(group, named) })
     }
 
     /// Whether a group is a queue whose home is another relay.

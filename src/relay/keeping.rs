@@ -275,6 +275,7 @@ impl Relay {
         removal: Removal,
     ) {
         self.dismiss_receivers(key, &refusal);
+        self.note_leaving(now, key, removal);
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
         let removed = group.subscriptions.remove(place);

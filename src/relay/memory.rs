@@ -9,16 +9,18 @@
 //! index, microseconds from the chunk's beginning to the first arrival, from there to the last,
 //! link. What was passed over: 1 + the way (see [`How`]), subscription, first index, how many.
 
+mod names;
+
 use std::collections::VecDeque;
 
 use bytes::{Buf, BufMut};
 use serde::{Deserialize, Serialize};
 
+use self::names::{Gone, StreamName};
 use super::state::{put_varint, take_varint};
-use super::stream::Stream;
 use super::subscription::SubscriptionNumber;
-use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, WallTime};
-use crate::wire::body::{GapCause, MessageName};
+use crate::id::{GroupNumber, Index, LinkId, Sequence, StreamNumber, WallTime};
+use crate::wire::body::GapCause;
 
 /// Bytes at which a chunk is full.
 const CHUNK_BYTES: usize = 1024;
@@ -207,28 +209,6 @@ fn take_note(rest: &mut &[u8], since: WallTime) -> Option<Note> {
     Some(Note::Run(Span { stream, first, count, index, from, to, link }))
 }
 
-/// A stream that notes are about, by the name that messages have: it may be forgotten otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct StreamName {
-    #[serde(rename = "n")]
-    pub(super) stream: StreamNumber,
-    #[serde(rename = "o")]
-    origin: RelayId,
-    #[serde(rename = "c")]
-    boot: u64,
-    #[serde(rename = "r")]
-    nonce: u64,
-    /// The chunk that was the newest when it was noted last, counted from the first one ever.
-    #[serde(rename = "l")]
-    last: u64,
-}
-
-impl StreamName {
-    fn cost(&self) -> usize {
-        CHUNK_COST + self.origin.as_str().len()
-    }
-}
-
 /// What is remembered of one group.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
@@ -239,6 +219,9 @@ pub(super) struct Memory {
     gone: u64,
     #[serde(rename = "s")]
     streams: Vec<StreamName>,
+    /// Subscriptions that were removed since, the one that was removed first before the others.
+    #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
+    gone_subscriptions: Vec<Gone>,
     /// The last run: the next one may share its note.
     #[serde(skip)]
     open: Option<Span>,
@@ -254,7 +237,8 @@ impl Memory {
 
     pub(super) fn count_bytes(&self) -> usize {
         let streams = self.streams.iter().map(StreamName::cost);
-        CHUNK_COST + self.chunks.iter().map(Chunk::cost).sum::<usize>() + streams.sum::<usize>()
+        let names = streams.chain(self.gone_subscriptions.iter().map(Gone::cost));
+        CHUNK_COST + self.chunks.iter().map(Chunk::cost).sum::<usize>() + names.sum::<usize>()
     }
 
     /// The chunk that takes what happens now; says whether it is a new one.
@@ -308,20 +292,6 @@ impl Memory {
         is_new
     }
 
-    /// Notes by what name messages of a stream go.
-    pub(super) fn note_stream(&mut self, stream: &Stream) {
-        let last = self.gone + self.chunks.len() as u64 - 1;
-        if let Some(named) = self.streams.iter_mut().rev().find(|named| named.stream == stream.number) {
-            named.last = last;
-            return;
-        }
-        let (origin, epoch) = (stream.origin.clone(), stream.epoch);
-        let named =
-            StreamName { stream: stream.number, origin, boot: epoch.counter, nonce: epoch.nonce, last };
-        self.bytes += named.cost();
-        self.streams.push(named);
-    }
-
     pub(super) fn note_passed(&mut self, now: WallTime, passed: &Passed) -> bool {
         let is_new = self.chunk(now);
         self.close();
@@ -341,6 +311,7 @@ impl Memory {
         let chunk = self.chunks.pop_front()?;
         self.gone += 1;
         self.streams.retain(|stream| stream.last >= self.gone);
+        self.gone_subscriptions.retain(|subscription| subscription.last >= self.gone);
         self.bytes = self.count_bytes();
         Some(chunk)
     }
@@ -350,14 +321,6 @@ impl Memory {
         let mut saved = self.clone();
         saved.close();
         saved
-    }
-
-    /// The number of a stream, by what messages are named by.
-    pub(super) fn stream_of(&self, message: &MessageName) -> Option<StreamNumber> {
-        let is_it = |s: &&StreamName| {
-            s.nonce == message.nonce && s.boot == message.boot && s.origin == message.origin
-        };
-        self.streams.iter().find(is_it).map(|s| s.stream)
     }
 
     /// Where a record stands or stood, and how it had come.

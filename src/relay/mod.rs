@@ -108,6 +108,7 @@ mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+pub use books::NO_ROOM;
 pub use bucket::Rate;
 pub use effect::Effect;
 pub use input::{Input, Now};
@@ -116,7 +117,7 @@ pub use link::LinkOptions;
 pub use probe::stands_in_place;
 pub use restore::Restore;
 pub use state::RestoreError;
-pub use topology::Neighbour;
+pub use topology::{Neighbour, Used};
 
 use self::active::Failure;
 use self::behind::Behind;

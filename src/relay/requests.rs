@@ -449,8 +449,7 @@ impl Relay {
         let has_links = !self.is_alone();
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         if group.queue && !group.subscriptions.is_empty() {
-            let message = format!("`{}` is a queue: it has one subscription, shared by all", group.name);
-            return Err(Refusal::new(RefusalCode::Invalid, message));
+            return Err(one_for_all(&group.name));
         }
         self.counters.subscriptions += 1;
         let key = SubscriptionKey { group: number, number: SubscriptionNumber(self.counters.subscriptions) };
@@ -548,7 +547,13 @@ fn no_group(name: &GroupName) -> Refusal {
     Refusal::new(RefusalCode::NotFound, format!("there is no group or queue `{name}`"))
 }
 
-fn no_subscription(group: &GroupName, name: &SubscriptionName) -> Refusal {
+/// Nobody makes a subscription of a queue.
+pub(super) fn one_for_all(queue: &GroupName) -> Refusal {
+    let message = format!("`{queue}` is a queue: it has one subscription, shared by all");
+    Refusal::new(RefusalCode::Invalid, message)
+}
+
+pub(super) fn no_subscription(group: &GroupName, name: &SubscriptionName) -> Refusal {
     Refusal::new(RefusalCode::NotFound, format!("group `{group}` has no subscription `{name}`"))
 }
 

@@ -20,7 +20,7 @@ use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
 use super::stream::Stream;
-use super::subscription::{Subscription, SubscriptionKey, SubscriptionNumber, subscription_from};
+use super::subscription::{Removal, Subscription, SubscriptionKey, SubscriptionNumber, subscription_from};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
 use super::topology::Topologies;
@@ -578,6 +578,8 @@ impl Relay {
         let Some(group) = self.groups.get_mut(group) else { return };
         let Some(place) = group.find(subscription) else { return };
         let removed = group.subscriptions.remove(place);
+        let removal = if evicted.is_some() { Removal::Evicted } else { Removal::Wanted };
+        self.traces.note_gone(group, &removed, removal);
         if !removed.is_arriving() {
             self.names.remove(&(group.number, removed.name.clone()));
         }

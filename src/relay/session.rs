@@ -119,6 +119,12 @@ impl Session {
         !self.groups().is_empty() || !self.subscriptions().is_empty()
     }
 
+    /// The same, or has begun to receive from what lives elsewhere.
+    pub(super) fn has_anything_open(&self) -> bool {
+        let is_elsewhere = |lives: &Lives| matches!(lives, Lives::Elsewhere(_));
+        self.has_something_open() || self.subscriptions.iter().flatten().any(is_elsewhere)
+    }
+
     /// Whether it may have one more handle for a group that it has none for.
     pub(super) fn has_group_room(&self, group: Option<GroupNumber>) -> bool {
         self.groups.len() < limits::SESSION_HANDLES_MAX || group.is_some_and(|g| self.groups.contains(&g))

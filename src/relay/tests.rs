@@ -9,6 +9,7 @@ mod fitting;
 mod forgotten;
 mod fuzz;
 mod golden;
+mod gone;
 mod harness;
 mod holes;
 mod keep;

@@ -17,11 +17,13 @@
 
 mod neighbour;
 mod shown;
+mod used;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use neighbour::Neighbour;
+pub use used::Used;
 
 use super::Relay;
 use super::bucket::Rate;
@@ -60,6 +62,11 @@ pub(super) struct Topologies {
     address: Option<String>,
     address_at_start: Option<String>,
     file_standing: FileStanding,
+    /// When this relay was started.
+    started: WallTime,
+    /// What it was started with of what a topology says, and what the one that it goes by says of it.
+    used: Used,
+    wanted: Used,
 }
 
 impl Topologies {
@@ -161,6 +168,12 @@ impl Relay {
         Some(topology.relay(self.options.relay.as_str())?.address.to_string())
     }
 
+    /// The address of a relay, as the topology says that this relay goes by.
+    pub(super) fn address_of(&self, relay: &RelayId) -> Option<String> {
+        let topology = self.topology_in_force().or_else(|| self.file_in_force())?;
+        Some(topology.relay(relay.as_str())?.address.to_string())
+    }
+
     /// Whether the topology in force says that relays may listen where others can reach them.
     #[must_use]
     pub fn may_be_exposed(&self) -> bool {
@@ -203,6 +216,7 @@ impl Relay {
 
     /// Goes by what the disk says was applied.
     pub(super) fn restore_topology(&mut self, now: Now) {
+        self.topologies.started = now.wall;
         let Some(entry) = self.topologies.in_force().cloned() else { return };
         self.links.has_table = self.links.table_on_disk;
         self.adopt(now, &entry);
@@ -504,6 +518,7 @@ impl Relay {
         let topologies = &mut self.topologies;
         topologies.neighbours = neighbours;
         topologies.address = own.map(|relay| relay.address.to_string());
+        topologies.wanted = own.map(Used::wanted_by).unwrap_or_default();
         topologies.names =
             topology.relays().iter().filter_map(|relay| RelayId::new(&relay.name).ok()).collect();
         topologies.taken = Some(entry.head.version);

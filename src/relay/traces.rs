@@ -17,11 +17,11 @@ use super::group::Group;
 use super::input::Now;
 pub(super) use super::memory::{How, Memory, Passed, Place, Span};
 use super::state::{Operation, put_varint, take_varint};
-use super::subscription::{SubscriptionKey, SubscriptionNumber};
+use super::subscription::{Removal, Subscription, SubscriptionKey, SubscriptionNumber};
 use crate::id::{GroupNumber, Index, LinkId, RelayId, StreamNumber, WallTime};
 use crate::limits;
 use crate::log::{Entry, Urgency};
-use crate::wire::body::Over;
+use crate::wire::body::{GapCause, Over};
 use crate::wire::run::{RunHeader, RunKind};
 
 /// Names of links that are kept; the oldest makes way.
@@ -167,6 +167,26 @@ impl Traces {
     pub(super) fn note_passed(&mut self, group: &mut Group, at: WallTime, passed: &Passed) {
         self.change(group, at, |memory| memory.note_passed(at, passed));
     }
+
+    /// Notes that there was such a subscription, if messages are remembered that it may have been owed. One that
+    /// goes on at another relay is asked for there.
+    pub(super) fn note_gone(&mut self, group: &mut Group, removed: &Subscription, removal: Removal) {
+        let is_over = !removed.is_arriving() && !removed.is_spent();
+        let newest = group.memory.as_deref().and_then(|memory| memory.chunks.back()).map(|chunk| chunk.until);
+        let Some(at) = newest.filter(|_| is_over) else { return };
+        let how = match removal {
+            Removal::Wanted => How::Skipped,
+            Removal::Evicted => How::Dropped(GapCause::Evicted),
+        };
+        let key = SubscriptionKey { group: group.number, number: removed.number };
+        let (mut owed, end) = (Vec::new(), group.next);
+        pass_open(&mut owed, &removed.cursor, key, (removed.cursor.floor(), end), how);
+        owed.iter().for_each(|passed| self.note_passed(group, at, passed));
+        self.change(group, at, |memory| {
+            memory.note_gone(removed, end);
+            false
+        });
+    }
 }
 
 impl Relay {
@@ -182,6 +202,20 @@ impl Relay {
         }
         self.take_passed(now.wall, &passed);
         self.forget_traces(now);
+    }
+
+    /// A subscription is about to be removed: what it was still owed is noted, and what is noted of it can be
+    /// told afterwards. What it has acked is on its way to the disk first, since the removal is read again by what
+    /// cursors say there.
+    pub(super) fn note_leaving(&mut self, now: Now, key: SubscriptionKey, removal: Removal) {
+        let is_dirty = self.groups.subscription(key).is_some_and(|subscription| subscription.dirty);
+        if is_dirty {
+            self.write_cursors(now, Urgency::Sync);
+        }
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
+        let removed = group.subscriptions[place].clone();
+        self.traces.note_gone(group, &removed, removal);
     }
 
     /// Writes it although no cursor is written, when it is much.

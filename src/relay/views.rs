@@ -96,8 +96,13 @@ impl Relay {
     /// neighbour listens, why a link is down, how long a ping takes.
     pub(super) fn link_infos(&self, now: Now, after: Option<&RelayId>, limit: u32) -> Vec<LinkInfo> {
         let mut groups: BTreeMap<LinkId, u64> = BTreeMap::new();
-        for spread in self.groups.iter().filter_map(|group| group.spread.as_deref()) {
+        let mut owed: BTreeMap<LinkId, u64> = BTreeMap::new();
+        for group in self.groups.iter() {
+            let Some(spread) = group.spread.as_deref() else { continue };
             spread.tree().iter().for_each(|link| *groups.entry(*link).or_default() += 1);
+            for (link, next) in spread.places().filter(|(_, next)| group.messages_from(*next) > 0) {
+                *owed.entry(link).or_default() += group.meter.bytes_from(next);
+            }
         }
         let links = self.links.table.iter();
         let mut found: Vec<_> =
@@ -117,6 +122,7 @@ impl Relay {
             rtt_us: None,
             rtt_variation_us: None,
             waiting_bytes: link.waiting_bytes(),
+            owed_bytes: owed.get(id).copied().unwrap_or_default(),
             counts: link.counts,
             groups: groups.get(id).copied().unwrap_or_default(),
         };
@@ -336,6 +342,7 @@ mod tests {
             rtt_us: Some(n),
             rtt_variation_us: Some(n),
             waiting_bytes: n,
+            owed_bytes: n,
             counts,
             groups: n,
         };

@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::fault::ServerError;
 pub use self::start::{ServerOptions, StartError};
-pub use crate::relay::Neighbour;
+pub use crate::relay::{Neighbour, Used};
 
 use self::fault::Faults;
 use self::handle::Sessions;

@@ -12,7 +12,8 @@ use super::fault::Faults;
 use super::process;
 use crate::id::{GroupNumber, Index, SessionId};
 use crate::limits;
-use crate::log::{Log, Piece, Snapshot, SnapshotBegun};
+use crate::log::{Log, Piece, Snapshot, SnapshotBegun, Space};
+use crate::relay::NO_ROOM;
 use crate::wire::body::Status;
 
 /// Something to be done with files.
@@ -99,6 +100,11 @@ fn run(log: &dyn Log, job: Job) -> Option<JobDone> {
         }
         Job::Status { session, request, mut status } => {
             status.space = log.space();
+            if status.accepting.as_ref().is_err_and(|why| why == NO_ROOM)
+                && let Some(why) = lacking(&status.space)
+            {
+                status.accepting = Err(why);
+            }
             if !status.space.has_priority {
                 let message = "the committing thread has no priority: on busy processors commits wait";
                 status.warnings.push(message.to_owned());
@@ -116,5 +122,36 @@ fn run(log: &dyn Log, job: Job) -> Option<JobDone> {
             }
             Some(JobDone::Snapshot { is_written })
         }
+    }
+}
+
+/// How much is to be free before puts are taken, where it is not: then files are not what is lacking.
+fn lacking(space: &Space) -> Option<String> {
+    let (segment, reserve) = (space.segment_bytes, space.reserve_bytes);
+    // A quarter more, so that it does not begin and end with each file that is written.
+    let needed = reserve.saturating_add(segment.max(reserve / 4));
+    let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let [least, free, segment, reserve] = [needed, space.free_bytes, segment, reserve].map(mebibytes);
+    (space.free_bytes < needed).then(|| {
+        format!(
+            "{least} must be free on the disk, and {free} are: a segment of {segment} (--segment-bytes) and the \
+             reserve of {reserve} (--reserve-bytes); puts are refused, gets and acks go on"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_free_is_told_where_it_is_not() {
+        let (segment_bytes, reserve_bytes) = (128 << 20, 256 << 20);
+        let space =
+            |free: u64| Space { segment_bytes, reserve_bytes, free_bytes: free << 20, ..Space::default() };
+        let told = lacking(&space(200)).unwrap();
+        assert!(told.starts_with("384 MiB must be free on the disk, and 200 MiB are: "), "{told}");
+        assert_eq!(lacking(&space(384)), None, "then it is something else");
+        assert_eq!(lacking(&Space::default()), None, "nothing is known");
     }
 }

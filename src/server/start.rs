@@ -27,7 +27,7 @@ use crate::log::{
 use crate::metrics;
 use crate::net::listener::Listener;
 use crate::net::socket::SocketOptions;
-use crate::relay::{Input, Neighbour, Relay, RelayOptions, Restore, RestoreError};
+use crate::relay::{Input, Neighbour, Relay, RelayOptions, Restore, RestoreError, Used};
 use crate::wire::applied::TopologyEntry;
 use crate::wire::body::RefusalCode;
 
@@ -69,6 +69,9 @@ pub struct ServerOptions {
     pub topology: Option<String>,
     /// Where to learn the topology in force, when the data directory has none; nowhere by default.
     pub join: Option<String>,
+    /// What of these nobody has set but a topology file, or the defaults: where the topology in force says
+    /// something else, the relay warns. Nothing by default.
+    pub used: Used,
 }
 
 impl ServerOptions {
@@ -92,6 +95,7 @@ impl ServerOptions {
             trace_retention_ms: limits::TRACE_RETENTION_MS,
             topology: None,
             join: None,
+            used: Used::default(),
         }
     }
 }
@@ -173,6 +177,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Started, StartError>
     if let Some(address) = options.join.as_ref().filter(|_| relay.topology().is_none()) {
         let entry = ask_for_topology(address, &identity).await?;
         relay.handle(clock.now(), Input::Topology { entry: Box::new(entry) });
+        relay.topology_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     let listen = listen_at(&options, &relay).await?;
     let bind = |source| StartError::Bind { address: listen, source };
@@ -274,7 +279,8 @@ fn restore(options: &ServerOptions, signals: &Arc<Signals>) -> Result<Restored, 
     restore.released().into_iter().for_each(|(group, below)| log.release(group, below));
     log.settle_released();
     let mut clock = Clock::start(restore.last_arrival());
-    let relay = restore.start(clock.now());
+    let mut relay = restore.start(clock.now());
+    relay.note_used(options.used.clone());
     for warning in relay.warnings().iter().chain(&relay.topology_warnings()) {
         tracing::warn!("{warning}");
     }
@@ -287,6 +293,7 @@ const JOIN: Duration = Duration::from_millis(limits::JOIN_MS_MAX);
 /// Asks until there is an answer: who starts a network starts its relays in any order.
 async fn ask_for_topology(address: &str, identity: &Identity) -> Result<TopologyEntry, StartError> {
     let begun = Instant::now();
+    let mut is_told = false;
     loop {
         let source = match links::join(address, identity).await {
             Ok(Some(entry)) => return Ok(entry),
@@ -307,7 +314,10 @@ async fn ask_for_topology(address: &str, identity: &Identity) -> Result<Topology
         if begun.elapsed() > patience {
             return Err(StartError::Join { address: address.to_owned(), source });
         }
-        tracing::debug!(address, error = %source, "the topology is asked for again");
+        if !std::mem::replace(&mut is_told, true) {
+            let seconds = patience.as_secs();
+            tracing::warn!(address, error = %source, "the topology is not told yet: it is asked for again, for {seconds} s");
+        }
         tokio::time::sleep(Duration::from_millis(limits::LINK_BACKOFF_MS_MAX)).await;
     }
 }

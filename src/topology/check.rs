@@ -1,13 +1,15 @@
 //! How the parts of a topology fit together: what no single line shows.
 
+mod unique;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Cost;
 use super::faults::{Code, Fault, Span};
-use super::file::{Draft, Placed};
+use super::file::Draft;
 use super::read::Reader;
 use super::setting::SETTING_KEYS;
 use super::settings::{Fifo, GroupSettings, SettingsFault};
-use super::{Cost, Relay};
 use crate::limits;
 use crate::units::{format_duration, format_size, shorten};
 
@@ -17,8 +19,7 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft) {
         let fault = Fault::new(Code::MissingKey, "the file has no relay, must have at least one");
         reader.fault(fault.suggest(Some("write [relay.NAME]".to_owned())), 0..0);
     }
-    check_unique(reader, draft, Code::DuplicateAddress, "address", |relay| Some(relay.address.to_string()));
-    check_unique(reader, draft, Code::DuplicateKey, "key", |relay| relay.key.map(|key| key.to_string()));
+    unique::check(reader, draft);
     let links_are_right = check_links(reader, draft);
     // Where a link is wrong or missing, what it should have joined is no island.
     let is_known = links_are_right && !draft.is_partial && draft.unread.is_empty();
@@ -79,33 +80,6 @@ fn groups(draft: &Draft) -> BTreeMap<&str, AnyGroup<'_>> {
         parts: &placed.parts,
     });
     queues.chain(groups).map(|group| (group.name, group)).collect()
-}
-
-/// No two relays have the same value of `key`.
-fn check_unique(
-    reader: &mut Reader,
-    draft: &Draft,
-    code: Code,
-    key: &str,
-    value: impl Fn(&Relay) -> Option<String>,
-) {
-    let place = |relay: &Placed<Relay>| relay.part(key).map(|span| span.start);
-    let mut relays: Vec<_> = draft.relays.iter().filter(|relay| relay.part(key).is_some()).collect();
-    relays.sort_by_key(|relay| place(relay));
-    let mut first: BTreeMap<String, (&str, Span)> = BTreeMap::new();
-    for relay in relays {
-        let (Some(value), Some(at)) = (value(&relay.value), relay.part(key)) else { continue };
-        if let Some((other, there)) = first.get(&value) {
-            let (name, line) = (shorten(&relay.value.name), reader.line_of(*there));
-            let message = format!(
-                "{key} {value:?} of relay {name:?} is already that of relay {:?} (line {line})",
-                shorten(other)
-            );
-            reader.fault(Fault::new(code, message), at);
-        } else {
-            first.insert(value, (&relay.value.name, at));
-        }
-    }
 }
 
 /// Links join two different relays of the file, no two links the same ones.
@@ -244,7 +218,8 @@ fn check_homes(reader: &mut Reader, draft: &Draft, far: &BTreeSet<usize>) {
                 let advice = reader.likely_or_known(&queue.value.home, index.keys().copied());
                 reader.fault(Fault::new(Code::UnknownHome, message).suggest(advice), at);
             }
-            Some(place) if far.contains(place) && !draft.allow_islands => {
+            // Also where islands are meant: that a queue is on one of them hardly is.
+            Some(_) if !far.is_empty() => {
                 let message =
                     format!("home of queue {name:?} is relay {home:?}, which not all relays can reach");
                 let advice = "messages put elsewhere wait until a link leads there".to_owned();

@@ -280,7 +280,10 @@ fn read_relay(reader: &mut Reader, section: &Section<'_, '_>) -> Placed<Relay> {
                     placed.value.address = address;
                 }
             }
-            "data" => placed.value.data = read_path(reader, field, value),
+            "data" => {
+                let data = read_path(reader, field, value);
+                placed.value.data = placed.keep(field.key, value, data);
+            }
             "transit" => placed.value.transit = reader.flag(field, value).unwrap_or(true),
             "max_children" => {
                 let children = reader.count(field, value, 1..=u64::from(MAX_CHILDREN_MAX));

@@ -86,6 +86,7 @@ pub(crate) fn links() -> Vec<LinkInfo> {
         rtt_us: Some(153),
         rtt_variation_us: Some(12),
         waiting_bytes: 99,
+        owed_bytes: 0,
         counts: counts(),
         groups: 3,
     };

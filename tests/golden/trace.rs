@@ -42,7 +42,8 @@ pub(crate) fn held() -> RelayTrace {
         Fate::Unknown,
     ];
     let at = WallTime(1_700_000_000_000_123);
-    let fate = |(number, fate)| SubscriptionTrace { name: subscription(&format!("s{number}")), fate };
+    let fate =
+        |(number, fate)| SubscriptionTrace { name: subscription(&format!("s{number}")), fate, gone: false };
     RelayTrace {
         relay: relay(),
         now: WallTime(1_700_000_001_000_000),

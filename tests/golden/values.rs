@@ -228,6 +228,8 @@ fn status() -> Status {
         subscriptions: 2,
         sessions: 3,
         space: Space {
+            segment_bytes: 0,
+            reserve_bytes: 0,
             file_bytes: 4,
             live_bytes: 5,
             free_bytes: 6,

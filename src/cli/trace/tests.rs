@@ -3,6 +3,7 @@ use super::super::{Output, exit::Exit};
 use super::*;
 use crate::id::{Index, Sequence, SubscriptionName};
 use crate::wire::body::{Arrival, GapCause, SubscriptionTrace};
+use serde_json::{Value, json};
 
 fn relay(name: &str) -> RelayId {
     RelayId::new(name).unwrap()
@@ -12,8 +13,11 @@ fn relay(name: &str) -> RelayId {
 fn trace(name: &str, from: Option<&str>, us: u64, fates: Vec<(&str, Fate)>) -> RelayTrace {
     let at = WallTime(1_767_225_600_000_000 + us);
     let over = from.map_or(Over::Here, |from| Over::Link(relay(from)));
-    let subscription =
-        |(name, fate): (&str, Fate)| SubscriptionTrace { name: SubscriptionName::new(name).unwrap(), fate };
+    let subscription = |(name, fate): (&str, Fate)| SubscriptionTrace {
+        name: SubscriptionName::new(name).unwrap(),
+        fate,
+        gone: false,
+    };
     RelayTrace {
         relay: relay(name),
         now: at,
@@ -92,7 +96,7 @@ south  -         -                                     cannot be reached; its re
 RELAY  SUBSCRIPTION  FATE
 west   audit         pending, 12 before it
 west   billing       delivered and acked
-west   web           dropped: the group's limits deleted them
+west   web           dropped by the group's limits
 east   mail          not let through by its filter
 south  cold          not known; it is in its backlog, or was
 ";
@@ -136,4 +140,28 @@ fn a_message_that_nobody_has_had_is_missing() {
         none.relays = vec![RelayTrace { sighting, ..trace("north", None, 0, Vec::new()) }];
         assert_eq!(judge(&none).unwrap_err().exit(), Exit::NothingThere);
     }
+}
+
+#[test]
+fn what_a_subscription_did_not_get_that_is_gone_is_told_apart_from_what_it_got() {
+    let mut found = found();
+    let mut west = trace("west", Some("hub"), 150, Vec::new());
+    let gone = [("late", Fate::Dropped(GapCause::Evicted)), ("old", Fate::Skipped), ("done", Fate::Acked)];
+    west.subscriptions = gone
+        .into_iter()
+        .map(|(name, fate)| SubscriptionTrace { name: name.parse().unwrap(), fate, gone: true })
+        .collect();
+    found.relays = vec![west];
+    found.silent.clear();
+    let text = shown(found.clone(), Output::Text);
+    for line in [
+        "west   late          not delivered: the subscription was over its quota and was removed\n",
+        "west   old           not delivered: the subscription was removed, or moved past it\n",
+        "west   done          delivered and acked; the subscription was removed since\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let value: Value = serde_json::from_str(&shown(found, Output::Json)).unwrap();
+    let told = &value["relays"][0]["subscriptions"][0];
+    assert_eq!(*told, json!({ "name": "late", "fate": "dropped", "cause": "evicted", "removed": true }));
 }

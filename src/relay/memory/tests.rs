@@ -1,8 +1,10 @@
 use super::super::group::Group;
+use super::super::stream::Stream;
 use super::super::subscription::SubscriptionKey;
 use super::super::traces::Traces;
 use super::*;
-use crate::id::{Epoch, GroupName};
+use crate::id::{Epoch, GroupName, RelayId};
+use crate::wire::body::MessageName;
 use crate::wire::run::{RunHeader, RunKind};
 
 fn header(first: u64, count: u32) -> RunHeader {

@@ -1,7 +1,7 @@
 //! What an application says to a home elsewhere takes no more of the link than a link may have (P12).
 
 use super::harness::{Harness, LINK, SESSION, group, sub};
-use crate::id::{Index, RelayId, StorageId};
+use crate::id::{Index, RelayId, SessionId, StorageId};
 use crate::limits;
 use crate::relay::Input;
 use crate::wire::body::{Notice, RefusalCode, Reply, Request, SubscriptionSpec};
@@ -87,4 +87,23 @@ fn p12_a_circuit_whose_link_takes_nothing_ends_before_it_fills_the_memory() {
     assert_eq!(h.notices.iter().filter(is_it).count(), 1, "{:?}", h.notices);
     let refused = h.request(Request::Sync).unwrap_err();
     assert_eq!(refused.code, RefusalCode::NotReady, "acks may be lost");
+}
+
+#[test]
+fn s48_who_receives_from_elsewhere_is_sent_away_by_a_relay_that_is_drained_and_not_let_in_again() {
+    let (mut h, _) = attached();
+    let (operator, request) = (SessionId(SESSION.0 + 1), 900);
+    h.input(Input::SessionOpened { session: operator });
+    let body = Box::new(Request::RelayDrain { abandon: true });
+    h.input(Input::Request { session: operator, request, body });
+    let Some(Ok(Reply::Draining(state))) = h.answers.remove(&request) else { panic!("{:?}", h.answers) };
+    assert_eq!((state.begun, state.sessions, h.closes), (true, 1, 1));
+    let attach = Request::Attach { group: group("g"), name: Some(sub("s")), create: None };
+    let refusal = h.request(attach).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::NotReady);
+    assert_eq!(refusal.message, "r is being drained: go to another relay, like o");
+    h.relay.set_topology_file(super::topology::text(&["o"]));
+    let refusal =
+        h.request(Request::Attach { group: group("g"), name: Some(sub("s")), create: None }).unwrap_err();
+    assert_eq!(refusal.message, "r is being drained: go to another relay, like o at 127.0.0.1:7001");
 }

@@ -5,6 +5,7 @@ use super::links::Theirs;
 use super::pull::{pulls, with_a_hole};
 use crate::id::{LinkId, RelayId, WallTime};
 use crate::log::{Entry, Snapshot};
+use crate::relay::Used;
 use crate::relay::input::Input;
 use crate::topology::TopologyVersion;
 use crate::topology::settings::{Fifo, GroupSettings};
@@ -391,4 +392,53 @@ fn p11_the_books_of_a_link_that_is_taken_away_and_given_back_add_up() {
     h.learn(entry(2, text(&["o"])));
     let of_group = records(&mut h, Some(group("g")));
     assert_eq!((of_group, records(&mut h, None)), (2, 2), "of the group, and of all groups");
+}
+
+#[test]
+fn the_file_of_the_start_is_told_to_be_old_only_if_it_was_old_then() {
+    let mut h = Harness::linked();
+    let is_told =
+        |h: &Harness| h.relay.topology_warnings().iter().any(|told| told.contains("the file is not used"));
+    let started = h.now.wall.0;
+    h.relay.set_topology_file(text(&["o"]));
+    let at = |at: u64, counter: u64, text: String| {
+        let mut entry = entry(counter, text);
+        entry.head.at = WallTime(at);
+        entry
+    };
+    h.learn(at(started + 1_000_000, 1, text(&["o", "p"])));
+    assert!(!is_told(&h), "it is what was applied that changed");
+    h.learn(at(started.saturating_sub(1), 2, text(&["o", "p", "q"])));
+    assert!(is_told(&h), "it was applied before, and heard of now");
+    h.learn(at(started.saturating_sub(1), 3, text(&["o"])));
+    assert!(!is_told(&h), "it says the same");
+}
+
+#[test]
+fn what_a_relay_uses_and_the_topology_has_otherwise_is_told() {
+    let mut h = Harness::linked();
+    let sizes = "segment_bytes = \"32MiB\"\nreserve_bytes = \"128MiB\"\n";
+    let own = format!("address = \"127.0.0.1:7000\"\ndata = \"/var/lib/r\"\n{sizes}");
+    let file = text(&["o"]).replace("address = \"127.0.0.1:7000\"\n", &own);
+    let used = |data: &str, segment: u64| Used {
+        data: Some(data.into()),
+        segment_bytes: Some(segment << 20),
+        reserve_bytes: Some(128 << 20),
+    };
+    h.learn(entry(1, file));
+    h.relay.note_used(used("/home/me/treecast/r", 128));
+    let told = h.relay.topology_warnings().join("\n");
+    assert!(
+        told.contains(
+            "has data = \"/var/lib/r\" for this relay, which keeps its data in /home/me/treecast/r"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("has segment_bytes = \"32MiB\" for this relay, which uses 128MiB"), "{told}");
+    assert!(!told.contains("reserve_bytes"), "{told}");
+    h.relay.note_used(used("/var/lib/r", 32));
+    assert_eq!(h.relay.topology_warnings(), [] as [String; 0]);
+    // What an option says the operator knows.
+    h.relay.note_used(Used::default());
+    assert_eq!(h.relay.topology_warnings(), [] as [String; 0]);
 }

@@ -4,6 +4,7 @@ use super::harness::{Harness, LINK, group};
 use crate::id::{RelayId, Sequence, StorageId};
 use crate::limits;
 use crate::relay::{Input, Rate};
+use crate::wire::body::{Reply, Request};
 use crate::wire::link::{
     Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Pull, SeenWhy, StreamNamed, Version,
 };
@@ -348,4 +349,26 @@ fn groups_that_leave_the_tree_while_they_are_read_make_way() {
     };
     h.hear(LinkMessage::Facts(vec![leave("first"), leave("second")]));
     assert_eq!(bytes_of(&sent.take(&mut h), "third") / 1024, 32);
+}
+
+#[test]
+fn a_link_with_a_rate_says_what_waits_for_it() {
+    let mut h = beside(Some(Rate::new(10_000)), &names(&["g"]));
+    put(&mut h, "g", 1);
+    compare(&mut h, "g", SeenWhy::Answers);
+    h.pass_ms(1_000);
+    written(&mut h);
+    put_many(&mut h, "g", 4, 40);
+    let waiting = |h: &mut Harness| match h.request(Request::LinkList { after: None, limit: 1 }) {
+        Ok(Reply::Links(links)) => links[0].owed_bytes,
+        other => panic!("{other:?}"),
+    };
+    let owed = waiting(&mut h);
+    assert!((40_000..165_000).contains(&owed), "{owed} bytes wait");
+    written(&mut h);
+    for _ in 0..30 {
+        h.pass_ms(1_000);
+        written(&mut h);
+    }
+    assert_eq!(waiting(&mut h), 0, "all was sent");
 }

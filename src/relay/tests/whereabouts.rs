@@ -30,7 +30,7 @@ fn ask(h: &mut Harness, message: MessageName) -> Answer {
     h.request(Request::Where { message, local: false, within_ms: None })
 }
 
-fn trace(h: &mut Harness, sequence: u64) -> RelayTrace {
+pub(super) fn trace(h: &mut Harness, sequence: u64) -> RelayTrace {
     match ask(h, name(sequence)) {
         Ok(Reply::Where(mut found)) => found.relays.remove(0),
         other => panic!("{other:?}"),

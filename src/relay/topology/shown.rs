@@ -86,7 +86,7 @@ impl Relay {
     /// What an operator should know of the topology.
     #[must_use]
     pub fn topology_warnings(&self) -> Vec<String> {
-        let Topologies { fault, taken, names, address, address_at_start, file_standing, .. } =
+        let Topologies { fault, taken, names, address, address_at_start, file_standing, started, .. } =
             &self.topologies;
         let Some(TopologyEntry { head, .. }) = self.topologies.in_force().map(|entry| &**entry) else {
             return Vec::new();
@@ -105,12 +105,14 @@ impl Relay {
                  it is owed or owes waits until it is in it again"
             ));
         }
-        if *file_standing == FileStanding::Differs {
+        // One that was applied since replaces the file, as every operator means it to.
+        if *file_standing == FileStanding::Differs && head.at < *started {
             warnings.push(format!(
                 "the topology file that this relay was started with says something else than topology {version}, \
-                 applied at {by}: the file is not used"
+                 applied at {by}: the file is not used; `treecast topology show > FILE` brings it up to date"
             ));
         }
+        warnings.extend(self.used_warnings(version));
         if let Some((now, then)) = address.as_ref().zip(address_at_start.as_ref())
             && now != then
         {

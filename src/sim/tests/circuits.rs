@@ -378,3 +378,19 @@ fn r12_receivers_that_move_about_in_calm_weather_are_never_detached_without_caus
     }
     world.finish().unwrap();
 }
+
+#[test]
+fn r12_a_name_at_a_queue_is_refused_in_the_same_way_at_every_relay() {
+    let mut world = World::new(1, 3, &LINE);
+    queue(&mut world, 2, "jobs");
+    for (create, code) in
+        [(None, RefusalCode::NotFound), (Some(SubscriptionSpec::default()), RefusalCode::Invalid)]
+    {
+        let attach =
+            Request::Attach { group: "jobs".parse().unwrap(), name: Some("bob".parse().unwrap()), create };
+        let refusals = [0, 1, 2].map(|node| world.ask_network(node, attach.clone()).unwrap().unwrap_err());
+        assert!(refusals.iter().all(|refusal| refusal.code == code), "{refusals:?}");
+        assert!(refusals.iter().all(|refusal| *refusal == refusals[2]), "{refusals:?}");
+    }
+    attach_queue(&mut world, 0, "jobs");
+}

@@ -424,7 +424,8 @@ fn name(dice: &mut Dice) -> MessageName {
 
 fn trace(dice: &mut Dice) -> RelayTrace {
     let name = |dice: &mut Dice| SubscriptionName::new(&"n".repeat(1 + dice.below(200) as usize)).unwrap();
-    let subscription = |dice: &mut Dice| SubscriptionTrace { name: name(dice), fate: Fate::Done };
+    let subscription =
+        |dice: &mut Dice| SubscriptionTrace { name: name(dice), fate: Fate::Done, gone: false };
     RelayTrace {
         relay: relay(dice),
         now: WallTime(number(dice)),

@@ -82,6 +82,9 @@ pub struct LinkInfo {
     pub rtt_variation_us: Option<u64>,
     /// Bytes that wait for the link's writer, or are with it.
     pub waiting_bytes: u64,
+    /// Bytes of messages, about, that wait for their turn or the link's rate before they are given to its writer.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub owed_bytes: u64,
     /// What it has carried.
     pub counts: LinkCounts,
     /// Groups whose trees use it.
@@ -386,4 +389,9 @@ pub struct DrainingKept {
     pub origin: RelayId,
     /// How many.
     pub records: u64,
+}
+
+/// What is nothing is not said.
+fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
 }

@@ -139,6 +139,10 @@ pub struct SubscriptionTrace {
     pub name: SubscriptionName,
     /// What became of the message.
     pub fate: Fate,
+    /// Whether the subscription was removed since. One that was evicted had not got what is said to be
+    /// dropped for that; one that somebody has removed, what is said to be skipped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
 /// What the origin of a message has been told by a member of the group.

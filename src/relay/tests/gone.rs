@@ -1,0 +1,82 @@
+//! What became of a message in subscriptions that were removed since (R18).
+
+use super::harness::{Harness, group, sub};
+use super::whereabouts::trace;
+use crate::log::Snapshot;
+use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
+use crate::wire::body::{Fate, GapCause, Request, Sighting, SubscriptionSpec};
+
+/// What is said of the message with a sequence, but for those that are there.
+fn said(h: &mut Harness, sequence: u64) -> Vec<(String, Fate)> {
+    let told = trace(h, sequence).subscriptions.into_iter().filter(|told| told.gone);
+    told.map(|told| (told.name.to_string(), told.fate)).collect()
+}
+
+fn remove(h: &mut Harness, name: &str) {
+    h.request(Request::SubscriptionRemove { group: group("g"), name: sub(name) }).unwrap();
+}
+
+/// The log, and a snapshot and what came since, tell the same as the process that has removed it.
+fn restarts() -> [fn(&mut Harness); 3] {
+    [
+        |_| {},
+        |h| h.crash(&Snapshot::default()),
+        |h| {
+            let saved = h.snapshot();
+            h.crash(&saved);
+        },
+    ]
+}
+
+#[test]
+fn r18_what_a_removed_subscription_got_and_did_not_get_is_told_after_it_is_gone() {
+    for restart in restarts() {
+        let mut h = Harness::new();
+        for name in ["s", "keeps"] {
+            h.subscribe("g", name, SubscriptionSpec::default());
+        }
+        let g = h.open("g");
+        h.put(g, &["a", "b"]);
+        let s = h.attach("g", "s");
+        h.credit(s, 2);
+        h.ack(s, 2, 3);
+        h.pass_ms(500);
+        remove(&mut h, "s");
+        h.put(g, &["c"]);
+        h.pass_ms(500);
+        restart(&mut h);
+        let of = |fate| vec![("s".to_owned(), fate)];
+        assert_eq!(said(&mut h, 2), of(Fate::Acked));
+        assert_eq!(said(&mut h, 3), of(Fate::Skipped));
+        assert_eq!(said(&mut h, 4), [], "it was put later");
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        remove(&mut h, "keeps");
+        h.pass_ms(5_000);
+        // Nobody is left that it is kept for.
+        let let_go = trace(&mut h, 3);
+        assert_eq!(let_go.sighting, Sighting::Released);
+        let names: Vec<String> = let_go.subscriptions.iter().map(|told| told.name.to_string()).collect();
+        assert_eq!(names, ["s", "s", "keeps"], "the one that there is, and those that there were");
+    }
+}
+
+#[test]
+fn r18_a_subscription_that_was_evicted_is_named_with_what_it_did_not_get() {
+    for restart in restarts() {
+        let mut h = Harness::new();
+        let evict = GroupSettings {
+            subscription_quota_count: Some(2),
+            subscription_policy: SubscriptionPolicy::Evict,
+            ..GroupSettings::default()
+        };
+        h.set("g", evict);
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        let g = h.open("g");
+        for payload in ["a", "b", "c", "d", "e", "f"] {
+            h.put(g, &[payload]);
+        }
+        h.pass_ms(2_000);
+        restart(&mut h);
+        assert_eq!(said(&mut h, 2), [("s".to_owned(), Fate::Dropped(GapCause::Evicted))]);
+    }
+}
