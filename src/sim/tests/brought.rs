@@ -152,7 +152,7 @@ fn s47_what_is_copied_anew_after_a_crash_comes_before_what_stands_behind_it() {
 #[test]
 fn r15_storms_of_moves_with_what_nobody_has_read_answer_no_put_as_consumed_too_early() {
     let mut consumed = 0;
-    for seed in 0..20 {
+    for seed in 0..30 {
         consumed += laden(seed, 900).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
     assert!(consumed > 40, "{consumed} puts were consumed");

@@ -16,7 +16,7 @@ const CONSUMED: u64 = 6;
 /// Of 100 steps in so many a receiver does something.
 const ROAMS: u64 = 12;
 
-/// Of 1000 steps so many last for long.
+/// Of 1000 steps so many last for long: three seconds.
 const LULLS: u64 = 15;
 
 /// Of 100 steps in so many somebody takes all that a subscription has.
@@ -64,7 +64,11 @@ pub fn laden(seed: u64, steps: usize) -> Result<usize, String> {
             world.take(dice.below(world.places() as u64) as usize);
         }
         if dice.below(1000) < LULLS {
-            world.pass_ms(3_000);
+            // What is on its way arrives meanwhile: else relays compare what they know before they have heard.
+            for _ in 0..30 {
+                world.pass_with_traffic();
+                world.pass_ms(99);
+            }
         }
         consumed += world.check_consumed(&mut waiting)?;
         world.take_wrong()?;
