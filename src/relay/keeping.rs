@@ -9,7 +9,7 @@ use super::subscription::{Removal, Subscription, SubscriptionKey};
 use super::timer::Timer;
 use super::traces::{How, pass_open};
 use super::{Effect, Relay};
-use crate::id::{GroupNumber, Index, Time};
+use crate::id::{GroupNumber, Index, RelayId, StorageId, Time};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::topology::settings::SubscriptionPolicy;
@@ -113,6 +113,7 @@ impl Relay {
         }
         self.settle_levels(number);
         let Some(group) = self.groups.get_mut(number) else { return };
+        release_unowed(group, (&self.options.relay, self.options.epoch.storage));
         // What a seek or a new subscription was promised meanwhile stays.
         let release = release.min(group.durable).min(group.owed());
         if release > group.low {
@@ -318,6 +319,16 @@ pub(super) fn let_go(group: &mut Group, release: Index) {
         group.streams.retain(|s| !(s.sealed && s.end <= release));
     } else {
         group.forget_finished();
+    }
+}
+
+/// Of a group of which nobody else is a member: what this relay wrote is released before it is let go. An epoch
+/// before this one knows by its marks only who was a member, and the seal that a start appends to it is owed to
+/// none of those who have left since. Whoever joins later waits for it, unless it is released.
+pub(super) fn release_unowed(group: &mut Group, (me, storage): (&RelayId, StorageId)) {
+    let Some(spread) = group.spread.as_deref().filter(|spread| !spread.has_others) else { return };
+    for stream in group.streams.iter_mut().filter(|stream| stream.is_written_by(me, storage)) {
+        stream.release(stream.covered(me, |relay| spread.parts.may_be_member(relay)));
     }
 }
 
