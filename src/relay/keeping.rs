@@ -325,7 +325,7 @@ pub(super) fn let_go(group: &mut Group, release: Index) {
 /// Of a group of which nobody else is a member: what this relay wrote is released before it is let go. An epoch
 /// before this one knows by its marks only who was a member, and the seal that a start appends to it is owed to
 /// none of those who have left since. Whoever joins later waits for it, unless it is released.
-pub(super) fn release_unowed(group: &mut Group, (me, storage): (&RelayId, StorageId)) {
+fn release_unowed(group: &mut Group, (me, storage): (&RelayId, StorageId)) {
     let Some(spread) = group.spread.as_deref().filter(|spread| !spread.has_others) else { return };
     for stream in group.streams.iter_mut().filter(|stream| stream.is_written_by(me, storage)) {
         stream.release(stream.covered(me, |relay| spread.parts.may_be_member(relay)));

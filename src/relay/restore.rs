@@ -248,7 +248,6 @@ impl Restore {
                     relay.timers.set(Timer::Order(group.number), at);
                 }
             }
-            keeping::release_unowed(group, (&relay.options.relay, relay.options.epoch.storage));
             let release = group.owed().min(group.history(now.wall)).max(group.low);
             keeping::let_go(group, release);
             releases.push((group.number, release));
