@@ -168,7 +168,7 @@ async fn a_relay_that_may_not_join_is_told_why() {
         start.args(&["--name", &name.to_string(), "--join", &plain.address('a')]).try_start()
     };
     let early = join('d', 'x').err().expect("nothing was applied yet");
-    early.expect_code(1).expect_said("no topology was applied to this network yet");
+    early.expect_code(3).expect_said("no topology was applied to this network yet");
     plain.json('a', &["topology", "apply", &file, "--yes"]);
     let unknown = join('d', 'y').err().expect("its name is not in the topology");
     unknown.expect_code(1).expect_said("relay d is not in topology 1-");
