@@ -32,9 +32,6 @@ const SHOWN: usize = 5;
 /// What a deadline says that is over before the relay has answered once.
 const UNKNOWN: &str = "the relay has not answered, and may have begun all the same";
 
-/// The same while it waits for what is to leave first.
-const NOT_BEGUN: &str = "the relay is not being drained yet";
-
 /// Arguments of `relay drain`.
 #[derive(Clone, Debug, Args)]
 pub struct DrainArgs {
@@ -68,8 +65,6 @@ pub(super) async fn run(args: DrainArgs, context: &mut Context) -> Result<(), Fa
         // What was made there since it began is nothing that was to be removed with it.
         let abandon = args.abandon && last.is_none();
         let news = match ask::until(deadline, UNKNOWN, how_far(&client, &name, abandon)).await {
-            // All that lives there is on its way: it begins when they are gone.
-            Ok(state) if !state.begun && all_move(&state) => homes(&state),
             Ok(state) if !state.begun => return Err(Failure::Check(homes(&state))),
             Ok(state) if state.may_go => return end(&state, context),
             Ok(state) => {
@@ -82,7 +77,6 @@ pub(super) async fn run(args: DrainArgs, context: &mut Context) -> Result<(), Fa
                 format!("{name} is asked again: {failure}")
             }
             Err(Failure::Deadline(_)) if last.is_some() => return late(last.as_ref(), context),
-            Err(Failure::Deadline(_)) if !told.is_empty() => return Err(Failure::Deadline(NOT_BEGUN)),
             Err(failure) => return Err(failure),
         };
         if context.is_text() && news != told {
@@ -91,9 +85,6 @@ pub(super) async fn run(args: DrainArgs, context: &mut Context) -> Result<(), Fa
             told = news;
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            if last.is_none() {
-                return Err(Failure::Deadline(NOT_BEGUN));
-            }
             return late(last.as_ref(), context);
         }
         sleep(Duration::from_millis(ASK_MS)).await;
@@ -128,11 +119,6 @@ fn end(state: &Draining, context: &mut Context) -> Result<(), Failure> {
     Ok(context.out.json(&to_json(state))?)
 }
 
-/// Whether everything that lives there is on its way to another relay, as far as it is named.
-fn all_move(state: &Draining) -> bool {
-    state.homes.len() as u64 == state.home_count && state.homes.iter().all(|home| home.moves_to.is_some())
-}
-
 /// Why it does not begin.
 fn homes(state: &Draining) -> String {
     let one = |home: &crate::wire::body::Home| {
@@ -140,8 +126,10 @@ fn homes(state: &Draining) -> String {
         let moves = home.moves_to.as_ref().map_or_else(String::new, |to| format!(", moves to {to}"));
         format!("{}/{} ({backlog}{moves})", home.group, home.name)
     };
-    let advice = if all_move(state) {
-        "it begins when they are there: `treecast subscription show` says how far a move is"
+    let all_move = state.homes.len() as u64 == state.home_count
+        && state.homes.iter().all(|home| home.moves_to.is_some());
+    let advice = if all_move {
+        "ask again when they are there: `treecast subscription show` says how far a move is"
     } else {
         "move or remove them first, or say --abandon to remove all, with what waits there"
     };
