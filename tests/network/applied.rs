@@ -171,7 +171,7 @@ async fn a_relay_that_may_not_join_is_told_why() {
     early.expect_code(3).expect_said("no topology was applied to this network yet");
     plain.json('a', &["topology", "apply", &file, "--yes"]);
     let unknown = join('d', 'y').err().expect("its name is not in the topology");
-    unknown.expect_code(1).expect_said("relay d is not in topology 1-");
+    unknown.expect_code(3).expect_said("relay d is not in topology 1-");
     let twin = join('b', 'z').err().expect("there is one of that name");
     twin.expect_code(1).expect_said("is up already, with another data directory");
 }
