@@ -454,10 +454,10 @@ pub struct Space {
     /// Bytes written by commits since the start.
     pub committed_bytes: u64,
     /// The size of a segment; 0: not known.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "crate::wire::is_zero")]
     pub segment_bytes: u64,
     /// What is to be free beside one, so that puts are taken; 0: not known.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "crate::wire::is_zero")]
     pub reserve_bytes: u64,
     /// Cold segments among those in use: what was left of older ones.
     #[serde(default)]
@@ -526,11 +526,6 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// When the last sync failed: the next start recovers as after a crash.
     fn stop(&self) -> Result<(), LogError>;
-}
-
-/// What is not known is not said.
-fn is_none(bytes: &u64) -> bool {
-    *bytes == 0
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ struct Sample {
     bytes: u64,
     arrived: WallTime,
     /// How much later the last of it came.
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
     lasts: u64,
 }
 
@@ -58,10 +58,6 @@ pub(super) struct Meter {
     pause: Option<u64>,
     /// When the last run arrived.
     last_arrived: WallTime,
-}
-
-fn is_zero(lasts: &u64) -> bool {
-    *lasts == 0
 }
 
 impl Meter {

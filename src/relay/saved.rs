@@ -115,7 +115,7 @@ pub(super) struct SavedGroup {
     streams: Vec<Stream>,
     #[serde(rename = "m")]
     membership: u64,
-    #[serde(rename = "y", skip_serializing_if = "is_zero", default)]
+    #[serde(rename = "y", skip_serializing_if = "crate::wire::is_zero", default)]
     member_since: u64,
     #[serde(rename = "d")]
     meter: Meter,
@@ -155,10 +155,6 @@ pub(super) struct SavedGroup {
     order: Option<Box<Order>>,
     #[serde(rename = "brought", skip_serializing_if = "Option::is_none", default)]
     remnant: Option<Box<Remnant>>,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 type Table = std::collections::BTreeMap<RelayId, (Version, bool)>;

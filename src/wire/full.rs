@@ -72,16 +72,12 @@ pub struct Full {
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub subscriptions: Vec<SubscriptionName>,
     /// How many more there are.
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
     pub left_off: u64,
     /// The quota of the group is used up by what subscriptions there are owed, and this one holds back
     /// most of it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub group: Option<SubscriptionName>,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 impl Full {

@@ -10,3 +10,8 @@ pub mod moving;
 pub mod packed;
 mod pull;
 pub mod run;
+
+/// Whether a number is left out where it is written: absent means 0.
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
+}

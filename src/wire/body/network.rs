@@ -83,7 +83,7 @@ pub struct LinkInfo {
     /// Bytes that wait for the link's writer, or are with it.
     pub waiting_bytes: u64,
     /// Bytes of messages, about, that wait for their turn or the link's rate before they are given to its writer.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "crate::wire::is_zero")]
     pub owed_bytes: u64,
     /// What it has carried.
     pub counts: LinkCounts,
@@ -389,9 +389,4 @@ pub struct DrainingKept {
     pub origin: RelayId,
     /// How many.
     pub records: u64,
-}
-
-/// What is nothing is not said.
-fn is_none(bytes: &u64) -> bool {
-    *bytes == 0
 }

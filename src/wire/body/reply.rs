@@ -50,7 +50,7 @@ pub enum Reply {
         window: u32,
         /// Another number than before when the subscription was moved to another place since:
         /// acks from before that are not to be said again. Left out when it is 0.
-        #[serde(skip_serializing_if = "is_zero", default)]
+        #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
         moves: u64,
         /// With which start of its home the places of its messages may mean other messages.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -130,7 +130,7 @@ pub struct GroupInfo {
     pub order: Option<OrderInfo>,
     /// How many subscriptions there are at other relays, as far as this one knows; of a queue that
     /// lives elsewhere its one.
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
     pub elsewhere: u64,
     /// A queue that is on its way from here or to here; left out of all others.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -220,7 +220,7 @@ pub struct SubscriptionInfo {
     pub out: Outcomes,
     /// Of the backlog, messages set aside until earlier ones of their producers are handed out;
     /// left out when it is 0.
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
     pub aside: u64,
     /// How it moves to another home, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -361,8 +361,4 @@ pub struct Books {
     /// Links over which something went; left out when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub links: Vec<LinkBooks>,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
