@@ -77,6 +77,12 @@ impl Group {
         here || self.streams.iter().any(|s| s.wanted > s.told.1)
     }
 
+    /// Whether somebody waits for what may stand in own streams of epochs before to be consumed.
+    pub(super) fn awaits_old(&self) -> bool {
+        let is_old = |awaited: &Awaited| awaited.level == AckLevel::Consumed && awaited.reach.is_repeat;
+        self.traffic.as_ref().is_some_and(|traffic| traffic.awaited.iter().any(is_old))
+    }
+
     /// How many relays have all own streams on disk, the one of this boot up to `last`: those that
     /// are released are at all members.
     fn copies(&self, (me, storage): (&RelayId, StorageId), last: Sequence) -> usize {
@@ -163,6 +169,8 @@ impl Relay {
         }
         // What others are done with is told to the relay that took it first, and to nobody else.
         let is_told = !(is_elsewhere && level == AckLevel::Consumed);
+        let is_again = is_told && level == AckLevel::Consumed && reach.is_repeat && !self.is_alone();
+        let (reach, is_told) = if is_again { self.reach_again(now, number, reach) } else { (reach, is_told) };
         let is_possible = is_told && (level != AckLevel::Stored || self.is_possible(number, copies));
         let me = self.options.relay.clone();
         let me = (&me, self.options.epoch.storage);
@@ -180,7 +188,7 @@ impl Relay {
         for stream in group.streams.iter_mut().filter(|s| s.is_written_by(me.0, me.1)) {
             let is_current = Some(stream.number) == own;
             let wanted = if is_current { reach.last } else { stream.last };
-            if is_current || (reach.is_repeat && stream.released < stream.last) {
+            if is_current || (reach.is_repeat && (is_again || stream.released < stream.last)) {
                 stream.wanted = stream.wanted.max(wanted);
             }
         }
@@ -191,6 +199,21 @@ impl Relay {
         if level == AckLevel::Consumed && is_acked {
             self.settle_acks(now, number);
         }
+    }
+
+    /// How far all has to be consumed for a put that is tried again, and whether that can be known. Whoever
+    /// comes to be a member meanwhile says what it is done with only to those of whom it has something: so there
+    /// is an own stream. What of it came behind the finished epochs, of which nobody knows any more what was
+    /// consumed, stands behind them at every member.
+    fn reach_again(&mut self, now: Now, number: GroupNumber, reach: Reach) -> (Reach, bool) {
+        if self.groups.get(number).is_none() {
+            return (reach, true);
+        }
+        let own = self.own_stream(now, number);
+        let group = self.groups.get_mut(number).expect("it has a stream");
+        let last = group.stream(own).map_or(Sequence(0), |own| own.last);
+        let is_behind = group.spread.as_deref().is_none_or(|spread| spread.finished.own_at < last);
+        (Reach { last, ..reach }, is_behind)
     }
 
     /// How many relays have the group's own stream sooner or later: those of the tree.
@@ -263,6 +286,8 @@ impl Relay {
             !is_reached
         });
         group.traffic().awaited = awaited;
+        // An epoch that somebody waited for may be finished now.
+        self.settle_finished(number);
     }
 
     /// Says along the trees how far this relay wants to hear.
