@@ -32,6 +32,9 @@ use crate::wire::link::Receipt;
 pub(super) struct Brought {
     /// Homes of names that had another one before, and the version that their word has to reach.
     awaited: BTreeMap<(SubscriptionName, RelayId), u64>,
+    /// The highest version in which something was said of any name at a home: one that comes there is said
+    /// to live there above all that, so that no word about another name is taken for the one that is awaited.
+    said: BTreeMap<RelayId, u64>,
     /// The word of homes.
     heard: BTreeMap<RelayId, u64>,
     /// Names that have two homes, and since when.
@@ -41,6 +44,15 @@ pub(super) struct Brought {
 }
 
 impl Brought {
+    pub(super) fn note_said(&mut self, home: &RelayId, version: u64) {
+        let said = self.said.entry(home.clone()).or_default();
+        *said = version.max(*said);
+    }
+
+    pub(super) fn highest_of(&self, home: &RelayId) -> u64 {
+        self.said.get(home).copied().unwrap_or(0)
+    }
+
     /// A subscription lives at a relay, or does so no more. `came`: it had another home before, and is said
     /// to live there in this version.
     pub(super) fn note_home(
@@ -61,14 +73,23 @@ impl Brought {
 }
 
 impl Names {
-    /// After a start: nobody's word is remembered.
+    /// How many homes a name has.
+    fn homes_alive(&self, name: &SubscriptionName) -> usize {
+        self.homes_of(name).filter(|(_, named)| named.spec.is_some()).count()
+    }
+
+    /// After a start: nobody's word is remembered, nor since when a name has two homes. It may be long ago.
     fn recall_brought(&mut self) {
-        let mut came = Vec::new();
+        let (mut came, mut twins) = (Vec::new(), BTreeMap::new());
         for ((name, home), named) in &self.subscriptions {
             if named.spec.is_some() && self.homes_of(name).any(|(other, _)| other != home) {
                 came.push(((name.clone(), home.clone()), named.version.counter));
+                if self.homes_alive(name) > 1 {
+                    twins.insert(name.clone(), Time(0));
+                }
             }
         }
+        self.brought.twins.extend(twins);
         self.brought.awaited.extend(came);
     }
 }
@@ -156,11 +177,12 @@ impl Relay {
     }
 
     /// Something was said of where a subscription lives.
-    pub(super) fn note_homes(&mut self, now: Now, number: GroupNumber, name: &SubscriptionName) {
+    pub(super) fn note_homes(&mut self, number: GroupNumber, name: &SubscriptionName) {
+        let now = self.links.now;
         let Some(group) = self.groups.get_mut(number) else { return };
         let names = &mut group.spread().names;
-        if names.homes_of(name).filter(|(_, named)| named.spec.is_some()).count() > 1 {
-            names.brought.twins.entry(name.clone()).or_insert(now.time);
+        if names.homes_alive(name) > 1 {
+            names.brought.twins.entry(name.clone()).or_insert(now);
         } else if names.brought.twins.remove(name).is_some_and(|since| is_over(now, since)) {
             self.give_up_consumed(number);
         }
@@ -172,14 +194,15 @@ impl Relay {
         else {
             return;
         };
-        let mut twins = names.brought.twins.iter().filter(|(_, since)| is_over(now, **since));
-        if twins.any(|(name, _)| names.subscriptions.contains_key(&(name.clone(), relay.clone()))) {
+        let mut twins = names.brought.twins.iter().filter(|(_, since)| is_over(now.time, **since));
+        let lives = |name: &SubscriptionName| names.subscriptions.get(&(name.clone(), relay.clone()));
+        if twins.any(|(name, _)| lives(name).is_some_and(|named| named.spec.is_some())) {
             self.give_up_consumed(number);
         }
     }
 }
 
 /// Whether a name has had two homes for so long that they were made one, and none has moved.
-fn is_over(now: Now, since: Time) -> bool {
-    now.time >= since.after_ms(limits::MERGE_FIRST_MS)
+fn is_over(now: Time, since: Time) -> bool {
+    now >= since.after_ms(limits::MERGE_FIRST_MS)
 }

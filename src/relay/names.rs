@@ -67,6 +67,7 @@ impl Names {
         let before = self.subscriptions.insert(key, named);
         let is_new = before.is_none_or(|before| before.spec.is_none());
         let has_other = lives && is_new && self.homes_of(name).any(|(other, _)| other != home);
+        self.brought.note_said(home, version);
         self.brought.note_home((name, home), lives, has_other.then_some(version));
         true
     }
@@ -246,15 +247,18 @@ impl Relay {
         let least = self.least_version();
         let Some(group) = self.groups.get_mut(number) else { return };
         let known = group.spread().names.subscriptions.get(&(name.clone(), home.clone()));
-        let version = known.map_or(Version::default(), |known| known.version).max(least).next(storage);
+        let known = known.map_or(Version::default(), |known| known.version).max(least);
+        let names = &group.spread().names;
+        let comes = spec.is_some() && names.homes_of(name).any(|(other, _)| *other != home);
+        // Whoever counts with what it brings along is not to take a word about another name for this one's.
+        let said = if comes { names.brought.highest_of(&home) } else { 0 };
+        let version = Version { counter: known.counter.max(said), ..known }.next(storage);
         // Where it began matters to nobody else.
         let spec = spec.map(|spec| SubscriptionSpec { start: Start::Now, ..spec });
         let entry = NameEntry { group: group.id(), name: name.clone(), home, version, spec };
-        let lives = entry.spec.is_some();
-        let has_other = group.spread().names.homes_of(name).any(|(other, _)| *other != entry.home);
         self.say_name(number, entry);
         self.note_twin(number, name);
-        if lives && has_other {
+        if comes {
             // Who knows of another home waits for the word of this one.
             self.hold_brought(number);
         }
@@ -277,6 +281,7 @@ impl Relay {
         let NameEntry { name, home, version, spec, .. } = entry.clone();
         let operation = Operation::NameSet { group: number, name, home, version, spec };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
+        self.note_homes(number, &entry.name);
     }
 
     /// Somebody has said where a subscription lives.
@@ -296,7 +301,6 @@ impl Relay {
             }
             let is_taken_back = known.is_some() && self.says_again(number, entry);
             self.keep_name(number, entry);
-            self.note_homes(now, number, &entry.name);
             self.note_twin(number, &entry.name);
             if is_taken_back {
                 self.disown_again(number, entry);

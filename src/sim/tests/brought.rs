@@ -149,6 +149,96 @@ fn s47_what_is_copied_anew_after_a_crash_comes_before_what_stands_behind_it() {
     world.oracle.check(GROUP, &taken).unwrap();
 }
 
+/// Something is put, and must not be answered as consumed; then all of it is taken at a relay, and it must be.
+fn is_consumed_when_taken(world: &mut World, (put, node): (u64, usize)) {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    let said = world.until_answered(put, &calm, 0);
+    assert_eq!(said, None, "nobody has had it");
+    let (group, name) = names(OLD, GROUP, "s");
+    for _ in 0..4 {
+        let now = world.now;
+        world.nodes[node].drain(now, &group, &name);
+        world.collect(node);
+        move_on(world);
+    }
+    assert_eq!(world.until_answered(put, &calm, 0), Some(AckLevel::Consumed), "all of it was had");
+}
+
+#[test]
+fn r15_what_a_home_has_said_of_one_name_is_not_taken_for_its_word_about_another() {
+    for node in [0, 1] {
+        let mut world = prepared_as(1, true, false);
+        let (put, payload) = world.put_at_level(node, GROUP, (AckLevel::Consumed, 0));
+        world.settle();
+        // `t` lives at the new home and has all of it; its home says so.
+        assert!(world.drain(NEW, GROUP, "t").contains(&payload));
+        move_on(&mut world);
+        world.ask_to_move(1, 0, Some(NEW));
+        go_on(&mut world);
+        world.wait_ms(crate::limits::MOVE_UNREAD_MS + 100);
+        move_on(&mut world);
+        assert_eq!(serving(&world, false), [NEW]);
+        world.put(node, GROUP, 1);
+        world.settle();
+        move_on(&mut world);
+        world.drain(NEW, GROUP, "t");
+        move_on(&mut world);
+        is_consumed_when_taken(&mut world, (put, NEW));
+    }
+}
+
+#[test]
+fn r15_a_put_is_consumed_at_a_relay_from_which_its_subscription_has_moved_before() {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    let mut world = prepared_as(1, false, false);
+    world.ask_to_move(1, 0, Some(NEW));
+    for _ in 0..4 {
+        go_on(&mut world);
+        world.take(0);
+    }
+    assert_eq!(world.home_now(0), Some(NEW));
+    move_on(&mut world);
+    // Something is left before the cut, and the put stands behind it.
+    world.put(1, GROUP, 1);
+    world.settle();
+    world.ask_to_move(1, 0, Some(1));
+    go_on(&mut world);
+    let (put, _) = world.put_at_level(OLD, GROUP, (AckLevel::Consumed, 0));
+    world.settle();
+    for _ in 0..4 {
+        world.take(0);
+        go_on(&mut world);
+    }
+    assert_eq!(world.home_now(0), Some(1), "{}", world.tell_moves(NEW));
+    assert_eq!(world.until_answered(put, &calm, 1_000), Some(AckLevel::Consumed));
+}
+
+#[test]
+fn r15_a_put_that_is_tried_again_is_answered_when_what_was_brought_along_is_taken() {
+    let mut world = prepared_as(1, false, false);
+    let producer = Some((crate::id::ProducerId(7), crate::id::ProducerSequence(1)));
+    let group: crate::id::GroupName = GROUP.parse().unwrap();
+    let put = |world: &mut World, number: u64| {
+        let handle = world.nodes[1].open(world.now, &group);
+        let now = world.now;
+        let level = (AckLevel::Consumed, 0);
+        world.nodes[1].put_as(now, (handle, number), &["again".to_owned()], level, producer);
+        world.collect(1);
+        world.settle();
+    };
+    put(&mut world, 1_000_001);
+    world.restart(1);
+    world.heal_links();
+    move_on(&mut world);
+    put(&mut world, 1_000_002);
+    world.ask_to_move(1, 0, Some(NEW));
+    go_on(&mut world);
+    world.wait_ms(crate::limits::MOVE_UNREAD_MS + 100);
+    move_on(&mut world);
+    assert_eq!(serving(&world, false), [NEW]);
+    is_consumed_when_taken(&mut world, (1_000_002, NEW));
+}
+
 #[test]
 fn r15_storms_of_moves_with_what_nobody_has_read_answer_no_put_as_consumed_too_early() {
     let mut consumed = 0;
