@@ -340,12 +340,13 @@ fn quota_floor(group: &Group, place: usize) -> (Index, SubscriptionPolicy) {
         return (Index(0), policy);
     }
     let subscription = &group.subscriptions[place];
-    let end = group.durable;
+    let (from, end) = (group.counted_from(subscription), group.durable);
     let by_count = settings
         .subscription_quota_count
-        .filter(|max| group.backlog(subscription, end) > *max)
+        .filter(|max| group.backlog_from(subscription, from, end) > *max)
         .map(|max| last_open(group, subscription, (max, end)));
     let by_bytes = settings.subscription_quota_bytes.map(|max| group.meter.index_of_last_bytes(max).min(end));
+    let by_bytes = by_bytes.filter(|index| *index > from);
     (by_count.into_iter().chain(by_bytes).max().unwrap_or(Index(0)), policy)
 }
 

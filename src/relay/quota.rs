@@ -119,8 +119,9 @@ impl Group {
 
     /// What a subscription holds back.
     fn held_by(&self, subscription: &Subscription) -> Amount {
-        let bytes = self.meter.bytes_from(subscription.cursor.floor());
-        Amount { messages: self.backlog(subscription, self.next), bytes }
+        let from = self.counted_from(subscription);
+        let bytes = self.meter.bytes_from(from);
+        Amount { messages: self.backlog_from(subscription, from, self.next), bytes }
     }
 
     /// Whose quotas are used up here: they have no room for one more message. `None`: the group has

@@ -1,9 +1,9 @@
 //! What a subscription that has come from elsewhere was given there: it is no backlog here.
 
 use super::super::group::Group;
-use super::super::subscription::SubscriptionNumber;
+use super::super::subscription::{Subscription, SubscriptionNumber};
 use super::last_done;
-use crate::id::Index;
+use crate::id::{Index, Sequence};
 
 impl Group {
     /// Passes over what subscriptions that have come here are done with at their old homes, as far as it
@@ -24,6 +24,22 @@ impl Group {
             }
         }
         moved
+    }
+
+    /// From which index on something counts for the quota of a subscription: from its floor on; of one that has
+    /// come from elsewhere, behind all that its old home is done with, or a little behind that. The order is
+    /// not the same at both, so that may stand behind what nobody has had.
+    pub(in crate::relay) fn counted_from(&self, subscription: &Subscription) -> Index {
+        let floor = subscription.cursor.floor();
+        let arrived = subscription.arrived.as_deref();
+        let Some(done) = arrived.and_then(|arrived| arrived.done.as_ref()) else { return floor };
+        let open = self.streams.iter().filter(|stream| stream.end > floor);
+        let ends = open.filter_map(|stream| match last_done(done, stream) {
+            Sequence(0) => None,
+            last if last >= stream.last => Some(stream.end),
+            last => Some(stream.place_behind(last).unwrap_or(stream.end)),
+        });
+        ends.max().unwrap_or(floor).max(floor)
     }
 
     /// Before which index a subscription is done elsewhere with all that it has not passed here, or an index
