@@ -157,7 +157,8 @@ impl Salvage {
                 // What is not there looks as if it had never been.
                 let lost =
                     |s: &Subscription| Gap { from: s.cursor.floor(), to: end, cause: GapCause::Uncertain };
-                group.subscriptions.iter_mut().for_each(|s| s.gaps.push(lost(s)));
+                let open = group.subscriptions.iter_mut().filter(|s| s.cursor.floor() < end);
+                open.for_each(|s| s.gaps.push(lost(s)));
             }
             if let Some(passed) = passed.filter(|passed| *passed > group.next) {
                 self.records += passed.0 - group.next.0;

@@ -61,7 +61,9 @@ pub(super) fn is_left(subscription: &Subscription, run: &StoredRun, not_owed: &[
 fn left_of(part: u32, subscription: &Subscription, to: Index, lost: Vec<Lost>) -> Option<Left> {
     let cursor = &subscription.cursor;
     let (floor, end) = (cursor.floor(), cursor.end().min(to));
-    if floor >= to && subscription.gaps.is_empty() {
+    let gaps = subscription.gaps.iter().filter(|gap| gap.from < gap.to);
+    let gaps: Vec<_> = gaps.map(|gap| (gap.from, gap.to, gap.cause)).collect();
+    if floor >= to && gaps.is_empty() {
         return None;
     }
     let (mut at, mut done) = (floor, Vec::new());
@@ -72,7 +74,6 @@ fn left_of(part: u32, subscription: &Subscription, to: Index, lost: Vec<Lost>) -
         }
         at = behind;
     }
-    let gaps = subscription.gaps.iter().map(|gap| (gap.from, gap.to, gap.cause)).collect();
     Some(Left { part, floor: floor.min(to), to, done, gaps, lost })
 }
 
