@@ -200,6 +200,7 @@ impl Relay {
         let has_compared = std::mem::replace(&mut state.has_compared, true);
         // Both may be empty: who has no table of its own hears whether the other one has.
         if state.digest == theirs && self.links.has_table {
+            self.say_behind_facts(link);
             if !has_compared {
                 self.on_facts_end(now);
             }
@@ -263,6 +264,7 @@ impl Relay {
         if self.links.has_table {
             self.say(link, LinkMessage::FactsEnd);
         }
+        self.say_behind_facts(link);
     }
 }
 

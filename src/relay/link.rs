@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Relay;
+use super::behind_facts::BehindFacts;
 use super::bucket::{Bucket, Rate};
 use super::digest::Digest;
 use super::effect::Effect;
@@ -49,6 +50,8 @@ pub(super) struct Link {
     pub(super) digest: u64,
     /// Whether the neighbour has said its own since the link came up.
     pub(super) has_compared: bool,
+    /// What is not to be said before the neighbour knows all facts that are known here.
+    pub(super) behind_facts: BehindFacts,
     /// The last hashes that it has said while too much waited for it: what differs from them is told
     /// when there is room.
     pub(super) asked: Option<Vec<u64>>,
@@ -81,6 +84,7 @@ impl Link {
             counts: LinkCounts::default(),
             digest: 0,
             has_compared: false,
+            behind_facts: BehindFacts::default(),
             asked: None,
             sent: 0,
             saved: 0,
@@ -131,6 +135,7 @@ impl Link {
         self.downs += u64::from(self.is_up && !is_up);
         (self.is_up, self.since) = (is_up, now);
         (self.has_compared, self.asked) = (false, None);
+        self.behind_facts = BehindFacts::default();
         (self.sent, self.written, self.saved) = (0, 0, 0);
         self.named.clear();
         self.theirs.clear();

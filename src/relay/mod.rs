@@ -20,6 +20,7 @@ mod ahead;
 mod arriving;
 mod aside;
 mod behind;
+mod behind_facts;
 mod books;
 mod brought;
 mod bucket;
@@ -394,6 +395,7 @@ impl Relay {
             // Nobody is left to be told.
             if let Some(traffic) = self.groups.get_mut(*number).and_then(|group| group.traffic.as_mut()) {
                 traffic.awaited.retain(|awaited| awaited.session != session);
+                self.settle_finished(*number);
             }
         }
     }

@@ -96,8 +96,9 @@ impl Relay {
         self.say_receipts(by_link);
     }
 
-    fn say_receipts(&mut self, by_link: BTreeMap<LinkId, Vec<Receipt>>) {
-        for (link, receipts) in by_link {
+    pub(super) fn say_receipts(&mut self, by_link: BTreeMap<LinkId, Vec<Receipt>>) {
+        for (link, mut receipts) in by_link {
+            self.keep_behind_facts(link, &mut receipts);
             for receipts in receipts.chunks(CHUNK) {
                 self.say(link, LinkMessage::Receipts(receipts.to_vec()));
             }
@@ -151,12 +152,10 @@ impl Relay {
         let is_consumer = !group.subscriptions.is_empty();
         let floor = group.floor_on_disk();
         let has_brought = group.has_brought();
-        // Who has no subscription has nothing to be done with.
-        let consumed = |s: &Stream| match (has_brought, is_consumer) {
-            (true, _) => Sequence(0),
-            (false, true) => s.last_below(floor),
-            (false, false) => s.durable,
-        };
+        // Who has no subscription is no member, and is not asked any more as soon as that is heard. Until then it
+        // says nothing: what it had may be elsewhere.
+        let says_consumed = is_consumer && !has_brought;
+        let consumed = |s: &Stream| if says_consumed { s.last_below(floor) } else { Sequence(0) };
         let is_wanted = group.streams.iter().any(Stream::is_wanted);
         let brought = if is_wanted || repeats { group.done_with_brought(me) } else { None };
         let is_news = |s: &Stream| s.is_wanted() && s.told != (s.durable, consumed(s));

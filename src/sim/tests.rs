@@ -39,7 +39,7 @@ mod twins;
 mod views;
 
 use super::storms::{Weather, movers, storm};
-use super::world::{World, mixed, twins};
+use super::world::{World, laden, mixed, twins};
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 
@@ -315,6 +315,7 @@ fn seeds_that_failed_once_pass() {
         let run = match words.next().unwrap_or_default() {
             "twins:" => twins(seed, steps as usize).map(drop),
             "mixed:" => mixed(seed, steps as usize).map(drop),
+            "laden:" => laden(seed, steps as usize).map(drop),
             _ => storm(seed, steps as usize),
         };
         run.unwrap_or_else(|what| panic!("seed {seed}: {what}"));

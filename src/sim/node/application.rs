@@ -4,7 +4,7 @@ use super::{Node, SESSION, TAKER};
 use crate::id::{GroupName, Index, ProducerId, ProducerSequence, SessionId, SubscriptionName};
 use crate::relay::{Input, Now};
 use crate::topology::settings::{GroupSettings, TreeKind};
-use crate::wire::body::{Answer, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{Answer, RefusalCode, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel, Credit, PutHead};
 use crate::wire::run::{BodySummary, Record};
 
@@ -135,8 +135,13 @@ impl Node {
         let start = Some(SubscriptionSpec { start: Start::Now, ..SubscriptionSpec::default() });
         let attach = Request::Attach { group: group.clone(), name: Some(name.clone()), create: start };
         self.is_sent_away = false;
-        let Ok(Reply::SubscriptionHandle { handle, created, .. }) = self.ask_as(now, TAKER, attach) else {
-            panic!("{} has no subscription {name} of {group}", self.name)
+        let answer = self.ask_as(now, TAKER, attach);
+        if answer.as_ref().is_err_and(|refusal| refusal.code == RefusalCode::NotReady) {
+            // What it had here was taken, and it goes on elsewhere.
+            return false;
+        }
+        let Ok(Reply::SubscriptionHandle { handle, created, .. }) = answer else {
+            panic!("{} has no subscription {name} of {group}: {answer:?}", self.name)
         };
         assert!(!created, "{} has forgotten subscription {name} of {group}", self.name);
         loop {

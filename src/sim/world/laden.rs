@@ -29,6 +29,8 @@ const QUOTA: u64 = 40;
 #[derive(Debug)]
 struct Waiting {
     put: u64,
+    /// Where it was put, and in which life of that relay: the next one knows nothing of it.
+    at: (usize, u64),
     group: &'static str,
     payload: String,
 }
@@ -43,7 +45,7 @@ pub fn laden(seed: u64, steps: usize) -> Result<usize, String> {
     let mut world = World::random(seed, relays);
     world.let_homes_move();
     world.thrifty = true;
-    world.begin_storm(seed, &mut dice, 2);
+    world.begin_storm(seed, &mut dice, 3);
     if seed % 2 == 1 {
         world.create_queue(dice.below(relays as u64) as usize, "q");
     }
@@ -80,7 +82,11 @@ pub fn laden(seed: u64, steps: usize) -> Result<usize, String> {
     world.finish()?;
     world.check_gaps()?;
     world.check_room()?;
-    Ok(consumed + world.check_consumed(&mut waiting)?)
+    // Receipts that nobody is in a hurry for may rest for a minute.
+    (0..8).for_each(|_| world.rest());
+    consumed += world.check_consumed(&mut waiting)?;
+    world.check_answered(&waiting)?;
+    Ok(consumed)
 }
 
 impl World {
@@ -104,7 +110,7 @@ impl World {
             return None;
         }
         let (put, payload) = self.put_at_level(node, group, (AckLevel::Consumed, 0));
-        Some(Waiting { put, group, payload })
+        Some(Waiting { put, at: (node, self.nodes[node].boot()), group, payload })
     }
 
     /// Whoever hears that a message is consumed may count with it: somebody has acked it at every subscription.
@@ -125,6 +131,25 @@ impl World {
         }
         waiting.retain(|waiting| !is_consumed(waiting));
         Ok(before - waiting.len())
+    }
+
+    /// Everything is acked, on every disk: whoever waits for that has heard it, or that it cannot be known.
+    fn check_answered(&self, waiting: &[Waiting]) -> Result<(), String> {
+        let is_waiting = |waiting: &&Waiting| {
+            let (node, boot) = waiting.at;
+            let node = &self.nodes[node];
+            node.boot() == boot
+                && !self.levels.contains_key(&waiting.put)
+                && !node.refused.contains(&waiting.put)
+        };
+        waiting.iter().find(is_waiting).map_or(Ok(()), |Waiting { put, at, payload, .. }| {
+            let places: Vec<String> = self.nodes.iter().map(|node| node.explain(payload)).collect();
+            let name = &self.nodes[at.0].name;
+            Err(format!(
+                "put {put}, {payload}, at {name} waits for ever to be consumed\n{}",
+                places.join("\n")
+            ))
+        })
     }
 
     /// All is taken: no quota is used up anywhere.
