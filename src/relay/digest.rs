@@ -14,8 +14,9 @@
 //! already. It is told to nobody before, whatever differs, and while there is any nobody is doubted.
 //!
 //! A fact counts by what it is about and by its version: of two that are equal in these one wins
-//! nowhere. A part's hash is the sum of those of its facts without a carry (XOR), so their order
-//! does not matter.
+//! nowhere. Of two link states in one version that of the later boot wins, so the boot counts where the
+//! version does not tell it. A part's hash is the sum of those of its facts without a carry (XOR), so
+//! their order does not matter.
 
 #[cfg(any(test, feature = "sim"))]
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use std::collections::BTreeSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Relay;
+use super::facts::BOOT_SHIFT;
 use super::input::Now;
 use super::link::Link;
 use super::timer::Timer;
@@ -72,10 +74,12 @@ fn put_group(out: &mut Vec<u8>, kind: u8, group: &GroupId) {
 fn print(fact: &Fact, bytes: &mut Vec<u8>) -> (usize, u64) {
     bytes.clear();
     let bucket = |key: &[u8]| (xxh3_64(key) % BUCKETS as u64) as usize;
+    let mut boot = None;
     let (version, is_on) = match fact {
         Fact::LinkState(state) => {
             bytes.push(0);
             put_name(bytes, state.relay.as_str());
+            boot = Some(state.said_in()).filter(|boot| *boot != state.version.counter >> BOOT_SHIFT);
             (state.version, true)
         }
         Fact::Membership(membership) => {
@@ -118,6 +122,7 @@ fn print(fact: &Fact, bytes: &mut Vec<u8>) -> (usize, u64) {
     bytes.extend_from_slice(&version.counter.to_le_bytes());
     bytes.extend_from_slice(&version.storage.0);
     bytes.push(u8::from(is_on));
+    boot.into_iter().for_each(|boot| bytes.extend_from_slice(&boot.to_le_bytes()));
     (bucket, xxh3_64(bytes))
 }
 

@@ -17,8 +17,7 @@ use crate::log::{Entry, Urgency};
 use crate::topology::settings::GroupSettings;
 use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Origin, Version};
 
-/// Bits of a link state's version that count the changes within one boot.
-pub(super) const BOOT_SHIFT: u32 = 32;
+pub(super) use crate::routing::linkstate::BOOT_SHIFT;
 
 /// Facts in one message.
 pub(super) const CHUNK: usize = 1000;
@@ -223,10 +222,7 @@ impl Relay {
         if known.is_some_and(|known| !state.is_newer_than(known)) || state.check().is_err() {
             return false;
         }
-        let boot = |state: &LinkState| {
-            let Version { counter, storage } = state.version;
-            (state.boot.unwrap_or(counter >> BOOT_SHIFT), storage)
-        };
+        let boot = |state: &LinkState| (state.said_in(), state.version.storage);
         let has_started = known.is_none_or(|known| boot(known) != boot(state));
         let is_another = known.is_some_and(|known| known.version.storage != state.version.storage);
         if is_another && state.relay != self.options.relay {

@@ -7,6 +7,9 @@ use crate::limits;
 use crate::routing::tree::Algorithm;
 use crate::topology::{COST_MAX, Cost, Topology, TopologyVersion};
 
+/// Bits of a link state's version that count the changes within one boot.
+pub(crate) const BOOT_SHIFT: u32 = 32;
+
 /// Orders what one relay says of itself (its links, its memberships): by counter, then by
 /// storage, so that two live relays of one name still agree with everybody on which counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -132,10 +135,18 @@ impl LinkState {
         Ok(())
     }
 
-    /// Whether this is newer than `other`, a state of the same relay.
+    /// The boot of its relay in which it was said.
+    #[must_use]
+    pub fn said_in(&self) -> u64 {
+        self.boot.unwrap_or(self.version.counter >> BOOT_SHIFT)
+    }
+
+    /// Whether this is newer than `other`, a state of the same relay. A boot may use versions that one
+    /// before it has used, if that was the boot of a new disk and spoke above what others knew of the
+    /// old one.
     #[must_use]
     pub fn is_newer_than(&self, other: &Self) -> bool {
-        self.version > other.version
+        (self.version, self.said_in()) > (other.version, other.said_in())
     }
 
     /// What every relay of `topology` would advertise if all links were up, by
@@ -181,6 +192,10 @@ mod tests {
         assert!(state(version(2, 1)).is_newer_than(&state(version(1, 9))));
         assert!(state(version(2, 2)).is_newer_than(&state(version(2, 1))));
         assert!(!state(version(2, 2)).is_newer_than(&state(version(2, 2))));
+        let of_boot = |boot| LinkState { boot: Some(boot), ..state(version(3 << BOOT_SHIFT, 1)) };
+        assert!(state(version(3 << BOOT_SHIFT, 1)).is_newer_than(&of_boot(2)));
+        assert!(!state(version(3 << BOOT_SHIFT, 1)).is_newer_than(&of_boot(3)));
+        assert!(of_boot(2).is_newer_than(&of_boot(1)) && !of_boot(1).is_newer_than(&of_boot(2)));
     }
 
     #[test]

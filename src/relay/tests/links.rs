@@ -322,3 +322,33 @@ fn r4_what_is_said_under_another_storage_id_is_above_all_that_was_said_before() 
     assert!(state.version.counter > (5 << 32) + 1, "{state:?}");
     assert_eq!(state.boot, Some(1));
 }
+
+/// The first boot of a new disk has said things in the versions of a later one.
+#[test]
+fn r6_of_two_link_states_in_one_version_that_of_the_later_boot_counts() {
+    let mut h = Harness::linked();
+    let version = Version { counter: (2 << 32) + 3, storage: StorageId([9; 16]) };
+    let said = |boot: Option<u64>| {
+        let mut state = LinkState::new(RelayId::new("far").unwrap(), version);
+        (state.boot, state.is_draining) = (boot, boot.is_none());
+        state
+    };
+    let [first, second] = [said(Some(1)), said(None)];
+    let mut hear = |state: &LinkState| {
+        h.hear(LinkMessage::Facts(vec![Fact::LinkState(state.clone())]));
+        let prints: Vec<(usize, u64)> = h.relay.known_facts().into_keys().collect();
+        (h.relay.links.states[&state.relay].clone(), prints)
+    };
+    let (known, before) = hear(&first);
+    assert_eq!(known, first);
+    let (known, after) = hear(&second);
+    assert_eq!(known, second);
+    assert_ne!(before, after, "who knows the other one is told");
+    // And not the other way round.
+    assert_eq!(hear(&first), (second.clone(), after.clone()));
+    // The same boot, in more words.
+    assert_eq!(hear(&said(Some(2))), (second, after.clone()));
+    let mut other = Harness::linked();
+    other.hear(LinkMessage::Facts(vec![Fact::LinkState(said(Some(2)))]));
+    assert!(other.relay.known_facts().into_keys().eq(after));
+}

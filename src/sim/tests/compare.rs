@@ -2,7 +2,7 @@
 
 use super::super::node::Node;
 use super::super::world::{World, names};
-use super::LINE;
+use super::{LINE, puts};
 use crate::limits;
 use crate::wire::body::SubscribeLevel;
 
@@ -78,4 +78,62 @@ fn what_waits_for_the_disk_is_no_difference() {
     assert_eq!(differed(&world), 0);
     world.settle();
     assert!(world.differing().is_empty());
+}
+
+/// What it said with a new disk is above what others knew of the one before, so in a version that may be that
+/// of its next boot. Whichever that is in when it hears of it, all others know what it says now, also who could
+/// not hear it.
+#[test]
+fn r6_a_boot_counts_more_than_the_one_before_in_a_version_that_both_have_used() {
+    for said in 0..24 {
+        let (changes, is_parted) = (said / 2, said % 2 == 1);
+        let mut world = World::new(1, 3, &LINE);
+        world.settle();
+        world.restart(0);
+        // The first boot of the new disk speaks in versions of the second one of the old disk.
+        world.wipe(0);
+        world.heal_links();
+        world.settle();
+        world.crash(0);
+        world.settle();
+        world.set_link(1, !is_parted);
+        world.start(0);
+        assert_eq!(world.nodes[0].boot(), 2);
+        world.set_link(0, true);
+        for cost in 0..changes {
+            world.set_cost_at(0, 0, 10 + cost);
+        }
+        world.settle();
+        world.heal_links();
+        world.settle();
+        assert_eq!(world.differing(), [[0; 2]; 0], "after {changes} changes, {is_parted}");
+        assert_eq!(differed(&world), 0, "after {changes} changes, {is_parted}");
+    }
+}
+
+/// By what it said in the boot before it would have no link that is up.
+#[test]
+fn r6_who_says_in_another_boot_that_another_link_is_up_gets_at_once_what_is_put_for_it() {
+    for changes in 0..12 {
+        let mut world = World::new(1, 3, &[(0, 1, 1), (0, 2, 1), (1, 2, 1)]);
+        world.settle();
+        world.restart(0);
+        world.wipe(0);
+        world.set_link(0, true);
+        world.settle();
+        world.subscribe(0, "g", "s");
+        world.settle();
+        world.crash(0);
+        world.settle();
+        world.start(0);
+        assert_eq!(world.nodes[0].boot(), 2);
+        world.set_link(1, true);
+        for cost in 0..changes {
+            world.set_cost_at(0, 1, 10 + cost);
+        }
+        world.settle();
+        world.put(2, "g", 1);
+        world.settle();
+        assert_eq!(puts(&world.drain(0, "g", "s")), [1], "at once, after {changes} changes");
+    }
 }

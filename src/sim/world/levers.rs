@@ -104,7 +104,9 @@ impl World {
             let [a, b] = [(a, b), (b, a)].map(|(one, other)| {
                 let other = self.nodes[*other].known().unwrap_or_default();
                 let own = self.nodes[*one].known().unwrap_or_default().into_iter();
-                own.filter(|(hash, _)| !other.contains_key(hash)).map(|(_, fact)| fact).collect::<Vec<_>>()
+                own.filter(|(hash, fact)| other.get(hash) != Some(fact))
+                    .map(|(_, fact)| fact)
+                    .collect::<Vec<_>>()
             });
             panic!("one end knows {a:#?}, the other one {b:#?}");
         }
