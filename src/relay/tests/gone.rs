@@ -3,8 +3,9 @@
 use super::harness::{Harness, group, sub};
 use super::whereabouts::trace;
 use crate::log::Snapshot;
+use crate::relay::memory::tests::DECODED;
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
-use crate::wire::body::{Fate, GapCause, Request, Sighting, SubscriptionSpec};
+use crate::wire::body::{Fate, GapCause, Request, Sighting, Start, SubscriptionSpec};
 
 /// What is said of the message with a sequence, but for those that are there.
 fn said(h: &mut Harness, sequence: u64) -> Vec<(String, Fate)> {
@@ -79,4 +80,29 @@ fn r18_a_subscription_that_was_evicted_is_named_with_what_it_did_not_get() {
         restart(&mut h);
         assert_eq!(said(&mut h, 2), [("s".to_owned(), Fate::Dropped(GapCause::Evicted))]);
     }
+}
+
+#[test]
+fn p12_what_is_remembered_is_gone_through_once_however_many_subscriptions_are_asked_of() {
+    let decoded = |subscriptions: u32| {
+        let mut h = Harness::new();
+        h.subscribe("g", "keeps", SubscriptionSpec::default());
+        let g = h.open("g");
+        h.put(g, &["a", "b", "c"]);
+        for number in 0..2 * subscriptions {
+            let from_first = SubscriptionSpec { start: Start::Beginning, ..SubscriptionSpec::default() };
+            h.subscribe("g", &format!("s{number}"), from_first);
+            if number % 2 == 0 {
+                remove(&mut h, &format!("s{number}"));
+            }
+        }
+        let before = DECODED.get();
+        let told = trace(&mut h, 2).subscriptions;
+        assert_eq!(told.len(), 1 + 2 * subscriptions as usize);
+        assert!(told.iter().all(|told| (told.fate == Fate::Skipped) == told.gone), "{told:?}");
+        DECODED.get() - before
+    };
+    // Each that was removed has left one note.
+    let (few, many) = (decoded(10), decoded(100));
+    assert!(many <= few + 2 * 100, "{few} notes were looked at for 20 subscriptions, {many} for 200");
 }
