@@ -696,6 +696,18 @@ fn a_variable_that_is_empty_names_no_relay_and_forbids_none() {
     assert_eq!(status(&relay.address).status.code(), Some(0));
     // Whether one runs at the usual address is not this test's to say.
     assert_ne!(status("").status.code(), Some(2), "{}", String::from_utf8_lossy(&status("").stderr));
+    // Who names one has said nothing by an empty word, like "$UNSET": no other relay is asked in its place.
+    for words in [
+        ["--relay", "", "relay", "list"],
+        ["relay", "list", "--relay", ""],
+        ["relay", "--relay=", "list", "--output=json"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
+        let command = command.args(words).env("TREECAST_RELAY", "").stdin(Stdio::null());
+        let named = command.output().expect("the command runs");
+        let said = String::from_utf8_lossy(&named.stderr).into_owned();
+        assert!(named.status.code() == Some(2) && said.contains("`` is no address of a relay"), "{said}");
+    }
 }
 
 #[test]
