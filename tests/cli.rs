@@ -607,17 +607,23 @@ fn kill(relay: &mut Relay) {
     relay.child.wait().expect("it ends");
 }
 
-/// Waits until a command has written this to standard error; gives what it wrote.
-fn until_said(stderr: impl std::io::Read, what: &str) -> String {
+/// Longer than anything takes here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until a command has written this to standard error, or has written nothing for long; gives what it wrote.
+fn until_said(stderr: impl std::io::Read + Send + 'static, what: &str) -> String {
+    let (send, lines) = std::sync::mpsc::channel();
+    // It ends with the command.
+    std::thread::spawn(move || BufReader::new(stderr).lines().try_for_each(|line| send.send(line)));
     let mut said = String::new();
-    for line in BufReader::new(stderr).lines() {
+    while let Ok(line) = lines.recv_timeout(PATIENCE) {
         said += &line.expect("text");
         said.push('\n');
         if said.contains(what) {
             return said;
         }
     }
-    panic!("it ended, and said {said}");
+    panic!("`{what}` was not said: {said}");
 }
 
 #[test]
