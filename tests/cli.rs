@@ -38,6 +38,18 @@ impl Relay {
         Self { child, address, _data: data }
     }
 
+    /// Starts it again where it was, with what it had.
+    fn start_again(&mut self) {
+        let again = Command::new(env!("CARGO_BIN_EXE_treecast"))
+            .args(["relay", "--until-input-ends", "--listen", &self.address, "--data"])
+            .arg(self._data.path().join("data"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.child = again.expect("the relay starts");
+    }
+
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
         command.args(words).args(["--relay", &self.address]).stdin(Stdio::null());
@@ -595,17 +607,23 @@ fn kill(relay: &mut Relay) {
     relay.child.wait().expect("it ends");
 }
 
-/// Waits until a command has written this to standard error; gives what it wrote.
-fn until_said(stderr: impl std::io::Read, what: &str) -> String {
+/// Longer than anything takes here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until a command has written this to standard error, or has written nothing for long; gives what it wrote.
+fn until_said(stderr: impl std::io::Read + Send + 'static, what: &str) -> String {
+    let (send, lines) = std::sync::mpsc::channel();
+    // It ends with the command.
+    std::thread::spawn(move || BufReader::new(stderr).lines().try_for_each(|line| send.send(line)));
     let mut said = String::new();
-    for line in BufReader::new(stderr).lines() {
+    while let Ok(line) = lines.recv_timeout(PATIENCE) {
         said += &line.expect("text");
         said.push('\n');
         if said.contains(what) {
             return said;
         }
     }
-    panic!("it ended, and said {said}");
+    panic!("`{what}` was not said: {said}");
 }
 
 #[test]
@@ -634,6 +652,7 @@ fn who_waits_for_messages_is_told_that_the_relay_is_away_and_why_nothing_came() 
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!(ended.status.code(), Some(69), "{said}");
         assert_eq!(said.matches("it is tried again").count(), 1, "{said}");
+        assert!(!said.contains("it may still"), "nothing was sent: {said}");
         let last = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
         assert!(last.contains(away), "{said}");
     }
@@ -648,14 +667,7 @@ fn who_waits_for_messages_is_told_when_the_relay_is_back() {
     std::thread::sleep(Duration::from_millis(500));
     kill(&mut relay);
     std::thread::sleep(Duration::from_millis(1_800));
-    let again = Command::new(env!("CARGO_BIN_EXE_treecast"))
-        .args(["relay", "--until-input-ends", "--listen", &relay.address, "--data"])
-        .arg(relay._data.path().join("data"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    relay.child = again.expect("the relay starts");
+    relay.start_again();
     let said = until_said(notify.stderr.take().expect("it was asked for"), "relay local is there again");
     assert_eq!(said.lines().count(), 2, "{said}");
     notify.kill().expect("it runs");
@@ -690,6 +702,18 @@ fn a_variable_that_is_empty_names_no_relay_and_forbids_none() {
     assert_eq!(status(&relay.address).status.code(), Some(0));
     // Whether one runs at the usual address is not this test's to say.
     assert_ne!(status("").status.code(), Some(2), "{}", String::from_utf8_lossy(&status("").stderr));
+    // Who names one has said nothing by an empty word, like "$UNSET": no other relay is asked in its place.
+    for words in [
+        ["--relay", "", "relay", "list"],
+        ["relay", "list", "--relay", ""],
+        ["relay", "--relay=", "list", "--output=json"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
+        let command = command.args(words).env("TREECAST_RELAY", "").stdin(Stdio::null());
+        let named = command.output().expect("the command runs");
+        let said = String::from_utf8_lossy(&named.stderr).into_owned();
+        assert!(named.status.code() == Some(2) && said.contains("`` is no address of a relay"), "{said}");
+    }
 }
 
 #[test]
@@ -705,4 +729,116 @@ fn a_subscription_of_which_not_all_know_in_time_is_made_and_shown() {
     let shown = relay.text(124, &[&strict[..], &["--output", "json"]].concat());
     let shown: Value = serde_json::from_str(&shown).expect("one object");
     assert_eq!((&shown["subscription"], &shown["home"]), (&"s".into(), &"a".into()));
+}
+
+/// Stands before a relay for one connection, and cuts that when these bytes have come by, which it hands on; what
+/// the relay says of them it keeps to itself. From then on nobody listens there any more.
+fn cut_behind(relay: &Relay, mark: &'static [u8]) -> (String, std::thread::JoinHandle<()>) {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let to = relay.address.clone();
+    let thread = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("somebody comes");
+        drop(listener);
+        let mut relay = TcpStream::connect(to).expect("the relay is there");
+        let is_cut = std::sync::Arc::new(AtomicBool::new(false));
+        let (mut from_relay, mut to_client) =
+            (relay.try_clone().expect("a handle"), client.try_clone().expect("a handle"));
+        let is_quiet = std::sync::Arc::clone(&is_cut);
+        let down = std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(count @ 1..) = from_relay.read(&mut part) {
+                if !is_quiet.load(Ordering::SeqCst) {
+                    to_client.write_all(&part[..count]).ok();
+                }
+            }
+        });
+        let (mut part, mut seen) = ([0; 4096], Vec::new());
+        while let Ok(count @ 1..) = client.read(&mut part) {
+            seen.extend_from_slice(&part[..count]);
+            is_cut.store(seen.windows(mark.len()).any(|found| found == mark), Ordering::SeqCst);
+            relay.write_all(&part[..count]).expect("the relay is there");
+            if is_cut.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        client.shutdown(Shutdown::Both).ok();
+        relay.shutdown(Shutdown::Both).ok();
+        down.join().expect("no panic");
+    });
+    (address, thread)
+}
+
+#[test]
+fn a_put_that_was_sent_and_has_no_answer_is_told_to_be_perhaps_there() {
+    let relay = Relay::start();
+    relay.text(0, &["subscription", "create", "g", "s"]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "one\nsent and unanswered\n").expect("written");
+    let path = file.path().to_str().expect("text");
+    let verbs: [&[&str]; 2] = [
+        &["put", "g", "sent and unanswered", "--deadline", "2s"],
+        &["put", "g", "--lines", "--file", path, "--deadline", "2s"],
+    ];
+    for verb in verbs {
+        let (address, cut) = cut_behind(&relay, b"sent and unanswered");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treecast"));
+        let put = command.args(verb).args(["--relay", &address]).stdin(Stdio::null()).output();
+        let put = put.expect("the command runs");
+        cut.join().expect("no panic");
+        let said = String::from_utf8_lossy(&put.stderr).into_owned();
+        assert_eq!(put.status.code(), Some(69), "{said}");
+        assert!(said.contains("not confirmed") && said.contains("it may still come to be"), "{said}");
+        let got = relay.text(0, &["poll", "g", "--as", "s", "-n", "10"]);
+        assert!(got.contains("sent and unanswered"), "it is there: {got}");
+    }
+    // What was never sent is not there, and nobody says so.
+    let unsent = Command::new(env!("CARGO_BIN_EXE_treecast"))
+        .args(["put", "g", "unsent", "--deadline", "300ms", "--relay", "127.0.0.1:1"])
+        .output()
+        .expect("the command runs");
+    let said = String::from_utf8_lossy(&unsent.stderr).into_owned();
+    assert_eq!(unsent.status.code(), Some(69), "{said}");
+    assert!(!said.contains("it may still"), "{said}");
+}
+
+/// Puts a line and one that is too long while the relay is away; it comes back, or not.
+fn put_bad_line(relay: &mut Relay, deadline: &str, is_back: bool) -> (Option<i32>, String) {
+    let mut put = relay.command(&["put", "news", "--lines", "--deadline", deadline]);
+    let mut put = put.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command runs");
+    std::thread::sleep(Duration::from_millis(800));
+    kill(relay);
+    let mut lines = put.stdin.take().expect("it was asked for");
+    std::io::Write::write_all(&mut lines, b"one\n").expect("it reads");
+    std::thread::sleep(Duration::from_millis(200));
+    let too_long = vec![b'x'; treecast::limits::MESSAGE_BYTES_MAX as usize + 1];
+    // It reads no further than it must.
+    std::io::Write::write_all(&mut lines, &too_long).ok();
+    std::thread::sleep(Duration::from_millis(500));
+    if is_back {
+        relay.start_again();
+    }
+    let put = put.wait_with_output().expect("it ends");
+    (put.status.code(), String::from_utf8_lossy(&put.stderr).into_owned())
+}
+
+#[test]
+fn what_was_taken_before_a_bad_line_is_stored_though_the_relay_starts_again_meanwhile() {
+    let mut relay = Relay::start();
+    relay.text(0, &["subscription", "create", "news", "me"]);
+    let (code, said) = put_bad_line(&mut relay, "20s", true);
+    assert_eq!(code, Some(65), "{said}");
+    assert!(said.contains("stored before that: 1 line\n") && !said.contains("it may still"), "{said}");
+    assert_eq!(relay.text(0, &["poll", "news", "--as", "me"]), "one\n");
+    let (code, said) = put_bad_line(&mut relay, "1s", false);
+    assert_eq!(code, Some(69), "{said}");
+    for told in
+        ["error: line 2 of standard input is longer", "stored before that: 0 lines", "cannot be reached"]
+    {
+        assert!(said.contains(told), "{said}");
+    }
 }

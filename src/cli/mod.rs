@@ -5,7 +5,8 @@
 //! everything else to standard error; [`exit`] has the one table from reasons
 //! to exit codes. The verbs speak to a relay through [`crate::client`] alone.
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub mod ask;
 pub mod exec;
@@ -180,7 +181,12 @@ pub fn definition() -> clap::Command {
 /// Runs the command line of this process and gives its exit code.
 #[must_use]
 pub fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
+    let matches = definition().get_matches();
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // A variable that is set to nothing is as good as none, as with others; an option is not.
+    if cli.global.relay.is_empty() && matches.value_source("relay") == Some(ValueSource::EnvVariable) {
+        RELAY_DEFAULT.clone_into(&mut cli.global.relay);
+    }
     let mut context = out::Context::of_process(cli.global);
     let result = run(cli.command, &mut context);
     let result = context.out.finish().map_err(exit::Failure::from).and(result);

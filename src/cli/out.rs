@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::topology::{Colour, Faults};
 
 use super::exit::Failure;
-use super::{Global, Output, RELAY_DEFAULT};
+use super::{Global, Output};
 
 /// Bytes gathered before they are written: a thousand small messages then cost one system call.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -30,11 +30,7 @@ pub struct Context {
 impl Context {
     /// Writes to this process's own standard output and error.
     #[must_use]
-    pub fn of_process(mut global: Global) -> Self {
-        // A variable that is set to nothing is as good as none, as with others.
-        if global.relay.is_empty() && std::env::var_os("TREECAST_RELAY").is_some_and(|set| set.is_empty()) {
-            RELAY_DEFAULT.clone_into(&mut global.relay);
-        }
+    pub fn of_process(global: Global) -> Self {
         let out = Out::new(Box::new(io::stdout()), global.output, wants_colour(io::stdout().is_terminal()));
         let notes =
             Notes { colour: wants_colour(io::stderr().is_terminal()), terminal: io::stderr().is_terminal() };

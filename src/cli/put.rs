@@ -204,9 +204,19 @@ async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
             let is_late = matches!(failure, Failure::Deadline(_));
             return Err(if is_late { Failure::Deadline(ACCEPTED) } else { failure });
         }
-        (Err(failure), None) => return Err(failure),
+        (Err(failure), None) => {
+            note_unsure(&publisher, &failure, UNCONFIRMED, context);
+            return Err(failure);
+        }
     }
     Ok(publisher.close().await?)
+}
+
+/// Notes that more may have been done than was said; a deadline says so itself. Who puts again may put twice.
+fn note_unsure(publisher: &Publisher, failure: &Failure, words: &str, context: &Context) {
+    if matches!(failure, Failure::Client(_) | Failure::Line { .. }) && publisher.is_unsure() {
+        context.notes.note(words);
+    }
 }
 
 fn tell_one(receipt: &PutReceipt, args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
@@ -235,6 +245,9 @@ const ALL_ACCEPTED: &str =
 /// Why a deadline may be over though everything is well later.
 const UNCONFIRMED: &str = "the relay has not confirmed it; it may still come to be";
 
+/// The same of lines.
+const REST_UNCONFIRMED: &str = "the relay has not confirmed what came behind that; it may still come to be";
+
 /// Does one step of many: the deadline counts from its beginning.
 async fn step<T>(
     client: &Client,
@@ -260,11 +273,14 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
     let begun = Instant::now();
     let mut sent = Sent::default();
     let mut ended = send(&mut lines, &sender, args, (&mut sent, &progress)).await;
-    let is_held_up = || sender.client.held_up().is_some() || sender.client.trouble().is_some();
-    let is_hopeless = ended.as_ref().is_err_and(|why| matches!(why, Failure::Deadline(_)) || is_held_up());
+    let is_hopeless = ended.as_ref().is_err_and(is_hopeless);
     if !is_hopeless {
         // Also behind a bad line: what was taken before it is to be stored, and counted.
-        ended = confirm(&sender, sent.last, args.deadline).await.and(ended);
+        let confirmed = confirm(&sender, sent.last, args.deadline).await;
+        if let (Err(_), Err(bad_line)) = (&confirmed, &ended) {
+            context.notes.error(bad_line);
+        }
+        ended = confirmed.and(ended);
     }
     progress.finish_and_clear();
     if let Some(failure) = publisher.failures().into_iter().next() {
@@ -274,10 +290,19 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
     if let Err(failure) = ended {
         let stored = publisher.taken();
         context.notes.note(format_args!("stored before that: {}", human::of(stored, "line")));
+        note_unsure(publisher, &failure, REST_UNCONFIRMED, context);
         let is_late = matches!(failure, Failure::Deadline(_)) && stored == sent.lines && stored > 0;
         return Err(if is_late { Failure::Deadline(ALL_ACCEPTED) } else { failure });
     }
     tell(&sent, publisher.repeats(), begun.elapsed(), args, context)
+}
+
+/// Whether it has waited in vain for the relay: then there is nothing more to wait for.
+fn is_hopeless(why: &Failure) -> bool {
+    // What a relay refuses for the moment, it refuses of all.
+    let is_of_all = |source: &ClientError| source.is_passing();
+    matches!(why, Failure::Deadline(_) | Failure::Client(_))
+        || matches!(why, Failure::Line { source, .. } if is_of_all(source))
 }
 
 /// Puts line after line, to the end of the input or to the first that is refused.

@@ -194,8 +194,8 @@ fn fate(fate: &Fate) -> (&'static str, String) {
 fn words_of(SubscriptionTrace { fate: of, gone, .. }: &SubscriptionTrace) -> String {
     let words = if let Fate::Dropped(cause) = of { dropped(*cause) } else { fate(of).1 };
     match (gone, of == &Fate::Skipped, of == &Fate::Dropped(GapCause::Evicted)) {
-        (true, true, _) => "not delivered: the subscription was removed, or moved past it".to_owned(),
-        (true, _, true) => "not delivered: the subscription was over its quota and was removed".to_owned(),
+        (true, true, _) => "not acked: the subscription was removed, or moved past it".to_owned(),
+        (true, _, true) => "not acked: the subscription was over its quota and was removed".to_owned(),
         (true, ..) => format!("{words}; the subscription was removed since"),
         (false, ..) => words,
     }

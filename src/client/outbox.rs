@@ -91,6 +91,8 @@ struct OutRun {
     /// Whether each message has a ticket that is told of a refusal.
     is_ticketed: bool,
     is_sent: bool,
+    /// A session that had sent it ended without a word of it: a relay may have it.
+    may_be_there: bool,
     /// Whether the relay has said that it has them on its disk.
     is_taken: bool,
     is_answered: bool,
@@ -123,6 +125,8 @@ pub(super) struct Outbox {
     /// Messages that the relay has on its disk.
     taken: u64,
     error: Option<ClientError>,
+    /// It has failed, and [`Self::is_unsure`] was true then.
+    is_unsure: bool,
     /// The publisher was dropped: the last answer ends this.
     is_closing: bool,
 }
@@ -147,6 +151,7 @@ impl Outbox {
             repeats: 0,
             taken: 0,
             error: None,
+            is_unsure: false,
             is_closing: false,
         }
     }
@@ -171,6 +176,12 @@ impl Outbox {
     /// Messages that the relay has on its disk, also those that have not come further than that.
     pub(super) fn taken(&self) -> u64 {
         self.taken
+    }
+
+    /// Whether a relay may have messages of which it has not said so: they were sent, and that was all.
+    pub(super) fn is_unsure(&self) -> bool {
+        let is_unsure = |run: &OutRun| (run.is_sent || run.may_be_there) && !run.is_taken && !run.is_answered;
+        self.is_unsure || self.runs.iter().any(is_unsure)
     }
 
     /// The sequence of the next message.
@@ -265,6 +276,7 @@ impl Outbox {
             cell: open.cell,
             is_ticketed: open.tickets == open.count,
             is_sent: false,
+            may_be_there: false,
             is_taken: false,
             is_answered: false,
         });
@@ -285,7 +297,7 @@ impl Outbox {
         self.pace.on_lost();
         self.wake = Wake::Any;
         for run in &mut self.runs {
-            run.is_sent = false;
+            run.may_be_there |= std::mem::take(&mut run.is_sent);
         }
     }
 
@@ -369,6 +381,11 @@ impl Outbox {
     /// only: then the run stays, and is sent again in the next session.
     pub(super) fn on_refused(&mut self, first: u64, refusal: &Refusal) -> bool {
         if is_passing(refusal.code) {
+            let place = self.runs.binary_search_by_key(&first, |run| run.first);
+            if let Some(run) = place.ok().and_then(|place| self.runs.get_mut(place)) {
+                // This time it was not taken, which is no secret.
+                run.is_sent = false;
+            }
             return true;
         }
         // What the relay has had on its disk is not undone by that: only that it goes further is not known.
@@ -419,6 +436,7 @@ impl Outbox {
             return;
         }
         self.error = Some(error.clone());
+        self.is_unsure = self.is_unsure();
         if self.open.count > 0 {
             self.seal();
         }

@@ -297,6 +297,14 @@ impl Publisher {
         self.shared.lock().taken()
     }
 
+    /// Whether a relay may have messages of which it has not said so: they were sent, and no answer has come yet,
+    /// or no more after [`ClientError::Closed`] or [`ClientError::Unreachable`]. Put again by another producer
+    /// they are other messages.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.shared.lock().is_unsure()
+    }
+
     /// Flushes and ends the publisher.
     ///
     /// # Errors

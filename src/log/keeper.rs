@@ -310,11 +310,10 @@ impl Keeper {
     /// that nobody reads any more.
     fn recycle(&self, shared: &Shared) {
         let covered = shared.covered.get();
-        let has_to_wait = !self.is_hopeless(shared);
         // The last block stays, so that a restart can tell when the end is missing; unless
         // without its place nothing more could be written.
         let kept = (!self.is_stuck()).then(|| shared.segments.newest());
-        let (mut waiting, newest) = (Waiting::default(), shared.released.newest());
+        let (mut waits, mut waiting, newest) = (Vec::new(), Waiting::default(), shared.released.newest());
         for segment in shared.segments.all() {
             let ended = {
                 let inner = segment.read();
@@ -322,14 +321,17 @@ impl Keeper {
             };
             match if ended { need(shared, &segment) } else { Need::Held } {
                 Need::Held => waiting.bytes += segment.waiting_bytes(newest),
-                Need::Waits if has_to_wait => {
-                    waiting.bytes += segment.file.len().unwrap_or(0);
-                    waiting.segments += 1;
-                }
-                Need::Waits | Need::Free => {
-                    drop(shared.segments.remove(segment.header.base));
-                    self.lock().leaving.push(segment);
-                }
+                Need::Waits => waits.push(segment),
+                Need::Free => self.take_out(shared, segment),
+            }
+        }
+        for segment in waits {
+            // The room of these is enough for a snapshot, which lets the others go.
+            if self.lock().leaving.len() < SPARES && self.is_hopeless(shared) {
+                self.take_out(shared, segment);
+            } else {
+                waiting.bytes += segment.file.len().unwrap_or(0);
+                waiting.segments += 1;
             }
         }
         self.ask_for_snapshot(shared, &waiting);
@@ -341,10 +343,20 @@ impl Keeper {
         }
     }
 
+    /// Takes a segment out of use.
+    fn take_out(&self, shared: &Shared, segment: Arc<Segment>) {
+        drop(shared.segments.remove(segment.header.base));
+        self.lock().leaving.push(segment);
+    }
+
     /// Whether no snapshot can come, because there is room for nothing: not for it, or not for what is to be
     /// durable before it.
     fn is_hopeless(&self, shared: &Shared) -> bool {
-        let is_missed = self.lock().is_missed || shared.counters.active_free.load(Ordering::Relaxed) == 0;
+        let counters = &shared.counters;
+        // Before the first commit nothing is to become durable, until one has asked for a spare in vain.
+        let has_begun = counters.commits.load(Ordering::Relaxed) > 0;
+        let is_full = has_begun && counters.active_free.load(Ordering::Relaxed) == 0;
+        let is_missed = self.lock().is_missed || is_full;
         self.is_stuck() && (is_missed || shared.released.has_failed()) && !shared.is_snapshotting()
     }
 

@@ -189,7 +189,7 @@ impl Relay {
         let (name, home) = (name.clone(), self.options.relay.clone());
         self.keep_name(number, &NameEntry { group, name: name.clone(), home, version: void, spec: None });
         let message = format!("subscription `{name}` lives at another relay: try again");
-        self.remove_subscription(now, key, Refusal::new(RefusalCode::NotReady, message), Removal::Wanted);
+        self.remove_subscription(now, key, Refusal::new(RefusalCode::NotReady, message), Removal::Elsewhere);
         self.moves.remove(&key);
         true
     }

@@ -35,7 +35,7 @@ impl Retired {
         add(&mut self.out, &subscription.out);
         let held = subscription.held(end);
         match removal {
-            Removal::Wanted => self.out.skipped += held,
+            Removal::Wanted | Removal::Elsewhere => self.out.skipped += held,
             Removal::Evicted => self.out.evicted += held,
         }
     }

@@ -6,6 +6,8 @@
 //! then what is remembered does ([`super::traces`]): what was passed over is noted, so what is done
 //! and not noted was acked.
 
+use std::collections::BTreeMap;
+
 use super::active::Active;
 use super::delivery::GroupSide;
 use super::group::Group;
@@ -18,23 +20,46 @@ use crate::wire::body::{DeadReason, Fate, SubscriptionTrace};
 use crate::wire::run::{Records, StoredRun};
 
 /// A message and its place in a group.
-pub(super) struct Spot<'a> {
+pub(super) struct Spot {
     pub(super) index: Index,
-    /// The run that it is part of, if it can be read.
-    pub(super) run: Option<&'a StoredRun>,
+    /// The message itself, if it can be read.
+    pub(super) run: Option<Within>,
     /// Whether what became of it is remembered.
     pub(super) is_remembered: bool,
     /// How subscriptions have passed it over, as far as that is remembered.
-    pub(super) passed: &'a dyn Fn(SubscriptionNumber) -> Option<How>,
+    pub(super) passed: BTreeMap<SubscriptionNumber, How>,
+}
+
+/// A message in its run: looked for once, and judged by each subscription.
+pub(super) struct Within {
+    /// The run, which ends with the message.
+    run: StoredRun,
+    /// Which of its records it is, and the byte at which that begins; `None`: they cannot be read.
+    at: Option<(u32, usize)>,
+}
+
+impl Within {
+    /// What stands at an index of a run.
+    pub(super) fn of(run: &StoredRun, index: Index) -> Self {
+        let (mut run, at) = (run.clone(), place(run, index));
+        if let Some((record, _)) = at {
+            run.run.header.count = run.run.header.count.min(record.saturating_add(1));
+        }
+        Self { run, at }
+    }
+}
+
+fn place(run: &StoredRun, index: Index) -> Option<(u32, usize)> {
+    let record = u32::try_from(index.0.checked_sub(run.first_index.0)?).ok()?;
+    let mut records = Records::new(&run.run.body);
+    for _ in 0..record {
+        records.pass().ok()?;
+    }
+    Some((record, run.run.body.len() - records.rest()))
 }
 
 /// What became of a message in each subscription of a group that there is now.
-pub(super) fn fates(
-    group: &Group,
-    me: &RelayId,
-    now: Now,
-    spot: Option<&Spot<'_>>,
-) -> Vec<SubscriptionTrace> {
+pub(super) fn fates(group: &Group, me: &RelayId, now: Now, spot: Option<&Spot>) -> Vec<SubscriptionTrace> {
     let side = GroupSide::of(group, me);
     let fate = |subscription: &Subscription| match spot {
         Some(spot) => fate(group, &side, now, subscription, spot),
@@ -46,17 +71,17 @@ pub(super) fn fates(
 }
 
 /// What became of it in those that were removed since, as far as that is remembered.
-fn fates_of_gone(group: &Group, spot: Option<&Spot<'_>>) -> Vec<SubscriptionTrace> {
+fn fates_of_gone(group: &Group, spot: Option<&Spot>) -> Vec<SubscriptionTrace> {
     let Some((spot, memory)) = spot.filter(|spot| spot.is_remembered).zip(group.memory.as_deref()) else {
         return Vec::new();
     };
-    let fate = |number| noted(group, (spot.passed)(number)).unwrap_or(Fate::Acked);
+    let fate = |number| noted(group, spot.passed.get(&number).copied()).unwrap_or(Fate::Acked);
     let gone = memory.gone_at(spot.index);
     gone.map(|gone| SubscriptionTrace { name: gone.name.clone(), fate: fate(gone.number), gone: true })
         .collect()
 }
 
-fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &Spot<'_>) -> Fate {
+fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &Spot) -> Fate {
     let is_open = s.cursor.next_open(spot.index, spot.index.after(1)).is_some();
     let passed = passed_over(side, now, s, spot);
     if !is_open {
@@ -76,12 +101,12 @@ fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &
 }
 
 /// What became of a message that is done; `None`: it is not remembered.
-fn remembered(group: &Group, s: &Subscription, spot: &Spot<'_>) -> Option<Fate> {
+fn remembered(group: &Group, s: &Subscription, spot: &Spot) -> Option<Fate> {
     let unnoted = || match spot.index < s.start {
         true => Some(Fate::BeforeStart),
         false => spot.is_remembered.then_some(Fate::Acked),
     };
-    noted(group, (spot.passed)(s.number)).or_else(unnoted)
+    noted(group, spot.passed.get(&s.number).copied()).or_else(unnoted)
 }
 
 /// What a note says of a message that is done.
@@ -133,23 +158,17 @@ fn in_hand(active: &Active, now: Now, index: Index) -> Option<Fate> {
 }
 
 /// Why it was, or will be, passed over; `None`: it is to be delivered, or cannot be read.
-fn passed_over(side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &Spot<'_>) -> Option<Fate> {
+fn passed_over(side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &Spot) -> Option<Fate> {
     if side.repeat(spot.index).0 {
         return Some(Fate::Repeat);
     }
-    let run = spot.run?;
+    let Within { run, at } = spot.run.as_ref()?;
     if !s.replays && !side.owes(run) || run.arrived < s.not_before {
         return Some(Fate::BeforeStart);
     }
-    let record = u32::try_from(spot.index.0.checked_sub(run.first_index.0)?).ok()?;
-    let mut records = Records::new(&run.run.body);
-    for _ in 0..record {
-        records.pass().ok()?;
-    }
-    let offset = run.run.body.len() - records.rest();
     let ttl_ms = side.settings.ttl_ms;
     let rule = Rule { filter: s.filter.as_ref(), not_before: s.not_before, ttl_ms, now: now.wall };
-    match stretch(run, (record, offset), 1, &rule).fate {
+    match stretch(run, (*at)?, 1, &rule).fate {
         select::Fate::Filtered => Some(Fate::Filtered),
         select::Fate::Expired => Some(Fate::Expired),
         select::Fate::Deliver | select::Fate::Damaged | select::Fate::Uncertain => None,

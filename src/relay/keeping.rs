@@ -289,8 +289,8 @@ impl Relay {
         if !removed.is_arriving() {
             self.names.remove(&(key.group, removed.name.clone()));
         }
-        let operation =
-            Operation::SubscriptionRemoved { group: key.group, subscription: key.number, evicted };
+        let (group, subscription, elsewhere) = (key.group, key.number, removal == Removal::Elsewhere);
+        let operation = Operation::SubscriptionRemoved { group, subscription, evicted, elsewhere };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if last {
             self.mark_membership(now, key.group, false);

@@ -11,7 +11,7 @@
 
 mod names;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BufMut};
 use serde::{Deserialize, Serialize};
@@ -190,6 +190,8 @@ impl Chunk {
 }
 
 fn take_note(rest: &mut &[u8], since: WallTime) -> Option<Note> {
+    #[cfg(test)]
+    tests::DECODED.set(tests::DECODED.get() + 1);
     let tag = rest.try_get_u8().ok()?;
     if let Some(how) = tag.checked_sub(1) {
         let how = How::from_byte(how)?;
@@ -336,16 +338,15 @@ impl Memory {
         Some(Place { index, from: span.from, to: span.to, link: span.link })
     }
 
-    /// In which way a subscription has passed over what stands at an index, if it has: the newest
-    /// note counts.
-    pub(super) fn passed(&self, subscription: SubscriptionNumber, index: Index) -> Option<How> {
-        let mut found = None;
+    /// In which ways subscriptions have passed over what stands at an index: of each the newest note counts.
+    pub(super) fn passed_at(&self, index: Index) -> BTreeMap<SubscriptionNumber, How> {
+        let mut found = BTreeMap::new();
         for note in self.chunks.iter().flat_map(Chunk::iter) {
             match note {
-                Note::Passed { subscription: of, from, count, how }
-                    if of == subscription && from <= index && index < from.after(count) =>
+                Note::Passed { subscription, from, count, how }
+                    if from <= index && index < from.after(count) =>
                 {
-                    found = Some(how);
+                    found.insert(subscription, how);
                 }
                 Note::Passed { .. } | Note::Run(_) => {}
             }
@@ -355,4 +356,4 @@ impl Memory {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

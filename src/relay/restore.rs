@@ -467,8 +467,8 @@ impl Relay {
             Operation::SubscriptionMoving { .. }
             | Operation::SubscriptionMerging { .. }
             | Operation::SubscriptionMerged { .. } => self.replay_moving(operation, replay),
-            Operation::SubscriptionRemoved { group, subscription, evicted } => {
-                self.take_subscription(group, subscription, evicted);
+            Operation::SubscriptionRemoved { group, subscription, evicted, elsewhere } => {
+                self.take_subscription(SubscriptionKey { group, number: subscription }, (evicted, elsewhere));
             }
         }
         Ok(())
@@ -569,16 +569,15 @@ impl Relay {
         group.subscriptions.push(Box::new(made));
     }
 
-    fn take_subscription(
-        &mut self,
-        group: GroupNumber,
-        subscription: SubscriptionNumber,
-        evicted: Option<Index>,
-    ) {
-        let Some(group) = self.groups.get_mut(group) else { return };
-        let Some(place) = group.find(subscription) else { return };
+    fn take_subscription(&mut self, key: SubscriptionKey, (evicted, elsewhere): (Option<Index>, bool)) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let Some(place) = group.find(key.number) else { return };
         let removed = group.subscriptions.remove(place);
-        let removal = if evicted.is_some() { Removal::Evicted } else { Removal::Wanted };
+        let removal = match (evicted, elsewhere) {
+            (Some(_), _) => Removal::Evicted,
+            (None, true) => Removal::Elsewhere,
+            (None, false) => Removal::Wanted,
+        };
         self.traces.note_gone(group, &removed, removal);
         if !removed.is_arriving() {
             self.names.remove(&(group.number, removed.name.clone()));

@@ -108,6 +108,9 @@ pub(super) enum Operation {
         /// It was evicted: what it is owed from here on is told as a gap if it is made again.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         evicted: Option<Index>,
+        /// It was made again for a lost disk, and is void: it lives at another relay.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        elsewhere: bool,
     },
     /// A relay is a member of a group, or is one no longer.
     MemberSet {

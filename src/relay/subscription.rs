@@ -148,6 +148,8 @@ pub(super) enum Removal {
     Wanted,
     /// It was over its quota, and the group's policy says so.
     Evicted,
+    /// It was made again for a lost disk, and is void: it lives at another relay.
+    Elsewhere,
 }
 
 impl Subscription {

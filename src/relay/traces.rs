@@ -168,8 +168,8 @@ impl Traces {
         self.change(group, at, |memory| memory.note_passed(at, passed));
     }
 
-    /// Notes that there was such a subscription, if messages are remembered that it may have been owed. One that
-    /// goes on at another relay is asked for there.
+    /// Notes that there was such a subscription, and what it has not acked, if messages are remembered that it may
+    /// have been owed. One that goes on at another relay is asked for there.
     pub(super) fn note_gone(&mut self, group: &mut Group, removed: &Subscription, removal: Removal) {
         let is_over = !removed.is_arriving() && !removed.is_spent();
         let newest = group.memory.as_deref().and_then(|memory| memory.chunks.back()).map(|chunk| chunk.until);
@@ -177,6 +177,7 @@ impl Traces {
         let how = match removal {
             Removal::Wanted => How::Skipped,
             Removal::Evicted => How::Dropped(GapCause::Evicted),
+            Removal::Elsewhere => return,
         };
         let key = SubscriptionKey { group: group.number, number: removed.number };
         let (mut owed, end) = (Vec::new(), group.next);
@@ -204,7 +205,7 @@ impl Relay {
         self.forget_traces(now);
     }
 
-    /// A subscription is about to be removed: what it was still owed is noted, and what is noted of it can be
+    /// A subscription is about to be removed: what it has not acked is noted, and what is noted of it can be
     /// told afterwards. What it has acked is on its way to the disk first, since the removal is read again by what
     /// cursors say there.
     pub(super) fn note_leaving(&mut self, now: Now, key: SubscriptionKey, removal: Removal) {

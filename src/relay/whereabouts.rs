@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::Relay;
 use super::effect::Effect;
-use super::fates::{Spot, fates};
+use super::fates::{Spot, Within, fates};
 use super::group::{Group, Waiter};
 use super::input::Now;
 use super::lookup::{Lookup, Step};
@@ -25,7 +25,7 @@ use super::requests::{Outcome, When};
 use super::stream::Stream;
 use super::subscription::SubscriptionNumber;
 use super::timer::Timer;
-use super::traces::{How, Place};
+use super::traces::{How, Passed, Place};
 use crate::id::{Index, LinkId, RelayId, SessionId, Time};
 use crate::limits;
 use crate::log::Piece;
@@ -362,8 +362,10 @@ impl Relay {
         let group = self.groups.number(&message.group).and_then(|number| self.groups.get(number));
         let stream = group.and_then(|group| stream_of(group, message));
         let is_message = !matches!(sighting, Sighting::OwnRecord | Sighting::NotYet { .. });
-        let passed = |subscription| self.passed_over(group?, subscription, index?);
-        let spot = index.map(|index| Spot { index, run: run.as_ref(), is_remembered, passed: &passed });
+        let spot = group.zip(index).map(|(group, index)| {
+            let passed = self.passed_over(group, index);
+            Spot { index, run: run.as_ref().map(|run| Within::of(run, index)), is_remembered, passed }
+        });
         let is_known = stream.is_some() || is_remembered;
         let subscriptions = match group.filter(|_| is_known && is_message) {
             Some(group) => fates(group, me, now, spot.as_ref()),
@@ -389,16 +391,14 @@ impl Relay {
         trace
     }
 
-    /// How a subscription has passed over what stands at an index: by what is not written yet, or
-    /// by what is.
-    fn passed_over(&self, group: &Group, subscription: SubscriptionNumber, index: Index) -> Option<How> {
-        let mut unwritten = self.traces.passed.iter().rev();
-        let found = unwritten.find(|passed| {
-            passed.group == group.number
-                && passed.subscription == subscription
-                && (passed.from..passed.to).contains(&index)
-        });
-        found.map(|passed| passed.how).or_else(|| group.memory.as_deref()?.passed(subscription, index))
+    /// How subscriptions have passed over what stands at an index: by what is written, and by what is not yet.
+    fn passed_over(&self, group: &Group, index: Index) -> BTreeMap<SubscriptionNumber, How> {
+        let mut found = group.memory.as_deref().map_or_else(BTreeMap::new, |memory| memory.passed_at(index));
+        let here =
+            |passed: &&Passed| passed.group == group.number && (passed.from..passed.to).contains(&index);
+        let unwritten = self.traces.passed.iter().filter(here);
+        found.extend(unwritten.map(|passed| (passed.subscription, passed.how)));
+        found
     }
 
     /// Somebody who was asked has said what it knows; the first time counts.

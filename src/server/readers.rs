@@ -125,17 +125,25 @@ fn run(log: &dyn Log, job: Job) -> Option<JobDone> {
     }
 }
 
-/// How much is to be free before puts are taken, where it is not: then files are not what is lacking.
+/// What is lacking when there is no room; `None`: it is not known how much there is to be.
 fn lacking(space: &Space) -> Option<String> {
     let (segment, reserve) = (space.segment_bytes, space.reserve_bytes);
-    // A quarter more, so that it does not begin and end with each file that is written.
-    let needed = reserve.saturating_add(segment.max(reserve / 4));
+    if segment == 0 {
+        return None;
+    }
+    // Puts are taken again with a quarter more than the reserve, and with two segments to go on with.
+    let needed = reserve.saturating_add(reserve / 4).max(segment.saturating_mul(2));
     let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
     let [least, free, segment, reserve] = [needed, space.free_bytes, segment, reserve].map(mebibytes);
-    (space.free_bytes < needed).then(|| {
+    Some(if space.free_bytes < needed {
         format!(
-            "{least} must be free on the disk, and {free} are: a segment of {segment} (--segment-bytes) and the \
-             reserve of {reserve} (--reserve-bytes); puts are refused, gets and acks go on"
+            "{least} must be free on the disk, and {free} are: two segments of {segment} (--segment-bytes), and a \
+             quarter more than the reserve of {reserve} (--reserve-bytes); puts are refused, gets and acks go on"
+        )
+    } else {
+        format!(
+            "no segment can be made, though {free} are free on the disk: the relay may open no more files (`ulimit \
+             -n`), or the system lets it make none; puts are refused, gets and acks go on"
         )
     })
 }
@@ -150,8 +158,17 @@ mod tests {
         let space =
             |free: u64| Space { segment_bytes, reserve_bytes, free_bytes: free << 20, ..Space::default() };
         let told = lacking(&space(200)).unwrap();
-        assert!(told.starts_with("384 MiB must be free on the disk, and 200 MiB are: "), "{told}");
-        assert_eq!(lacking(&space(384)), None, "then it is something else");
+        assert!(told.starts_with("320 MiB must be free on the disk, and 200 MiB are: "), "{told}");
+        let told = lacking(&space(320)).unwrap();
+        assert!(told.starts_with("no segment can be made, though 320 MiB are free on the disk: "), "{told}");
+        assert!(told.contains("open no more files"), "{told}");
+        let (segment_bytes, reserve_bytes) = (1 << 30, 1 << 30);
+        let large = Space { segment_bytes, reserve_bytes, free_bytes: 3 << 29, ..Space::default() };
+        let told = lacking(&large).unwrap();
+        assert!(
+            told.starts_with("2048 MiB must be free on the disk, and 1536 MiB are: "),
+            "two segments: {told}"
+        );
         assert_eq!(lacking(&Space::default()), None, "nothing is known");
     }
 }

@@ -84,6 +84,7 @@ codes! {
     DeadLetterOrder = "T023", Error, "a group that takes dead letters and keeps the order of producers";
     Repeated = "T024", Error, "a table or a key that is there twice";
     SharedData = "T025", Warning, "two relays of one host with one data directory";
+    PerhapsOneAddress = "T026", Warning, "two relays whose addresses may be one";
     NotGraphMl = "G001", Error, "the text is not GraphML";
     MissingAttribute = "G002", Error, "a node or an edge without what it must have";
     UnknownNode = "G003", Error, "an edge to a node that does not exist";

@@ -306,3 +306,26 @@ fn what_a_leaf_or_no_quota_makes_useless_is_told() {
         assert_eq!(codes(&(text + "subscription_quota_count = 1\n")), [""; 0], "{policy}");
     }
 }
+
+#[test]
+fn a_topology_that_spells_one_host_by_localhost_and_by_number_is_still_usable() {
+    // It was applied before this was told at all, and which of the two localhost is is seen at the start alone.
+    let of = |addresses: &[&str]| {
+        let one = |(n, at): (usize, &&str)| format!("[relay.n{n}]\naddress = \"{at}:7411\"\n");
+        let relays: String = addresses.iter().enumerate().map(one).collect();
+        format!("version = 1\nallow_islands = true\n{relays}")
+    };
+    for numbers in ["127.0.0.1", "[::1]"] {
+        for both in [[numbers, "localhost"], ["localhost", numbers]] {
+            let checked = Topology::parse("net.toml", &of(&both)).expect("it can be used");
+            let codes: Vec<_> = checked.warnings.iter().map(|fault| fault.code().as_str()).collect();
+            assert_eq!(codes, ["T026"], "{both:?}");
+        }
+    }
+    assert_eq!(codes(&of(&["127.0.0.1", "[::ffff:127.0.0.1]"])), ["T009"], "one number");
+    // What is surely another one's is told as that, and its other hosts are known all the same.
+    assert_eq!(codes(&of(&["127.0.0.1", "localhost", "[::1]"])), ["T026", "T026"]);
+    assert_eq!(codes(&of(&["127.0.0.1", "[::1]"])), [""; 0]);
+    let twice = format!("{}[relay.again]\naddress = \"localhost:7411\"\n", of(&["127.0.0.1", "localhost"]));
+    assert_eq!(codes(&twice), ["T026", "T009"]);
+}

@@ -143,7 +143,7 @@ fn a_message_that_nobody_has_had_is_missing() {
 }
 
 #[test]
-fn what_a_subscription_did_not_get_that_is_gone_is_told_apart_from_what_it_got() {
+fn what_a_subscription_that_is_gone_has_not_acked_is_told_apart_from_what_it_has() {
     let mut found = found();
     let mut west = trace("west", Some("hub"), 150, Vec::new());
     let gone = [("late", Fate::Dropped(GapCause::Evicted)), ("old", Fate::Skipped), ("done", Fate::Acked)];
@@ -155,8 +155,8 @@ fn what_a_subscription_did_not_get_that_is_gone_is_told_apart_from_what_it_got()
     found.silent.clear();
     let text = shown(found.clone(), Output::Text);
     for line in [
-        "west   late          not delivered: the subscription was over its quota and was removed\n",
-        "west   old           not delivered: the subscription was removed, or moved past it\n",
+        "west   late          not acked: the subscription was over its quota and was removed\n",
+        "west   old           not acked: the subscription was removed, or moved past it\n",
         "west   done          delivered and acked; the subscription was removed since\n",
     ] {
         assert!(text.contains(line), "{text}");

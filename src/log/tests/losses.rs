@@ -12,9 +12,13 @@ use crate::wire::run::RunKind;
 pub(super) type Events = Arc<Mutex<Vec<String>>>;
 
 pub(super) fn start(sim: &MemoryStorage) -> (DiskLog, Opened, Events) {
+    start_with(sim, 0)
+}
+
+fn start_with(sim: &MemoryStorage, waiting_bytes: u64) -> (DiskLog, Opened, Events) {
     let events = Events::default();
     let told = Arc::clone(&events);
-    let options = LogOptions { tail_bytes: 0, ..options() };
+    let options = LogOptions { tail_bytes: 0, waiting_bytes, ..options() };
     let (recovery, opened) = Recovery::open(sim.storage(), options, &mut |bytes| bytes.fill(9)).unwrap();
     let on_event = Box::new(move |event| told.lock().unwrap().push(format!("{event:?}")));
     (recovery.start_stepped(on_event).unwrap(), opened, events)
@@ -160,7 +164,8 @@ fn on_a_full_disk_the_last_block_does_not_stay_in_the_way() {
     }
     let used: usize = sim.names().iter().map(|name| sim.content(name).len()).sum();
     sim.set_room(Some(used as u64 + 20_000));
-    let (log, ..) = start(&sim);
+    // As at a relay: what is appended may wait for room.
+    let (log, ..) = start_with(&sim, 100_000);
     log.step();
     log.release(GroupNumber(1), Index(30));
     (0..3).for_each(|_| log.step());

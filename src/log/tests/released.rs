@@ -257,3 +257,37 @@ fn f20_on_a_full_disk_what_is_released_goes_at_once_when_nothing_becomes_durable
     steps(&log);
     assert!(log.durable() > durable, "{:?}", log.space());
 }
+
+/// The room of one is enough for a snapshot, which lets the others go without a promise that is broken.
+#[test]
+fn f20_on_a_full_disk_no_more_goes_at_once_than_is_needed_to_go_on() {
+    let (sim, log, _) = covered();
+    fill_up(&sim, &log);
+    release(&log, 301);
+    steps(&log);
+    let before = log.space().segments;
+    assert!(before >= 7, "{before}");
+    assert!(snapshot(&log, log.begin_snapshot()).is_err(), "there is no room");
+    steps(&log);
+    assert_eq!(log.space().segments, before - 2, "as many as spares are kept");
+    let used: usize = sim.names().iter().map(|name| sim.content(name).len()).sum();
+    sim.set_room(Some(used as u64));
+    snapshot(&log, log.begin_snapshot()).unwrap();
+    steps(&log);
+    assert!(log.space().segments < before - 3, "{:?}", log.space());
+}
+
+/// A snapshot needs no commit of a log to which nothing was appended since its start.
+#[test]
+fn f20_a_start_on_a_full_disk_lets_nothing_go_before_a_snapshot_was_tried() {
+    let (sim, log, _) = covered();
+    fill_up(&sim, &log);
+    drop(log);
+    let (log, wanted) = open(&sim);
+    log.settle_released();
+    release(&log, 301);
+    let before = log.space();
+    assert_eq!(before.spare_segments, 0, "{before:?}");
+    steps(&log);
+    assert_eq!((log.space().segments, *wanted.lock().unwrap()), (before.segments, 1), "{before:?}");
+}

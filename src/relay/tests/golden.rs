@@ -78,6 +78,7 @@ fn word(operation: &Operation) -> &'static str {
         Operation::SubscriptionCreated { remade: Some(_), .. } => "subscription-remade",
         Operation::SubscriptionCreated { replays: true, .. } => "subscription-replays",
         Operation::SubscriptionCreated { .. } => "subscription-created",
+        Operation::SubscriptionRemoved { elsewhere: true, .. } => "subscription-void",
         Operation::SubscriptionRemoved { evicted: None, .. } => "subscription-removed",
         Operation::SubscriptionRemoved { .. } => "subscription-evicted",
         Operation::MemberSet { .. } => "member-set",
@@ -183,7 +184,7 @@ fn of_groups(number: GroupNumber) -> Vec<Operation> {
 
 fn of_members(group: GroupNumber) -> Vec<Operation> {
     let (subscription, relay) = (SubscriptionNumber(5), relay("oslo"));
-    let removed = |evicted| Operation::SubscriptionRemoved { group, subscription, evicted };
+    let removed = |evicted| Operation::SubscriptionRemoved { group, subscription, evicted, elsewhere: false };
     let named = |spec| {
         let (name, home) = (sub("billing"), relay.clone());
         Operation::NameSet { group, name, home, version: VERSION, spec }
@@ -377,7 +378,9 @@ fn of_merges(group: GroupNumber) -> Vec<Operation> {
 fn operations() -> Vec<Operation> {
     let number = GroupNumber(300);
     let moves = of_moves(number).into_iter().chain(of_remnants(number)).chain(of_merges(number));
-    of_groups(number).into_iter().chain(of_members(number)).chain(moves).collect()
+    let subscription = SubscriptionNumber(5);
+    let void = Operation::SubscriptionRemoved { group: number, subscription, evicted: None, elsewhere: true };
+    of_groups(number).into_iter().chain(of_members(number)).chain(moves).chain([void]).collect()
 }
 
 #[test]

@@ -123,7 +123,7 @@ pub enum Fate {
         /// The group that takes such messages; `None`: it was dropped.
         to: Option<GroupName>,
     },
-    /// An operator has moved the subscription past it.
+    /// An operator has moved the subscription past it, or has removed it before that was acked.
     Skipped,
     /// Nothing can be said: where it stands here is not known.
     Unknown,
@@ -139,8 +139,8 @@ pub struct SubscriptionTrace {
     pub name: SubscriptionName,
     /// What became of the message.
     pub fate: Fate,
-    /// Whether the subscription was removed since. One that was evicted had not got what is said to be
-    /// dropped for that; one that somebody has removed, what is said to be skipped.
+    /// Whether the subscription was removed since. One that was evicted had not acked what is said to be
+    /// dropped for that; one that somebody has removed, what is said to be skipped. It may have been delivered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
 }
