@@ -37,8 +37,8 @@ pub(super) struct Brought {
     said: BTreeMap<RelayId, u64>,
     /// The word of homes.
     heard: BTreeMap<RelayId, u64>,
-    /// Names that have two homes, and since when.
-    twins: BTreeMap<SubscriptionName, Time>,
+    /// Names that have two homes, and since when; `None`: since before this relay was started.
+    twins: BTreeMap<SubscriptionName, Option<Time>>,
     /// What has ended here and is not on this disk yet.
     ending: u32,
 }
@@ -85,7 +85,7 @@ impl Names {
             if named.spec.is_some() && self.homes_of(name).any(|(other, _)| other != home) {
                 came.push(((name.clone(), home.clone()), named.version.counter));
                 if self.homes_alive(name) > 1 {
-                    twins.insert(name.clone(), Time(0));
+                    twins.insert(name.clone(), None);
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let names = &mut group.spread().names;
         if names.homes_alive(name) > 1 {
-            names.brought.twins.entry(name.clone()).or_insert(now);
+            names.brought.twins.entry(name.clone()).or_insert(Some(now));
         } else if names.brought.twins.remove(name).is_some_and(|since| is_over(now, since)) {
             self.give_up_consumed(number);
         }
@@ -203,6 +203,6 @@ impl Relay {
 }
 
 /// Whether a name has had two homes for so long that they were made one, and none has moved.
-fn is_over(now: Time, since: Time) -> bool {
-    now >= since.after_ms(limits::MERGE_FIRST_MS)
+fn is_over(now: Time, since: Option<Time>) -> bool {
+    since.is_none_or(|since| now >= since.after_ms(limits::MERGE_FIRST_MS))
 }

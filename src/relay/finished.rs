@@ -20,7 +20,7 @@ use super::input::Now;
 use super::journal::Waiting;
 use super::state::Operation;
 use super::stream::Stream;
-use crate::id::{Epoch, GroupNumber, LinkId, RelayId, Sequence, StorageId, StreamNumber};
+use crate::id::{Epoch, GroupNumber, LinkId, RelayId, StorageId, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, Urgency};
 use crate::wire::link::{Finished, LinkMessage, Receipt};
@@ -32,8 +32,6 @@ const KEPT_MAX: usize = 1 << 10;
 #[derive(Clone, Debug, Default)]
 pub(super) struct FinishedEpochs {
     through: BTreeMap<(RelayId, StorageId), u64>,
-    /// How far the own stream was when an epoch before was last found to be finished.
-    pub(super) own_at: Sequence,
     /// Streams that were forgotten, and of which links still know the names.
     forgotten: Vec<StreamNumber>,
 }
@@ -118,12 +116,9 @@ impl Relay {
         let is_done =
             |s: &&Stream| s.epoch.counter < end && s.sealed && s.released >= s.last && s.durable >= s.last;
         let Some(through) = own.take_while(is_done).map(|s| s.epoch.counter).max() else { return };
-        // Of what is finished nobody says any more what is consumed.
-        if group.awaits_old() || !group.finish(&me, storage, through) {
+        if !group.finish(&me, storage, through) {
             return;
         }
-        let own = group.own.and_then(|own| group.stream(own)).map_or(Sequence(0), |own| own.last);
-        group.spread().finished.own_at = own;
         self.keep_finished(number, (&me, storage), through, Urgency::Sync);
         self.journal.wait(Waiting::Finished { group: number });
     }

@@ -77,12 +77,6 @@ impl Group {
         here || self.streams.iter().any(|s| s.wanted > s.told.1)
     }
 
-    /// Whether somebody waits for what may stand in own streams of epochs before to be consumed.
-    pub(super) fn awaits_old(&self) -> bool {
-        let is_old = |awaited: &Awaited| awaited.level == AckLevel::Consumed && awaited.reach.is_repeat;
-        self.traffic.as_ref().is_some_and(|traffic| traffic.awaited.iter().any(is_old))
-    }
-
     /// How many relays have all own streams on disk, the one of this boot up to `last`: those that
     /// are released are at all members.
     fn copies(&self, (me, storage): (&RelayId, StorageId), last: Sequence) -> usize {
@@ -201,19 +195,18 @@ impl Relay {
         }
     }
 
-    /// How far all has to be consumed for a put that is tried again, and whether that can be known. Whoever
-    /// comes to be a member meanwhile says what it is done with only to those of whom it has something: so there
-    /// is an own stream. What of it came behind the finished epochs, of which nobody knows any more what was
-    /// consumed, stands behind them at every member.
+    /// How far all has to be consumed for a put that is tried again, and whether it may wait for that. It may
+    /// stand in an epoch before, which may be finished, so that nobody says any more who has acked it. At every
+    /// member the stream of this boot stands behind it (I10): so there is to be one. Whoever comes to be a
+    /// member meanwhile says what it is done with only to those of whom it has something, too.
     fn reach_again(&mut self, now: Now, number: GroupNumber, reach: Reach) -> (Reach, bool) {
-        if self.groups.get(number).is_none() {
-            return (reach, true);
+        if self.draining || self.groups.get(number).is_none() {
+            // The stream of this boot was sealed, and there is no other one.
+            return (reach, false);
         }
         let own = self.own_stream(now, number);
-        let group = self.groups.get_mut(number).expect("it has a stream");
-        let last = group.stream(own).map_or(Sequence(0), |own| own.last);
-        let is_behind = group.spread.as_deref().is_none_or(|spread| spread.finished.own_at < last);
-        (Reach { last, ..reach }, is_behind)
+        let last = self.groups.get_mut(number).and_then(|group| group.stream(own)).map(|own| own.last);
+        (Reach { last: last.unwrap_or(reach.last), ..reach }, true)
     }
 
     /// How many relays have the group's own stream sooner or later: those of the tree.
@@ -286,8 +279,6 @@ impl Relay {
             !is_reached
         });
         group.traffic().awaited = awaited;
-        // An epoch that somebody waited for may be finished now.
-        self.settle_finished(number);
     }
 
     /// Says along the trees how far this relay wants to hear.

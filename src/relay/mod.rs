@@ -395,7 +395,6 @@ impl Relay {
             // Nobody is left to be told.
             if let Some(traffic) = self.groups.get_mut(*number).and_then(|group| group.traffic.as_mut()) {
                 traffic.awaited.retain(|awaited| awaited.session != session);
-                self.settle_finished(*number);
             }
         }
     }

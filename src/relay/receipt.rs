@@ -109,10 +109,13 @@ impl Relay {
     fn take_receipts(&mut self, number: GroupNumber, repeats: bool) -> Vec<Receipt> {
         let receipts = self.receipts_of(number, repeats);
         if let Some(group) = self.groups.get_mut(number) {
+            // Who has nothing to be done with says nothing of it, ever.
+            let says_consumed = !group.subscriptions.is_empty() || group.has_brought();
             for stream in group.streams.iter_mut().filter(|stream| stream.is_wanted()) {
                 let said = receipts.iter().find(|r| r.epoch == stream.epoch && r.origin == stream.origin);
                 if let Some(said) = said {
-                    stream.told = (said.durable, said.consumed);
+                    let done = if says_consumed { said.consumed } else { said.durable };
+                    stream.told = (said.durable, done);
                 }
             }
         }
@@ -154,11 +157,15 @@ impl Relay {
         let has_brought = group.has_brought();
         // Who has no subscription is no member, and is not asked any more as soon as that is heard. Until then it
         // says nothing: what it had may be elsewhere.
-        let says_consumed = is_consumer && !has_brought;
-        let consumed = |s: &Stream| if says_consumed { s.last_below(floor) } else { Sequence(0) };
+        let done = |s: &Stream| match (has_brought, is_consumer) {
+            (true, _) => Sequence(0),
+            (false, true) => s.last_below(floor),
+            (false, false) => s.durable,
+        };
+        let consumed = |s: &Stream| if is_consumer { done(s) } else { Sequence(0) };
         let is_wanted = group.streams.iter().any(Stream::is_wanted);
         let brought = if is_wanted || repeats { group.done_with_brought(me) } else { None };
-        let is_news = |s: &Stream| s.is_wanted() && s.told != (s.durable, consumed(s));
+        let is_news = |s: &Stream| s.is_wanted() && s.told != (s.durable, done(s));
         let is_open = |s: &Stream| s.origin != *me && !group.is_finished(&s.origin, s.epoch);
         let is_owed = |s: &&Stream| is_open(s) && ((is_new(s) && counts(s)) || is_news(s));
         let receipt = |s: &Stream| Receipt {

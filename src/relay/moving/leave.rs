@@ -250,7 +250,9 @@ impl Relay {
     fn above_names(&self, number: GroupNumber, name: &SubscriptionName, home: &RelayId) -> Version {
         let spread = self.groups.get(number).and_then(|group| group.spread.as_deref());
         let said = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), home.clone())));
-        let known = said.map_or(0, |named| named.version.counter).max(self.forgotten_in(home));
+        // One that came there was said above all that was said of others.
+        let of_all = spread.map_or(0, |spread| spread.names.brought.highest_of(home));
+        let known = said.map_or(0, |named| named.version.counter).max(of_all).max(self.forgotten_in(home));
         let counter = known.saturating_add(NAME_LEAP).min(limits::SEQUENCE_MAX);
         Version { counter, storage: self.options.epoch.storage }
     }

@@ -1,12 +1,15 @@
 //! What members say of their disks, and what an origin lets go for it (I7, I8).
 
-use super::harness::{Harness, SESSION, body, group};
+use super::harness::{Harness, SESSION, body, group, sub};
 use crate::id::{Epoch, ProducerSequence, RelayId, Sequence, StorageId};
 use crate::limits::SEQUENCE_MAX;
 use crate::log::Snapshot;
 use crate::relay::Input;
+use crate::wire::body::SubscriptionSpec;
 use crate::wire::frame::{AckLevel, PutHead};
-use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, Receipt, Version};
+use crate::wire::link::{
+    Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, NameEntry, Receipt, Version,
+};
 use crate::wire::run::BodySummary;
 
 const FIRST: StorageId = StorageId([7; 16]);
@@ -192,4 +195,33 @@ fn s23_a_copy_on_a_disk_that_is_lost_counts_for_no_level() {
     assert!(!is_stored(&h), "two disks have it: {:?}", h.done);
     receipt(&mut h, SECOND, 2);
     assert!(is_stored(&h), "{:?}", h.done);
+}
+
+#[test]
+fn r15_homes_that_are_made_one_just_after_a_start_leave_a_put_as_accepted() {
+    let mut h = Harness::apart();
+    let lives = |home: &str, counter, storage, is_there: bool| {
+        let (home, version) = (RelayId::new(home).unwrap(), Version { counter, storage });
+        let spec = is_there.then(SubscriptionSpec::default);
+        Fact::Name(NameEntry { group: id(), name: sub("s"), home, version, spec })
+    };
+    let member = |relay: &str, counter, storage, member| {
+        let (relay, version) = (RelayId::new(relay).unwrap(), Version { counter, storage });
+        Fact::Membership(Membership { group: id(), relay, version, member })
+    };
+    let both = [lives("o", 1, FIRST, true), lives("x", 1, SECOND, true)];
+    h.meet(both.into_iter().chain([member("o", 1, FIRST, true), member("x", 1, SECOND, true)]).collect());
+    h.pass_ms(60_000);
+    h.crash(&Snapshot::default());
+    h.meet(Vec::new());
+    let g = h.open("g");
+    let put = h.put_with(g, body(&["a"]), None, AckLevel::Consumed);
+    let receipt = Receipt { brought: Some(1), ..of_boot(2, "x", SECOND, 2) };
+    h.hear(LinkMessage::Receipts(vec![receipt]));
+    // The other home has closed into it.
+    h.hear(LinkMessage::Facts(vec![lives("o", 2, FIRST, false)]));
+    h.hear(LinkMessage::Facts(vec![member("o", 2, FIRST, false)]));
+    h.pass_ms(1_500);
+    let said: Vec<AckLevel> = h.done.iter().filter(|done| done.put == put).map(|done| done.level).collect();
+    assert_eq!(said, [AckLevel::Accepted], "nobody can tell which of the two has had it");
 }

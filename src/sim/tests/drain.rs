@@ -2,8 +2,10 @@
 
 use super::super::world::{World, name_of};
 use super::LINE;
+use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::body::{Draining, RefusalCode, Reply, Request};
 use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
+use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
 
 fn ask(world: &mut World, node: usize, abandon: bool) -> Draining {
@@ -307,4 +309,32 @@ fn s48_a_relay_that_is_led_to_by_mistake_is_not_drained() {
     world.arrive_all(9);
     assert_eq!(draining(&mut world), [] as [usize; 0]);
     world.settle();
+}
+
+#[test]
+fn s48_a_put_that_is_tried_again_at_a_relay_that_is_drained_begins_no_stream() {
+    let mut world = ring();
+    let group: GroupName = "g".parse().unwrap();
+    let put = |world: &mut World, number: u64, level: AckLevel| {
+        let now = world.now;
+        let handle = world.nodes[2].open(now, &group);
+        let producer = Some((ProducerId(7), ProducerSequence(1)));
+        world.nodes[2].put_as(now, (handle, number), &["again".to_owned()], (level, 0), producer);
+        world.collect(2);
+        world.settle();
+    };
+    put(&mut world, 1_000_001, AckLevel::Accepted);
+    assert!(ask(&mut world, 2, false).begun);
+    world.settle();
+    // The publisher has not heard that, and comes again.
+    put(&mut world, 1_000_002, AckLevel::Consumed);
+    world.watched().unwrap();
+    for node in [0, 1] {
+        world.drain(node, "g", "s");
+    }
+    world.settle();
+    (0..3).for_each(|_| world.rest());
+    world.watched().unwrap();
+    let state = ask(&mut world, 2, false);
+    assert!(state.may_go, "{state:?}");
 }

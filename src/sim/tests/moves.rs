@@ -5,7 +5,9 @@ use super::LINE;
 use crate::id::{Index, ProducerSequence, RelayId};
 use crate::sim::storms::Weather;
 use crate::topology::settings::GroupSettings;
-use crate::wire::body::{MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request};
+use crate::wire::body::{
+    MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec,
+};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{Fact, LinkMessage};
 use crate::wire::moving::MoveSays;
@@ -1053,4 +1055,62 @@ fn r12_a_new_home_that_was_forgotten_once_is_not_gone_for_an_old_home_that_start
     world.heal();
     world.finish_moves().unwrap();
     assert_eq!(world.home_now(0), Some(NEW));
+}
+
+#[test]
+fn r12_a_void_is_above_what_a_new_home_says_that_had_many_names_before() {
+    // The new home is between the old one and relay 1.
+    let mut world = network(3, &[(OLD, NEW, 1), (NEW, 1, 1)]);
+    world.subscribe(OLD, "g", "s");
+    for _ in 0..600 {
+        let (group, name) = names(NEW, "g", "t");
+        let spec = SubscriptionSpec { level: SubscribeLevel::Local, ..SubscriptionSpec::default() };
+        world
+            .ask(NEW, Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec })
+            .unwrap();
+        world.ask(NEW, Request::SubscriptionRemove { group, name }).unwrap();
+    }
+    world.settle();
+    world.put(1, "g", 2);
+    world.settle();
+    world.ask_to_move(1, 0, Some(NEW));
+    go_on(&mut world);
+    world.put(1, "g", 2);
+    world.settle();
+    world.take(0);
+    let mut steps = 0;
+    while serving(&world, false) != [NEW] {
+        go_on_a_little(&mut world, steps);
+        steps += 1;
+        assert!(steps < 5_000, "{}", world.tell_moves(OLD));
+    }
+    // Relay 1 hears of it, and the old home does not.
+    world.sync(NEW);
+    while world.arrive_at(1, 1) {}
+    world.sync(1);
+    world.wipe(NEW);
+    world.set_link(0, true);
+    let is_void =
+        |said: LinkMessage| matches!(said, LinkMessage::Move(frame) if frame.says == MoveSays::Void);
+    let mut steps = 0;
+    while !world.moves_on(0, 0).into_iter().any(is_void) {
+        go_on_a_little(&mut world, steps);
+        steps += 1;
+        assert!(steps < 5_000, "{}", world.tell_moves(OLD));
+    }
+    while world.arrive_at(0, 0) {}
+    world.sync(OLD);
+    // Now the other link of the new home comes up.
+    world.set_link(1, true);
+    for _ in 0..20 {
+        while world.arrive_at(1, 0) {}
+        while world.arrive_at(1, 1) {}
+        world.sync(NEW);
+        world.sync(1);
+    }
+    for step in 0..600 {
+        go_on_a_little(&mut world, step);
+        let homes = serving(&world, false);
+        assert!(homes.len() < 2, "served at {homes:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::super::storms::Weather;
 use super::super::world::{Said, World};
+use crate::wire::frame::AckLevel;
 
 /// A network with groups that have members everywhere and messages that all have acked.
 fn with_groups(relays: usize, groups: usize) -> World {
@@ -99,4 +100,41 @@ fn s6_the_last_message_of_a_burst_that_is_lost_with_its_link_comes_with_nothing_
     let calm = Weather { puts: 0, ..Weather::CALM };
     (0..2000).for_each(|_| world.step(&calm));
     assert_eq!(world.drain(2, "g", "s").len(), 4);
+}
+
+/// What is said in a minute while a relay keeps something for a member that is away, and in the ten seconds in which
+/// much is put that all take.
+fn said_where(level: AckLevel) -> (u64, u64) {
+    let mut world = World::new(1, 3, &[(0, 1, 1), (1, 2, 1)]);
+    world.subscribe(2, "g", "s");
+    world.put_at_level(0, "g", (level, 0));
+    world.settle();
+    world.drain(2, "g", "s");
+    world.settle();
+    world.rest();
+    world.count_said();
+    for _ in 0..20 {
+        world.put(0, "g", 1);
+        world.pass_ms(500);
+        world.settle();
+    }
+    let busy = world.said().map(|said: Said| said.messages).sum();
+    world.drain(2, "g", "s");
+    world.settle();
+    world.set_link(1, false);
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    // The pauses have become long.
+    (0..12).for_each(|_| world.rest());
+    world.count_said();
+    (0..6).for_each(|_| world.rest());
+    (world.said().map(|said: Said| said.messages).sum(), busy)
+}
+
+#[test]
+fn who_has_no_subscription_says_no_more_because_a_put_has_waited_before() {
+    let (plain, waited) = (said_where(AckLevel::Accepted), said_where(AckLevel::Consumed));
+    assert!(waited.0 <= plain.0 + 3, "{waited:?} messages, and {plain:?} where no put has waited");
+    assert!(waited.1 <= plain.1 + 3, "{waited:?} messages, and {plain:?} where no put has waited");
 }
