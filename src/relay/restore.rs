@@ -20,7 +20,7 @@ use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
 use super::state::{Operation, RestoreError, State, shard_of};
 use super::stream::Stream;
-use super::subscription::{Removal, Subscription, SubscriptionKey, SubscriptionNumber, subscription_from};
+use super::subscription::{Removal, Subscription, SubscriptionKey, subscription_from};
 use super::table::Groups;
 use super::timer::{Timer, Timers};
 use super::topology::Topologies;
