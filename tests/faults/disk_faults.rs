@@ -32,7 +32,8 @@ async fn check_refuses_and_serves(address: &str) {
     assert_eq!(code, RefusalCode::NoRoom, "{reason}");
     assert!(reason.contains("full"), "{reason}");
     let status = connection.status().await.expect("it answers");
-    assert!(status.accepting.is_err(), "{status:?}");
+    let why = status.accepting.clone().expect_err("it takes nothing");
+    assert!(why.contains(" must be free on the disk, and "), "{why}: {status:?}");
     // A subscription is made, read and acked on the full disk.
     let mut inbox = Inbox::open(address, "late").await.expect("a subscription is made");
     for _ in 0..10 {

@@ -276,6 +276,9 @@ async fn f20_f21_f22_files_that_cannot_be_made_refuse_puts_until_they_can() {
         let what = format!("puts are refused where {calls} says {error}");
         wait_for(&what, async || load.history.refused() >= refused + 20).await;
         serves_without_files(&relay.address, &format!("{calls}-{error}")).await;
+        let status = Connection::open(&relay.address).await.status().await.expect("it answers");
+        let why = status.accepting.expect_err("it takes nothing");
+        assert!(why.starts_with("no segment can be made, though "), "{calls} says {error}: {why}");
         assert!(tracer.detach() > 0, "{calls} was not called");
         load.progress(50).await;
     }

@@ -359,3 +359,35 @@ async fn a_group_that_may_not_be_opened_is_an_error() {
     let (publisher, ()) = tokio::join!(client.publisher(group, PublisherOptions::default()), refuse);
     assert!(matches!(publisher, Err(ClientError::Refused(r)) if r.code == RefusalCode::NotPermitted));
 }
+
+#[tokio::test]
+async fn it_is_known_whether_a_relay_may_have_what_it_was_sent() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let publisher = publisher(&client, &mut remote).await;
+    let ticket = publisher.put("a").await.unwrap();
+    let put = remote.put().await;
+    assert!(publisher.is_unsure(), "it is there, and has said nothing");
+    refuse(&mut remote, put.head.put, RefusalCode::NotReady).await;
+    let mut remote = relay.accept().await;
+    assert!(!publisher.is_unsure(), "it has said that it has not taken it");
+    remote.open_group(4).await;
+    remote.put().await;
+    drop(remote);
+    let mut remote = relay.accept().await;
+    assert!(publisher.is_unsure(), "no session tells what became of that one");
+    remote.open_group(4).await;
+    let put = remote.put().await;
+    refuse(&mut remote, put.head.put, RefusalCode::NotReady).await;
+    let mut remote = relay.accept().await;
+    assert!(publisher.is_unsure(), "and this refusal was of the second attempt");
+    remote.open_group(4).await;
+    remote.take_messages(1).await;
+    soon(ticket).await.unwrap();
+    assert!(!publisher.is_unsure());
+    // What the client gives up stays so.
+    publisher.put_unacked("b").await.unwrap();
+    remote.put().await;
+    soon(client.close()).await;
+    assert!(publisher.is_unsure());
+}
