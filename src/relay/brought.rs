@@ -154,6 +154,8 @@ impl Relay {
         }
         self.owe_receipt(now, number, false);
         self.settle_levels(number);
+        // Nobody may have acked anything in the group itself yet, so nothing is known to be acked there.
+        self.wait_for_floor(now, number);
     }
 
     /// A home says that it is done with what was brought along there.

@@ -115,6 +115,12 @@ impl Group {
         })
     }
 
+    /// Whether nothing stands at or behind an index but the relays' own records, which nobody receives.
+    fn has_only_marks_from(&self, floor: Index) -> bool {
+        let marks = self.marks.len() - self.marks.partition_point(|mark| *mark < floor);
+        self.next.0.saturating_sub(floor.0) <= marks as u64
+    }
+
     /// What is left of a part is its subscription's from now on.
     fn open_remnant(&mut self, left: &Left) {
         self.go_to(self.next.max(left.to));
@@ -302,7 +308,7 @@ impl Relay {
     pub(super) fn end_if_taken(&mut self, part: SubscriptionKey) -> bool {
         let Some(group) = self.groups.get(part.group) else { return true };
         let is_open = group.remnant.as_ref().is_some_and(|remnant| remnant.is_open);
-        let is_taken = group.subscriptions.iter().all(|s| s.cursor.floor() >= group.next);
+        let is_taken = group.subscriptions.iter().all(|s| group.has_only_marks_from(s.cursor.floor()));
         if !is_open || !is_taken {
             return false;
         }

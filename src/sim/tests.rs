@@ -5,6 +5,7 @@ mod changes;
 mod circuits;
 mod compare;
 mod copies;
+mod crashes;
 mod damage;
 mod dead;
 mod drain;

@@ -468,7 +468,7 @@ impl World {
     }
 
     /// A relay crashes, and of what was not synced the first `kept` entries are on its disk all the same.
-    fn crash_keeping(&mut self, node: usize, kept: usize) {
+    pub fn crash_keeping(&mut self, node: usize, kept: usize) {
         self.watch.crashes(&self.nodes[node]);
         self.nodes[node].crash(kept);
         self.watch.crashed(node, self.nodes[node].log().0);

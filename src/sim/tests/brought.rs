@@ -239,6 +239,52 @@ fn r15_a_put_that_is_tried_again_is_answered_when_what_was_brought_along_is_take
     is_consumed_when_taken(&mut world, (1_000_002, NEW));
 }
 
+/// Nothing else is put: what was brought along is taken, and whoever waits for that hears it.
+#[test]
+fn r15_a_put_is_consumed_when_what_was_brought_along_is_taken_though_nothing_else_is_put() {
+    let links = [(0, 1, 10), (1, 2, 10), (2, 3, 10), (3, 4, 10), (4, 0, 100)];
+    for (home, new, is_whole) in [(4, 0, true), (4, 3, true), (2, 0, true), (3, 1, true), (4, 0, false)] {
+        let mut world = World::new(1, 5, &links);
+        world.let_homes_move();
+        world.subscribe(home, GROUP, "s");
+        world.put(1, GROUP, 1);
+        world.settle();
+        let (put, payload) = world.put_at_level(1, GROUP, (AckLevel::Consumed, 0));
+        world.settle();
+        world.ask_to_move(1, 0, Some(new));
+        world.settle();
+        world.wait_ms(crate::limits::MOVE_UNREAD_MS + 100);
+        (0..4).for_each(|_| world.rest());
+        assert_eq!(world.home_now(0), Some(new), "{}", world.tell_moves(home));
+        let calm = Weather { puts: 0, ..Weather::CALM };
+        assert_eq!(world.until_answered(put, &calm, 0), None, "nobody has had it");
+        let (group, name) = names(home, GROUP, "s");
+        let now = world.now;
+        if is_whole {
+            assert!(world.nodes[new].drain(now, &group, &name).contains(&payload));
+        } else {
+            // He asks for what there is, and comes for no more.
+            let handle = world.nodes[new].attach(now, &group, &name);
+            let credits = vec![Credit { handle, total: 2 }];
+            world.nodes[new].input(now, Input::Credit { session: SessionId(1), credits });
+            world.collect(new);
+            world.settle();
+            let got: Vec<u64> = world.nodes[new].got.drain(..).map(|got| got.index).collect();
+            world.ack(new, handle, (got[0], got[1] + 1));
+            world.settle();
+        }
+        world.collect(new);
+        (0..2).for_each(|_| world.rest());
+        let said = world.until_answered(put, &calm, 0);
+        assert_eq!(
+            said,
+            Some(AckLevel::Consumed),
+            "from {home} to {new}: {}",
+            world.nodes[1].explain(&payload)
+        );
+    }
+}
+
 #[test]
 fn r15_storms_of_moves_with_what_nobody_has_read_answer_no_put_as_consumed_too_early() {
     let mut consumed = 0;
