@@ -186,7 +186,10 @@ fn fate(fate: &Fate) -> (&'static str, String) {
         }
         Fate::Skipped => ("skipped", "skipped: the subscription was moved past it".to_owned()),
         Fate::Aside => ("aside", "set aside until earlier messages of its producer have come".to_owned()),
-        Fate::Unknown => ("unknown", "not known: where it stands there is forgotten".to_owned()),
+        Fate::Unknown => (
+            "unknown",
+            "not known: it is forgotten there, or came with the subscription from another relay".to_owned(),
+        ),
     }
 }
 

@@ -62,7 +62,11 @@ fn place(run: &StoredRun, index: Index) -> Option<(u32, usize)> {
 pub(super) fn fates(group: &Group, me: &RelayId, now: Now, spot: Option<&Spot>) -> Vec<SubscriptionTrace> {
     let side = GroupSide::of(group, me);
     let fate = |subscription: &Subscription| match spot {
-        Some(spot) => fate(group, &side, now, subscription, spot),
+        Some(spot) => match fate(group, &side, now, subscription, spot) {
+            // Where it was served before it may have begun before this.
+            Fate::BeforeStart if has_come(group, me, subscription) => Fate::Unknown,
+            fate => fate,
+        },
         None => Fate::Unknown,
     };
     let traces = group.subscriptions.iter();
@@ -81,10 +85,20 @@ fn fates_of_gone(group: &Group, spot: Option<&Spot>) -> Vec<SubscriptionTrace> {
         .collect()
 }
 
+/// Whether a subscription has lived at another relay.
+fn has_come(group: &Group, me: &RelayId, s: &Subscription) -> bool {
+    let names = group.spread.as_deref().map(|spread| &spread.names);
+    names.is_some_and(|names| names.homes_of(&s.name).any(|(home, _)| home != me))
+}
+
 fn fate(group: &Group, side: &GroupSide<'_>, now: Now, s: &Subscription, spot: &Spot) -> Fate {
     let is_open = s.cursor.next_open(spot.index, spot.index.after(1)).is_some();
     let passed = passed_over(side, now, s, spot);
     if !is_open {
+        if s.has_remnants && !spot.passed.contains_key(&s.number) {
+            // It may be among what was brought along, which nobody has had yet.
+            return Fate::Unknown;
+        }
         if let Some(fate) = remembered(group, s, spot) {
             return fate;
         }

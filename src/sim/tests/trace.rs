@@ -170,3 +170,30 @@ fn a_relay_that_is_cut_off_since_its_start_names_those_that_it_could_not_ask() {
     assert_eq!(silent(&found), [("r01".to_owned(), false), ("r02".to_owned(), false)]);
     assert_eq!(silent(&world.whereabouts(0, name, true)), [], "nobody else was to be asked");
 }
+
+/// What was brought along is not told as acked before anybody has had it, nor as put before the subscription.
+#[test]
+fn r18_of_what_a_subscription_has_brought_along_nothing_is_said_that_is_not_so() {
+    for new in [1, 2] {
+        let mut world = World::new(1, 3, &LINE);
+        world.let_homes_move();
+        world.subscribe(0, "g", "s");
+        world.put(1, "g", 2);
+        world.settle();
+        let message = world.name_of_message(1, 1).unwrap();
+        world.ask_to_move(1, 0, Some(new));
+        world.settle();
+        world.wait_ms(crate::limits::MOVE_UNREAD_MS + 100);
+        (0..4).for_each(|_| world.rest());
+        assert_eq!(world.home_now(0), Some(new), "{}", world.tell_moves(0));
+        let said = |world: &mut World| {
+            let found = world.whereabouts(1, message.clone(), false);
+            fate(of(&found, &format!("r0{new}")), "s-r00").clone()
+        };
+        assert_eq!(said(&mut world), Fate::Unknown, "at {new}: nobody has had it");
+        world.take(0);
+        world.settle();
+        let taken = said(&mut world);
+        assert!([Fate::Acked, Fate::Unknown].contains(&taken), "at {new}: {taken:?}");
+    }
+}
