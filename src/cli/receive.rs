@@ -17,6 +17,7 @@ use crate::wire::body::{Refusal, RefusalCode};
 use super::ask::{self, until, until_taken};
 use super::exec::{self, Fate};
 use super::exit::{Exit, Failure};
+use super::leave::leave;
 use super::message::{self, FormatArgs, Shown};
 use super::out::Context;
 use super::stop::Stop;
@@ -31,6 +32,9 @@ const BATCH: usize = 256;
 /// How long a home that cannot be reached is waited for before there is anything to wait for: what
 /// is lost in a moment's re-routing comes back within it.
 const ATTACH_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the relay has for the acks of one who does not wait, or is to end.
+const LEAVE_WAIT: Duration = Duration::from_secs(5);
 
 /// How often the relay is told that a command is still at work: well within any sensible wait for an ack.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -60,7 +64,7 @@ pub struct SourceArgs {
     after_help = "Examples:\n  treecast get news --as me\n  treecast get news --as me -n 10 --wait 30s\n  \
     treecast get jobs --output json\n\n\
     Each message is acked after it was written. Exit code 124: --wait was over first; 69: and the\n\
-    relay was away by then, of which standard error tells.\n\
+    relay was away by then, of which standard error tells; 75: and the home of the subscription was.\n\
     A subscription that is not shared has one receiver: this one takes over from another that runs."
 )]
 pub struct GetArgs {
@@ -124,7 +128,7 @@ pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
     let Receiver { mut subscriber, client, watch: _watch } = attached.await?;
     let late = "there were fewer messages than asked for";
     let taken = until_taken(&client, deadline, late, take(&mut subscriber, &args, context)).await;
-    close(subscriber, taken).await
+    leave((subscriber, &client), deadline, taken, context.notes).await
 }
 
 /// Dropping the future loses nothing: what was written has been acked in the same step.
@@ -143,10 +147,10 @@ async fn take(subscriber: &mut Subscriber, args: &GetArgs, context: &mut Context
 /// # Errors
 /// When nothing is there, the relay refuses or is gone, or output cannot be written.
 pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
-    let Receiver { mut subscriber, client: _client, watch: _watch } =
+    let Receiver { mut subscriber, client, watch: _watch } =
         attach(&args.source, Flow::WhenAsked, None, context).await?;
     let polled = poll_all(&mut subscriber, &args, context).await;
-    close(subscriber, polled).await
+    leave((subscriber, &client), Some(Instant::now() + LEAVE_WAIT), polled, context.notes).await
 }
 
 async fn poll_all(
@@ -181,12 +185,12 @@ pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failu
     };
     let Receiver { mut subscriber, client, watch: _watch } =
         attach(&args.source, flow, None, context).await?;
-    let notified = tokio::select! {
-        notified = notify_all(&mut subscriber, &client, &args, context) => notified,
+    let (notified, by) = tokio::select! {
+        notified = notify_all(&mut subscriber, &client, &args, context) => (notified, None),
         // What a command is at work on is not acked: it is delivered again, to the next receiver.
-        () = stop.asked() => Ok(()),
+        () = stop.asked() => (Ok(()), Some(Instant::now() + LEAVE_WAIT)),
     };
-    close(subscriber, notified).await
+    leave((subscriber, &client), by, notified, context.notes).await
 }
 
 async fn notify_all(
@@ -300,13 +304,6 @@ async fn check_spec(source: &SourceArgs, client: &Client, context: &Context) -> 
         ));
     }
     Ok(())
-}
-
-/// Leaves, and sees to it that the relay has the acks, also when something
-/// failed: what was written is not to come again.
-async fn close(subscriber: Subscriber, taken: Result<(), Failure>) -> Result<(), Failure> {
-    let closed = subscriber.close().await.map_err(Failure::from);
-    taken.and(closed)
 }
 
 /// Writes the gap and the messages, and acks them when the reader of our output

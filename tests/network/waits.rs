@@ -1,0 +1,74 @@
+//! Who waits at a relay while something is away: verbs end when they are to, and say why they wait.
+
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::commands::{Running, command, good, run};
+use super::site::Network;
+use super::traffic::{PATIENCE, wait_for};
+
+/// a – b, and the subscriptions of `news` that live at b and are known at a.
+async fn pair(names: &[&str]) -> (Network, String, String) {
+    let network = Network::line(2).await;
+    for place in 0..2 {
+        network.wait_links(place, 1).await;
+    }
+    let (a, b) = (network.address(0).to_owned(), network.address(1).to_owned());
+    for name in names {
+        good(&b, &["subscription", "create", "news", name]);
+        wait_for("it is known", async || good(&a, &["locate", "news"]).contains(name)).await;
+    }
+    (network, a, b)
+}
+
+fn start(address: &str, words: &[&str]) -> Running {
+    let mut command = command(address, words);
+    Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+/// The next line that a command writes to its output.
+fn next_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    // Byte by byte: what comes behind it is for the next one.
+    let output = child.stdout.as_mut().expect("it was asked for");
+    while !line.ends_with('\n') {
+        let mut byte = [0];
+        assert_eq!(output.read(&mut byte).expect("it is read"), 1, "it ended behind `{line}`");
+        line.push(char::from(byte[0]));
+    }
+    line
+}
+
+/// What a command ends with, what it had said, and after how long.
+fn end(mut child: Running, begun: Instant) -> (Option<i32>, String, Duration) {
+    let code = loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            break status.code();
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let took = begun.elapsed();
+    let mut said = String::new();
+    child.stderr.take().expect("it was asked for").read_to_string(&mut said).expect("text");
+    (code, said, took)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_get_ends_with_its_wait_though_what_it_took_cannot_be_acked_any_more() {
+    // The home goes, then the relay that was asked.
+    for (gone, code) in [(1, 75), (0, 69)] {
+        let (mut network, a, _) = pair(&["me"]).await;
+        good(&a, &["put", "news", "one"]);
+        let begun = Instant::now();
+        let mut get = start(&a, &["get", "news", "--as", "me", "-n", "10", "--wait", "4s"]);
+        assert_eq!(next_line(&mut get), "one\n");
+        // The ack of the first is confirmed to nobody, that of the second cannot even be said.
+        network.kill(gone);
+        let (ended, said, took) = end(get, begun);
+        assert_eq!(ended, Some(code), "{said}");
+        assert!(took < Duration::from_secs(8), "{took:?}: {said}");
+        assert!(said.contains("may come again"), "{said}");
+    }
+}
