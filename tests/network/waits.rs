@@ -72,3 +72,19 @@ async fn a_get_ends_with_its_wait_though_what_it_took_cannot_be_acked_any_more()
         assert!(said.contains("may come again"), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_goes_on_behind_what_a_subscription_has_brought_along() {
+    let (_network, a, b) = pair(&["asked-at-its-home", "asked-elsewhere"]).await;
+    good(&b, &["put", "news", "one"]);
+    good(&b, &["put", "news", "two"]);
+    for (name, at) in [("asked-at-its-home", &a), ("asked-elsewhere", &b)] {
+        good(&b, &["subscription", "move", "news", name, "a"]);
+        let shown = || run(&b, &["subscription", "show", "news", name, "--output", "json"]).output;
+        wait_for("it has moved", async || shown().contains("\"home\":\"a\"")).await;
+        let polled = run(at, &["poll", "news", "--as", name, "--existing", "-n", "5"]);
+        assert_eq!((polled.code, polled.output.as_str()), (Some(0), "one\ntwo\n"), "{name}: {polled:?}");
+        assert!(polled.said.is_empty(), "{name}: {polled:?}");
+        assert_eq!(run(at, &["poll", "news", "--as", name, "--existing", "-n", "5"]).code, Some(3));
+    }
+}
