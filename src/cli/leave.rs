@@ -1,10 +1,11 @@
-//! How a receiver leaves: the relay is to have its acks, and is not waited for for ever.
+//! How a verb leaves a relay: a receiver when the relay has its acks, which are not waited for for ever; all at
+//! once when the relay is being drained.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::{Client, Subscriber};
+use crate::client::{Client, ClientError, Subscriber};
 
 use super::ask::{until, until_taken};
 use super::exit::Failure;
@@ -28,7 +29,9 @@ pub(super) async fn leave(
     taken: Result<(), Failure>,
     notes: Notes,
 ) -> Result<(), Failure> {
+    let is_leaving = client.held_up().is_some_and(|refusal| refusal.leaving);
     let by = by.map(|by| by.max(Instant::now() + patience(client)));
+    let by = if is_leaving { Some(Instant::now()) } else { by };
     let flushed = until_taken(client, by, UNACKED, async { Ok(subscriber.flush_acks().await?) }).await;
     if let Err(failure) = flushed {
         // A deadline says so itself, where it is the error that is told.
@@ -40,6 +43,24 @@ pub(super) async fn leave(
     let gone = until(by, UNACKED, async { Ok(subscriber.close().await?) }).await;
     // All is done: that it has gone, the relay sees by the end of the connection too.
     taken.and(if let Err(Failure::Deadline(_)) = gone { Ok(()) } else { gone })
+}
+
+/// Does the work, unless the relay is being drained: then whoever waits there waits in vain.
+///
+/// # Errors
+/// Those of the work, and what the relay refused.
+///
+/// # Cancel safety
+/// That of the work, which is dropped when the relay sends it away.
+pub(super) async fn unless_sent_away<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        refusal = client.sent_away() => Err(ClientError::Refused(refusal).into()),
+    }
 }
 
 /// There is nothing to wait for where it is known that nobody answers.

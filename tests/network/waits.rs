@@ -1,6 +1,6 @@
 //! Who waits at a relay while something is away: verbs end when they are to, and say why they wait.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -87,4 +87,29 @@ async fn a_poll_goes_on_behind_what_a_subscription_has_brought_along() {
         assert!(polled.said.is_empty(), "{name}: {polled:?}");
         assert_eq!(run(at, &["poll", "news", "--as", name, "--existing", "-n", "5"]).code, Some(3));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_at_a_relay_that_is_being_drained_is_sent_away_at_once() {
+    let (_network, a, b) = pair(&["me"]).await;
+    let begun = Instant::now();
+    let mut lines = start(&a, &["put", "news", "--lines"]);
+    let mut input = lines.stdin.take().expect("it was asked for");
+    input.write_all(b"one\n").expect("it reads");
+    wait_for("it is there", async || run(&b, &["poll", "news", "--as", "me"]).output == "one\n").await;
+    good(&a, &["relay", "drain", "a"]);
+    let refused = Instant::now();
+    let put = start(&a, &["put", "news", "two"]);
+    let (code, said, took) = end(put, refused);
+    assert_eq!(code, Some(75), "{said}");
+    assert!(took < Duration::from_secs(5), "{took:?}: {said}");
+    assert!(said.starts_with("error: a is being drained: go to another relay, like b at "), "{said}");
+    input.write_all(b"three\n").expect("it reads");
+    // Its input does not end.
+    let (code, said, took) = end(lines, begun);
+    assert_eq!(code, Some(75), "{said}");
+    assert!(took < Duration::from_secs(15), "{took:?}: {said}");
+    assert!(said.contains("a is being drained: go to another relay, like b at "), "{said}");
+    assert!(said.contains("stored before that: 1 line\n") && !said.contains("there again"), "{said}");
+    assert!(!said.contains("not confirmed"), "{said}");
 }

@@ -101,6 +101,7 @@ fn s48_who_receives_from_elsewhere_is_sent_away_by_a_relay_that_is_drained_and_n
     let attach = Request::Attach { group: group("g"), name: Some(sub("s")), create: None };
     let refusal = h.request(attach).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::NotReady);
+    assert!(refusal.leaving, "whoever is here waits in vain");
     assert_eq!(refusal.message, "r is being drained: go to another relay, like o");
     h.relay.set_topology_file(super::topology::text(&["o"]));
     let refusal =
