@@ -17,7 +17,7 @@ use crate::wire::body::{Refusal, RefusalCode};
 use super::ask::{self, until, until_taken};
 use super::exec::{self, Fate};
 use super::exit::{Exit, Failure};
-use super::leave::leave;
+use super::leave::{leave, unless_sent_away};
 use super::message::{self, FormatArgs, Shown};
 use super::out::Context;
 use super::stop::Stop;
@@ -127,7 +127,8 @@ pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
     let attached = attach(&args.source, Flow::AtMost(args.count), deadline, context);
     let Receiver { mut subscriber, client, watch: _watch } = attached.await?;
     let late = "there were fewer messages than asked for";
-    let taken = until_taken(&client, deadline, late, take(&mut subscriber, &args, context)).await;
+    let take = unless_sent_away(&client, take(&mut subscriber, &args, context));
+    let taken = until_taken(&client, deadline, late, take).await;
     leave((subscriber, &client), deadline, taken, context.notes).await
 }
 
@@ -203,7 +204,9 @@ async fn notify_all(
     let mut succeeded = 0;
     let most = if args.exec.is_some() { 1 } else { BATCH };
     while left > 0 {
-        let batch = subscriber.next_batch(usize::try_from(left).unwrap_or(most).min(most)).await?;
+        let wanted = usize::try_from(left).unwrap_or(most).min(most);
+        // A command that is at work comes to its end, wherever the next message is to be had.
+        let batch = unless_sent_away(client, async { Ok(subscriber.next_batch(wanted).await?) }).await?;
         let messages = batch.len() as u64;
         succeeded += match &args.exec {
             None => write_and_ack(batch, &args.source, context)?,
@@ -212,7 +215,7 @@ async fn notify_all(
         left -= messages.min(left);
         // What was done here is not to be done again when the relay crashes now. While the relay is away it
         // waits in vain: the acks are kept, and said when it is back.
-        subscriber.flush_acks().await.ok();
+        unless_sent_away(client, async { Ok(subscriber.flush_acks().await?) }).await.ok();
     }
     if succeeded == 0 {
         Err(Failure::Check("the command has succeeded for no message".to_owned()))
@@ -275,7 +278,7 @@ async fn attach(
     let subscriber = match flow {
         Flow::WhenAsked => ask::at_once(&client, attached).await?,
         Flow::Free | Flow::AtMost(_) | Flow::OneByOne(_) => {
-            until_taken(&client, deadline, ask::SILENT, attached).await?
+            until_taken(&client, deadline, ask::SILENT, unless_sent_away(&client, attached)).await?
         }
     };
     Ok(Receiver { subscriber, client, watch })

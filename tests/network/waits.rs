@@ -1,10 +1,11 @@
 //! Who waits at a relay while something is away: verbs end when they are to, and say why they wait.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::commands::{Running, command, good, run};
+use super::commands::{Running, command, good, json, run};
 use super::site::Network;
 use super::traffic::{PATIENCE, wait_for};
 
@@ -53,6 +54,30 @@ fn end(mut child: Running, begun: Instant) -> (Option<i32>, String, Duration) {
     let mut said = String::new();
     child.stderr.take().expect("it was asked for").read_to_string(&mut said).expect("text");
     (code, said, took)
+}
+
+/// What a command writes to standard error, line by line.
+struct Said(Receiver<String>);
+
+impl Said {
+    fn follow(child: &mut Child) -> Self {
+        let (send, lines) = std::sync::mpsc::channel();
+        let stderr = child.stderr.take().expect("it was asked for");
+        // It ends with the command.
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| send.send(line))
+        });
+        Self(lines)
+    }
+
+    /// The next line; nothing when it has ended.
+    fn next(&self) -> Option<String> {
+        match self.0.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing is said"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,4 +137,49 @@ async fn a_put_at_a_relay_that_is_being_drained_is_sent_away_at_once() {
     assert!(said.contains("a is being drained: go to another relay, like b at "), "{said}");
     assert!(said.contains("stored before that: 1 line\n") && !said.contains("there again"), "{said}");
     assert!(!said.contains("not confirmed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_receives_is_told_that_the_home_is_away_and_sent_away_from_a_relay_that_is_drained() {
+    let (mut network, a, b) = pair(&["me"]).await;
+    let mut notify = start(&a, &["notify", "news", "--as", "me"]);
+    good(&b, &["put", "news", "one"]);
+    assert_eq!(next_line(&mut notify), "one\n");
+    let stderr = Said::follow(&mut notify);
+    network.kill(1);
+    let said = stderr.next().unwrap_or_default();
+    assert!(
+        said.contains("lives at relay b, which cannot be reached from here now; it is tried again"),
+        "{said}"
+    );
+    network.begin(1);
+    assert_eq!(stderr.next().as_deref(), Some("it goes on"));
+    good(&b, &["put", "news", "two"]);
+    while next_line(&mut notify) != "two\n" {}
+    // All that it had is at b too; nobody else is at a.
+    let begun = Instant::now();
+    good(&a, &["relay", "drain", "a"]);
+    // The ack of the last may be on its way still, which is said too.
+    let said: Vec<String> = std::iter::from_fn(|| stderr.next()).collect();
+    let last = said.last().map(String::as_str).unwrap_or_default();
+    assert!(last.starts_with("error: a is being drained: go to another relay, like b at "), "{said:?}");
+    assert_eq!(notify.wait().expect("it ends").code(), Some(75));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    wait_for("nobody is there any more", async || json(&a, &["relay", "drain", "a"])["sessions"] == 0).await;
+    assert_eq!(json(&a, &["relay", "drain", "a"])["may_go"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_at_work_when_its_relay_is_drained_comes_to_its_end() {
+    let (network, a, b) = pair(&["me"]).await;
+    let (begun, done) = (network.directory.path().join("begun"), network.directory.path().join("done"));
+    let script = format!("touch {}; sleep 3; touch {}", begun.display(), done.display());
+    good(&b, &["put", "news", "one"]);
+    let notify = start(&a, &["notify", "news", "--as", "me", "--exec", &script]);
+    wait_for("it is at work", async || begun.exists()).await;
+    good(&a, &["relay", "drain", "a"]);
+    assert!(!done.exists(), "it is at work still");
+    let (code, said, _) = end(notify, Instant::now());
+    assert_eq!(code, Some(75), "{said}");
+    assert!(done.exists() && said.contains("a is being drained: go to another relay"), "{said}");
 }
