@@ -51,5 +51,6 @@ mod network {
     mod together;
     mod trace;
     mod twins;
+    mod waits;
     mod weather;
 }

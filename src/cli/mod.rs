@@ -14,6 +14,7 @@ pub mod exit;
 mod filter;
 pub mod human;
 pub mod input;
+mod leave;
 pub mod link;
 mod network;
 pub mod out;

@@ -19,6 +19,7 @@ use super::ask::{self, until, until_taken};
 use super::exit::Failure;
 use super::human;
 use super::input::{self, Lines};
+use super::leave::unless_sent_away;
 use super::out::Context;
 use super::values::{self, HeaderPair, Millis};
 use super::watch::Watch;
@@ -195,7 +196,7 @@ async fn put_one(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let put = async { Ok(publisher.put(args.message(payload)).await?) };
     let mut ticket = until_taken(&client, deadline, UNCONFIRMED, put).await?;
     let answer = async { Ok((&mut ticket).await?) };
-    let answered = until_taken(&client, deadline, UNCONFIRMED, answer).await;
+    let answered = until_taken(&client, deadline, UNCONFIRMED, unless_sent_away(&client, answer)).await;
     match (answered, ticket.taken()) {
         (Ok(receipt), _) => tell_one(&receipt, args, context)?,
         // It is there all the same, and its id is what one asks by what becomes of it.
@@ -268,15 +269,15 @@ struct Sent {
 async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure> {
     let mut lines = Lines::open(args.lines_from())?;
     let sender = connect(args, context).await?;
-    let publisher = &sender.publisher;
+    let Sender { publisher, client, .. } = &sender;
     let progress = progress_bar(input::size(args.lines_from()), context);
     let begun = Instant::now();
     let mut sent = Sent::default();
-    let mut ended = send(&mut lines, &sender, args, (&mut sent, &progress)).await;
+    let mut ended = unless_sent_away(client, send(&mut lines, &sender, args, (&mut sent, &progress))).await;
     let is_hopeless = ended.as_ref().is_err_and(is_hopeless);
     if !is_hopeless {
         // Also behind a bad line: what was taken before it is to be stored, and counted.
-        let confirmed = confirm(&sender, sent.last, args.deadline).await;
+        let confirmed = unless_sent_away(client, confirm(&sender, sent.last, args.deadline)).await;
         if let (Err(_), Err(bad_line)) = (&confirmed, &ended) {
             context.notes.error(bad_line);
         }

@@ -17,6 +17,7 @@ use crate::wire::body::{Refusal, RefusalCode};
 use super::ask::{self, until, until_taken};
 use super::exec::{self, Fate};
 use super::exit::{Exit, Failure};
+use super::leave::{leave, unless_sent_away};
 use super::message::{self, FormatArgs, Shown};
 use super::out::Context;
 use super::stop::Stop;
@@ -31,6 +32,9 @@ const BATCH: usize = 256;
 /// How long a home that cannot be reached is waited for before there is anything to wait for: what
 /// is lost in a moment's re-routing comes back within it.
 const ATTACH_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the relay has for the acks of one who does not wait, or is to end.
+const LEAVE_WAIT: Duration = Duration::from_secs(5);
 
 /// How often the relay is told that a command is still at work: well within any sensible wait for an ack.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -60,7 +64,7 @@ pub struct SourceArgs {
     after_help = "Examples:\n  treecast get news --as me\n  treecast get news --as me -n 10 --wait 30s\n  \
     treecast get jobs --output json\n\n\
     Each message is acked after it was written. Exit code 124: --wait was over first; 69: and the\n\
-    relay was away by then, of which standard error tells.\n\
+    relay was away by then, of which standard error tells; 75: and the home of the subscription was.\n\
     A subscription that is not shared has one receiver: this one takes over from another that runs."
 )]
 pub struct GetArgs {
@@ -123,8 +127,9 @@ pub async fn get(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
     let attached = attach(&args.source, Flow::AtMost(args.count), deadline, context);
     let Receiver { mut subscriber, client, watch: _watch } = attached.await?;
     let late = "there were fewer messages than asked for";
-    let taken = until_taken(&client, deadline, late, take(&mut subscriber, &args, context)).await;
-    close(subscriber, taken).await
+    let take = unless_sent_away(&client, take(&mut subscriber, &args, context));
+    let taken = until_taken(&client, deadline, late, take).await;
+    leave((subscriber, &client), deadline, taken, context.notes).await
 }
 
 /// Dropping the future loses nothing: what was written has been acked in the same step.
@@ -143,10 +148,10 @@ async fn take(subscriber: &mut Subscriber, args: &GetArgs, context: &mut Context
 /// # Errors
 /// When nothing is there, the relay refuses or is gone, or output cannot be written.
 pub async fn poll(args: PollArgs, context: &mut Context) -> Result<(), Failure> {
-    let Receiver { mut subscriber, client: _client, watch: _watch } =
+    let Receiver { mut subscriber, client, watch: _watch } =
         attach(&args.source, Flow::WhenAsked, None, context).await?;
     let polled = poll_all(&mut subscriber, &args, context).await;
-    close(subscriber, polled).await
+    leave((subscriber, &client), Some(Instant::now() + LEAVE_WAIT), polled, context.notes).await
 }
 
 async fn poll_all(
@@ -181,12 +186,12 @@ pub async fn notify(args: NotifyArgs, context: &mut Context) -> Result<(), Failu
     };
     let Receiver { mut subscriber, client, watch: _watch } =
         attach(&args.source, flow, None, context).await?;
-    let notified = tokio::select! {
-        notified = notify_all(&mut subscriber, &client, &args, context) => notified,
+    let (notified, by) = tokio::select! {
+        notified = notify_all(&mut subscriber, &client, &args, context) => (notified, None),
         // What a command is at work on is not acked: it is delivered again, to the next receiver.
-        () = stop.asked() => Ok(()),
+        () = stop.asked() => (Ok(()), Some(Instant::now() + LEAVE_WAIT)),
     };
-    close(subscriber, notified).await
+    leave((subscriber, &client), by, notified, context.notes).await
 }
 
 async fn notify_all(
@@ -199,7 +204,9 @@ async fn notify_all(
     let mut succeeded = 0;
     let most = if args.exec.is_some() { 1 } else { BATCH };
     while left > 0 {
-        let batch = subscriber.next_batch(usize::try_from(left).unwrap_or(most).min(most)).await?;
+        let wanted = usize::try_from(left).unwrap_or(most).min(most);
+        // A command that is at work comes to its end, wherever the next message is to be had.
+        let batch = unless_sent_away(client, async { Ok(subscriber.next_batch(wanted).await?) }).await?;
         let messages = batch.len() as u64;
         succeeded += match &args.exec {
             None => write_and_ack(batch, &args.source, context)?,
@@ -208,7 +215,7 @@ async fn notify_all(
         left -= messages.min(left);
         // What was done here is not to be done again when the relay crashes now. While the relay is away it
         // waits in vain: the acks are kept, and said when it is back.
-        subscriber.flush_acks().await.ok();
+        unless_sent_away(client, async { Ok(subscriber.flush_acks().await?) }).await.ok();
     }
     if succeeded == 0 {
         Err(Failure::Check("the command has succeeded for no message".to_owned()))
@@ -271,7 +278,7 @@ async fn attach(
     let subscriber = match flow {
         Flow::WhenAsked => ask::at_once(&client, attached).await?,
         Flow::Free | Flow::AtMost(_) | Flow::OneByOne(_) => {
-            until_taken(&client, deadline, ask::SILENT, attached).await?
+            until_taken(&client, deadline, ask::SILENT, unless_sent_away(&client, attached)).await?
         }
     };
     Ok(Receiver { subscriber, client, watch })
@@ -300,13 +307,6 @@ async fn check_spec(source: &SourceArgs, client: &Client, context: &Context) -> 
         ));
     }
     Ok(())
-}
-
-/// Leaves, and sees to it that the relay has the acks, also when something
-/// failed: what was written is not to come again.
-async fn close(subscriber: Subscriber, taken: Result<(), Failure>) -> Result<(), Failure> {
-    let closed = subscriber.close().await.map_err(Failure::from);
-    taken.and(closed)
 }
 
 /// Writes the gap and the messages, and acks them when the reader of our output

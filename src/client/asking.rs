@@ -2,7 +2,7 @@
 //! are durable, and to be let go.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -10,7 +10,10 @@ use super::delivery::Delivery;
 use super::error::ClientError;
 use super::shared::{AnswerSender, Pending};
 use super::subscriber::Subscriber;
-use crate::wire::body::{Reply, Request};
+use crate::wire::body::{Refusal, RefusalCode, Reply, Request};
+
+/// How long a poll waits for another attachment when the one that it was asked of ends under it.
+const AGAIN_WAIT: Duration = Duration::from_secs(2);
 
 impl Subscriber {
     /// Asks for what is there now, at most `max` messages, and never waits for
@@ -25,17 +28,40 @@ impl Subscriber {
     /// Messages that have come are not lost: [`Subscriber::next`] gives them.
     pub async fn poll(&mut self, max: u64) -> Result<u64, ClientError> {
         self.report_handed();
-        let deadline = self.shared.shared().options.request_deadline;
-        let handle = match tokio::time::timeout(deadline, self.shared.ready_to_poll()).await {
-            Ok(handle) => handle?,
-            Err(_) => return Err(self.shared.late()),
-        };
-        let pending = |sender| Pending::Poll(Arc::clone(&self.shared), sender);
-        let reply = self.shared.shared().ask_as(Request::Poll { handle, messages: max }, pending).await?;
-        let Reply::Polled { messages } = reply else {
-            return Err(ClientError::protocol(format!("a poll was answered with {reply:?}")));
-        };
-        Ok(messages)
+        let mut refused: Option<Instant> = None;
+        loop {
+            let deadline = self.shared.shared().options.request_deadline;
+            let handle = match tokio::time::timeout(deadline, self.shared.ready_to_poll()).await {
+                Ok(handle) => handle?,
+                Err(_) => return Err(self.shared.late()),
+            };
+            let generation = self.shared.generation();
+            let pending = |sender| Pending::Poll(Arc::clone(&self.shared), sender);
+            let reply = self.shared.shared().ask_as(Request::Poll { handle, messages: max }, pending).await;
+            match reply {
+                Ok(Reply::Polled { messages }) => return Ok(messages),
+                Ok(reply) => {
+                    return Err(ClientError::protocol(format!("a poll was answered with {reply:?}")));
+                }
+                // The attachment has ended, and another one follows: behind what a subscription has brought
+                // along comes what it has here.
+                Err(ClientError::Refused(refusal))
+                    if self.is_between(generation, &refusal)
+                        && refused.get_or_insert_with(Instant::now).elapsed() < AGAIN_WAIT =>
+                {
+                    if !self.shared.is_attached_after(generation, AGAIN_WAIT).await {
+                        return Err(refusal.into());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether a poll was refused since it was asked of an attachment that is over.
+    fn is_between(&self, generation: u64, refusal: &Refusal) -> bool {
+        // The word of it may come behind the answer.
+        refusal.code == RefusalCode::NotReady || self.shared.generation() != generation
     }
 
     /// The next message or gap; waits for it, at most so long if a time is

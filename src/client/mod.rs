@@ -54,6 +54,7 @@ mod failures;
 mod inbox;
 mod incoming;
 mod kept;
+mod leaving;
 mod message;
 mod options;
 mod outbox;
@@ -168,6 +169,15 @@ impl Client {
     #[must_use]
     pub fn held_up(&self) -> Option<Refusal> {
         self.shared().held_up()
+    }
+
+    /// Waits until the relay refuses since it is being drained ([`Refusal::leaving`]). A publisher or a subscriber
+    /// tries again all the same, until it is closed: the relay may be started again.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn sent_away(&self) -> Refusal {
+        self.shared().sent_away().await
     }
 
     /// Asks the relay something, or tells it to do something.

@@ -294,6 +294,7 @@ impl Session<'_> {
     /// A subscriber whose home cannot be reached for the moment is attached again after a pause.
     pub(super) fn attach_later(&self, subscriber: Arc<SubscriberShared>, refusal: Refusal) {
         let pause = subscriber.on_refused(refusal);
+        self.shared.on_held_up();
         lock(&self.later).push((Instant::now() + pause, subscriber));
         self.later_changed.notify_one();
     }

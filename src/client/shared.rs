@@ -77,7 +77,7 @@ pub(super) struct Shared {
     /// Wakes the writer.
     pub(super) wake: Notify,
     /// Notified when the phase changes, and when all is to stop.
-    changed: Notify,
+    pub(super) changed: Notify,
 }
 
 impl Shared {
@@ -349,7 +349,7 @@ impl Shared {
         }
     }
 
-    async fn wait(&self, is_so: impl Fn(&Self) -> bool) {
+    pub(super) async fn wait(&self, is_so: impl Fn(&Self) -> bool) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();

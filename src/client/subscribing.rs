@@ -227,6 +227,12 @@ impl SubscriberShared {
         self.attached_and(|inbox| !inbox.is_polling()).await
     }
 
+    /// Waits until it is attached anew, after this generation; whether it is, within this time.
+    pub(super) async fn is_attached_after(&self, generation: u64, most: Duration) -> bool {
+        let anew = self.attached_and(|inbox| inbox.generation() != generation);
+        matches!(tokio::time::timeout(most, anew).await, Ok(Ok(_)))
+    }
+
     async fn attached_and(&self, is_so: impl Fn(&Inbox) -> bool) -> Result<u32, ClientError> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());

@@ -126,7 +126,7 @@ impl Relay {
                 | Request::Attach { .. }
                 | Request::GroupCreate { queue: true, .. }
         );
-        if self.draining && is_new { Err(self.draining_refusal()) } else { Ok(()) }
+        if self.draining && is_new { Err(self.sends_away()) } else { Ok(()) }
     }
 
     /// Names another relay, and where it listens: who is sent away may know this one alone.
@@ -140,6 +140,11 @@ impl Relay {
         });
         let message = format!("{} is being drained: go to another relay{other}", self.options.relay);
         Refusal::new(RefusalCode::NotReady, message)
+    }
+
+    /// The same, of an application that is here: it is to wait no longer.
+    pub(super) fn sends_away(&self) -> Refusal {
+        Refusal { leaving: true, ..self.draining_refusal() }
     }
 
     /// Removes all queues and subscriptions that live here.

@@ -78,7 +78,7 @@ impl Relay {
     ) -> Result<(), Refusal> {
         let (room, stopping) = (self.room, self.stopping);
         let lost_home = self.lost_home(number);
-        let draining = self.draining.then(|| self.draining_refusal());
+        let draining = self.draining.then(|| self.sends_away());
         let not_now = self.refused_for_now((session, number), head);
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let max = group.settings.message_bytes_max();

@@ -217,6 +217,10 @@ impl Relay {
     /// Acks are about this storage's places: a receiver that comes back to another storage, or to
     /// the same name at another relay, is not to say them again.
     fn as_elsewhere(&self, mut answer: Answer) -> Answer {
+        // It is another relay that the application is at; what it asks for may live elsewhere soon.
+        if let Err(refusal) = &mut answer {
+            refusal.leaving = false;
+        }
         if let Ok(Reply::SubscriptionHandle { moves, .. }) = &mut answer {
             let mut hash = xxhash_rust::xxh3::Xxh3::new();
             hash.update(&moves.to_le_bytes());

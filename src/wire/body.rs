@@ -410,6 +410,10 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// What was wrong, with the value, and what would have been right.
     pub message: String,
+    /// The relay is being drained: whoever waits for it waits in vain, and is to go to another one.
+    /// Older relays do not say it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// Kinds of reasons. Each has an exit code of the command line.
@@ -447,7 +451,7 @@ pub enum RefusalCode {
 impl Refusal {
     /// A refusal with a reason for people.
     pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), leaving: false }
     }
 }
 

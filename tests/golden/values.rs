@@ -398,6 +398,13 @@ pub(crate) fn notices() -> Vec<(&'static str, Notice)> {
             },
         ),
         ("detached", Notice::Detached { handle: 1, refusal: refusal(RefusalCode::Removed) }),
+        (
+            "put-refused-leaving",
+            Notice::PutRefused {
+                put: 5,
+                refusal: Refusal { leaving: true, ..refusal(RefusalCode::NotReady) },
+            },
+        ),
     ]
 }
 

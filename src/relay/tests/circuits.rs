@@ -5,7 +5,7 @@ use crate::id::{Index, RelayId, SessionId, StorageId};
 use crate::limits;
 use crate::relay::Input;
 use crate::wire::body::{Notice, RefusalCode, Reply, Request, SubscriptionSpec};
-use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitSays};
+use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
 use crate::wire::frame::{Ack, AckKind, Credit};
 use crate::wire::link::{Advertised, Fact, GroupId, LinkMessage, LinkState, Membership, NameEntry, Version};
 
@@ -101,9 +101,34 @@ fn s48_who_receives_from_elsewhere_is_sent_away_by_a_relay_that_is_drained_and_n
     let attach = Request::Attach { group: group("g"), name: Some(sub("s")), create: None };
     let refusal = h.request(attach).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::NotReady);
+    assert!(refusal.leaving, "whoever is here waits in vain");
     assert_eq!(refusal.message, "r is being drained: go to another relay, like o");
     h.relay.set_topology_file(super::topology::text(&["o"]));
     let refusal =
         h.request(Request::Attach { group: group("g"), name: Some(sub("s")), create: None }).unwrap_err();
     assert_eq!(refusal.message, "r is being drained: go to another relay, like o at 127.0.0.1:7001");
+}
+
+#[test]
+fn s48_who_is_led_to_a_relay_that_is_drained_is_not_sent_away_from_where_it_is() {
+    let (mut h, _) = attached();
+    let attach = || Request::Attach { group: group("other"), name: Some(sub("s")), create: None };
+    let (operator, request) = (SessionId(SESSION.0 + 1), 900);
+    h.input(Input::SessionOpened { session: operator });
+    let body = Box::new(Request::RelayDrain { abandon: true });
+    h.input(Input::Request { session: operator, request, body });
+    assert!(h.request(attach()).unwrap_err().leaving);
+    h.said.clear();
+    // What it asks for was here a moment ago, as far as `o` knows, and will be elsewhere.
+    let (opener, home) = (RelayId::new("o").unwrap(), RelayId::new("r").unwrap());
+    let circuit = CircuitId { opener, boot: 1, number: 1 };
+    let head = CircuitHead { circuit, home, is_back: false, sequence: 0, hops: 8 };
+    let says = CircuitSays::Request { request: 1, body: Box::new(attach()) };
+    h.hear(LinkMessage::Circuit(Box::new(CircuitFrame { head, says })));
+    let answers = over_circuits(&mut h).into_iter().filter_map(|frame| {
+        if let CircuitSays::Answer { answer, .. } = frame.says { Some(*answer) } else { None }
+    });
+    let answers: Vec<_> = answers.collect();
+    let [Err(refusal)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((refusal.code, refusal.leaving), (RefusalCode::NotReady, false), "{refusal:?}");
 }
