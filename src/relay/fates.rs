@@ -61,13 +61,11 @@ fn place(run: &StoredRun, index: Index) -> Option<(u32, usize)> {
 /// What became of a message in each subscription of a group that there is now.
 pub(super) fn fates(group: &Group, me: &RelayId, now: Now, spot: Option<&Spot>) -> Vec<SubscriptionTrace> {
     let side = GroupSide::of(group, me);
-    let fate = |subscription: &Subscription| match spot {
-        Some(spot) => match fate(group, &side, now, subscription, spot) {
-            // Where it was served before it may have begun before this.
-            Fate::BeforeStart if has_come(group, me, subscription) => Fate::Unknown,
-            fate => fate,
-        },
-        None => Fate::Unknown,
+    let fate = |subscription: &Subscription| {
+        let fate = spot.map_or(Fate::Unknown, |spot| fate(group, &side, now, subscription, spot));
+        // Where it was served before it may have begun before this.
+        let may_be_so = fate != Fate::BeforeStart || !has_come(group, me, subscription);
+        if may_be_so { fate } else { Fate::Unknown }
     };
     let traces = group.subscriptions.iter();
     let traces = traces.map(|s| SubscriptionTrace { name: s.name.clone(), fate: fate(s), gone: false });
