@@ -216,13 +216,8 @@ fn r15_a_put_is_consumed_at_a_relay_from_which_its_subscription_has_moved_before
 #[test]
 fn r15_a_put_that_is_tried_again_is_answered_when_what_was_brought_along_is_taken() {
     let mut world = prepared_as(1, false, false);
-    let producer = Some((crate::id::ProducerId(7), crate::id::ProducerSequence(1)));
-    let group: crate::id::GroupName = GROUP.parse().unwrap();
     let put = |world: &mut World, number: u64| {
-        let handle = world.nodes[1].open(world.now, &group);
-        let now = world.now;
-        let level = (AckLevel::Consumed, 0);
-        world.nodes[1].put_as(now, (handle, number), &["again".to_owned()], level, producer);
+        world.put_first(1, GROUP, number, (AckLevel::Consumed, 0));
         world.collect(1);
         world.settle();
     };

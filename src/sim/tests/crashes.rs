@@ -2,7 +2,7 @@
 
 use super::super::world::{World, names};
 use super::LINE;
-use crate::id::{GroupName, ProducerId, ProducerSequence, SessionId};
+use crate::id::SessionId;
 use crate::relay::Input;
 use crate::wire::frame::{AckLevel, Credit};
 
@@ -76,19 +76,11 @@ fn s17_an_origin_that_crashes_before_its_publisher_is_answered_has_one_copy_when
         let mut world = World::new(1, 3, &LINE);
         world.subscribe(HOME, "g", "s");
         world.settle();
-        let group: GroupName = "g".parse().unwrap();
-        let put = |world: &mut World, number: u64| {
-            let now = world.now;
-            let handle = world.nodes[0].open(now, &group);
-            let producer = Some((ProducerId(7), ProducerSequence(1)));
-            let level = (AckLevel::Accepted, 0);
-            world.nodes[0].put_as(now, (handle, number), &["once".to_owned()], level, producer);
-        };
-        put(&mut world, 1_000_001);
+        world.put_first(0, "g", 1_000_001, (AckLevel::Accepted, 0));
         world.crash_keeping(0, kept);
         world.start(0);
         world.heal_links();
-        put(&mut world, 1_000_002);
+        world.put_first(0, "g", 1_000_002, (AckLevel::Accepted, 0));
         world.collect(0);
         world.settle();
         (0..2).for_each(|_| world.rest());

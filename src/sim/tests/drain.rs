@@ -2,7 +2,6 @@
 
 use super::super::world::{World, name_of};
 use super::LINE;
-use crate::id::{GroupName, ProducerId, ProducerSequence};
 use crate::wire::body::{Draining, RefusalCode, Reply, Request};
 use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
 use crate::wire::frame::AckLevel;
@@ -314,12 +313,8 @@ fn s48_a_relay_that_is_led_to_by_mistake_is_not_drained() {
 #[test]
 fn s48_a_put_that_is_tried_again_at_a_relay_that_is_drained_begins_no_stream() {
     let mut world = ring();
-    let group: GroupName = "g".parse().unwrap();
     let put = |world: &mut World, number: u64, level: AckLevel| {
-        let now = world.now;
-        let handle = world.nodes[2].open(now, &group);
-        let producer = Some((ProducerId(7), ProducerSequence(1)));
-        world.nodes[2].put_as(now, (handle, number), &["again".to_owned()], (level, 0), producer);
+        world.put_first(2, "g", number, (level, 0));
         world.collect(2);
         world.settle();
     };

@@ -7,10 +7,7 @@ use crate::wire::frame::AckLevel;
 
 /// Puts the first message of a producer, once more or for the first time, as the put of this number.
 fn put(world: &mut World, number: u64, level: (AckLevel, u16)) {
-    let now = world.now;
-    let handle = world.nodes[0].open(now, &"g".parse().expect("a name"));
-    let producer = Some((ProducerId(7), ProducerSequence(1)));
-    world.nodes[0].put_as(now, (handle, number), &["x".to_owned()], level, producer);
+    world.put_first(0, "g", number, level);
     go_on(world);
 }
 
@@ -63,11 +60,7 @@ fn r15_a_put_waits_for_consumed_until_the_ack_is_on_the_disk() {
 
 /// Puts the first message of a producer at relay 1, to be consumed.
 fn put_again(world: &mut World, number: u64) {
-    let now = world.now;
-    let handle = world.nodes[1].open(now, &"g".parse().expect("a name"));
-    let producer = Some((ProducerId(7), ProducerSequence(1)));
-    let level = (AckLevel::Consumed, 0);
-    world.nodes[1].put_as(now, (handle, number), &["again".to_owned()], level, producer);
+    world.put_first(1, "g", number, (AckLevel::Consumed, 0));
     world.collect(1);
     world.settle();
 }

@@ -2,9 +2,10 @@
 
 use super::super::node::Node;
 use super::{World, name_of};
-use crate::id::{GroupName, LinkId};
+use crate::id::{GroupName, LinkId, ProducerId, ProducerSequence};
 use crate::log::Entry;
 use crate::relay::Input;
+use crate::wire::frame::AckLevel;
 use crate::wire::link::LinkMessage;
 
 impl World {
@@ -42,6 +43,15 @@ impl World {
         self.crash_keeping(node, 0);
         self.nodes[node].lose_tail(entries);
         self.watch.crashed(node, self.nodes[node].log().0);
+    }
+
+    /// A publisher puts its first message at a relay, once more or for the first time, as the put of this number.
+    /// What comes of it is not collected yet.
+    pub fn put_first(&mut self, node: usize, group: &str, number: u64, level: (AckLevel, u16)) {
+        let now = self.now;
+        let handle = self.nodes[node].open(now, &group.parse().expect("a name"));
+        let producer = Some((ProducerId(7), ProducerSequence(1)));
+        self.nodes[node].put_as(now, (handle, number), &["once".to_owned()], level, producer);
     }
 
     /// Lets the next message of a wire arrive at this end of it. False: there is none.
