@@ -50,6 +50,14 @@ pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// next. It bounds how long a single sync can take.
 pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Milliseconds for which runs of neighbours that nobody waits for gather before they are synced. Their
+/// origin keeps them so much longer, and what a relay has not synced when it crashes is sent to it again.
+pub const SOON_MS: u64 = 5;
+
+/// Bytes of what gathers so at which it is synced at once: more would not make the sync of a byte cheaper,
+/// and would keep those waiting who need the disk next.
+pub const SOON_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Bytes of a write to the log from which on it goes past the kernel's page cache.
 pub const DIRECT_BYTES_MIN: usize = 1 << 20;
 
@@ -750,6 +758,7 @@ const _: () = assert!(WINDOW_DEFAULT <= WINDOW_MAX);
 const _: () = assert!(AHEAD_LAG_BYTES_MAX <= TAIL_BYTES_MAX as u64);
 const _: () = assert!((CURSORS_BYTES_TARGET as u64) < SEGMENT_BYTES_DEFAULT / 4);
 const _: () = assert!(COMMIT_BYTES_MAX <= UNSYNCED_BYTES_MAX);
+const _: () = assert!(SOON_BYTES_MAX <= COMMIT_BYTES_MAX as u64);
 const _: () = assert!(SESSION_READ_BYTES_MIN <= SESSION_READ_BYTES);
 const _: () = assert!(FRAME_BYTES_MAX <= PARTIAL_BYTES_MAX);
 const _: () = assert!(2 * FRAME_BYTES_MAX <= LINK_PARTIAL_BYTES_MAX);

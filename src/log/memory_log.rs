@@ -93,6 +93,8 @@ impl Log for MemoryLog {
         Ok(last)
     }
 
+    fn hurry(&self) {}
+
     fn tail(&self, group: GroupNumber, from: Index, bytes_max: usize) -> Option<Vec<Piece>> {
         let content = self.lock();
         let first = content.groups.get(&group)?.first()?.first_index;

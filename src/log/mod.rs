@@ -53,6 +53,7 @@ pub mod memory;
 mod memory_log;
 mod postings;
 pub mod powercut;
+mod priority;
 mod queue;
 mod reader;
 mod recover;
@@ -164,14 +165,19 @@ impl RunEntry {
     }
 }
 
-/// Whether an append waits for a sync of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether an append waits for a sync of its own; what is more urgent is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
+    /// Nobody waits for it (cursors): it rides along with the next sync, or has
+    /// one of its own when the log has been idle for a while.
+    #[default]
+    Ride,
+    /// Nobody waits for it yet, and somebody will (what neighbours send): it is synced
+    /// with the next that somebody waits for, or when [`SOON_MS`](crate::limits::SOON_MS)
+    /// have passed, or when [`SOON_BYTES_MAX`](crate::limits::SOON_BYTES_MAX) have gathered.
+    Soon,
     /// Somebody waits for it: it is synced as soon as the disk is free.
     Sync,
-    /// Nobody waits for it (cursors): it rides along with the next sync, or is
-    /// written without one when the log has been idle for a while.
-    Ride,
 }
 
 /// A part of a group's backlog, in order of insertion.
@@ -481,6 +487,9 @@ pub trait Log: Send + Sync {
     /// what is on its way fits, so only a sender that goes on gets this; and for
     /// an entry that is longer than a segment.
     fn append(&self, entries: Vec<Entry>, urgency: Urgency) -> Result<EntryNumber, LogError>;
+
+    /// Has everything synced that was appended, as soon as the disk is free. Never waits for it.
+    fn hurry(&self);
 
     /// Reads from memory: the durable pieces of `group` from `from` on, at
     /// least one and about `bytes_max` bytes of them. An empty answer says that

@@ -1,19 +1,33 @@
 //! The commit queue: what was appended and is not written yet.
 //!
 //! Natural batching, no timer: while one sync runs, entries gather here; the
-//! next commit takes all of them. An entry that nobody waits for
-//! ([`Urgency::Ride`]) does not wake the committer: it goes with the next
-//! commit, or gets one of its own after [`RIDE_MS`] of quiet.
+//! next commit takes all of them. What nobody waits for does not bring a commit
+//! about: it goes with the next one, or gets one of its own
+//!
+//! - after [`RIDE_MS`] of quiet ([`Urgency::Ride`]),
+//! - after [`limits::SOON_MS`], or when [`limits::SOON_BYTES_MAX`] have gathered ([`Urgency::Soon`]).
+//!
+//! Nor does it wake the committer, if that wakes early enough by itself. Where
+//! runs of neighbours come all the time it does: after a commit of such ones it
+//! looks for more by itself for a while ([`LOOKS`]). So whoever passes runs on
+//! makes no call to the system for their sake, and gives its processor to
+//! nobody in the moment in which those who are to get them need it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::committer::entry_bytes;
+use super::priority::Priority;
 use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::{Entry, EntryNumber, Urgency};
+use crate::limits;
 
 /// Milliseconds that an entry which nobody waits for stays in memory at the most.
 const RIDE_MS: u64 = 200;
+
+/// How often the committer looks for entries that are to be synced soon, every [`limits::SOON_MS`], after
+/// the last commit of such ones: as long as some come every 20 ms nobody needs to wake it for them.
+const LOOKS: u32 = 4;
 
 /// Entries that were appended together.
 pub(crate) struct Batch {
@@ -32,20 +46,74 @@ enum Ending {
     Abandon,
 }
 
+/// For how long the committer sleeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// It does not.
+    Awake,
+    /// For [`limits::SOON_MS`] at the most.
+    Short,
+    /// For [`RIDE_MS`] at the most.
+    Long,
+    /// Until it is woken.
+    Endless,
+}
+
 struct Waiting {
     batches: VecDeque<Batch>,
     bytes: u64,
     last: EntryNumber,
-    urgent: bool,
+    /// How urgent the most urgent of them is.
+    urgency: Urgency,
+    /// When the committer looks for what is to be synced soon.
+    soon_at: Option<Instant>,
+    /// How often it still does so though there is nothing.
+    looks: u32,
     oldest_ride: Option<Instant>,
     ending: Ending,
-    asleep: bool,
+    sleep: Sleep,
+}
+
+impl Waiting {
+    /// Whether there is something for a commit now, whatever the time is.
+    fn is_ripe(&self) -> bool {
+        match self.urgency {
+            Urgency::Sync => !self.batches.is_empty(),
+            Urgency::Soon => self.bytes >= limits::SOON_BYTES_MAX,
+            Urgency::Ride => false,
+        }
+    }
+
+    /// When the committer is to look again, and how long it sleeps until then at the most; no time: it is
+    /// to look at once.
+    fn next_look(&mut self, now: Instant) -> (Option<Duration>, Sleep) {
+        let ride = self.oldest_ride.map(|oldest| {
+            let by = oldest + Duration::from_millis(RIDE_MS);
+            by.saturating_duration_since(now)
+        });
+        if self.urgency != Urgency::Soon && self.looks == 0 {
+            self.soon_at = None;
+            return (ride, if ride.is_some() { Sleep::Long } else { Sleep::Endless });
+        }
+        let at = *self.soon_at.get_or_insert_with(|| now + Duration::from_millis(limits::SOON_MS));
+        let soon = at.saturating_duration_since(now);
+        (Some(ride.map_or(soon, |ride| ride.min(soon))), Sleep::Short)
+    }
+
+    /// The time has come to look: whether there is something to commit.
+    fn look(&mut self) -> bool {
+        self.soon_at = None;
+        self.looks = self.looks.saturating_sub(1);
+        let is_ride_due = |oldest: Instant| oldest.elapsed() >= Duration::from_millis(RIDE_MS);
+        self.urgency >= Urgency::Soon || self.oldest_ride.is_some_and(is_ride_due)
+    }
 }
 
 /// Entries that are appended and not yet written.
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    priority: Priority,
 }
 
 impl Queue {
@@ -54,16 +122,23 @@ impl Queue {
             batches: VecDeque::new(),
             bytes: 0,
             last,
-            urgent: false,
+            urgency: Urgency::Ride,
+            soon_at: None,
+            looks: 0,
             oldest_ride: None,
             ending: Ending::Running,
-            asleep: false,
+            sleep: Sleep::Awake,
         };
-        Self { waiting: Mutex::new(waiting), wake: Condvar::new() }
+        Self { waiting: Mutex::new(waiting), wake: Condvar::new(), priority: Priority::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the committing thread stands to others.
+    pub(crate) fn priority(&self) -> &Priority {
+        &self.priority
     }
 
     /// Numbers and queues `entries`.
@@ -74,17 +149,28 @@ impl Queue {
         }
         waiting.last.0 += entries.len() as u64;
         waiting.bytes += bytes;
-        match urgency {
-            Urgency::Sync => waiting.urgent = true,
+        waiting.urgency = waiting.urgency.max(urgency);
+        waiting.batches.push_back(Batch { entries, bytes, urgency });
+        let is_late = match urgency {
+            Urgency::Sync => {
+                // Also while it commits what nobody waits for: this waits for the end of that.
+                self.priority.raise();
+                true
+            }
+            Urgency::Soon => matches!(waiting.sleep, Sleep::Long | Sleep::Endless),
             Urgency::Ride => {
                 waiting.oldest_ride.get_or_insert_with(Instant::now);
+                waiting.sleep == Sleep::Endless
             }
-        }
-        waiting.batches.push_back(Batch { entries, bytes, urgency });
+        };
         let last = waiting.last;
-        let wake = waiting.asleep;
+        let wakes = waiting.sleep != Sleep::Awake && (is_late || waiting.is_ripe());
+        if wakes {
+            // Once is enough until it sleeps again.
+            waiting.sleep = Sleep::Awake;
+        }
         drop(waiting);
-        if wake {
+        if wakes {
             self.wake.notify_one();
         }
         last
@@ -93,9 +179,13 @@ impl Queue {
     /// Has everything synced that is queued now, rides too.
     pub(crate) fn hurry(&self) {
         let mut waiting = self.lock();
-        waiting.urgent = true;
+        if waiting.batches.is_empty() {
+            return;
+        }
+        waiting.urgency = Urgency::Sync;
         // Also what a commit leaves that takes a part of it only.
         waiting.batches.iter_mut().for_each(|batch| batch.urgency = Urgency::Sync);
+        self.priority.raise();
         drop(waiting);
         self.wake.notify_one();
     }
@@ -136,25 +226,25 @@ impl Queue {
                 Ending::Drain => return !waiting.batches.is_empty(),
                 Ending::Running => {}
             }
-            if waiting.urgent && !waiting.batches.is_empty() {
+            if waiting.is_ripe() {
                 return true;
             }
-            let rest = waiting
-                .oldest_ride
-                .map(|oldest| Duration::from_millis(RIDE_MS).saturating_sub(oldest.elapsed()));
-            waiting.asleep = true;
-            waiting = match rest {
-                Some(Duration::ZERO) => {
-                    waiting.asleep = false;
+            let (rest, sleep) = waiting.next_look(Instant::now());
+            if rest == Some(Duration::ZERO) {
+                if waiting.look() {
                     return true;
                 }
+                continue;
+            }
+            waiting.sleep = sleep;
+            waiting = match rest {
                 Some(rest) => {
                     let woken = self.wake.wait_timeout(waiting, rest);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
                 None => self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             };
-            waiting.asleep = false;
+            waiting.sleep = Sleep::Awake;
         }
     }
 
@@ -167,9 +257,16 @@ impl Queue {
             take_some(&mut waiting.batches, bytes_max)
         };
         waiting.bytes -= taken.iter().map(|batch| batch.bytes).sum::<u64>();
-        waiting.urgent = waiting.batches.iter().any(|batch| batch.urgency == Urgency::Sync);
+        let most = |batches: &VecDeque<Batch>| batches.iter().map(|batch| batch.urgency).max();
+        waiting.urgency = most(&waiting.batches).unwrap_or_default();
         if waiting.batches.is_empty() {
             waiting.oldest_ride = None;
+        }
+        if taken.iter().any(|batch| batch.urgency == Urgency::Soon) {
+            (waiting.soon_at, waiting.looks) = (None, LOOKS);
+        }
+        if most(&taken).unwrap_or_default().max(waiting.urgency) < Urgency::Sync {
+            self.priority.lower();
         }
         taken
     }
@@ -178,7 +275,7 @@ impl Queue {
     pub(crate) fn put_back(&self, mut batches: VecDeque<Batch>) {
         let mut waiting = self.lock();
         waiting.bytes += batches.iter().map(|batch| batch.bytes).sum::<u64>();
-        waiting.urgent = true;
+        waiting.urgency = Urgency::Sync;
         batches.append(&mut waiting.batches);
         waiting.batches = batches;
     }

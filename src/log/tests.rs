@@ -19,6 +19,7 @@ mod powercut;
 mod released;
 mod scrub;
 mod shuttled;
+mod soon;
 mod threads;
 mod torn;
 mod versions;

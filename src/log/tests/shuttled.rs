@@ -12,7 +12,7 @@ use self::queue::Queue;
 use self::segment::{Header, Segment};
 use self::segments::{Segments, let_go};
 use self::sync::Arc;
-use super::super::committer;
+use super::super::{committer, priority};
 use crate::id::Lsn;
 use crate::log::{Entry, EntryNumber, Urgency};
 
@@ -107,7 +107,7 @@ fn commit_all(queue: &Queue, durable: &Mark, bytes_max: u64) -> Vec<Entry> {
 
 const EACH: u8 = 3;
 
-/// Two that append, one of them what rides along, and wait until it is durable.
+/// Three that append, of which two do not bring a commit about, and wait until it is durable.
 fn commit(bytes_max: u64) {
     let queue = Arc::new(Queue::new(EntryNumber(0)));
     let durable = Arc::new(Mark::new(EntryNumber(0)));
@@ -115,15 +115,16 @@ fn commit(bytes_max: u64) {
         let (queue, durable) = (Arc::clone(&queue), Arc::clone(&durable));
         thread::spawn(move || commit_all(&queue, &durable, bytes_max))
     };
-    let appends = [Urgency::Sync, Urgency::Ride].map(|urgency| {
+    let urgencies = [Urgency::Sync, Urgency::Ride, Urgency::Soon];
+    let appends = urgencies.map(|urgency| {
         let (queue, durable) = (Arc::clone(&queue), Arc::clone(&durable));
         thread::spawn(move || {
-            let producer = u8::from(urgency == Urgency::Ride);
+            let producer = urgency as u8;
             for number in 0..EACH {
                 let entries = vec![entry(producer, number), entry(producer, number + EACH)];
                 let bytes = entries.iter().map(committer::entry_bytes).sum();
                 let last = queue.push(entries, bytes, urgency);
-                if urgency == Urgency::Ride {
+                if urgency != Urgency::Sync {
                     queue.hurry();
                 }
                 assert!(durable.wait(last, || false));
@@ -133,11 +134,11 @@ fn commit(bytes_max: u64) {
     for append in appends {
         append.join().unwrap();
     }
-    let last = queue.push(vec![entry(2, 0)], 20, Urgency::Ride);
+    let last = queue.push(vec![entry(3, 0)], 20, Urgency::Ride);
     queue.drain();
     let committed = committer.join().unwrap();
     assert_eq!((committed.len() as u64, queue.bytes()), (last.0, 0), "everything, once");
-    for producer in 0..2 {
+    for producer in urgencies.map(|urgency| urgency as u8) {
         let of: Vec<_> = committed.iter().filter(|entry| is_of(entry, producer)).collect();
         let pairs = (0..EACH).flat_map(|number| [entry(producer, number), entry(producer, number + EACH)]);
         assert!(of.into_iter().eq(pairs.collect::<Vec<_>>().iter()), "in the order of its appends");
@@ -157,6 +158,32 @@ fn f54_every_order_of_appends_and_commits_wakes_who_waits() {
 fn f54_a_commit_that_takes_a_part_leaves_the_rest_as_urgent_as_it_was() {
     // One entry at a time: 16 bytes of head, 2 of body.
     check(|| commit(20));
+}
+
+/// It is not woken for each of what is to be synced soon, and its sleep never ends here by itself.
+#[test]
+fn f54_what_is_to_be_synced_soon_is_committed_when_much_of_it_has_gathered_or_more_urgent_comes() {
+    check(|| {
+        let queue = Arc::new(Queue::new(EntryNumber(0)));
+        let durable = Arc::new(Mark::new(EntryNumber(0)));
+        let committer = {
+            let (queue, durable) = (Arc::clone(&queue), Arc::clone(&durable));
+            thread::spawn(move || commit_all(&queue, &durable, u64::MAX))
+        };
+        let half = crate::limits::SOON_BYTES_MAX / 2;
+        for number in 0..2 {
+            let last = queue.push(vec![entry(0, number)], half, Urgency::Soon);
+            if number == 1 {
+                assert!(durable.wait(last, || false), "as much as may gather");
+            }
+        }
+        queue.push(vec![entry(0, 2)], 18, Urgency::Soon);
+        let last = queue.push(vec![entry(0, 3)], 18, Urgency::Sync);
+        assert!(durable.wait(last, || false), "more urgent");
+        queue.push(vec![entry(0, 4)], 18, Urgency::Soon);
+        queue.drain();
+        assert_eq!(committer.join().unwrap().len(), 5);
+    });
 }
 
 #[test]
