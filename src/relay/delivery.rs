@@ -159,6 +159,9 @@ impl Relay {
     pub(super) fn give_arrived(&mut self, number: GroupNumber, run: &StoredRun) {
         let Some(group) = self.groups.get_mut(number) else { return };
         if group.deliverable() != run.first_index {
+            if !group.attached.is_empty() {
+                self.journal.hurry();
+            }
             return;
         }
         group.arrived = run.end_index();
@@ -256,7 +259,11 @@ impl Relay {
 
     fn end_turn(&mut self, key: SubscriptionKey, end: End) {
         match end {
-            End::Nothing | End::NoCredit => self.answer_polls(key),
+            End::Nothing => {
+                self.hurry_for(key);
+                self.answer_polls(key);
+            }
+            End::NoCredit => self.answer_polls(key),
             End::Blocked(_) => self.note_blocked(key),
             End::Read(from) => self.fetch(key, from),
             End::Again => self.enqueue(key),
@@ -300,6 +307,9 @@ impl Relay {
     pub(super) fn handle_fetched(&mut self, now: Now, number: GroupNumber, from: Index, pieces: Vec<Piece>) {
         if let Some(of) = self.repairs.annexes.get(&number).copied() {
             return self.on_annex_read(now, (of, number), from, pieces);
+        }
+        if pieces.is_empty() {
+            self.hurry_from(number, from);
         }
         let Some(group) = self.groups.get_mut(number) else { return };
         let fetches = &mut group.traffic().fetches;
@@ -364,10 +374,11 @@ impl Relay {
             }
         }
         for key in nothing {
-            // It may have become durable while it was read for: nobody else will say so.
-            if self.groups.get(number).is_some_and(|group| from < group.durable) {
+            let Some(group) = self.groups.get(number) else { return };
+            if from < group.durable {
+                // It has become durable while it was read for: nobody else will say so.
                 self.enqueue(key);
-            } else {
+            } else if from >= group.deliverable() {
                 self.answer_polls(key);
             }
         }

@@ -23,6 +23,8 @@ pub enum Effect {
         /// Whether somebody waits for it.
         urgency: Urgency,
     },
+    /// Somebody waits for what was appended to be synced soon: have the log sync it at once.
+    Hurry,
     /// Answer a request.
     Answer {
         /// The session.

@@ -379,6 +379,7 @@ impl Relay {
         }
         self.pass_released(number, Some(link), &news);
         if is_wanted {
+            self.journal.hurry();
             self.owe_receipt(now, number, false);
         }
         if let Some(lacking) = lacking {
@@ -623,7 +624,8 @@ impl Relay {
         group.note_producer(first_index, &run.header, arrival);
         let last = Sequence(run.header.end().0 - 1);
         let stored = StoredRun { stream, first_index, arrived: now.wall, age_ms, link, run: run.clone() };
-        let end = self.append_run(now, (number, stream), (link, age_ms), run);
+        let urgency = self.urgency_of((number, stream), &run);
+        let end = self.append_run(now, (number, stream), (link, age_ms), (run, urgency));
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
         self.pass_on(now, number, &stored, kind);

@@ -46,6 +46,14 @@ pub(super) enum Waiting {
     Floor { group: GroupNumber, consumed: Index, release: Index },
 }
 
+impl Waiting {
+    /// Whether somebody waits for it whose entry may have been appended before. Records have the urgency of
+    /// their own entry, and what is let go has time.
+    fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Run { put: None, .. } | Self::Floor { .. })
+    }
+}
+
 /// Records that are not durable yet: where they end in the group and in their stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WaitingRun {
@@ -74,6 +82,10 @@ pub(super) struct Journal {
     waiting: VecDeque<(EntryNumber, Waiting)>,
     /// Bytes of runs appended since [`Journal::take_bytes`].
     bytes: u64,
+    /// The last entry that is synced soon, as long as nobody waits for it ([`super::soon`]).
+    held: Option<EntryNumber>,
+    /// Somebody does.
+    hurries: bool,
 }
 
 impl Journal {
@@ -93,11 +105,33 @@ impl Journal {
         if let Entry::Run(run) = &entry {
             self.bytes += run.run.body.len() as u64;
         }
+        match urgency {
+            Urgency::Sync => (self.held, self.hurries) = (None, false),
+            Urgency::Soon => self.held = Some(self.last),
+            Urgency::Ride => {}
+        }
         effects.push_back(Effect::Append { entry, urgency });
+    }
+
+    /// Somebody waits for all that was appended, but for what is only to ride along.
+    pub(super) fn hurry(&mut self) {
+        self.hurries |= self.held.is_some();
+    }
+
+    /// Whether the log has to be told that somebody waits; it is told once.
+    pub(super) fn take_hurry(&mut self) -> bool {
+        let hurries = std::mem::take(&mut self.hurries);
+        if hurries {
+            self.held = None;
+        }
+        hurries
     }
 
     /// Remembers what waits for everything appended so far.
     pub(super) fn wait(&mut self, waiting: Waiting) {
+        if waiting.is_urgent() {
+            self.hurry();
+        }
         self.waiting.push_back((self.last, waiting));
     }
 
@@ -108,6 +142,9 @@ impl Journal {
     pub(super) fn on_durable(&mut self, through: EntryNumber) {
         assert!(through <= self.last, "the log made {through} durable, the last entry is {}", self.last);
         self.durable = self.durable.max(through);
+        if self.held.is_some_and(|held| held <= self.durable) {
+            (self.held, self.hurries) = (None, false);
+        }
     }
 
     /// Whether everything appended so far is durable.

@@ -100,6 +100,9 @@ impl Relay {
         let consumed = group.owed_here();
         let release = group.owed().min(group.history(now.wall)).min(group.next);
         if release > group.low || consumed > group.settled || group.awaits_acks() {
+            if group.awaits_acks() {
+                self.journal.hurry();
+            }
             self.journal.wait(Waiting::Floor { group: number, consumed, release });
         }
     }

@@ -91,6 +91,7 @@ mod serve;
 mod served;
 mod session;
 mod silent;
+mod soon;
 mod state;
 mod stream;
 mod subscription;
@@ -319,11 +320,15 @@ impl Relay {
                 // What the cursors in it have passed over is in it too.
                 self.write_passed(now, Urgency::Ride);
                 self.save_shard(shard);
+                if shard + 1 == SHARDS {
+                    self.journal.hurry();
+                }
             }
             Input::Tick => {}
             Input::Stop => {
                 self.stopping = true;
                 self.write_cursors(now, Urgency::Sync);
+                self.journal.hurry();
             }
         }
         self.run_timers(now);
@@ -334,6 +339,9 @@ impl Relay {
         self.pump_links(now);
         self.pump(now);
         self.write_passed_if_much(now);
+        if self.journal.take_hurry() {
+            self.effects.push_back(Effect::Hurry);
+        }
     }
 
     /// What the operator should know, as its status says it.

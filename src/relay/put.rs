@@ -228,20 +228,21 @@ impl Relay {
             put
         });
         let last = Sequence(run.header.end().0 - 1);
-        let end = self.append_run(now, (number, own), HERE, run);
+        let end = self.append_run(now, (number, own), HERE, (run, Urgency::Sync));
         let run = WaitingRun { group: number, end, stream: own, last };
         self.journal.wait(Waiting::Run { run, count, put });
         self.note_fresh(number, Freshness::New);
         first
     }
 
-    /// Gives a run its place in the group and appends it to the log; says where the group ends then.
+    /// Gives a run its place in the group and appends it to the log, as urgent as this; says where the group
+    /// ends then.
     pub(super) fn append_run(
         &mut self,
         now: Now,
         (number, stream): (GroupNumber, StreamNumber),
         (link, age_ms): (LinkId, u32),
-        run: Run,
+        (run, urgency): (Run, Urgency),
     ) -> Index {
         let group = self.groups.get_mut(number).expect("the caller has found the group");
         let first_index = group.next;
@@ -260,7 +261,7 @@ impl Relay {
         }
         self.traces.note_run(group, (stream, link), (first_index, now.wall), &run.header);
         let entry = RunEntry { group: number, stream, first_index, arrived: now.wall, age_ms, link, run };
-        self.journal.append(&mut self.effects, Entry::Run(entry), Urgency::Sync);
+        self.journal.append(&mut self.effects, Entry::Run(entry), urgency);
         self.mark_dirty_group(number);
         self.note_quota(now, number);
         end
@@ -309,7 +310,7 @@ impl Relay {
         let run = stream_state.append(draft, now.wall);
         stream_state.note_membership((&me, since), &run);
         let last = Sequence(run.header.end().0 - 1);
-        let end = self.append_run(now, (number, stream), HERE, run);
+        let end = self.append_run(now, (number, stream), HERE, (run, Urgency::Sync));
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
     }

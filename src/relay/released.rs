@@ -89,6 +89,7 @@ impl Relay {
             self.ask_again(number, lacking);
         }
         if is_wanted_more {
+            self.journal.hurry();
             self.owe_receipt(now, number, false);
         }
     }

@@ -201,6 +201,7 @@ impl Relay {
             // No circuit puts, and none is closed by the core.
             Effect::PutDone { session, .. } | Effect::Close { session, .. } if is_circuit(session) => None,
             Effect::Append { .. }
+            | Effect::Hurry
             | Effect::Answer { .. }
             | Effect::PutDone { .. }
             | Effect::Notice { .. }

@@ -203,9 +203,10 @@ impl Relay {
         if !reader.has_compared || reader.turn != Turn::Idle || reader.fetching.is_some() {
             return;
         }
-        if reader.next >= durable {
+        let next = reader.next;
+        if next >= durable {
             reader.is_live = true;
-            return;
+            return self.hurry_from(number, next);
         }
         let lacks = group.meter.bytes_from(reader.next);
         if reader.is_live && (fresh.is_caught_up_from(reader.next) || lacks > limits::LINK_LIVE_LAG_BYTES_MAX)

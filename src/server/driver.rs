@@ -373,7 +373,13 @@ impl Driver {
     /// Hands on to the disk what the turn has gathered.
     fn finish(&mut self) -> Result<(), ServerError> {
         let turn = &mut self.turn;
+        let hurries = std::mem::take(&mut turn.hurries);
+        let urgency = if hurries { Urgency::Sync } else { turn.urgency };
+        turn.urgency = Urgency::default();
         if turn.entries.is_empty() {
+            if hurries {
+                self.log.hurry();
+            }
             // Refused, repeated or held by the core: nothing will be synced for them.
             turn.permits.clear();
         } else {
@@ -381,8 +387,6 @@ impl Driver {
             turn.counts.appended += entries.len() as u64;
             self.snapshots.appended(std::mem::take(&mut turn.bytes));
             let expected = EntryNumber(self.appended.0 + entries.len() as u64);
-            let urgency = if turn.is_urgent { Urgency::Sync } else { Urgency::Ride };
-            turn.is_urgent = false;
             self.appended = self.log.append(entries, urgency)?;
             assert_eq!(self.appended, expected, "the core and the log count entries differently");
             self.unsynced.extend(turn.permits.drain(..).map(|permit| (expected, permit)));

@@ -1,6 +1,7 @@
 //! One relay of the simulation: the real core over a log in a vector.
 
 mod application;
+mod disk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -89,6 +90,10 @@ pub struct Node {
     /// From which neighbour each run has come, by its place in the log.
     came: BTreeMap<usize, RelayId>,
     durable: usize,
+    /// Entries of the log of which the last one is waited for, or was.
+    urgent: usize,
+    /// When the others are synced at the latest, if there are some.
+    sync_by: Option<crate::id::Time>,
     /// Entries that damage has taken: places in the log.
     lost: BTreeSet<usize>,
     has_room: bool,
@@ -195,6 +200,8 @@ impl Node {
             noted: BTreeMap::new(),
             came: BTreeMap::new(),
             durable: 0,
+            urgent: 0,
+            sync_by: None,
             lost: BTreeSet::new(),
             has_room: true,
             run_bytes_max: 1 << 20,
@@ -394,6 +401,7 @@ impl Node {
         self.relay = None;
         self.durable = self.durable.saturating_add(kept).min(self.log.len());
         self.log.truncate(self.durable);
+        (self.urgent, self.sync_by) = (0, None);
         let durable = self.durable;
         self.places.retain(|_, place| *place < durable);
         self.came.retain(|place, _| *place < durable);
@@ -571,7 +579,7 @@ impl Node {
 
     fn carry_out(&mut self, now: Now, effect: Effect) {
         match effect {
-            Effect::Append { entry, .. } => {
+            Effect::Append { entry, urgency } => {
                 if let Entry::Run(run) = &entry {
                     let is_message = run.run.header.kind == RunKind::Data;
                     assert!(self.has_room || !is_message, "{} appends a message to a full disk", self.name);
@@ -583,7 +591,9 @@ impl Node {
                     }
                 }
                 self.log.push(entry);
+                self.note_urgency(now, urgency);
             }
+            Effect::Hurry => self.urgent = self.log.len(),
             Effect::Answer { session, request, answer } => self.hear_answer((session, request), *answer),
             Effect::PutDone { done, .. } if done.has_more => {}
             Effect::PutDone { done, .. } => self.done.push(done),
@@ -770,6 +780,9 @@ impl Node {
         let through = self.durable.saturating_add(entries).min(self.log.len());
         if self.is_up() && through > self.durable {
             self.durable = through;
+            if self.is_synced() {
+                self.sync_by = None;
+            }
             self.input(now, Input::Durable { through: EntryNumber(through as u64) });
             self.end_snapshot();
         }

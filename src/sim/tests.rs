@@ -33,6 +33,7 @@ mod refused;
 mod remnants;
 mod restored;
 mod scenarios;
+mod soon;
 mod steady;
 mod third;
 mod trace;

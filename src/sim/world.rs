@@ -83,6 +83,8 @@ pub struct World {
     homes_move: bool,
     /// Whether subscriptions have more than one home.
     has_twins: bool,
+    /// Whether disks sync what nobody waits for no earlier than they have to.
+    is_lazy: bool,
 }
 
 /// A subscription has one home in the network, so each relay has names of its own; a queue's one
@@ -154,6 +156,7 @@ impl World {
             thrifty: false,
             homes_move: false,
             has_twins: false,
+            is_lazy: false,
         };
         for wire in 0..world.wires.len() {
             world.set_link(wire, true);
@@ -187,6 +190,7 @@ impl World {
             .collect();
         let mut world = Self::with_rates(seed, relays, &links, &|wire| rates[wire]);
         world.nodes.iter_mut().for_each(|node| node.is_hasty = true);
+        world.is_lazy = Dice::new(seed ^ 0x1a2e).chance(50);
         world
     }
 
@@ -324,6 +328,13 @@ impl World {
     pub fn sync(&mut self, node: usize) {
         self.nodes[node].sync(self.now, usize::MAX);
         self.collect(node);
+    }
+
+    /// A disk syncs all that waits, if it would by itself.
+    pub fn sync_if_due(&mut self, node: usize) {
+        if self.nodes[node].is_due(self.now) {
+            self.sync(node);
+        }
     }
 
     /// Makes a subscription at a relay without a pause: nobody else has heard of it yet.
@@ -585,7 +596,9 @@ impl World {
             self.put(node, &group, messages);
         } else if is(weather.syncs) {
             let entries = 1 + self.dice.below(8) as usize;
-            self.nodes[node].sync(self.now, entries);
+            if !self.is_lazy || self.nodes[node].is_due(self.now) {
+                self.nodes[node].sync(self.now, entries);
+            }
             if self.nodes[node].is_saving() {
                 let parts = self.dice.below(24) as usize;
                 self.nodes[node].go_on_with_snapshot(self.now, parts);

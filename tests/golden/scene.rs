@@ -126,6 +126,7 @@ impl Scene {
             Effect::Release { group, below } => self.log.release(group, below),
             Effect::Shard { through, bytes, .. } => self.shards.push((through, bytes)),
             Effect::Append { .. }
+            | Effect::Hurry
             | Effect::PutDone { .. }
             | Effect::Deliver { .. }
             | Effect::Link { .. }

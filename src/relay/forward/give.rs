@@ -27,9 +27,14 @@ impl Relay {
             else {
                 return;
             };
-            let is_carried = group.carries(run.stream, link);
-            let Some(reader) = group.spread().reader(link) else { continue };
-            if !reader.has_compared || reader.next != run.first_index {
+            let (is_carried, durable) = (group.carries(run.stream, link), group.durable);
+            let Some(reader) = group.spread().reader(link).filter(|reader| reader.has_compared) else {
+                continue;
+            };
+            if reader.next != run.first_index {
+                if reader.next >= durable {
+                    self.journal.hurry();
+                }
                 continue;
             }
             reader.is_live |= !is_caught_up;
@@ -45,6 +50,9 @@ impl Relay {
                 } else {
                     self.send_run(now, number, link, run);
                 }
+            } else {
+                // It is given it when it is durable and the link has room.
+                self.hurry_from(number, run.first_index);
             }
         }
     }
@@ -148,6 +156,7 @@ impl Relay {
             reader.is_live = true;
             // What was sent is not kept in memory by one who waits for more.
             reader.ahead.take_if(|ahead| ahead.end() <= next);
+            self.hurry_from(number, next);
             return Step::End;
         }
         let Some((piece, _)) = reader.ahead.as_mut().and_then(|ahead| ahead.seek(next)) else {

@@ -175,7 +175,7 @@ impl Relay {
         if let Some(stream) = group.stream(stream) {
             stream.note(&run);
         }
-        let end = self.append_run(now, (number, stream), (link, head.age_ms), run);
+        let end = self.append_run(now, (number, stream), (link, head.age_ms), (run, Urgency::Sync));
         let last = Sequence(header.end().0 - 1);
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });

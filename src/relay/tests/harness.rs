@@ -60,6 +60,8 @@ pub(super) struct Harness {
     pub(super) said: Vec<LinkMessage>,
     /// How often it has closed a session.
     pub(super) closes: usize,
+    /// How often somebody has hurried the disk.
+    pub(super) hurries: usize,
     links: Vec<LinkOptions>,
     shards: Vec<(EntryNumber, Bytes)>,
     request: u64,
@@ -167,6 +169,7 @@ impl Harness {
             last_arrival: WallTime(0),
             said: Vec::new(),
             closes: 0,
+            hurries: 0,
             links: links.to_vec(),
             shards: Vec::new(),
             request: 0,
@@ -227,6 +230,7 @@ impl Harness {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Append { entry, .. } => self.log.push(entry),
+            Effect::Hurry => self.hurries += 1,
             Effect::Answer { request, answer, .. } => {
                 self.answers.insert(request, *answer);
             }

@@ -193,6 +193,35 @@ fn what_is_caught_up_with_goes_on_at_once_where_nothing_waits() {
     assert_eq!(bytes_of(&sent.take(&mut h), "old0") / 1024, 32, "no disk is waited for");
 }
 
+/// The neighbour that cannot be given it when it comes is given it from the disk: that is to have it soon then.
+#[test]
+fn what_comes_from_one_neighbour_is_synced_at_once_if_the_link_to_another_has_no_room_for_it() {
+    let (mut h, _, mut old, _) = between();
+    for theirs in &mut old[..2] {
+        theirs.compare(&mut h);
+        theirs.send(&mut h, 0);
+        theirs.put(32);
+    }
+    written(&mut h);
+    h.auto_sync = false;
+    let before = h.hurries;
+    old[0].send(&mut h, 0);
+    assert_eq!(h.hurries, before, "it was given it, and nobody waits");
+    h.sync();
+    h.auto_sync = true;
+    let handle = h.open("live");
+    (0..5).for_each(|_| h.put(handle, &[&"x".repeat(1_000_000)]));
+    h.auto_sync = false;
+    old[1].send(&mut h, 0);
+    assert_eq!(h.hurries, before + 1, "the link is full");
+    // And again when it is not any more, if more has come that is not durable.
+    h.relay.handle(h.now, Input::LinkWritten { link: OTHER_LINK, total: u64::MAX });
+    h.settle();
+    old[1].put(32);
+    old[1].send(&mut h, 0);
+    assert_eq!(h.hurries, before + 2, "what stands before it is on no disk");
+}
+
 #[test]
 fn what_is_caught_up_with_goes_before_nobody_who_waits() {
     let (mut h, mut sent, mut old, _) = between();

@@ -2,7 +2,6 @@
 
 use super::{Driver, Wanted};
 use crate::limits;
-use crate::log::Urgency;
 use crate::net::outgoing::Outgoing;
 use crate::relay::{Effect, Input, Now};
 use crate::server::readers::Job;
@@ -15,10 +14,11 @@ impl Driver {
         while let Some(effect) = self.relay.next_effect() {
             match effect {
                 Effect::Append { entry, urgency } => {
-                    self.turn.is_urgent |= urgency == Urgency::Sync;
+                    self.turn.urgency = self.turn.urgency.max(urgency);
                     self.turn.bytes += entry.content_bytes();
                     self.turn.entries.push(entry);
                 }
+                Effect::Hurry => self.turn.hurries = true,
                 Effect::PutDone { session, done } => {
                     self.turn.counts.puts_done += 1;
                     self.sessions.done(session, done);

@@ -21,7 +21,7 @@ impl Driver {
         let now = self.clock.now();
         self.handle(now, Input::Stop);
         self.carry_out(now);
-        self.turn.is_urgent = true;
+        self.turn.hurries = true;
         self.sessions.flush();
         self.finish()?;
         let appended = self.appended;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::id::LinkId;
 use crate::limits;
-use crate::log::Entry;
+use crate::log::{Entry, Urgency};
 use crate::metrics::TurnCounts;
 use crate::relay::Neighbour;
 use crate::server::handle::PutPermit;
@@ -17,7 +17,10 @@ pub(super) struct Turn {
     pub(super) entries: Vec<Entry>,
     /// Bytes of their contents.
     pub(super) bytes: usize,
-    pub(super) is_urgent: bool,
+    /// How urgent the most urgent of them is.
+    pub(super) urgency: Urgency,
+    /// Somebody waits for all that was appended, in this turn or before.
+    pub(super) hurries: bool,
     pub(super) permits: Vec<PutPermit>,
     pub(super) counts: TurnCounts,
     /// Links over which something went.

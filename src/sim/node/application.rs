@@ -92,6 +92,11 @@ impl Node {
         handle
     }
 
+    /// Takes so many in all.
+    pub fn credit_up_to(&mut self, now: Now, handle: u32, total: u64) {
+        self.input(now, Input::Credit { session: SESSION, credits: vec![Credit { handle, total }] });
+    }
+
     /// Takes as much as comes.
     pub fn credit(&mut self, now: Now, handle: u32) {
         let credits = vec![Credit { handle, total: u64::MAX }];
