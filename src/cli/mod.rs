@@ -161,6 +161,10 @@ pub enum Command {
     /// Tell how the relay is
     Status(status::StatusArgs),
     /// Check that in = out + held + expired + evicted + refused
+    ///
+    /// On the left what was put at this relay since its start; on the right the records of all backlogs, since
+    /// their subscriptions began or came here. The relays' own records stand among the messages: those that
+    /// nobody was to get are `passed over`, and of what is held they are told apart.
     Books(status::BooksArgs),
     /// Look into a data directory, without changing it
     #[command(subcommand)]

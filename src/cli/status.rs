@@ -168,6 +168,9 @@ fn books_text(books: &Books, group: Option<&GroupName>, context: &mut Context) -
     ];
     left.extend(books.refused.iter().map(|(code, n)| (format!("+ refused, {}", refusal_word(*code)), *n)));
     let mut right = vec![("inserted".to_owned(), books.inserted), ("= held".to_owned(), books.held)];
+    if books.held_own > 0 {
+        right.push(("  of these, the relays' own".to_owned(), books.held_own));
+    }
     right.extend(subscription::outcomes(&books.out).map(|(name, n)| (format!("+ {name}"), n)));
     for line in 0..left.len().max(right.len()) {
         let cells = [left.get(line), right.get(line)].into_iter().flat_map(|entry| match entry {
@@ -196,6 +199,7 @@ fn books_json(books: &Books, group: Option<&GroupName>) -> Value {
         "refused": refused,
         "inserted": books.inserted,
         "held": books.held,
+        "held_own": books.held_own,
         "out": subscription::outcomes_json(&books.out),
         "links": link::books_json(&books.links),
     })

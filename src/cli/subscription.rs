@@ -32,6 +32,11 @@ pub enum SubscriptionCommand {
         group: GroupName,
     },
     /// Tell all of one subscription
+    ///
+    /// What was inserted into its backlog, and what became of that, counts from its beginning, or from when
+    /// it came to its home. `filtered` is what its filter did not let through; `passed over` is what nobody
+    /// was to get: the relays' own records, repeats, what was put before it began, and what it had at the
+    /// home from which it has come.
     #[command(after_help = "Examples:\n  treecast subscription show orders billing")]
     Show(NameArgs),
     /// Move a subscription to another place in what is kept
@@ -351,7 +356,7 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
 }
 
 /// What became of messages, by name.
-pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64); 7] {
+pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64); 8] {
     [
         ("acked", out.acked),
         ("filtered", out.filtered),
@@ -360,6 +365,7 @@ pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64
         ("dead-lettered", out.dead_lettered),
         ("skipped", out.skipped),
         ("lost", out.lost),
+        ("passed over", out.passed),
     ]
 }
 
@@ -396,5 +402,6 @@ pub(super) fn outcomes_json(out: &crate::wire::body::Outcomes) -> Value {
         "dead_lettered": out.dead_lettered,
         "skipped": out.skipped,
         "lost": out.lost,
+        "passed": out.passed,
     })
 }

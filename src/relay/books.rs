@@ -32,7 +32,7 @@ impl Retired {
     /// A subscription is removed, with what it still held.
     pub(super) fn add(&mut self, subscription: &Subscription, end: Index, removal: Removal) {
         self.inserted += subscription.inserted(end);
-        add(&mut self.out, &subscription.out);
+        add(&mut self.out, &subscription.accounts());
         let held = subscription.held(end);
         match removal {
             Removal::Wanted | Removal::Elsewhere => self.out.skipped += held,
@@ -41,7 +41,7 @@ impl Retired {
     }
 }
 
-fn add(sum: &mut Outcomes, more: &Outcomes) {
+pub(super) fn add(sum: &mut Outcomes, more: &Outcomes) {
     sum.acked += more.acked;
     sum.filtered += more.filtered;
     sum.expired += more.expired;
@@ -49,6 +49,7 @@ fn add(sum: &mut Outcomes, more: &Outcomes) {
     sum.dead_lettered += more.dead_lettered;
     sum.skipped += more.skipped;
     sum.lost += more.lost;
+    sum.passed += more.passed;
 }
 
 impl Relay {
@@ -138,6 +139,13 @@ impl Relay {
         let part = self.readable(key).first().and_then(|part| self.groups.get(*part)?.subscriptions.first());
         let served = part.map_or(subscription, |part| part);
         let active = served.active.as_ref();
+        let (mut inserted, mut out) = (subscription.inserted(group.deliverable()), subscription.accounts());
+        for part in self.remnants_of(key).iter().filter_map(|part| self.groups.get(*part)) {
+            for brought in &part.subscriptions {
+                inserted += brought.inserted(part.deliverable());
+                add(&mut out, &brought.accounts());
+            }
+        }
         SubscriptionInfo {
             group: group.name.clone(),
             name: subscription.name.clone(),
@@ -151,8 +159,8 @@ impl Relay {
             parked: active.map_or(0, |a| a.parked()),
             receivers: active.map_or(0, |a| a.receivers.len() as u32),
             window: subscription.window,
-            inserted: subscription.inserted(group.deliverable()),
-            out: subscription.out,
+            inserted,
+            out,
             aside: active.map_or(0, |a| a.aside.count()),
             moving: self.move_info(group, subscription),
             comes_from: subscription.comes_from().cloned(),
@@ -245,8 +253,10 @@ fn add_group(books: &mut Books, group: &Group) {
         add_puts(books, &traffic.books);
     }
     for subscription in &group.subscriptions {
-        books.inserted += subscription.inserted(group.deliverable());
-        books.held += subscription.held(group.deliverable());
-        add(&mut books.out, &subscription.out);
+        let end = group.deliverable();
+        books.inserted += subscription.inserted(end);
+        books.held += subscription.held(end);
+        books.held_own += subscription.held(end) - group.backlog(subscription, end);
+        add(&mut books.out, &subscription.accounts());
     }
 }

@@ -469,7 +469,7 @@ fn pass_hole(subscription: &mut Subscription, due: &Due, to: Index, (lost, behin
     let to = to.min(due.to).min(behind);
     match lost {
         Some(gap) => subscription.out.lost += subscription.skip(due.from, to, gap.cause),
-        None => subscription.out.filtered += subscription.finish(due.from, to),
+        None => subscription.out.passed += subscription.finish(due.from, to),
     }
     subscription.used(due, to);
 }
@@ -620,7 +620,11 @@ impl Turn<'_> {
     fn pass_over(&mut self, subscription: &mut Subscription, due: &Due, to: Index, what: (How, &StoredRun)) {
         let (how, run) = what;
         self.pass(due, to, how, run);
-        subscription.out.filtered += subscription.finish(due.from, to);
+        let count = subscription.finish(due.from, to);
+        match how {
+            How::Filtered if run.run.header.kind == RunKind::Data => subscription.out.filtered += count,
+            _ => subscription.out.passed += count,
+        }
         subscription.used(due, to);
     }
 

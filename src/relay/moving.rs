@@ -340,7 +340,7 @@ impl Relay {
         let Some(at) = cut.map(|cut| cut.at).filter(|at| subscription.cursor.floor() < *at) else { return };
         if group.backlog(subscription, at) == 0 {
             let subscription = &mut group.subscriptions[place];
-            subscription.out.filtered += subscription.finish(subscription.cursor.floor(), at);
+            subscription.out.passed += subscription.finish(subscription.cursor.floor(), at);
             self.mark_dirty(now, key);
         }
     }

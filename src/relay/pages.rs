@@ -127,6 +127,7 @@ mod tests {
                 dead_lettered: n,
                 skipped: n,
                 lost: n,
+                passed: n,
             },
             aside: n,
             moving: Some(Box::new(MoveInfo {

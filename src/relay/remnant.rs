@@ -23,13 +23,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Relay;
 use super::group::Group;
-use super::state::{CursorList, Operation, RestoreError};
+use super::state::{Accounts, CursorList, Operation, RestoreError};
 use super::subscription::{Gap, SubscriptionKey, SubscriptionNumber, subscription_from};
 use crate::id::{GroupNumber, Index, SubscriptionName, WallTime};
 use crate::limits;
 use crate::log::{Entry, MissingCause, Piece, Urgency};
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
-use crate::wire::body::{Refusal, RefusalCode};
+use crate::wire::body::{Outcomes, Refusal, RefusalCode};
 use crate::wire::moving::{Left, StreamPart};
 
 /// Places without a record that are told apart from messages; of more it is not worth it.
@@ -132,7 +132,7 @@ impl Group {
             for (from, to) in &left.done {
                 cursor.ack(*from, *to);
             }
-            subscription.out.filtered = cursor.above();
+            subscription.out.passed = cursor.above();
             (subscription.cursor, subscription.start, subscription.next) = (cursor, left.floor, left.floor);
             (subscription.delivered, subscription.ackable) = (left.floor, left.floor);
             subscription.gaps = left.gaps.iter().map(gap).collect();
@@ -264,6 +264,23 @@ impl Relay {
         all.sort_unstable();
         self.groups.insert(made);
         self.note_remnants(key);
+    }
+
+    /// What became of what a subscription has brought along, in a part that was served and goes.
+    pub(super) fn accounts_of(&self, part: &Group) -> Option<Accounts> {
+        let remnant = part.remnant.as_deref().filter(|remnant| remnant.is_open)?;
+        self.groups.get(remnant.group)?.find(remnant.subscription)?;
+        let mut out = Outcomes::default();
+        part.subscriptions.iter().for_each(|served| super::books::add(&mut out, &served.accounts()));
+        Some(Accounts { group: remnant.group, subscription: remnant.subscription, out })
+    }
+
+    /// It is told with what became of the rest from now on.
+    pub(super) fn take_accounts(&mut self, brought: &Accounts) {
+        let key = SubscriptionKey { group: brought.group, number: brought.subscription };
+        if let Some(subscription) = self.groups.subscription(key) {
+            super::books::add(subscription.brought.get_or_insert_default(), &brought.out);
+        }
     }
 
     /// A remnant is gone.

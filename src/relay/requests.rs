@@ -372,7 +372,10 @@ impl Relay {
             self.end_remnants(*key);
         }
         // Not when the removal is read again: the accounts of what is gone begin with the process.
-        if let Some(group) = self.groups.get(number) {
+        let brought = self.groups.get(number).and_then(|part| self.accounts_of(part));
+        if let Some(brought) = &brought {
+            self.take_accounts(brought);
+        } else if let Some(group) = self.groups.get(number) {
             let subscriptions = group.subscriptions.iter();
             subscriptions.for_each(|s| self.retired.add(s, group.deliverable(), Removal::Wanted));
         }
@@ -382,7 +385,7 @@ impl Relay {
             self.refuse_removed(awaited.session, awaited.done);
         }
         self.forget_group(number);
-        let operation = Operation::GroupRemoved { group: number };
+        let operation = Operation::GroupRemoved { group: number, brought: brought.map(Box::new) };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.journal.wait(Waiting::Floor {
             group: number,

@@ -156,6 +156,11 @@ impl Restore {
                     if let Operation::RelayForgotten { relay, version, .. } = &*operation {
                         self.relay.replay_forgotten(relay, *version, &|group| !known(group));
                     }
+                    if let Operation::GroupRemoved { brought: Some(brought), .. } = &*operation
+                        && !known(brought.group)
+                    {
+                        self.relay.take_accounts(brought);
+                    }
                     if matches!(*operation, Operation::StorageRenewed { .. }) {
                         let parts = self.relay.parts();
                         self.relay.suspect(None, &|group| parts.contains(&group) && !known(group));
@@ -417,7 +422,7 @@ impl Relay {
             Operation::GroupSet { group, settings } => {
                 self.with_group(group, |group| group.replay_settings(settings));
             }
-            Operation::GroupRemoved { group } => self.forget_group(group),
+            Operation::GroupRemoved { group, .. } => self.forget_group(group),
             Operation::MemberSet { group, relay, version, member } => {
                 self.replay_member(group, &relay, (version, member));
             }

@@ -194,6 +194,12 @@ struct SavedSubscription {
     /// That is not known: an older program made it.
     #[serde(rename = "k", skip_serializing_if = "std::ops::Not::not", default)]
     is_start_unknown: bool,
+    /// Of what the cursor counts as filtered: what was passed over. Without a filter it is all.
+    #[serde(rename = "p", skip_serializing_if = "crate::wire::is_zero", default)]
+    passed: u64,
+    /// What became of what it had brought along.
+    #[serde(rename = "o", skip_serializing_if = "Option::is_none", default)]
+    brought: Option<Box<Outcomes>>,
 }
 
 /// Byte strings, since a list of small numbers takes twice the room.
@@ -348,6 +354,8 @@ impl SavedSubscription {
             merging: subscription.merging.clone(),
             before: subscription.before.clone().unwrap_or_default(),
             is_start_unknown: subscription.before.is_none(),
+            passed: if subscription.filter.is_some() { subscription.out.passed } else { 0 },
+            brought: subscription.brought.clone(),
         }
     }
 
@@ -373,7 +381,8 @@ impl SavedSubscription {
             next: Index(1),
             ackable: Index(1),
             delivered: Index(1),
-            out: Outcomes::default(),
+            out: Outcomes { passed: self.passed, ..Outcomes::default() },
+            brought: self.brought,
             gaps: Vec::new(),
             dirty: false,
             active: None,

@@ -79,6 +79,9 @@ pub(super) enum Operation {
     },
     GroupRemoved {
         group: GroupNumber,
+        /// Of a remnant that was served: whose it was, and what became of its messages.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        brought: Option<Box<Accounts>>,
     },
     StreamOpened {
         group: GroupNumber,
@@ -310,12 +313,20 @@ pub(super) enum Operation {
     },
 }
 
+/// What became of messages of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Accounts {
+    pub(super) group: GroupNumber,
+    pub(super) subscription: SubscriptionNumber,
+    pub(super) out: Outcomes,
+}
+
 impl Operation {
     pub(super) fn group(&self) -> GroupNumber {
         match self {
             Self::GroupCreated { group, .. }
             | Self::GroupSet { group, .. }
-            | Self::GroupRemoved { group }
+            | Self::GroupRemoved { group, .. }
             | Self::StreamOpened { group, .. }
             | Self::SubscriptionCreated { group, .. }
             | Self::SubscriptionRemoved { group, .. }
@@ -408,7 +419,11 @@ impl CursorRecord {
         subscription.start = self.start;
         subscription.replayed = self.replayed;
         subscription.not_before = self.not_before;
-        subscription.out = self.out;
+        let filtered = self.out.filtered;
+        // Without a filter all of it was passed over; with one, what was since the last snapshot is not known.
+        let passed =
+            if subscription.filter.is_none() { filtered } else { subscription.out.passed.min(filtered) };
+        subscription.out = Outcomes { filtered: filtered - passed, passed, ..self.out };
         subscription.gaps = self.gaps;
     }
 }
@@ -464,8 +479,10 @@ impl CursorList {
     }
 }
 
+/// What was passed over counts as filtered in a cursor; snapshots tell it apart.
 fn outcome_fields(out: &Outcomes) -> [u64; 7] {
-    [out.acked, out.filtered, out.expired, out.evicted, out.dead_lettered, out.skipped, out.lost]
+    let filtered = out.filtered + out.passed;
+    [out.acked, filtered, out.expired, out.evicted, out.dead_lettered, out.skipped, out.lost]
 }
 
 fn cause_to_byte(cause: GapCause) -> u8 {
@@ -527,7 +544,7 @@ fn decode_cursor(bytes: &mut Bytes) -> Option<CursorRecord> {
         start,
         replayed,
         not_before,
-        out: Outcomes { acked, filtered, expired, evicted, dead_lettered, skipped, lost },
+        out: Outcomes { acked, filtered, expired, evicted, dead_lettered, skipped, lost, passed: 0 },
         gaps: found,
     })
 }

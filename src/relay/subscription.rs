@@ -75,6 +75,8 @@ pub(super) struct Subscription {
     /// Everything below was delivered before by this process, or is done.
     pub(super) delivered: Index,
     pub(super) out: Outcomes,
+    /// What became of what it had brought along from other homes, where nothing is left of that.
+    pub(super) brought: Option<Box<Outcomes>>,
     /// Gaps that it has not acked yet, in order.
     pub(super) gaps: Vec<Gap>,
     /// Whether the cursor moved since it was last written.
@@ -171,7 +173,15 @@ impl Subscription {
 
     /// Records that were ever inserted into its backlog, up to the durable end of the group.
     pub(super) fn inserted(&self, end: Index) -> u64 {
-        end.0.saturating_sub(self.start.0) + self.replayed
+        let brought = self.brought.as_deref().map_or(0, Outcomes::total);
+        end.0.saturating_sub(self.start.0) + self.replayed + brought
+    }
+
+    /// What became of all that is in no backlog any more, with what it had brought along.
+    pub(super) fn accounts(&self) -> Outcomes {
+        let mut out = self.out;
+        self.brought.as_deref().into_iter().for_each(|brought| super::books::add(&mut out, brought));
+        out
     }
 
     /// Records in its backlog below `end`.
@@ -472,6 +482,7 @@ pub(super) fn subscription_from(
         ackable: start,
         delivered: start,
         out: Outcomes::default(),
+        brought: None,
         gaps: Vec::new(),
         dirty: false,
         active: None,

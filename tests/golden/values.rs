@@ -153,7 +153,16 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
 }
 
 fn outcomes() -> Outcomes {
-    Outcomes { acked: 1, filtered: 2, expired: 3, evicted: 4, dead_lettered: 5, skipped: 6, lost: 7 }
+    Outcomes {
+        acked: 1,
+        filtered: 2,
+        expired: 3,
+        evicted: 4,
+        dead_lettered: 5,
+        skipped: 6,
+        lost: 7,
+        passed: 0,
+    }
 }
 
 fn group_info() -> GroupInfo {
@@ -274,10 +283,16 @@ fn books() -> Books {
         unsynced: 12,
         inserted: 29,
         held: 1,
+        held_own: 0,
         out: outcomes(),
         balanced: true,
         links: Vec::new(),
     }
+}
+
+/// With the relays' own records.
+fn books_passed() -> Books {
+    Books { held_own: 1, inserted: 37, out: Outcomes { passed: 8, ..outcomes() }, ..books() }
 }
 
 /// One at each step of a move, and one that is kept where it comes.
@@ -357,6 +372,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
             "subscription-handle-begun",
             Ok(subscription_handle(Some(Begun { boot: 7, index: Index(1 << 32) }))),
         ),
+        ("books-passed", Ok(Reply::Books(Box::new(books_passed())))),
     ]
 }
 

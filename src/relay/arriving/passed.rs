@@ -17,7 +17,7 @@ impl Group {
             let (was_dirty, floor) = (subscription.dirty, subscription.cursor.floor());
             let to = subscription.delivered_up_to(to);
             if floor < to {
-                subscription.out.filtered += subscription.finish(floor, to);
+                subscription.out.passed += subscription.finish(floor, to);
             }
             if subscription.dirty && !was_dirty {
                 moved.push(subscription.number);

@@ -19,12 +19,12 @@ use crate::relay::moving::{Cut, Moving, Rest};
 use crate::relay::remnant::Remnant;
 use crate::relay::repair::Annex;
 use crate::relay::saved::{Counters, SavedGroup, Shard};
-use crate::relay::state::{Operation, State, shard_of};
+use crate::relay::state::{Accounts, Operation, State, shard_of};
 use crate::relay::subscription::{Gap, SubscriptionNumber};
 use crate::topology::TopologyVersion;
 use crate::topology::settings::{Fifo, GroupSettings, SubscriptionPolicy};
 use crate::wire::applied::{TopologyEntry, TopologyHead};
-use crate::wire::body::{GapCause, MoveStage, Reply, Request, Start, SubscriptionSpec};
+use crate::wire::body::{GapCause, MoveStage, Outcomes, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{NameEntry, Version};
 use crate::wire::moving::{Done, Keeper, Left, ProducerDone, StreamAt, StreamPart};
@@ -73,7 +73,8 @@ fn word(operation: &Operation) -> &'static str {
     match operation {
         Operation::GroupCreated { .. } => "group-created",
         Operation::GroupSet { .. } => "group-set",
-        Operation::GroupRemoved { .. } => "group-removed",
+        Operation::GroupRemoved { brought: None, .. } => "group-removed",
+        Operation::GroupRemoved { .. } => "remnant-removed",
         Operation::StreamOpened { .. } => "stream-opened",
         Operation::SubscriptionCreated { remade: Some(_), .. } => "subscription-remade",
         Operation::SubscriptionCreated { replays: true, .. } => "subscription-replays",
@@ -160,7 +161,7 @@ fn of_groups(number: GroupNumber) -> Vec<Operation> {
             at: AT,
         },
         Operation::GroupSet { group: number, settings: settings.clone() },
-        Operation::GroupRemoved { group: number },
+        Operation::GroupRemoved { group: number, brought: None },
         Operation::StreamOpened { group: number, stream, origin: relay("oslo"), epoch },
         entry(None),
         entry(Some(relay("oslo"))),
@@ -380,7 +381,14 @@ fn operations() -> Vec<Operation> {
     let moves = of_moves(number).into_iter().chain(of_remnants(number)).chain(of_merges(number));
     let subscription = SubscriptionNumber(5);
     let void = Operation::SubscriptionRemoved { group: number, subscription, evicted: None, elsewhere: true };
-    of_groups(number).into_iter().chain(of_members(number)).chain(moves).chain([void]).collect()
+    let brought = Accounts { group: GroupNumber(2), subscription, out: outcomes() };
+    let served = Operation::GroupRemoved { group: number, brought: Some(Box::new(brought)) };
+    of_groups(number).into_iter().chain(of_members(number)).chain(moves).chain([void, served]).collect()
+}
+
+fn outcomes() -> Outcomes {
+    let (acked, filtered, expired, evicted) = (1, 2, 3, 4);
+    Outcomes { acked, filtered, expired, evicted, dead_lettered: 5, skipped: 6, lost: 7, passed: 300 }
 }
 
 #[test]
@@ -579,6 +587,26 @@ fn f52_the_order_of_producers_in_a_snapshot_is_read_and_written_as_ever() {
     let again: Vec<_> = shard.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
     let order = again[0].order.as_ref().unwrap();
     assert_eq!((order.held(), order.given_up()), (1, 1));
+}
+
+#[test]
+fn f52_what_became_of_messages_in_a_snapshot_is_read_and_written_as_ever() {
+    const NAME: &str = "state/snapshot-part-accounts.bin";
+    let mut part = Shard::decode(&files::read("state/snapshot-part.bin")).unwrap();
+    let mut groups: Vec<_> = part.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
+    let subscription = &mut groups[0].subscriptions[0];
+    assert!(subscription.filter.is_some(), "what was passed over is told apart in a snapshot only with one");
+    (subscription.out, subscription.brought) = (outcomes(), Some(Box::new(outcomes())));
+    part.groups = groups.iter().map(SavedGroup::of).collect();
+    files::compare(NAME, &part.encode());
+    let golden = files::read(NAME);
+    let found = all_keys(&golden);
+    for key in ["p", "o/passed"] {
+        assert!(found.contains(&format!("/groups/u/{key}")), "no golden {key}: {found:?}");
+    }
+    let read = Shard::decode(&golden).unwrap().groups.into_iter().next().unwrap().restore().unwrap();
+    let read = &read.subscriptions[0];
+    assert_eq!((read.out, read.brought.as_deref()), (outcomes(), Some(&outcomes())));
 }
 
 /// The golden part in which one subscription leaves, and others come: its keys `m` and `a`.

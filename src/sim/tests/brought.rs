@@ -6,7 +6,7 @@ use super::remnants::{GROUP, move_on, unread};
 use crate::id::SessionId;
 use crate::relay::Input;
 use crate::sim::storms::Weather;
-use crate::wire::body::Request;
+use crate::wire::body::{Reply, Request, SubscriptionInfo};
 use crate::wire::frame::{AckLevel, Credit};
 
 /// The subscription lives at the new home, and has brought along eight messages; six have come there since.
@@ -61,6 +61,47 @@ fn r15_a_put_is_not_consumed_while_it_waits_in_what_was_brought_along() {
         move_on(&mut world);
         let said = world.until_answered(put, &calm, 0);
         assert_eq!(said, Some(AckLevel::Consumed), "queue: {is_queue}, put at {node}: all of it was had");
+    }
+}
+
+fn shown(world: &mut World) -> SubscriptionInfo {
+    let (group, name) = names(OLD, GROUP, "s");
+    match world.ask(NEW, Request::SubscriptionShow { group, name }) {
+        Ok(Reply::Subscription(info)) => info,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn p11_what_was_brought_along_and_acked_is_told_as_acked_also_after_a_crash() {
+    let mut world = brought();
+    let before = shown(&mut world);
+    assert_eq!((before.backlog, before.out.acked), (14, 0), "{before:?}");
+    let (handle, got) = receive(&mut world, NEW, 3);
+    world.ack(NEW, handle, (got[0].0, got[2].0 + 1));
+    world.ask(NEW, Request::Sync).unwrap();
+    let part = shown(&mut world);
+    assert_eq!((part.backlog, part.out.acked, part.out.filtered), (11, 3, 0), "{part:?}");
+    world.ask(NEW, Request::Detach { handle }).unwrap();
+    let (group, name) = names(OLD, GROUP, "s");
+    let now = world.now;
+    assert_eq!(world.nodes[NEW].drain(now, &group, &name).len(), 11);
+    world.collect(NEW);
+    move_on(&mut world);
+    for step in ["at rest", "after a crash", "after a crash behind a snapshot"] {
+        let info = shown(&mut world);
+        assert_eq!((info.out.acked, info.backlog, info.out.filtered), (14, 0, 0), "{step}: {info:?}");
+        let group = Some(group.clone());
+        let Ok(Reply::Books(books)) = world.ask(NEW, Request::Books { group }) else { panic!("no books") };
+        assert!(books.balanced, "{step}: {books:?}");
+        assert_eq!(books.held, books.held_own, "{step}: no messages are held: {books:?}");
+        if step == "after a crash" {
+            let now = world.now;
+            world.nodes[NEW].take_snapshot(now);
+        }
+        world.crash(NEW);
+        world.start(NEW);
+        world.heal();
     }
 }
 

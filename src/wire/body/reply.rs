@@ -271,7 +271,7 @@ pub enum MoveStage {
 pub struct Outcomes {
     /// Acked by the application.
     pub acked: u64,
-    /// Not matched by the filter, or the relay's own records.
+    /// Not matched by the filter. Of an older relay: and what is in `passed`.
     pub filtered: u64,
     /// Past their time to live.
     pub expired: u64,
@@ -283,6 +283,10 @@ pub struct Outcomes {
     pub skipped: u64,
     /// Lost to damage on disk; a GAP told so.
     pub lost: u64,
+    /// Nobody was to get them here: the relays' own records, repeats, what was put before the
+    /// subscription began, and what it was given at the home from which it has come.
+    #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
+    pub passed: u64,
 }
 
 impl Outcomes {
@@ -296,6 +300,7 @@ impl Outcomes {
             + self.dead_lettered
             + self.skipped
             + self.lost
+            + self.passed
     }
 }
 
@@ -354,6 +359,9 @@ pub struct Books {
     pub inserted: u64,
     /// Of these, in backlogs now.
     pub held: u64,
+    /// Of those held, the relays' own, which no receiver gets: the rest are messages.
+    #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
+    pub held_own: u64,
     /// Of these, what became of the others.
     pub out: Outcomes,
     /// Whether the sums above, and those of the links, are right.
