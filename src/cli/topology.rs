@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::config::check_file;
 use crate::routing::MapError;
-use crate::topology::{COST_MAX, Checked, Topology, likely_or_known};
+use crate::topology::{COST_MAX, Checked, Faults, Topology, likely_or_known};
 
 use super::exit::Failure;
 use super::human;
@@ -149,8 +149,7 @@ pub fn run(command: TopologyCommand, context: &mut Context) -> Result<(), Failur
 }
 
 fn check(file: &Path, context: &mut Context) -> Result<(), Failure> {
-    let text = read(file)?;
-    let checked = check_file(file, &text);
+    let checked = decode(&bytes_of(file)?, file).and_then(|text| check_file(file, &text));
     if context.is_text() {
         return show(&accepted(checked, context)?, context);
     }
@@ -188,14 +187,19 @@ pub(super) fn load_to_start(file: &Path, context: &Context) -> Result<Topology, 
 
 /// Reads a topology file.
 pub(super) fn read(file: &Path) -> Result<String, Failure> {
-    let failure = |source| Failure::File { what: "read", path: file.to_owned(), source };
-    std::fs::read_to_string(file).map_err(failure)
+    decode(&bytes_of(file)?, file).map_err(|faults| Failure::Config { faults, in_file: true })
 }
 
-fn accepted(
-    checked: Result<Checked, crate::topology::Faults>,
-    context: &Context,
-) -> Result<Topology, Failure> {
+fn bytes_of(file: &Path) -> Result<Vec<u8>, Failure> {
+    let failure = |source| Failure::File { what: "read", path: file.to_owned(), source };
+    std::fs::read(file).map_err(failure)
+}
+
+fn decode(bytes: &[u8], file: &Path) -> Result<String, Faults> {
+    crate::topology::decode(&file.to_string_lossy(), bytes)
+}
+
+fn accepted(checked: Result<Checked, Faults>, context: &Context) -> Result<Topology, Failure> {
     let checked = checked.map_err(|faults| Failure::Config { faults, in_file: true })?;
     context.notes.faults(&checked.warnings);
     Ok(checked.topology)

@@ -61,15 +61,8 @@ pub fn import(name: &str, bytes: &[u8]) -> Result<Imported, Faults> {
         faults.push(Fault::new(Code::TooLarge, message).at(0..0));
         return Err(faults);
     }
-    let text = String::from_utf8_lossy(bytes);
+    let text = super::decode_as((name, bytes), Code::NotGraphMl)?;
     let mut faults = Faults::new(name, &text);
-    if let Err(error) = std::str::from_utf8(bytes) {
-        // Up to there nothing was replaced, so the place is the same in both texts.
-        let at = error.valid_up_to();
-        let message = format!("byte {at} is not UTF-8, the only encoding that is read");
-        faults.push(Fault::new(Code::NotGraphMl, message).at(at..at + 1));
-        return Err(faults);
-    }
     let Some(graph) = read::read(&text, &mut faults) else { return Err(faults) };
     if graph.nodes.len() > limits::MAP_RELAYS_MAX {
         let (found, max) = (graph.nodes.len(), limits::MAP_RELAYS_MAX);

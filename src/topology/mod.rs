@@ -196,6 +196,28 @@ impl Checked {
     }
 }
 
+/// The text of a topology file. `name` is what the operator knows the file by.
+///
+/// # Errors
+/// When it is not UTF-8, with the place.
+pub fn decode(name: &str, bytes: &[u8]) -> Result<String, Faults> {
+    decode_as((name, bytes), Code::Syntax)
+}
+
+/// The same of a file of any kind, with the code of what cannot be read at all.
+fn decode_as((name, bytes): (&str, &[u8]), code: Code) -> Result<String, Faults> {
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return Ok(text.to_owned()),
+        Err(error) => error,
+    };
+    // Up to there nothing was replaced, so the place is the same in both texts.
+    let (at, shown) = (error.valid_up_to(), String::from_utf8_lossy(bytes));
+    let mut faults = Faults::new(name, &shown);
+    let message = format!("byte {at} is not UTF-8, the only encoding that is read");
+    faults.push(Fault::new(code, message).at(at..at + char::REPLACEMENT_CHARACTER.len_utf8()));
+    Err(faults)
+}
+
 impl Topology {
     /// Reads and checks the text of a topology file. `name` is what the
     /// operator knows the file by. Pure.

@@ -135,3 +135,19 @@ fn files_that_cannot_be_used_are_65() {
     assert!(said.contains("G001") && said.contains("ring.toml:1:1"), "{said}");
     refused(65, &["topology", "draw", ring, "-o", "/no/such/directory/a.svg"]);
 }
+
+#[test]
+fn a_file_that_is_not_utf_8_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("latin.toml");
+    fs::write(&file, b"version = 1\n[relay.\"z\xfcrich\"]\naddress = \"127.0.0.1:7411\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    let said = refused(65, &["topology", "check", file]);
+    assert!(said.contains("error[T001]: byte 21 is not UTF-8, the only encoding that is read"), "{said}");
+    assert!(said.contains("latin.toml:2:10"), "{said}");
+    let found: Value =
+        serde_json::from_str(&text(65, &["topology", "check", file, "--output", "json"])).unwrap();
+    assert_eq!((&found["faults"][0]["code"], &found["faults"][0]["line"]), (&"T001".into(), &2.into()));
+    let said = refused(65, &["relay", "--topology", file, "--name", "zurich"]);
+    assert!(said.contains("error[T001]"), "{said}");
+}
