@@ -1,11 +1,12 @@
 //! The commit queue: what was appended and is not written yet.
 //!
-//! Natural batching, no timer: while one sync runs, entries gather here; the
-//! next commit takes all of them. What nobody waits for does not bring a commit
+//! Natural batching, no timer for what somebody waits for: while one sync runs,
+//! entries gather here; the next commit takes all of them. What nobody waits for does not bring a commit
 //! about: it goes with the next one, or gets one of its own
 //!
 //! - after [`RIDE_MS`] of quiet ([`Urgency::Ride`]),
-//! - after [`limits::SOON_MS`], or when [`limits::SOON_BYTES_MAX`] have gathered ([`Urgency::Soon`]).
+//! - after [`limits::SOON_MS`], in which a commit that is under way counts, or when
+//!   [`limits::SOON_BYTES_MAX`] have gathered ([`Urgency::Soon`]).
 //!
 //! Nor does it wake the committer, if that wakes early enough by itself. Where
 //! runs of neighbours come all the time it does: after a commit of such ones it
@@ -179,13 +180,14 @@ impl Queue {
     /// Has everything synced that is queued now, rides too.
     pub(crate) fn hurry(&self) {
         let mut waiting = self.lock();
+        // Also while it commits the last of what was appended, which nobody waited for.
+        self.priority.raise();
         if waiting.batches.is_empty() {
             return;
         }
         waiting.urgency = Urgency::Sync;
         // Also what a commit leaves that takes a part of it only.
         waiting.batches.iter_mut().for_each(|batch| batch.urgency = Urgency::Sync);
-        self.priority.raise();
         drop(waiting);
         self.wake.notify_one();
     }
@@ -263,7 +265,10 @@ impl Queue {
             waiting.oldest_ride = None;
         }
         if taken.iter().any(|batch| batch.urgency == Urgency::Soon) {
-            (waiting.soon_at, waiting.looks) = (None, LOOKS);
+            // What is left has gathered; what comes while this is committed gathers meanwhile.
+            let is_left = waiting.urgency >= Urgency::Soon;
+            let gathers = Duration::from_millis(if is_left { 0 } else { limits::SOON_MS });
+            (waiting.soon_at, waiting.looks) = (Some(Instant::now() + gathers), LOOKS);
         }
         if most(&taken).unwrap_or_default().max(waiting.urgency) < Urgency::Sync {
             self.priority.lower();

@@ -52,14 +52,29 @@ pub(super) struct Receiver {
     pub(super) credit: u64,
     /// Messages it was given.
     pub(super) used: u64,
-    /// A poll that waits for its answer: the request, and `used` when it began.
-    pub(super) poll: Option<(u64, u64)>,
+    /// A poll that waits for its answer.
+    pub(super) poll: Option<Poll>,
+}
+
+/// Somebody asks for what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Poll {
+    pub(super) request: u64,
+    /// Messages that the receiver had been given when it began.
+    pub(super) before: u64,
+    /// Where that ended which could be delivered then.
+    pub(super) end: Index,
 }
 
 impl Receiver {
+    /// Whether it still takes something, or asks what there is.
+    pub(super) fn is_open(&self) -> bool {
+        self.used < self.credit || self.poll.is_some()
+    }
+
     /// The answer to its poll, if it waits for one: nothing more is sent for it.
     pub(super) fn end_poll(&mut self) -> Option<Effect> {
-        let (request, before) = self.poll.take()?;
+        let Poll { request, before, .. } = self.poll.take()?;
         self.credit = self.used;
         let answer = Box::new(Ok(Reply::Polled { messages: self.used - before }));
         Some(Effect::Answer { session: self.session, request, answer })

@@ -159,8 +159,8 @@ impl Relay {
     pub(super) fn give_arrived(&mut self, number: GroupNumber, run: &StoredRun) {
         let Some(group) = self.groups.get_mut(number) else { return };
         if group.deliverable() != run.first_index {
-            if !group.attached.is_empty() {
-                self.journal.hurry();
+            if group.somebody_takes() {
+                self.journal.hurry_on();
             }
             return;
         }
@@ -261,9 +261,9 @@ impl Relay {
         match end {
             End::Nothing => {
                 self.hurry_for(key);
-                self.answer_polls(key);
+                self.answer_polls(key, Index(u64::MAX));
             }
-            End::NoCredit => self.answer_polls(key),
+            End::NoCredit => self.answer_polls(key, Index(u64::MAX)),
             End::Blocked(_) => self.note_blocked(key),
             End::Read(from) => self.fetch(key, from),
             End::Again => self.enqueue(key),
@@ -282,10 +282,12 @@ impl Relay {
         }
     }
 
-    fn answer_polls(&mut self, key: SubscriptionKey) {
+    /// Answers polls that have got what was there when they began, where that ended at `through` or before.
+    fn answer_polls(&mut self, key: SubscriptionKey, through: Index) {
         let Some(subscription) = self.groups.subscription(key) else { return };
         let Some(active) = &mut subscription.active else { return };
-        self.effects.extend(active.receivers.iter_mut().filter_map(Receiver::end_poll));
+        let done = |receiver: &&mut Receiver| receiver.poll.is_some_and(|poll| poll.end <= through);
+        self.effects.extend(active.receivers.iter_mut().filter(done).filter_map(Receiver::end_poll));
     }
 
     fn fetch(&mut self, key: SubscriptionKey, from: Index) {
@@ -378,8 +380,10 @@ impl Relay {
             if from < group.durable {
                 // It has become durable while it was read for: nobody else will say so.
                 self.enqueue(key);
-            } else if from >= group.deliverable() {
-                self.answer_polls(key);
+            } else {
+                // What may be delivered, and is not on the disk yet, is waited for by those that asked
+                // when it was there.
+                self.answer_polls(key, from);
             }
         }
         for link in links {

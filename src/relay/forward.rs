@@ -81,6 +81,8 @@ pub(super) struct LinkReader {
     link: LinkId,
     /// Nothing below is left to be sent.
     pub(super) next: Index,
+    /// Behind here nothing of what is not durable yet is to be sent, as far as is known.
+    pub(super) lacks_to: Index,
     /// Where the group ended when the two compared: nothing that stands before was put since.
     met_at: Index,
     /// Whether the neighbour has told how far it is.
@@ -108,6 +110,7 @@ impl LinkReader {
         Self {
             link,
             next,
+            lacks_to: Index(u64::MAX),
             met_at: next,
             has_compared: false,
             known: BTreeMap::new(),

@@ -86,6 +86,8 @@ pub(super) struct Journal {
     held: Option<EntryNumber>,
     /// Somebody does.
     hurries: bool,
+    /// Up to here somebody who reads what is durable waits, to go on with what comes behind it.
+    awaited: EntryNumber,
 }
 
 impl Journal {
@@ -99,8 +101,11 @@ impl Journal {
         self.last
     }
 
-    /// Appends an entry.
+    /// Appends an entry. One that is to be synced soon is more urgent behind what somebody waits for who
+    /// is behind: it will have to be read too, and the disk does not rest meanwhile.
     pub(super) fn append(&mut self, effects: &mut VecDeque<Effect>, entry: Entry, urgency: Urgency) {
+        let is_behind = urgency == Urgency::Soon && self.awaited > self.durable;
+        let urgency = if is_behind { Urgency::Sync } else { urgency };
         self.last = self.last.next();
         if let Entry::Run(run) = &entry {
             self.bytes += run.run.body.len() as u64;
@@ -116,6 +121,12 @@ impl Journal {
     /// Somebody waits for all that was appended, but for what is only to ride along.
     pub(super) fn hurry(&mut self) {
         self.hurries |= self.held.is_some();
+    }
+
+    /// The same of somebody who is behind, and has to read what comes until then.
+    pub(super) fn hurry_on(&mut self) {
+        self.hurry();
+        self.awaited = self.last;
     }
 
     /// Whether the log has to be told that somebody waits; it is told once.

@@ -1,12 +1,12 @@
 //! Who receives from a subscription: attach, take over, detach, poll.
 
-use super::active::{Failure, Receiver};
+use super::active::{Failure, Poll, Receiver};
 use super::input::Now;
 use super::requests::{Outcome, QUEUE_SUBSCRIPTION, When, check_spec, no_handle, too_many_handles};
 use super::session::Session;
 use super::subscription::{Subscription, SubscriptionKey};
 use super::{Effect, Relay};
-use crate::id::{GroupName, SessionId, SubscriptionName};
+use crate::id::{GroupName, Index, SessionId, SubscriptionName};
 use crate::wire::body::{Begun, Refusal, RefusalCode, Reply, SubscriptionSpec};
 
 impl Relay {
@@ -135,6 +135,7 @@ impl Relay {
     ) -> Outcome {
         let key = self.sessions.get(&session).and_then(|s| s.subscription(handle));
         let key = key.ok_or_else(|| no_handle(handle))?;
+        let end = self.groups.get(key.group).map_or(Index(1), |group| group.deliverable());
         let active = self.groups.subscription(key).and_then(|s| s.active.as_mut());
         let receiver = active
             .and_then(|a| a.receivers.iter_mut().find(|r| r.session == session && r.handle == handle))
@@ -143,7 +144,7 @@ impl Relay {
             let message = format!("a poll of handle {handle} is not answered yet");
             return Err(Refusal::new(RefusalCode::Invalid, message));
         }
-        receiver.poll = Some((request, receiver.used));
+        receiver.poll = Some(Poll { request, before: receiver.used, end });
         receiver.credit = receiver.used.saturating_add(messages);
         self.enqueue(key);
         Ok((Reply::Done, When::Later))

@@ -11,24 +11,34 @@
 //! | | seen in |
 //! |---|---|
 //! | puts at its origin wait for receipts of it, or begin to | here, `released`, `forward` |
-//! | a neighbour in the tree was not given it when it came, and lacks nothing before it | `forward::give`, `turns` |
-//! | so does a subscription that may be given something | here, `delivery` |
+//! | a neighbour in the tree that lacks it was not given it when it came, and has all that is on this disk | `forward::give`, `turns` |
+//! | the same of a subscription of which somebody takes something | here, `delivery` |
 //! | a request, a fact, a put that repeats another waits for all before it | `journal` |
 //! | puts wait for acks, and all acks are known | `keeping` |
 //! | the relay stops, or is emptied, or all parts of a snapshot are there | here, `mod` |
 //!
 //! Then the core says [`super::Effect::Hurry`], once for all that was appended so far. Who reads at a place
-//! that is not durable says so each time that nothing was found: so whoever is behind gets on as fast as the
-//! disk syncs, as if nothing was ever held.
+//! that is not durable says so each time that nothing was found, and what comes until he has had it is as urgent
+//! from the beginning (`Journal::hurry_on`): so whoever is behind gets on as fast as the disk syncs, as if nothing
+//! was ever held.
 
 use super::Relay;
+use super::active::Receiver;
 use super::group::Group;
 use super::subscription::SubscriptionKey;
-use crate::id::{GroupNumber, Index, StreamNumber};
+use crate::id::{GroupNumber, Index, LinkId, StreamNumber};
 use crate::log::Urgency;
 use crate::wire::run::Run;
 
 impl Group {
+    /// Whether a receiver of any subscription may be given something, or asks for it.
+    pub(super) fn somebody_takes(&self) -> bool {
+        let receivers =
+            |number| self.find(number).and_then(|place| self.subscriptions[place].active.as_deref());
+        let mut attached = self.attached.iter().filter_map(|number| receivers(*number));
+        attached.any(|active| active.receivers.iter().any(Receiver::is_open))
+    }
+
     /// Whether something stands here at or behind `from`, and on the disk there is nothing of it.
     fn holds_from(&self, from: Index) -> bool {
         self.durable <= from && from < self.next
@@ -49,7 +59,21 @@ impl Relay {
     /// it is durable.
     pub(super) fn hurry_from(&mut self, number: GroupNumber, from: Index) {
         if self.groups.get(number).is_some_and(|group| group.holds_from(from)) {
-            self.journal.hurry();
+            self.journal.hurry_on();
+        }
+    }
+
+    /// The same of a neighbour that has got all that is durable, if it lacks any of the rest.
+    pub(super) fn hurry_for_link(&mut self, number: GroupNumber, link: LinkId) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let end = group.next;
+        let Some(reader) = group.spread.as_deref_mut().and_then(|spread| spread.reader(link)) else { return };
+        if reader.next >= end {
+            // From here on what it lacks is noted as it comes.
+            reader.lacks_to = end;
+        } else if reader.next < reader.lacks_to {
+            let next = reader.next;
+            self.hurry_from(number, next);
         }
     }
 
@@ -59,7 +83,7 @@ impl Relay {
         let end = group.deliverable();
         let is_at_end = |place: usize| group.subscriptions[place].next >= end;
         if end < group.next && group.find(key.number).is_some_and(is_at_end) {
-            self.journal.hurry();
+            self.journal.hurry_on();
         }
     }
 }

@@ -206,7 +206,7 @@ impl Relay {
         let next = reader.next;
         if next >= durable {
             reader.is_live = true;
-            return self.hurry_from(number, next);
+            return self.hurry_for_link(number, link);
         }
         let lacks = group.meter.bytes_from(reader.next);
         if reader.is_live && (fresh.is_caught_up_from(reader.next) || lacks > limits::LINK_LIVE_LAG_BYTES_MAX)

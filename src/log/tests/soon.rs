@@ -117,4 +117,33 @@ fn the_committer_goes_first_only_for_what_somebody_waits_for() {
     queue.push(run_entry(5), 900, Urgency::Soon);
     queue.take(u64::MAX);
     assert_eq!(nice(), first, "they are committed together");
+    queue.push(run_entry(6), 900, Urgency::Soon);
+    queue.take(u64::MAX);
+    assert_eq!(nice(), before);
+    queue.hurry();
+    assert_eq!(nice(), first, "somebody waits for what is being committed, which is all there is");
+}
+
+#[test]
+fn what_has_gathered_behind_a_commit_or_was_left_by_one_gathers_no_longer() {
+    let gathers = Duration::from_millis(limits::SOON_MS);
+    for is_left in [true, false] {
+        let waits = (0..10).map(|_| {
+            let queue = Queue::new(EntryNumber(0));
+            let entries: Vec<Entry> = (1..=4).flat_map(run_entry).collect();
+            let bytes = entries.iter().map(crate::log::committer::entry_bytes).sum();
+            queue.push(entries, bytes, Urgency::Soon);
+            assert!(queue.wait());
+            queue.take(if is_left { 1_000 } else { u64::MAX });
+            if !is_left {
+                queue.push(run_entry(5), 900, Urgency::Soon);
+                // The disk.
+                std::thread::sleep(2 * gathers);
+            }
+            let begun = Instant::now();
+            assert!(queue.wait());
+            begun.elapsed()
+        });
+        assert!(waits.min().unwrap() < gathers, "left by a commit: {is_left}");
+    }
 }

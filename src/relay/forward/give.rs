@@ -32,8 +32,11 @@ impl Relay {
                 continue;
             };
             if reader.next != run.first_index {
-                if reader.next >= durable {
-                    self.journal.hurry();
+                if is_carried && !reader.has(run) {
+                    reader.lacks_to = reader.lacks_to.max(run.end_index());
+                    if reader.next >= durable {
+                        self.journal.hurry_on();
+                    }
                 }
                 continue;
             }
@@ -52,6 +55,7 @@ impl Relay {
                 }
             } else {
                 // It is given it when it is durable and the link has room.
+                reader.lacks_to = reader.lacks_to.max(run.end_index());
                 self.hurry_from(number, run.first_index);
             }
         }
@@ -156,7 +160,7 @@ impl Relay {
             reader.is_live = true;
             // What was sent is not kept in memory by one who waits for more.
             reader.ahead.take_if(|ahead| ahead.end() <= next);
-            self.hurry_from(number, next);
+            self.hurry_for_link(number, link);
             return Step::End;
         }
         let Some((piece, _)) = reader.ahead.as_mut().and_then(|ahead| ahead.seek(next)) else {

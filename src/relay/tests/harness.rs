@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::*;
 use crate::id::{Epoch, GroupName, Index, ProducerId, ProducerSequence, SessionId, StorageId, WallTime};
-use crate::log::{Cut, Entry, EntryNumber, Piece, Replayed, Snapshot};
+use crate::log::{Cut, Entry, EntryNumber, Piece, Replayed, Snapshot, Urgency};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{
     Answer, Books, GapCause, Notice, Reply, Request, Start, SubscriptionInfo, SubscriptionSpec,
@@ -62,6 +62,8 @@ pub(super) struct Harness {
     pub(super) closes: usize,
     /// How often somebody has hurried the disk.
     pub(super) hurries: usize,
+    /// Of the last entry.
+    pub(super) urgency: Urgency,
     links: Vec<LinkOptions>,
     shards: Vec<(EntryNumber, Bytes)>,
     request: u64,
@@ -170,6 +172,7 @@ impl Harness {
             said: Vec::new(),
             closes: 0,
             hurries: 0,
+            urgency: Urgency::Ride,
             links: links.to_vec(),
             shards: Vec::new(),
             request: 0,
@@ -229,7 +232,10 @@ impl Harness {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Append { entry, .. } => self.log.push(entry),
+            Effect::Append { entry, urgency } => {
+                self.urgency = urgency;
+                self.log.push(entry);
+            }
             Effect::Hurry => self.hurries += 1,
             Effect::Answer { request, answer, .. } => {
                 self.answers.insert(request, *answer);

@@ -4,6 +4,7 @@ use super::harness::{Harness, LINK, OTHER_LINK, body, group};
 use super::turns::{Sent, bytes_of, id};
 use crate::id::{Epoch, Index, LinkId, RelayId, Sequence, StorageId, StreamNumber, WallTime};
 use crate::limits;
+use crate::log::Urgency;
 use crate::relay::Input;
 use crate::relay::stream::{Draft, Genesis, Stream};
 use crate::wire::body::encode;
@@ -213,13 +214,20 @@ fn what_comes_from_one_neighbour_is_synced_at_once_if_the_link_to_another_has_no
     (0..5).for_each(|_| h.put(handle, &[&"x".repeat(1_000_000)]));
     h.auto_sync = false;
     old[1].send(&mut h, 0);
-    assert_eq!(h.hurries, before + 1, "the link is full");
+    assert_eq!((h.hurries, h.urgency), (before + 1, Urgency::Soon), "the link is full");
     // And again when it is not any more, if more has come that is not durable.
     h.relay.handle(h.now, Input::LinkWritten { link: OTHER_LINK, total: u64::MAX });
     h.settle();
     old[1].put(32);
     old[1].send(&mut h, 0);
-    assert_eq!(h.hurries, before + 2, "what stands before it is on no disk");
+    assert_eq!((h.hurries, h.urgency), (before + 1, Urgency::Sync), "what stands before it is on no disk");
+    // It goes there from the disk, and what comes then is given to it again.
+    h.auto_sync = true;
+    h.settle();
+    h.auto_sync = false;
+    old[1].put(32);
+    old[1].send(&mut h, 0);
+    assert_eq!((h.hurries, h.urgency), (before + 1, Urgency::Soon));
 }
 
 #[test]

@@ -20,6 +20,12 @@ impl Node {
         self.sync_by = Some(self.sync_by.map_or(by, |before| before.min(by)));
     }
 
+    /// Whether somebody waits for all that was appended: a disk that is syncing goes on with it by itself.
+    #[must_use]
+    pub fn is_all_urgent(&self) -> bool {
+        self.urgent == self.log.len()
+    }
+
     /// Whether its disk syncs now: somebody waits for something, or it has waited long enough.
     #[must_use]
     pub fn is_due(&self, now: Now) -> bool {

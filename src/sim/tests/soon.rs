@@ -169,3 +169,121 @@ fn what_comes_behind_a_message_that_is_not_durable_is_synced_with_it() {
     go_on(&mut world);
     assert_eq!(world.nodes[2].got.len(), 2);
 }
+
+/// What comes while it waits for the disk was not there when it was asked.
+#[test]
+fn a_poll_takes_what_was_there_and_is_answered_however_much_comes_meanwhile() {
+    let (mut world, _) = line(false);
+    let handle = world.attach_quietly(2, "g", "s");
+    for _ in 0..2 {
+        world.put(0, "g", 1);
+        go_on(&mut world);
+    }
+    assert!(is_held(&world, 2));
+    let poll = world.nodes[2].begin(world.now, Request::Poll { handle, messages: 1_000 });
+    for _ in 0..20 {
+        // One more comes while the disk syncs what stood there.
+        let before = world.nodes[2].unsynced();
+        world.put(0, "g", 1);
+        world.sync(0);
+        world.arrive_unsynced();
+        let now = world.now;
+        world.nodes[2].sync(now, before);
+    }
+    assert!(world.nodes[2].got.len() >= 3, "what it had before, and what was not on the disk");
+    assert!(world.nodes[2].take_answer(poll).is_some(), "it has got what was there long ago");
+}
+
+/// On a disk that is syncing for somebody already.
+#[test]
+fn what_comes_while_somebody_is_behind_is_synced_right_behind_what_he_waits_for() {
+    let (mut world, _) = line(false);
+    let handle = world.attach_quietly(2, "g", "s");
+    for _ in 0..2 {
+        world.put(0, "g", 1);
+        go_on(&mut world);
+    }
+    world.nodes[2].credit_up_to(world.now, handle, 100);
+    assert!(world.nodes[2].is_due(world.now), "it waits for the second");
+    world.put(0, "g", 1);
+    world.sync(0);
+    world.arrive_unsynced();
+    assert!(world.nodes[2].is_all_urgent(), "the disk goes on without waiting until the relay has heard");
+    go_on(&mut world);
+    assert_eq!(world.nodes[2].got.len(), 4);
+    // Who is level waits for nothing any more.
+    world.put(0, "g", 1);
+    go_on(&mut world);
+    assert!(is_held(&world, 2));
+    assert_eq!(world.nodes[2].got.len(), 5);
+}
+
+/// Both ends put: the one that has sent it has it, and nobody else waits.
+#[test]
+fn what_comes_behind_an_own_message_is_not_hurried_for_the_neighbour_that_sent_it() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    for node in 0..2 {
+        world.subscribe(node, "g", &format!("s{node}"));
+        world.put(node, "g", 1);
+    }
+    world.settle();
+    world.pass_ms(1_000);
+    world.settle();
+    world.put(0, "g", 1);
+    world.sync(0);
+    world.put(1, "g", 1);
+    world.arrive_unsynced();
+    let (own, now) = (world.nodes[1].unsynced() - 1, world.now);
+    world.nodes[1].sync(now, own);
+    assert!(is_held(&world, 1));
+    go_on(&mut world);
+    assert!(is_held(&world, 1), "also when its place in the group has come to there");
+    world.pass_ms(limits::SOON_MS);
+    go_on(&mut world);
+    assert!(world.nodes[1].is_synced());
+    // The same of one for which somebody behind this relay waits: it is hurried.
+    let (mut world, _) = line(true);
+    world.subscribe(0, "g", "s0");
+    world.put(1, "g", 1);
+    world.settle();
+    world.pass_ms(1_000);
+    world.settle();
+    world.put(0, "g", 1);
+    world.sync(0);
+    world.put(1, "g", 1);
+    world.arrive_unsynced();
+    let (own, now) = (world.nodes[1].unsynced() - 1, world.now);
+    world.nodes[1].sync(now, own);
+    assert!(world.nodes[1].is_due(now), "the relay at the end was not given it");
+}
+
+#[test]
+fn who_receives_and_takes_nothing_hurries_nobody() {
+    for takes in [false, true] {
+        let (mut world, _) = line(false);
+        let handle = world.attach_quietly(2, "g", "s");
+        if takes {
+            world.nodes[2].credit_up_to(world.now, handle, 100);
+            go_on(&mut world);
+        }
+        world.put(0, "g", 1);
+        world.sync(0);
+        world.put(2, "g", 1);
+        world.arrive_unsynced();
+        let (own, now) = (world.nodes[2].unsynced() - 1, world.now);
+        world.nodes[2].sync(now, own);
+        assert_eq!(world.nodes[2].is_due(now), takes);
+    }
+}
+
+#[test]
+fn a_relay_that_is_emptied_holds_nothing_back() {
+    let (mut world, _) = line(false);
+    world.nodes[1].begin(world.now, Request::RelayDrain { abandon: false });
+    world.sync(1);
+    world.put(0, "g", 1);
+    world.sync(0);
+    world.arrive_unsynced();
+    assert!(world.nodes[1].unsynced() == 0 || world.nodes[1].is_due(world.now));
+    assert!(is_held(&world, 2), "the others do");
+}
