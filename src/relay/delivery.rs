@@ -625,10 +625,9 @@ impl Turn<'_> {
         let (how, run) = what;
         self.pass(due, to, how, run);
         let count = subscription.finish(due.from, to);
-        match how {
-            How::Filtered if run.run.header.kind == RunKind::Data => subscription.out.filtered += count,
-            _ => subscription.out.passed += count,
-        }
+        let is_filtered = how == How::Filtered && run.run.header.kind == RunKind::Data;
+        let out = &mut subscription.out;
+        *(if is_filtered { &mut out.filtered } else { &mut out.passed }) += count;
         subscription.used(due, to);
     }
 
