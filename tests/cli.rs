@@ -110,6 +110,38 @@ fn a_get_takes_no_more_than_it_was_told_to() {
 }
 
 #[test]
+fn what_was_not_acked_is_not_removed_unless_somebody_says_so() {
+    let relay = Relay::start();
+    relay.text(0, &["queue", "create", "jobs"]);
+    relay.text(0, &["subscription", "create", "g", "s"]);
+    relay.text(0, &["subscription", "create", "g", "t"]);
+    for words in [&["put", "jobs", "1"], &["put", "g", "1"], &["put", "g", "2"]] {
+        relay.text(0, words);
+    }
+    relay.text(0, &["poll", "g", "--as", "t"]);
+    let holds: [(&[&str], &str); 3] = [
+        (&["queue", "remove", "jobs"], "`jobs` holds 1 message of 1 subscription not acked"),
+        (&["subscription", "remove", "g", "s"], "subscription `s` of `g` holds 2 messages not acked"),
+        (&["group", "remove", "g"], "`g` holds 3 messages of 2 subscriptions not acked"),
+    ];
+    for (words, why) in holds {
+        let output = relay.run(words);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said, format!("error: {why}, and nobody can be asked: say --yes\n"));
+    }
+    for (words, _) in holds {
+        relay.text(0, &[words, &["--yes"]].concat());
+    }
+    // Of what has none nobody is asked.
+    relay.text(0, &["subscription", "create", "g", "s"]);
+    relay.text(0, &["put", "g", "1"]);
+    relay.text(0, &["get", "g", "--as", "s"]);
+    relay.text(0, &["subscription", "remove", "g", "s"]);
+    relay.text(0, &["group", "remove", "g"]);
+}
+
+#[test]
 fn one_message_is_not_called_messages() {
     let relay = Relay::start();
     relay.text(0, &["subscription", "create", "g", "me"]);

@@ -13,6 +13,7 @@ use super::exit::Failure;
 use super::human;
 use super::moving;
 use super::out::Context;
+use super::remove::Consent;
 use super::settings::{self, Field, SettingsArgs};
 use super::table::{Facts, Side, Table};
 use super::tree::{self, TreeArgs};
@@ -49,10 +50,15 @@ pub enum GroupCommand {
         known at the two ends only. A relay that is cut off hangs at the one that keeps for it.")]
     Tree(TreeArgs),
     /// Remove a group with its subscriptions and backlogs
-    #[command(after_help = "Examples:\n  treecast group remove orders")]
+    ///
+    /// It asks first if any messages were not acked; where nobody can be asked it refuses without `--yes`.
+    #[command(after_help = "Examples:\n  treecast group remove orders\n  treecast group remove orders --yes")]
     Remove {
         /// The group
         group: GroupName,
+        /// Whether somebody is asked.
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -105,7 +111,7 @@ pub async fn run(command: GroupCommand, context: &mut Context) -> Result<(), Fai
             list(&all, context)
         }
         GroupCommand::Show { group } => show(&ask::group(&client, &group).await?, context),
-        GroupCommand::Remove { group } => remove(&client, group, context).await,
+        GroupCommand::Remove { group, consent } => remove(&client, (group, consent), context).await,
     }
 }
 
@@ -121,7 +127,12 @@ async fn set(client: &Client, args: SetArgs, context: &mut Context) -> Result<()
 }
 
 /// Removes a group or a queue.
-pub(super) async fn remove(client: &Client, group: GroupName, context: &mut Context) -> Result<(), Failure> {
+pub(super) async fn remove(
+    client: &Client,
+    (group, consent): (GroupName, Consent),
+    context: &mut Context,
+) -> Result<(), Failure> {
+    consent.to_group(client, &group, context).await?;
     let removed = json!({ "removed": { "group": group } });
     ask::done(client, Request::GroupRemove { group: group.clone() }).await?;
     if context.is_text() {

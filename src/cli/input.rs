@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::limits;
 
 use super::exit::Failure;
+use super::out::Context;
 
 /// Bytes read at a time. The lines in them are handed over together: one wake-up for many.
 const READ_BYTES: usize = 64 * 1024;
@@ -35,6 +36,18 @@ pub fn whole(path: &Path) -> Result<Bytes, Failure> {
         )));
     }
     Ok(payload.into())
+}
+
+/// Asks a person, who is at the terminal, something that is answered with yes or no: anything else is no.
+///
+/// # Errors
+/// When the answer cannot be read.
+pub fn says_yes(question: &str, context: &Context) -> Result<bool, Failure> {
+    context.notes.note(format_args!("{question} [y/N]"));
+    let mut answer = String::new();
+    let failure = |source| Failure::Machine { what: "read the answer", source };
+    io::stdin().read_line(&mut answer).map_err(failure)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// What people call it.

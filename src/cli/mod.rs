@@ -36,6 +36,7 @@ pub mod put;
 pub mod queue;
 pub mod receive;
 pub mod relay;
+pub mod remove;
 pub mod status;
 pub mod stop;
 pub mod subscription;

@@ -12,6 +12,7 @@ use super::exit::Failure;
 use super::group::{self, CreateArgs};
 use super::moving::{self, MoveQueueArgs};
 use super::out::Context;
+use super::remove::Consent;
 use super::{ask, silent, subscription};
 
 /// What to do with queues.
@@ -45,10 +46,15 @@ pub enum QueueCommand {
     )]
     Move(MoveQueueArgs),
     /// Remove a queue with its backlog
-    #[command(after_help = "Examples:\n  treecast queue remove jobs")]
+    ///
+    /// It asks first if any messages were not acked; where nobody can be asked it refuses without `--yes`.
+    #[command(after_help = "Examples:\n  treecast queue remove jobs\n  treecast queue remove jobs --yes")]
     Remove {
         /// The queue
         queue: GroupName,
+        /// Whether somebody is asked.
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -77,10 +83,10 @@ pub async fn run(command: QueueCommand, context: &mut Context) -> Result<(), Fai
             moving::ask_queue(&client, args).await?;
             show(&client, &queue(&client, &name).await?, context).await
         }
-        QueueCommand::Remove { queue: name } => {
+        QueueCommand::Remove { queue: name, consent } => {
             // A group of that name is not removed by mistake.
             queue(&client, &name).await?;
-            group::remove(&client, name, context).await
+            group::remove(&client, (name, consent), context).await
         }
     }
 }

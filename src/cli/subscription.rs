@@ -12,6 +12,7 @@ use super::exit::{Exit, Failure};
 use super::human;
 use super::moving::{self, MoveArgs};
 use super::out::Context;
+use super::remove::Consent;
 use super::silent::{self, Silent};
 use super::table::{Facts, Side, Table};
 use super::values::{self, Since};
@@ -49,8 +50,18 @@ pub enum SubscriptionCommand {
         treecast subscription move orders billing --cancel")]
     Move(MoveArgs),
     /// Remove a subscription with its backlog
-    #[command(after_help = "Examples:\n  treecast subscription remove orders audit")]
-    Remove(NameArgs),
+    ///
+    /// It asks first if any messages were not acked; where nobody can be asked it refuses without `--yes`.
+    #[command(after_help = "Examples:\n  treecast subscription remove orders audit\n  \
+        treecast subscription remove orders audit --yes")]
+    Remove {
+        /// Which one.
+        #[command(flatten)]
+        subscription: NameArgs,
+        /// Whether somebody is asked.
+        #[command(flatten)]
+        consent: Consent,
+    },
 }
 
 /// A subscription by name.
@@ -264,7 +275,8 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             show(&ask::subscription(&client, &group, &name).await?, context)
         }
         SubscriptionCommand::Move(args) => show(&moving::ask(&client, args).await?, context),
-        SubscriptionCommand::Remove(NameArgs { group, name }) => {
+        SubscriptionCommand::Remove { subscription: NameArgs { group, name }, consent } => {
+            consent.to_subscription(&client, (&group, &name), context).await?;
             let removed = json!({ "removed": { "group": group, "subscription": name } });
             ask::done(&client, Request::SubscriptionRemove { group, name: name.clone() }).await?;
             if context.is_text() {

@@ -20,7 +20,7 @@ use super::super::exit::Failure;
 use super::super::out::Context;
 use super::super::table::{Side, Table};
 use super::super::values::{Millis, millis};
-use super::super::{ask, human};
+use super::super::{ask, human, input};
 use super::{groups, plan as shown_plan, read, too_large};
 use crate::id::{RelayId, WallTime};
 
@@ -363,11 +363,7 @@ fn confirm(yes: bool, context: &Context) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage("nobody can be asked whether this is wanted: say --yes".to_owned()));
     }
-    let machine = |source| Failure::Machine { what: "ask", source };
-    context.notes.note("\nApply this to the running network? [y/N]");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(machine)?;
-    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+    if input::says_yes("\nApply this to the running network?", context)? {
         return Ok(());
     }
     Err(Failure::Check("nothing was changed".to_owned()))
