@@ -217,7 +217,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
         ClientError::Refused(refusal) => exit_of_refusal(refusal.code),
         ClientError::Unreachable { .. } | ClientError::Closed { .. } => Exit::Unreachable,
         ClientError::Deadline => Exit::Deadline,
-        ClientError::Unreached { .. } => Exit::TryAgain,
+        ClientError::Unreached { .. } | ClientError::AcksLost => Exit::TryAgain,
         ClientError::Protocol(_) | ClientError::Version { .. } => Exit::Failed,
     }
 }
@@ -233,6 +233,7 @@ fn advice_on_client(error: &ClientError) -> Option<&'static str> {
              that relay carry it too",
         ),
         ClientError::Closed { .. }
+        | ClientError::AcksLost
         | ClientError::Deadline
         | ClientError::Protocol(_)
         | ClientError::Version { .. } => None,

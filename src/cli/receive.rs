@@ -215,7 +215,10 @@ async fn notify_all(
         left -= messages.min(left);
         // What was done here is not to be done again when the relay crashes now. While the relay is away it
         // waits in vain: the acks are kept, and said when it is back.
-        unless_sent_away(client, async { Ok(subscriber.flush_acks().await?) }).await.ok();
+        let flushed = unless_sent_away(client, async { Ok(subscriber.flush_acks().await?) }).await;
+        if let Err(Failure::Client(lost @ ClientError::AcksLost)) = flushed {
+            context.notes.note(lost);
+        }
     }
     if succeeded == 0 {
         Err(Failure::Check("the command has succeeded for no message".to_owned()))

@@ -34,6 +34,8 @@ pub(super) struct AckBuffer {
     others: Vec<Statement>,
     /// Statements made since the last were sent.
     count: u32,
+    /// Something that was acked or rejected will not be said any more, and may not be durable.
+    is_lost: bool,
 }
 
 impl AckBuffer {
@@ -80,6 +82,7 @@ impl AckBuffer {
         let place = self.sent.partition_point(|range| range.1 <= from);
         if self.sent.get(place).is_some_and(|range| range.0 < to) {
             self.sent.clear();
+            self.is_lost = true;
         }
     }
 
@@ -106,6 +109,9 @@ impl AckBuffer {
 
     /// Forgets what was said of messages at or behind `end`: others may have their places now.
     pub(super) fn cut(&mut self, end: Index) {
+        let is_behind = |(_, to): &(Index, Index)| *to > end;
+        self.is_lost |= self.acks.iter().chain(&self.sent).any(is_behind)
+            || self.others.iter().any(|said| said.kind == AckKind::Reject && said.to > end);
         let is_left = |(from, to): &mut (Index, Index)| {
             *to = (*to).min(end);
             *from < *to
@@ -120,7 +126,18 @@ impl AckBuffer {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        self.cut(Index(0));
+        self.count = 0;
+    }
+
+    /// Something was acked that cannot be said: its place is another message's now.
+    pub(super) fn lose(&mut self) {
+        self.is_lost = true;
+    }
+
+    /// Whether acks or rejects have got lost since this was asked last.
+    pub(super) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.is_lost)
     }
 
     fn merge(&mut self) {
@@ -220,6 +237,31 @@ mod tests {
         buffer.cut(Index(6));
         buffer.on_lost();
         assert_eq!(drained(&mut buffer), [(AckKind::Reject, 2, 3), (AckKind::Ack, 1, 6)]);
+    }
+
+    #[test]
+    fn what_is_lost_is_told_once_and_what_is_durable_or_was_no_ack_is_not() {
+        let mut buffer = AckBuffer::default();
+        sent(&mut buffer, 1..5);
+        buffer.confirm();
+        buffer.say(AckKind::Nack, Index(8), Index(9), 0);
+        buffer.clear();
+        assert!(!buffer.take_lost());
+        sent(&mut buffer, 1..5);
+        buffer.cut(Index(5));
+        assert!(!buffer.take_lost(), "all of it is said again");
+        buffer.cut(Index(4));
+        assert!(buffer.take_lost() && !buffer.take_lost());
+        for kind in [AckKind::Ack, AckKind::Reject] {
+            buffer.clear();
+            buffer.take_lost();
+            buffer.say(kind, Index(8), Index(9), 0);
+            buffer.cut(Index(8));
+            assert!(buffer.take_lost(), "{kind:?}");
+        }
+        sent(&mut buffer, 1..5);
+        buffer.on_deliver(Index(1), Index(2));
+        assert!(buffer.take_lost());
     }
 
     #[test]

@@ -108,6 +108,8 @@ impl Subscriber {
     ///
     /// # Errors
     /// When the relay does not answer in time, or the subscriber has ended.
+    /// [`ClientError::AcksLost`], once, when some of what was acked cannot be
+    /// confirmed: it comes again, and the subscriber goes on.
     ///
     /// # Cancel safety
     /// Nothing is lost: it is sent all the same.
@@ -129,14 +131,18 @@ impl Subscriber {
     /// When it is dropped before it is ready, the subscriber is dropped.
     pub async fn close(mut self) -> Result<(), ClientError> {
         self.come_back();
-        self.flush_acks().await?;
+        let flushed = match self.flush_acks().await {
+            Ok(()) => Ok(()),
+            // There is nothing to wait for.
+            Err(ClientError::AcksLost) => Err(ClientError::AcksLost),
+            Err(error) => return Err(error),
+        };
         let (sender, receiver) = oneshot::channel();
-        let Some(handle) = self.detach(Some(sender)) else { return Ok(()) };
+        let Some(handle) = self.detach(Some(sender)) else { return flushed };
         let deadline = self.shared.shared().options.request_deadline;
         match tokio::time::timeout(deadline, receiver).await {
-            Ok(Ok(Ok(_))) => Ok(()),
-            // The session is over, and with it the handle.
-            Ok(_) => Ok(()),
+            // Or the session is over, and with it the handle.
+            Ok(_) => flushed,
             Err(_) => {
                 tracing::debug!(handle, "a subscriber was not detached in time");
                 Err(ClientError::Deadline)

@@ -40,6 +40,14 @@ pub enum ClientError {
         /// How far it has come.
         reached: AckLevel,
     },
+    /// Some of what was acked since the last time is not confirmed and will not be: the home of the
+    /// subscription was started again before those messages were on its disk, or the subscription lives at
+    /// another place now, or was moved back. They come again if they are there. Everything else is confirmed.
+    #[error(
+        "some of what was acked may come again: the home of the subscription was started again, or it lives \
+         elsewhere now, before the ack was on disk"
+    )]
+    AcksLost,
     /// There was no answer in time. What was asked may still be done.
     #[error("the deadline passed")]
     Deadline,
@@ -85,7 +93,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Closed { .. } | Self::Deadline | Self::Protocol(_) => true,
             Self::Refused(refusal) => is_passing(refusal.code),
-            Self::Version { .. } | Self::Unreached { .. } => false,
+            Self::Version { .. } | Self::Unreached { .. } | Self::AcksLost => false,
         }
     }
 }

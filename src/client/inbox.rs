@@ -302,7 +302,11 @@ impl Inbox {
         if self.is_closed || self.error.is_some() || !(outlives || generation == self.generation) {
             return;
         }
-        let Some((from, to)) = self.cuts.left_of(generation, (from, to)) else { return };
+        let left = self.cuts.left_of(generation, (from, to));
+        if outlives && left != Some((from, to)) {
+            self.acks.lose();
+        }
+        let Some((from, to)) = left else { return };
         self.said += 1;
         self.acks.say(kind, from, to, delay_ms);
     }
@@ -352,6 +356,11 @@ impl Inbox {
             self.granted = self.granted.max(total);
             Credit { handle, total }.encode(credits);
         }
+    }
+
+    /// Whether something was acked since this was asked last that the relay will never know of.
+    pub(super) fn take_lost(&mut self) -> bool {
+        self.acks.take_lost()
     }
 
     /// Statements so far, when the relay may not know of all of them.

@@ -185,7 +185,7 @@ impl SubscriberShared {
     pub(super) async fn flush(self: &Arc<Self>) -> Result<(), ClientError> {
         let mut refusals = 0;
         loop {
-            let Some(said) = self.lock().unconfirmed() else { return Ok(()) };
+            let Some(said) = self.lock().unconfirmed() else { break };
             self.attached().await?;
             let generation = self.generation();
             self.shared.ready_subscriber(Arc::clone(self));
@@ -204,6 +204,7 @@ impl SubscriberShared {
                 Err(error) => return Err(error),
             }
         }
+        if self.lock().take_lost() { Err(ClientError::AcksLost) } else { Ok(()) }
     }
 
     /// Why it is not attached in time, or has no answer.

@@ -307,6 +307,7 @@ async fn ask_for_topology(address: &str, identity: &Identity) -> Result<Topology
             ClientError::Unreachable { .. }
             | ClientError::Closed { .. }
             | ClientError::Unreached { .. }
+            | ClientError::AcksLost
             | ClientError::Deadline
             | ClientError::Version { .. }
             | ClientError::Protocol(_) => JOIN,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use treecast::client::{Client, Delivery, Message, PublisherOptions, SubscriberOptions};
+use treecast::client::{Client, ClientError, Delivery, Message, PublisherOptions, SubscriberOptions};
 use treecast::id::GroupName;
 
 use super::commands::{good, json, run};
@@ -92,6 +92,8 @@ struct Seen {
     got: BTreeMap<String, u32>,
     /// Acked, and that was confirmed to be on the disk of c.
     settled: BTreeSet<String>,
+    /// Acked, and it was said that some of these may come again.
+    unsure: BTreeSet<String>,
 }
 
 /// Takes messages until all are there; each is acked, and every few acks are confirmed.
@@ -111,8 +113,12 @@ async fn take_all(address: &str, count: usize) -> Seen {
         message.ack();
         acked.push(payload);
         if acked.len() >= 50 || seen.got.len() == count {
-            subscriber.flush_acks().await.expect("the acks are confirmed, however long it takes");
-            seen.settled.extend(acked.drain(..));
+            match subscriber.flush_acks().await {
+                Ok(()) => seen.settled.extend(acked.drain(..)),
+                // What the home had delivered and not synced when it was killed has another place now.
+                Err(ClientError::AcksLost) => seen.unsure.extend(acked.drain(..)),
+                Err(error) => panic!("the acks are confirmed, however long it takes: {error}"),
+            }
         }
     }
     subscriber.close().await.expect("it is closed");
@@ -150,9 +156,13 @@ async fn r12_a_home_that_is_killed_under_a_receiver_elsewhere_loses_nothing_and_
     publisher.await.expect("no panic");
     let seen = receiver.await.expect("no panic");
     assert_eq!(seen.got.len(), COUNT);
-    assert_eq!(seen.settled.len(), COUNT);
-    let again: u32 = seen.got.values().map(|times| times - 1).sum();
-    super::process::say(&format!("r12: {COUNT} messages, {again} of them came again, three relays killed"));
+    let all: BTreeSet<&String> = seen.settled.union(&seen.unsure).collect();
+    assert_eq!(all.len(), COUNT);
+    let (again, unsure) = (seen.got.values().map(|times| times - 1).sum::<u32>(), seen.unsure.len());
+    super::process::say(&format!(
+        "r12: {COUNT} messages, {again} of them came again, {unsure} acks unconfirmed, three relays killed"
+    ));
+    assert!(unsure <= 100, "two homes were killed, each with less than 50 acks to be confirmed: {unsure}");
     let show = json(network.address(0), &["queue", "show", "jobs"]);
     assert_eq!(show["backlog"]["backlog"], 0, "{show}");
 }

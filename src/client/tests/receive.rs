@@ -544,6 +544,45 @@ async fn p2_what_is_acked_late_is_not_said_of_what_has_its_index_in_another_plac
     assert_eq!(ranges(&remote.acks().await), [(AckKind::Ack, 9, 10)], "only what is of this place");
 }
 
+/// The home has crashed before what it had delivered was on its disk: its ack cannot be said any more.
+#[tokio::test]
+async fn p3_a_flush_tells_of_acks_whose_messages_have_another_place_and_goes_on() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let options = SubscriberOptions::default();
+    let (group, name) = ("g".parse().unwrap(), "sub".parse().unwrap());
+    let begun = |boot, index| Some(Begun { boot, index: Index(index) });
+    let (subscriber, _) =
+        tokio::join!(client.subscriber(group, Some(name), options), remote.attach_begun(2, 0, begun(7, 1)));
+    let mut subscriber = subscriber.unwrap();
+    remote.deliver(2, 1, &["a", "b"]).await;
+    message(&mut subscriber).await.ack();
+    message(&mut subscriber).await.ack();
+    let play = async {
+        let (acks, _, request) = remote.request_behind_acks().await;
+        assert_eq!((ranges(&acks), request), (vec![(AckKind::Ack, 1, 3)], Request::Sync));
+        drop(remote);
+        let mut remote = relay.accept().await;
+        remote.attach_begun(5, 0, begun(8, 2)).await;
+        let (acks, tag, request) = remote.request_behind_acks().await;
+        assert_eq!((ranges(&acks), request), (vec![(AckKind::Ack, 1, 2)], Request::Sync), "it had a");
+        remote.answer(tag, Ok(Reply::Done)).await;
+        remote
+    };
+    let (flushed, mut remote) = tokio::join!(soon(subscriber.flush_acks()), play);
+    assert!(matches!(flushed, Err(ClientError::AcksLost)), "{flushed:?}");
+    remote.deliver(5, 2, &["b"]).await;
+    message(&mut subscriber).await.ack();
+    let play = async {
+        let (acks, tag, request) = remote.request_behind_acks().await;
+        assert_eq!((ranges(&acks), request), (vec![(AckKind::Ack, 2, 3)], Request::Sync));
+        remote.answer(tag, Ok(Reply::Done)).await;
+        remote
+    };
+    let (flushed, _remote) = tokio::join!(soon(subscriber.flush_acks()), play);
+    flushed.unwrap();
+}
+
 /// What is delivered may not be on the home's disk yet: if it crashes then, another message may have its index.
 #[tokio::test]
 async fn p2_what_is_acked_late_counts_for_what_the_home_had_on_its_disk_when_it_started_again() {
