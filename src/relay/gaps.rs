@@ -5,6 +5,7 @@
 //! told become one, which loses nothing; when none touch, the two oldest do, and what stands
 //! between them, which is done, is told as missing too, should it be told again.
 
+use super::group::own_open;
 use super::subscription::{Gap, Subscription};
 use crate::id::Index;
 use crate::limits;
@@ -35,6 +36,16 @@ impl Subscription {
         if let Some(active) = &mut self.active {
             active.gaps_told -= acked_told;
         }
+    }
+
+    /// Nothing below `to` is owed any more, and it is told so. The relays' own records, which stand at `marks`,
+    /// were owed to nobody.
+    pub(super) fn drop_below(&mut self, to: Index, cause: GapCause, marks: &[Index]) {
+        let floor = self.cursor.floor();
+        let own = own_open(marks, &self.cursor, (floor, to));
+        let dropped = self.skip(floor, to, cause);
+        self.out.passed += own.min(dropped);
+        self.out.evicted += dropped.saturating_sub(own);
     }
 
     /// Tells the subscription that it does not get the open part of `from..to`; says how many those are.

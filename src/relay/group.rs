@@ -1,5 +1,6 @@
 //! One group: its records' places, its streams, its subscriptions.
 
+use super::cursor::Cursor;
 use super::forward::Spread;
 use super::input::Now;
 use super::levels::Awaited;
@@ -309,10 +310,7 @@ impl Group {
     /// The same of what stands at or behind `from`.
     pub(super) fn backlog_from(&self, subscription: &Subscription, from: Index, end: Index) -> u64 {
         let cursor = &subscription.cursor;
-        let open = |mark: &&Index| cursor.next_open(**mark, mark.after(1)).is_some();
-        let marks =
-            self.marks.iter().filter(|mark| from <= **mark && **mark < end).filter(open).count() as u64;
-        cursor.count_open(from, end).saturating_sub(marks)
+        cursor.count_open(from, end).saturating_sub(own_open(&self.marks, cursor, (from, end)))
     }
 
     /// Messages from `from` on, synced or not.
@@ -408,4 +406,11 @@ impl Group {
 
 fn before(now: WallTime, ms: u64) -> WallTime {
     WallTime(now.0.saturating_sub(ms.saturating_mul(1000)))
+}
+
+/// Records of the relays' own in a range that a cursor is not done with; `marks`, where they stand, ascend.
+pub(super) fn own_open(marks: &[Index], cursor: &Cursor, (from, to): (Index, Index)) -> u64 {
+    let begin = marks.partition_point(|mark| *mark < from);
+    let open = |mark: &&Index| cursor.next_open(**mark, mark.after(1)).is_some();
+    marks[begin..].iter().take_while(|mark| **mark < to).filter(open).count() as u64
 }

@@ -183,7 +183,7 @@ impl Relay {
             if floor < limit {
                 let dropped = How::Dropped(GapCause::Retention);
                 pass_open(&mut self.traces.passed, &subscription.cursor, key, (floor, limit), dropped);
-                subscription.out.evicted += subscription.skip(floor, limit, GapCause::Retention);
+                subscription.drop_below(limit, GapCause::Retention, &group.marks);
             }
             if subscription.cursor.floor() < quota {
                 if policy == SubscriptionPolicy::Evict && !is_queue {
@@ -193,7 +193,7 @@ impl Relay {
                     let cause = GapCause::SubscriptionQuota;
                     let dropped = How::Dropped(cause);
                     pass_open(&mut self.traces.passed, &subscription.cursor, key, (floor, quota), dropped);
-                    subscription.out.evicted += subscription.skip(floor, quota, cause);
+                    subscription.drop_below(quota, cause, &group.marks);
                 }
             }
             if subscription.dirty && !was_dirty {

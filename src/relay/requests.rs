@@ -496,7 +496,7 @@ impl Relay {
         pass_open(passed, &subscription.cursor, key, (floor, to), How::Skipped);
         let owed_again = (to, end.max(to));
         pass(passed, Passed::of(key, owed_again, How::Again));
-        subscription.seek(to, not_before);
+        subscription.seek(to, not_before, &group.marks);
         self.dirty.push(key);
         self.write_cursors(now, Urgency::Sync);
         self.enqueue(key);

@@ -19,6 +19,7 @@ use super::active::{Active, Death, Failure, Flight};
 use super::arriving::Arrived;
 use super::cursor::Cursor;
 use super::filter::Filter;
+use super::group::own_open;
 use super::merging::Merging;
 use super::moving::Moving;
 use super::order::Order;
@@ -419,14 +420,16 @@ impl Subscription {
     }
 
     /// Goes to another place: everything at or behind `to` is owed (again), nothing before.
-    pub(super) fn seek(&mut self, to: Index, not_before: WallTime) {
+    pub(super) fn seek(&mut self, to: Index, not_before: WallTime, marks: &[Index]) {
         let floor = self.cursor.floor();
         self.replays |= to < self.start;
         if to < floor {
             self.replayed += floor.0 - to.0 + self.cursor.above();
         } else {
-            self.out.skipped += self.cursor.count_open(floor, to);
-            self.replayed += self.cursor.above() - (to.0 - floor.0 - self.cursor.count_open(floor, to));
+            let open = self.cursor.count_open(floor, to);
+            let own = own_open(marks, &self.cursor, (floor, to)).min(open);
+            (self.out.skipped, self.out.passed) = (self.out.skipped + open - own, self.out.passed + own);
+            self.replayed += self.cursor.above() - (to.0 - floor.0 - open);
         }
         self.cursor = Cursor::new(to);
         self.next = to;
