@@ -221,6 +221,23 @@ impl Active {
         self.again.insert(place, (from, to));
     }
 
+    /// Takes `from..to` out of what is to be delivered again, in the range in which it begins.
+    pub(super) fn take_again(&mut self, from: Index, to: Index) {
+        let Some(place) = self.again.iter().position(|(begin, end)| *begin <= from && from < *end) else {
+            return;
+        };
+        let (begin, end) = self.again.remove(place);
+        let rest = [(begin, from), (to, end)];
+        self.again.splice(place..place, rest.into_iter().filter(|(from, to)| from < to));
+    }
+
+    /// The first message that is to be delivered again and is dead.
+    pub(super) fn first_dead(&self) -> Option<(Index, Try)> {
+        let is_due = |index: &Index| self.again.iter().any(|(from, to)| (*from..*to).contains(index));
+        let mut dead = self.tries.iter().filter(|(_, tried)| tried.dead.is_some() && tried.due.is_none());
+        dead.find(|(index, _)| is_due(index)).map(|(index, tried)| (*index, *tried))
+    }
+
     /// Takes `from..to` out of the flights, of one receiver or of all; gives what was taken out.
     pub(super) fn cut_flights(
         &mut self,

@@ -486,10 +486,13 @@ impl Turn<'_> {
         for _ in 0..TURN_SLICES {
             let end = subscription.delivered_up_to(self.group.deliverable);
             let Some(due) = subscription.next_due(end, self.group.order) else { return End::Nothing };
-            let receiver = match self.choose(subscription) {
-                Ok(receiver) => Some(receiver),
-                Err(End::NoCredit) if due.dead.is_some() => None,
-                Err(end) => return end,
+            let (due, receiver) = match self.choose(subscription) {
+                Ok(receiver) => (due, Some(receiver)),
+                // Who has said that he will never be done may hear next that this is durable.
+                Err(end) => match subscription.next_dead() {
+                    Some(dead) => (dead, None),
+                    None => return end,
+                },
             };
             if let Some(end) = self.one(subscription, &due, receiver) {
                 return end;

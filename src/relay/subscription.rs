@@ -15,7 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::active::{Active, Death, Failure, Flight};
+use super::active::{Active, Death, Failure, Flight, Try};
 use super::arriving::Arrived;
 use super::cursor::Cursor;
 use super::filter::Filter;
@@ -279,6 +279,15 @@ impl Subscription {
         None
     }
 
+    /// The first dead message that is due: it needs no receiver, whatever stands before it.
+    pub(super) fn next_dead(&self) -> Option<Due> {
+        let active = self.active.as_ref().filter(|active| !active.tries.is_empty())?;
+        let (from, Try { attempts, dead, .. }) = active.first_dead()?;
+        let is_open = self.cursor.next_open(from, from.after(1)).is_some();
+        let (to, attempt, source) = (from.after(1), attempts + 1, Source::Again);
+        is_open.then_some(Due { from, to, attempt, dead, source, told: None })
+    }
+
     /// Notes that `due` was delivered or otherwise used up to `to`.
     pub(super) fn used(&mut self, due: &Due, to: Index) {
         match due.source {
@@ -297,13 +306,8 @@ impl Subscription {
             }
             Source::Again => {}
         }
-        if let Some(active) = &mut self.active
-            && let Some(first) = active.again.first_mut()
-        {
-            first.0 = to;
-            if first.0 >= first.1 {
-                active.again.remove(0);
-            }
+        if let Some(active) = &mut self.active {
+            active.take_again(due.from, to);
         }
     }
 

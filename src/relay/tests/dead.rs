@@ -4,7 +4,7 @@ use super::harness::{Harness, group};
 use crate::log::{Entry, Snapshot};
 use crate::relay::Input;
 use crate::topology::settings::{Fifo, GroupSettings};
-use crate::wire::body::{RefusalCode, Request, Start, SubscriptionSpec};
+use crate::wire::body::{RefusalCode, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::run::{Record, Records, RunKind};
 
@@ -60,6 +60,26 @@ fn messages_that_die_in_any_order_are_all_buried() {
     let mut found = dead(&mut h);
     found.sort();
     assert_eq!(found, texts);
+}
+
+#[test]
+fn p3_what_is_rejected_behind_what_waits_for_a_receiver_is_buried_at_once() {
+    let (mut h, g, _) = with_dead_letters();
+    keep_dead(&mut h);
+    let s = h.attach("g", "s");
+    h.credit(s, 3);
+    h.put(g, &["a", "b", "c"]);
+    let first = h.got[0].index;
+    // What comes first is to be delivered again, and he has asked for no more.
+    h.say(s, AckKind::Nack, first, first + 1, 0);
+    h.say(s, AckKind::Reject, first + 1, first + 2, 0);
+    assert_eq!(h.request(Request::Sync), Ok(Reply::Done));
+    h.crash(&Snapshot::default());
+    h.got.clear();
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    assert_eq!(h.payloads(), ["a", "c"], "its end was confirmed");
+    assert_eq!(dead(&mut h), ["b"]);
 }
 
 #[test]
