@@ -44,6 +44,11 @@ impl Relay {
         stream.and_then(|s| s.marks.get(to)).is_some_and(|(from, _)| *from <= at)
     }
 
+    /// The relays that can be reached from here, as far as it knows.
+    pub fn reaches(&self) -> impl Iterator<Item = &RelayId> {
+        self.links.toward.keys()
+    }
+
     /// Of which groups another relay is a member with this disk, as far as is known here.
     #[must_use]
     pub fn memberships_on(&self, relay: &RelayId, storage: StorageId) -> Vec<GroupNumber> {

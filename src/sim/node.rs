@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::id::{
     Epoch, GroupName, GroupNumber, Index, LinkId, ProducerSequence, RelayId, Sequence, SessionId, StorageId,
-    StreamNumber, SubscriptionName, WallTime,
+    StreamNumber, SubscriptionName, Time, WallTime,
 };
 use crate::log::{Entry, EntryNumber, Piece, Replayed, RunEntry, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Neighbour, Now, Relay, RelayOptions, Restore};
@@ -38,6 +38,12 @@ pub struct Got {
     pub index: u64,
     /// What was put.
     pub payload: String,
+    /// The number of this delivery, as it was told.
+    pub attempt: u32,
+    /// When it was handed out.
+    pub at: Time,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
 }
 
 /// A message on a disk.
@@ -336,6 +342,12 @@ impl Node {
         self.relay.as_ref().is_some_and(|relay| relay.owes(run.group, run.stream, owed))
     }
 
+    /// Whether another relay can be reached from it, as far as it knows.
+    #[must_use]
+    pub fn reaches(&self, relay: &RelayId) -> bool {
+        self.relay.as_ref().is_some_and(|known| known.reaches().any(|other| other == relay))
+    }
+
     /// The groups of which it knows that another relay is a member with this disk.
     #[must_use]
     pub fn memberships_on(&self, relay: &RelayId, storage: StorageId) -> Vec<GroupNumber> {
@@ -605,7 +617,7 @@ impl Node {
             }
             Effect::Close { .. } => self.opened.clear(),
             Effect::Deliver { session, handle, head, records } => {
-                self.take_delivery((session, handle), &head, &records);
+                self.take_delivery((session, handle), &head, (now.time, &records));
                 self.got_bytes += Effect::deliver_bytes(&records);
                 if self.reads {
                     self.again(now, Input::Written { session, total: u64::MAX });
@@ -695,12 +707,19 @@ impl Node {
         self.skew += seconds * 1_000_000;
     }
 
-    fn take_delivery(&mut self, (session, handle): (SessionId, u32), head: &DeliverHead, records: &[u8]) {
+    fn take_delivery(
+        &mut self,
+        (session, handle): (SessionId, u32),
+        head: &DeliverHead,
+        (at, records): (Time, &[u8]),
+    ) {
         for (i, record) in Records::new(records).enumerate() {
             let record = record.expect("what is delivered can be read");
-            let payload = String::from_utf8_lossy(record.payload).into_owned();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let (index, payload) = (head.first_index.0 + i as u64, text(record.payload));
+            let headers = record.headers().map(|(key, value)| (key.to_owned(), text(value))).collect();
             let got = if session == TAKER { &mut self.drained } else { &mut self.got };
-            got.push(Got { handle, index: head.first_index.0 + i as u64, payload });
+            got.push(Got { handle, index, payload, attempt: head.attempt, at, headers });
         }
     }
 

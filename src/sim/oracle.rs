@@ -151,6 +151,12 @@ impl Oracle {
         self.puts.range(puts + 1..).flat_map(|(_, put)| put.payloads.clone()).collect()
     }
 
+    /// Whether a put was answered.
+    #[must_use]
+    pub fn is_answered(&self, put: u64) -> bool {
+        self.puts.get(&put).is_some_and(|put| put.answered)
+    }
+
     /// Puts that were answered.
     #[must_use]
     pub fn count_answered(&self) -> usize {

@@ -10,6 +10,7 @@ mod damage;
 mod dead;
 mod drain;
 mod exhaustive;
+mod features;
 mod finished;
 mod fitting;
 mod flaps;
@@ -41,7 +42,7 @@ mod twins;
 mod views;
 
 use super::storms::{Weather, movers, storm};
-use super::world::{World, laden, mixed, twins};
+use super::world::{World, features, laden, mixed, twins};
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 
@@ -318,6 +319,7 @@ fn seeds_that_failed_once_pass() {
             "twins:" => twins(seed, steps as usize).map(drop),
             "mixed:" => mixed(seed, steps as usize).map(drop),
             "laden:" => laden(seed, steps as usize).map(drop),
+            "features:" => features(seed, steps as usize).map(drop),
             _ => storm(seed, steps as usize),
         };
         run.unwrap_or_else(|what| panic!("seed {seed}: {what}"));

@@ -1,6 +1,8 @@
 //! Relays, links and time, under one seed.
 
+mod ages;
 pub mod choices;
+mod features;
 mod finish;
 mod frames;
 mod laden;
@@ -16,6 +18,8 @@ mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::ages::Ages;
+pub use self::features::{Seen, features};
 pub use self::laden::laden;
 pub use self::mixed::mixed;
 pub use self::moves::moves;
@@ -61,6 +65,8 @@ pub struct World {
     watch: Watch,
     /// What is kept back, if anything is to be: the wire, the end, the message.
     held: Option<Vec<(usize, usize, LinkMessage)>>,
+    /// How old messages are at each relay, if that is judged.
+    ages: Option<Ages>,
     /// Bytes of frames, if they are counted.
     frames: Option<frames::Frames>,
     /// Whether what is said over links is counted: it has to be encoded for that.
@@ -145,6 +151,7 @@ impl World {
             placed: BTreeMap::new(),
             watch: Watch::new(relays),
             held: None,
+            ages: None,
             frames: None,
             is_counting: false,
             known: Vec::new(),
@@ -421,6 +428,7 @@ impl World {
         }
         while let Some((link, message)) = self.nodes[node].outbox.pop_front() {
             self.watch.says(&self.nodes[node], node, &message);
+            self.hear_age(node, &message);
             let Some(place) = self.wire_of(node, link) else { continue };
             let to = usize::from(self.wires[place].ends[0] == node);
             let Some(message) = self.keep_back(place, to, message) else { continue };

@@ -114,8 +114,19 @@ impl Node {
     }
 
     /// Says of what stands between two places what became of it.
-    pub fn settle_as(&mut self, now: Now, handle: u32, (from, to): (Index, Index), kind: AckKind) {
-        let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms: 0 }];
+    pub fn settle_as(&mut self, now: Now, handle: u32, range: (Index, Index), kind: AckKind) {
+        self.settle_after(now, handle, range, (kind, 0));
+    }
+
+    /// The same; what is to come again is to do so after so many milliseconds.
+    pub fn settle_after(
+        &mut self,
+        now: Now,
+        handle: u32,
+        (from, to): (Index, Index),
+        (kind, delay_ms): (AckKind, u64),
+    ) {
+        let acks = vec![crate::wire::frame::Ack { handle, kind, from, to, delay_ms }];
         self.input(now, Input::Ack { session: SESSION, acks });
     }
 
@@ -219,10 +230,25 @@ impl Node {
         (level, copies): (AckLevel, u16),
         producer: Option<(ProducerId, ProducerSequence)>,
     ) {
+        let records: Vec<Record<'_>> =
+            payloads.iter().map(|p| Record { payload: p.as_bytes(), ..Record::default() }).collect();
+        self.put_records(now, (handle, put), &records, (level, copies), producer);
+    }
+
+    /// Puts messages as they are.
+    ///
+    /// # Panics
+    /// When one of them is longer than a message may be.
+    pub fn put_records(
+        &mut self,
+        now: Now,
+        (handle, put): (u32, u64),
+        messages: &[Record<'_>],
+        (level, copies): (AckLevel, u16),
+        producer: Option<(ProducerId, ProducerSequence)>,
+    ) {
         let mut records = bytes::BytesMut::new();
-        for payload in payloads {
-            Record { payload: payload.as_bytes(), ..Record::default() }.encode(&mut records);
-        }
+        messages.iter().for_each(|message| message.encode(&mut records));
         let records = records.freeze();
         let head = PutHead {
             put,

@@ -182,6 +182,7 @@ impl World {
             self.nodes[ends[1 - to]].on_written(self.now, link, bytes);
         }
         if let Some(link) = links[to] {
+            self.note_age(ends[to], &message);
             self.nodes[ends[to]].input(self.now, Input::Link { link, message });
         }
         self.collect(ends[to]);
