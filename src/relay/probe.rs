@@ -44,6 +44,12 @@ impl Relay {
         stream.and_then(|s| s.marks.get(to)).is_some_and(|(from, _)| *from <= at)
     }
 
+    /// The data directory that it writes under: another one than it was made with, where others knew more of it (R4).
+    #[must_use]
+    pub fn storage(&self) -> StorageId {
+        self.options.epoch.storage
+    }
+
     /// The relays that can be reached from here, as far as it knows.
     pub fn reaches(&self) -> impl Iterator<Item = &RelayId> {
         self.links.toward.keys()

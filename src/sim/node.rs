@@ -342,6 +342,12 @@ impl Node {
         self.relay.as_ref().is_some_and(|relay| relay.owes(run.group, run.stream, owed))
     }
 
+    /// The data directory that it says it writes under, while it runs.
+    #[must_use]
+    pub fn storage_told(&self) -> Option<StorageId> {
+        self.relay.as_ref().map(Relay::storage)
+    }
+
     /// Whether another relay can be reached from it, as far as it knows.
     #[must_use]
     pub fn reaches(&self, relay: &RelayId) -> bool {

@@ -8,6 +8,6 @@ fn s52_filters_times_to_live_failures_seeks_and_subscriptions_that_come_and_go_h
     for seed in 0..12 {
         seen += features(seed, 500).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
-    let often = [seen.made, seen.owed, seen.filtered, seen.expired, seen.seeks];
+    let often = [seen.made, seen.owed, seen.filtered, seen.expired, seen.seeks, seen.leveled];
     assert!(often.iter().all(|count| *count > 20) && seen.removed > 5 && seen.dead > 2, "{seen:?}");
 }

@@ -7,12 +7,14 @@
 
 mod claim;
 mod ending;
+mod levels;
 mod matching;
 mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::claim::{Asked, Claim, Message, Stage, Wish};
+use self::levels::Waiting;
 use super::ages::Ages;
 use super::{World, name_of, names};
 use crate::dice::Dice;
@@ -20,7 +22,6 @@ use crate::id::SubscriptionName;
 use crate::sim::storms::Weather;
 use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::body::{Refusal, RefusalCode, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
-use crate::wire::frame::AckLevel;
 use crate::wire::run::Record;
 
 /// The group that dead letters go to.
@@ -71,6 +72,8 @@ pub struct Seen {
     pub dead: u64,
     /// Seeks that were answered.
     pub seeks: u64,
+    /// Puts that were answered when they had come further than to one disk.
+    pub leveled: u64,
 }
 
 impl std::ops::AddAssign for Seen {
@@ -82,6 +85,7 @@ impl std::ops::AddAssign for Seen {
         self.expired += other.expired;
         self.dead += other.dead;
         self.seeks += other.seeks;
+        self.leveled += other.leveled;
     }
 }
 
@@ -93,6 +97,10 @@ struct Storm {
     claims: Vec<Claim>,
     /// Dead letters by subscription and message: who was given them, and under which names.
     dead: BTreeMap<(SubscriptionName, String), BTreeSet<(usize, String)>>,
+    /// Puts that are to come further than to one disk, and have not been answered so.
+    waiting: Vec<Waiting>,
+    /// Of 100 times so many a receiver has it confirmed that what it has said is durable.
+    syncs: u64,
     /// Everything is taken and acked now.
     is_over: bool,
     seen: Seen,
@@ -112,6 +120,8 @@ pub fn features(seed: u64, steps: usize) -> Result<Seen, String> {
         messages: BTreeMap::new(),
         claims: Vec::new(),
         dead: BTreeMap::new(),
+        waiting: Vec::new(),
+        syncs: if seed % 4 == 1 { 3 } else { 40 },
         is_over: false,
         seen: Seen::default(),
     };
@@ -124,6 +134,7 @@ pub fn features(seed: u64, steps: usize) -> Result<Seen, String> {
         world.step(&weather);
         storm.act(&mut world)?;
         storm.look(&mut world)?;
+        storm.check_levels(&world)?;
         world.check_ages()?;
     }
     storm.end(&mut world)?;
@@ -220,7 +231,8 @@ impl Storm {
             let ages = world.ages.as_mut().expect("a storm of this kind knows ages");
             ages.born(node, payload, world.now.time);
         }
-        world.nodes[node].put_records(world.now, (handle, put), &records, (AckLevel::Accepted, 0), None);
+        let level = self.some_level(world, (put, node), &payloads);
+        world.nodes[node].put_records(world.now, (handle, put), &records, level, None);
         world.collect(node);
     }
 
@@ -300,7 +312,13 @@ impl Storm {
         let (node, group, name) = (claim.home, claim.group_name(), claim.name.clone());
         match &wish {
             Wish::Make if claim.spec.start == Start::Beginning => {
-                self.claims[place].again = self.kept(world, &self.claims[place]);
+                let kept = self.kept(world, claim);
+                let claim = &mut self.claims[place];
+                // It may be there already, and what was let go then may be kept again since a start.
+                match claim.asked {
+                    Some(_) => claim.again.retain(|payload| kept.contains(payload)),
+                    None => claim.again = kept,
+                }
             }
             Wish::Seek(start) => self.expect_seek(world, place, start),
             Wish::Make | Wish::Remove => {}

@@ -43,6 +43,7 @@ impl Storm {
         self.check_dead(world)?;
         self.check_members(world)?;
         world.finish()?;
+        self.check_none_waits(world)?;
         world.check_gaps()?;
         match world.nodes.iter().find(|node| node.losses() > 0) {
             Some(node) => Err(format!("{} has a record LOSS, and nothing is lost", node.name)),
@@ -140,7 +141,8 @@ impl Storm {
                 if found != wanted {
                     return Err(format!("{} has {found:?} of {group}, not {wanted:?}", name_of(home)));
                 }
-                let (relay, storage) = (world.nodes[home].name.clone(), world.nodes[home].storage());
+                let relay = world.nodes[home].name.clone();
+                let storage = world.nodes[home].storage_told().expect("all relays run");
                 let is_member = |node: &Node| {
                     let all = node.memberships_on(&relay, storage);
                     all.into_iter().any(|number| node.group_name(number).as_ref() == Some(&name))

@@ -127,7 +127,7 @@ impl Storm {
                 Some(Ok(_)) => self.claims[place].settle(&said),
                 Some(Err(refusal)) => return Err(format!("{}: a sync, {refusal}", self.told(place))),
             }
-        } else if self.is_over || self.dice.chance(40) {
+        } else if self.is_over || self.dice.chance(self.syncs) {
             let request = world.nodes[node].begin(world.now, Request::Sync);
             receiver.sync = Some((request, std::mem::take(&mut receiver.said)));
         }
