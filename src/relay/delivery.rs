@@ -319,7 +319,7 @@ impl Relay {
         let fetch = fetches.swap_remove(place);
         if group.remnant.is_some() {
             // What has no place in it was never for it, and what is damaged is nowhere else.
-            let pieces = super::remnant::with_nothing(pieces, from..fetch.end);
+            let pieces = super::remnant::with_nothing(pieces, from..fetch.end, group);
             return self.give_fetched(now, number, fetch, pieces);
         }
         let pieces = with_holes(pieces, from..fetch.end, group.low);

@@ -49,6 +49,9 @@ pub(super) struct Remnant {
     /// Where it begins.
     #[serde(rename = "f")]
     pub(super) from: Index,
+    /// Where its first record stands, if it is known; what is before it has none.
+    #[serde(rename = "n", skip_serializing_if = "is_unknown", default)]
+    pub(super) first: Index,
     /// Whether it was handed over.
     #[serde(rename = "o", default)]
     pub(super) is_open: bool,
@@ -59,6 +62,10 @@ pub(super) struct Remnant {
     /// has brought it before, or it was acked there.
     #[serde(rename = "w", skip_serializing_if = "Vec::is_empty", default)]
     pub(super) own: Vec<StreamPart>,
+}
+
+fn is_unknown(index: &Index) -> bool {
+    index.0 == 0
 }
 
 impl Remnant {
@@ -81,6 +88,9 @@ impl Group {
     /// The place of the next record in a remnant: what is before it has none.
     pub(super) fn go_to(&mut self, index: Index) {
         let hole = index.0.saturating_sub(self.next.0);
+        if let Some(remnant) = self.remnant.as_deref_mut().filter(|remnant| remnant.from == self.next) {
+            remnant.first = index;
+        }
         if hole <= HOLE_MAX {
             self.mark(self.next, u32::try_from(hole).unwrap_or(0));
         }
@@ -140,9 +150,19 @@ impl Group {
     }
 }
 
-/// What was read of a remnant, with the places that have no record: half-open.
-pub(super) fn with_nothing(pieces: Vec<Piece>, asked: Range<Index>) -> Vec<Piece> {
+/// What was read of a remnant, with the places that have no record: half-open. The log, which knows of no
+/// remnants, may take such places for damage: behind a segment that was recycled meanwhile.
+pub(super) fn with_nothing(pieces: Vec<Piece>, asked: Range<Index>, group: &Group) -> Vec<Piece> {
     let nothing = |from, to| Piece::Missing { from, to, cause: MissingCause::Released };
+    let marks_in = |from: Index, to| {
+        let places = &group.marks;
+        (places.partition_point(|mark| *mark < to) - places.partition_point(|mark| *mark < from)) as u64
+    };
+    let first = group.remnant.as_deref().map_or(Index(0), |remnant| remnant.first);
+    let is_nothing = |from: Index, to: Index| {
+        let from = from.max(first);
+        from >= to || marks_in(from, to) == to.0 - from.0
+    };
     let mut whole = Vec::with_capacity(pieces.len());
     let mut reached = asked.start;
     for piece in pieces {
@@ -151,7 +171,8 @@ pub(super) fn with_nothing(pieces: Vec<Piece>, asked: Range<Index>) -> Vec<Piece
             whole.push(nothing(reached, from));
         }
         reached = reached.max(to);
-        whole.push(piece);
+        let is_missing = matches!(piece, Piece::Missing { .. });
+        whole.push(if is_missing && is_nothing(from, to) { nothing(from, to) } else { piece });
     }
     if reached < asked.end && reached == asked.start {
         whole.push(nothing(asked.start, asked.end));
@@ -242,6 +263,7 @@ impl Relay {
             subscription: number,
             part,
             from,
+            first: Index(0),
             is_open,
             lost,
             own: Vec::new(),

@@ -11,7 +11,7 @@ use crate::id::{
     Epoch, GroupName, GroupNumber, Index, LinkId, ProducerSequence, RelayId, Sequence, SessionId, StorageId,
     StreamNumber, SubscriptionName, Time, WallTime,
 };
-use crate::log::{Entry, EntryNumber, Piece, Replayed, RunEntry, Snapshot};
+use crate::log::{Entry, EntryNumber, MissingCause, Piece, Replayed, RunEntry, Snapshot};
 use crate::relay::{Effect, Input, LinkOptions, Neighbour, Now, Relay, RelayOptions, Restore};
 use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Answer, Notice, Refusal, Reply, Request};
@@ -746,7 +746,17 @@ impl Node {
             Entry::Run(run) => Some(run.stored()),
             Entry::State(_) => None,
         });
-        runs.take(4).map(Piece::Run).collect()
+        let (mut pieces, mut reached) = (Vec::new(), from);
+        for run in runs.take(4) {
+            // As a log behind a segment that is gone: whether it was recycled, or is lost, it cannot tell.
+            if run.first_index > reached {
+                let cause = MissingCause::Damaged;
+                pieces.push(Piece::Missing { from: reached, to: run.first_index, cause });
+            }
+            reached = run.end_index();
+            pieces.push(Piece::Run(run));
+        }
+        pieces
     }
 
     /// A message that it said has left: its link has room for more.

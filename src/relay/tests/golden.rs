@@ -592,17 +592,18 @@ fn f52_the_order_of_producers_in_a_snapshot_is_read_and_written_as_ever() {
 #[test]
 fn f52_what_became_of_messages_in_a_snapshot_is_read_and_written_as_ever() {
     const NAME: &str = "state/snapshot-part-accounts.bin";
-    let mut part = Shard::decode(&files::read("state/snapshot-part.bin")).unwrap();
+    let mut part = remnant_part();
     let mut groups: Vec<_> = part.groups.into_iter().map(|saved| saved.restore().unwrap()).collect();
     let subscription = &mut groups[0].subscriptions[0];
     assert!(subscription.filter.is_some(), "what was passed over is told apart in a snapshot only with one");
     (subscription.out, subscription.brought) = (outcomes(), Some(Box::new(outcomes())));
+    groups.iter_mut().find_map(|group| group.remnant.as_mut()).unwrap().first = Index(5);
     part.groups = groups.iter().map(SavedGroup::of).collect();
     files::compare(NAME, &part.encode());
     let golden = files::read(NAME);
     let found = all_keys(&golden);
-    for key in ["p", "o/passed"] {
-        assert!(found.contains(&format!("/groups/u/{key}")), "no golden {key}: {found:?}");
+    for key in ["u/p", "u/o/passed", "brought/n"] {
+        assert!(found.contains(&format!("/groups/{key}")), "no golden {key}: {found:?}");
     }
     let read = Shard::decode(&golden).unwrap().groups.into_iter().next().unwrap().restore().unwrap();
     let read = &read.subscriptions[0];
@@ -721,6 +722,7 @@ fn remnant_part() -> Shard {
         subscription: made.subscriptions[0].number,
         part: 70_000,
         from: Index(2),
+        first: Index(0),
         is_open: true,
         lost: vec![gap],
         own: Vec::new(),

@@ -91,6 +91,7 @@ fn p11_what_was_brought_along_and_acked_is_told_as_acked_also_after_a_crash() {
     for step in ["at rest", "after a crash", "after a crash behind a snapshot"] {
         let info = shown(&mut world);
         assert_eq!((info.out.acked, info.backlog, info.out.filtered), (14, 0, 0), "{step}: {info:?}");
+        assert_eq!(info.out.lost, 0, "{step}: places that have no record are no damage: {info:?}");
         let group = Some(group.clone());
         let Ok(Reply::Books(books)) = world.ask(NEW, Request::Books { group }) else { panic!("no books") };
         assert!(books.balanced, "{step}: {books:?}");
