@@ -158,18 +158,20 @@ fn progress(state: &Draining) -> String {
         parts.push(list(state.waits.iter().map(wait).collect(), state.wait_count));
     }
     let kept = |kept: &crate::wire::body::DrainingKept| {
-        format!(
-            "{} of {}, which cannot be reached ({})",
-            kept.group,
-            kept.origin,
-            human::of(kept.records, "record")
-        )
+        let why = if kept.disk_lost { "has lost its disk" } else { "cannot be reached" };
+        let records = human::of(kept.records, "record");
+        format!("{} of {}, which {why} ({records})", kept.group, kept.origin)
     };
     if state.kept_count > 0 {
         parts.push(list(state.kept.iter().map(kept).collect(), state.kept_count));
     }
     if parts.is_empty() {
-        parts.push("its last records to be on its disk, and their streams to be closed".to_owned());
+        let names = state.closing.iter().map(ToString::to_string).collect();
+        parts.push(match state.closing_count {
+            0 => "its last records to be on its disk, and their streams to be closed".to_owned(),
+            1 => format!("its stream of {} to be closed", list(names, 1)),
+            count => format!("its streams of {} to be closed", list(names, count)),
+        });
     }
     format!("{} waits for {}", state.relay, parts.join("; "))
 }
@@ -186,7 +188,7 @@ fn list(mut items: Vec<String>, count: u64) -> String {
 fn to_json(state: &Draining) -> Value {
     let home = |home: &crate::wire::body::Home| json!({ "group": home.group, "name": home.name, "backlog": home.backlog, "moves_to": home.moves_to });
     let wait = |wait: &crate::wire::body::DrainingWait| json!({ "group": wait.group, "records": wait.records, "members": wait.members });
-    let kept = |kept: &crate::wire::body::DrainingKept| json!({ "group": kept.group, "origin": kept.origin, "records": kept.records });
+    let kept = |kept: &crate::wire::body::DrainingKept| json!({ "group": kept.group, "origin": kept.origin, "records": kept.records, "disk_lost": kept.disk_lost });
     json!({
         "relay": state.relay,
         "draining": state.begun,
@@ -197,6 +199,31 @@ fn to_json(state: &Draining) -> Value {
         "waits_for_count": state.wait_count,
         "keeps": state.kept.iter().map(kept).collect::<Vec<_>>(),
         "keeps_count": state.kept_count,
+        "closing": state.closing,
+        "closing_count": state.closing_count,
         "sessions": state.sessions,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::GroupName;
+    use crate::wire::body::DrainingKept;
+
+    #[test]
+    fn what_holds_a_relay_up_is_named() {
+        let mut state = Draining::new("bonn".parse().unwrap(), true);
+        let end = "its last records to be on its disk, and their streams to be closed";
+        assert_eq!(progress(&state), format!("bonn waits for {end}"));
+        let groups = ["jobs", "orders"].map(|name| GroupName::new(name).unwrap());
+        (state.closing, state.closing_count) = (vec![groups[0].clone()], 1);
+        assert_eq!(progress(&state), "bonn waits for its stream of jobs to be closed");
+        (state.closing, state.closing_count) = (groups.to_vec(), 9);
+        assert_eq!(progress(&state), "bonn waits for its streams of jobs, orders, 7 more to be closed");
+        let (group, origin) = (groups[1].clone(), "kiel".parse().unwrap());
+        state.kept.push(DrainingKept { group, origin, records: 2, disk_lost: true });
+        state.kept_count = 1;
+        assert_eq!(progress(&state), "bonn waits for orders of kiel, which has lost its disk (2 records)");
+    }
 }

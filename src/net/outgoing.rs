@@ -73,7 +73,8 @@ impl Outgoing {
                     ITEM * (1 + told.subscriptions.len() + names)
                 }
                 Ok(Reply::Draining(state)) => {
-                    let items = state.homes.len() + state.waits.len() + state.kept.len();
+                    let items =
+                        state.homes.len() + state.waits.len() + state.kept.len() + state.closing.len();
                     2 * ITEM * (1 + items)
                 }
                 Ok(Reply::GroupTree(tree)) => ITEM + 128 * tree.nodes.len(),

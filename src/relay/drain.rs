@@ -35,7 +35,7 @@ const LIST_MAX: usize = 200;
 const MEMBERS_MAX: usize = 8;
 
 /// Names in an item of each kind, at the most.
-const ITEM_NAMES: usize = 3 + (1 + MEMBERS_MAX) + 2;
+const ITEM_NAMES: usize = 3 + (1 + MEMBERS_MAX) + 2 + 1;
 
 const _: () = assert!(LIST_MAX * ITEM_NAMES * (limits::NAME_BYTES_MAX + 32) < limits::CONTROL_BYTES_MAX);
 
@@ -215,6 +215,19 @@ impl Relay {
         self.effects.extend(open.map(close));
     }
 
+    /// What is here of streams that nobody writes any more: who wrote it is away, or has lost it.
+    fn drain_kept(&self, group: &Group) -> Vec<DrainingKept> {
+        let (me, orphans) = (&self.options.relay, self.orphans());
+        let kept = group.streams.iter().filter(|s| s.origin != *me && s.last > s.released);
+        let kept = kept.filter_map(|s| {
+            let is_here = self.links.toward.contains_key(&s.origin);
+            let (group, origin, records) = (group.name.clone(), s.origin.clone(), s.last.0 - s.released.0);
+            let kept = DrainingKept { group, origin, records, disk_lost: is_here };
+            (!is_here || orphans.is_one(s)).then_some(kept)
+        });
+        kept.collect()
+    }
+
     fn drain_state(&self, session: SessionId) -> Draining {
         let me = &self.options.relay;
         let mut state = Draining::new(me.clone(), self.draining);
@@ -226,16 +239,15 @@ impl Relay {
                 let moves_to = subscription.moving.as_deref().map(|moving| moving.to.clone());
                 state.homes.push(Home { group, name, backlog, moves_to });
             }
-            state.waits.extend(group.drain_wait(me));
-            let is_alone = |s: &&Stream| {
-                s.origin != *me && s.last > s.released && !self.links.toward.contains_key(&s.origin)
-            };
-            state.kept.extend(group.streams.iter().filter(is_alone).map(|s| DrainingKept {
-                group: group.name.clone(),
-                origin: s.origin.clone(),
-                records: s.last.0 - s.released.0,
-            }));
-            state.is_origin |= group.said_origin(me).1;
+            let waits = group.drain_wait(me);
+            let kept = self.drain_kept(group);
+            if group.said_origin(me).1 {
+                state.is_origin = true;
+                let is_told = waits.is_some() || !kept.is_empty();
+                state.closing.extend((!is_told).then(|| group.name.clone()));
+            }
+            state.waits.extend(waits);
+            state.kept.extend(kept);
             state.count(LIST_MAX);
         }
         let open = self.sessions.iter().filter(|(id, state)| **id != session && state.has_anything_open());

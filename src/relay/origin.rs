@@ -28,19 +28,20 @@ use crate::wire::link::{Fact, Origin, Version};
 
 impl Group {
     /// Whether a relay is to be part of the group's tree for what it has put, as it sees it itself.
-    fn is_origin(&self, me: &RelayId, orphans: Orphans<'_>) -> bool {
+    fn is_origin(&self, me: &RelayId, orphans: Orphans<'_>, leaves: bool) -> bool {
         let is_waited_for = self.traffic.as_ref().is_some_and(|traffic| !traffic.awaited.is_empty());
         let is_writing = self.own.is_some() && !self.is_quiet();
-        is_writing || is_waited_for || !self.is_settled(me, orphans)
+        is_writing || is_waited_for || !self.is_settled(me, orphans, leaves)
     }
 
     /// Whether everybody has all that a relay has put who is owed it, also what is known only by
     /// receipts: of a disk that it has lost.
     /// What is here of streams that nobody writes any more counts like its own, unless it is part
-    /// of the tree as a member.
-    fn is_settled(&self, me: &RelayId, orphans: Orphans<'_>) -> bool {
-        let is_open =
-            |s: &Stream| s.last > s.released || s.receipts.values().any(|held| held.durable > s.released);
+    /// of the tree as a member. Who `leaves` waits for nothing of a lost disk of which nothing is here: nobody
+    /// needs this relay for that, and those who have it see to it that it gets through.
+    fn is_settled(&self, me: &RelayId, orphans: Orphans<'_>, leaves: bool) -> bool {
+        let is_elsewhere = |s: &Stream| leaves && orphans.is_one(s);
+        let is_open = |s: &Stream| s.last > s.released || (s.furthest() > s.released && !is_elsewhere(s));
         let is_kept = |s: &Stream| s.last > s.released && self.subscriptions.is_empty() && orphans.is_one(s);
         !self.streams.iter().any(|s| if s.origin == *me { is_open(s) } else { is_kept(s) })
     }
@@ -67,7 +68,7 @@ impl Relay {
         let least = self.least_version();
         let orphans = Orphans { forgotten: &self.forgotten, states: &self.links.states };
         let Some(group) = self.groups.get_mut(number) else { return };
-        let active = group.is_origin(&relay, orphans);
+        let active = group.is_origin(&relay, orphans, self.draining);
         let known = group.said_origin(&relay);
         // What was said before this relay was forgotten is void to all others. It is said again when that
         // is learned; but a crash may have been faster than the disk.
@@ -121,7 +122,7 @@ impl Relay {
         }
         // Who leaves for good says first what is finished.
         let is_unsaid = self.draining && !self.journal.is_durable();
-        if is_waited_for || is_unsaid || !group.is_settled(&me, orphans) {
+        if is_waited_for || is_unsaid || !group.is_settled(&me, orphans, self.draining) {
             return self.timers.set(Timer::Quiet(number), now.time.after_ms(quiet_ms));
         }
         group.spread().is_quiet = group.own.is_some();
@@ -145,7 +146,7 @@ impl Relay {
         let orphans = self.orphans();
         let is_silent = |group: &&Group| {
             let (version, active) = group.said_origin(me);
-            !(active && version.counter >= least) && group.is_origin(me, orphans)
+            !(active && version.counter >= least) && group.is_origin(me, orphans, false)
         };
         let silent: Vec<GroupNumber> =
             self.groups.named().filter(is_silent).map(|group| group.number).collect();

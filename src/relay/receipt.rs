@@ -50,14 +50,18 @@ impl Group {
 }
 
 impl Stream {
-    /// An own stream of a boot before this one: what was said then of how far it is released, and is forgotten
-    /// here, if a receipt tells. What is news is to be said along the tree. If somebody has more of it than this
-    /// disk, it was put back since, and nothing is believed.
+    /// What this relay once said, or its origin, of how far it is released, and is forgotten here, if a receipt
+    /// tells. What is news is to be said along the tree. Of an own stream of a boot before this one: if somebody has
+    /// more of it than this disk, it was put back since, and nothing is believed. Of a disk that is lost, or of
+    /// a relay that is gone, nothing may be here: whoever has all of it may owe it to nobody, and a member that
+    /// joined later is never sent it.
     fn remember_released(&mut self, receipt: &Receipt, boot: &Epoch) -> Vec<Released> {
-        let is_earlier = self.epoch.storage == boot.storage && self.epoch.counter < boot.counter;
-        let told = receipt.released.filter(|_| is_earlier && receipt.durable <= self.durable);
+        let is_lost = self.epoch.storage != boot.storage;
+        let is_earlier = !is_lost && self.epoch.counter < boot.counter && receipt.durable <= self.durable;
+        let most = if is_lost { receipt.durable } else { self.durable };
+        let told = receipt.released.filter(|_| is_lost || is_earlier);
         match told {
-            Some(released) if self.release(released.min(self.durable)) => {
+            Some(released) if self.release(released.min(most)) => {
                 vec![Released { wanted: Sequence(0), ..self.released_in(&receipt.group) }]
             }
             _ => Vec::new(),

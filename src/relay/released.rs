@@ -4,7 +4,7 @@
 //! Whoever learns that more is released than it knew, from whom and in whatever way, passes it on there:
 //! two ends of a link in a tree know the same of it, or it is on its way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Relay;
 use super::facts::CHUNK;
@@ -122,7 +122,7 @@ impl Relay {
         let Some(spread) = group.spread.as_deref() else { return Vec::new() };
         let parts = &spread.parts;
         let mut asked = Vec::new();
-        for stream in group.streams.iter().filter(|s| s.released < s.durable) {
+        for stream in group.streams.iter().filter(|s| s.released < s.furthest()) {
             let has = |member: &RelayId| stream.receipts.get(member).map(|held| held.durable);
             let ask = |member: &RelayId| Released {
                 to: Some(member.clone()),
@@ -131,11 +131,19 @@ impl Relay {
                 ..stream.released_in(&group.id())
             };
             if stream.is_written_by(me, storage) {
+                if stream.released >= stream.durable {
+                    continue;
+                }
                 let owed = stream.marks.keys().filter(|member| *member != me && parts.may_be_member(member));
                 asked.extend(owed.filter(|member| has(member).is_none()).map(ask));
             } else if orphans.is_one(stream) && orphans.falls_to(stream, (me, group.trustee() == Some(me))) {
-                let members = parts.active_members().into_iter().filter(|member| *member != me);
-                asked.extend(members.filter(|m| has(m).is_none_or(|has| has < stream.durable)).map(ask));
+                let furthest = stream.furthest();
+                let lacks = |member: &&RelayId| has(member).is_none_or(|has| has < furthest);
+                let members = parts.active_members().into_iter().filter(lacks);
+                // Where nothing is here of it, those who have it may hold it for released.
+                let holders = stream.receipts.keys().filter(|_| stream.durable < furthest);
+                let all: BTreeSet<&RelayId> = members.chain(holders).filter(|member| *member != me).collect();
+                asked.extend(all.into_iter().map(ask));
             }
         }
         asked

@@ -276,8 +276,12 @@ impl Stream {
         let has = |relay: &RelayId| self.receipts.get(relay).map_or(Sequence(0), |held| held.durable);
         let others = members.filter(|relay| *relay != me).map(has);
         let all = others.chain(is_member.then_some(self.durable)).min();
-        let most = || self.receipts.values().map(|held| held.durable).max().unwrap_or_default();
-        all.unwrap_or_else(|| most().max(self.durable))
+        all.unwrap_or_else(|| self.furthest())
+    }
+
+    /// The last sequence that anybody is known to have on disk.
+    pub(super) fn furthest(&self) -> Sequence {
+        self.receipts.values().map(|held| held.durable).fold(self.durable, Sequence::max)
     }
 
     /// Whether puts at the origin wait for more than was said.

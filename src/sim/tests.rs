@@ -9,6 +9,7 @@ mod crashes;
 mod damage;
 mod dead;
 mod drain;
+mod drained;
 mod exhaustive;
 mod features;
 mod finished;

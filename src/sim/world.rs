@@ -564,6 +564,27 @@ impl World {
         }
     }
 
+    /// A relay is emptied, with all that lives there, and may go before so many times ten seconds have passed.
+    ///
+    /// # Errors
+    /// What holds it up.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn drain_within(&mut self, node: usize, rests: usize) -> Result<(), String> {
+        if self.drain_relay(node) {
+            return Ok(());
+        }
+        (0..rests).for_each(|_| self.rest());
+        match self.ask(node, Request::RelayDrain { abandon: true }) {
+            Ok(Reply::Draining(state)) if state.may_go => Ok(()),
+            answer => {
+                let known: Vec<String> = self.nodes.iter().map(|node| node.explain("?")).collect();
+                Err(format!("{} may not go: {answer:?}\n{}", name_of(node), known.join("\n")))
+            }
+        }
+    }
+
     /// An operator asks at relay `at` that another one is emptied, or how far that is.
     ///
     /// # Errors

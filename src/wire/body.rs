@@ -3,6 +3,7 @@
 //! Fields are named, so that a later version can add some; unknown fields are
 //! ignored, unknown variants refused. Nothing here is on the hot path.
 
+mod draining;
 mod network;
 mod reply;
 mod topology;
@@ -21,9 +22,10 @@ use crate::limits;
 use crate::topology::TopologyVersion;
 use crate::topology::settings::GroupSettings;
 
+pub use self::draining::{Draining, DrainingKept, DrainingWait, Home};
 pub use self::network::{
-    Carried, Draining, DrainingKept, DrainingWait, EdgeState, Forgetting, GroupTree, Home, Lag, LinkBooks,
-    LinkCounts, LinkEnd, LinkInfo, LostSubscription, NetworkStatus, Reach, RelayInfo, TreeNode,
+    Carried, EdgeState, Forgetting, GroupTree, Lag, LinkBooks, LinkCounts, LinkEnd, LinkInfo,
+    LostSubscription, NetworkStatus, Reach, RelayInfo, TreeNode,
 };
 pub use self::reply::{
     Begun, Books, FullQuota, GroupInfo, Location, MoveInfo, MoveStage, OrderInfo, Outcomes, QueueMoves,

@@ -63,7 +63,7 @@ pub(crate) fn draining() -> Draining {
         home_count: 1,
         waits: vec![DrainingWait { group: group("orders"), records: 7, members: vec![other()] }],
         wait_count: 1,
-        kept: vec![DrainingKept { group: group("orders"), origin: other(), records: 2 }],
+        kept: vec![DrainingKept { group: group("orders"), origin: other(), records: 2, disk_lost: false }],
         kept_count: 1,
         is_origin: true,
         sessions: 4,
@@ -187,5 +187,13 @@ pub(crate) fn tree_over_cap() -> GroupTree {
 pub(crate) fn draining_moves() -> Draining {
     let mut state = draining();
     state.homes[0].moves_to = Some(other());
+    state
+}
+
+/// A relay that keeps what the lost disk of another had, and is still an origin.
+pub(crate) fn draining_closes() -> Draining {
+    let mut state = draining();
+    state.kept[0].disk_lost = true;
+    (state.closing, state.closing_count) = (vec![group("jobs")], 1);
     state
 }

@@ -373,6 +373,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
             Ok(subscription_handle(Some(Begun { boot: 7, index: Index(1 << 32) }))),
         ),
         ("books-passed", Ok(Reply::Books(Box::new(books_passed())))),
+        ("draining-closes", Ok(Reply::Draining(Box::new(network::draining_closes())))),
     ]
 }
 

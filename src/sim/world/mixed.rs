@@ -10,6 +10,9 @@ use crate::sim::storms::Weather;
 /// Of 100 steps in so many a publisher that moves does something.
 const MOVER_STEPS: u64 = 30;
 
+/// Times ten seconds after which a relay that is drained may go, with all links up and everything taken.
+const DRAIN_RESTS: usize = 6;
+
 /// Incidents of one storm.
 const INCIDENTS: u64 = 2;
 
@@ -24,6 +27,8 @@ struct Storm {
     has_movers: bool,
     /// Names that got two homes.
     twins: usize,
+    /// The relay that has lost its disk last.
+    wiped: Option<usize>,
 }
 
 /// A storm of moves with two incidents, that the seed chooses; with odd seeds publishers move, too. How many
@@ -48,7 +53,7 @@ pub fn mixed(seed: u64, steps: usize) -> Result<usize, String> {
     let calmer = Weather { crashes: 1, flaps: 1, parts: 0, fulls: 0, ..Weather::STORM };
     let weather = if seed.is_multiple_of(3) { Weather::STORM } else { calmer };
     let movable = world.places();
-    let mut storm = Storm { dice, weather, movable, has_movers, twins: 0 };
+    let mut storm = Storm { dice, weather, movable, has_movers, twins: 0, wiped: None };
     let part = steps / (INCIDENTS as usize + 1);
     storm.blow(&mut world, part)?;
     for incident in 0..INCIDENTS {
@@ -62,6 +67,7 @@ pub fn mixed(seed: u64, steps: usize) -> Result<usize, String> {
     }
     storm.calm(&mut world)?;
     world.finish()?;
+    storm.drain(&mut world)?;
     Ok(storm.twins)
 }
 
@@ -149,8 +155,15 @@ impl Storm {
         }
         if !world.is_gone(lost) {
             world.wipe(lost);
+            self.wiped = Some(lost);
         }
         Ok(())
+    }
+
+    /// A relay that has lost its disk can be emptied like any other one.
+    fn drain(&self, world: &mut World) -> Result<(), String> {
+        let Some(goes) = self.wiped.filter(|node| !world.is_gone(*node)) else { return Ok(()) };
+        world.drain_within(goes, DRAIN_RESTS)
     }
 
     /// So much time passes that what was long ago is forgotten: producers expire, origins are none any more.

@@ -147,7 +147,8 @@ fn answer_bytes(answer: &Answer) -> usize {
         }
         Ok(Reply::Draining(state)) => {
             let members = state.waits.iter().map(|wait| list_bytes(&wait.members)).sum::<usize>();
-            list_bytes(&state.homes) + list_bytes(&state.waits) + list_bytes(&state.kept) + members
+            let kept = list_bytes(&state.kept) + list_bytes(&state.closing);
+            list_bytes(&state.homes) + list_bytes(&state.waits) + kept + members
         }
         Ok(Reply::Where(found)) => {
             let lists = found.relays.iter().map(|t| list_bytes(&t.subscriptions) + list_bytes(&t.receipts));
