@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Relay;
 use super::group::Group;
 use super::input::Now;
-use super::journal::Waiting;
 use super::link::Link;
 use super::state::Operation;
 use crate::id::{GroupNumber, LinkId, RelayId};
@@ -326,13 +325,7 @@ impl Relay {
         let id = group.id();
         let operation = Operation::MemberSet { group: number, relay: relay.clone(), version, member };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
-        let fact = Fact::Membership(Membership { group: id, relay, version, member });
-        if member {
-            self.flood(None, &[fact]);
-        } else {
-            // Who hears it lets go what this relay was owed: a crash must not take it back.
-            self.journal.wait(Waiting::Said(Box::new(fact)));
-        }
+        self.flood(None, &[Fact::Membership(Membership { group: id, relay, version, member })]);
         self.plan(number);
     }
 
