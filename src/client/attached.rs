@@ -77,6 +77,11 @@ impl Cuts {
         (self.since, self.starts) = (generation, VecDeque::new());
     }
 
+    /// Whether deliveries of this generation were of another place.
+    pub(super) fn is_elsewhere(&self, generation: u64) -> bool {
+        generation < self.since
+    }
+
     /// What of a range that was delivered in this generation is what it was.
     pub(super) fn left_of(&self, generation: u64, (from, to): (Index, Index)) -> Option<(Index, Index)> {
         let cut = self.starts.iter().find(|(with, _)| generation < *with);

@@ -41,11 +41,11 @@ pub enum ClientError {
         reached: AckLevel,
     },
     /// Some of what was acked since the last time is not confirmed and will not be: the home of the
-    /// subscription was started again before those messages were on its disk, or the subscription lives at
-    /// another place now, or was moved back. They come again if they are there. Everything else is confirmed.
+    /// subscription was started again before those messages were on its disk. They come again. Everything else
+    /// is confirmed.
     #[error(
-        "some of what was acked may come again: the home of the subscription was started again, or it lives \
-         elsewhere now, before the ack was on disk"
+        "some of what was acked comes again: the home of the subscription was started again before that was on \
+         its disk"
     )]
     AcksLost,
     /// There was no answer in time. What was asked may still be done.

@@ -303,7 +303,7 @@ impl Inbox {
             return;
         }
         let left = self.cuts.left_of(generation, (from, to));
-        if outlives && left != Some((from, to)) {
+        if outlives && left != Some((from, to)) && !self.cuts.is_elsewhere(generation) {
             self.acks.lose();
         }
         let Some((from, to)) = left else { return };
