@@ -131,12 +131,11 @@ impl Subscriber {
     /// When it is dropped before it is ready, the subscriber is dropped.
     pub async fn close(mut self) -> Result<(), ClientError> {
         self.come_back();
-        let flushed = match self.flush_acks().await {
-            Ok(()) => Ok(()),
-            // There is nothing to wait for.
-            Err(ClientError::AcksLost) => Err(ClientError::AcksLost),
-            Err(error) => return Err(error),
-        };
+        let flushed = self.flush_acks().await;
+        // Of acks that are lost there is nothing to wait for.
+        if flushed.as_ref().is_err_and(|error| !matches!(error, ClientError::AcksLost)) {
+            return flushed;
+        }
         let (sender, receiver) = oneshot::channel();
         let Some(handle) = self.detach(Some(sender)) else { return flushed };
         let deadline = self.shared.shared().options.request_deadline;

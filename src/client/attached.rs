@@ -86,7 +86,7 @@ impl Cuts {
     pub(super) fn left_of(&self, generation: u64, (from, to): (Index, Index)) -> Option<(Index, Index)> {
         let cut = self.starts.iter().find(|(with, _)| generation < *with);
         let to = cut.map_or(to, |(_, end)| to.min(*end));
-        (generation >= self.since && from < to).then_some((from, to))
+        (!self.is_elsewhere(generation) && from < to).then_some((from, to))
     }
 }
 

@@ -230,9 +230,17 @@ impl Group {
         (from < start).then_some(Gap { from, to: start, cause: GapCause::Evicted })
     }
 
+    /// Takes them over as they were saved: those of a remnant were not in order in an older program.
+    pub(super) fn restore_marks(&mut self, mut marks: Vec<Index>) {
+        marks.sort_unstable();
+        self.marks = marks;
+    }
+
     /// Notes that `count` records from `first` on are the relays' own.
     pub(super) fn mark(&mut self, first: Index, count: u32) {
-        self.marks.extend((0..u64::from(count)).map(|i| first.after(i)));
+        // In order: a place that has no record in a remnant may be noted behind one that comes after it.
+        let place = self.marks.partition_point(|mark| *mark < first);
+        self.marks.splice(place..place, (0..u64::from(count)).map(|i| first.after(i)));
     }
 
     /// Takes what a run of another origin says of its producer, and notes which of its messages
@@ -315,7 +323,7 @@ impl Group {
 
     /// Messages from `from` on, synced or not.
     pub(super) fn messages_from(&self, from: Index) -> u64 {
-        let marks = self.marks.iter().filter(|mark| **mark >= from).count() as u64;
+        let marks = marks_in(&self.marks, (from, Index(u64::MAX))).len() as u64;
         self.next.0.saturating_sub(from.0).saturating_sub(marks)
     }
 
@@ -410,7 +418,12 @@ fn before(now: WallTime, ms: u64) -> WallTime {
 
 /// Records of the relays' own in a range that a cursor is not done with; `marks`, where they stand, ascend.
 pub(super) fn own_open(marks: &[Index], cursor: &Cursor, (from, to): (Index, Index)) -> u64 {
-    let begin = marks.partition_point(|mark| *mark < from);
     let open = |mark: &&Index| cursor.next_open(**mark, mark.after(1)).is_some();
-    marks[begin..].iter().take_while(|mark| **mark < to).filter(open).count() as u64
+    marks_in(marks, (from, to)).iter().filter(open).count() as u64
+}
+
+/// Those of them in a range.
+pub(super) fn marks_in(marks: &[Index], (from, to): (Index, Index)) -> &[Index] {
+    let (begin, end) = (marks.partition_point(|mark| *mark < from), marks.partition_point(|mark| *mark < to));
+    &marks[begin..end.max(begin)]
 }

@@ -22,7 +22,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
-use super::group::Group;
+use super::group::{Group, marks_in};
 use super::state::{Accounts, CursorList, Operation, RestoreError};
 use super::subscription::{Gap, SubscriptionKey, SubscriptionNumber, subscription_from};
 use crate::id::{GroupNumber, Index, SubscriptionName, WallTime};
@@ -127,8 +127,8 @@ impl Group {
 
     /// Whether nothing stands at or behind an index but the relays' own records, which nobody receives.
     fn has_only_marks_from(&self, floor: Index) -> bool {
-        let marks = self.marks.len() - self.marks.partition_point(|mark| *mark < floor);
-        self.next.0.saturating_sub(floor.0) <= marks as u64
+        let marks = marks_in(&self.marks, (floor, Index(u64::MAX)));
+        self.next.0.saturating_sub(floor.0) <= marks.len() as u64
     }
 
     /// What is left of a part is its subscription's from now on.
@@ -154,14 +154,10 @@ impl Group {
 /// remnants, may take such places for damage: behind a segment that was recycled meanwhile.
 pub(super) fn with_nothing(pieces: Vec<Piece>, asked: Range<Index>, group: &Group) -> Vec<Piece> {
     let nothing = |from, to| Piece::Missing { from, to, cause: MissingCause::Released };
-    let marks_in = |from: Index, to| {
-        let places = &group.marks;
-        (places.partition_point(|mark| *mark < to) - places.partition_point(|mark| *mark < from)) as u64
-    };
     let first = group.remnant.as_deref().map_or(Index(0), |remnant| remnant.first);
     let is_nothing = |from: Index, to: Index| {
         let from = from.max(first);
-        from >= to || marks_in(from, to) == to.0 - from.0
+        from >= to || marks_in(&group.marks, (from, to)).len() as u64 == to.0 - from.0
     };
     let mut whole = Vec::with_capacity(pieces.len());
     let mut reached = asked.start;

@@ -292,7 +292,7 @@ impl SavedGroup {
         group.membership = self.membership;
         group.member_since = self.member_since;
         group.meter = self.meter;
-        group.marks = self.marks;
+        group.restore_marks(self.marks);
         group.repeats = self.repeats;
         group.memory = self.memory;
         group.annexes = self.annexes;

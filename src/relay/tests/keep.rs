@@ -1,6 +1,9 @@
 use super::harness::{Harness, body, group, sub};
+use crate::id::{GroupNumber, Index, WallTime};
 use crate::log::{EntryNumber, Snapshot};
 use crate::relay::Input;
+use crate::relay::cursor::Cursor;
+use crate::relay::group::{Group, own_open};
 use crate::topology::settings::{GroupSettings, SubscriptionPolicy};
 use crate::wire::body::{GapCause, Notice, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::AckLevel;
@@ -249,6 +252,20 @@ fn a_subscription_may_hold_back_so_many_messages_and_the_relays_own_records_besi
     assert_eq!(receive(&mut h), ["a", "b", "c"]);
     let out = h.info("g", "s").out;
     assert_eq!((out.evicted, out.passed), (1, 3), "the lost one; the beginnings of two streams, and an end");
+}
+
+/// In what a subscription has brought along: of a run that comes next one record is not for it, and places
+/// before that run have none.
+#[test]
+fn the_relays_own_records_are_counted_in_whatever_order_they_are_noted() {
+    let mut made = Group::new(GroupNumber(1), group("g"), 0, WallTime(0));
+    made.next = Index(9);
+    for (first, count) in [(1, 1), (6, 1), (3, 2)] {
+        made.mark(Index(first), count);
+    }
+    let counted = |from, to| own_open(&made.marks, &Cursor::new(Index(1)), (Index(from), Index(to)));
+    assert_eq!([counted(0, 9), counted(2, 6), counted(5, 9), counted(7, 9), counted(9, 2)], [4, 2, 1, 0, 0]);
+    assert_eq!([made.messages_from(Index(1)), made.messages_from(Index(4))], [4, 3]);
 }
 
 #[test]
