@@ -218,6 +218,16 @@ fn what_comes_while_somebody_is_behind_is_synced_right_behind_what_he_waits_for(
     assert_eq!(world.nodes[2].got.len(), 5);
 }
 
+/// What is put at relay 0 comes to another one behind a message of its own; that one alone is on its disk then.
+fn put_behind_own(world: &mut World, node: usize) {
+    world.put(0, "g", 1);
+    world.sync(0);
+    world.put(node, "g", 1);
+    world.arrive_unsynced();
+    let (own, now) = (world.nodes[node].unsynced() - 1, world.now);
+    world.nodes[node].sync(now, own);
+}
+
 /// Both ends put: the one that has sent it has it, and nobody else waits.
 #[test]
 fn what_comes_behind_an_own_message_is_not_hurried_for_the_neighbour_that_sent_it() {
@@ -229,12 +239,7 @@ fn what_comes_behind_an_own_message_is_not_hurried_for_the_neighbour_that_sent_i
     world.settle();
     world.pass_ms(1_000);
     world.settle();
-    world.put(0, "g", 1);
-    world.sync(0);
-    world.put(1, "g", 1);
-    world.arrive_unsynced();
-    let (own, now) = (world.nodes[1].unsynced() - 1, world.now);
-    world.nodes[1].sync(now, own);
+    put_behind_own(&mut world, 1);
     assert!(is_held(&world, 1));
     go_on(&mut world);
     assert!(is_held(&world, 1), "also when its place in the group has come to there");
@@ -248,13 +253,8 @@ fn what_comes_behind_an_own_message_is_not_hurried_for_the_neighbour_that_sent_i
     world.settle();
     world.pass_ms(1_000);
     world.settle();
-    world.put(0, "g", 1);
-    world.sync(0);
-    world.put(1, "g", 1);
-    world.arrive_unsynced();
-    let (own, now) = (world.nodes[1].unsynced() - 1, world.now);
-    world.nodes[1].sync(now, own);
-    assert!(world.nodes[1].is_due(now), "the relay at the end was not given it");
+    put_behind_own(&mut world, 1);
+    assert!(world.nodes[1].is_due(world.now), "the relay at the end was not given it");
 }
 
 #[test]
@@ -266,13 +266,8 @@ fn who_receives_and_takes_nothing_hurries_nobody() {
             world.nodes[2].credit_up_to(world.now, handle, 100);
             go_on(&mut world);
         }
-        world.put(0, "g", 1);
-        world.sync(0);
-        world.put(2, "g", 1);
-        world.arrive_unsynced();
-        let (own, now) = (world.nodes[2].unsynced() - 1, world.now);
-        world.nodes[2].sync(now, own);
-        assert_eq!(world.nodes[2].is_due(now), takes);
+        put_behind_own(&mut world, 2);
+        assert_eq!(world.nodes[2].is_due(world.now), takes);
     }
 }
 
