@@ -96,6 +96,19 @@ struct Seen {
     unsure: BTreeSet<String>,
 }
 
+impl Seen {
+    /// Nothing is missing, and no more acks are in doubt than two homes that were killed can take along.
+    fn check(&self, name: &str, count: usize) {
+        let all: BTreeSet<&String> = self.settled.union(&self.unsure).collect();
+        assert_eq!((self.got.len(), all.len()), (count, count));
+        let (again, unsure) = (self.got.values().map(|times| times - 1).sum::<u32>(), self.unsure.len());
+        super::process::say(&format!(
+            "{name}: {count} messages, {again} of them came again, {unsure} acks unconfirmed"
+        ));
+        assert!(unsure <= 100, "each home had less than 50 acks to be confirmed: {unsure}");
+    }
+}
+
 /// Takes messages until all are there; each is acked, and every few acks are confirmed.
 async fn take_all(address: &str, count: usize) -> Seen {
     let client = Client::connect(address).await.expect("a is there");
@@ -154,15 +167,7 @@ async fn r12_a_home_that_is_killed_under_a_receiver_elsewhere_loses_nothing_and_
         network.begin(killed);
     }
     publisher.await.expect("no panic");
-    let seen = receiver.await.expect("no panic");
-    assert_eq!(seen.got.len(), COUNT);
-    let all: BTreeSet<&String> = seen.settled.union(&seen.unsure).collect();
-    assert_eq!(all.len(), COUNT);
-    let (again, unsure) = (seen.got.values().map(|times| times - 1).sum::<u32>(), seen.unsure.len());
-    super::process::say(&format!(
-        "r12: {COUNT} messages, {again} of them came again, {unsure} acks unconfirmed, three relays killed"
-    ));
-    assert!(unsure <= 100, "two homes were killed, each with less than 50 acks to be confirmed: {unsure}");
+    receiver.await.expect("no panic").check("r12", COUNT);
     let show = json(network.address(0), &["queue", "show", "jobs"]);
     assert_eq!(show["backlog"]["backlog"], 0, "{show}");
 }
@@ -252,8 +257,7 @@ async fn s47_a_queue_moves_under_its_receivers_and_each_message_is_taken_once() 
         network.begin(killed);
     }
     publisher.await.expect("no panic");
-    let seen = receiver.await.expect("no panic");
-    assert_eq!((seen.got.len(), seen.settled.len()), (COUNT, COUNT));
+    receiver.await.expect("no panic").check("s47", COUNT);
     let at_home = || run(&b, &["queue", "show", "jobs", "--output", "json"]).output;
     wait_for("it has moved", async || at_home().contains("\"home\":\"a\"")).await;
     for place in 0..3 {
