@@ -272,6 +272,7 @@ impl Relay {
             full: Some(Box::new(here.full.clone())),
             released: None,
             brought: None,
+            began: None,
         };
         fulls.told.iter().filter(is_silent).map(receipt).collect()
     }

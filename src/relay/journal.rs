@@ -72,6 +72,8 @@ pub(super) struct WaitingPut {
     pub(super) copies: u16,
     /// Whether another relay has taken some of it before.
     pub(super) is_elsewhere: bool,
+    /// If this one may have taken some of it before: not before this index of the group.
+    pub(super) earlier_from: Option<Index>,
 }
 
 /// Counts entries and remembers who waits for which.

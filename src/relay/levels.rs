@@ -8,8 +8,7 @@
 //! If another relay took a put before and its answer was lost, nobody says here who has it, but how far that
 //! relay's stream is released: at all members. A put that waits to be consumed is answered as accepted then.
 
-use std::collections::BTreeSet;
-
+use super::copies::Earlier;
 use super::group::Group;
 use super::input::Now;
 use super::journal::WaitingPut;
@@ -35,11 +34,14 @@ pub(super) struct Reach {
 pub(super) struct Awaited {
     pub(super) session: SessionId,
     pub(super) done: PutDone,
-    level: AckLevel,
-    copies: u16,
-    reach: Reach,
-    /// How far streams of others are to be released: some of it may stand there, if another relay took it
-    /// before. That alone is known here of who has it.
+    pub(super) level: AckLevel,
+    pub(super) copies: u16,
+    pub(super) reach: Reach,
+    /// Of one that is tried again.
+    pub(super) earlier: Option<Earlier>,
+    /// Whether another relay took some of it before.
+    pub(super) is_elsewhere: bool,
+    /// How far streams of others are to be released then: that alone is known here of who has it.
     elsewhere: Vec<(StreamNumber, Sequence)>,
 }
 
@@ -62,8 +64,6 @@ struct Progress {
     inserted: Sequence,
     /// All subscriptions elsewhere are done with it up to here.
     consumed: Sequence,
-    /// How far each relay has the own stream on disk, the farthest first.
-    stored: Vec<Sequence>,
     /// Whether all own streams of epochs before are in all backlogs, and consumed elsewhere.
     are_old_inserted: bool,
     are_old_consumed: bool,
@@ -77,44 +77,18 @@ impl Group {
         here || self.streams.iter().any(|s| s.wanted > s.told.1)
     }
 
-    /// How many relays have all own streams on disk, the one of this boot up to `last`: those that
-    /// are released are at all members.
-    fn copies(&self, (me, storage): (&RelayId, StorageId), last: Sequence) -> usize {
-        let members = self.spread.as_deref().map(|spread| spread.parts.active_members()).unwrap_or_default();
-        let own = || self.streams.iter().filter(|s| s.is_written_by(me, storage));
-        let has = |relay: &RelayId| {
-            own().all(|s| {
-                let needed = if Some(s.number) == self.own { last } else { s.last };
-                let is_said = s.receipts.get(relay).is_some_and(|held| held.durable >= needed);
-                is_said || (s.released >= needed && members.contains(&relay))
-            })
-        };
-        // What is forgotten was at all members; of others nobody knows any more.
-        let is_counted = |relay: &RelayId| !self.has_finished(me, storage) || members.contains(&relay);
-        let known: BTreeSet<&RelayId> =
-            own().flat_map(|s| s.receipts.keys()).chain(members.iter().copied()).collect();
-        1 + known.into_iter().filter(|relay| *relay != me && is_counted(relay) && has(relay)).count()
-    }
-
     fn progress(&self, (me, storage): (&RelayId, StorageId)) -> Progress {
         let parts = self.spread.as_deref().map(|spread| &spread.parts);
         let is_member = |relay: &RelayId| parts.is_none_or(|parts| parts.may_be_member(relay));
         let own = self.own.and_then(|own| self.streams.iter().find(|s| s.number == own));
         let old =
             || self.streams.iter().filter(|s| s.is_written_by(me, storage) && Some(s.number) != self.own);
-        let mut stored: Vec<Sequence> = own.map_or_else(Vec::new, |own| {
-            let elsewhere =
-                own.receipts.iter().filter(|(relay, _)| *relay != me).map(|(_, held)| held.durable);
-            elsewhere.chain([own.durable]).collect()
-        });
-        stored.sort_unstable_by(|one, other| other.cmp(one));
         // What somebody has brought along may be any of it, also what its new home was never owed.
         let is_told = !self.may_be_brought_along(me);
         let consumed = own.filter(|_| is_told).map(|own| own.consumed_elsewhere(me, is_member));
         Progress {
             inserted: own.map_or(Sequence(0), |own| own.covered(me, is_member)),
             consumed: consumed.unwrap_or(Sequence(0)),
-            stored,
             are_old_inserted: old().all(|s| s.covered(me, is_member) >= s.last),
             are_old_consumed: is_told && old().all(|s| s.consumed_elsewhere(me, is_member) >= s.last),
         }
@@ -140,11 +114,7 @@ impl Group {
         }
         match awaited.level {
             AckLevel::Accepted => true,
-            AckLevel::Stored if is_repeat => self.copies(me, last) >= usize::from(awaited.copies),
-            AckLevel::Stored => {
-                let place = usize::from(awaited.copies).saturating_sub(1);
-                progress.stored.get(place).is_some_and(|stored| *stored >= last)
-            }
+            AckLevel::Stored => self.copies(me, awaited) >= usize::from(awaited.copies),
             AckLevel::Inserted => progress.inserted >= last && (!is_repeat || progress.are_old_inserted),
             AckLevel::Consumed => {
                 let elsewhere = progress.consumed >= last && (!is_repeat || progress.are_old_consumed);
@@ -157,7 +127,7 @@ impl Group {
 impl Relay {
     /// Messages of a put are durable here: answers it, or lets it wait for its level.
     pub(super) fn finish_put(&mut self, now: Now, number: GroupNumber, reach: Reach, put: WaitingPut) {
-        let WaitingPut { session, done, level, copies, is_elsewhere } = put;
+        let WaitingPut { session, done, level, copies, is_elsewhere, earlier_from } = put;
         if level == AckLevel::Accepted {
             return self.effects.push_back(Effect::PutDone { session, done });
         }
@@ -165,19 +135,19 @@ impl Relay {
         let is_told = !(is_elsewhere && level == AckLevel::Consumed);
         let is_again = is_told && level == AckLevel::Consumed && reach.is_repeat && !self.is_alone();
         let (reach, is_told) = if is_again { self.reach_again(now, number, reach) } else { (reach, is_told) };
-        let is_possible = is_told && (level != AckLevel::Stored || self.is_possible(number, copies));
         let me = self.options.relay.clone();
         let me = (&me, self.options.epoch.storage);
         let Some(group) = self.groups.get_mut(number) else { return self.refuse_removed(session, done) };
         let elsewhere = if is_elsewhere { group.unreleased_of_others(me) } else { Vec::new() };
-        let awaited = Awaited { session, done, level, copies, reach, elsewhere };
+        let earlier = earlier_from.map(|from| group.earlier(from, level));
+        let awaited = Awaited { session, done, level, copies, reach, earlier, is_elsewhere, elsewhere };
         if is_told && group.is_reached(me, &awaited, &group.progress(me)) {
             return self.effects.push_back(Effect::PutDone { session, done: PutDone { level, ..done } });
         }
+        let is_possible = is_told && self.is_possible(number, &awaited);
         self.effects.push_back(Effect::PutDone { session, done: PutDone { has_more: is_possible, ..done } });
-        if !is_possible {
-            return;
-        }
+        let Some(group) = self.groups.get_mut(number).filter(|_| is_possible) else { return };
+        let me = (&self.options.relay, self.options.epoch.storage);
         let own = group.own;
         for stream in group.streams.iter_mut().filter(|s| s.is_written_by(me.0, me.1)) {
             let is_current = Some(stream.number) == own;
@@ -207,48 +177,6 @@ impl Relay {
         let own = self.own_stream(now, number);
         let last = self.groups.get_mut(number).and_then(|group| group.stream(own)).map(|own| own.last);
         (Reach { last: last.unwrap_or(reach.last), ..reach }, true)
-    }
-
-    /// How many relays have the group's own stream sooner or later: those of the tree.
-    fn carriers(&self, number: GroupNumber) -> usize {
-        self.trees.carriers(number, &self.options.relay).max(1)
-    }
-
-    /// Whether so many relays may come to have the group's own stream. Those that cannot be reached
-    /// now may: nobody knows whether the tree will have them when they can.
-    fn is_possible(&self, number: GroupNumber, copies: u16) -> bool {
-        let (copies, carriers) = (usize::from(copies), self.carriers(number));
-        copies <= carriers || copies <= carriers + self.cut_off_count()
-    }
-
-    /// How many relays of the network cannot be reached now.
-    fn cut_off_count(&self) -> usize {
-        self.view().map_or(0, |view| {
-            view.unreachable().filter(|place| !self.orphans().is_gone(view.name(*place))).count()
-        })
-    }
-
-    /// Answers the puts of a group that wait for more copies than there can be, since those that
-    /// were cut off are back and do not carry the group. Returns whether others still wait for copies.
-    pub(super) fn settle_impossible(&mut self, number: GroupNumber) -> bool {
-        let Some(traffic) = self.groups.get(number).and_then(|group| group.traffic.as_ref()) else {
-            return false;
-        };
-        let copies = |awaited: &Awaited| (awaited.level == AckLevel::Stored).then_some(awaited.copies);
-        let Some(most) = traffic.awaited.iter().filter_map(copies).max() else { return false };
-        if self.is_possible(number, most) {
-            return true;
-        }
-        let possible = self.carriers(number) + self.cut_off_count();
-        let Some(group) = self.groups.get_mut(number) else { return false };
-        group.traffic().awaited.retain(|awaited| {
-            let is_possible = copies(awaited).is_none_or(|copies| usize::from(copies) <= possible);
-            if !is_possible {
-                self.effects.push_back(awaited.given_up());
-            }
-            is_possible
-        });
-        group.traffic().awaited.iter().any(|awaited| copies(awaited).is_some())
     }
 
     /// Answers the puts of a group of which nobody will know whether they are consumed.

@@ -28,6 +28,7 @@ mod carried;
 mod carry;
 mod circuit;
 mod confirm;
+mod copies;
 mod cursor;
 mod dead_letter;
 mod delivery;
@@ -519,7 +520,8 @@ impl Relay {
             self.books.settle(count);
         }
         if let Some(put) = put {
-            self.finish_put(now, number, Reach { end, last, is_repeat: false }, put);
+            let is_repeat = put.earlier_from.is_some();
+            self.finish_put(now, number, Reach { end, last, is_repeat }, put);
         }
     }
 

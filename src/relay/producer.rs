@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ranges;
-use crate::id::{ProducerId, ProducerSequence, WallTime};
+use crate::id::{Index, ProducerId, ProducerSequence, WallTime};
 use crate::limits;
 use crate::wire::moving::ProducerDone;
 
@@ -38,11 +38,35 @@ struct Producer {
     /// What another relay took and may be put once more: half-open, sorted, apart from one another.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     afar: Vec<(u64, u64)>,
+    /// Nothing at or above a sequence was put here before an index of the group: two such places at most, the
+    /// first one first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    put_from: Vec<(u64, Index)>,
 }
 
 impl Producer {
     fn is_repeat(&self, sequence: u64) -> bool {
         sequence < self.floor || self.ranges.iter().any(|(from, to)| (*from..*to).contains(&sequence))
+    }
+
+    /// Something is put here, at this index.
+    fn note_put(&mut self, from: u64, index: Index) {
+        let end = self.ranges.last().map_or(self.floor, |(_, to)| *to);
+        match *self.put_from {
+            [] => self.put_from.push((0, index)),
+            [_] if from >= end => self.put_from.push((from, index)),
+            // Nothing below the later one is put any more.
+            [_, later] if from >= end && later.0 <= self.floor => self.put_from = vec![later, (from, index)],
+            _ => {}
+        }
+    }
+
+    /// An index of the group before which nothing from this sequence on was put here; the largest one if
+    /// nothing was.
+    fn put_from(&self, sequence: u64) -> Index {
+        let known = self.put_from.iter().rfind(|(from, _)| *from <= sequence);
+        let least = if self.put_from.is_empty() { Index(u64::MAX) } else { Index(0) };
+        known.map_or(least, |(_, index)| *index)
     }
 
     /// Notes what another relay took. Of too many stretches the two oldest become one: what was put here
@@ -271,13 +295,31 @@ impl Producers {
         transient: bool,
     ) {
         let (id, first) = producer;
+        self.used(id, (now, transient)).insert(first.0, first.0 + u64::from(count));
+    }
+
+    /// The same of what was put at this relay, and stands at this index of the group.
+    pub(super) fn put(
+        &mut self,
+        (id, first): (ProducerId, ProducerSequence),
+        index: Index,
+        count: u32,
+        put: (WallTime, bool),
+    ) {
+        let known = self.used(id, put);
+        known.note_put(first.0, index);
+        known.insert(first.0, first.0 + u64::from(count));
+    }
+
+    /// A producer that puts something.
+    fn used(&mut self, id: ProducerId, (now, transient): (WallTime, bool)) -> &mut Producer {
         if !self.table.contains_key(&id) && self.table.len() >= limits::PRODUCERS_MAX {
             self.forget_oldest();
         }
         let known = self.table.entry(id).or_default();
         known.last_put = known.last_put.max(now);
         known.transient = transient;
-        known.insert(first.0, first.0 + u64::from(count));
+        known
     }
 
     /// These records were taken by another relay.
@@ -295,6 +337,12 @@ impl Producers {
     ) -> bool {
         let range = (first.0, first.0.saturating_add(u64::from(count)));
         self.table.get(&id).is_some_and(|known| ranges::has_any(&known.afar, range))
+    }
+
+    /// An index of the group before which nothing of a producer from this sequence on was put at this relay; the
+    /// largest one if nothing was.
+    pub(super) fn put_from(&self, id: ProducerId, first: ProducerSequence) -> Index {
+        self.table.get(&id).map_or(Index(u64::MAX), |known| known.put_from(first.0))
     }
 
     /// The producer has answers for everything below `lowest`.

@@ -158,11 +158,12 @@ impl Relay {
             producer: head.producer,
             body: records,
         };
-        let mut is_elsewhere = false;
+        let (mut is_elsewhere, mut earlier_from) = (false, None);
         let novelty = head.producer.map_or(Novelty::New, |(producer, first)| {
             let producers = &mut group.traffic().producers;
             is_elsewhere = producers.were_taken_elsewhere((producer, first), summary.count);
             let novelty = producers.novelty(producer, first, summary.count);
+            earlier_from = (novelty != Novelty::New).then(|| producers.put_from(producer, first));
             producers.raise(producer, head.lowest_unanswered);
             novelty
         });
@@ -182,7 +183,8 @@ impl Relay {
             level: AckLevel::Accepted,
             has_more: false,
         };
-        let mut put = WaitingPut { session, done, level: head.level, copies: head.copies, is_elsewhere };
+        let PutHead { level, copies, .. } = head;
+        let mut put = WaitingPut { session, done, level, copies, is_elsewhere, earlier_from };
         if new == 0 {
             let own = group.own.and_then(|own| group.stream(own));
             let last = own.map_or(Sequence(0), |own| own.last);
@@ -215,8 +217,8 @@ impl Relay {
         let (count, producer) = (draft.count, draft.producer);
         let run = stream.append(draft, now.wall);
         if let Some(producer) = producer {
-            group.traffic().producers.insert(producer, count, now.wall, transient);
             let (index, arrival) = (group.next, group.arrival(now));
+            group.traffic().producers.put(producer, index, count, (now.wall, transient));
             group.note_order(index, producer, count, arrival);
         }
         group.traffic().books.unsynced += u64::from(count);

@@ -182,6 +182,7 @@ impl Relay {
             consumed: consumed(s),
             hops: self.trees.hops(),
             full: None,
+            began: (s.began > Sequence(0)).then_some(s.began),
             released: (s.doubted && repeats && s.released > Sequence(0)).then_some(s.released),
             brought,
         };
@@ -275,6 +276,7 @@ impl Relay {
                 *held = Held { storage, ..Held::default() };
             }
             held.durable = held.durable.max(receipt.durable);
+            held.began = held.began.max(receipt.began.unwrap_or_default());
             held.consumed = held.consumed.max(receipt.consumed);
         }
         if !news.is_empty() {

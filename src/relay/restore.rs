@@ -639,7 +639,8 @@ fn replay_producer(
     match header.producer {
         // Repeats never come into an own stream.
         Some((id, first)) if is_own && group.remnant.is_none() => {
-            group.traffic().producers.insert((id, first), header.count, header.accepted, false);
+            let put = (header.accepted, false);
+            group.traffic().producers.put((id, first), first_index, header.count, put);
             group.note_order(first_index, (id, first), header.count, arrival);
         }
         Some((id, first)) if group.remnant.is_some() => {

@@ -78,6 +78,8 @@ pub(super) struct Held {
     /// The disk it is on.
     pub(super) storage: StorageId,
     pub(super) durable: Sequence,
+    /// What stands before was never there.
+    pub(super) began: Sequence,
     /// What its subscriptions are done with.
     pub(super) consumed: Sequence,
 }

@@ -81,10 +81,11 @@ impl Trees {
         u16::try_from(relays).unwrap_or(u16::MAX)
     }
 
-    /// How many relays are on the tree that messages of `origin` take.
-    pub(super) fn carriers(&self, group: GroupNumber, origin: &RelayId) -> usize {
-        let tree = self.table.as_ref().and_then(|table| table.tree(group, table.map().place(origin)?));
-        tree.map_or(0, crate::routing::Tree::relay_count)
+    /// The relays on the tree that messages of `origin` take.
+    pub(super) fn carriers(&self, group: GroupNumber, origin: &RelayId) -> impl Iterator<Item = &RelayId> {
+        let on = |table| Some((table, Table::tree(table, group, table.map().place(origin)?)?));
+        let on = self.table.as_ref().and_then(on);
+        on.into_iter().flat_map(|(table, tree)| tree.relays().map(|place| table.map().relay(place)))
     }
 
     /// All relays that are known.

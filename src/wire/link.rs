@@ -254,6 +254,9 @@ pub struct Receipt {
     /// said up to this version that they live there; `None`: nothing is said of that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub brought: Option<u64>,
+    /// What stands before this is not on that disk and never was; `None`: everything is, or was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub began: Option<Sequence>,
 }
 
 /// What an origin says of its stream from time to time.

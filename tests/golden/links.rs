@@ -292,6 +292,7 @@ fn receipt() -> Receipt {
         full: None,
         released: None,
         brought: None,
+        began: None,
     }
 }
 
@@ -397,6 +398,8 @@ pub(crate) fn messages() -> Vec<(&'static str, LinkMessage)> {
     // What has come to it was done with there, and waits for nobody.
     let of_new_home = Receipt { brought: Some(12), ..receipt() };
     all.push(("receipts-brought", LinkMessage::Receipts(vec![of_new_home])));
+    let of_newcomer = Receipt { began: Some(Sequence(700)), ..receipt() };
+    all.push(("receipts-began", LinkMessage::Receipts(vec![of_newcomer])));
     all
 }
 

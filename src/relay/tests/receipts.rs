@@ -62,6 +62,7 @@ fn of_boot(boot: u64, member: &str, storage: StorageId, through: u64) -> Receipt
         full: None,
         released: None,
         brought: None,
+        began: None,
     }
 }
 

@@ -53,3 +53,66 @@ fn r15_a_put_is_answered_when_those_that_were_cut_off_are_back_and_are_too_few()
     world.set_link(1, true);
     assert_eq!(world.until_answered(stored, &CALM, 20_000), Some(AckLevel::Accepted));
 }
+
+/// P1: who comes to the group behind a put never has it, and is no copy; the put is answered when nobody else
+/// may come to have it.
+#[test]
+fn r15_who_came_to_the_group_behind_a_put_is_no_copy_of_it() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "g", "s");
+    let handle = world.attach(1, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_link(1, false);
+    world.settle();
+    world.put_first(0, "g", 1_000_001, (AckLevel::Stored, 3));
+    assert_eq!(world.until_answered(1_000_001, &CALM, 5_000), None, "who is cut off may have it yet");
+    world.ack(1, handle, (0, 1000));
+    world.subscribe(2, "g", "late");
+    world.settle();
+    (0..5).for_each(|_| world.rest());
+    world.set_link(1, true);
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    (0..5).for_each(|_| world.rest());
+    assert_eq!(world.on_disk(2, "g"), 1, "what was put behind it");
+    assert_eq!(world.until_answered(1_000_001, &CALM, 20_000), Some(AckLevel::Accepted));
+    // The same when it is tried again, and again after a start.
+    for number in [1_000_002, 1_000_003] {
+        world.put_first(0, "g", number, (AckLevel::Stored, 3));
+        world.settle();
+        (0..5).for_each(|_| world.rest());
+        assert_ne!(world.until_answered(number, &CALM, 0), Some(AckLevel::Stored), "{number}");
+        world.put_first(0, "g", 2 * number, (AckLevel::Stored, 2));
+        assert_eq!(world.until_answered(2 * number, &CALM, 20_000), Some(AckLevel::Stored), "{number}");
+        world.crash(0);
+        world.start(0);
+        world.set_link(0, true);
+        world.settle();
+    }
+}
+
+/// The same of a put that nobody was owed, when the first member comes.
+#[test]
+fn r15_the_first_member_that_comes_behind_a_put_is_no_copy_of_it() {
+    let mut world = World::new(1, 3, &LINE);
+    world.put(0, "g", 1);
+    world.settle();
+    for link in [0, 1] {
+        world.set_link(link, false);
+    }
+    world.settle();
+    let (stored, _) = world.put_at_level(0, "g", (AckLevel::Stored, 2));
+    assert_eq!(world.until_answered(stored, &CALM, 5_000), None);
+    world.subscribe(2, "g", "late");
+    world.settle();
+    for link in [0, 1] {
+        world.set_link(link, true);
+    }
+    world.put(0, "g", 1);
+    world.settle();
+    (0..5).for_each(|_| world.rest());
+    assert_eq!((world.on_disk(1, "g"), world.on_disk(2, "g")), (1, 1));
+    assert_eq!(world.until_answered(stored, &CALM, 20_000), Some(AckLevel::Accepted));
+}

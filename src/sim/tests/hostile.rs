@@ -85,6 +85,7 @@ fn receipt(dice: &mut Dice, hops: u16) -> Receipt {
         full: (dice.below(2) == 0).then(|| Box::new(full(dice))),
         released: (dice.below(2) == 0).then(|| sequence(dice)),
         brought: (dice.below(2) == 0).then(|| number(dice)),
+        began: (dice.below(2) == 0).then(|| sequence(dice)),
     }
 }
 

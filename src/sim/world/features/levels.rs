@@ -68,9 +68,12 @@ impl Storm {
     }
 
     fn lacks(&self, world: &World, waiting: &Waiting, payload: &str) -> Result<(), String> {
-        if waiting.level.0 == AckLevel::Stored {
-            // Who came to the group behind it may be counted, as the guarantees say: nothing can be held
-            // against the answer.
+        let (level, copies) = waiting.level;
+        if level == AckLevel::Stored {
+            let disks = (0..world.nodes.len()).filter(|node| world.is_on_disk(*node, payload)).count();
+            if disks < usize::from(copies) {
+                return Err(format!("it is said to be on {copies} disks, and is on {disks}"));
+            }
             return Ok(());
         }
         let message = &self.messages[payload];
