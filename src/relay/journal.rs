@@ -16,6 +16,9 @@ use crate::wire::moving::MoveFrame;
 /// What is to be done when an entry is durable.
 #[derive(Clone, Debug)]
 pub(super) enum Waiting {
+    /// The last subscription of a group is gone: this relay may cease to be a member, if it is one since the same
+    /// version still.
+    Left { group: GroupNumber, membership: u64 },
     /// Records of a group may be delivered, and a put is done.
     Run { run: WaitingRun, count: u32, put: Option<WaitingPut> },
     /// A put whose records were all repeats; what they repeat stands before this.

@@ -283,7 +283,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
         let removed = group.subscriptions.remove(place);
-        let last = group.subscriptions.is_empty();
+        let is_last = group.subscriptions.is_empty().then_some(group.membership);
         let evicted = (removal == Removal::Evicted).then(|| removed.owed_from());
         if let Some(from) = evicted {
             group.note_evicted(removed.name.clone(), from);
@@ -295,8 +295,8 @@ impl Relay {
         let (group, subscription, elsewhere) = (key.group, key.number, removal == Removal::Elsewhere);
         let operation = Operation::SubscriptionRemoved { group, subscription, evicted, elsewhere };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
-        if last {
-            self.mark_membership(now, key.group, false);
+        if let Some(membership) = is_last {
+            self.journal.wait(Waiting::Left { group, membership });
         }
         if !removed.is_arriving() {
             self.announce_name(key.group, &removed.name, None);
@@ -304,6 +304,15 @@ impl Relay {
         self.end_remnants(key);
         self.wait_for_floor(now, key.group);
         self.mark_dirty_group(key.group);
+    }
+
+    /// It is on the disk that the last subscription of a group is gone. Who hears it lets go what this relay was
+    /// owed, so a crash must not take it back.
+    pub(super) fn leave(&mut self, now: Now, number: GroupNumber, membership: u64) {
+        let Some(group) = self.groups.get(number) else { return };
+        if group.subscriptions.is_empty() && group.membership == membership {
+            self.mark_membership(now, number, false);
+        }
     }
 }
 

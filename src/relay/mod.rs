@@ -478,6 +478,7 @@ impl Relay {
                 Waiting::Answer { session, request, answer } => {
                     self.effects.push_back(Effect::Answer { session, request, answer });
                 }
+                Waiting::Left { group, membership } => self.leave(now, group, membership),
                 Waiting::Known { group } => self.settle_confirmed(now, group),
                 Waiting::Finished { group } => self.tell_finished(group),
                 Waiting::Repaired { annex } => self.end_repair(annex),

@@ -274,3 +274,34 @@ fn p5_a_subscription_is_answered_when_it_is_on_its_own_disk_and_on_those_of_othe
         assert_eq!(until_answered(&mut world, 0, request), Some(Ok(Reply::Done)));
     }
 }
+
+/// Who hears that a relay is no member any more lets go what it was owed: it is said when it is on the disk.
+#[test]
+fn r4_a_relay_whose_crash_takes_back_that_it_is_no_member_is_one_and_is_no_older_image() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    world.subscribe(1, "g", "s");
+    world.put(0, "g", 2);
+    world.settle();
+    // The last messages are on the other disk, and not on this one.
+    world.put(0, "g", 1);
+    world.sync(0);
+    world.arrive_unsynced();
+    let (group, name) = names(1, "g", "s");
+    world.nodes[1].begin(world.now, Request::SubscriptionRemove { group, name });
+    world.collect(1);
+    world.arrive_unsynced();
+    world.sync(0);
+    world.arrive_unsynced();
+    world.crash_keeping(1, 0);
+    world.start(1);
+    world.heal();
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    let now = world.now;
+    let (group, name) = names(1, "g", "s");
+    assert_eq!(world.nodes[1].drain(now, &group, &name).len(), 4, "it is owed everything");
+    world.collect(1);
+    assert_eq!(world.nodes[1].warnings(), [] as [String; 0]);
+    world.check_gaps().unwrap();
+}
