@@ -618,10 +618,12 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         let first_index = group.next;
         let since = group.member_for();
+        let mut whole = None;
         if let Some(known) = group.stream(stream) {
             known.note(&run);
             known.lacks = None;
             known.note_membership((&me, since), &run);
+            whole = known.sealed.then(|| StreamKey::of(number, known));
         }
         let arrival = group.arrival(now);
         group.note_producer(first_index, &run.header, arrival);
@@ -634,6 +636,9 @@ impl Relay {
         self.pass_on(now, number, &stored, kind);
         self.note_fresh(number, kind);
         self.give_arrived(number, &stored);
+        if let Some(whole) = whole {
+            self.pull_later(now, &whole);
+        }
     }
 
     /// Notes in the own stream of a group, if there is one, what was learned of a membership. One

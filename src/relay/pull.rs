@@ -433,14 +433,15 @@ impl Relay {
         let Pull { origin, epoch, from, to, toward, path, hops, anyway, .. } = pull;
         let key = StreamKey { group: number, origin, epoch };
         let released = self.released(&key);
+        let quest = Quest { key, from, to, toward, path, hops, anyway, behind: None };
+        self.pulls.end_given_up(link, &quest);
         let is_busy = self.pulls.served.len() >= limits::PULLS_SERVED_MAX;
         if is_busy {
             return self.answer_pull(waiter, (None, released));
         }
-        if !anyway && path.len() == 1 && self.will_come(&key, from, link) {
+        if !anyway && quest.path.len() == 1 && self.will_come(&quest.key, from, link) {
             return self.answer_pull(waiter, (Some(Sequence(from.0.saturating_sub(1))), released));
         }
-        let quest = Quest { key, from, to, toward, path, hops, anyway, behind: None };
         if !self.serve(&quest, waiter) {
             self.search(now, quest, waiter);
         }
@@ -527,6 +528,23 @@ impl Relay {
             lack.next = now.time.after_ms(limits::PULL_PATIENCE_MS);
         }
         self.set_pulls_time();
+    }
+
+    /// An epoch is whole. What came of later ones before it was, was dropped (I10): what was asked for is
+    /// asked for again soon, however long its pause has become meanwhile.
+    pub(super) fn pull_later(&mut self, now: Now, key: &StreamKey) {
+        let soon = now.time.after_ms(limits::PULL_PATIENCE_MS);
+        let is_same = |of: &StreamKey| of.group == key.group && of.origin == key.origin;
+        let is_later =
+            |of: &StreamKey| of.epoch.storage == key.epoch.storage && of.epoch.counter > key.epoch.counter;
+        let was_asked = |lack: &Lack| lack.pause_ms > limits::PULL_PATIENCE_MS;
+        let later = self.pulls.lacks.range_mut(key.clone()..).take_while(|(of, _)| is_same(of));
+        for (_, lack) in later.filter(|(of, lack)| is_later(of) && was_asked(lack)) {
+            lack.next = lack.next.min(soon);
+            // What was in vain is so still: nothing is held up by others for longer than it was.
+            lack.pause_ms = lack.pause_ms.min(4 * limits::PULL_PATIENCE_MS);
+            self.timers.set_by(Timer::Pulls, soon);
+        }
     }
 
     /// A run has come that somebody may wait for. Who is a reader of the log here and gets what is

@@ -12,7 +12,7 @@ use super::effect::Effect;
 use super::group::Waiter;
 use super::input::Now;
 use super::lost::Behind;
-use super::pull::{PullWaiter, Quest, StreamKey};
+use super::pull::{PullWaiter, Pulls, Quest, StreamKey};
 use super::stream::Stream;
 use super::timer::Timer;
 use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
@@ -40,6 +40,42 @@ pub(super) struct Serving {
     sent_bytes: u64,
     /// Whether something that was read is damaged.
     is_damaged: bool,
+}
+
+impl Serving {
+    /// Whether the same neighbour is sent both, and takes them in the order of their epochs.
+    fn is_in_line_with(&self, other: &Self) -> bool {
+        let (one, two) = (&self.quest, &other.quest);
+        self.waiter.link == other.waiter.link
+            && self.group == other.group
+            && one.key.epoch.storage == two.key.epoch.storage
+            && one.key.origin == two.key.origin
+            // What repairs a disk fits wherever it is missing.
+            && !one.anyway
+            && !two.anyway
+    }
+}
+
+impl Pulls {
+    /// Which answer is to go on before this one can: the earliest that is in line with it, or itself.
+    /// `None`: it is over.
+    fn turn(&self, id: u64) -> Option<u64> {
+        let serving = self.served.get(&id)?;
+        let in_line = self.served.iter().filter(|(_, other)| other.is_in_line_with(serving));
+        let first = in_line.min_by_key(|(id, other)| (other.quest.key.epoch.counter, **id));
+        first.map(|(id, _)| *id).or(Some(id))
+    }
+
+    /// A neighbour that asks for what it is being sent has given up what it had asked before: it would
+    /// wait for that, and be sent everything twice.
+    pub(super) fn end_given_up(&mut self, link: LinkId, quest: &Quest) {
+        let is_given_up = |serving: &Serving| {
+            let of = &serving.quest;
+            let is_same = serving.waiter.link == link && of.key == quest.key && of.anyway == quest.anyway;
+            is_same && of.from <= quest.from && quest.from <= of.to
+        };
+        self.served.retain(|_, serving| !is_given_up(serving));
+    }
 }
 
 /// What a step of an answer has come to.
@@ -98,19 +134,13 @@ impl Relay {
     /// Goes on with all answers.
     pub(super) fn pump_pulls(&mut self, now: Now) {
         for id in self.pulls.served.keys().copied().collect::<Vec<_>>() {
-            loop {
-                match self.serve_step(now, id) {
+            while let Some(turn) = self.pulls.turn(id) {
+                match self.serve_step(now, turn) {
                     Step::On => {}
                     Step::Waits => break,
-                    Step::Send(run) => self.send_pulled(now, id, &run),
-                    Step::Ends => {
-                        self.end_serving(now, id, None);
-                        break;
-                    }
-                    Step::EndsBefore(behind) => {
-                        self.end_serving(now, id, Some(behind));
-                        break;
-                    }
+                    Step::Send(run) => self.send_pulled(now, turn, &run),
+                    Step::Ends => self.end_serving(now, turn, None),
+                    Step::EndsBefore(behind) => self.end_serving(now, turn, Some(behind)),
                 }
             }
         }
@@ -130,7 +160,9 @@ impl Relay {
         }
         serving.next = serving.next.max(group.low);
         let is_enough = serving.sent_bytes >= limits::PULL_BYTES || serving.from > serving.quest.to;
-        if is_enough || serving.next >= group.durable {
+        // Others wait behind it: the rest of the log is not read for what is not in it.
+        let is_last = group.stream(serving.stream).is_none_or(|stream| stream.durable < serving.from);
+        if is_enough || is_last || serving.next >= group.durable {
             return Step::Ends;
         }
         let next = serving.next;

@@ -262,10 +262,7 @@ fn named_and_sent(h: &Harness) -> Vec<(u64, Sequence, Sequence)> {
 
 #[test]
 fn i10_who_pulls_a_later_epoch_is_told_of_the_one_before_that_it_must_wait_for() {
-    let (mut first, mut second) = (Theirs::begin(1), Theirs::begin(2));
-    first.put("a");
-    first.append(Draft::control(RunKind::Seal, encode(&Seal { by: second.stream.epoch })));
-    second.put("b");
+    let (first, second) = two_epochs();
     let mut h = Harness::linked();
     h.subscribe("g", "s", SubscriptionSpec::default());
     h.hear(first.name());
@@ -314,4 +311,58 @@ fn r10_an_answer_that_an_epoch_is_finished_is_no_sequence_that_was_released() {
     });
     let told: Vec<_> = told.flatten().map(|stream| stream.released).collect();
     assert_eq!(told, [Sequence(1)]);
+}
+
+/// Two epochs of one origin: the first is whole, with its end.
+fn two_epochs() -> (Theirs, Theirs) {
+    let (mut first, mut second) = (Theirs::begin(1), Theirs::begin(2));
+    first.put("a");
+    first.append(Draft::control(RunKind::Seal, encode(&Seal { by: second.stream.epoch })));
+    second.put("b");
+    (first, second)
+}
+
+#[test]
+fn i10_epochs_that_a_neighbour_pulls_are_sent_one_after_the_other_however_often_it_asks() {
+    let (first, second) = two_epochs();
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    for (theirs, runs) in [(&first, 3), (&second, 2)] {
+        h.hear(theirs.name());
+        theirs.send(&mut h, 0..runs);
+    }
+    h.hold_fetches = true;
+    h.said.clear();
+    // It has given up what it asked for first.
+    for (theirs, to) in [(&second, 2), (&first, 3), (&second, 2), (&first, 3)] {
+        pull(&mut h, theirs, (1, to), &["x"]);
+    }
+    h.let_fetches_go();
+    let sent = h
+        .said
+        .iter()
+        .filter_map(|said| if let LinkMessage::Run { run, .. } = said { Some(run.header) } else { None });
+    let expected = first.runs.iter().chain(&second.runs).map(|run| run.header);
+    assert!(sent.eq(expected));
+    assert_eq!(h.said.iter().filter(|said| matches!(said, LinkMessage::Pulled(_))).count(), 2);
+}
+
+#[test]
+fn i10_a_later_epoch_is_pulled_soon_after_the_earlier_one_is_whole_however_often_it_was_in_vain() {
+    let (first, second) = two_epochs();
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.hear(first.name());
+    h.hear(second.name());
+    // It is dropped: what stands before it is not here.
+    second.send(&mut h, 0..2);
+    h.pass_ms(300_000);
+    pulls(&mut h);
+    first.send(&mut h, 0..3);
+    h.pass_ms(1_100);
+    let asked = pulls(&mut h);
+    assert_eq!(
+        asked.iter().map(|pull| (pull.epoch.counter, pull.from)).collect::<Vec<_>>(),
+        [(2, Sequence(1))]
+    );
 }

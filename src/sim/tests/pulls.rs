@@ -1,7 +1,10 @@
 //! What no neighbour in the tree has and a relay farther away does: it is asked for (R10).
 
 use super::super::storms::storm_with_a_death;
-use super::super::world::World;
+use super::super::world::{World, names};
+use crate::limits;
+use crate::relay::Rate;
+use crate::wire::body::{Reply, Request};
 
 /// The messages of `g` that have been put, in order.
 fn all(world: &World) -> Vec<String> {
@@ -83,4 +86,50 @@ fn s29_what_a_relay_has_comes_to_all_that_it_can_reach_though_another_never_come
     for seed in (0..150).chain([2540]) {
         storm_with_a_death(seed, 400).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
+}
+
+/// Milliseconds until a relay has so many runs with messages on its disk.
+fn ms_until_on_disk(world: &mut World, node: usize, runs: usize) -> u64 {
+    let begin = world.now.time;
+    while world.on_disk(node, "g") < runs {
+        world.pass_ms(20);
+        world.settle();
+        assert!(world.now.time < begin.after_ms(60_000), "it never comes");
+    }
+    (world.now.time.0 - begin.0) / 1_000_000
+}
+
+#[test]
+fn i10_three_epochs_that_are_pulled_at_once_over_a_link_with_a_rate_come_one_after_the_other() {
+    const PUTS: usize = 12;
+    let rate = |wire| (wire == 2).then_some(Rate { bytes_per_second: 4_000, burst_bytes: 300 });
+    let mut world = World::with_rates(1, 3, &[(0, 1, 9), (0, 2, 1), (1, 2, 1)], &rate);
+    (1..3).for_each(|node| world.subscribe(node, "g", "s"));
+    (1..3).for_each(|wire| world.set_link(wire, false));
+    for _ in 0..3 {
+        world.start(0);
+        world.set_link(0, true);
+        world.settle();
+        for _ in 0..PUTS {
+            world.put(0, "g", 1);
+            world.settle();
+        }
+        world.crash(0);
+    }
+    // Now r01 is in no tree: the origin is down and would be nearest to r02, which lacks everything.
+    let (group, name) = names(1, "g", "s");
+    assert_eq!(world.ask(1, Request::SubscriptionRemove { group, name }), Ok(Reply::Done));
+    world.rest();
+    let before = world.nodes[1].runs_sent;
+    world.set_link(2, true);
+    world.settle();
+    let ms = ms_until_on_disk(&mut world, 2, 3 * PUTS);
+    // After the patience all of it takes little more than two seconds.
+    assert!(ms < limits::PULL_PATIENCE_MS + 2_500, "{ms} ms");
+    assert_eq!(world.nodes[2].pulls_sent, 3, "one for each epoch");
+    // GENESIS and SEAL too; the last epoch has no end yet.
+    let runs = 3 * PUTS as u64 + 3 + 2;
+    assert_eq!(world.nodes[1].runs_sent - before, runs, "each crosses the link once");
+    let all = all(&world);
+    assert_eq!(world.drain(2, "g", "s"), all);
 }
