@@ -58,6 +58,8 @@ pub(super) struct Group {
     pub(super) membership: u64,
     /// The membership in which it has been a member without a break.
     pub(super) member_since: u64,
+    /// Its first subscription was made as the log is read, and that it is a member comes next.
+    pub(super) begins_anew: bool,
     pub(super) meter: Meter,
     /// Where the relays' own records stand (GENESIS, MARK, SEAL, LOSS), in order: they are no messages.
     pub(super) marks: Vec<Index>,
@@ -189,6 +191,7 @@ impl Group {
             attached: Vec::new(),
             membership: 0,
             member_since: 0,
+            begins_anew: false,
             meter: Meter::default(),
             marks: Vec::new(),
             repeats: Vec::new(),
@@ -356,6 +359,13 @@ impl Group {
     /// The lowest floor of all subscriptions; the end when there is none.
     pub(super) fn owed_here(&self) -> Index {
         self.subscriptions.iter().map(|s| s.cursor.floor()).min().unwrap_or(self.next).min(self.next)
+    }
+
+    /// The last subscription is gone. What was said goes on until that is on the disk: gives which membership
+    /// ends then, unless there is a subscription again.
+    pub(super) fn end_membership(&mut self) -> Option<u64> {
+        self.membership += u64::from(self.subscriptions.is_empty());
+        self.subscriptions.is_empty().then_some(self.membership)
     }
 
     /// The own membership has been said to have this version: higher than before, if it was

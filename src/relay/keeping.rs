@@ -283,7 +283,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
         let removed = group.subscriptions.remove(place);
-        let is_last = group.subscriptions.is_empty().then_some(group.membership);
+        let is_last = group.end_membership();
         let evicted = (removal == Removal::Evicted).then(|| removed.owed_from());
         if let Some(from) = evicted {
             group.note_evicted(removed.name.clone(), from);

@@ -514,7 +514,8 @@ impl Relay {
             let before = group.spread().parts.members.get(relay).copied();
             // A membership that goes on was only said again, above what others knew of it, or by another
             // storage id: what it is owed since before that it still is.
-            let goes_on = before.is_some_and(|(_, was)| was && member);
+            let begins_anew = std::mem::take(&mut group.begins_anew);
+            let goes_on = !begins_anew && before.is_some_and(|(_, was)| was && member);
             if goes_on {
                 group.membership = group.membership.max(version.counter);
             } else {
@@ -564,7 +565,7 @@ impl Relay {
         made.replays |= group.queue || made.start < group.next || made.not_before > WallTime(0);
         if replay && group.subscriptions.is_empty() {
             group.membership += 1;
-            group.member_since = group.membership;
+            (group.member_since, group.begins_anew) = (group.membership, true);
         }
         made.gaps.extend(group.take_evicted(&made.name, made.start));
         made.before = group.before(made.start);
@@ -590,7 +591,7 @@ impl Relay {
         if let Some(from) = evicted {
             group.note_evicted(removed.name, from);
         }
-        group.membership += u64::from(group.subscriptions.is_empty());
+        group.end_membership();
     }
 
     /// Takes a group out of all tables; its incarnation is kept, so that a new one is told apart.

@@ -5,7 +5,7 @@ use super::super::world::{World, names};
 use super::{LINE, puts};
 use crate::id::LinkId;
 use crate::log::Entry;
-use crate::wire::body::{Answer, Reply, Request, SubscribeLevel};
+use crate::wire::body::{Answer, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
 
 fn unsubscribe(world: &mut World, node: usize, group: &str, name: &str) {
     let (group, name) = names(node, group, name);
@@ -304,4 +304,40 @@ fn r4_a_relay_whose_crash_takes_back_that_it_is_no_member_is_one_and_is_no_older
     world.collect(1);
     assert_eq!(world.nodes[1].warnings(), [] as [String; 0]);
     world.check_gaps().unwrap();
+}
+
+/// Who removes its last subscription and makes another one at once is a member since then, also for its next boot.
+#[test]
+fn p5_a_relay_that_makes_a_subscription_before_the_last_one_is_gone_owes_it_what_comes_behind_also_after_a_start()
+ {
+    for said in [0, 7] {
+        let mut world = World::new(1, 2, &[(0, 1, 1)]);
+        world.subscribe(1, "g", "s");
+        world.put(0, "g", 1);
+        world.settle();
+        // Others may know a higher version of it by then.
+        (0..said).for_each(|_| {
+            world.crash(1);
+            world.start(1);
+            world.heal();
+            world.settle();
+        });
+        let (group, name) = names(1, "g", "s");
+        world.nodes[1]
+            .begin(world.now, Request::SubscriptionRemove { group: group.clone(), name: name.clone() });
+        let spec = SubscriptionSpec { start: Start::Now, ..SubscriptionSpec::default() };
+        world.nodes[1]
+            .begin(world.now, Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec });
+        world.collect(1);
+        world.settle();
+        world.put(0, "g", 1);
+        world.settle();
+        world.crash(1);
+        world.start(1);
+        world.heal();
+        world.put(0, "g", 1);
+        world.settle();
+        let now = world.now;
+        assert_eq!(world.nodes[1].drain(now, &group, &name).len(), 2, "both that were put behind it");
+    }
 }
