@@ -234,8 +234,12 @@ impl Active {
     /// The first message that is to be delivered again and is dead.
     pub(super) fn first_dead(&self) -> Option<(Index, Try)> {
         let is_due = |index: &Index| self.again.iter().any(|(from, to)| (*from..*to).contains(index));
-        let mut dead = self.tries.iter().filter(|(_, tried)| tried.dead.is_some() && tried.due.is_none());
-        dead.find(|(index, _)| is_due(index)).map(|(index, tried)| (*index, *tried))
+        self.dead().find(|(index, _)| is_due(index)).map(|(index, tried)| (*index, *tried))
+    }
+
+    /// All messages that are dead, and do not wait for room.
+    pub(super) fn dead(&self) -> impl DoubleEndedIterator<Item = (&Index, &Try)> {
+        self.tries.iter().filter(|(_, tried)| tried.dead.is_some() && tried.due.is_none())
     }
 
     /// Takes `from..to` out of the flights, of one receiver or of all; gives what was taken out.

@@ -192,6 +192,7 @@ impl Relay {
             while let Some(dead) = self.dead.pop_front() {
                 self.bury(now, dead);
             }
+            self.settle_rejected(now, key);
         }
     }
 

@@ -255,6 +255,7 @@ impl Relay {
 
     /// Tells all receivers of a subscription that it is gone.
     pub(super) fn dismiss_receivers(&mut self, key: SubscriptionKey, refusal: &Refusal) {
+        self.lose_rejected(key, refusal);
         let Some(subscription) = self.groups.subscription(key) else { return };
         let receivers = subscription.active.take().map(|a| a.receivers).unwrap_or_default();
         for mut receiver in receivers {

@@ -78,6 +78,7 @@ mod quota;
 mod ranges;
 mod receipt;
 mod receivers;
+mod rejected;
 mod released;
 mod remnant;
 mod repair;
@@ -135,6 +136,7 @@ use self::levels::Reach;
 use self::link::Links;
 use self::loss::TailCut;
 use self::pull::Pulls;
+use self::rejected::Rejected;
 use self::repair::Repairs;
 use self::saved::Counters;
 use self::session::Session;
@@ -238,6 +240,7 @@ pub struct Relay {
     ready: VecDeque<SubscriptionKey>,
     /// Messages on their way to a dead-letter group.
     dead: VecDeque<DeadLetter>,
+    rejected: Rejected,
     /// Subscriptions whose cursor moved since it was written.
     dirty: Vec<SubscriptionKey>,
     dirty_since: Option<Time>,
@@ -398,6 +401,7 @@ impl Relay {
         }
         self.close_circuits(session);
         self.confirmations.leave(session);
+        self.rejected.leave(session);
         self.questions.leave(session);
         let Some(closed) = self.sessions.remove(&session) else { return };
         for number in closed.groups() {
@@ -466,6 +470,9 @@ impl Relay {
         if moved {
             self.end_if_taken(key);
         }
+        if ack.kind == AckKind::Reject {
+            self.note_rejected(key, session);
+        }
         self.enqueue(key);
     }
 
@@ -516,6 +523,7 @@ impl Relay {
             let Some(group) = self.groups.get_mut(number) else { return };
             group.traffic().books.settle(count);
             self.enqueue_group(number);
+            self.enqueue_rejected(number);
             self.enqueue_readers(number);
         } else {
             self.books.settle(count);

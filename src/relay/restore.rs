@@ -15,6 +15,7 @@ use super::link::Links;
 use super::loss::{self, TailCut};
 use super::order::Arrival;
 use super::pull::Pulls;
+use super::rejected::Rejected;
 use super::repair::Repairs;
 use super::salvage::Salvage;
 use super::saved::{Counters, SavedGroup, Shard};
@@ -80,6 +81,7 @@ impl Restore {
             timers: Timers::default(),
             ready: VecDeque::new(),
             dead: VecDeque::new(),
+            rejected: Rejected::default(),
             dirty: Vec::new(),
             dirty_since: None,
             touched: BTreeSet::new(),

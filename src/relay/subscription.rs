@@ -288,6 +288,13 @@ impl Subscription {
         is_open.then_some(Due { from, to, attempt, dead, source, told: None })
     }
 
+    /// The first and the last message that is dead and not buried, but for those that wait for room.
+    pub(super) fn unburied(&self) -> Option<(Index, Index)> {
+        let mut dead = self.active.as_ref()?.dead().map(|(index, _)| *index);
+        let first = dead.next()?;
+        Some((first, dead.next_back().unwrap_or(first)))
+    }
+
     /// Notes that `due` was delivered or otherwise used up to `to`.
     pub(super) fn used(&mut self, due: &Due, to: Index) {
         match due.source {

@@ -23,6 +23,7 @@ mod passing;
 mod pull;
 mod put;
 mod receipts;
+mod rejected;
 mod remade;
 mod restart;
 mod salvage;

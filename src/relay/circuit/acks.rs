@@ -1,8 +1,9 @@
-//! Acks of what came over circuits, and whether they are durable at their homes.
+//! Acks of what came over circuits, and syncs: whether all that a session has said is durable.
 //!
-//! They are passed on as they come, and a sync of a session asks every home of which the session
+//! Acks are passed on as they come, and a sync of a session asks every home of which the session
 //! has said something since it was confirmed. Acks that may not have come to one are told once, by
-//! the next sync: more is not known here.
+//! the next sync: more is not known here. For what was rejected here it waits until that is buried
+//! ([`super::super::rejected`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +11,20 @@ use super::super::Relay;
 use super::super::input::Now;
 use super::super::journal::Waiting;
 use super::super::requests::{Outcome, When};
+use super::super::subscription::SubscriptionKey;
 use super::{Asked, Opened};
-use crate::id::SessionId;
+use crate::id::{Index, SessionId};
 use crate::log::Urgency;
 use crate::wire::body::{Answer, Refusal, RefusalCode, Reply, Request};
 use crate::wire::circuit::CircuitSays;
 use crate::wire::frame::Ack;
 
-/// A sync of a session that waits for homes.
+/// A sync of a session that waits for homes, or until what the session has rejected here is buried.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Syncing {
     missing: BTreeSet<u64>,
+    /// Of each subscription the last that was rejected.
+    rejected: BTreeMap<SubscriptionKey, Index>,
     refusal: Option<Refusal>,
 }
 
@@ -71,21 +75,22 @@ impl Relay {
                 missing.insert(number);
             }
         }
-        if missing.is_empty() && lost.is_none() {
+        let rejected = self.rejected_by(session);
+        if missing.is_empty() && rejected.is_empty() && lost.is_none() {
             self.write_cursors(now, Urgency::Sync);
             return Ok((Reply::Done, When::Durable));
         }
         for number in &missing {
             self.ask_home(*number, Asked::Sync(request), Request::Sync);
         }
-        self.circuits.syncs.insert((session, request), Syncing { missing, refusal: lost });
+        self.circuits.syncs.insert((session, request), Syncing { missing, rejected, refusal: lost });
         self.settle_sync(now, (session, request));
         Ok((Reply::Done, When::Later))
     }
 
     fn settle_sync(&mut self, now: Now, (session, request): (SessionId, u64)) {
         let Some(syncing) = self.circuits.syncs.get(&(session, request)) else { return };
-        if !syncing.missing.is_empty() {
+        if !syncing.missing.is_empty() || !syncing.rejected.is_empty() {
             return;
         }
         let Some(Syncing { refusal, .. }) = self.circuits.syncs.remove(&(session, request)) else { return };
@@ -102,6 +107,37 @@ impl Relay {
             syncing.refusal = syncing.refusal.take().or(refusal);
         }
         self.settle_sync(now, (session, request));
+    }
+
+    /// What was rejected of a subscription is buried: all of it, or what stands before the first that is not.
+    pub(in crate::relay) fn on_buried(&mut self, now: Now, key: SubscriptionKey, first: Option<Index>) {
+        let mut settled = Vec::new();
+        for (of, syncing) in &mut self.circuits.syncs {
+            let last = syncing.rejected.get(&key);
+            if last.is_some_and(|last| first.is_none_or(|first| first > *last)) {
+                syncing.rejected.remove(&key);
+                settled.push(*of);
+            }
+        }
+        settled.into_iter().for_each(|of| self.settle_sync(now, of));
+    }
+
+    /// The syncs of a session that wait for what it has rejected of a subscription are refused when they
+    /// have all that they wait for. Whether there are any.
+    pub(in crate::relay) fn refuse_syncs(
+        &mut self,
+        session: SessionId,
+        key: SubscriptionKey,
+        refusal: &Refusal,
+    ) -> bool {
+        let mut is_any = false;
+        for (_, syncing) in self.circuits.syncs.range_mut((session, 0)..=(session, u64::MAX)) {
+            if syncing.rejected.contains_key(&key) {
+                is_any = true;
+                syncing.refusal.get_or_insert_with(|| refusal.clone());
+            }
+        }
+        is_any
     }
 
     /// Acks may not have come to a home that is reached no more: the session's next sync says so.
