@@ -17,8 +17,11 @@
 //!
 //! Nothing of it is kept: a relay that starts learns from vectors again what it lacks.
 
+mod progress;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::progress::Come;
 use super::Relay;
 use super::carried::Fate;
 use super::input::Now;
@@ -99,6 +102,8 @@ struct Open {
     /// Whether somebody who may have it was asked and has not answered.
     is_unsure: bool,
     waiters: Vec<PullWaiter>,
+    /// What of the answer comes next, as far as it has come from whoever is asked now.
+    next: Sequence,
     deadline: Time,
 }
 
@@ -329,6 +334,7 @@ impl Relay {
         }
         let id = self.pulls.next_id();
         let open = Open {
+            next: quest.from,
             quest,
             asked: None,
             tried: BTreeSet::new(),
@@ -349,7 +355,7 @@ impl Relay {
         let group = self.groups.get(open.quest.key.group).map(super::group::Group::id);
         let Some((link, group)) = next.zip(group) else { return self.give_up(now, id) };
         let Some(open) = self.pulls.open.get_mut(&id) else { return };
-        open.asked = Some(link);
+        (open.asked, open.next) = (Some(link), open.quest.from);
         open.deadline = now.time.after_ms(limits::PULL_WAIT_MS);
         let Quest { key, from, to, toward, path, hops, anyway, .. } = open.quest.clone();
         let mut path = path;
@@ -565,6 +571,8 @@ impl Relay {
         let gets_it = |link: LinkId| {
             fate == Fate::Taken && spread.and_then(|s| s.place_of(link)).is_some_and(|(_, compared)| compared)
         };
+        let come = Come { first, last, fate, released: known.released };
+        self.pulls.note_progress(now.time, from, &key, come);
         let links = &self.links.table;
         let mut waiting = BTreeSet::new();
         for open in self.pulls.open.values_mut().filter(|open| open.covers(&key, (first, last))) {

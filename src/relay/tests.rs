@@ -28,4 +28,5 @@ mod restart;
 mod salvage;
 mod topology;
 mod turns;
+mod waits;
 mod whereabouts;
