@@ -168,7 +168,8 @@ impl Pulls {
 
     fn next_time(&self) -> Option<Time> {
         let open = self.open.values().map(|open| open.deadline);
-        open.chain(self.lacks.values().map(|lack| lack.next)).min()
+        let rests = self.served.values().filter_map(|serving| serving.rests_until);
+        open.chain(self.lacks.values().map(|lack| lack.next)).chain(rests).min()
     }
 
     fn was_barren(&mut self, now: Time, key: &StreamKey, from: Sequence) -> bool {
@@ -243,6 +244,7 @@ impl Relay {
             }
             self.ask_next(now, id);
         }
+        self.pulls.end_rests(now.time);
         self.end_late_repairs(now);
         let due = self.pulls.lacks.iter().filter(|(_, lack)| lack.next <= now.time);
         for key in due.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
