@@ -17,8 +17,11 @@
 //!
 //! Nothing of it is kept: a relay that starts learns from vectors again what it lacks.
 
+mod progress;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::progress::Come;
 use super::Relay;
 use super::carried::Fate;
 use super::input::Now;
@@ -99,6 +102,8 @@ struct Open {
     /// Whether somebody who may have it was asked and has not answered.
     is_unsure: bool,
     waiters: Vec<PullWaiter>,
+    /// What of the answer comes next, as far as it has come from whoever is asked now.
+    next: Sequence,
     deadline: Time,
 }
 
@@ -163,7 +168,8 @@ impl Pulls {
 
     fn next_time(&self) -> Option<Time> {
         let open = self.open.values().map(|open| open.deadline);
-        open.chain(self.lacks.values().map(|lack| lack.next)).min()
+        let rests = self.served.values().filter_map(|serving| serving.rests_until);
+        open.chain(self.lacks.values().map(|lack| lack.next)).chain(rests).min()
     }
 
     fn was_barren(&mut self, now: Time, key: &StreamKey, from: Sequence) -> bool {
@@ -238,6 +244,7 @@ impl Relay {
             }
             self.ask_next(now, id);
         }
+        self.pulls.end_rests(now.time);
         self.end_late_repairs(now);
         let due = self.pulls.lacks.iter().filter(|(_, lack)| lack.next <= now.time);
         for key in due.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
@@ -329,6 +336,7 @@ impl Relay {
         }
         let id = self.pulls.next_id();
         let open = Open {
+            next: quest.from,
             quest,
             asked: None,
             tried: BTreeSet::new(),
@@ -349,7 +357,7 @@ impl Relay {
         let group = self.groups.get(open.quest.key.group).map(super::group::Group::id);
         let Some((link, group)) = next.zip(group) else { return self.give_up(now, id) };
         let Some(open) = self.pulls.open.get_mut(&id) else { return };
-        open.asked = Some(link);
+        (open.asked, open.next) = (Some(link), open.quest.from);
         open.deadline = now.time.after_ms(limits::PULL_WAIT_MS);
         let Quest { key, from, to, toward, path, hops, anyway, .. } = open.quest.clone();
         let mut path = path;
@@ -565,6 +573,8 @@ impl Relay {
         let gets_it = |link: LinkId| {
             fate == Fate::Taken && spread.and_then(|s| s.place_of(link)).is_some_and(|(_, compared)| compared)
         };
+        let come = Come { first, last, fate, released: known.released };
+        self.pulls.note_progress(now.time, from, &key, come);
         let links = &self.links.table;
         let mut waiting = BTreeSet::new();
         for open in self.pulls.open.values_mut().filter(|open| open.covers(&key, (first, last))) {

@@ -15,7 +15,7 @@ use super::lost::Behind;
 use super::pull::{PullWaiter, Pulls, Quest, StreamKey};
 use super::stream::Stream;
 use super::timer::Timer;
-use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber};
+use crate::id::{GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, Time};
 use crate::limits;
 use crate::log::{MissingCause, Piece};
 use crate::wire::link::{Holds, LinkMessage};
@@ -24,6 +24,11 @@ use crate::wire::run::StoredRun;
 /// The first pause between two offers, in milliseconds; it doubles up to
 /// [`limits::PULL_PAUSE_MS_MAX`].
 const OFFER_MS: u64 = 1_000;
+
+/// Milliseconds in which a neighbour asks for the rest of what was more than is sent for one pull. It does so
+/// after its patience; what it waits for meanwhile it must not give up.
+const REST_MS: u64 = 1_500;
+const _: () = assert!(limits::PULL_PATIENCE_MS < REST_MS && REST_MS < limits::PULL_WAIT_MS);
 
 /// A pull that is answered out of the log.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ pub(super) struct Serving {
     sent_bytes: u64,
     /// Whether something that was read is damaged.
     is_damaged: bool,
+    /// It is answered, and keeps its place in the line until the neighbour asks for the rest, or until then.
+    pub(super) rests_until: Option<Time>,
 }
 
 impl Serving {
@@ -76,6 +83,11 @@ impl Pulls {
         };
         self.served.retain(|_, serving| !is_given_up(serving));
     }
+
+    /// Neighbours that have not asked for the rest by now do not hold up what is in line behind it.
+    pub(super) fn end_rests(&mut self, now: Time) {
+        self.served.retain(|_, serving| serving.rests_until.is_none_or(|until| now < until));
+    }
 }
 
 /// What a step of an answer has come to.
@@ -111,6 +123,7 @@ impl Relay {
             fetching: None,
             sent_bytes: 0,
             is_damaged: false,
+            rests_until: None,
         };
         let id = self.pulls.next_id();
         self.pulls.served.insert(id, serving);
@@ -149,7 +162,7 @@ impl Relay {
     fn serve_step(&mut self, now: Now, id: u64) -> Step {
         let Some(serving) = self.pulls.served.get_mut(&id) else { return Step::Waits };
         let Some(group) = self.groups.get_mut(serving.group) else { return Step::Ends };
-        if serving.fetching.is_some() {
+        if serving.fetching.is_some() || serving.rests_until.is_some() {
             return Step::Waits;
         }
         let link = serving.waiter.link;
@@ -213,11 +226,13 @@ impl Relay {
     /// There is nothing more to send; if nothing was sent, others are asked for what is missing.
     fn end_serving(&mut self, now: Now, id: u64, behind: Option<Behind>) {
         let Some(serving) = self.pulls.served.remove(&id) else { return };
-        let Serving { waiter, quest, from, is_damaged, .. } = serving;
-        if from > quest.from {
-            let released = self.released(&quest.key);
-            return self.answer_pull(waiter, (Some(Sequence(from.0 - 1)), released));
+        if serving.from > serving.quest.from {
+            let (waiter, last) = (serving.waiter, Sequence(serving.from.0 - 1));
+            let released = self.released(&serving.quest.key);
+            self.answer_pull(waiter, (Some(last), released));
+            return self.rest(now, id, serving);
         }
+        let Serving { waiter, quest, is_damaged, .. } = serving;
         let behind = behind.or_else(|| {
             let stream = self.find_stream(&quest.key).filter(|stream| stream.durable == stream.last)?;
             Some(Behind { next: stream.last.next(), chain: stream.chain })
@@ -225,6 +240,20 @@ impl Relay {
         let before = behind.map_or(limits::SEQUENCE_MAX, |behind| behind.next.0 - 1);
         let (to, behind) = (quest.to.min(Sequence(before)), behind.filter(|_| is_damaged));
         self.search(now, Quest { to, behind, ..quest }, waiter);
+    }
+
+    /// An answer has ended. If there is more than is sent for one pull, what is in line behind it would come
+    /// before the rest, and be dropped: it waits until the neighbour has asked for that.
+    fn rest(&mut self, now: Now, id: u64, mut serving: Serving) {
+        let Serving { quest, from, sent_bytes, .. } = &serving;
+        let stream = self.find_stream(&quest.key).filter(|stream| stream.durable >= *from);
+        let has_more = *sent_bytes >= limits::PULL_BYTES && *from <= quest.to && stream.is_some();
+        if has_more && self.pulls.served.values().any(|other| other.is_in_line_with(&serving)) {
+            let until = now.time.after_ms(REST_MS);
+            serving.rests_until = Some(until);
+            self.pulls.served.insert(id, serving);
+            self.timers.set_by(Timer::Pulls, until);
+        }
     }
 
     /// What an answer waited for was read.

@@ -29,4 +29,5 @@ mod restart;
 mod salvage;
 mod topology;
 mod turns;
+mod waits;
 mod whereabouts;

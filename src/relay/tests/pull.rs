@@ -158,7 +158,7 @@ fn r10_an_answer_that_a_neighbour_passes_on_does_not_show_that_it_has_what_stand
 }
 
 /// Relays on this path ask for sequences of a stream.
-fn pull(h: &mut Harness, of: &Theirs, range: (u64, u64), path: &[&str]) {
+pub(super) fn pull(h: &mut Harness, of: &Theirs, range: (u64, u64), path: &[&str]) {
     pull_over(h, LINK, of, range, path);
 }
 

@@ -99,18 +99,22 @@ fn ms_until_on_disk(world: &mut World, node: usize, runs: usize) -> u64 {
     (world.now.time.0 - begin.0) / 1_000_000
 }
 
-#[test]
-fn i10_three_epochs_that_are_pulled_at_once_over_a_link_with_a_rate_come_one_after_the_other() {
-    const PUTS: usize = 12;
-    let rate = |wire| (wire == 2).then_some(Rate { bytes_per_second: 4_000, burst_bytes: 300 });
-    let mut world = World::with_rates(1, 3, &[(0, 1, 9), (0, 2, 1), (1, 2, 1)], &rate);
+/// A link that takes about twenty small runs in a second.
+fn slow(slow: usize) -> impl Fn(usize) -> Option<Rate> {
+    move |wire| (wire == slow).then_some(Rate { bytes_per_second: 4_000, burst_bytes: 300 })
+}
+
+/// Of three epochs with so many messages each r02 lacks everything, and r01, which is in no tree, has it
+/// all. The origin is down. Gives what it takes until all is on the disk of r02, in milliseconds.
+fn pull_three_epochs(puts: usize) -> u64 {
+    let mut world = World::with_rates(1, 3, &[(0, 1, 9), (0, 2, 1), (1, 2, 1)], &slow(2));
     (1..3).for_each(|node| world.subscribe(node, "g", "s"));
     (1..3).for_each(|wire| world.set_link(wire, false));
     for _ in 0..3 {
         world.start(0);
         world.set_link(0, true);
         world.settle();
-        for _ in 0..PUTS {
+        for _ in 0..puts {
             world.put(0, "g", 1);
             world.settle();
         }
@@ -123,13 +127,59 @@ fn i10_three_epochs_that_are_pulled_at_once_over_a_link_with_a_rate_come_one_aft
     let before = world.nodes[1].runs_sent;
     world.set_link(2, true);
     world.settle();
-    let ms = ms_until_on_disk(&mut world, 2, 3 * PUTS);
-    // After the patience all of it takes little more than two seconds.
-    assert!(ms < limits::PULL_PATIENCE_MS + 2_500, "{ms} ms");
+    let ms = ms_until_on_disk(&mut world, 2, 3 * puts);
     assert_eq!(world.nodes[2].pulls_sent, 3, "one for each epoch");
     // GENESIS and SEAL too; the last epoch has no end yet.
-    let runs = 3 * PUTS as u64 + 3 + 2;
+    let runs = 3 * puts as u64 + 3 + 2;
     assert_eq!(world.nodes[1].runs_sent - before, runs, "each crosses the link once");
     let all = all(&world);
     assert_eq!(world.drain(2, "g", "s"), all);
+    ms
+}
+
+#[test]
+fn i10_three_epochs_that_are_pulled_at_once_over_a_link_with_a_rate_come_one_after_the_other() {
+    let ms = pull_three_epochs(12);
+    // After the patience all of it takes little more than two seconds.
+    assert!(ms < limits::PULL_PATIENCE_MS + 2_500, "{ms} ms");
+}
+
+#[test]
+fn p6_an_answer_that_takes_longer_than_the_wait_is_not_asked_for_again_while_it_comes() {
+    let ms = pull_three_epochs(60);
+    assert!(ms > 3 * limits::PULL_WAIT_MS, "{ms} ms");
+}
+
+#[test]
+fn p6_who_waits_for_what_comes_to_a_transit_slowly_does_not_ask_again_while_it_comes() {
+    const LOST: usize = 80;
+    // r00 puts, r01 passes on and has lost most of it, r02 and r03 are members behind it. The two know
+    // of each other.
+    let mut world = World::with_rates(1, 4, &[(0, 1, 1), (1, 2, 1), (1, 3, 1), (2, 3, 9)], &slow(0));
+    (2..4).for_each(|node| world.subscribe(node, "g", "s"));
+    (1..3).for_each(|wire| world.set_link(wire, false));
+    world.settle();
+    for _ in 0..LOST + 2 {
+        world.put(0, "g", 1);
+        world.settle();
+    }
+    ms_until_on_disk(&mut world, 1, LOST + 2);
+    world.rest();
+    let all = all(&world);
+    let lost: Vec<&str> = all[1..=LOST].iter().map(String::as_str).collect();
+    assert_eq!(world.nodes[1].damage(&lost), LOST);
+    let before = world.nodes[0].runs_sent;
+    world.nodes.iter_mut().for_each(|node| node.counted = Some((all[LOST].clone(), 0)));
+    world.heal_links();
+    world.settle();
+    let ms = ms_until_on_disk(&mut world, 2, LOST + 2);
+    assert!(ms > limits::PULL_PATIENCE_MS + limits::PULL_WAIT_MS, "{ms} ms");
+    world.rest();
+    assert_eq!(world.nodes[1].pulls_sent, 1, "asked for once towards the origin");
+    assert_eq!(world.nodes[0].runs_sent - before, LOST as u64, "answered once");
+    let asked: Vec<u64> = world.nodes[2..].iter().map(|node| node.pulls_sent).collect();
+    assert_eq!(asked, [1, 1]);
+    let of_it: Vec<u64> = world.nodes.iter().filter_map(|node| Some(node.counted.as_ref()?.1)).collect();
+    assert_eq!(of_it, [1, 2, 0, 0], "once over each link");
+    (2..4).for_each(|node| assert_eq!(world.drain(node, "g", "s"), all));
 }
