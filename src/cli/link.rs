@@ -19,7 +19,8 @@ pub enum LinkCommand {
         The round-trip time is that of the link's own pings, smoothed. What was sent and received is\n\
         counted from the start of the relay; TREES says how many groups' trees use the link. WAITING is\n\
         what is still to go over it: what its socket has not taken, and messages that wait for their turn\n\
-        or its rate. What is kept for a relay that cannot be reached waits for no link: `group tree` tells it.")]
+        or its rate. SAVED is what of SENT did not go, since runs are compressed for a link that has a\n\
+        rate or is slow, where it pays. What is kept for a relay that cannot be reached waits for no link: `group tree` tells it.")]
     List,
 }
 
@@ -49,6 +50,7 @@ fn list(links: &[LinkInfo], context: &mut Context) -> Result<(), Failure> {
         ("RTT", Side::Right),
         ("WAITING", Side::Right),
         ("SENT", Side::Right),
+        ("SAVED", Side::Right),
         ("RUNS", Side::Right),
         ("RECEIVED", Side::Right),
         ("RUNS", Side::Right),
@@ -64,6 +66,7 @@ fn list(links: &[LinkInfo], context: &mut Context) -> Result<(), Failure> {
             link.rtt_us.map_or_else(|| "-".to_owned(), human::micros),
             human::bytes(link.waiting_bytes.saturating_add(link.owed_bytes)),
             human::bytes(link.counts.sent.bytes),
+            saved(link),
             human::count(link.counts.sent.runs),
             human::bytes(link.counts.received.bytes),
             human::count(link.counts.received.runs),
@@ -78,6 +81,11 @@ fn list(links: &[LinkInfo], context: &mut Context) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What compression has kept off a link.
+fn saved(link: &LinkInfo) -> String {
+    if link.packed_bytes == 0 { "-".to_owned() } else { human::bytes(link.packed_bytes) }
 }
 
 /// Why a link is down, or was.
@@ -116,6 +124,7 @@ fn to_json(link: &LinkInfo) -> Value {
         "rtt_variation_us": link.rtt_variation_us,
         "waiting_bytes": link.waiting_bytes,
         "owed_bytes": link.owed_bytes,
+        "packed_bytes": link.packed_bytes,
         "trees": link.groups,
     });
     if let (Some(value), Value::Object(counts)) = (value.as_object_mut(), counts_json(&link.counts)) {

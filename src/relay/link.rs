@@ -59,6 +59,8 @@ pub(super) struct Link {
     sent: u64,
     /// Bytes among those sent that did not go, since they were packed.
     saved: u64,
+    /// The same, in all.
+    pub(super) packed: u64,
     /// Bytes that its writer has handed to the socket.
     written: u64,
     /// Streams whose names the neighbour has been told.
@@ -88,6 +90,7 @@ impl Link {
             asked: None,
             sent: 0,
             saved: 0,
+            packed: 0,
             written: 0,
             named: BTreeSet::new(),
             theirs: BTreeMap::new(),
@@ -284,7 +287,7 @@ impl Relay {
     pub(super) fn handle_link_saved(&mut self, link: LinkId, total: u64) {
         let Some(state) = self.links.table.get_mut(&link) else { return };
         let more = total.min(state.sent).saturating_sub(state.saved);
-        state.saved += more;
+        (state.saved, state.packed) = (state.saved + more, state.packed + more);
         if let Some(bucket) = &mut state.bucket {
             bucket.give(more);
             self.ready_links.insert(link);

@@ -123,6 +123,7 @@ impl Relay {
             rtt_variation_us: None,
             waiting_bytes: link.waiting_bytes(),
             owed_bytes: owed.get(id).copied().unwrap_or_default(),
+            packed_bytes: link.packed,
             counts: link.counts,
             groups: groups.get(id).copied().unwrap_or_default(),
         };
@@ -343,6 +344,7 @@ mod tests {
             rtt_variation_us: Some(n),
             waiting_bytes: n,
             owed_bytes: n,
+            packed_bytes: n,
             counts,
             groups: n,
         };

@@ -87,6 +87,7 @@ pub(crate) fn links() -> Vec<LinkInfo> {
         rtt_variation_us: Some(12),
         waiting_bytes: 99,
         owed_bytes: 0,
+        packed_bytes: 0,
         counts: counts(),
         groups: 3,
     };

@@ -85,6 +85,9 @@ pub struct LinkInfo {
     /// Bytes of messages, about, that wait for their turn or the link's rate before they are given to its writer.
     #[serde(default, skip_serializing_if = "crate::wire::is_zero")]
     pub owed_bytes: u64,
+    /// Bytes among those sent that did not go over it, since runs were compressed for it.
+    #[serde(default, skip_serializing_if = "crate::wire::is_zero")]
+    pub packed_bytes: u64,
     /// What it has carried.
     pub counts: LinkCounts,
     /// Groups whose trees use it.
