@@ -69,7 +69,9 @@ fn text(moving: &MoveInfo) -> String {
     let waits_for = waits_for.join(", ");
     let stage = match moving.stage {
         MoveStage::Preparing => format!("waits for {waits_for} to make it ready"),
-        MoveStage::Asking => format!("waits for the word of {waits_for}"),
+        MoveStage::Asking => {
+            format!("waits for the word of {waits_for}; of one that is gone for good, until `relay forget`")
+        }
         MoveStage::Gathering => "waits for messages on their way here".to_owned(),
         MoveStage::Consuming => {
             format!("{} to be acked here first", human::of(moving.messages, "message"))

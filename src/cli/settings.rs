@@ -45,7 +45,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub subscription_quota_count: Option<u64>,
     /// What happens when a subscription holds back more; `refuse`: puts at all relays [default: refuse]
-    #[arg(long, value_enum, value_name = "POLICY")]
+    #[arg(long, visible_alias = "subscription-quota-policy", value_enum, value_name = "POLICY")]
     pub subscription_policy: Option<Policy>,
     /// After this time a message that names no other is of no use any more
     #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]

@@ -214,7 +214,9 @@ fn decode_as((name, bytes): (&str, &[u8]), code: Code) -> Result<String, Faults>
     let (at, shown) = (error.valid_up_to(), String::from_utf8_lossy(bytes));
     let mut faults = Faults::new(name, &shown);
     let message = format!("byte {at} is not UTF-8, the only encoding that is read");
-    faults.push(Fault::new(code, message).at(at..at + char::REPLACEMENT_CHARACTER.len_utf8()));
+    let place = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
+    let advice = "save the file as UTF-8".to_owned();
+    faults.push(Fault::new(code, message).at(place).suggest(Some(advice)));
     Err(faults)
 }
 

@@ -67,7 +67,12 @@ impl Relay {
                 .filter(|info| !info.waits_for.is_empty() && !info.merge)?;
             let relays: Vec<&str> = info.waits_for.iter().map(RelayId::as_str).collect();
             let (what, to, relays) = (what_moves(group, &subscription.name), &info.to, relays.join(", "));
-            Some(format!("{what} moves to relay {to}, and waits for {relays}"))
+            let advice = if info.stage == MoveStage::Asking {
+                "; one that is gone for good is waited for until it is forgotten (`relay forget`)"
+            } else {
+                ""
+            };
+            Some(format!("{what} moves to relay {to}, and waits for {relays}{advice}"))
         });
         moves.take(WARNINGS_MAX).collect()
     }
