@@ -38,6 +38,17 @@ pub fn whole(path: &Path) -> Result<Bytes, Failure> {
     Ok(payload.into())
 }
 
+/// All that comes from a file, or from standard input (`-`).
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn all_of(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failure = |source| Failure::File { what: "read", path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    open(path).map_err(failure)?.read_to_end(&mut bytes).map_err(failure)?;
+    Ok(bytes)
+}
+
 /// Asks a person, who is at the terminal, something that is answered with yes or no: anything else is no.
 ///
 /// # Errors
@@ -55,7 +66,8 @@ pub(super) fn name(path: &Path) -> Cow<'_, str> {
     if is_standard_input(path) { "standard input".into() } else { path.to_string_lossy() }
 }
 
-fn is_standard_input(path: &Path) -> bool {
+/// Whether it stands for standard input.
+pub(super) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 

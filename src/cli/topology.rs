@@ -11,6 +11,7 @@ use crate::topology::{COST_MAX, Checked, Faults, Topology, likely_or_known};
 
 use super::exit::Failure;
 use super::human;
+use super::input;
 use super::out::Context;
 use super::table::{Side, Table};
 
@@ -35,7 +36,7 @@ pub enum TopologyCommand {
         treecast topology check network.toml --output json\n\n\
         The exit code is 65 when the file cannot be used.")]
     Check {
-        /// The topology file
+        /// The topology file, or - for standard input
         file: PathBuf,
     },
     /// Draw a network, and the tree of a group on it
@@ -149,7 +150,8 @@ pub fn run(command: TopologyCommand, context: &mut Context) -> Result<(), Failur
 }
 
 fn check(file: &Path, context: &mut Context) -> Result<(), Failure> {
-    let checked = decode(&bytes_of(file)?, file).and_then(|text| check_file(file, &text));
+    let bytes = if input::is_standard_input(file) { input::all_of(file)? } else { bytes_of(file)? };
+    let checked = decode(&bytes, file).and_then(|text| check_file(file, &text));
     if context.is_text() {
         return show(&accepted(checked, context)?, context);
     }

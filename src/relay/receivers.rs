@@ -73,7 +73,7 @@ impl Relay {
         if self.groups.get(number).is_some_and(|g| g.queue) {
             return Ok(SubscriptionName::new(QUEUE_SUBSCRIPTION).expect("a constant that is a name"));
         }
-        let message = format!("`{group}` is a group, not a queue: say which subscription");
+        let message = format!("`{group}` is a group, not a queue: say which subscription (`--as`)");
         Err(Refusal::new(RefusalCode::Invalid, message))
     }
 

@@ -137,6 +137,19 @@ fn files_that_cannot_be_used_are_65() {
 }
 
 #[test]
+fn a_file_is_checked_from_standard_input() {
+    let check = |text: &str| {
+        let mut command = assert_cmd::Command::cargo_bin("treecast").unwrap();
+        command.args(["topology", "check", "-"]).write_stdin(text.to_owned()).output().unwrap()
+    };
+    let good = fs::read_to_string("topologies/ring.toml").unwrap();
+    assert_eq!(check(&good).status.code(), Some(0));
+    let bad = check(&good.replacen("version", "varsion", 1));
+    let said = String::from_utf8(bad.stderr).unwrap();
+    assert!(bad.status.code() == Some(65) && said.contains("-:") && said.contains("varsion"), "{said}");
+}
+
+#[test]
 fn a_file_that_is_not_utf_8_is_told_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("latin.toml");
