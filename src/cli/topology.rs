@@ -150,8 +150,7 @@ pub fn run(command: TopologyCommand, context: &mut Context) -> Result<(), Failur
 }
 
 fn check(file: &Path, context: &mut Context) -> Result<(), Failure> {
-    let bytes = if input::is_standard_input(file) { input::all_of(file)? } else { bytes_of(file)? };
-    let checked = decode(&bytes, file).and_then(|text| check_file(file, &text));
+    let checked = decode(&input::all_of(file)?, file).and_then(|text| check_file(file, &text));
     if context.is_text() {
         return show(&accepted(checked, context)?, context);
     }
