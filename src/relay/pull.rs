@@ -46,6 +46,12 @@ impl StreamKey {
     pub(super) fn of(group: GroupNumber, stream: &Stream) -> Self {
         Self { group, origin: stream.origin.clone(), epoch: stream.epoch }
     }
+
+    /// Whether it is a later epoch of the same origin and disk.
+    fn is_behind(&self, other: &Self) -> bool {
+        let is_same = self.group == other.group && self.origin == other.origin;
+        is_same && self.epoch.storage == other.epoch.storage && self.epoch.counter > other.epoch.counter
+    }
 }
 
 /// Who waits for the answer to a pull: a neighbour, and what it calls it.
@@ -543,11 +549,9 @@ impl Relay {
     pub(super) fn pull_later(&mut self, now: Now, key: &StreamKey) {
         let soon = now.time.after_ms(limits::PULL_PATIENCE_MS);
         let is_same = |of: &StreamKey| of.group == key.group && of.origin == key.origin;
-        let is_later =
-            |of: &StreamKey| of.epoch.storage == key.epoch.storage && of.epoch.counter > key.epoch.counter;
         let was_asked = |lack: &Lack| lack.pause_ms > limits::PULL_PATIENCE_MS;
         let later = self.pulls.lacks.range_mut(key.clone()..).take_while(|(of, _)| is_same(of));
-        for (_, lack) in later.filter(|(of, lack)| is_later(of) && was_asked(lack)) {
+        for (_, lack) in later.filter(|(of, lack)| of.is_behind(key) && was_asked(lack)) {
             lack.next = lack.next.min(soon);
             // What was in vain is so still: nothing is held up by others for longer than it was.
             lack.pause_ms = lack.pause_ms.min(4 * limits::PULL_PATIENCE_MS);

@@ -39,12 +39,7 @@ impl Open {
 
     /// Whether its answer comes when earlier epochs have come.
     fn is_in_line_behind(&self, key: &StreamKey) -> bool {
-        let of = &self.quest.key;
-        of.group == key.group
-            && of.origin == key.origin
-            && of.epoch.storage == key.epoch.storage
-            && of.epoch.counter > key.epoch.counter
-            && !self.quest.anyway
+        self.quest.key.is_behind(key) && !self.quest.anyway
     }
 }
 
