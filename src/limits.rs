@@ -86,7 +86,7 @@ pub const WINDOW_MAX: u32 = 65_536;
 pub const NACK_DELAY_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Messages whose failed deliveries are counted, per subscription; of more the
-/// failures are not counted, only delayed.
+/// failures are not counted, only delayed. What is rejected is remembered beyond that, within the window.
 pub const PARKED_MAX: usize = 1024;
 
 /// Ranges of producer sequences kept beside the floor, per producer and group; a put that

@@ -151,12 +151,14 @@ impl Active {
             return;
         }
         for index in (from.0..to.0).map(Index) {
-            if self.tries.contains_key(&index) || (!plain && self.tries.len() < limits::PARKED_MAX) {
+            // What is rejected is remembered in any case: the window bounds it.
+            let has_room = failure.rejected || self.tries.len() < limits::PARKED_MAX;
+            if self.tries.contains_key(&index) || (!plain && has_room) {
                 self.fail_one(index, failure);
                 continue;
             }
             match failure.delay_ms_after(1) {
-                delay_ms if delay_ms > 0 && !plain && !failure.rejected => {
+                delay_ms if delay_ms > 0 && !plain => {
                     self.add_later(index, failure.now.after_ms(delay_ms));
                 }
                 _ => self.add_again(index, index.after(1)),

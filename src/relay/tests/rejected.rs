@@ -2,11 +2,15 @@
 
 use super::harness::{Harness, group, sub};
 use super::links::Theirs;
+use crate::limits;
 use crate::log::{Entry, EntryNumber, Snapshot};
 use crate::relay::Input;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Refusal, RefusalCode, Reply, Request, Start, SubscriptionSpec};
 use crate::wire::frame::AckKind;
+
+/// More than the failures that are counted.
+const WINDOW: u32 = 2 * limits::PARKED_MAX as u32;
 
 /// A relay that has given its receiver these messages of a neighbour at once: they are on no disk here. Its
 /// receiver, and where the first one stands.
@@ -16,10 +20,10 @@ fn arriving(payloads: &[&str], dead_letter: Option<&str>) -> (Harness, u32, u64)
     let mut h = Harness::linked();
     h.set("g", GroupSettings { dead_letter: dead_letter.map(str::to_owned), ..GroupSettings::default() });
     for name in ["g", "dead"] {
-        h.subscribe(name, "s", SubscriptionSpec::default());
+        h.subscribe(name, "s", SubscriptionSpec { window: Some(WINDOW), ..SubscriptionSpec::default() });
     }
     let s = h.attach("g", "s");
-    h.credit(s, 100);
+    h.credit(s, WINDOW.into());
     h.hear(theirs.name());
     h.auto_sync = false;
     theirs.send(&mut h, 0..theirs.runs.len());
@@ -46,7 +50,7 @@ fn after_a_crash(h: &mut Harness) -> [Vec<String>; 2] {
     (h.auto_sync, h.hold_fetches) = (true, false);
     ["g", "dead"].map(|name| {
         let s = h.attach(name, "s");
-        h.credit(s, 100);
+        h.credit(s, WINDOW.into());
         h.payloads()
     })
 }
@@ -61,6 +65,23 @@ fn p3_what_was_rejected_before_it_was_on_this_disk_never_comes_again_behind_a_sy
         let [again, dead] = after_a_crash(&mut h);
         assert_eq!(again, ["b"], "{dead_letter:?}");
         assert_eq!(dead.len(), usize::from(dead_letter.is_some()));
+    }
+}
+
+#[test]
+fn p3_of_more_that_was_rejected_than_failures_are_counted_nothing_comes_again_behind_a_sync() {
+    let payloads: Vec<String> = (0..limits::PARKED_MAX + 100).map(|number| number.to_string()).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    for dead_letter in [Some("dead"), None] {
+        let (mut h, s, first) = arriving(&payloads, dead_letter);
+        h.say(s, AckKind::Reject, first, first + payloads.len() as u64 - 1, 0);
+        let sync = h.ask(Request::Sync);
+        assert!(is_answered(&mut h, sync), "it is buried as it comes on the disk");
+        let [again, dead] = after_a_crash(&mut h);
+        let (last, rejected) = payloads.split_last().unwrap();
+        assert_eq!(again, [*last], "{dead_letter:?}");
+        let buried = if dead_letter.is_some() { rejected } else { &[] };
+        assert_eq!(dead, buried);
     }
 }
 
