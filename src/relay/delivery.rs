@@ -155,10 +155,12 @@ impl Relay {
 
     /// Gives a run that has just come from a neighbour to all subscriptions that have everything
     /// before it: it is on its origin's disk, and they need not wait for this one's. Those that are
-    /// behind read it later.
+    /// behind read it later. Where a stream was moved on everybody waits until that is on this disk
+    /// too: else a crash could bring what stands before it, behind what was given.
     pub(super) fn give_arrived(&mut self, number: GroupNumber, run: &StoredRun) {
         let Some(group) = self.groups.get_mut(number) else { return };
-        if group.deliverable() != run.first_index {
+        let is_move_on_disk = group.moved_at < group.durable;
+        if group.deliverable() != run.first_index || !is_move_on_disk {
             if group.somebody_takes() {
                 self.journal.hurry_on();
             }

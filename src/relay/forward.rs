@@ -484,6 +484,7 @@ impl Relay {
         let is_news = known.release(named.released);
         let last = Sequence(named.base.0.saturating_sub(1));
         if last > known.last && last <= named.released {
+            group.moved_at = group.next;
             self.shift_stream((number, stream), (last, named.chain), owed);
             let moved = Operation::StreamMoved { group: number, stream, last, chain: named.chain, owed };
             self.journal.append(&mut self.effects, Entry::State(moved.encode()), Urgency::Ride);

@@ -36,6 +36,8 @@ pub(super) struct Group {
     /// Where the last run ends that came from a neighbour and before which nothing stands that is
     /// on no disk yet.
     pub(super) arrived: Index,
+    /// Where the records ended when one of the streams was moved on.
+    pub(super) moved_at: Index,
     /// Where it ended when this relay started.
     pub(super) begun: Index,
     /// Everything below was let go.
@@ -182,6 +184,7 @@ impl Group {
             next: Index(1),
             durable: Index(1),
             arrived: Index(1),
+            moved_at: Index(0),
             begun: Index(1),
             low: Index(1),
             settled: Index(1),

@@ -18,6 +18,7 @@ mod locate;
 mod loss;
 mod lost;
 mod misuse;
+mod moved;
 mod order;
 mod passing;
 mod pull;
