@@ -280,7 +280,7 @@ impl Relay {
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.apply(operation, false).expect("an operation that was checked applies");
         if is_first {
-            self.mark_membership(now, number, true);
+            self.begin_membership(now, number);
         }
         self.watch_moves(now, key);
         Ok(key)
@@ -348,8 +348,8 @@ impl Relay {
         let me = &self.options.relay;
         let Some(keeper) = self.keeper_of(key) else { return };
         let Some(group) = self.groups.get(key.group) else { return };
-        let member = group.spread.as_deref().and_then(|spread| spread.parts.members.get(me));
-        let Some((version, true)) = member.copied() else { return };
+        // Else it is asked again, and answered when others are told of the membership in which it comes.
+        let Some(version) = group.membership_told(me) else { return };
         let arrived = group.find(key.number).and_then(|place| group.subscriptions[place].arrived.as_deref());
         let says = match arrived {
             Some(Arrived { done: None, .. }) => {

@@ -86,6 +86,10 @@ impl Relay {
         wish: Wish,
     ) {
         let Wish { group: number, level, within_ms } = wish;
+        if self.groups.get(number).is_some_and(|group| group.leaving.is_some()) {
+            // By then others are told of the membership which they are to know.
+            return self.journal.wait(Waiting::Wish { session, request, answer, wish });
+        }
         self.plan_now(now);
         let me = &self.options.relay;
         let members =

@@ -56,6 +56,8 @@ pub(super) struct Group {
     pub(super) subscriptions: Vec<Box<Subscription>>,
     /// Those that somebody receives from.
     pub(super) attached: Vec<SubscriptionNumber>,
+    /// The membership that ends when it is on the disk that its last subscription is gone.
+    pub(super) leaving: Option<u64>,
     /// How often this relay became a member or ceased to be one.
     pub(super) membership: u64,
     /// The membership in which it has been a member without a break.
@@ -192,6 +194,7 @@ impl Group {
             own: None,
             subscriptions: Vec::new(),
             attached: Vec::new(),
+            leaving: None,
             membership: 0,
             member_since: 0,
             begins_anew: false,

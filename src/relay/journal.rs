@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::confirm::Wish;
 use super::effect::Effect;
 use super::levels::Reach;
 use super::subscription::SubscriptionKey;
@@ -27,6 +28,9 @@ pub(super) enum Waiting {
     Answer { session: SessionId, request: u64, answer: Box<Answer> },
     /// A new subscription is durable; who else is to know of it is waited for elsewhere.
     Known { group: GroupNumber },
+    /// A subscription that others are to know of, in a membership that begins only when it is durable that the
+    /// one before has ended.
+    Wish { session: SessionId, request: u64, answer: Box<Answer>, wish: Wish },
     /// A membership of another relay is durable, and the relay wants to know.
     Confirmed(Box<Confirmed>),
     /// That epochs are finished is durable: others may be told.

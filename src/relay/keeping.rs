@@ -285,6 +285,7 @@ impl Relay {
         let Some(place) = group.find(key.number) else { return };
         let removed = group.subscriptions.remove(place);
         let is_last = group.end_membership();
+        group.leaving = is_last.or(group.leaving);
         let evicted = (removal == Removal::Evicted).then(|| removed.owed_from());
         if let Some(from) = evicted {
             group.note_evicted(removed.name.clone(), from);
@@ -305,15 +306,6 @@ impl Relay {
         self.end_remnants(key);
         self.wait_for_floor(now, key.group);
         self.mark_dirty_group(key.group);
-    }
-
-    /// It is on the disk that the last subscription of a group is gone. Who hears it lets go what this relay was
-    /// owed, so a crash must not take it back.
-    pub(super) fn leave(&mut self, now: Now, number: GroupNumber, membership: u64) {
-        let Some(group) = self.groups.get(number) else { return };
-        if group.subscriptions.is_empty() && group.membership == membership {
-            self.mark_membership(now, number, false);
-        }
     }
 }
 

@@ -58,6 +58,7 @@ mod link;
 mod lookup;
 mod loss;
 mod lost;
+mod membership;
 mod memory;
 mod merging;
 mod meter;
@@ -486,6 +487,9 @@ impl Relay {
                     self.effects.push_back(Effect::Answer { session, request, answer });
                 }
                 Waiting::Left { group, membership } => self.leave(now, group, membership),
+                Waiting::Wish { session, request, answer, wish } => {
+                    self.confirm(now, (session, request), answer, wish);
+                }
                 Waiting::Known { group } => self.settle_confirmed(now, group),
                 Waiting::Finished { group } => self.tell_finished(group),
                 Waiting::Repaired { annex } => self.end_repair(annex),

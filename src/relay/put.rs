@@ -9,7 +9,7 @@ use super::journal::{Waiting, WaitingPut, WaitingRun};
 use super::levels::Reach;
 use super::producer::{Novelty, Producers, Retry};
 use super::quota::Amount;
-use super::stream::{Draft, Mark, Seal};
+use super::stream::{Draft, Seal};
 use super::timer::Timer;
 use super::{Relay, body_bytes};
 use crate::id::{GroupNumber, Index, LinkId, ProducerSequence, Sequence, SessionId, StreamNumber};
@@ -315,21 +315,6 @@ impl Relay {
         let end = self.append_run(now, (number, stream), HERE, (run, Urgency::Sync));
         let run = WaitingRun { group: number, end, stream, last };
         self.journal.wait(Waiting::Run { run, count: 0, put: None });
-    }
-
-    /// Notes in the own stream, if there is one, that this relay is (no longer) a member.
-    pub(super) fn mark_membership(&mut self, now: Now, number: GroupNumber, member: bool) {
-        let (relay, least) = (self.options.relay.clone(), self.least_version());
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(&relay));
-        let said = said.map_or(least.counter, |(version, _)| version.counter.max(least.counter));
-        group.raise_above(said);
-        if member {
-            group.member_since = group.membership;
-        }
-        let version = group.membership;
-        self.mark(now, number, Mark { relay, member, version });
-        self.announce_membership(number, member);
     }
 }
 

@@ -478,7 +478,7 @@ impl Relay {
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         self.apply(operation, false).expect("an operation that was checked applies");
         if first {
-            self.mark_membership(now, number, true);
+            self.begin_membership(now, number);
         }
         self.announce_name(number, &name, Some(spec.clone()));
         Ok(key)

@@ -122,8 +122,7 @@ impl Relay {
     fn say_merge(&mut self, now: Now, key: SubscriptionKey, frame: &MoveFrame) {
         let me = &self.options.relay;
         let (Some(keeper), Some(group)) = (self.keeper_of(key), self.groups.get(key.group)) else { return };
-        let member = group.spread.as_deref().and_then(|spread| spread.parts.members.get(me));
-        let Some((version, true)) = member.copied() else { return };
+        let Some(version) = group.membership_told(me) else { return };
         let disk = (me, self.options.epoch.storage);
         let own = |subscription: &Subscription| -> Vec<StreamAt> {
             let streams = group.streams.iter().filter_map(|stream| {

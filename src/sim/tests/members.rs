@@ -306,6 +306,38 @@ fn r4_a_relay_whose_crash_takes_back_that_it_is_no_member_is_one_and_is_no_older
     world.check_gaps().unwrap();
 }
 
+/// Who hears that a relay is no member any more lets go what it was owed: it is said when it is on the disk.
+#[test]
+fn r4_a_relay_whose_crash_takes_back_that_it_is_a_member_anew_is_no_older_image() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    world.subscribe(1, "g", "s");
+    world.put(0, "g", 2);
+    world.settle();
+    // The last messages are on the other disk, and not on this one.
+    world.put(0, "g", 1);
+    world.sync(0);
+    world.arrive_unsynced();
+    let (group, name) = names(1, "g", "s");
+    world.nodes[1].begin(world.now, Request::SubscriptionRemove { group: group.clone(), name: name.clone() });
+    world.nodes[1].begin(world.now, Request::SubscriptionCreate { group, name, spec: Default::default() });
+    world.collect(1);
+    world.arrive_unsynced();
+    world.sync(0);
+    world.arrive_unsynced();
+    world.crash_keeping(1, 0);
+    world.start(1);
+    world.heal();
+    world.settle();
+    world.put(0, "g", 1);
+    world.settle();
+    let now = world.now;
+    let (group, name) = names(1, "g", "s");
+    assert_eq!(world.nodes[1].drain(now, &group, &name).len(), 4, "it is owed everything");
+    world.collect(1);
+    assert_eq!(world.nodes[1].warnings(), [] as [String; 0]);
+    world.check_gaps().unwrap();
+}
+
 /// Who removes its last subscription and makes another one at once is a member since then, also for its next boot.
 #[test]
 fn p5_a_relay_that_makes_a_subscription_before_the_last_one_is_gone_owes_it_what_comes_behind_also_after_a_start()
@@ -340,4 +372,45 @@ fn p5_a_relay_that_makes_a_subscription_before_the_last_one_is_gone_owes_it_what
         let now = world.now;
         assert_eq!(world.nodes[1].drain(now, &group, &name).len(), 2, "both that were put behind it");
     }
+}
+
+/// What is answered of a subscription that is made while the last one of before goes holds: others know the
+/// membership in which it is made.
+#[test]
+fn p5_a_subscription_that_is_made_while_the_last_one_goes_is_answered_when_others_know_its_own_membership() {
+    let mut world = World::new(1, 2, &[(0, 1, 1)]);
+    world.subscribe(0, "g", "s");
+    world.put(1, "g", 1);
+    world.settle();
+    let (group, name) = names(0, "g", "s");
+    let begin = |world: &mut World, request| {
+        let request = world.nodes[0].begin(world.now, request);
+        world.collect(0);
+        request
+    };
+    let again = SubscriptionSpec { start: Start::Now, ..SubscriptionSpec::default() };
+    let remove = || Request::SubscriptionRemove { group: group.clone(), name: name.clone() };
+    let create =
+        || Request::SubscriptionCreate { group: group.clone(), name: name.clone(), spec: again.clone() };
+    // Twice, so that the first removal that is on the disk is not the last one.
+    let requests = [remove(), create(), remove(), create()].map(|request| begin(&mut world, request));
+    for _ in 0..3 {
+        world.arrive_unsynced();
+        world.sync(1);
+        world.wait_ms(10);
+    }
+    assert_eq!(world.nodes[0].take_answer(requests[3]), None, "its own disk has nothing");
+    // What was put before others know of it is not owed to it.
+    world.put(1, "g", 1);
+    world.sync(1);
+    assert_eq!(until_answered(&mut world, 0, requests[3]), Some(Ok(Reply::Done)));
+    world.put(1, "g", 1);
+    world.settle();
+    world.crash_keeping(0, 0);
+    world.start(0);
+    world.heal();
+    world.put(1, "g", 1);
+    world.settle();
+    assert_eq!(puts(&world.drain(0, "g", "s")).last_chunk(), Some(&[3, 4]));
+    assert_eq!(world.nodes[0].warnings(), [] as [String; 0]);
 }
