@@ -67,7 +67,8 @@ pub(super) fn fates(group: &Group, me: &RelayId, now: Now, spot: Option<&Spot>) 
         let may_be_so = fate != Fate::BeforeStart || !has_come(group, me, subscription);
         if may_be_so { fate } else { Fate::Unknown }
     };
-    let traces = group.subscriptions.iter();
+    // One that is on its way here is served where it comes from, and told of there.
+    let traces = group.subscriptions.iter().filter(|subscription| !subscription.is_arriving());
     let traces = traces.map(|s| SubscriptionTrace { name: s.name.clone(), fate: fate(s), gone: false });
     traces.chain(fates_of_gone(group, spot)).collect()
 }

@@ -183,6 +183,9 @@ fn r18_of_what_a_subscription_has_brought_along_nothing_is_said_that_is_not_so()
         let message = world.name_of_message(1, 1).unwrap();
         world.ask_to_move(1, 0, Some(new));
         world.settle();
+        let found = world.whereabouts(1, message.clone(), false);
+        let said: Vec<_> = found.relays.iter().flat_map(|trace| &trace.subscriptions).collect();
+        assert_eq!(said.len(), 1, "it is told of where it is served: {said:?}");
         world.wait_ms(crate::limits::MOVE_UNREAD_MS + 100);
         (0..4).for_each(|_| world.rest());
         assert_eq!(world.home_now(0), Some(new), "{}", world.tell_moves(0));
