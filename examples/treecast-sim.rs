@@ -1,21 +1,21 @@
 //! Runs simulated networks under as many seeds as wanted, and names those that break a promise.
 //!
 //! ```text
-//! cargo run --release --features sim --example treecast-sim -- 10000 [FIRST-SEED] [STEPS] [moves|laden|movers|twins|mixed|features]
+//! cargo run --release --features sim --example treecast-sim -- 10000 [FIRST-SEED] [STEPS] [moves|laden|movers|twins|mixed|features|lives]
 //! ```
 //!
 //! In storms of their own subscriptions move from home to home (`moves`), with what nobody has read, where
 //! puts and quotas wait for it (`laden`), publishers from relay to relay
 //! (`movers`), names have two homes that are to be one (`twins`), or much of it happens at once (`mixed`). In others
 //! applications use what groups and subscriptions can be set to (`features`): filters, times to live, failures,
-//! seeks, subscriptions that come and go.
+//! seeks, subscriptions that come and go; or a group is removed and made again all the time (`lives`).
 
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> std::io::Result<ExitCode> {
     let (kinds, words): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| {
-        ["moves", "laden", "movers", "twins", "mixed", "features"].contains(&word.as_str())
+        ["moves", "laden", "movers", "twins", "mixed", "features", "lives"].contains(&word.as_str())
     });
     let kind = kinds.first().map_or("", String::as_str);
     let mut numbers = words.into_iter().map(|word| word.parse::<u64>());
@@ -23,7 +23,7 @@ fn main() -> std::io::Result<ExitCode> {
     let (Some(seeds), Some(first), Some(steps)) = (next(1000), next(0), next(500)) else {
         writeln!(
             std::io::stderr(),
-            "usage: treecast-sim [SEEDS] [FIRST-SEED] [STEPS] [moves|laden|movers|twins|mixed|features]"
+            "usage: treecast-sim [SEEDS] [FIRST-SEED] [STEPS] [moves|laden|movers|twins|mixed|features|lives]"
         )?;
         return Ok(ExitCode::from(2));
     };
@@ -35,6 +35,7 @@ fn main() -> std::io::Result<ExitCode> {
             "twins" => treecast::sim::world::twins(seed, steps as usize).map(drop),
             "mixed" => treecast::sim::world::mixed(seed, steps as usize).map(drop),
             "features" => treecast::sim::world::features(seed, steps as usize).map(drop),
+            "lives" => treecast::sim::world::lives(seed, steps as usize).map(drop),
             "movers" => treecast::sim::storms::movers(seed, steps as usize).map(drop),
             _ => treecast::sim::storms::storm(seed, steps as usize),
         });

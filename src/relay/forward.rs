@@ -675,6 +675,12 @@ impl Relay {
         self.groups.number(group)
     }
 
+    /// How often a group of this name was removed before the one that is here.
+    #[must_use]
+    pub fn life_of(&self, group: &crate::id::GroupName) -> Option<u32> {
+        self.groups.get(self.groups.number(group)?).map(|group| group.incarnation)
+    }
+
     /// Groups with their trees, readers and streams, for people who look into a simulation.
     #[must_use]
     pub fn explain(&self) -> String {

@@ -322,6 +322,12 @@ impl Node {
         self.relay.as_ref()?.name_of_group(number)
     }
 
+    /// How often a group of this name was removed before the one that is here, while it runs.
+    #[must_use]
+    pub fn life_of(&self, group: &GroupName) -> Option<u32> {
+        self.relay.as_ref()?.life_of(group)
+    }
+
     /// The stream that a receipt is about here, and how far it is known to be released.
     #[must_use]
     pub fn stream_of(&self, receipt: &Receipt) -> Option<(StreamNumber, Sequence)> {

@@ -20,6 +20,7 @@ mod hostile;
 mod islands;
 mod levels;
 mod live;
+mod lives;
 mod lost;
 mod members;
 mod mixed;
@@ -43,7 +44,7 @@ mod twins;
 mod views;
 
 use super::storms::{Weather, movers, storm};
-use super::world::{World, features, laden, mixed, twins};
+use super::world::{World, features, laden, lives, mixed, twins};
 use crate::wire::body::{RefusalCode, Reply, SubscribeLevel};
 use crate::wire::frame::AckLevel;
 
@@ -321,6 +322,7 @@ fn seeds_that_failed_once_pass() {
             "mixed:" => mixed(seed, steps as usize).map(drop),
             "laden:" => laden(seed, steps as usize).map(drop),
             "features:" => features(seed, steps as usize).map(drop),
+            "lives:" => lives(seed, steps as usize).map(drop),
             _ => storm(seed, steps as usize),
         };
         run.unwrap_or_else(|what| panic!("seed {seed}: {what}"));
