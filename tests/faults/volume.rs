@@ -60,14 +60,14 @@ impl Volume {
         let program =
             std::env::var("TREECAST_LAZYFS").map_err(|_| "TREECAST_LAZYFS names no LazyFS".to_owned())?;
         Self::mount(&format!(
-            "mkdir \"$1.root\" && printf '%s\\n' '[faults]' \"fifo_path='$1.faults'\" \
+            "mkdir \"$1.r\" && printf '%s\\n' '[faults]' \"fifo_path='$1.faults'\" \
              \"fifo_path_completed='$1.done'\" '[cache]' 'apply_eviction=false' '[cache.simple]' \
              'custom_size=\"512mb\"' 'blocks_per_page=1' '[filesystem]' 'log_all_operations=false' \
              \"logfile='$1.log'\" > \"$1.toml\" || exit 1; \
              cat > \"$1.sh\" <<'END'\n\
              rm -f \"$1.faults\" \"$1.done\"\n\
              '{program}' \"$1\" --config-path \"$1.toml\" -o allow_other -o modules=subdir \
-             -o subdir=\"$1.root\" -f > \"$1.out\" 2>&1 &\n\
+             -o subdir=\"$1.r\" -f > \"$1.out\" 2>&1 &\n\
              echo $! > \"$1.pid\"\n\
              until grep -q \" $1 \" /proc/mounts; do sleep 0.1; kill -0 $! || exit 1; done\nEND\n\
              trap 'kill $(cat \"$1.pid\")' EXIT; sh \"$1.sh\" \"$1\""
@@ -78,10 +78,12 @@ impl Volume {
     /// then ends with all that was not synced.
     pub(crate) fn tear_next_write(&self, eighths: &str) {
         // It takes no command before somebody listens to what it has done, and ends while others
-        // are on their way.
+        // are on their way. Of a longer command than 100 bytes it takes the beginning for all of it.
         let done = self.run(&format!(
-            "exec 3<>\"$1.done\"; for file in \"$1.root\"/data/segment-*.log; do \
-             timeout 0.2 sh -c \"echo lazyfs::torn-op::file=$file::parts=8::persist={eighths} > '$1.faults'\"; \
+            "exec 3<>\"$1.done\"; for file in \"$1.r\"/data/segment-*.log; do \
+             command=lazyfs::torn-op::file=$file::parts=8::persist={eighths}; \
+             [ ${{#command}} -lt 100 ] || exit 9; \
+             timeout 0.2 sh -c \"echo $command > '$1.faults'\"; \
              sleep 0.1; done; sleep 1"
         ));
         assert!(done.status.success(), "{done:?}");
@@ -109,8 +111,8 @@ impl Volume {
     }
 
     fn mount(script: &str) -> Result<Self, String> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let point = directory.path().join("volume");
+        let directory = tempfile::Builder::new().prefix("t").tempdir().expect("a directory");
+        let point = directory.path().join("v");
         std::fs::create_dir(&point).expect("a mount point");
         let script = format!("{script} && echo ready && read -r _");
         let mut holder = Command::new("unshare")
@@ -132,7 +134,7 @@ impl Volume {
     }
 
     fn point(&self) -> PathBuf {
-        self.directory.path().join("volume")
+        self.directory.path().join("v")
     }
 
     /// The relay's data directory on the volume.
