@@ -447,6 +447,12 @@ impl Relay {
         let delay_ms = (ack.delay_ms > 0).then_some(ack.delay_ms.min(limits::NACK_DELAY_MS_MAX));
         let failure =
             Failure { settings: &group.settings, now: now.time, delay_ms, rejected: false, counted: true };
+        // Of what has failed as often as it may nothing comes again either.
+        let is_final = match ack.kind {
+            AckKind::Reject => true,
+            AckKind::Nack => group.settings.max_deliver.is_some(),
+            AckKind::Ack | AckKind::Progress => false,
+        };
         match ack.kind {
             AckKind::Ack => subscription.ack(ack.from, ack.to),
             AckKind::Nack => subscription.nack(receiver, (ack.from, ack.to), failure),
@@ -471,7 +477,7 @@ impl Relay {
         if moved {
             self.end_if_taken(key);
         }
-        if ack.kind == AckKind::Reject {
+        if is_final {
             self.note_rejected(key, session);
         }
         self.enqueue(key);

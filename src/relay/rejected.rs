@@ -1,9 +1,9 @@
-//! What receivers have rejected and is not done with yet.
+//! What receivers have rejected, or could not do as often as the group lets them try, and is not done with yet.
 //!
-//! A rejected message is done with when it is buried ([`super::dead_letter`]), and for that it is read again.
+//! A message that is dead is done with when it is buried ([`super::dead_letter`]), and for that it is read again.
 //! That takes a while, and cannot be done at all as long as it is not on this relay's disk: what comes from
-//! neighbours is delivered before that. Until then no cursor says that it was rejected, so a sync of whoever
-//! has rejected it waits for it (P3).
+//! neighbours is delivered before that. Until then no cursor says that it is dead, so a sync of whoever
+//! has said so last waits for it (P3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ impl Rejected {
 }
 
 impl Relay {
-    /// A session has rejected something of a subscription.
+    /// A session has rejected something of a subscription, or failed at it for the last time.
     pub(super) fn note_rejected(&mut self, key: SubscriptionKey, session: SessionId) {
         if self.groups.subscription(key).is_some_and(|s| s.unburied().is_some()) {
             self.rejected.by.entry(key).or_default().insert(session);

@@ -69,6 +69,35 @@ fn p3_what_was_rejected_before_it_was_on_this_disk_never_comes_again_behind_a_sy
 }
 
 #[test]
+fn p3_what_has_failed_as_often_as_it_may_never_comes_again_behind_a_sync() {
+    for dead_letter in [Some("dead"), None] {
+        for is_on_disk in [false, true] {
+            let (mut h, s, first) = arriving(&["a", "b"], dead_letter);
+            let settings = GroupSettings {
+                max_deliver: Some(1),
+                dead_letter: dead_letter.map(str::to_owned),
+                ..GroupSettings::default()
+            };
+            if is_on_disk {
+                h.sync();
+                h.hold_fetches = true;
+            }
+            h.ask(Request::GroupSet { group: group("g"), settings });
+            h.say(s, AckKind::Nack, first, first + 1, 0);
+            let sync = h.ask(Request::Sync);
+            if is_on_disk {
+                assert!(!is_answered(&mut h, sync), "it is to be read first");
+                h.let_fetches_go();
+            }
+            assert!(is_answered(&mut h, sync));
+            let [again, dead] = after_a_crash(&mut h);
+            assert_eq!(again, ["b"], "{dead_letter:?}");
+            assert_eq!(dead.len(), usize::from(dead_letter.is_some()));
+        }
+    }
+}
+
+#[test]
 fn p3_of_more_that_was_rejected_than_failures_are_counted_nothing_comes_again_behind_a_sync() {
     let payloads: Vec<String> = (0..limits::PARKED_MAX + 100).map(|number| number.to_string()).collect();
     let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
