@@ -21,24 +21,23 @@ impl Group {
 }
 
 impl Relay {
+    /// The highest version in which anything is known to have been said of the own membership.
+    fn version_said(&self, number: GroupNumber) -> u64 {
+        let least = self.least_version().counter;
+        let parts = self.groups.get(number).and_then(|group| group.spread.as_deref()).map(|s| &s.parts);
+        let said = parts.and_then(|parts| parts.members.get(&self.options.relay));
+        said.map_or(least, |(version, _)| version.counter.max(least))
+    }
+
     /// A group has its first subscription. While it is not on the disk that it had none others are told nothing:
     /// a crash might take both back, and what the last membership is owed would be let go by then.
     pub(super) fn begin_membership(&mut self, now: Now, number: GroupNumber) {
-        self.renew_membership(number, true);
+        let said = self.version_said(number);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        group.raise_above(said);
+        group.member_since = group.membership;
         if self.groups.get(number).is_some_and(|group| group.leaving.is_none()) {
             self.mark_membership(now, number, true);
-        }
-    }
-
-    /// This relay is, or is no longer, a member: by a version above all that was said of it.
-    pub(super) fn renew_membership(&mut self, number: GroupNumber, member: bool) {
-        let (relay, least) = (&self.options.relay, self.least_version());
-        let Some(group) = self.groups.get_mut(number) else { return };
-        let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(relay));
-        let said = said.map_or(least.counter, |(version, _)| version.counter.max(least.counter));
-        group.raise_above(said);
-        if member {
-            group.member_since = group.membership;
         }
     }
 
@@ -52,13 +51,16 @@ impl Relay {
     /// It is on the disk that the last subscription of a group is gone. Who hears it lets go what this relay was
     /// owed, so a crash must not take it back. The same goes for a membership that has begun meanwhile.
     pub(super) fn leave(&mut self, now: Now, number: GroupNumber, membership: u64) {
+        let said = self.version_said(number);
         let group = self.groups.get_mut(number).filter(|group| group.leaving == Some(membership));
         let Some(group) = group else { return };
         group.leaving = None;
-        if group.subscriptions.is_empty() {
-            self.renew_membership(number, false);
+        // A boot that knows nothing of what is said here says the same in this version: the log that it reads
+        // counts as this one has counted.
+        if group.membership <= said {
+            group.raise_above(said);
         }
-        let is_member = self.groups.get(number).is_some_and(|group| !group.subscriptions.is_empty());
+        let is_member = !group.subscriptions.is_empty();
         self.mark_membership(now, number, is_member);
     }
 }

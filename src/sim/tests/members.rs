@@ -414,3 +414,34 @@ fn p5_a_subscription_that_is_made_while_the_last_one_goes_is_answered_when_other
     assert_eq!(puts(&world.drain(0, "g", "s")).last_chunk(), Some(&[3, 4]));
     assert_eq!(world.nodes[0].warnings(), [] as [String; 0]);
 }
+
+/// What is said of a membership in one version is one thing, also when a crash takes back that it was said.
+#[test]
+fn r6_a_relay_that_says_it_is_no_member_and_crashes_says_in_no_later_boot_something_else_in_that_version() {
+    for said in [0, 7] {
+        let mut world = World::new(1, 2, &[(0, 1, 1)]);
+        world.subscribe(1, "g", "s");
+        // Others may know a higher version of it by then.
+        (0..said).for_each(|_| {
+            world.crash(1);
+            world.start(1);
+            world.heal();
+            world.settle();
+        });
+        let (group, name) = names(1, "g", "s");
+        world.nodes[1].begin(world.now, Request::SubscriptionRemove { group, name });
+        world.collect(1);
+        world.sync(1);
+        world.arrive_unsynced();
+        world.sync(0);
+        // That it was said is not on the disk.
+        world.crash_keeping(1, 0);
+        world.start(1);
+        world.subscribe_unheard(1, "g", "s");
+        world.sync(1);
+        world.heal();
+        world.put(0, "g", 1);
+        world.settle();
+        assert_eq!(world.drain(1, "g", "s").len(), 1);
+    }
+}
