@@ -17,7 +17,7 @@ use crate::wire::applied::TopologyEntry;
 use crate::wire::body::{Answer, Notice, Refusal, Reply, Request};
 use crate::wire::frame::{DeliverHead, PutDone};
 use crate::wire::link::{LinkMessage, Receipt};
-use crate::wire::run::{Record, Records, Run, RunKind};
+use crate::wire::run::{Records, Run, RunKind};
 
 /// The one session of every node.
 pub(super) const SESSION: SessionId = SessionId(1);
@@ -482,21 +482,30 @@ impl Node {
     /// The messages of a group that are on its disk, whole, and not let go.
     #[must_use]
     pub fn held(&self, group: &GroupName) -> Vec<String> {
+        self.held_since(group).into_iter().map(|(payload, _)| payload).collect()
+    }
+
+    /// The same, and when each of them came.
+    #[must_use]
+    pub fn held_since(&self, group: &GroupName) -> Vec<(String, WallTime)> {
+        self.inserted(group, |run| {
+            self.released.get(&run.group).is_none_or(|below| run.first_index >= *below)
+                && !self.recycled.contains(&(run.group, run.stored().end_index()))
+        })
+    }
+
+    /// The messages of a group that have ever come to its disk, in such runs and whole, and when each came.
+    pub fn inserted(&self, group: &GroupName, is_it: impl Fn(&RunEntry) -> bool) -> Vec<(String, WallTime)> {
         let number = self.relay.as_ref().and_then(|relay| relay.number_of(group));
         let whole = self.log[..self.durable].iter().enumerate().filter(|(at, _)| !self.lost.contains(at));
         let runs = whole.filter_map(|(_, entry)| match entry {
             Entry::Run(run) if Some(run.group) == number && run.run.header.kind == RunKind::Data => Some(run),
             Entry::Run(_) | Entry::State(_) => None,
         });
-        let is_held = |run: &&RunEntry| {
-            self.released.get(&run.group).is_none_or(|below| run.first_index >= *below)
-                && !self.recycled.contains(&(run.group, run.stored().end_index()))
-        };
-        let records = runs.filter(is_held).flat_map(|run| Records::new(&run.run.body));
-        let text = |record: Result<Record<'_>, _>| {
-            String::from_utf8_lossy(record.expect("it was encoded here").payload).into_owned()
-        };
-        records.map(text).collect()
+        let records = runs.filter(|run| is_it(run)).flat_map(|run| {
+            Records::new(&run.run.body).map(|record| (record.expect("it was encoded here"), run.arrived))
+        });
+        records.map(|(r, at)| (String::from_utf8_lossy(r.payload).into_owned(), at)).collect()
     }
 
     /// While it is down: the last entries on its disk are gone, though they were called synced. How

@@ -1,6 +1,6 @@
 //! A relay that is emptied may go, and nobody misses anything (S48).
 
-use super::super::world::{World, name_of};
+use super::super::world::{World, name_of, names};
 use super::LINE;
 use crate::wire::body::{Draining, RefusalCode, Reply, Request};
 use crate::wire::circuit::{CircuitFrame, CircuitHead, CircuitId, CircuitSays};
@@ -195,6 +195,22 @@ fn line() -> World {
     world.put(2, "g", 2);
     world.settle();
     world
+}
+
+#[test]
+fn s48_nothing_moves_to_a_relay_that_is_being_drained() {
+    let mut world = line();
+    assert!(ask(&mut world, 2, false).begun);
+    world.settle();
+    let (group, name) = names(0, "g", "s");
+    let to = Some("r02".parse().unwrap());
+    let answer = world.ask(0, Request::SubscriptionMove { group, name, to });
+    assert!(
+        answer.as_ref().is_err_and(|refusal| refusal.code == RefusalCode::NotReady
+            && refusal.message.contains("r02 is being drained")),
+        "{answer:?}"
+    );
+    assert!(!world.has_moves());
 }
 
 #[test]

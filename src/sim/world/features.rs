@@ -18,7 +18,7 @@ use self::levels::Waiting;
 use super::ages::Ages;
 use super::{World, name_of, names};
 use crate::dice::Dice;
-use crate::id::SubscriptionName;
+use crate::id::{SubscriptionName, WallTime};
 use crate::sim::storms::Weather;
 use crate::topology::settings::{GroupSettings, TreeKind};
 use crate::wire::body::{Refusal, RefusalCode, Reply, Request, Start, SubscribeLevel, SubscriptionSpec};
@@ -51,6 +51,9 @@ const PUTS: u64 = 18;
 const MAKES: u64 = 3;
 const REMOVES: u64 = 1;
 const SEEKS: u64 = 2;
+
+/// Storms of seeds before this are as they were when some of them failed: nobody seeks by a time.
+const TIMES_FROM: u64 = 100_000_000;
 
 /// In 100 steps a receiver does something in so many, besides all that.
 const RECEIVES: u64 = 70;
@@ -101,6 +104,8 @@ struct Storm {
     waiting: Vec<Waiting>,
     /// Of 100 times so many a receiver has it confirmed that what it has said is durable.
     syncs: u64,
+    /// Whether some seek what came since a time.
+    seeks_by_time: bool,
     /// Everything is taken and acked now.
     is_over: bool,
     seen: Seen,
@@ -122,6 +127,7 @@ pub fn features(seed: u64, steps: usize) -> Result<Seen, String> {
         dead: BTreeMap::new(),
         waiting: Vec::new(),
         syncs: if seed % 4 == 1 { 3 } else { 40 },
+        seeks_by_time: seed >= TIMES_FROM,
         is_over: false,
         seen: Seen::default(),
     };
@@ -198,6 +204,9 @@ impl Storm {
             self.ask_some(world, Wish::Remove)?;
         } else if dice < PUTS + MAKES + REMOVES + SEEKS {
             let start = if self.dice.chance(70) { Start::Beginning } else { Start::Now };
+            // Which time it is depends on what its relay has.
+            let by_time = self.seeks_by_time && self.dice.chance(40);
+            let start = if by_time { Start::Time(WallTime(0)) } else { start };
             self.ask_some(world, Wish::Seek(start))?;
         }
         if self.dice.chance(RECEIVES) {
@@ -301,9 +310,23 @@ impl Storm {
         let is_quiet = claim.stage == Stage::Lives && claim.asked.is_none() && claim.group != DEAD;
         if is_quiet && world.nodes[claim.home].is_up() {
             self.take_before(world, place)?;
+            let wish = match wish {
+                Wish::Seek(Start::Time(_)) => Wish::Seek(self.some_time(world, place)),
+                Wish::Make | Wish::Remove | Wish::Seek(_) => wish,
+            };
             self.ask(world, place, wish);
         }
         Ok(())
+    }
+
+    /// When something came that the relay of a subscription has on its disk.
+    fn some_time(&mut self, world: &World, place: usize) -> Start {
+        let claim = &self.claims[place];
+        let held = world.nodes[claim.home].held_since(&claim.group_name());
+        match held.len() as u64 {
+            0 => Start::Beginning,
+            count => Start::Time(held[self.dice.below(count) as usize].1),
+        }
     }
 
     /// Asks the home of a subscription.
@@ -352,7 +375,14 @@ impl Storm {
                 let here = world.nodes[claim.home].messages();
                 claim.goes_on(here);
             }
-            Start::Beginning | Start::Time(_) | Start::Index(_) => claim.goes_back(kept),
+            Start::Time(time) => {
+                // What has come before is let go, perhaps before there is an answer.
+                let earlier = came_before(world, claim, *time);
+                kept.retain(|payload| !earlier.contains(payload));
+                claim.sought.extend(earlier);
+                claim.goes_back(kept);
+            }
+            Start::Beginning | Start::Index(_) => claim.goes_back(kept),
         }
     }
 
@@ -365,6 +395,10 @@ impl Storm {
                 continue;
             }
             if world.nodes[node].boot() != boot {
+                if matches!(wish, Wish::Seek(_)) {
+                    // A crash may have taken it back: what came since was not sought.
+                    self.take_before(world, place)?;
+                }
                 self.ask(world, place, wish);
                 continue;
             }
@@ -411,8 +445,15 @@ impl Storm {
                 claim.stage = Stage::Gone;
                 self.seen.removed += 1;
             }
-            (Wish::Seek(_), None) => {
+            (Wish::Seek(start), None) => {
                 claim.unsure.clear();
+                if let Start::Time(time) = start {
+                    // What was on no disk yet is there by now.
+                    let mut earlier = came_before(world, claim, *time);
+                    earlier.append(&mut claim.sought);
+                    claim.skipped.extend(earlier.iter().cloned());
+                    claim.before.extend(earlier);
+                }
                 self.seen.seeks += 1;
             }
             _ => return Err(format!("{}: {wish:?}: {answer:?}", self.told(place))),
@@ -425,4 +466,11 @@ impl Storm {
         let claim = &self.claims[place];
         format!("{}, {}/{}", name_of(claim.home), claim.group, claim.name)
     }
+}
+
+/// What had come to the relay of a subscription before a time, and is on its disk.
+fn came_before(world: &World, claim: &Claim, time: WallTime) -> BTreeSet<String> {
+    // Also of a run of which a part was let go.
+    let all = world.nodes[claim.home].inserted(&claim.group_name(), |run| run.arrived < time);
+    all.into_iter().map(|(payload, _)| payload).collect()
 }

@@ -96,6 +96,8 @@ pub(super) struct Claim {
     pub(super) before: BTreeSet<String>,
     /// What is to be given, once more or for the first time, since it was kept when that was asked for.
     pub(super) again: BTreeSet<String>,
+    /// What a seek by time passes over that has no answer yet.
+    pub(super) sought: BTreeSet<String>,
     /// What a seek has passed over.
     pub(super) skipped: BTreeSet<String>,
     pub(super) given: BTreeMap<String, Given>,
@@ -127,6 +129,7 @@ impl Claim {
             since: BTreeMap::new(),
             before: BTreeSet::new(),
             again: BTreeSet::new(),
+            sought: BTreeSet::new(),
             skipped: BTreeSet::new(),
             given: BTreeMap::new(),
             last: BTreeMap::new(),
