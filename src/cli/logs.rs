@@ -27,6 +27,8 @@ pub enum LogCommand {
     /// Read all of a log, and check every hash
     #[command(after_help = "Examples:\n  treecast log check ~/.local/state/treecast/local\n\n\
         Only reads, also while a relay uses the directory.\n\
+        A relay that has found its disk to be an older image of itself goes on under another\n\
+        storage id than that of its files: `status` has it.\n\
         The exit code is 1 when something is damaged, 65 when there is no log.")]
     Check(DirArgs),
     /// Read all of a log slowly, beside other work, and check every hash
@@ -182,7 +184,7 @@ fn check_text(report: &Report, context: &mut Context) -> Result<(), Failure> {
     table.write(&mut context.out)?;
     let stopped = if report.clean { "stopped cleanly" } else { "not stopped cleanly" };
     context.out.line(format_args!(
-        "storage {}, boot {}, {stopped}; snapshot up to entry {}; {}",
+        "laid out as storage {}, boot {}, {stopped}; snapshot up to entry {}; {}",
         report.epoch.storage,
         report.epoch.counter,
         report.snapshot_covers,

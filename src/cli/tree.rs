@@ -113,7 +113,7 @@ fn known(tree: &GroupTree, node: &TreeNode, out: &Out) -> String {
             facts.push(out.bad(&format!("cut off, {} keeps for it", keeps.relay)))
         }
         (EdgeState::Down, None) if node.relay != tree.here => {
-            facts.push(out.bad("cut off, no configured link leads to it"));
+            facts.push(out.bad("cut off, only the origins keep for it"));
         }
         (EdgeState::Comparing, _) => facts.push("comparing".to_owned()),
         (EdgeState::Up | EdgeState::Down, _) => {}

@@ -213,6 +213,10 @@ impl Relay {
             let message = format!("relay {to} was forgotten, and is not back");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
+        if self.links.states.get(to).is_some_and(|state| state.is_draining) {
+            let message = format!("relay {to} is being drained: nothing new comes to live there");
+            return Err(Refusal::new(RefusalCode::NotReady, message));
+        }
         let group = self.groups.get(key.group);
         let spread = group.and_then(|group| group.spread.as_deref());
         let twin = spread.and_then(|spread| spread.names.subscriptions.get(&(name.clone(), to.clone())));

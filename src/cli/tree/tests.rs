@@ -53,7 +53,7 @@ hub         this relay, only passes on
 │  └─ west  member, cost 10
 ├─ north    member, cost 10, lag 12 messages, 3.4 KiB, 2s
 └╌ south    member, cut off, hub keeps for it, 7 records not confirmed
-moon        member, cut off, no configured link leads to it
+moon        member, cut off, only the origins keep for it
 hub keeps 12 messages, 3.4 KiB, 2s old, that not all members have confirmed
 ";
     assert_eq!(String::from_utf8(bytes).unwrap(), expected);

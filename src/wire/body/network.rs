@@ -108,7 +108,7 @@ pub enum Reach {
     },
     /// It cannot be reached, and this relay keeps messages for it.
     KeptBy(RelayId),
-    /// It cannot be reached, and no configured link leads to it from any relay that can.
+    /// It cannot be reached, and no relay that can keeps for it: none has a link to it, or none of those passes on.
     Lost,
 }
 
