@@ -335,6 +335,10 @@ impl Relay {
         let (me, least) = (&self.options.relay, self.least_version().counter);
         let storage = self.options.epoch.storage;
         let is_silent = |group: &&Group| {
+            // That is said when it is on the disk.
+            if group.leaving.is_some() {
+                return false;
+            }
             let said = group.spread.as_ref().and_then(|spread| spread.parts.members.get(me));
             if group.subscriptions.is_empty() {
                 // Of a disk that is gone, or has holes, the subscriptions may still be told (R3).

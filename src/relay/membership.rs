@@ -55,12 +55,14 @@ impl Relay {
         let group = self.groups.get_mut(number).filter(|group| group.leaving == Some(membership));
         let Some(group) = group else { return };
         group.leaving = None;
+        let is_member = !group.subscriptions.is_empty();
         // A boot that knows nothing of what is said here says the same in this version: the log that it reads
         // counts as this one has counted.
-        if group.membership <= said {
+        let known = group.spread().parts.members.get(&self.options.relay).copied();
+        let is_said = known.is_some_and(|(version, was)| version.counter == said && was == is_member);
+        if group.membership < said || (group.membership == said && !is_said) {
             group.raise_above(said);
         }
-        let is_member = !group.subscriptions.is_empty();
         self.mark_membership(now, number, is_member);
     }
 }

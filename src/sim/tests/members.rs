@@ -278,32 +278,39 @@ fn p5_a_subscription_is_answered_when_it_is_on_its_own_disk_and_on_those_of_othe
 /// Who hears that a relay is no member any more lets go what it was owed: it is said when it is on the disk.
 #[test]
 fn r4_a_relay_whose_crash_takes_back_that_it_is_no_member_is_one_and_is_no_older_image() {
-    let mut world = World::new(1, 2, &[(0, 1, 1)]);
-    world.subscribe(1, "g", "s");
-    world.put(0, "g", 2);
-    world.settle();
-    // The last messages are on the other disk, and not on this one.
-    world.put(0, "g", 1);
-    world.sync(0);
-    world.arrive_unsynced();
-    let (group, name) = names(1, "g", "s");
-    world.nodes[1].begin(world.now, Request::SubscriptionRemove { group, name });
-    world.collect(1);
-    world.arrive_unsynced();
-    world.sync(0);
-    world.arrive_unsynced();
-    world.crash_keeping(1, 0);
-    world.start(1);
-    world.heal();
-    world.settle();
-    world.put(0, "g", 1);
-    world.settle();
-    let now = world.now;
-    let (group, name) = names(1, "g", "s");
-    assert_eq!(world.nodes[1].drain(now, &group, &name).len(), 4, "it is owed everything");
-    world.collect(1);
-    assert_eq!(world.nodes[1].warnings(), [] as [String; 0]);
-    world.check_gaps().unwrap();
+    // Also where a link comes up before its end is on the disk.
+    for flaps in [false, true] {
+        let mut world = World::new(1, 2, &[(0, 1, 1)]);
+        world.subscribe(1, "g", "s");
+        world.put(0, "g", 2);
+        world.settle();
+        // The last messages are on the other disk, and not on this one.
+        world.put(0, "g", 1);
+        world.sync(0);
+        world.arrive_unsynced();
+        let (group, name) = names(1, "g", "s");
+        world.nodes[1].begin(world.now, Request::SubscriptionRemove { group, name });
+        world.collect(1);
+        if flaps {
+            world.set_link(0, false);
+            world.set_link(0, true);
+        }
+        world.arrive_unsynced();
+        world.sync(0);
+        world.arrive_unsynced();
+        world.crash_keeping(1, 0);
+        world.start(1);
+        world.heal();
+        world.settle();
+        world.put(0, "g", 1);
+        world.settle();
+        let now = world.now;
+        let (group, name) = names(1, "g", "s");
+        assert_eq!(world.nodes[1].drain(now, &group, &name).len(), 4, "it is owed everything");
+        world.collect(1);
+        assert_eq!(world.nodes[1].warnings(), [] as [String; 0]);
+        world.check_gaps().unwrap();
+    }
 }
 
 /// Who hears that a relay is no member any more lets go what it was owed: it is said when it is on the disk.
@@ -415,10 +422,11 @@ fn p5_a_subscription_that_is_made_while_the_last_one_goes_is_answered_when_other
     assert_eq!(world.nodes[0].warnings(), [] as [String; 0]);
 }
 
-/// What is said of a membership in one version is one thing, also when a crash takes back that it was said.
+/// What is said of a membership in one version is one thing, also when a crash takes back that it was said, and
+/// when a link comes up before its end is on the disk.
 #[test]
 fn r6_a_relay_that_says_it_is_no_member_and_crashes_says_in_no_later_boot_something_else_in_that_version() {
-    for said in [0, 7] {
+    for (said, flaps) in [(0, false), (7, false), (0, true), (7, true)] {
         let mut world = World::new(1, 2, &[(0, 1, 1)]);
         world.subscribe(1, "g", "s");
         // Others may know a higher version of it by then.
@@ -431,6 +439,10 @@ fn r6_a_relay_that_says_it_is_no_member_and_crashes_says_in_no_later_boot_someth
         let (group, name) = names(1, "g", "s");
         world.nodes[1].begin(world.now, Request::SubscriptionRemove { group, name });
         world.collect(1);
+        if flaps {
+            world.set_link(0, false);
+            world.set_link(0, true);
+        }
         world.sync(1);
         world.arrive_unsynced();
         world.sync(0);
