@@ -170,6 +170,25 @@ fn lines_go_in_and_come_out_in_order() {
 }
 
 #[test]
+fn r7_lines_beyond_a_quota_are_taken_as_far_as_it_goes() {
+    let relay = Relay::start();
+    relay.text(0, &["group", "create", "c", "--quota-count", "20"]);
+    relay.text(0, &["subscription", "create", "c", "s"]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("text");
+    let lines = |from: u32, to: u32| -> String { (from..to).map(|line| format!("{line}\n")).collect() };
+    std::fs::write(file.path(), lines(0, 30)).expect("written");
+    let output = relay.run(&["put", "c", "--lines", "--file", path]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("stored before that: 20 lines") && said.contains("line 21: "), "{said}");
+    assert_eq!(relay.text(0, &["get", "c", "--as", "s", "-n", "20"]), lines(0, 20));
+    std::fs::write(file.path(), lines(20, 30)).expect("written");
+    relay.text(0, &["put", "c", "--lines", "--file", path]);
+    assert_eq!(relay.text(0, &["get", "c", "--as", "s", "-n", "10"]), lines(20, 30));
+}
+
+#[test]
 fn a_line_that_is_not_taken_is_named_and_those_before_it_are_stored() {
     let relay = Relay::start();
     relay.text(0, &["group", "create", "small", "--max-message-bytes", "3"]);

@@ -18,6 +18,8 @@ mod leave;
 pub mod link;
 mod network;
 pub mod out;
+mod portion;
+mod progress;
 pub mod settings;
 mod silent;
 pub mod table;

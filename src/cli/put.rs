@@ -1,14 +1,13 @@
 //! `treecast put`: messages into a group or queue.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::client::{Client, ClientError, Message, Publisher, PublisherOptions, PutReceipt};
@@ -21,6 +20,8 @@ use super::human;
 use super::input::{self, Lines};
 use super::leave::unless_sent_away;
 use super::out::Context;
+use super::portion::Portion;
+use super::progress::progress_bar;
 use super::values::{self, HeaderPair, Millis};
 use super::watch::Watch;
 
@@ -273,7 +274,9 @@ async fn put_lines(args: &PutArgs, context: &mut Context) -> Result<(), Failure>
     let progress = progress_bar(input::size(args.lines_from()), context);
     let begun = Instant::now();
     let mut sent = Sent::default();
-    let mut ended = unless_sent_away(client, send(&mut lines, &sender, args, (&mut sent, &progress))).await;
+    let mut portion = Portion::of(client, &args.group).await;
+    let at = (&mut sent, &mut portion, &progress);
+    let mut ended = unless_sent_away(client, send(&mut lines, &sender, args, at)).await;
     let is_hopeless = ended.as_ref().is_err_and(is_hopeless);
     if !is_hopeless {
         // Also behind a bad line: what was taken before it is to be stored, and counted.
@@ -309,15 +312,22 @@ fn is_hopeless(why: &Failure) -> bool {
 /// Puts line after line, to the end of the input or to the first that is refused.
 async fn send(
     lines: &mut Lines,
-    Sender { publisher, client, .. }: &Sender,
+    sender: &Sender,
     args: &PutArgs,
-    (sent, progress): (&mut Sent, &ProgressBar),
+    (sent, portion, progress): (&mut Sent, &mut Portion, &ProgressBar),
 ) -> Result<(), Failure> {
+    let Sender { publisher, client, .. } = sender;
     while publisher.failed() == 0
         && let Some(batch) = lines.next().await
     {
         for line in batch? {
             let bytes = line.len() as u64;
+            if !portion.takes(bytes) {
+                confirm(sender, sent.last, args.deadline).await?;
+                if publisher.failed() > 0 {
+                    return Ok(());
+                }
+            }
             let put = publisher.put_unacked(args.message(line));
             sent.last =
                 step(client, args.deadline, put).await.map_err(|failure| at_line(sent.lines + 1, failure))?;
@@ -379,22 +389,3 @@ fn tell(
 
 /// Messages between two looks at the deadline while the last ones are being confirmed.
 const ACKED_STEP: u64 = 1000;
-
-/// On standard error, and only when somebody looks: with its end when the input has one.
-fn progress_bar(size: Option<u64>, context: &Context) -> ProgressBar {
-    if !context.notes.is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match size {
-        Some(size) => (ProgressBar::new(size), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
-        None => (ProgressBar::no_length(), "{spinner} {human_pos} messages, {rate} a second"),
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
-        // When it cannot be written there is nobody who looks.
-        let _ = out.write_str(&human::rate(state.per_sec()));
-    };
-    let style = style.with_key("rate", rate);
-    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
-    bar.with_style(style)
-}

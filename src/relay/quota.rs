@@ -65,6 +65,16 @@ impl Group {
                 format!("the put brings {bytes} bytes; the whole quota of group `{name}` is {most}");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
+        let most_messages = [quotas.count, quotas.subscription_count].into_iter().flatten().min();
+        let alone = over((most_messages, most), Amount { messages: 0, bytes: 0 }, more);
+        if alone.is_some() {
+            let message = format!(
+                "the put brings {} messages of {} bytes at once, which is more than the whole quota of group `{}`: \
+                 put fewer at a time",
+                more.messages, more.bytes, self.name
+            );
+            return Err(Refusal::new(RefusalCode::Quota, message));
+        }
         let owed = self.held_here().min(self.owed_elsewhere()).max(self.limit(now.wall));
         let held = Amount { messages: self.messages_from(owed), bytes: self.meter.bytes_from(owed) };
         let refusal = over((quotas.count, quotas.bytes), held, more)

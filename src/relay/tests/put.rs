@@ -321,6 +321,8 @@ fn a_quota_of_messages_counts_messages_and_refuses_when_it_is_reached() {
     // A put is taken whole or not at all.
     h.put(g, &["1", "2", "3", "4"]);
     assert_eq!(refusals(&h), [RefusalCode::Quota]);
+    let Some(Notice::PutRefused { refusal, .. }) = h.notices.first() else { panic!() };
+    assert!(refusal.message.contains("put fewer at a time"), "that does not pass: {}", refusal.message);
     h.put(g, &["1"]);
     h.put(g, &["2"]);
     h.put(g, &["3"]);
