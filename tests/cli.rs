@@ -170,6 +170,17 @@ fn lines_go_in_and_come_out_in_order() {
 }
 
 #[test]
+fn a_poll_takes_what_is_there_however_little_may_be_unacked() {
+    let relay = Relay::start();
+    relay.text(0, &["subscription", "create", "g", "s", "--window", "10"]);
+    let lines: String = (0..2000).map(|number| format!("{number}\n")).collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &lines).expect("written");
+    relay.text(0, &["put", "g", "--lines", "--file", file.path().to_str().expect("text")]);
+    assert_eq!(relay.text(0, &["poll", "g", "--as", "s", "-n", "3000"]), lines);
+}
+
+#[test]
 fn r7_lines_beyond_a_quota_are_taken_as_far_as_it_goes() {
     let relay = Relay::start();
     relay.text(0, &["group", "create", "c", "--quota-count", "20"]);

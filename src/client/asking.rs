@@ -36,6 +36,8 @@ impl Subscriber {
                 Err(_) => return Err(self.shared.late()),
             };
             let generation = self.shared.generation();
+            // What was acked so far makes room for what is asked for.
+            self.shared.shared().ready_subscriber(Arc::clone(&self.shared));
             let pending = |sender| Pending::Poll(Arc::clone(&self.shared), sender);
             let reply = self.shared.shared().ask_as(Request::Poll { handle, messages: max }, pending).await;
             match reply {
