@@ -675,6 +675,12 @@ impl Relay {
         self.groups.number(group)
     }
 
+    /// Whether it has heard of another relay.
+    #[must_use]
+    pub fn knows(&self, other: &RelayId) -> bool {
+        self.known_relays().contains(other)
+    }
+
     /// How often a group of this name was removed before the one that is here.
     #[must_use]
     pub fn life_of(&self, group: &crate::id::GroupName) -> Option<u32> {

@@ -328,6 +328,12 @@ impl Node {
         self.relay.as_ref()?.life_of(group)
     }
 
+    /// Whether it runs and has heard of a relay.
+    #[must_use]
+    pub fn knows(&self, other: &RelayId) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.knows(other))
+    }
+
     /// The stream that a receipt is about here, and how far it is known to be released.
     #[must_use]
     pub fn stream_of(&self, receipt: &Receipt) -> Option<(StreamNumber, Sequence)> {

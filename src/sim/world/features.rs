@@ -355,7 +355,13 @@ impl Storm {
         let boot = world.nodes[node].boot();
         let claim = &mut self.claims[place];
         claim.asked = Some(Asked { wish, request, boot });
-        claim.heard = (0..world.nodes.len()).filter(|other| world.may_reach(node, *other)).collect();
+        let is_strict = claim.spec.level == SubscribeLevel::Strict;
+        let is_asked = |other: &usize| match is_strict {
+            // Of whom it has never heard it waits for no answer.
+            true => world.nodes[node].knows(&world.nodes[*other].name),
+            false => world.may_reach(node, *other),
+        };
+        claim.heard = (0..world.nodes.len()).filter(is_asked).collect();
         world.collect(node);
     }
 
@@ -363,9 +369,11 @@ impl Storm {
         let mut kept = self.kept(world, &self.claims[place]);
         let claim = &mut self.claims[place];
         if claim.spec.start == Start::Now {
-            // What was put elsewhere before its relay was known there is perhaps not for it.
+            // What was put elsewhere before its relay was known there is perhaps not for it; nor what it was
+            // given of that by a seek which a crash has taken back.
+            let is_first = claim.asked.is_none();
             let known = |payload: &String| {
-                claim.is_behind(&self.messages[payload]) || claim.given.contains_key(payload)
+                claim.is_behind(&self.messages[payload]) || is_first && claim.given.contains_key(payload)
             };
             kept.retain(known);
         }
@@ -406,7 +414,8 @@ impl Storm {
                 self.check_silence(world, place)?;
             }
             // Who cannot be reached any more is not waited for: that may be why there is an answer.
-            self.claims[place].heard.retain(|other| world.may_reach(node, *other));
+            let is_strict = self.claims[place].spec.level == SubscribeLevel::Strict;
+            self.claims[place].heard.retain(|other| is_strict || world.may_reach(node, *other));
             if let Some(answer) = world.nodes[node].take_answer(request) {
                 self.claims[place].asked = None;
                 self.answered(world, place, &wish, answer)?;
@@ -430,8 +439,9 @@ impl Storm {
                 let heard = std::mem::take(&mut claim.heard);
                 let all = (0..world.nodes.len()).filter(|node| match claim.spec.level {
                     SubscribeLevel::Local => *node == claim.home,
-                    SubscribeLevel::Reachable => *node == claim.home || heard.contains(node),
-                    SubscribeLevel::Strict => true,
+                    SubscribeLevel::Reachable | SubscribeLevel::Strict => {
+                        *node == claim.home || heard.contains(node)
+                    }
                 });
                 claim.since = all.map(|node| (node, puts)).collect();
                 claim.stage = Stage::Lives;
