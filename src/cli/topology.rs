@@ -173,7 +173,7 @@ fn check(file: &Path, context: &mut Context) -> Result<(), Failure> {
 /// # Errors
 /// When it cannot be read, or has faults.
 pub(super) fn load(file: &Path, context: &Context) -> Result<Topology, Failure> {
-    let text = read(file)?;
+    let text = read_or_take(file)?;
     accepted(Topology::parse(&file.to_string_lossy(), &text), context)
 }
 
@@ -184,6 +184,11 @@ pub(super) fn load(file: &Path, context: &Context) -> Result<Topology, Failure> 
 pub(super) fn load_to_start(file: &Path, context: &Context) -> Result<Topology, Failure> {
     let text = read(file)?;
     accepted(check_file(file, &text), context)
+}
+
+/// Reads a topology file, or standard input where it is `-`.
+fn read_or_take(file: &Path) -> Result<String, Failure> {
+    decode(&input::all_of(file)?, file).map_err(|faults| Failure::Config { faults, in_file: true })
 }
 
 /// Reads a topology file.

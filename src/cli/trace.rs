@@ -91,9 +91,14 @@ fn judge(found: &Whereabouts) -> Result<(), Failure> {
     if found.relays.iter().any(is_there) {
         return Ok(());
     }
-    let is_own = |trace: &RelayTrace| trace.sighting == Sighting::OwnRecord;
+    let is_any = |sighting: Sighting| found.relays.iter().any(|trace| trace.sighting == sighting);
     let name = &found.message;
-    Err(Failure::Missing(if found.relays.iter().any(is_own) {
+    Err(Failure::Missing(if is_any(Sighting::Removed) {
+        format!(
+            "group `{}` was removed, and with it all that was known of message {}",
+            name.group, name.sequence
+        )
+    } else if is_any(Sighting::OwnRecord) {
         format!("sequence {} of that stream is a record of the relays' own, and no message", name.sequence)
     } else {
         format!("no relay that has answered has had message {} of `{}`", name.sequence, name.group)

@@ -76,7 +76,8 @@ impl Relay {
         })
     }
 
-    /// No link has come up yet: this relay alone, and those that it remembers.
+    /// No link has come up yet, or nothing was put into a group in which each origin has a tree: this relay alone,
+    /// and those that it knows of.
     fn spots_without_tree(&self, view: &View<'_>, group: &Group, parts: Option<&Parts>) -> Vec<Spot> {
         let here = Spot { place: view.here, up: None, state: EdgeState::Up, cost: None };
         let known = parts.map(Parts::wanted).unwrap_or_default();
@@ -88,8 +89,12 @@ impl Relay {
         }
         others.sort_unstable();
         let away = |place| {
-            let up = matches!(view.island.standing(place), Standing::KeptBy(_)).then_some(0);
-            Spot { place, up, state: EdgeState::Down, cost: None }
+            let (up, state) = match view.island.standing(place) {
+                Standing::Inside => (None, EdgeState::Up),
+                Standing::KeptBy(_) => (Some(0), EdgeState::Down),
+                Standing::Lost => (None, EdgeState::Down),
+            };
+            Spot { place, up, state, cost: None }
         };
         [here].into_iter().chain(others.into_iter().map(away)).collect()
     }

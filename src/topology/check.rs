@@ -295,7 +295,6 @@ fn check_effect(reader: &mut Reader, group: &AnyGroup<'_>) {
     };
     let quota = group.has("quota_bytes") || group.has("quota_count");
     let cases = [
-        ("dead_letter", settings.dead_letter.is_some() && !group.has("max_deliver"), "without max_deliver"),
         (
             "producer_hold",
             settings.producer_hold_ms.is_some() && settings.fifo != Fifo::Producer,

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cli::exit::Failure;
 use crate::cli::human;
+use crate::cli::input;
 use crate::cli::out::Context;
 use crate::topology::graphml;
 
@@ -35,8 +36,7 @@ pub struct ImportArgs {
 
 /// Does it.
 pub(super) fn run(args: &ImportArgs, context: &mut Context) -> Result<(), Failure> {
-    let failure = |source| Failure::File { what: "read", path: args.file.clone(), source };
-    let bytes = std::fs::read(&args.file).map_err(failure)?;
+    let bytes = input::all_of(&args.file)?;
     let name = args.file.to_string_lossy();
     let imported =
         graphml::import(&name, &bytes).map_err(|faults| Failure::Config { faults, in_file: true })?;

@@ -221,6 +221,23 @@ fn where_each_origin_has_a_tree_the_own_one_is_told_unless_another_is_asked_for(
     }
 }
 
+/// Before anything is put no origin has a tree: that is nothing to worry about.
+#[test]
+fn who_can_be_reached_is_not_cut_off_where_nothing_was_put_into_a_group_with_a_tree_for_each_origin() {
+    let mut world = World::new(1, 4, &RING);
+    world.create_source_group("g");
+    [0, 2].iter().for_each(|node| world.subscribe(*node, "g", "s"));
+    let states = |world: &mut World| -> Vec<(String, bool)> {
+        let nodes = tree_of(world, 3, None).nodes.into_iter();
+        nodes.map(|node| (node.relay.to_string(), node.state == EdgeState::Down)).collect()
+    };
+    let all = |away: bool| [("r03", false), ("r00", false), ("r02", away)].map(|(n, is)| (n.to_owned(), is));
+    assert_eq!(states(&mut world), all(false));
+    world.crash(2);
+    world.settle();
+    assert_eq!(states(&mut world), all(true));
+}
+
 #[test]
 fn p11_what_one_end_of_a_link_has_sent_the_other_has_received() {
     let mut world = World::new(1, 4, &RING);
