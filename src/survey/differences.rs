@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::topology::{Cost, Link, Relay, Topology, written};
+use crate::topology::{Cost, Link, Queue, Relay, Topology, written};
 use crate::units::{format_duration, format_rate, format_size};
 
 /// The names of two relays, the lesser first.
@@ -29,6 +29,19 @@ pub struct NetworkChange {
     pub groups_removed: Vec<String>,
     /// What else is another one of the file itself and of relays, links, groups and queues that are in both.
     pub settings: Vec<SettingChange>,
+    /// Queues of the old one whose home goes, or is another relay in the new one.
+    pub homes: Vec<HomeChange>,
+}
+
+/// A queue that does not stay where it lives, if the file alone decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HomeChange {
+    /// The queue.
+    pub queue: String,
+    /// Where it lives.
+    pub home: String,
+    /// Where the new file has it; none: the new file has no such queue, and its home goes.
+    pub wanted: Option<String>,
 }
 
 /// A key with another value.
@@ -77,9 +90,21 @@ pub(super) fn network_change(old: &Topology, new: &Topology) -> NetworkChange {
         relays_removed: old_relays.difference(&new_relays).cloned().collect(),
         links_added: only(&new_links, &old_links),
         links_removed: only(&old_links, &new_links),
+        homes: homes_change(old, new, &new_relays),
         costs: costs.collect(),
         ..settings_change(old, new)
     }
+}
+
+/// Queues that a file cannot move, and those whose home it leaves out.
+fn homes_change(old: &Topology, new: &Topology, relays: &BTreeSet<String>) -> Vec<HomeChange> {
+    let change = |queue: &Queue| {
+        let wanted =
+            new.queues().iter().find(|other| other.name == queue.name).map(|other| other.home.clone());
+        let stays = wanted.as_ref().map_or_else(|| relays.contains(&queue.home), |to| *to == queue.home);
+        (!stays).then(|| HomeChange { queue: queue.name.clone(), home: queue.home.clone(), wanted })
+    };
+    old.queues().iter().filter_map(change).collect()
 }
 
 /// Keys and values of something in a file, by what it is called.

@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::id::RelayId;
 use crate::routing::{LinkState, Map, MapError, OverCap, Place};
 use crate::survey::differences::network_change;
-pub use crate::survey::differences::{Between, CostChange, NetworkChange, SettingChange};
+pub use crate::survey::differences::{Between, CostChange, HomeChange, NetworkChange, SettingChange};
 use crate::survey::forest::{Forest, Wanted, grow, islands};
-use crate::topology::Topology;
 use crate::topology::settings::TreeKind;
+use crate::topology::{Cost, Topology};
 
 /// What is asked about two files.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,10 @@ pub struct Question<'q> {
     pub groups: &'q [String],
     /// Their relays; none: all.
     pub members: Option<&'q [String]>,
-    /// What a link costs whose cost is measured.
+    /// What a link costs whose cost is measured, if that is not known.
     pub unmeasured: u32,
+    /// What was measured.
+    pub measured: &'q [(Between, u32)],
     /// The relay of the new network whose death is looked at.
     pub without: Option<&'q str>,
 }
@@ -154,7 +156,7 @@ pub struct Death {
 /// When a network has more relays than a map may have, those of the old one that are left out among
 /// them: others know them until they are forgotten.
 pub fn plan(question: Question<'_>) -> Result<Plan, MapError> {
-    let old = Side::new(question.old, Map::of_topology(question.old, question.unmeasured)?, question);
+    let old = Side::new(question.old, Map::new(&states_of(question.old, question), [])?, question);
     let states = states_after(question);
     let new = Side::new(question.new, Map::new(&states, [])?, question);
     let death = match question.without {
@@ -230,10 +232,28 @@ fn compare(old: &Side, new: &Side) -> Change {
 /// What relays know of each other once the new file counts. One that it leaves out stays a member of
 /// its groups: its links are gone, and what is owed to it is kept where they led.
 fn states_after(question: Question<'_>) -> Vec<LinkState> {
-    let mut states = LinkState::of_topology(question.old, question.unmeasured);
+    let mut states = states_of(question.old, question);
     states.retain(|state| question.new.relay(state.relay.as_str()).is_none());
     states.iter_mut().flat_map(|state| &mut state.links).for_each(|link| link.is_up = false);
-    states.extend(LinkState::of_topology(question.new, question.unmeasured));
+    states.extend(states_of(question.new, question));
+    states
+}
+
+/// What relays say of themselves that go by a file.
+fn states_of(topology: &Topology, question: Question<'_>) -> Vec<LinkState> {
+    let is_rtt = |between: &Between| {
+        topology.links().iter().any(|link| link.between == *between && link.cost == Cost::Rtt)
+    };
+    let measured = question.measured.iter().filter(|(between, _)| is_rtt(between));
+    let measured: BTreeMap<&Between, u32> = measured.map(|(between, cost)| (between, *cost)).collect();
+    let mut states = LinkState::of_topology(topology, question.unmeasured);
+    for state in &mut states {
+        for link in &mut state.links {
+            let mut between = [state.relay.to_string(), link.neighbour.to_string()];
+            between.sort_unstable();
+            link.cost = measured.get(&between).copied().unwrap_or(link.cost);
+        }
+    }
     states
 }
 

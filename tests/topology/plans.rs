@@ -6,7 +6,8 @@ use treecast::topology::Topology;
 use crate::{names, network, shipped};
 
 fn planned(old: &Topology, new: &Topology, groups: &[&str], members: Option<&[String]>) -> Plan {
-    let question = Question { old, new, groups: &names(groups), members, unmeasured: 10, without: None };
+    let question =
+        Question { old, new, groups: &names(groups), members, unmeasured: 10, measured: &[], without: None };
     plan(question).unwrap()
 }
 
@@ -18,6 +19,7 @@ fn dead(network: &Topology, groups: &[&str], relay: &str) -> treecast::survey::p
         groups: &groups,
         members: None,
         unmeasured: 10,
+        measured: &[],
         without: Some(relay),
     };
     plan(question).unwrap().death.unwrap()
@@ -48,6 +50,34 @@ fn a_dearer_link_moves_the_trees_that_used_it() {
 }
 
 #[test]
+fn a_link_whose_cost_is_measured_costs_what_was_measured() {
+    let text = "[[link]]\nbetween = [\"b\", \"c\"]\ncost = \"rtt\"\n";
+    let (old, new) = (
+        network("ab:1", &format!("[relay.c]\naddress = \"127.0.0.1:9\"\n{text}")),
+        network("ab:1 ac:4", text),
+    );
+    let between = ["b".to_owned(), "c".to_owned()];
+    let used = |measured: &[(treecast::survey::plan::Between, u32)]| {
+        let groups = names(&["g"]);
+        let question = Question {
+            old: &old,
+            new: &new,
+            groups: &groups,
+            members: None,
+            unmeasured: 10,
+            measured,
+            without: None,
+        };
+        plan(question).unwrap().change.links
+    };
+    assert_eq!(used(&[(between.clone(), 2)]), [], "it is the cheaper one still");
+    assert_eq!(used(&[]), [load("a", "c", 0, 1), load("b", "c", 1, 0)], "one that costs 10 is not");
+    // What has a cost in the file costs that.
+    let fixed = [(["a".to_owned(), "b".to_owned()], 50), (between, 2)];
+    assert_eq!(used(&fixed), []);
+}
+
+#[test]
 fn nothing_moves_when_nothing_changes() {
     for name in ["abilene.toml", "ring.toml", "three-sites.toml"] {
         let network = shipped(name);
@@ -70,6 +100,19 @@ fn relays_and_links_that_come_and_go_are_told() {
     assert_eq!(plan.network.links_removed, [["b".to_owned(), "c".to_owned()]]);
     assert_eq!(cut_off(&plan), [("c", Some("b"))], "its only relay is gone, and a member still");
     assert_eq!(plan.change.groups[0].after.as_ref().unwrap().cost, 0);
+}
+
+#[test]
+fn queues_that_a_file_leaves_without_a_home_or_wants_elsewhere_are_told() {
+    let queues = |of: &[(&str, &str)]| -> String {
+        of.iter().map(|(name, home)| format!("[queue.{name}]\nhome = \"{home}\"\n")).collect()
+    };
+    let old = network("ab:1 bc:1", &queues(&[("gone", "a"), ("jobs", "c"), ("moved", "a"), ("stays", "b")]));
+    let new = network("ab:1", &queues(&[("moved", "b"), ("stays", "b")]));
+    let homes = planned(&old, &new, &[], None).network.homes;
+    let told: Vec<(&str, &str, Option<&str>)> =
+        homes.iter().map(|h| (h.queue.as_str(), h.home.as_str(), h.wanted.as_deref())).collect();
+    assert_eq!(told, [("jobs", "c", None), ("moved", "a", Some("b"))]);
 }
 
 #[test]
@@ -150,8 +193,15 @@ fn who_stays_is_not_cut_off_from_who_goes() {
 fn a_death_is_that_of_the_new_network() {
     let (old, new) = (network("ab:1 bc:1 cd:1", ""), network("ab:1 bc:1", ""));
     let groups = names(&["g"]);
-    let question =
-        Question { old: &old, new: &new, groups: &groups, members: None, unmeasured: 10, without: Some("b") };
+    let question = Question {
+        old: &old,
+        new: &new,
+        groups: &groups,
+        members: None,
+        unmeasured: 10,
+        measured: &[],
+        without: Some("b"),
+    };
     let death = plan(question).unwrap().death.unwrap();
     assert_eq!(death.parts, [names(&["a"]), names(&["c"])]);
     let cut = &death.change.groups[0].after.as_ref().unwrap().cut_off;

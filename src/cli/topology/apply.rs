@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
 use crate::config::check_file;
-use crate::survey::plan::{Plan, Question, plan};
+use crate::survey::plan::{Between, Plan, Question, plan};
 use crate::topology::{Topology, TopologyVersion};
 use crate::wire::applied::TopologyHead;
-use crate::wire::body::{FileStanding, Reach, RelayInfo, Reply, Request, TopologyInfo};
+use crate::wire::body::{FileStanding, LinkInfo, Reach, RelayInfo, Reply, Request, TopologyInfo};
 
 use super::super::exit::Failure;
 use super::super::out::Context;
@@ -201,6 +201,18 @@ async fn topology(client: &Client, version: Option<u64>) -> Result<TopologyInfo,
     Ok(*info)
 }
 
+/// What the links of the asked relay cost that are up; of those of others only they know what was measured.
+async fn measured(client: &Client) -> Result<Vec<(Between, u32)>, Failure> {
+    let here = ask::status(client).await?.relay.to_string();
+    let links = ask::all_links(client).await?.into_iter().filter(|link| link.is_up);
+    let cost = |link: LinkInfo| {
+        let mut between = [here.clone(), link.neighbour.to_string()];
+        between.sort_unstable();
+        (between, link.cost)
+    };
+    Ok(links.map(cost).collect())
+}
+
 /// A change of the network that somebody wants.
 struct Change {
     text: String,
@@ -212,7 +224,7 @@ struct Change {
 
 impl Change {
     async fn make(self, client: &Client, manner: &Manner, context: &mut Context) -> Result<(), Failure> {
-        let planned = self.plan()?;
+        let planned = self.plan(&measured(client).await?)?;
         if context.is_text() {
             shown_plan::show(&planned, context)?;
             context.out.flush()?;
@@ -233,7 +245,7 @@ impl Change {
         Ok(())
     }
 
-    fn plan(&self) -> Result<Plan, Failure> {
+    fn plan(&self, measured: &[(Between, u32)]) -> Result<Plan, Failure> {
         let old = match &self.base.entry {
             // Its own relay goes by it: it is one.
             Some(entry) => Topology::parse("in force", &entry.text).map(|checked| checked.topology),
@@ -247,6 +259,7 @@ impl Change {
             groups: &names,
             members: None,
             unmeasured: crate::limits::LINK_COST_UNMEASURED,
+            measured,
             without: None,
         };
         plan(question).map_err(too_large)

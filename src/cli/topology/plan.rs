@@ -9,7 +9,9 @@ use crate::cli::exit::Failure;
 use crate::cli::human;
 use crate::cli::out::{Context, Out};
 use crate::cli::table::{Side, Table};
-use crate::survey::plan::{Between, Change, Death, GroupChange, NetworkChange, Plan, Question, Trees, plan};
+use crate::survey::plan::{
+    Between, Change, Death, GroupChange, HomeChange, NetworkChange, Plan, Question, Trees, plan,
+};
 
 use super::{Guess, groups, known, load, too_large};
 
@@ -55,6 +57,7 @@ pub(super) fn run(args: &PlanArgs, context: &mut Context) -> Result<(), Failure>
         groups: &names,
         members: args.guess.members.as_deref(),
         unmeasured: args.guess.rtt,
+        measured: &[],
         without: args.without.as_deref(),
     };
     let found = plan(question).map_err(too_large)?;
@@ -96,6 +99,16 @@ fn show_network(network: &NetworkChange, out: &mut Out) -> Result<(), Failure> {
     lines.extend(network.settings.iter().map(|change| {
         format!("~ {}: {} {} → {}", change.of, change.key, value(&change.before), value(&change.after))
     }));
+    let home = |HomeChange { queue, home, wanted }: &HomeChange| match wanted {
+        Some(to) => format!(
+            "  ! queue {queue} lives at {home}, and no file moves it: `treecast queue move {queue} {to}` does, first"
+        ),
+        None => format!(
+            "  ! queue {queue} lives at {home} and hands out nothing without it: `treecast queue move {queue} RELAY` \
+             first, or `queue remove`"
+        ),
+    };
+    lines.extend(network.homes.iter().map(|change| out.bad(&home(change))));
     if lines.is_empty() {
         lines.push("no relay, link, cost or setting changes".to_owned());
     }
