@@ -65,9 +65,14 @@ impl Group {
                 format!("the put brings {bytes} bytes; the whole quota of group `{name}` is {most}");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
+        let owed = self.held_here().min(self.owed_elsewhere()).max(self.limit(now.wall));
+        let held = Amount { messages: self.messages_from(owed), bytes: self.meter.bytes_from(owed) };
+        let nothing = Amount { messages: 0, bytes: 0 };
         let most_messages = [quotas.count, quotas.subscription_count].into_iter().flatten().min();
-        let alone = over((most_messages, most), Amount { messages: 0, bytes: 0 }, more);
-        if alone.is_some() {
+        let is_for_ever = over((most_messages, most), nothing, more).is_some();
+        let least = Amount { messages: 1, bytes: 0 };
+        if is_for_ever && over((quotas.count, quotas.bytes), held, least).is_none() {
+            // There is room, and never so much.
             let message = format!(
                 "the put brings {} messages of {} bytes at once, which is more than the whole quota of group `{}`: \
                  put fewer at a time",
@@ -75,8 +80,6 @@ impl Group {
             );
             return Err(Refusal::new(RefusalCode::Quota, message));
         }
-        let owed = self.held_here().min(self.owed_elsewhere()).max(self.limit(now.wall));
-        let held = Amount { messages: self.messages_from(owed), bytes: self.meter.bytes_from(owed) };
         let refusal = over((quotas.count, quotas.bytes), held, more)
             .map(|what| format!("group `{}` {what}; {}", self.name, self.slowest(me)))
             .or_else(|| self.over_own_quota(&quotas, more))
