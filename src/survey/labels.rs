@@ -63,7 +63,8 @@ pub struct Scene<'s> {
 pub struct Placed {
     /// The box of each text.
     pub areas: Vec<Area>,
-    /// How many pairs of texts, or texts and relays, cover each other.
+    /// How many pairs of texts, or texts and relays, cover each other, and how many names may be taken for another
+    /// relay's.
     pub covered: usize,
 }
 
@@ -116,7 +117,14 @@ pub fn place(scene: Scene<'_>, labels: &[Label]) -> Placed {
     }
     let areas: Vec<Area> =
         choices.iter().zip(&chosen).map(|(choices, chosen)| choices[chosen.unwrap_or(0)].0).collect();
-    let covered = count_covered(&areas, &relays);
+    // A larger picture has room for those that are next to another relay, or far from their own.
+    let names = labels
+        .iter()
+        .zip(&fixed)
+        .zip(&chosen)
+        .filter(|((label, _), _)| matches!(label.of, Belongs::Relay(_)));
+    let mistaken = names.filter(|((_, fixed), chosen)| fixed[chosen.unwrap_or(0)] >= MISTAKEN).count();
+    let covered = count_covered(&areas, &relays) + mistaken;
     Placed { areas, covered }
 }
 
@@ -159,7 +167,8 @@ fn choices(scene: Scene<'_>, label: &Label) -> Vec<(Area, f64)> {
             let Point { x, y } = scene.points[relay];
             let radius = scene.radii[relay];
             let mut places = Vec::new();
-            for (ring, far) in [0.0, 9.0, 20.0].into_iter().enumerate() {
+            // Farther out it is soon nearer to another relay's name: then rather next to another relay.
+            for (far, dislike) in [(0.0, 0.0), (9.0, 30.0), (20.0, 150.0)] {
                 let (side, above) = (label.width / 2.0 + 4.0, label.height / 2.0 + 2.0);
                 // Aslant a text may stand lower than above, since it stands beside.
                 let (out, beside, aslant) = (radius + far, radius - 3.0 + far, radius * 0.6 + far);
@@ -174,8 +183,7 @@ fn choices(scene: Scene<'_>, label: &Label) -> Vec<(Area, f64)> {
                     (-beside - side, aslant + above),
                 ];
                 for (turn, (right, down)) in round.into_iter().enumerate() {
-                    let dislike = ring as f64 * 30.0 + turn as f64 * 0.8;
-                    places.push((at(x + right, y + down), dislike));
+                    places.push((at(x + right, y + down), dislike + turn as f64 * 0.8));
                 }
             }
             places
