@@ -36,7 +36,7 @@ impl Relay {
         let Some(group) = self.groups.get_mut(number) else { return };
         group.raise_above(said);
         group.member_since = group.membership;
-        if self.groups.get(number).is_some_and(|group| group.leaving.is_none()) {
+        if group.leaving.is_none() {
             self.mark_membership(now, number, true);
         }
     }
