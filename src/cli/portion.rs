@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::id::GroupName;
+use crate::wire::link::Quotas;
 
 use super::ask;
 
@@ -22,13 +23,8 @@ impl Portion {
     /// That of a group. Without an answer there are no bounds: then the puts are told why.
     pub(super) async fn of(client: &Client, group: &GroupName) -> Self {
         let Ok(info) = ask::group(client, group).await else { return Self::default() };
-        let settings = info.settings;
-        let least = |of: [Option<u64>; 2]| of.into_iter().flatten().min();
-        Self {
-            messages_max: least([settings.quota_count, settings.subscription_quota_count]),
-            bytes_max: least([settings.quota_bytes, settings.subscription_quota_bytes]),
-            ..Self::default()
-        }
+        let (messages_max, bytes_max) = Quotas::of(&info.settings).most_at_once();
+        Self { messages_max, bytes_max, ..Self::default() }
     }
 
     /// Takes one more message of so many bytes. False: it is the first of the next portion, and what went before

@@ -57,8 +57,8 @@ impl Group {
         if quotas.is_none() {
             return Ok(());
         }
-        let most = [quotas.bytes, quotas.subscription_bytes].into_iter().flatten().min();
-        if let Some(most) = most.filter(|most| more.messages == 1 && more.bytes > *most) {
+        let at_once = quotas.most_at_once();
+        if let Some(most) = at_once.1.filter(|most| more.messages == 1 && more.bytes > *most) {
             // However much is acked, it would never fit.
             let (bytes, name) = (more.bytes, &self.name);
             let message =
@@ -68,8 +68,7 @@ impl Group {
         let owed = self.held_here().min(self.owed_elsewhere()).max(self.limit(now.wall));
         let held = Amount { messages: self.messages_from(owed), bytes: self.meter.bytes_from(owed) };
         let nothing = Amount { messages: 0, bytes: 0 };
-        let most_messages = [quotas.count, quotas.subscription_count].into_iter().flatten().min();
-        let is_for_ever = over((most_messages, most), nothing, more).is_some();
+        let is_for_ever = over(at_once, nothing, more).is_some();
         let least = Amount { messages: 1, bytes: 0 };
         if is_for_ever && over((quotas.count, quotas.bytes), held, least).is_none() {
             // There is room, and never so much.

@@ -48,6 +48,13 @@ impl Quotas {
         }
     }
 
+    /// The most messages and bytes that may ever be put at once.
+    #[must_use]
+    pub fn most_at_once(&self) -> (Option<u64>, Option<u64>) {
+        let least = |of: [Option<u64>; 2]| of.into_iter().flatten().min();
+        (least([self.count, self.subscription_count]), least([self.bytes, self.subscription_bytes]))
+    }
+
     /// Whether nothing is ever refused.
     #[must_use]
     pub fn is_none(&self) -> bool {
