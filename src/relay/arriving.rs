@@ -200,11 +200,21 @@ impl Relay {
     }
 
     /// Whether a relay says that a subscription lives there that has come here from it: it has lost its
-    /// disk, and others have not heard.
+    /// disk, and others have not heard. Not so where it was handed back to it.
     pub(super) fn says_again(&self, number: GroupNumber, entry: &NameEntry) -> bool {
         let arrival = self.arrival(number, &entry.name).filter(|_| entry.spec.is_some());
-        arrival.is_some_and(|(_, arrived)| {
-            arrived.from == entry.home && arrived.done.is_some() && !arrived.is_said_again
+        arrival.is_some_and(|(key, arrived)| {
+            arrived.from == entry.home
+                && arrived.done.is_some()
+                && !arrived.is_said_again
+                && !self.is_handed_to(key, &entry.home)
+        })
+    }
+
+    /// Whether a subscription may have been taken over by the relay to which it goes.
+    fn is_handed_to(&self, key: SubscriptionKey, home: &RelayId) -> bool {
+        self.part_at(key).is_some_and(|(_, subscription)| {
+            subscription.moving.as_deref().is_some_and(|moving| moving.to == *home) && subscription.is_spent()
         })
     }
 

@@ -59,6 +59,28 @@ async fn a_poll_gives_what_is_there_and_does_not_wait() {
     assert_eq!(found, (true, Some(Index(1))));
 }
 
+/// Acks wait a little for others; behind a poll they would find that the window is full.
+#[tokio::test]
+async fn what_was_acked_is_said_before_a_poll_asks_for_more() {
+    let relay = ScriptedRelay::start().await;
+    let (client, mut remote) = relay.client().await;
+    let (group, name) = names();
+    let options = SubscriberOptions { window: 0, ..SubscriberOptions::default() };
+    let (subscriber, _) = tokio::join!(client.subscriber(group, Some(name), options), remote.attach(2));
+    let mut subscriber = subscriber.unwrap();
+    let (found, ()) = tokio::join!(soon(subscriber.poll(1)), answer_poll(&mut remote, 1, &["a"]));
+    assert_eq!(found.unwrap(), 1);
+    subscriber.try_next().unwrap().unwrap().message().unwrap().ack();
+    let play = async {
+        let (acks, tag, _) = remote.request_behind_acks().await;
+        remote.answer(tag, Ok(Reply::Polled { messages: 0 })).await;
+        acks
+    };
+    let (found, acks) = tokio::join!(soon(subscriber.poll(1)), play);
+    assert_eq!(found.unwrap(), 0);
+    assert_eq!(acks.iter().map(|ack| (ack.from, ack.to)).collect::<Vec<_>>(), [(Index(1), Index(2))]);
+}
+
 #[tokio::test]
 async fn a_get_asks_for_one_message_and_waits_for_it() {
     let relay = ScriptedRelay::start().await;

@@ -728,6 +728,27 @@ fn r7_what_comes_behind_the_cut_is_not_told_as_lost_at_the_old_home() {
     assert_eq!(world.home_now(0), Some(NEW));
 }
 
+/// The old home has not heard yet that it has been taken over, and hears that it lives there: that is no word of a
+/// disk that is gone.
+#[test]
+fn r12_a_subscription_that_moves_back_is_known_everywhere_all_the_while() {
+    let mut world = prepared(1, false);
+    world.take_all();
+    for (to, home) in [("r02", NEW), ("r00", OLD)] {
+        ask_move(&mut world, 1, Some(to)).unwrap();
+        for step in 0..STEPS_MAX {
+            go_on_a_little(&mut world, step);
+            let known = homes_of(&mut world, "g");
+            assert!(known.iter().all(|homes| !homes.is_empty()), "to {to}, step {step}: {known:?}");
+            if world.home_now(0) == Some(home) && !world.has_moves() {
+                break;
+            }
+        }
+        assert_eq!(world.home_now(0), Some(home), "it has come");
+    }
+    world.finish().unwrap();
+}
+
 #[test]
 fn s47_half_way_nobody_serves_it_and_who_asks_is_told_to_try_again() {
     let (mut world, _) = cut();
