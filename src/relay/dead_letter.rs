@@ -33,7 +33,9 @@ impl Relay {
             subscription.replayed,
             dead.index.0 / INDEXES_PER_PRODUCER
         );
-        let producer = (ProducerId::from_name(&source), ProducerSequence(dead.index.0));
+        // It is remembered as long as others, and makes room first: there are many of them.
+        let producer = ProducerId::passing(ProducerId::from_name(&source).0);
+        let producer = (producer, ProducerSequence(dead.index.0));
         let sequence = dead.run.run.header.first.0 + (dead.index.0 - dead.run.first_index.0);
         let reasons = [
             ("treecast-dead-reason", dead.death.as_str().to_owned()),
@@ -61,7 +63,7 @@ impl Relay {
             body,
         };
         group.traffic().books.put += 1;
-        self.append_data(now, number, draft, None, true);
+        self.append_data(now, number, draft, None, false);
     }
 }
 

@@ -225,6 +225,21 @@ impl Relay {
             self.keep_finished(number, (&told.origin, told.storage), told.through, Urgency::Ride);
             self.say_along_tree(number, Some(link), &[Finished { to: None, hops: 0, ..told.clone() }]);
             self.settle_levels(number);
+            self.ask_for_later(number, told);
+        }
+    }
+
+    /// What has come of later epochs, while these were not whole here and not known to be finished, was
+    /// dropped (I10): whoever has sent it takes it for taken.
+    fn ask_for_later(&mut self, number: GroupNumber, finished: &Finished) {
+        let Finished { origin, storage, through, .. } = finished;
+        let is_later = |s: &&mut Stream| {
+            s.origin == *origin && s.epoch.storage == *storage && s.epoch.counter > *through
+        };
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let lacking = group.streams.iter_mut().filter(is_later).filter_map(|s| s.lacks.take());
+        for link in lacking.collect::<BTreeSet<LinkId>>() {
+            self.ask_again(number, link);
         }
     }
 

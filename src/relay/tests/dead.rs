@@ -98,6 +98,24 @@ fn a_crash_between_burial_and_cursor_buries_once() {
     assert_eq!(dead(&mut h), ["a", "b"]);
 }
 
+/// What a crash has taken back is rejected again when somebody receives again, which may be much later.
+#[test]
+fn a_crash_between_burial_and_cursor_buries_once_also_when_it_comes_again_late() {
+    let (mut h, g, s) = with_dead_letters();
+    keep_dead(&mut h);
+    h.put(g, &["a", "b"]);
+    let first = h.got[0].index;
+    h.say(s, AckKind::Reject, first, first + 1, 0);
+    h.crash(&Snapshot::default());
+    let s = h.attach("g", "s");
+    h.credit(s, 10);
+    h.say(s, AckKind::Reject, first + 1, first + 2, 0);
+    h.pass_ms(30 * 60 * 1000);
+    h.credit(s, 1_000);
+    h.say(s, AckKind::Reject, first, first + 1, 0);
+    assert_eq!(dead(&mut h), ["a", "b"]);
+}
+
 #[test]
 fn after_a_seek_back_a_message_may_die_again() {
     let (mut h, g, s) = with_dead_letters();

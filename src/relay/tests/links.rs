@@ -254,6 +254,25 @@ fn i10_what_is_finished_is_finished_after_a_start_too_with_a_snapshot_and_withou
     }
 }
 
+/// A relay that has come late lacks the end of a boot that all others are done with: nobody has it for it any more.
+#[test]
+fn i10_what_waited_for_a_boot_that_is_finished_is_asked_for_at_once() {
+    let (mut before, mut later) = (Theirs::begin(1), Theirs::begin(2));
+    before.put("before");
+    later.put("later");
+    let mut h = between(&before, &later);
+    before.send(&mut h, 0..1);
+    later.send(&mut h, 0..2);
+    assert_eq!(h.payloads(), Vec::<String>::new(), "it waits for the end of what was put before");
+    compared(&mut h);
+    let (origin, storage) = (before.stream.origin.clone(), before.stream.epoch.storage);
+    let group = GroupId { name: group("g"), incarnation: 0 };
+    h.hear(LinkMessage::Finished(vec![Finished { group, origin, storage, through: 1, to: None, hops: 0 }]));
+    assert_eq!(compared(&mut h), 1);
+    later.send(&mut h, 0..2);
+    assert_eq!(h.payloads(), ["later"]);
+}
+
 /// Clocks of relays are not compared: each hop says how long it has had it.
 #[test]
 fn r14_the_time_that_a_message_has_spent_elsewhere_counts() {
