@@ -124,12 +124,15 @@ fn homes(state: &Draining) -> String {
     let one = |home: &crate::wire::body::Home| {
         let backlog = human::of(home.backlog, "message");
         let moves = home.moves_to.as_ref().map_or_else(String::new, |to| format!(", moves to {to}"));
-        format!("{}/{} ({backlog}{moves})", home.group, home.name)
+        let comes = home.comes_from.as_ref().map_or_else(String::new, |from| format!(", comes from {from}"));
+        format!("{}/{} ({backlog}{moves}{comes})", home.group, home.name)
     };
     let all_move = state.homes.len() as u64 == state.home_count
         && state.homes.iter().all(|home| home.moves_to.is_some());
     let advice = if all_move {
         "ask again when they are there: `treecast subscription show` says how far a move is"
+    } else if state.homes.iter().any(|home| home.comes_from.is_some()) {
+        "what is on its way here is to come first, or stays where it is with --cancel at its move"
     } else {
         "move or remove them first, or say --abandon to remove all, with what waits there"
     };
@@ -186,7 +189,7 @@ fn list(mut items: Vec<String>, count: u64) -> String {
 }
 
 fn to_json(state: &Draining) -> Value {
-    let home = |home: &crate::wire::body::Home| json!({ "group": home.group, "name": home.name, "backlog": home.backlog, "moves_to": home.moves_to });
+    let home = |home: &crate::wire::body::Home| json!({ "group": home.group, "name": home.name, "backlog": home.backlog, "moves_to": home.moves_to, "comes_from": home.comes_from });
     let wait = |wait: &crate::wire::body::DrainingWait| json!({ "group": wait.group, "records": wait.records, "members": wait.members });
     let kept = |kept: &crate::wire::body::DrainingKept| json!({ "group": kept.group, "origin": kept.origin, "records": kept.records, "disk_lost": kept.disk_lost });
     json!({

@@ -47,7 +47,8 @@ pub enum GroupCommand {
         treecast group tree orders --origin north\n  \
         treecast group tree orders --output dot | dot -Tsvg > orders.svg\n\n\
         The lag on a link is how much its end that was asked has not sent to the other one yet; it is\n\
-        known at the two ends only. A relay that is cut off hangs at the one that keeps for it.")]
+        known at the two ends only. A relay that is cut off hangs at the one that keeps for it; the records\n\
+        that it has not confirmed are messages and the relays' own.")]
     Tree(TreeArgs),
     /// Remove a group with its subscriptions and backlogs
     ///

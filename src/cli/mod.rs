@@ -101,8 +101,7 @@ pub enum Output {
     Text,
     /// For programs: one object a line, with stable keys.
     Json,
-    /// For Graphviz; `group tree` only.
-    #[value(hide = true)]
+    /// For Graphviz: `group tree` alone.
     Dot,
 }
 

@@ -32,8 +32,8 @@ use super::watch::Watch;
     treecast put photos --file cat.jpg --subject eu/de --header type=image/jpeg\n  \
     tail -f app.log | treecast put logs --lines\n  \
     treecast put orders --file order.json --producer shop-7 --sequence 1042\n\n\
-    Prints the message's id, also when it is on the relay's disk and --ack is not reached. A group that\n\
-    does not exist is made. When a line of --lines is not taken, it is named, and those before it are\n\
+    Prints the message's id, also when it is on the relay's disk and --ack is not reached; with --lines\n\
+    how many were taken. A group that does not exist is made. When a line of --lines is not taken, it is named, and those before it are\n\
     stored.")]
 pub struct PutArgs {
     /// The group or queue
@@ -58,7 +58,7 @@ pub struct PutArgs {
     #[arg(long, value_name = "DURATION", value_parser = values::millis, default_value = "30s")]
     pub deadline: Millis,
     /// After this time the message is of no use any more
-    #[arg(long, value_name = "DURATION", value_parser = values::millis)]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_millis)]
     pub ttl: Option<Millis>,
     /// The key inside the group that filters look at, like `eu/de/berlin`
     #[arg(long, value_parser = values::subject)]
@@ -117,7 +117,7 @@ fn ack(text: &str) -> Result<Ack, String> {
                 Some(copies @ 1..) => Ack::Stored(copies),
                 Some(0) | None => {
                     return Err(
-                        "write accepted, stored=N (N relays, 1 or more), inserted or consumed".to_owned()
+                        "write accepted, stored=N (N relays, 1 to 65535), inserted or consumed".to_owned()
                     );
                 }
             }

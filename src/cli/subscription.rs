@@ -359,12 +359,24 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
     facts.add("position", format!("done below {}, next {}", info.floor, info.next));
     moving::add_facts(info, &mut facts);
     facts.add("inserted", human::count(info.inserted));
+    if held_own(info) > 0 {
+        facts.add(
+            "",
+            format!("of these, {} of the relays' own to be passed over", human::count(held_own(info))),
+        );
+    }
     for (name, number) in outcomes(out) {
         if number > 0 || name == "acked" {
             facts.add(name, human::count(number));
         }
     }
     facts
+}
+
+/// Of what was inserted: the relays' own records, which nobody receives, that are not passed over yet.
+fn held_own(info: &SubscriptionInfo) -> u64 {
+    let done: u64 = outcomes(&info.out).iter().map(|(_, count)| count).sum();
+    info.inserted.saturating_sub(info.backlog.saturating_add(done))
 }
 
 /// What became of messages, by name.
@@ -398,6 +410,7 @@ pub(super) fn to_json(info: &SubscriptionInfo) -> Value {
         "aside": info.aside,
         "receivers": info.receivers,
         "inserted": info.inserted,
+        "held_own": held_own(info),
         "out": outcomes_json(&info.out),
         "moving": info.moving.as_deref().map(moving::to_json),
         "comes_from": info.comes_from,

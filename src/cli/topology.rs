@@ -1,11 +1,13 @@
 //! `treecast topology`: what an operator wrote about the network.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::config::check_file;
+use crate::id::GroupName;
 use crate::routing::MapError;
 use crate::topology::{COST_MAX, Checked, Faults, Topology, likely_or_known};
 
@@ -97,9 +99,17 @@ fn known(what: &str, relay: &str, topologies: &[&Topology]) -> Result<(), Failur
     if topologies.iter().any(|topology| topology.relay(relay).is_some()) {
         return Ok(());
     }
-    let names = topologies.iter().flat_map(|topology| topology.relays()).map(|relay| relay.name.as_str());
-    let advice = likely_or_known(relay, names).map(|advice| format!("; {advice}")).unwrap_or_default();
-    Err(Failure::Usage(format!("no {what} {relay:?} in the file{advice}")))
+    let names: BTreeSet<&str> =
+        topologies.iter().flat_map(|topology| topology.relays()).map(|relay| relay.name.as_str()).collect();
+    let advice = likely_or_known(relay, names.iter().copied()).map(|advice| format!("; {advice}"));
+    let file = if topologies.len() == 1 { "the file" } else { "the files" };
+    Err(Failure::Usage(format!("no {what} {relay:?} in {file}{}", advice.unwrap_or_default())))
+}
+
+/// Checks that there can be a group of a name.
+fn check_group(name: Option<&str>) -> Result<(), Failure> {
+    let Some(Err(error)) = name.map(GroupName::new) else { return Ok(()) };
+    Err(Failure::Usage(format!("name of the group {error}")))
 }
 
 /// The groups and queues of `topologies` by name, or `only` that one. Without any

@@ -30,6 +30,11 @@ pub struct TreeArgs {
 /// When there is no such group, or the relay is not there.
 pub(super) async fn run(client: &Client, args: TreeArgs, context: &mut Context) -> Result<(), Failure> {
     let tree = ask::group_tree(client, &args.group, args.origin.as_ref()).await?;
+    if args.origin.is_some() && tree.kind == TreeKind::Shared {
+        let group = args.group.as_str();
+        let text = format!("group {group:?} has one tree for all origins, so --origin says nothing");
+        return Err(Failure::Usage(text));
+    }
     match context.global.output {
         Output::Text => draw(&tree, context),
         Output::Json => Ok(context.out.json(&to_json(&tree))?),

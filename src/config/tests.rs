@@ -214,6 +214,17 @@ C007 9 reserve_bytes of relay \"eu/south\" is 100MiB, must be 128MiB to 1TiB
     assert!(Topology::parse("in force", &odd).is_ok());
 }
 
+#[test]
+fn a_file_is_judged_as_a_whole_though_a_part_of_it_is_wrong() {
+    let odd = TWO.replace("\"64MiB\"", "5").replace("insecure", "insecre");
+    let odd = format!("{odd}\n[[link]]\nbetween = [\"north\", \"nowhere\"]\n");
+    let shown = whole(&odd);
+    let codes: Vec<&str> = shown.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(codes.contains(&"C007") && codes.iter().any(|code| code.starts_with('T')), "{shown}");
+    let shown = whole("version = ");
+    assert!(shown.starts_with("T001 1 ") && shown.lines().count() == 1, "{shown}");
+}
+
 /// A flag may be given, so these do not make the file unusable.
 #[test]
 fn a_file_whose_relays_need_a_flag_is_told_so() {

@@ -18,7 +18,10 @@ use crate::units::shorten;
 /// # Errors
 /// All faults of the file, warnings among them.
 pub fn check_file(name: &Path, text: &str) -> Result<Checked, Faults> {
-    let mut checked = Topology::parse(&name.to_string_lossy(), text)?;
+    let (mut checked, is_read) = Topology::read(&name.to_string_lossy(), text);
+    if !is_read {
+        return Err(checked.warnings);
+    }
     let given = RelayConfig::default();
     let faults = checked.warnings.clone();
     let mut checker = Checker { given: &given, checked: Some(&checked), faults };

@@ -39,6 +39,9 @@ pub(super) struct Arrived {
     /// When it came.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) at: Option<WallTime>,
+    /// It has gone back since: what is here before this place is for it again, whatever was done with there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) again: Option<Index>,
     /// Whether the old home has said that it has it no more, since this relay was started.
     #[serde(skip)]
     pub(super) is_settled: bool,
@@ -49,7 +52,21 @@ pub(super) struct Arrived {
 
 impl Arrived {
     pub(super) fn new(from: RelayId, token: u64, queue: bool) -> Self {
-        Self { from, token, done: None, queue, at: None, is_settled: false, is_said_again: false }
+        Self {
+            from,
+            token,
+            done: None,
+            queue,
+            at: None,
+            again: None,
+            is_settled: false,
+            is_said_again: false,
+        }
+    }
+
+    /// What is done with of all that stands here from this place on; none, while some of that is for it again.
+    pub(super) fn done_from(&self, at: Index) -> Option<&Done> {
+        self.done.as_ref().filter(|_| self.again.is_none_or(|again| again <= at))
     }
 }
 
@@ -338,12 +355,17 @@ impl Relay {
     }
 
     /// It has come.
-    pub(super) fn replay_arrived(&mut self, key: SubscriptionKey, done: Done, at: Option<WallTime>) {
+    pub(super) fn replay_arrived(
+        &mut self,
+        key: SubscriptionKey,
+        (done, at): (Done, Option<WallTime>),
+        again: Option<Index>,
+    ) {
         let Some(group) = self.groups.get_mut(key.group) else { return };
         let Some(place) = group.find(key.number) else { return };
         let subscription = &mut group.subscriptions[place];
         if let Some(arrived) = &mut subscription.arrived {
-            (arrived.done, arrived.at) = (Some(done), at);
+            (arrived.done, arrived.at, arrived.again) = (Some(done), at, again);
             if arrived.queue {
                 // Its home is owed everything that comes.
                 (group.queue, subscription.replays) = (true, true);
@@ -464,7 +486,7 @@ impl Relay {
         if !is_taken {
             let SubscriptionKey { group, number: subscription } = key;
             let (done, at) = (Box::new(done), Some(now.wall));
-            let operation = Operation::SubscriptionArrived { group, subscription, done, at };
+            let operation = Operation::SubscriptionArrived { group, subscription, done, at, again: None };
             self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
             self.apply(operation, false).expect("an operation that was checked applies");
             let spec = self.spec_of(group, &frame.name);
@@ -474,6 +496,20 @@ impl Relay {
             self.hold_brought(key.group);
         }
         self.answer_move_durably(now, frame, MoveSays::Taken);
+    }
+
+    /// A subscription that has come here goes back: what is here by now is for it again, also what was done with
+    /// at its old home. What comes later and was done with there is not.
+    pub(super) fn replay_done(&mut self, key: SubscriptionKey) {
+        let Some(group) = self.groups.get_mut(key.group) else { return };
+        let (next, Some(place)) = (group.next, group.find(key.number)) else { return };
+        let Some(arrived) = group.subscriptions[place].arrived.as_deref_mut() else { return };
+        let Some(done) = arrived.done.clone().map(Box::new) else { return };
+        arrived.again = Some(next);
+        let SubscriptionKey { group, number: subscription } = key;
+        let (at, again) = (arrived.at, arrived.again);
+        let operation = Operation::SubscriptionArrived { group, subscription, done, at, again };
+        self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
     }
 
     /// Forgets what is done with of subscriptions that have come here, as far as nothing of it can come

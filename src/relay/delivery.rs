@@ -187,9 +187,20 @@ impl Relay {
         }
     }
 
+    /// Takes a subscription out of the queue that has no turn.
+    fn unqueue(&mut self, key: SubscriptionKey) {
+        if let Some(active) = self.groups.subscription(key).and_then(|found| found.active.as_mut()) {
+            active.queued = false;
+        }
+    }
+
     /// Gives every subscription in the queue its turn.
     pub(super) fn pump(&mut self, now: Now) {
         while let Some(key) = self.ready.pop_front() {
+            if self.goes_on_elsewhere(now, key) {
+                self.unqueue(key);
+                continue;
+            }
             self.pump_one(now, key);
             while let Some(dead) = self.dead.pop_front() {
                 self.bury(now, dead);

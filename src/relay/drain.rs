@@ -18,6 +18,7 @@
 use super::circuit::About;
 use super::group::Group;
 use super::input::Now;
+use super::moving::what_moves;
 use super::requests::{Outcome, When};
 use super::stream::{Draft, Seal, Stream};
 use super::subscription::{Removal, SubscriptionKey};
@@ -35,7 +36,7 @@ const LIST_MAX: usize = 200;
 const MEMBERS_MAX: usize = 8;
 
 /// Names in an item of each kind, at the most.
-const ITEM_NAMES: usize = 3 + (1 + MEMBERS_MAX) + 2 + 1;
+const ITEM_NAMES: usize = 4 + (1 + MEMBERS_MAX) + 2 + 1;
 
 const _: () = assert!(LIST_MAX * ITEM_NAMES * (limits::NAME_BYTES_MAX + 32) < limits::CONTROL_BYTES_MAX);
 
@@ -97,13 +98,25 @@ impl Relay {
         self.open_circuit(now, (session, request), (relay, About::Relay), Request::RelayDrain { abandon })
     }
 
-    /// What is half way between this relay and another is not this one's to abandon.
+    /// What is half way between this relay and another is not this one's to abandon: the other one would wait for
+    /// it for ever.
     fn check_half_way(&mut self) -> Result<(), Refusal> {
-        let keys = self.groups.named().flat_map(|group| {
-            let here = group.subscriptions.iter().filter(|s| !s.is_arriving());
-            here.map(|s| SubscriptionKey { group: group.number, number: s.number })
-        });
-        keys.collect::<Vec<_>>().into_iter().try_for_each(|key| self.check_settled(key))
+        let mut keys = Vec::new();
+        for group in self.groups.named() {
+            for subscription in &group.subscriptions {
+                if let Some(from) = subscription.comes_from() {
+                    let what = what_moves(group, &subscription.name);
+                    let me = &self.options.relay;
+                    let message = format!(
+                        "{what} is on its way from relay {from} to {me}: wait until it is here, or end its move with \
+                         --cancel"
+                    );
+                    return Err(Refusal::new(RefusalCode::NotReady, message));
+                }
+                keys.push(SubscriptionKey { group: group.number, number: subscription.number });
+            }
+        }
+        keys.into_iter().try_for_each(|key| self.check_settled(key))
     }
 
     fn check_drain(&self) -> Result<(), Refusal> {
@@ -237,7 +250,8 @@ impl Relay {
                 let backlog = group.backlog(subscription, group.durable) + self.backlog_in_remnants(key);
                 let (group, name) = (group.name.clone(), subscription.name.clone());
                 let moves_to = subscription.moving.as_deref().map(|moving| moving.to.clone());
-                state.homes.push(Home { group, name, backlog, moves_to });
+                let comes_from = subscription.comes_from().cloned();
+                state.homes.push(Home { group, name, backlog, moves_to, comes_from });
             }
             let waits = group.drain_wait(me);
             let kept = self.drain_kept(group);

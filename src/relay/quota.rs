@@ -94,7 +94,9 @@ impl Group {
         {
             let home = self.subscription_at(relay).map(|name| format!(", home of subscription `{name}`,"));
             let home = home.unwrap_or_default();
-            return format!("relay {relay}{home} has not confirmed {lacked} records");
+            return format!(
+                "relay {relay}{home} has not confirmed {lacked} records, the relays' own among them"
+            );
         }
         slowest.map_or_else(
             || "no subscription here holds it back: what others have put is not released yet".to_owned(),

@@ -499,6 +499,9 @@ impl Relay {
         subscription.seek(to, not_before, &group.marks);
         self.dirty.push(key);
         self.write_cursors(now, Urgency::Sync);
+        if to < floor {
+            self.replay_done(key);
+        }
         self.enqueue(key);
         Ok((Reply::Done, When::Durable))
     }

@@ -464,8 +464,8 @@ impl Relay {
             }
             Operation::SubscriptionCreated { .. } => self.replay_subscription(operation, replay)?,
             Operation::SubscriptionArriving { .. } => self.replay_arriving(operation, replay)?,
-            Operation::SubscriptionArrived { group, subscription, done, at } => {
-                self.replay_arrived(SubscriptionKey { group, number: subscription }, *done, at);
+            Operation::SubscriptionArrived { group, subscription, done, at, again } => {
+                self.replay_arrived(SubscriptionKey { group, number: subscription }, (*done, at), again);
             }
             Operation::RemnantBegun { .. }
             | Operation::RemnantPasses { .. }

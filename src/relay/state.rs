@@ -263,6 +263,9 @@ pub(super) enum Operation {
         done: Box<Done>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         at: Option<WallTime>,
+        /// It has gone back since: what is here before this place is for it again, whatever was done with there.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        again: Option<Index>,
     },
     /// A queue lives here, or not any more.
     QueueHome {

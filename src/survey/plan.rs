@@ -73,7 +73,7 @@ pub struct GroupChange {
     pub group: String,
     /// What its trees are like.
     pub kind: TreeKind,
-    /// Before; none: none of its relays existed.
+    /// Before; none: none of its relays existed, or it is a queue that only the new file has.
     pub before: Option<Trees>,
     /// After; none: none of its relays exists any more, and none of them was left out.
     pub after: Option<Trees>,
@@ -164,7 +164,10 @@ pub fn plan(question: Question<'_>) -> Result<Plan, MapError> {
         Some(relay) => Some(death(question, &new, (states, relay))?),
     };
     let network = network_change(question.old, question.new);
-    Ok(Plan { network, change: compare(&old, &new), death })
+    let is_there = |queue: &str| question.old.queues().iter().any(|known| known.name == queue);
+    let new_queues = question.new.queues().iter().map(|queue| queue.name.as_str());
+    let new_queues = new_queues.filter(|queue| !is_there(queue)).collect();
+    Ok(Plan { network, change: compare(&old, &new, &new_queues), death })
 }
 
 /// One network with the trees of all groups.
@@ -210,11 +213,13 @@ impl Side {
     }
 }
 
-fn compare(old: &Side, new: &Side) -> Change {
+/// What becomes of trees. Queues that only the new file has have none before.
+fn compare(old: &Side, new: &Side, new_queues: &BTreeSet<&str>) -> Change {
     let mut loads: BTreeMap<Between, [u32; 2]> = BTreeMap::new();
     let mut groups = Vec::new();
     for at in 0..new.groups.len() {
-        let sides = [old.trees(at), new.trees(at)];
+        let is_new = new_queues.contains(new.groups[at].0.name.as_str());
+        let sides = [old.trees(at).filter(|_| !is_new), new.trees(at)];
         for (side, trees) in sides.iter().enumerate() {
             for (between, uses) in trees.iter().flat_map(|trees| trees.links.iter().zip(&trees.uses)) {
                 loads.entry(between.clone()).or_default()[side] += uses;
@@ -280,5 +285,5 @@ fn death(
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
     let queues = question.new.queues().iter().filter(|queue| queue.home == relay);
     let queues = queues.map(|queue| queue.name.clone()).collect();
-    Ok(Death { relay: relay.to_owned(), parts, queues, change: compare(new, &side) })
+    Ok(Death { relay: relay.to_owned(), parts, queues, change: compare(new, &side, &BTreeSet::new()) })
 }

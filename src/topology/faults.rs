@@ -98,6 +98,7 @@ codes! {
     GraphIslands = "G011", Warning, "nodes that cannot reach each other";
     NotRead = "G012", Warning, "a part of a GraphML file that is not read";
     CostChanged = "G013", Warning, "a cost that no link can have, in whose place another one stands";
+    Directions = "G014", Warning, "edges with directions, which links have not";
     NoName = "C001", Error, "no name for this relay";
     UnknownSelf = "C002", Error, "this relay is not in the topology";
     BadListen = "C003", Error, "an address that cannot be listened on";

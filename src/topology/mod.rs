@@ -228,17 +228,21 @@ impl Topology {
     /// All faults of the file, warnings among them. Where the text is not even
     /// TOML, how its parts fit together is not judged.
     pub fn parse(name: &str, text: &str) -> Result<Checked, Faults> {
+        let (read, _) = Self::read(name, text);
+        if read.warnings.error_count() > 0 { Err(read.warnings) } else { Ok(read) }
+    }
+
+    /// What could be read of a file, with all faults of it; and whether that is more than nothing: the text is
+    /// TOML.
+    pub(crate) fn read(name: &str, text: &str) -> (Checked, bool) {
         let mut reader = Reader::new(name, text);
         let draft = file::read(&mut reader, text);
-        if reader.can_check() {
+        let is_read = reader.can_check();
+        if is_read {
             check::check(&mut reader, &draft);
         }
-        let faults = reader.into_faults();
-        if faults.error_count() > 0 {
-            return Err(faults);
-        }
         let places = places_of(&draft);
-        Ok(Checked { topology: draft.into_topology(), warnings: faults, places })
+        (Checked { topology: draft.into_topology(), warnings: reader.into_faults(), places }, is_read)
     }
 
     /// A network of one relay with no groups set, for a relay that is started

@@ -59,7 +59,7 @@ pub(crate) fn forgetting() -> Forgetting {
 pub(crate) fn draining() -> Draining {
     let name = SubscriptionName::new("billing").unwrap();
     Draining {
-        homes: vec![Home { group: group("jobs"), name, backlog: 3, moves_to: None }],
+        homes: vec![Home { group: group("jobs"), name, backlog: 3, moves_to: None, comes_from: None }],
         home_count: 1,
         waits: vec![DrainingWait { group: group("orders"), records: 7, members: vec![other()] }],
         wait_count: 1,

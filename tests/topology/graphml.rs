@@ -66,11 +66,17 @@ fn what_the_zoo_leaves_open_is_told() {
 #[test]
 fn costs_of_a_directed_graph_keep_their_fractions_and_the_cheaper_way_counts() {
     let networkx = imported("networkx");
-    assert!(networkx.warnings.is_empty(), "{}", networkx.warnings);
+    // Links have no directions, which is told.
+    assert_eq!(told(&networkx.warnings), [("G014", 7)], "{}", networkx.warnings);
+    let shown = networkx.warnings.to_string();
+    assert!(shown.contains("without a way back: 1, with another cost on it: 1"), "{shown}");
     assert_eq!(networkx.dropped, 0, "a way back is no second link");
     let costs: Vec<Cost> = parsed(&networkx.text).links().iter().map(|link| link.cost).collect();
     assert_eq!(costs, [Cost::Fixed(175), Cost::Fixed(50)]);
     assert!(networkx.text.contains("times 100"), "{}", networkx.text);
+    let both_ways = "<node id=\"a\"/><node id=\"b\"/>\n<edge source=\"a\" target=\"b\"/><edge source=\"b\" target=\"a\"/>";
+    let both_ways = graph(both_ways).replace("undirected", "directed");
+    assert!(import("g.graphml", both_ways.as_bytes()).unwrap().warnings.is_empty(), "nothing gets lost");
 }
 
 #[test]
@@ -120,7 +126,7 @@ fn what_is_no_graphml_is_refused_with_a_place() {
 #[test]
 fn every_code_about_graphs_is_known_here() {
     let about_graphs = Code::ALL.iter().filter(|code| code.as_str().starts_with('G')).count();
-    assert_eq!(about_graphs, 13, "a new code wants a case in this file");
+    assert_eq!(about_graphs, 14, "a new code wants a case in this file");
 }
 
 #[test]

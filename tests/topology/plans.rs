@@ -116,6 +116,15 @@ fn queues_that_a_file_leaves_without_a_home_or_wants_elsewhere_are_told() {
 }
 
 #[test]
+fn a_queue_that_only_the_new_file_has_had_no_tree_before() {
+    let (old, new) = (network("ab:1 bc:1", ""), network("ab:1 bc:1", "[queue.work]\nhome = \"c\"\n"));
+    let plan = planned(&old, &new, &["work", "group"], None);
+    let before: Vec<bool> = plan.change.groups.iter().map(|group| group.before.is_some()).collect();
+    assert_eq!(before, [false, true], "a group need not be in a file");
+    assert_eq!(plan.change.links, [load("a", "b", 1, 2), load("b", "c", 1, 2)]);
+}
+
+#[test]
 fn settings_that_change_are_told_with_what_they_were() {
     let more = |text: &str| network("ab:1", text);
     let old = more(

@@ -12,7 +12,7 @@ use crate::survey::{dot, svg, text};
 use crate::topology::Topology;
 use crate::topology::settings::TreeKind;
 
-use super::{ANY_GROUP, Guess, known, load, too_large, write};
+use super::{ANY_GROUP, Guess, check_group, known, load, too_large, write};
 
 pub(super) const AFTER_HELP: &str = "\
 Examples:
@@ -39,7 +39,7 @@ pub enum Form {
 /// Arguments of `topology draw`.
 #[derive(Debug, Args)]
 pub struct DrawArgs {
-    /// The topology file
+    /// The topology file, or - for standard input
     pub file: PathBuf,
     /// The form; unless said what the name of the output ends with, else text
     #[arg(long, value_enum)]
@@ -62,6 +62,7 @@ pub struct DrawArgs {
 pub(super) fn run(args: &DrawArgs, context: &mut Context) -> Result<(), Failure> {
     let topology = load(&args.file, context)?;
     args.guess.check(&[&topology])?;
+    check_group(args.group.as_deref())?;
     let group = args.group.as_deref().or(args.guess.members.as_ref().map(|_| ANY_GROUP));
     check_origin(args, group, &topology)?;
     let name = args.file.file_stem().unwrap_or(args.file.as_os_str()).to_string_lossy().into_owned();

@@ -13,7 +13,7 @@ use crate::survey::plan::{
     Between, Change, Death, GroupChange, HomeChange, NetworkChange, Plan, Question, Trees, plan,
 };
 
-use super::{Guess, groups, known, load, too_large};
+use super::{Guess, check_group, groups, known, load, too_large};
 
 pub(super) const AFTER_HELP: &str = "\
 Examples:
@@ -28,7 +28,7 @@ new network while one relay is dead: it stays a member, and what is put meanwhil
 /// Arguments of `topology plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// The topology file as it is
+    /// The topology file as it is; either may be - for standard input
     pub old: PathBuf,
     /// The topology file as it will be
     pub new: PathBuf,
@@ -47,6 +47,7 @@ pub struct PlanArgs {
 pub(super) fn run(args: &PlanArgs, context: &mut Context) -> Result<(), Failure> {
     let (old, new) = (load(&args.old, context)?, load(&args.new, context)?);
     args.guess.check(&[&old, &new])?;
+    check_group(args.group.as_deref())?;
     if let Some(relay) = &args.without {
         known("relay", relay, &[&new])?;
     }

@@ -32,7 +32,7 @@ impl Group {
     pub(in crate::relay) fn counted_from(&self, subscription: &Subscription) -> Index {
         let floor = subscription.cursor.floor();
         let arrived = subscription.arrived.as_deref();
-        let Some(done) = arrived.and_then(|arrived| arrived.done.as_ref()) else { return floor };
+        let Some(done) = arrived.and_then(|arrived| arrived.done_from(floor)) else { return floor };
         let open = self.streams.iter().filter(|stream| stream.end > floor);
         let ends = open.filter_map(|stream| match last_done(done, stream) {
             Sequence(0) => None,
@@ -48,7 +48,7 @@ impl Group {
         let subscription = &self.subscriptions[place];
         let floor = subscription.cursor.floor();
         let arrived = subscription.arrived.as_deref().filter(|_| subscription.merging.is_none());
-        let Some(done) = arrived.and_then(|arrived| arrived.done.as_ref()) else { return floor };
+        let Some(done) = arrived.and_then(|arrived| arrived.done_from(floor)) else { return floor };
         let open = self.streams.iter().filter(|stream| stream.end > floor);
         let ends = open.filter_map(|stream| {
             let last = last_done(done, stream);

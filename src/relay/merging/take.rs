@@ -293,10 +293,11 @@ impl Relay {
         }
         let Some(subscription) = self.groups.subscription(key) else { return };
         subscription.merging = None;
-        let before = subscription.arrived.take().and_then(|arrived| arrived.done);
-        let mut done = before.unwrap_or_default();
+        let before = subscription.arrived.take().map(|arrived| (arrived.done, arrived.again));
+        let (done, again) = before.unwrap_or_default();
+        let mut done = done.unwrap_or_default();
         done.parts = in_order(done.parts.into_iter().chain(parts).collect());
-        let arrived = Arrived { done: Some(done), at: Some(at), ..Arrived::new(from, token, false) };
+        let arrived = Arrived { done: Some(done), at: Some(at), again, ..Arrived::new(from, token, false) };
         subscription.arrived = Some(Box::new(arrived));
     }
 }

@@ -6,10 +6,12 @@
 //! far that is on its disk. A copy alone means nothing: it is still delivered here, and what is acked
 //! meanwhile stays so. Only when all is there and still nobody takes, it is noted on disk that the *rest*
 //! is the new home's; from then on nobody is served here, and the handover says what is left of each part.
+//! What receivers are at work on is waited for: until they have acked it, or it is overdue.
 //!
 //! So a crash, a lost disk or a move that is given up before costs a copy at the most. What was noticed of
 //! a copy is forgotten with a restart; the new home says again how far it is, and what it has is not sent.
 
+mod hand;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,6 +65,8 @@ pub(super) struct Copying {
     pub(super) part: Option<Part>,
     /// Parts that are there, with what is lost of them and what was read.
     whole: BTreeMap<u32, (Vec<Lost>, Scan)>,
+    /// Whether these are all: only what receivers are at work on is waited for.
+    is_all: bool,
 }
 
 /// The part that is copied.
@@ -112,7 +116,7 @@ impl Relay {
         let (to, merge) = (moving.to.clone(), moving.merge);
         let copying = &mut moving.heard.copying;
         if is_wanted {
-            copying.idle_since = None;
+            (copying.idle_since, copying.is_all) = (None, false);
             self.copies.remove(&key);
             return;
         }
@@ -138,7 +142,14 @@ impl Relay {
         let whole: BTreeSet<u32> = copying.whole.keys().copied().collect();
         match self.parts_here(key).into_iter().find(|(id, ..)| !whole.contains(id)) {
             Some((id, part, end)) => self.begin_copy(now, key, (id, part, end)),
-            None => self.leave_rest(now, key),
+            None => {
+                if let Some(moving) = self.moving_at(key) {
+                    moving.heard.copying.is_all = true;
+                }
+                if merge || !self.is_in_hand(key) {
+                    self.leave_rest(now, key);
+                }
+            }
         }
     }
 

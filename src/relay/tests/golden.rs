@@ -120,6 +120,7 @@ fn word(operation: &Operation) -> &'static str {
         Operation::RemnantBegun { .. } => "remnant-begun",
         Operation::RemnantPasses { .. } => "remnant-passes",
         Operation::RemnantOpened { .. } => "remnant-opened",
+        Operation::SubscriptionArrived { again: Some(_), .. } => "subscription-arrived-again",
         Operation::SubscriptionArrived { at: Some(_), .. } => "subscription-arrived-at",
         Operation::SubscriptionArrived { .. } => "subscription-arrived",
     }
@@ -294,8 +295,14 @@ fn of_moves(group: GroupNumber) -> Vec<Operation> {
             token,
             queue: true,
         },
-        Operation::SubscriptionArrived { group, subscription, done: Box::new(done()), at: None },
-        Operation::SubscriptionArrived { group, subscription, done: Box::new(done()), at: Some(AT) },
+        Operation::SubscriptionArrived { group, subscription, done: Box::new(done()), at: None, again: None },
+        Operation::SubscriptionArrived {
+            group,
+            subscription,
+            done: Box::new(done()),
+            at: Some(AT),
+            again: None,
+        },
         Operation::SubscriptionMoving {
             group,
             subscription,
@@ -383,7 +390,11 @@ fn operations() -> Vec<Operation> {
     let void = Operation::SubscriptionRemoved { group: number, subscription, evicted: None, elsewhere: true };
     let brought = Accounts { group: GroupNumber(2), subscription, out: outcomes() };
     let served = Operation::GroupRemoved { group: number, brought: Some(Box::new(brought)) };
-    of_groups(number).into_iter().chain(of_members(number)).chain(moves).chain([void, served]).collect()
+    let done = Box::new(done());
+    let (at, again) = (Some(AT), Some(Index(2000)));
+    let goes_back = Operation::SubscriptionArrived { group: number, subscription, done, at, again };
+    let groups = of_groups(number).into_iter().chain(of_members(number));
+    groups.chain(moves).chain([void, served, goes_back]).collect()
 }
 
 fn outcomes() -> Outcomes {

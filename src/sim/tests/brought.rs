@@ -109,12 +109,15 @@ fn p11_what_was_brought_along_and_acked_is_told_as_acked_also_after_a_crash() {
 #[test]
 fn r12_who_receives_what_was_brought_along_is_sent_away_before_it_is_handed_over() {
     let mut world = brought();
-    // He works on three messages, and asks for no more meanwhile.
+    // He works on three messages for longer than he may, and asks for no more meanwhile.
     let (handle, got) = receive(&mut world, NEW, 3);
     assert_eq!(got.len(), 3);
     world.ask_to_move(1, 0, Some(1));
     go_on(&mut world);
     world.wait_ms(crate::limits::MOVE_UNREAD_MS + 100);
+    move_on(&mut world);
+    assert_eq!(serving(&world, false), [NEW], "what he is at work on is waited for");
+    world.wait_ms(crate::limits::ACK_WAIT_MS_DEFAULT);
     let mut step = 0;
     while serving(&world, false) != [1] {
         go_on_a_little(&mut world, step);

@@ -107,6 +107,35 @@ fn s48_a_relay_whose_subscriptions_are_moving_says_where_they_go() {
     assert_eq!((state.begun, homes), (false, vec![("s-r01", Some("r03"))]));
 }
 
+/// Who is to keep it would be gone, and its home would wait for that for ever.
+#[test]
+fn s48_a_relay_to_which_a_subscription_is_on_its_way_is_not_drained() {
+    let mut world = ring();
+    // Nobody knows what that relay has put: the move waits for it.
+    world.crash(2);
+    world.settle();
+    world.ask_to_move(0, 1, Some(3));
+    (0..10).for_each(|_| {
+        world.wait_ms(120);
+        world.settle();
+    });
+    assert!(world.has_moves(), "it waits for who is away");
+    let state = ask(&mut world, 3, false);
+    let comes: Vec<&str> =
+        state.homes.iter().filter_map(|home| Some(home.comes_from.as_ref()?.as_str())).collect();
+    assert_eq!((state.begun, comes), (false, vec!["r01"]), "{state:?}");
+    let refusal = world.ask(3, Request::RelayDrain { abandon: true }).unwrap_err();
+    assert!(
+        refusal.code == RefusalCode::NotReady && refusal.message.contains("on its way from relay r01"),
+        "{refusal:?}"
+    );
+    let (group, name) = names(1, "g", "s");
+    world.ask(1, Request::SubscriptionMove { group, name, to: None }).unwrap();
+    world.wait_ms(500);
+    world.settle();
+    assert!(ask(&mut world, 3, true).begun);
+}
+
 #[test]
 fn s48_a_relay_at_which_subscriptions_live_is_not_drained_before_they_have_left() {
     let mut world = ring();

@@ -6,7 +6,7 @@ use crate::id::{Index, ProducerSequence, RelayId};
 use crate::sim::storms::Weather;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{
-    MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec,
+    MoveInfo, MoveStage, Refusal, RefusalCode, Reply, Request, Start, SubscribeLevel, SubscriptionSpec,
 };
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{Fact, LinkMessage};
@@ -747,6 +747,32 @@ fn r12_a_subscription_that_moves_back_is_known_everywhere_all_the_while() {
         assert_eq!(world.home_now(0), Some(home), "it has come");
     }
     world.finish().unwrap();
+}
+
+/// What is here is for it again after a seek, though it was done with at the old home; what comes later and was done
+/// with there is not.
+#[test]
+fn p5_a_subscription_that_has_moved_goes_back_to_what_its_new_home_has() {
+    let mut world = prepared(1, true);
+    world.take(0);
+    world.ask_to_move(1, 0, Some(NEW));
+    go_on(&mut world);
+    assert_eq!((world.home_now(0), world.has_moves()), (Some(NEW), false));
+    let (group, name) = names(OLD, "g", "s");
+    for crashes in [false, true] {
+        let (group, name) = (group.clone(), name.clone());
+        let seek = Request::SubscriptionSeek { group, name, start: Start::Beginning };
+        assert_eq!(world.ask_network(1, seek), Some(Ok(Reply::Done)));
+        if crashes {
+            world.crash_keeping(NEW, 0);
+            world.start(NEW);
+            world.heal();
+            world.settle();
+        }
+        let again = world.nodes[NEW].drain(world.now, &names(OLD, "g", "s").0, &names(OLD, "g", "s").1);
+        world.collect(NEW);
+        assert_eq!(again.len(), 8, "crashes: {crashes}, {again:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use super::LINE;
 use super::moves::{
     FAULTS, Fault, NEW, OLD, ask_move, go_on, go_on_a_little, network, prepared_as, serving, strike,
 };
+use crate::id::Index;
 use crate::wire::body::{MoveStage, Reply, Request};
+use crate::wire::frame::AckKind;
 use crate::wire::link::LinkMessage;
 use crate::wire::moving::MoveSays;
 
@@ -135,6 +137,44 @@ fn s47_who_comes_back_while_it_is_copied_is_served_at_the_old_home() {
         world.finish().unwrap_or_else(|wrong| panic!("{steps}: {wrong}"));
     }
     panic!("it does not come to its new home");
+}
+
+/// Who is at work on a message is waited for, and does not do it again at the new home.
+#[test]
+fn s47_what_a_receiver_is_at_work_on_for_long_is_not_delivered_again_at_the_new_home() {
+    for is_queue in [false, true] {
+        let mut world = prepared_as(1, false, is_queue);
+        let name = if is_queue { "queue" } else { "s" };
+        let handle = world.attach_quietly(OLD, GROUP, name);
+        let now = world.now;
+        world.nodes[OLD].credit_up_to(now, handle, 1);
+        world.collect(OLD);
+        world.read(OLD);
+        let index = Index(world.nodes[OLD].got[0].index);
+        world.ask_to_move(1, 0, Some(NEW));
+        for done in 1..=3 {
+            // Ten seconds of work on each: ack_wait is 30.
+            move_on(&mut world);
+            world.wait_ms(2_000);
+            world.settle();
+            let got = &world.nodes[OLD].got;
+            assert_eq!((got.len(), serving(&world, is_queue)), (1, vec![OLD]), "queue: {is_queue}, {done}");
+            if done == 3 {
+                break;
+            }
+            let range = (index, index.after(1));
+            world.nodes[OLD].settle_as(world.now, handle, range, AckKind::Progress);
+        }
+        // Its ack asks for the next one: that is the new home's.
+        world.nodes[OLD].ack(world.now, handle, (index, index.after(1)));
+        world.nodes[OLD].credit_up_to(world.now, handle, 2);
+        world.collect(OLD);
+        move_on(&mut world);
+        assert_eq!((world.nodes[OLD].got.len(), serving(&world, is_queue)), (1, vec![NEW]));
+        let (group, name) = names(OLD, GROUP, name);
+        let rest = world.nodes[NEW].drain(world.now, &group, &name);
+        assert!(rest.len() == 7 && !rest.contains(&world.nodes[OLD].got[0].payload), "{rest:?}");
+    }
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub(super) fn write(name: &str, graph: Graph, mut faults: Faults) -> Imported {
     let (names, renamed) = name_all(&graph.nodes, &mut faults);
     let factor = factor(&graph);
     let (links, dropped) = links(&graph, factor, &names, &mut faults);
+    if graph.is_directed {
+        warn_of_directions(&graph.edges, &mut faults);
+    }
     let islands = islands(&graph.nodes, &links, &mut faults);
     let mut text = String::new();
     write_head(&mut text, name, &graph, (&links, factor));
@@ -131,6 +134,36 @@ fn links(graph: &Graph, factor: u32, names: &[String], faults: &mut Faults) -> (
     let mut links: Vec<Link> = links.into_values().collect();
     fill_in(graph, &mut links, faults);
     (links, dropped)
+}
+
+/// Links have no directions: what gets lost with those of a graph.
+fn warn_of_directions(edges: &[Edge], faults: &mut Faults) {
+    let mut found: BTreeMap<[usize; 2], Vec<&Edge>> = BTreeMap::new();
+    for edge in edges.iter().filter(|edge| edge.ends[0] != edge.ends[1]) {
+        let mut between = edge.ends;
+        between.sort_unstable();
+        found.entry(between).or_default().push(edge);
+    }
+    let is_one_way = |all: &&Vec<&Edge>| all.iter().all(|edge| edge.ends == all[0].ends);
+    let differs = |all: &&Vec<&Edge>| {
+        all.iter().any(|edge| edge.cost != all[0].cost || edge.cost.is_none() && edge.km != all[0].km)
+    };
+    let one_way = found.values().filter(is_one_way).count();
+    let unlike = found.values().filter(|all| !is_one_way(all) && differs(all)).count();
+    let first = found
+        .values()
+        .filter(|all| is_one_way(all) || differs(all))
+        .map(|all| all[0])
+        .min_by_key(|e| e.at.start);
+    let Some(first) = first else { return };
+    let parts = [(one_way, "without a way back"), (unlike, "with another cost on it")];
+    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{what}: {count}"));
+    let message = format!(
+        "the graph has directions, and links have none: pairs of nodes {}",
+        parts.collect::<Vec<_>>().join(", ")
+    );
+    let advice = "each becomes one link both ways, with the lower cost".to_owned();
+    faults.push(Fault::new(Code::Directions, message).at(first.at).suggest(Some(advice)));
 }
 
 fn cost_of(graph: &Graph, ends: [usize; 2], cost: Option<f64>, km: Option<f64>) -> (u32, From) {

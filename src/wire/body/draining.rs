@@ -85,6 +85,9 @@ pub struct Home {
     /// The relay to which it moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moves_to: Option<RelayId>,
+    /// The relay where it lives still: it moves to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comes_from: Option<RelayId>,
 }
 
 /// A group in which members lack something.
