@@ -29,7 +29,9 @@ use super::traces::Traces;
 use super::trees::Trees;
 use super::whereabouts::Questions;
 use super::{Effect, Relay, RelayOptions, SHARDS, keeping};
-use crate::id::{Epoch, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, Time, WallTime};
+use crate::id::{
+    Epoch, GroupName, GroupNumber, Index, LinkId, RelayId, Sequence, StreamNumber, Time, WallTime,
+};
 use crate::log::{Cut, EntryNumber, Replayed, Snapshot};
 use crate::wire::link::{NameEntry, Version};
 use crate::wire::run::{RUN_HEADER_BYTES, Run, RunHeader, RunKind};
@@ -310,7 +312,7 @@ impl Relay {
         self.traces.links.extend(shard.links);
         self.traces.forgotten_before = self.traces.forgotten_before.max(shard.forgotten_before);
         for (name, number, incarnation) in shard.removed {
-            self.removed.insert(name, (number, incarnation));
+            self.note_over(name, number, incarnation);
         }
         for saved in shard.groups {
             let mut group = saved.restore()?;
@@ -596,6 +598,14 @@ impl Relay {
         group.end_membership();
     }
 
+    /// A life of a name is over: the highest one counts, in whatever order they are read.
+    fn note_over(&mut self, name: GroupName, number: GroupNumber, incarnation: u32) {
+        let known = self.removed.entry(name).or_insert((number, incarnation));
+        if known.1 <= incarnation {
+            *known = (number, incarnation);
+        }
+    }
+
     /// Takes a group out of all tables; its incarnation is kept, so that a new one is told apart.
     pub(super) fn forget_group(&mut self, number: GroupNumber) {
         let Some(group) = self.groups.remove(number) else { return };
@@ -616,7 +626,7 @@ impl Relay {
         match group.remnant {
             Some(remnant) => self.forget_remnant(number, remnant.key()),
             None => {
-                self.removed.insert(group.name, (number, group.incarnation));
+                self.note_over(group.name, number, group.incarnation);
             }
         }
     }

@@ -46,7 +46,9 @@ impl Groups {
             self.by_number.resize_with(place + 1, || None);
         }
         if group.remnant.is_none() {
-            self.by_name.insert(group.name.clone(), group.number);
+            // The log may tell of an earlier life while a part of the snapshot has a later one already.
+            let known = self.by_name.entry(group.name.clone()).or_insert(group.number);
+            *known = (*known).max(group.number);
         }
         self.by_number[place] = Some(Box::new(group));
     }

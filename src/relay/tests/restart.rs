@@ -2,6 +2,7 @@ use super::harness::{Harness, body, group, sub};
 use crate::id::{Epoch, GroupNumber, Index, RelayId, StreamNumber};
 use crate::limits;
 use crate::log::{Entry, Snapshot};
+use crate::relay::state::shard_of;
 use crate::relay::stream::Stream;
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{Notice, RefusalCode, Reply, Request, Start, SubscriptionSpec, encode};
@@ -412,4 +413,45 @@ fn p12_groups_with_many_streams_are_listed_in_pages_that_fit() {
     assert_eq!(all.len(), names.len());
     let bytes = encode(&all).len();
     assert!(bytes > limits::CONTROL_BYTES_MAX, "they would not have fitted into one: {bytes}");
+}
+
+/// A snapshot of which only the part of this group is a new one.
+fn with_one_part(h: &mut Harness, before: &Snapshot, number: GroupNumber) -> Snapshot {
+    let mut mixed = h.snapshot();
+    let one = shard_of(number) as usize;
+    for (at, shard) in mixed.shards.iter_mut().enumerate().filter(|(at, _)| *at != one) {
+        *shard = before.shards[at].clone();
+    }
+    mixed
+}
+
+/// Parts of a snapshot are written one after the other: one may have a later life of a name while the log tells of an
+/// earlier one that belongs to another part, whose snapshot is older.
+#[test]
+fn r11_a_life_that_a_part_of_the_snapshot_has_is_not_lost_over_an_earlier_one_that_the_log_tells_of() {
+    for lives in 1..4 {
+        let mut h = Harness::new();
+        let before = h.snapshot();
+        let remove = |h: &mut Harness| h.request(Request::GroupRemove { group: group("g") }).unwrap();
+        for _ in 0..lives {
+            h.open("g");
+            remove(&mut h);
+        }
+        let g = h.open("g");
+        h.subscribe("g", "s", SubscriptionSpec::default());
+        h.put(g, &["a"]);
+        let number = GroupNumber(lives + 1);
+        let snapshot = with_one_part(&mut h, &before, number);
+        h.crash(&snapshot);
+        let s = h.attach("g", "s");
+        h.credit(s, 10);
+        assert_eq!(h.payloads(), ["a"], "behind {lives} lives");
+        // The next life is above all of them, also when none is left.
+        remove(&mut h);
+        let snapshot = with_one_part(&mut h, &before, number);
+        h.crash(&snapshot);
+        h.open("g");
+        let life = h.relay.groups.number(&group("g")).and_then(|number| h.relay.groups.get(number)).unwrap();
+        assert_eq!(life.incarnation, lives + 1);
+    }
 }
