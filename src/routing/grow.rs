@@ -20,17 +20,18 @@
 //! Cost: with t relays to reach and n on the tree, t² + t·n distances are looked
 //! up, and each new relay looks at its links once.
 //!
-//! The relays of a tree stand in the order in which they joined, so they also tell
-//! the choices that were made ([`steps`]): a tree can be grown again from any of them on.
+//! The relays of a tree stand in the order in which they joined, and of each that the tree is for it
+//! is known which choice joined it ([`Wanted`]): a tree can be grown again from any of them on.
 
 use crate::routing::island::{Island, Standing};
 use crate::routing::map::{Map, Place, UNREACHABLE};
-use crate::routing::median::{Median, NO_OTHER, median, sum_to};
+use crate::routing::median::{Median, NO_OTHER, Sums, median, sum_to};
 use crate::routing::order::{Orders, Spread};
 use crate::routing::shortest::Distances;
 use crate::routing::tree::{CutOff, Node, Shape, Tree};
 use crate::routing::waiting::{NO_KEY, Offered, Waiting};
 use crate::routing::walk::OnWay;
+use crate::routing::wanted::Wanted;
 
 /// What the total cost weighs against the distance from the root, times 4.
 const SHARED_WEIGHT: u64 = 4;
@@ -64,28 +65,6 @@ pub(crate) fn weight(shape: Shape) -> u64 {
     }
 }
 
-/// One choice of a tree that is not odd.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    /// How many relays had joined before.
-    pub(crate) start: usize,
-    pub(crate) key: u64,
-}
-
-/// The choices of a tree that is not odd, in their order: each joined one relay that the tree is
-/// for, and those on the way to it.
-pub(crate) fn steps(nodes: &[Node], weight: u64) -> impl Iterator<Item = Step> {
-    let mut start = 1;
-    let is_last = |(_, node): &(usize, &Node)| node.is_terminal();
-    nodes.iter().enumerate().skip(1).filter(is_last).map(move |(at, node)| {
-        let base = nodes[usize::from(nodes[start].parent)].distance;
-        let key = u64::from(base) + weight * u64::from(node.distance.saturating_sub(base));
-        let step = Step { start, key };
-        start = at + 1;
-        step
-    })
-}
-
 /// Grows trees one after the other; the buffers are used again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grower {
@@ -103,8 +82,12 @@ pub(crate) struct Grower {
     pub(crate) weight: u64,
     is_odd: bool,
     is_over_cap: bool,
-    greatest: u64,
-    margin: u64,
+    /// Whether a relay of the tree takes no more children.
+    is_full: bool,
+    rivals: u64,
+    sums: Sums,
+    /// The relays of the tree that it is for.
+    pub(crate) wanted: Vec<Wanted>,
 }
 
 impl Grower {
@@ -117,26 +100,28 @@ impl Grower {
         self.find_terminals(world, want);
         let ranks = world.orders.of(want.spread);
         let Some(root) = self.choose_root(world, want.shape, ranks) else { return };
-        self.margin = root.margin;
+        self.rivals = root.rivals;
         self.plant(world, root.place, ranks);
         self.join_all(world, ranks);
     }
 
     /// Grows what [`grow`](Self::grow) would, when it is known that the first `kept` relays of `old` stand, a tree for
-    /// the same relays that is not odd: up to the end of one of its steps no choice is another one now.
-    pub(crate) fn grow_on(&mut self, world: World<'_>, want: Want<'_>, old: &Tree, kept: usize) {
+    /// the same relays that is not odd: up to the end of one of its choices none is another one now.
+    pub(crate) fn grow_on(&mut self, world: World<'_>, want: Want<'_>, old: (&Tree, &[Wanted]), kept: usize) {
         self.forget();
         self.weight = weight(want.shape);
-        let (kept, rest) = old.nodes.split_at(kept);
-        for (at, node) in kept.iter().enumerate() {
+        let (tree, wanted) = old;
+        let nodes = &tree.nodes[..kept];
+        for (at, node) in nodes.iter().enumerate() {
             let parent = (at > 0).then_some(node.parent);
             self.add(world, node.place(), parent, node.distance);
         }
-        self.nodes.copy_from_slice(kept);
-        self.greatest = steps(kept, self.weight).map(|step| step.key).max().unwrap_or_default();
-        let wanted = rest.iter().filter(|node| node.is_terminal());
-        self.waiting.extend(wanted.map(|node| Waiting::new(node.place())));
-        self.cut_off.extend_from_slice(&old.cut_off);
+        self.nodes.copy_from_slice(nodes);
+        let (joined, waiting) =
+            wanted.split_at(wanted.partition_point(|wanted| usize::from(wanted.start) < kept));
+        self.wanted.extend_from_slice(joined);
+        self.waiting.extend(waiting.iter().map(|wanted| Waiting::new(wanted.place)));
+        self.cut_off.extend_from_slice(&tree.cut_off);
         self.join_all(world, world.orders.of(want.spread));
     }
 
@@ -146,14 +131,10 @@ impl Grower {
         }
     }
 
-    /// The greatest key of a choice in the last tree, or more.
-    pub(crate) fn greatest(&self) -> u64 {
-        self.greatest
-    }
-
-    /// By how much its root was the best choice; not known of a tree of which relays were kept.
-    pub(crate) fn margin(&self) -> u64 {
-        self.margin
+    /// The sum of the relay that would have been the root instead; not known of a tree of which
+    /// relays were kept.
+    pub(crate) fn rivals(&self) -> u64 {
+        self.rivals
     }
 
     /// Whether the last tree that was grown is this one.
@@ -192,8 +173,9 @@ impl Grower {
         self.waiting.clear();
         self.terminals.clear();
         self.cut_off.clear();
-        (self.is_odd, self.is_over_cap) = (false, false);
-        (self.considered, self.greatest) = (0, 0);
+        self.wanted.clear();
+        (self.is_odd, self.is_over_cap, self.is_full) = (false, false, false);
+        self.considered = 0;
     }
 
     /// The relays to reach inside the island, custodians for those outside.
@@ -220,16 +202,16 @@ impl Grower {
     }
 
     /// The origin of its own tree, or the 1-median.
-    fn choose_root(&self, world: World<'_>, shape: Shape, ranks: &[u16]) -> Option<Median> {
+    fn choose_root(&mut self, world: World<'_>, shape: Shape, ranks: &[u16]) -> Option<Median> {
         if let Shape::From(origin) = shape {
-            let alone = |place| Some(Median { place, margin: NO_OTHER });
+            let alone = |place| Some(Median { place, rivals: NO_OTHER });
             match world.island.standing(origin) {
                 Standing::Inside => return alone(origin),
                 Standing::KeptBy(custodian) => return alone(custodian),
                 Standing::Lost => {}
             }
         }
-        median(world, &self.terminals, ranks)
+        median(world, &self.terminals, ranks, &mut self.sums)
     }
 
     /// Begins the tree and lets all others wait.
@@ -238,9 +220,11 @@ impl Grower {
             .extend(self.terminals.iter().filter(|&&place| place != root).map(|&at| Waiting::new(at)));
         self.add(world, root, None, 0);
         self.nodes[0].make_terminal();
+        self.wanted.push(Wanted::new(root, 0, 0));
         if !world.map.is_transit(root) && self.waiting.len() > 1 {
             self.is_odd = true;
             self.room[0] = 0;
+            self.is_full = true;
             if let Some(neighbour) = self.best_transit_neighbour(world, root, ranks) {
                 let cost = world.distances.row(root)[neighbour.index()];
                 self.add(world, neighbour, Some(0), cost);
@@ -278,6 +262,7 @@ impl Grower {
                 self.room.push(room);
                 let left = &mut self.room[usize::from(parent)];
                 *left = left.saturating_sub(1);
+                self.is_full |= *left == 0 || room == 0;
             }
             // A root that is no transit has one neighbour like every leaf.
             None => self.room.push(room.max(1)),
@@ -287,28 +272,31 @@ impl Grower {
 
     /// Takes out the relay that joins next: all that wait have considered the whole tree then.
     fn next_waiting(&mut self, world: World<'_>, ranks: &[u16]) -> Option<Waiting> {
-        let Self { at: on_tree, nodes, room, waiting, .. } = self;
+        let Self { at: on_tree, nodes, room, waiting, wanted, is_odd, .. } = self;
         let fresh = self.considered..nodes.len();
         self.considered = nodes.len();
-        let mut best: Option<(u64, u16, usize)> = None;
+        let (mut least, mut best) = (u64::MAX, usize::MAX);
         let mut at = 0;
         while let Some(one) = waiting.get_mut(at) {
             let joined = on_tree[one.place.index()];
             if joined != OFF {
-                // It lay on another one's path.
+                // It lay on another one's path, so no choice joined it.
                 nodes[usize::from(joined)].make_terminal();
+                wanted.push(Wanted::new(one.place, usize::from(joined), 0));
+                *is_odd = true;
                 waiting.swap_remove(at);
                 continue;
             }
             let tree = Offered { nodes, room, ranks };
-            one.consider(world.distances.row(one.place), tree, fresh.clone(), self.weight);
-            let rank = ranks[one.place.index()];
-            if best.is_none_or(|(least, lowest, _)| (one.key, rank) < (least, lowest)) {
-                best = Some((one.key, rank, at));
+            one.consider(world.distances.row(one.place), tree, fresh.clone(), self.weight, !self.is_full);
+            // Keys are sums of a few numbers of 32 bits.
+            let worth = one.key.min(1 << 40) << 16 | u64::from(ranks[one.place.index()]);
+            if worth < least {
+                (least, best) = (worth, at);
             }
             at += 1;
         }
-        best.map(|(_, _, at)| waiting.swap_remove(at))
+        (best < waiting.len()).then(|| waiting.swap_remove(best))
     }
 
     /// Joins one relay: by the path found, by a detour, past a cap, or not at all.
@@ -321,7 +309,6 @@ impl Grower {
             is_found = self.room[usize::from(from)] > 0;
             // A way over relays of the tree has links that need not be on it.
             self.is_odd |= from != begin;
-            self.greatest = self.greatest.max(waiting.key);
         }
         if !is_found {
             self.is_odd = true;
@@ -337,6 +324,7 @@ impl Grower {
             };
             from = found;
         }
+        self.wanted.push(Wanted::new(waiting.place, self.nodes.len(), waiting.key));
         self.extend(world, from, ranks);
     }
 
@@ -362,7 +350,7 @@ impl Grower {
             *lost = Waiting::new(lost.place);
             let row = world.distances.row(lost.place);
             let tree = Offered { nodes: &self.nodes, room: &self.room, ranks };
-            lost.consider(row, tree, known.clone(), self.weight);
+            lost.consider(row, tree, known.clone(), self.weight, false);
         }
     }
 }

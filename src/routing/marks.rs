@@ -35,10 +35,6 @@ impl Row {
         self.0[tree / 64] & (1 << (tree % 64)) != 0
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.iter().fold(0, |all, word| all | word) == 0
-    }
-
     #[inline]
     pub(crate) fn or(self, other: &Self) -> Self {
         Self(std::array::from_fn(|at| self.0[at] | other.0[at]))
@@ -68,6 +64,8 @@ impl Row {
 #[derive(Clone, Debug)]
 pub(crate) struct Marks {
     classes: usize,
+    /// Whether some relays are of one class.
+    is_shared: bool,
     /// Block by block: the odd trees, then for each class of relays the trees they are on, then
     /// those that are for them.
     rows: Vec<Row>,
@@ -76,7 +74,7 @@ pub(crate) struct Marks {
 impl Marks {
     /// No trees yet, of a map of so many relays.
     pub(crate) fn new(relay_count: usize) -> Self {
-        Self { classes: relay_count.clamp(1, CLASSES), rows: Vec::new() }
+        Self { classes: relay_count.clamp(1, CLASSES), is_shared: relay_count > CLASSES, rows: Vec::new() }
     }
 
     /// Makes room for the trees below `count`.
@@ -107,12 +105,14 @@ impl Marks {
         let (odd, block) = block.split_at_mut(1);
         let (on, wanted) = block.split_at_mut(self.classes);
         let class = |node: &Node| node.place().index() % self.classes;
-        // All that were go before any comes, since relays of one class share a bit.
-        for node in &old.nodes {
+        // Relays of one class share a bit: where there are such, those who stay say it again.
+        let stay = old.nodes.iter().zip(new).take_while(|(old, new)| old == new).count();
+        for node in &old.nodes[stay..] {
             on[class(node)].remove(bit);
             wanted[class(node)].remove(bit);
         }
-        for node in new {
+        let stay = if self.is_shared { 0 } else { stay };
+        for node in &new[stay..] {
             on[class(node)].add(bit);
             if node.is_terminal() {
                 wanted[class(node)].add(bit);
@@ -157,32 +157,32 @@ mod tests {
     use crate::dice::Dice;
     use crate::routing::map::Place;
 
-    /// More than have rows of their own.
-    const RELAYS: usize = CLASSES + 200;
-
-    fn tree(dice: &mut Dice) -> Tree {
+    fn tree(dice: &mut Dice, relays: usize, old: &Tree) -> Tree {
         let mut tree = Tree { is_odd: dice.below(4) == 0, ..Tree::default() };
+        // Some begin as they did before.
+        let stay = dice.below(2 * old.nodes.len() as u64 + 1) as usize;
+        tree.nodes.extend(old.nodes.iter().take(stay));
         for _ in 0..dice.below(40) {
-            let place = Place::at(dice.below(RELAYS as u64) as usize);
+            let place = Place::at(dice.below(relays as u64) as usize);
             if !tree.contains(place) {
                 tree.nodes.push(Node::new(place, 0, 0));
                 let is_wanted = dice.below(2) == 0;
                 tree.nodes.iter_mut().rev().take(usize::from(is_wanted)).for_each(Node::make_terminal);
             }
         }
+        tree.nodes.truncate(60);
         tree
     }
 
-    #[test]
-    fn rows_tell_what_trees_are_whatever_they_were() {
+    fn rows_tell_what_trees_are(relays: usize) {
         let mut dice = Dice::new(1);
-        let mut marks = Marks::new(RELAYS);
+        let mut marks = Marks::new(relays);
         let mut trees: Vec<Tree> = Vec::new();
         for count in [BLOCK - 1, 2 * BLOCK] {
             trees.resize(count, Tree::default());
             marks.reserve(count);
             for number in (0..count).chain(0..count) {
-                let new = tree(&mut dice);
+                let new = tree(&mut dice, relays, &trees[number]);
                 marks.change(number, &trees[number], &new.nodes, new.is_odd);
                 trees[number] = new;
             }
@@ -190,7 +190,7 @@ mod tests {
             for (number, tree) in trees.iter().enumerate() {
                 let (block, bit) = (&blocks[number / BLOCK], number % BLOCK);
                 assert_eq!(block.odd.has(bit), tree.is_odd);
-                for class in 0..CLASSES {
+                for class in 0..block.on.len() {
                     let of_class = |node: &&Node| node.place().index() % CLASSES == class;
                     let mut nodes = tree.nodes.iter().filter(of_class);
                     assert_eq!(block.on[class].has(bit), nodes.clone().count() > 0);
@@ -198,5 +198,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn rows_tell_what_trees_are_whatever_they_were() {
+        // With rows of their own, and more relays than have such.
+        rows_tell_what_trees_are(60);
+        rows_tell_what_trees_are(CLASSES + 200);
     }
 }

@@ -41,6 +41,7 @@ pub mod table;
 pub mod tree;
 mod waiting;
 mod walk;
+mod wanted;
 
 pub use digest::Digest;
 pub use island::{Island, Standing};

@@ -37,6 +37,7 @@ use crate::routing::order::{Orders, Spread};
 use crate::routing::shortest::Distances;
 use crate::routing::slot::{Slot, Users, WHOLE};
 use crate::routing::tree::{Algorithm, Shape, Tree};
+use crate::routing::wanted::AllWanted;
 use crate::topology::settings::TreeKind;
 
 /// With more links changed at once than this, distances are computed anew.
@@ -69,6 +70,7 @@ pub struct Table {
     slots: Vec<Slot>,
     /// One for each slot.
     briefs: Vec<Brief>,
+    wanted: AllWanted,
     marks: Marks,
     free: Vec<u32>,
     /// Slots by the hash of what they are for; never walked through.
@@ -95,6 +97,7 @@ impl Table {
             orders: Orders::new(&map),
             slots: Vec::new(),
             briefs: Vec::new(),
+            wanted: AllWanted::default(),
             marks: Marks::new(map.relay_count()),
             free: Vec::new(),
             index: HashMap::new(),
@@ -226,20 +229,28 @@ impl Table {
             let want = Want { shape: slot.shape, spread: slot.spread, relays: &slot.relays };
             match kept {
                 0 => self.grower.grow(world, want),
-                kept => self.grower.grow_on(world, want, &slot.tree, usize::from(kept)),
+                kept => {
+                    let old = (&slot.tree, self.wanted.of(self.briefs[at].wanted));
+                    self.grower.grow_on(world, want, old, usize::from(kept));
+                }
             }
             if !self.grower.is(&slot.tree) {
                 self.marks.change(at, &slot.tree, &self.grower.nodes, self.grower.is_odd());
                 self.grower.put_into(&mut slot.tree);
                 named.extend(slot.users.iter());
             }
-            let margin = if kept == 0 { self.grower.margin() } else { self.briefs[at].margin };
-            let root = slot.tree.root().unwrap_or_default();
-            let weight = weight(slot.shape) as u8;
-            self.briefs[at] = Brief { greatest: self.grower.greatest(), margin, root, weight };
+            let brief = &mut self.briefs[at];
+            if kept == 0 {
+                brief.rivals = self.grower.rivals();
+            }
+            brief.greatest = self.grower.wanted.iter().map(|wanted| wanted.key).max().unwrap_or_default();
+            brief.root = slot.tree.root().unwrap_or_default();
+            (brief.spread, brief.weight) = (slot.spread, weight(slot.shape) as u8);
+            self.wanted.put(&mut brief.wanted, &self.grower.wanted);
         }
         self.dirty = dirty;
         self.dirty.clear();
+        self.wanted.tidy(self.briefs.iter_mut().map(|brief| &mut brief.wanted));
         named.sort_unstable();
         named.dedup();
         named
@@ -255,12 +266,13 @@ impl Table {
         let effect = Effect::new(change, world, [&before[0], &before[1]]);
         let briefs = self.briefs.chunks_mut(BLOCK);
         for (block_number, (block, briefs)) in self.marks.blocks().zip(briefs).enumerate() {
-            let sifted = effect.sift(block, briefs, &mut self.scratch);
+            let sifted = effect.sift(block, briefs, &self.wanted, &mut self.scratch);
             sifted.all.for_each(|number| {
                 let at = block_number * BLOCK + number;
                 let slot = &mut self.slots[at];
-                let grown = Grown { number, shape: slot.shape, spread: slot.spread, tree: &slot.tree };
-                if let Some(kept) = effect.kept(grown, &sifted, &mut briefs[number], &mut self.scratch) {
+                let wanted = self.wanted.of(briefs[number].wanted);
+                let grown = Grown { number, shape: slot.shape, tree: &slot.tree, wanted };
+                if let Some(kept) = effect.kept(grown, &sifted, &mut self.scratch) {
                     if slot.kept == WHOLE {
                         self.dirty.push(at as u32);
                     }
@@ -358,6 +370,7 @@ impl Table {
             return;
         }
         self.marks.change(at as usize, &slot.tree, &[], false);
+        self.wanted.put(&mut self.briefs[at as usize].wanted, &[]);
         slot.tree = Tree::default();
         let (shape, spread) = (slot.shape, slot.spread);
         let relays = std::mem::take(&mut slot.relays);

@@ -6,6 +6,7 @@ use treecast::id::GroupNumber;
 use treecast::routing::{
     Advertised, Distances, GroupWant, LinkState, Map, Place, Spread, Table, Tree, Version,
 };
+use treecast::topology::COST_MAX;
 use treecast::topology::settings::TreeKind;
 
 use crate::common::{Kind, Numbers, random, relay};
@@ -172,4 +173,37 @@ fn a_link_that_a_choice_used_and_the_tree_has_not_moves_the_tree_when_it_fails()
     let tree = table.tree(GroupNumber(0), Place(0)).unwrap();
     assert_eq!(above(tree), [Place(9), Place(0), Place(13)]);
     assert!(trees_of(&table, 0) == trees_of(&table_of(table.map(), &groups), 0));
+}
+
+#[test]
+fn trees_whose_keys_are_beyond_32_bits_move_with_their_links() {
+    // A chain as dear as one can be, with a way round one of its links.
+    let last = 1_200;
+    let dear = COST_MAX;
+    let chain = (0..last).map(|at| (at, at + 1, dear));
+    let mut states = joined(&chain.chain([(600, last + 1, dear), (last + 1, 601, dear)]).collect::<Vec<_>>());
+    let map = Map::new(&states, []).unwrap();
+    let place = |number: usize| map.place(&relay(number)).unwrap();
+    let groups: Groups = [vec![0, last], vec![0, 3, last], vec![0, 590, 610, last], vec![last + 1, 0, last]]
+        .into_iter()
+        .map(|members| {
+            let members = members.into_iter().map(place).collect();
+            (TreeKind::Shared, Spread::default(), members, Vec::new())
+        })
+        .collect();
+    let mut table = table_of(&map, &groups);
+    for (is_up, cost) in
+        [(false, dear), (true, dear), (true, 1), (true, dear), (true, dear / 2), (true, dear)]
+    {
+        set_link(&mut states, 600, 601, is_up, cost);
+        let before: Vec<_> = (0..groups.len()).map(|group| trees_of(&table, group)).collect();
+        assert!(table.set_map(Map::new(&states, []).unwrap()));
+        let named = table.recompute();
+        let new = table_of(table.map(), &groups);
+        for (group, before) in before.iter().enumerate() {
+            let now = trees_of(&table, group);
+            assert!(now == trees_of(&new, group), "{is_up}, {cost}: group {group}");
+            assert_eq!(named.contains(&GroupNumber(group as u32)), now != *before);
+        }
+    }
 }
