@@ -132,13 +132,19 @@ fn homes(state: &Draining) -> String {
     let advice = if all_move {
         "ask again when they are there: `treecast subscription show` says how far a move is"
     } else if state.homes.iter().any(|home| home.comes_from.is_some()) {
-        "what is on its way here is to come first, or stays where it is with --cancel at its move"
+        "what is on its way is to come first, or stays where it is with `move --cancel`"
     } else {
         "move or remove them first, or say --abandon to remove all, with what waits there"
     };
-    let lives = if state.home_count == 1 { "lives" } else { "live" };
+    let all_come = state.homes.iter().all(|home| home.comes_from.is_some());
+    let lives = match (all_come, state.home_count) {
+        (true, 1) => "is on its way to",
+        (true, _) => "are on their way to",
+        (false, 1) => "lives at",
+        (false, _) => "live at",
+    };
     format!(
-        "{} {lives} at {}: {}; {advice}",
+        "{} {lives} {}: {}; {advice}",
         human::of(state.home_count, "subscription"),
         state.relay,
         list(state.homes.iter().map(one).collect(), state.home_count)
@@ -213,6 +219,30 @@ mod tests {
     use super::*;
     use crate::id::GroupName;
     use crate::wire::body::DrainingKept;
+
+    #[test]
+    fn what_is_on_its_way_to_a_relay_is_told_apart_from_what_lives_there() {
+        let mut state = Draining::new("bonn".parse().unwrap(), false);
+        let home = |name: &str, comes_from: Option<&str>| crate::wire::body::Home {
+            group: "news".parse().unwrap(),
+            name: name.parse().unwrap(),
+            backlog: 0,
+            moves_to: None,
+            comes_from: comes_from.map(|from| from.parse().unwrap()),
+        };
+        (state.homes, state.home_count) = (vec![home("s", Some("kiel"))], 1);
+        let told = homes(&state);
+        assert!(
+            told.starts_with("1 subscription is on its way to bonn: news/s (0 messages, comes from kiel); ")
+        );
+        assert!(told.ends_with("`move --cancel`"), "{told}");
+        state.homes.push(home("t", None));
+        state.home_count = 2;
+        assert!(
+            homes(&state)
+                .starts_with("2 subscriptions live at bonn: news/s (0 messages, comes from kiel), news/t ")
+        );
+    }
 
     #[test]
     fn what_holds_a_relay_up_is_named() {

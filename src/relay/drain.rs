@@ -105,7 +105,12 @@ impl Relay {
         for group in self.groups.named() {
             for subscription in &group.subscriptions {
                 if let Some(from) = subscription.comes_from() {
-                    let what = what_moves(group, &subscription.name);
+                    let is_queue = subscription.arrived.as_deref().is_some_and(|arrived| arrived.queue);
+                    let what = if is_queue {
+                        format!("queue `{}`", group.name)
+                    } else {
+                        what_moves(group, &subscription.name)
+                    };
                     let me = &self.options.relay;
                     let message = format!(
                         "{what} is on its way from relay {from} to {me}: wait until it is here, or end its move with \
