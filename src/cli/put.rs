@@ -33,8 +33,8 @@ use super::watch::Watch;
     tail -f app.log | treecast put logs --lines\n  \
     treecast put orders --file order.json --producer shop-7 --sequence 1042\n\n\
     Prints the message's id, also when it is on the relay's disk and --ack is not reached; with --lines\n\
-    how many were taken. A group that does not exist is made. When a line of --lines is not taken, it is named, and those before it are\n\
-    stored.")]
+    how many were taken. A group that does not exist is made. When a line of --lines is not taken, it is\n\
+    named, and those before it are stored.")]
 pub struct PutArgs {
     /// The group or queue
     pub group: GroupName,

@@ -165,10 +165,10 @@ impl GroupSide<'_> {
         run: &StoredRun,
         at: Index,
     ) -> (bool, Index) {
-        if let Some(again) = arrived.and_then(|arrived| arrived.again).filter(|again| at < *again) {
-            return (false, again.min(run.end_index()));
-        }
-        let (is_done, mut to) = done_to(arrived, self.streams, run, at);
+        let (is_done, mut to) = match arrived.and_then(|arrived| arrived.again) {
+            Some(again) if at < again => (false, again.min(run.end_index())),
+            Some(_) | None => done_to(arrived, self.streams, run, at),
+        };
         if is_done {
             return (true, to);
         }
