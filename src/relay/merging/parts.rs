@@ -244,3 +244,52 @@ impl Group {
         (*version >= self.member_since).then(|| from.max(*mark))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{GroupNumber, LinkId};
+    use crate::relay::group::Group;
+    use crate::relay::stream::Draft;
+    use crate::wire::moving::StreamAt;
+    use crate::wire::run::{Record, RunKind};
+
+    /// What a subscription that has gone back gets again is not what another home of its name has brought along: that
+    /// is delivered in its place.
+    #[test]
+    fn what_is_asked_for_again_is_not_what_was_brought_along() {
+        let (me, origin) = ("r".parse::<RelayId>().unwrap(), "o".parse::<RelayId>().unwrap());
+        let epoch = Epoch { counter: 1, storage: StorageId([9; 16]), nonce: 1 };
+        let name = "g".parse().unwrap();
+        let mut stream = Stream::new(StreamNumber(1), (&name, 0), origin.clone(), epoch, Index(1));
+        let record = Record { payload: b"a", ..Record::default() };
+        let mut body = bytes::BytesMut::new();
+        (0..9).for_each(|_| record.encode(&mut body));
+        let draft = Draft { count: 9, ..Draft::control(RunKind::Data, body.freeze()) };
+        let run = stream.append(draft, WallTime(1));
+        let mut group = Group::new(GroupNumber(1), name, 0, WallTime(1));
+        group.streams.push(stream);
+        let stored = StoredRun {
+            stream: StreamNumber(1),
+            first_index: Index(1),
+            arrived: WallTime(1),
+            age_ms: 0,
+            link: LinkId(1),
+            run,
+        };
+        let last = Sequence(5);
+        let streams = vec![StreamAt { origin: origin.clone(), epoch, last }];
+        let parts = vec![StreamPart { origin, epoch, from: Sequence(3), to: Sequence(5) }];
+        let done = Some(Done { streams, parts, ..Done::default() });
+        let arrived = |again| Arrived { done: done.clone(), again, ..Arrived::new(me.clone(), 7, false) };
+        let side = GroupSide::of(&group, &me);
+        let at = |again, index| side.done_to(Some(&arrived(again)), &stored, Index(index));
+        assert_eq!(at(None, 1), (true, Index(6)), "all of it was done with at the old home");
+        let again = Some(Index(8));
+        assert_eq!(
+            [at(again, 1), at(again, 3), at(again, 5)],
+            [(false, Index(3)), (true, Index(5)), (false, Index(8))]
+        );
+        assert_eq!(at(Some(Index(3)), 4), (true, Index(6)), "and behind it all is as before");
+    }
+}
