@@ -137,7 +137,7 @@ catch_up() {
   die "c has not caught up in ten minutes; see --keep"
 }
 
-remove() { ask a group remove "$1" >/dev/null; sleep 1; }
+remove() { ask a group remove --yes "$1" >/dev/null; sleep 1; }
 
 median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 part() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", b == 0 ? 0 : a / b }'; }
