@@ -148,7 +148,7 @@ fn show_group(group: &GroupChange, dead: Option<&str>, out: &mut Out) -> Result<
     let trees = match (&group.before, &group.after) {
         (Some(before), Some(after)) if before == after => format!("stays: {}", summary(after)),
         (Some(before), Some(after)) => format!("{} → {}", summary(before), summary(after)),
-        (None, Some(after)) => format!("none of its relays → {}", summary(after)),
+        (None, Some(after)) => format!("no tree → {}", summary(after)),
         (Some(before), None) => format!("{} → none of its relays", summary(before)),
         (None, None) => "none of its relays is in either file".to_owned(),
     };
