@@ -218,11 +218,10 @@ impl Relay {
         true
     }
 
-    /// Remembers the highest life of a name that is over.
+    /// Others say which life of a name is over.
     pub(super) fn note_removed(&mut self, name: GroupName, incarnation: u32) {
         self.note_news();
-        let known = self.removed.entry(name).or_insert((GroupNumber(0), incarnation));
-        known.1 = known.1.max(incarnation);
+        self.note_over(name, GroupNumber(0), incarnation);
     }
 
     /// Tombstones, for a neighbour that has come.

@@ -598,8 +598,9 @@ impl Relay {
         group.end_membership();
     }
 
-    /// A life of a name is over: the highest one counts, in whatever order they are read.
-    fn note_over(&mut self, name: GroupName, number: GroupNumber, incarnation: u32) {
+    /// A life of a name is over: the highest one counts, in whatever order they are read. It is kept in the part
+    /// of the snapshot to which the operation belongs that says so: that of the group, or of none.
+    pub(super) fn note_over(&mut self, name: GroupName, number: GroupNumber, incarnation: u32) {
         let known = self.removed.entry(name).or_insert((number, incarnation));
         if known.1 <= incarnation {
             *known = (number, incarnation);

@@ -455,3 +455,21 @@ fn r11_a_life_that_a_part_of_the_snapshot_has_is_not_lost_over_an_earlier_one_th
         assert_eq!(life.incarnation, lives + 1);
     }
 }
+
+/// What a neighbour has said of a name is in one part, and what has become of this relay's own group of that name in
+/// another one.
+#[test]
+fn r11_a_life_that_others_have_told_to_be_over_is_over_after_a_start_from_parts_of_different_age() {
+    let mut h = Harness::linked();
+    h.open("g");
+    h.request(Request::GroupRemove { group: group("g") }).unwrap();
+    let before = h.snapshot();
+    let removed = crate::wire::link::GroupId { name: group("g"), incarnation: 4 };
+    h.hear(LinkMessage::Facts(vec![Fact::Removed(removed)]));
+    let snapshot = with_one_part(&mut h, &before, GroupNumber(0));
+    h.crash(&snapshot);
+    h.meet(Vec::new());
+    h.open("g");
+    let life = h.relay.groups.number(&group("g")).and_then(|number| h.relay.groups.get(number)).unwrap();
+    assert_eq!(life.incarnation, 5);
+}
