@@ -1,12 +1,20 @@
 use std::time::Duration;
 
 use super::relay::{Remote, ScriptedRelay, soon};
-use crate::client::{Delivery, Subscriber, SubscriberOptions};
+use crate::client::{Client, Delivery, Subscriber, SubscriberOptions};
 use crate::id::{GroupName, Index, SubscriptionName};
 use crate::wire::body::{Reply, Request};
 
 fn names() -> (GroupName, SubscriptionName) {
     ("g".parse().unwrap(), "sub".parse().unwrap())
+}
+
+/// A subscriber that gets what it asks for alone.
+async fn attached(client: &Client, remote: &mut Remote) -> Subscriber {
+    let (group, name) = names();
+    let options = SubscriberOptions { window: 0, ..SubscriberOptions::default() };
+    let (subscriber, _) = tokio::join!(client.subscriber(group, Some(name), options), remote.attach(2));
+    subscriber.unwrap()
 }
 
 async fn answer_poll(remote: &mut Remote, max: u64, found: &[&str]) {
@@ -64,10 +72,7 @@ async fn a_poll_gives_what_is_there_and_does_not_wait() {
 async fn what_was_acked_is_said_before_a_poll_asks_for_more() {
     let relay = ScriptedRelay::start().await;
     let (client, mut remote) = relay.client().await;
-    let (group, name) = names();
-    let options = SubscriberOptions { window: 0, ..SubscriberOptions::default() };
-    let (subscriber, _) = tokio::join!(client.subscriber(group, Some(name), options), remote.attach(2));
-    let mut subscriber = subscriber.unwrap();
+    let mut subscriber = attached(&client, &mut remote).await;
     let (found, ()) = tokio::join!(soon(subscriber.poll(1)), answer_poll(&mut remote, 1, &["a"]));
     assert_eq!(found.unwrap(), 1);
     subscriber.try_next().unwrap().unwrap().message().unwrap().ack();
@@ -140,10 +145,7 @@ async fn leave_in_the_middle(subscriber: &mut Subscriber, remote: &mut Remote) -
 async fn a_get_that_is_dropped_while_it_takes_its_wish_back_does_not_stop_the_next_one() {
     let relay = ScriptedRelay::start().await;
     let (client, mut remote) = relay.client().await;
-    let (group, name) = names();
-    let options = SubscriberOptions { window: 0, ..SubscriberOptions::default() };
-    let (subscriber, _) = tokio::join!(client.subscriber(group, Some(name), options), remote.attach(2));
-    let mut subscriber = subscriber.unwrap();
+    let mut subscriber = attached(&client, &mut remote).await;
     let tag = leave_in_the_middle(&mut subscriber, &mut remote).await;
     remote.answer(tag, Ok(Reply::Polled { messages: 0 })).await;
     let play = async {
