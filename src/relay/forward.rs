@@ -17,6 +17,7 @@
 //! what is there already is dropped, and beyond a hole the neighbour is asked to compare again.
 
 mod give;
+mod history;
 
 use std::collections::BTreeMap;
 
@@ -476,7 +477,6 @@ impl Relay {
     ) {
         let me = self.options.relay.clone();
         let Some(group) = self.groups.get_mut(number) else { return };
-        let owed = group.spread().names.is_remade;
         let Some(known) = group.stream(stream) else { return };
         if known.is_written_by(&me, self.options.epoch.storage) {
             return;
@@ -484,10 +484,7 @@ impl Relay {
         let is_news = known.release(named.released);
         let last = Sequence(named.base.0.saturating_sub(1));
         if last > known.last && last <= named.released {
-            group.moved_at = group.next;
-            self.shift_stream((number, stream), (last, named.chain), owed);
-            let moved = Operation::StreamMoved { group: number, stream, last, chain: named.chain, owed };
-            self.journal.append(&mut self.effects, Entry::State(moved.encode()), Urgency::Ride);
+            self.pass_over((number, stream), (last, named.chain));
         }
         if is_news {
             self.pass_released(number, Some(link), &[stream]);
@@ -543,6 +540,12 @@ impl Relay {
                 self.compare_again(link, number);
                 self.note_lack(now, key, (last, None), limits::PULL_PATIENCE_MS);
                 return Fate::Early;
+            }
+            // One that may have lost what it had is owed also what is released.
+            let has_all = !self.has_holes && self.renewed.is_none();
+            if has_all && !is_pulled && group.comes_too_late(&self.options.relay, known, &run) {
+                self.pass_over_run(link, (number, stream), &run);
+                return Fate::Repeat;
             }
         }
         let is_new = last > known.last;

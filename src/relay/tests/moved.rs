@@ -68,3 +68,55 @@ fn p4_behind_a_base_that_is_on_the_disk_nobody_waits_for_this_disk() {
     theirs.send(&mut h, 5..6);
     assert_eq!(h.payloads(), ["e"], "a base that moves nothing is no reason to wait");
 }
+
+/// Two boots of an origin: nobody is owed anything of the first any more.
+fn two_boots() -> (Theirs, Theirs) {
+    let [mut first, mut second] = [Theirs::begin(1), Theirs::begin(2)];
+    ["a", "b", "c"].iter().for_each(|payload| first.put(payload));
+    ["d", "e"].iter().for_each(|payload| second.put(payload));
+    (first, second)
+}
+
+/// The neighbour is going to send this run, and all up to `released` have those who are owed it.
+fn name_released(theirs: &Theirs, run: usize, released: u64) -> LinkMessage {
+    let LinkMessage::Stream(named) = name_from(theirs, run) else { unreachable!() };
+    LinkMessage::Stream(StreamNamed { released: Sequence(released), ..named })
+}
+
+#[test]
+fn p4_history_of_an_earlier_boot_does_not_come_behind_a_later_one() {
+    let (first, second) = two_boots();
+    let (mut h, _) = new_member(&[]);
+    h.auto_sync = true;
+    // Who has let go the first boot has named the second, and another one has some of the first.
+    h.hear(second.name());
+    second.send(&mut h, 0..2);
+    h.hear(name_released(&first, 2, 3));
+    first.send(&mut h, 2..3);
+    h.hear(name_released(&first, 3, 3));
+    assert_eq!(h.payloads(), ["d"], "what nobody is owed is passed over");
+    // What is not known to be released is not.
+    first.send(&mut h, 3..4);
+    assert_eq!(h.payloads(), ["c"]);
+    // Also after a start nothing of it comes.
+    h.crash(&Snapshot::default());
+    h.meet(Vec::new());
+    let s = h.attach("g", "s");
+    h.credit(s, 100);
+    assert_eq!(h.payloads(), ["d", "c"]);
+}
+
+#[test]
+fn r3_what_this_relay_is_owed_itself_comes_also_behind_a_later_boot() {
+    let (first, second) = two_boots();
+    let (mut h, _) = new_member(&[]);
+    h.auto_sync = true;
+    h.hear(second.name());
+    second.send(&mut h, 0..2);
+    // Its first record says that this relay is a member, and all have it, also this one: it has lost it.
+    h.hear(first.name());
+    first.send(&mut h, 0..1);
+    h.hear(name_released(&first, 1, 4));
+    first.send(&mut h, 1..4);
+    assert_eq!(h.payloads(), ["d", "a", "b", "c"]);
+}
