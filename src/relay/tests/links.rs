@@ -6,9 +6,10 @@ use crate::limits;
 use crate::log::{Entry, Snapshot};
 use crate::relay::Input;
 use crate::relay::stream::{Draft, Genesis, Seal, Stream};
-use crate::wire::body::{Start, SubscriptionSpec, encode};
+use crate::topology::settings::{GroupSettings, TreeKind};
+use crate::wire::body::{EdgeState, Reply, Request, Start, SubscriptionSpec, encode};
 use crate::wire::frame::AckLevel;
-use crate::wire::link::{Fact, Finished, GroupId, LinkMessage, LinkState, StreamNamed, Version};
+use crate::wire::link::{Fact, Finished, GroupId, LinkMessage, LinkState, Membership, StreamNamed, Version};
 use crate::wire::run::{Record, Run, RunKind};
 
 /// One epoch of the neighbour's stream of the group `g`, as the neighbour has it.
@@ -370,4 +371,26 @@ fn r6_of_two_link_states_in_one_version_that_of_the_later_boot_counts() {
     let mut other = Harness::linked();
     other.hear(LinkMessage::Facts(vec![Fact::LinkState(said(Some(2)))]));
     assert!(other.relay.known_facts().into_keys().eq(after));
+}
+
+/// A group in which each origin has a tree, nothing put, and a member of which this relay knows no way.
+#[test]
+fn who_is_joined_to_nobody_is_shown_as_cut_off() {
+    let far = RelayId::new("far").unwrap();
+    let version = Version { counter: (1 << 32) + 1, storage: StorageId([9; 16]) };
+    let id = GroupId { name: group("g"), incarnation: 0 };
+    let mut h = Harness::linked();
+    h.set("g", GroupSettings { tree: TreeKind::Source, ..GroupSettings::default() });
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    h.hear(LinkMessage::Facts(vec![
+        Fact::LinkState(LinkState::new(far.clone(), version)),
+        Fact::Membership(Membership { group: id, relay: far.clone(), version, member: true }),
+    ]));
+    let Ok(Reply::GroupTree(tree)) =
+        h.request(Request::GroupTree { group: group("g"), origin: None, from: 0, limit: 9 })
+    else {
+        panic!("the tree is known")
+    };
+    let shown: Vec<_> = tree.nodes.iter().map(|node| (node.relay.as_str(), node.up, node.state)).collect();
+    assert_eq!(shown, [("r", None, EdgeState::Up), ("far", None, EdgeState::Down)]);
 }
