@@ -357,6 +357,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
     relay.text(0, &["group", "create", "g"]);
     relay.text(2, &["group", "set", "g", "--ttl", "1h", "--unset", "ttl"]);
     relay.text(2, &["group", "set", "g", "--ack-wait", "0s"]);
+    relay.text(2, &["group", "set", "g", "--ttl", "0s"]);
+    relay.text(2, &["put", "g", "gone at once", "--ttl", "0s"]);
     relay.text(2, &["bench", "put", "--rate", "5"]);
     let output = relay.run(&["put", "g"]);
     let said = String::from_utf8_lossy(&output.stderr);

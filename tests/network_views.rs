@@ -170,6 +170,8 @@ fn check_tree() {
     assert!(drawn.contains("hub") && drawn.contains("this relay, only passes on"), "{drawn}");
     let dot = text(HUB, &["group", "tree", "news", "--output", "dot"]);
     assert_eq!((dot.matches(" -- ").count(), dot.matches("label=\"10\"").count()), (2, 1), "{dot}");
+    let whose = run(HUB, &["group", "tree", "news", "--origin", "east"]);
+    assert_eq!(whose.status.code(), Some(2), "there is one tree, whoever puts");
     let elsewhere = run(EAST, &["group", "tree", "news"]);
     let note = String::from_utf8_lossy(&elsewhere.stderr).into_owned();
     assert!(note.contains("The lag on a link is known at its two ends"), "{note}");
@@ -213,6 +215,16 @@ fn check_books() {
     assert!(text(HUB, &["books"]).contains("LINK TO "), "{}", text(HUB, &["books"]));
 }
 
+/// So many messages wait for the subscription, and what east has said of itself before them.
+fn check_own_records(backlog: u64) {
+    let shown = json(WEST, &["subscription", "show", "news", "me"]).remove(0);
+    let [inserted, own] = ["inserted", "held_own"].map(|key| shown[key].as_u64().unwrap());
+    assert_eq!((shown["backlog"].as_u64(), inserted), (Some(backlog), backlog + own), "{shown}");
+    assert!(own > 0, "{shown}");
+    let shown = text(WEST, &["subscription", "show", "news", "me"]);
+    assert!(shown.contains(&format!("of these, {own} of the relays' own to be passed over")), "{shown}");
+}
+
 #[test]
 fn the_network_is_told_as_it_is() {
     let network = Network::new();
@@ -243,6 +255,7 @@ fn the_network_is_told_as_it_is() {
     check_relays();
     check_tree();
     check_books();
+    check_own_records(3);
     drop(west);
     until("everybody knows that west is gone", show, || {
         json(EAST, &["relay", "list"]).iter().any(|relay| relay["reach"] == "cut-off")
@@ -261,6 +274,7 @@ fn the_network_is_told_as_it_is() {
         let found = tree(EAST);
         in_tree(&found, "west")["unconfirmed"] == 0 && found["held"]["messages"] == 0
     });
+    check_own_records(6);
     assert_eq!(text(WEST, &["poll", "news", "--as", "me", "-n", "9"]).lines().count(), 6);
 }
 

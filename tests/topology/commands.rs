@@ -119,6 +119,13 @@ fn what_makes_no_sense_is_refused() {
     assert!(said.contains(".svg, .dot, .gv or .txt") && !root().join("ring.png").exists(), "{said}");
     refused(2, &["topology", "draw", ring, "--rtt", "0"]);
     refused(2, &["topology", "plan", ring]);
+    for words in [&["draw", ring][..], &["plan", ring, ring]] {
+        let words = [&["topology"], words, &["--group", "a b"]].concat();
+        let said = refused(2, &words);
+        assert!(said.contains("name of the group") && said.contains("a b"), "{words:?}: {said}");
+    }
+    let said = refused(2, &["topology", "plan", ring, ring, "--members", "elsewhere"]);
+    assert_eq!(said.matches("\"a\"").count(), 1, "a relay of both files is named once: {said}");
     let said = refused(2, &["topology", "plan", ring, ring, "--without", "aa"]);
     assert!(said.contains("did you mean \"a\"?"), "{said}");
 }
