@@ -394,3 +394,38 @@ fn who_is_joined_to_nobody_is_shown_as_cut_off() {
     let shown: Vec<_> = tree.nodes.iter().map(|node| (node.relay.as_str(), node.up, node.state)).collect();
     assert_eq!(shown, [("r", None, EdgeState::Up), ("far", None, EdgeState::Down)]);
 }
+
+/// It names ever more boots of an origin, and says that ever more of its disks are finished.
+#[test]
+fn p12_a_neighbour_that_names_streams_without_end_fills_no_memory() {
+    let mut h = Harness::linked();
+    h.subscribe("g", "s", SubscriptionSpec::default());
+    let number = h.relay.groups.number(&group("g")).unwrap();
+    let id = GroupId { name: group("g"), incarnation: 0 };
+    let finished = |disk: u32| {
+        let mut storage = [7; 16];
+        storage[..4].copy_from_slice(&disk.to_le_bytes());
+        let (origin, storage) = (RelayId::new("o").unwrap(), StorageId(storage));
+        Finished { group: id.clone(), origin, storage, through: 1, to: None, hops: 0 }
+    };
+    h.hear(Theirs::begin(1).name());
+    let some = h.relay.groups.get(number).unwrap().streams[0].clone();
+    // All but one of those that it may name.
+    let group = h.relay.groups.get_mut(number).unwrap();
+    for disk in 1..limits::STREAMS_PER_GROUP_MAX as u32 {
+        let told = finished(disk);
+        assert!(group.finish(&told.origin, told.storage, told.through));
+    }
+    group.streams.extend((2..limits::STREAMS_PER_GROUP_MAX as u32).map(|number| {
+        let mut stream = some.clone();
+        (stream.number, stream.epoch.nonce) = (StreamNumber(number), u64::from(number));
+        stream
+    }));
+    for more in 2..5 {
+        h.hear(Theirs::begin(more).name());
+        h.hear(LinkMessage::Finished(vec![finished(u32::MAX - more)]));
+    }
+    let group = h.relay.groups.get(number).unwrap();
+    assert_eq!(group.streams.len(), limits::STREAMS_PER_GROUP_MAX);
+    assert_eq!(group.finished().count(), limits::STREAMS_PER_GROUP_MAX);
+}

@@ -268,6 +268,27 @@ fn s47_what_is_damaged_at_the_old_home_is_told_there_where_it_would_have_come() 
 }
 
 #[test]
+fn s47_what_is_damaged_of_what_was_brought_along_is_told_where_it_would_have_come() {
+    let all = |is_damaged: bool| {
+        let mut world = unread(false, false);
+        move_on(&mut world);
+        assert_eq!(serving(&world, false), [NEW], "{}", world.tell_moves(OLD));
+        if is_damaged {
+            // The copy, and what came here by itself.
+            assert!(world.nodes[NEW].damage(&["r00/000001/00"]) > 0);
+        }
+        let (group, name) = names(OLD, GROUP, "s");
+        let now = world.now;
+        let got = world.nodes[NEW].drain(now, &group, &name);
+        (got, world.nodes[NEW].gaps)
+    };
+    let (mut whole, gaps) = all(false);
+    assert_eq!(gaps, 0);
+    whole.retain(|payload| !payload.starts_with("r00/000001/"));
+    assert_eq!(all(true), (whole, 1));
+}
+
+#[test]
 fn s47_what_was_acked_in_between_is_not_brought_along() {
     let mut world = prepared_as(1, false, false);
     let handle = world.attach(OLD, GROUP, "s");
