@@ -6,7 +6,7 @@ use super::super::world::{World, names, twins};
 use super::LINE;
 use super::moves::{Fault, go_on_a_little, network, strike};
 use crate::id::{GroupName, SubscriptionName};
-use crate::wire::body::{RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec};
+use crate::wire::body::{MoveStage, RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec};
 use crate::wire::link::LinkMessage;
 use crate::wire::moving::MoveSays;
 
@@ -289,6 +289,49 @@ fn r12_two_homes_whose_link_breaks_again_are_made_one_when_it_is_back() {
         at += 2;
     }
     assert!(at > 20, "{at} steps");
+}
+
+/// How far the home that closes has come.
+fn stage(world: &mut World) -> Option<MoveStage> {
+    let (group, _) = Scene::default().name();
+    let Ok(Reply::Subscriptions(all)) =
+        world.ask(OTHER, Request::SubscriptionList { group, after: None, limit: 9 })
+    else {
+        panic!("no list")
+    };
+    all.into_iter().find_map(|info| info.moving).map(|moving| moving.stage)
+}
+
+/// What it has handed over may be served at the first home. Before that it is the only one to serve what it
+/// has, and opens again when there is no way for long.
+#[test]
+fn r12_a_home_without_a_way_to_the_first_opens_again_unless_it_has_handed_over_what_it_has() {
+    let mut seen = BTreeMap::new();
+    for at in (0..).step_by(2) {
+        let (mut world, ..) = taken_apart(Scene::default());
+        world.wait_ms(crate::limits::MERGE_FIRST_MS);
+        (0..at).for_each(|step| go_on_a_little(&mut world, step));
+        let Some(before) = stage(&mut world).filter(|_| world.has_moves()) else {
+            if serving(&world) == [FIRST] {
+                break;
+            }
+            continue;
+        };
+        world.set_link(BRIDGE, false);
+        world.wait_ms(crate::limits::MERGE_AWAY_MS);
+        move_on(&mut world);
+        let is_open = serving(&world).contains(&OTHER);
+        // What was on its way to its disk may have been the last of it.
+        let after = stage(&mut world);
+        assert_eq!(is_open, after != Some(MoveStage::HandingOver), "{after:?} at step {at}");
+        assert!(!is_open || before != MoveStage::HandingOver, "it has handed it over at step {at}");
+        *seen.entry((before as u8, is_open)).or_insert(0) += 1;
+        join(&mut world);
+        move_on(&mut world);
+        assert_eq!(serving(&world), [FIRST], "{before:?} at step {at}");
+    }
+    let often = [(MoveStage::Copying, true), (MoveStage::HandingOver, false)];
+    assert!(often.iter().all(|(stage, is_open)| seen.contains_key(&(*stage as u8, *is_open))), "{seen:?}");
 }
 
 #[test]
