@@ -320,6 +320,20 @@ impl StreamId {
     }
 }
 
+/// Writes what names a message as text, `ORIGIN@COUNTER.NONCE:GROUP:SEQUENCE`: where it was put, the boot (its
+/// counter and nonce), the group, and its sequence there.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write_message_id(
+    out: &mut impl fmt::Write,
+    (origin, group): (&RelayId, &GroupName),
+    (boot, nonce): (u64, u64),
+    sequence: Sequence,
+) -> fmt::Result {
+    write!(out, "{origin}@{boot}.{nonce:016x}:{group}:{sequence}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

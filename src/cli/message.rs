@@ -107,9 +107,10 @@ pub fn gap_words(cause: GapCause) -> (&'static str, &'static str) {
         GapCause::Damaged => ("damaged", "they were damaged on disk"),
         GapCause::Expired => ("expired", "their time to live was over"),
         GapCause::Evicted => ("evicted", "the subscription was over its quota and was removed"),
-        GapCause::Uncertain => {
-            ("uncertain", "a relay has lost its disk or the end of its log, or has an older disk again")
-        }
+        GapCause::Uncertain => (
+            "uncertain",
+            "a relay has lost its disk or the end of its log, has an older disk again, or was forgotten",
+        ),
     }
 }
 

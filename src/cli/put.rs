@@ -33,8 +33,9 @@ use super::watch::Watch;
     tail -f app.log | treecast put logs --lines\n  \
     treecast put orders --file order.json --producer shop-7 --sequence 1042\n\n\
     Prints the message's id, also when it is on the relay's disk and --ack is not reached; with --lines\n\
-    how many were taken. A group that does not exist is made. When a line of --lines is not taken, it is\n\
-    named, and those before it are stored.")]
+    how many were taken. A repeat of a producer's message has no id here: the relay knows\n\
+    that it has it, and not where. A group that does not exist is made. When a line of --lines is not\n\
+    taken, it is named, and those before it are stored.")]
 pub struct PutArgs {
     /// The group or queue
     pub group: GroupName,
@@ -51,7 +52,8 @@ pub struct PutArgs {
     /// accepted: it is on the relay's disk;
     /// stored=N: it is on the disks of N relays, this one among them;
     /// inserted: it is in the backlog of every relay that has subscriptions;
-    /// consumed: every subscription has acked it
+    /// consumed: every subscription is done with it: it was acked there, or will never be delivered (it
+    /// has expired, was dropped by a limit or a quota, is a dead letter, or was passed over by a seek)
     #[arg(long, value_name = "LEVEL", default_value = "accepted", value_parser = ack)]
     pub ack: Ack,
     /// How long to wait for that, connecting included; with --lines: how long without any progress
@@ -86,7 +88,7 @@ pub enum Ack {
     Stored(u16),
     /// It is in the backlog of every relay that has subscriptions
     Inserted,
-    /// Every subscription has acked it
+    /// Every subscription is done with it
     Consumed,
 }
 

@@ -29,8 +29,8 @@ use super::watch::Watch;
 /// a write and an ack vanishes.
 const BATCH: usize = 256;
 
-/// How long a home that cannot be reached is waited for before there is anything to wait for: what
-/// is lost in a moment's re-routing comes back within it.
+/// How long one who does not wait tries to reach the home of a subscription: what is lost in a moment's
+/// re-routing comes back within it.
 const ATTACH_WAIT: Duration = Duration::from_secs(2);
 
 /// How long the relay has for the acks of one who does not wait, or is to end.
@@ -268,13 +268,19 @@ async fn attach(
         Flow::OneByOne(count) => (1, count),
         Flow::WhenAsked => (0, None),
     };
+    // Who waits for messages waits for the home, too.
+    let attach_deadline = match (flow, deadline) {
+        (Flow::WhenAsked, _) => ATTACH_WAIT,
+        (_, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
+        (_, None) => Duration::MAX,
+    };
     let watch = Watch::start(&client, context.notes);
     let create = (!source.existing && source.name.is_some()).then(|| source.spec.spec());
     let options = SubscriberOptions {
         create,
         window,
         total,
-        attach_deadline: Some(ATTACH_WAIT),
+        attach_deadline: Some(attach_deadline),
         ..SubscriberOptions::default()
     };
     let attached = async { Ok(client.subscriber(source.group.clone(), source.name.clone(), options).await?) };

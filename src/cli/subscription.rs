@@ -102,7 +102,7 @@ pub struct PlaceArgs {
     /// To the next message that is accepted, or to the oldest that is kept
     #[arg(long, value_enum, value_name = "PLACE")]
     pub from: Option<From>,
-    /// To the first message accepted since: `2h30m` ago, or an RFC 3339 time
+    /// To what has come to its home since: `2h30m` ago, or an RFC 3339 time
     #[arg(long, value_name = "TIME", value_parser = values::since)]
     pub since: Option<Since>,
     /// To this position of the group, as `show` tells it
@@ -168,7 +168,7 @@ pub struct StartArgs {
     /// Where to begin: with the next message, or with the oldest that is kept [default: now]
     #[arg(long, value_enum, value_name = "PLACE")]
     pub from: Option<From>,
-    /// Begin with the first message accepted since: `2h30m` ago, or an RFC 3339 time
+    /// Begin with what has come to its home since: `2h30m` ago, or an RFC 3339 time
     #[arg(long, value_name = "TIME", value_parser = values::since)]
     pub since: Option<Since>,
     /// Begin at this position of the group, as `show` tells it

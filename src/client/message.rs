@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::error::ClientError;
-use crate::id::{GroupName, RelayId, Sequence};
+use crate::id::{GroupName, RelayId, Sequence, write_message_id};
 use crate::limits;
 use crate::wire::body::{Refusal, RefusalCode};
 use crate::wire::run::Record;
@@ -192,7 +192,7 @@ impl MessageId {
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MessageStream { origin, boot, nonce, group } = &*self.stream;
-        write!(f, "{origin}@{boot}.{nonce:016x}:{group}:{}", self.sequence)
+        write_message_id(f, (origin, group), (*boot, *nonce), self.sequence)
     }
 }
 

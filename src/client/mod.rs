@@ -235,14 +235,16 @@ impl Client {
         let shared = Arc::new(shared);
         self.shared().add_subscriber(&shared)?;
         let subscriber = Subscriber::new(Arc::clone(&shared), Arc::clone(&self.lifeline), &options);
-        let request = self.shared().options.request_deadline;
-        let deadline = options.attach_deadline.map_or(request, |own| own.min(request));
-        match tokio::time::timeout(deadline, shared.attached()).await {
+        // Whether it answers at all is one matter, how long it may say that it is not ready another.
+        let answer = self.shared().options.request_deadline;
+        let ready = options.attach_deadline.unwrap_or(answer);
+        let mut attached = std::pin::pin!(shared.attached());
+        if let Ok(attached) = tokio::time::timeout(answer.min(ready), attached.as_mut()).await {
+            return attached.map(|_| subscriber);
+        }
+        let end = if shared.refused().is_some() { ready } else { answer };
+        match tokio::time::timeout(end.saturating_sub(answer.min(ready)), attached).await {
             Ok(attached) => attached.map(|_| subscriber),
-            Err(_) if deadline < request && shared.refused().is_none() => {
-                // The relay has not answered at all: that is another matter.
-                self.in_time(shared.attached()).await.map(|_| subscriber)
-            }
             Err(_) => Err(shared.late()),
         }
     }

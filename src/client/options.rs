@@ -146,9 +146,9 @@ pub struct SubscriberOptions {
     pub total: Option<u64>,
     /// Who acks.
     pub ack_mode: AckMode,
-    /// How long it is tried to attach the first time while the relay says that it is not ready:
-    /// the home of the subscription cannot be reached, for example. `None`, the default: as long as
-    /// any answer is waited for ([`ClientOptions::request_deadline`]).
+    /// How long it is tried to attach the first time while the relay says that it is not ready: the home
+    /// of the subscription cannot be reached, for example. It may be longer than any answer is waited for
+    /// ([`ClientOptions::request_deadline`]); `None`, the default: as long as that.
     pub attach_deadline: Option<Duration>,
 }
 

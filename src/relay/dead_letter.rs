@@ -7,7 +7,7 @@ use super::delivery::DeadLetter;
 use super::input::Now;
 use super::producer::Novelty;
 use super::stream::Draft;
-use crate::id::{GroupName, ProducerId, ProducerSequence};
+use crate::id::{GroupName, ProducerId, ProducerSequence, Sequence, write_message_id};
 use crate::limits;
 use crate::wire::run::{Record, Records, RunKind};
 
@@ -36,13 +36,20 @@ impl Relay {
         // It is remembered as long as others, and makes room first: there are many of them.
         let producer = ProducerId::passing(ProducerId::from_name(&source).0);
         let producer = (producer, ProducerSequence(dead.index.0));
-        let sequence = dead.run.run.header.first.0 + (dead.index.0 - dead.run.first_index.0);
+        let sequence = Sequence(dead.run.run.header.first.0 + (dead.index.0 - dead.run.first_index.0));
+        let mut id = String::new();
+        if let Some(stream) = group.streams.iter().find(|s| s.number == dead.run.stream) {
+            let boot = (stream.epoch.counter, stream.epoch.nonce);
+            write_message_id(&mut id, (&stream.origin, &group.name), boot, sequence)
+                .expect("a string takes all");
+        }
         let reasons = [
             ("treecast-dead-reason", dead.death.as_str().to_owned()),
             ("treecast-dead-group", group.name.to_string()),
             ("treecast-dead-subscription", subscription.name.to_string()),
             ("treecast-dead-attempts", dead.attempts.to_string()),
             ("treecast-dead-sequence", sequence.to_string()),
+            ("treecast-dead-id", id),
         ];
         let Ok(target) = GroupName::new(&target) else { return };
         let Some(body) = with_headers(&dead.record, &reasons) else { return };

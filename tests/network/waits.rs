@@ -170,6 +170,25 @@ async fn who_receives_is_told_that_the_home_is_away_and_sent_away_from_a_relay_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_begins_to_receive_while_the_home_is_away_waits_for_it_as_long_as_for_messages() {
+    let (mut network, a, b) = pair(&["me"]).await;
+    good(&b, &["put", "news", "one"]);
+    network.kill(1);
+    let begun = Instant::now();
+    let waited = run(&a, &["get", "news", "--as", "me", "--existing", "--wait", "4s"]);
+    assert_eq!(waited.code, Some(75), "{waited:?}");
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}: {waited:?}", begun.elapsed());
+    let asked = Instant::now();
+    assert_eq!(run(&a, &["poll", "news", "--as", "me", "--existing"]).code, Some(75), "it does not wait");
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    let mut notify = start(&a, &["notify", "news", "--as", "me", "-n", "1"]);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    network.begin(1);
+    assert_eq!(next_line(&mut notify), "one\n");
+    assert!(notify.wait().expect("it ends").success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_at_work_when_its_relay_is_drained_comes_to_its_end() {
     let (network, a, b) = pair(&["me"]).await;
     let (begun, done) = (network.directory.path().join("begun"), network.directory.path().join("done"));

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::relay::{Remote, ScriptedRelay, soon};
 use crate::client::{
@@ -257,6 +257,37 @@ async fn a_subscriber_whose_relay_is_not_ready_ends_with_the_relays_reason() {
         () = refused => panic!("it is tried for ever"),
     };
     assert!(matches!(&error, ClientError::Refused(r) if r.message == "the home is away"), "{error}");
+}
+
+/// Longer than any answer is waited for, if it is asked to; a relay that does not answer is not waited for.
+#[tokio::test]
+async fn a_subscriber_waits_for_a_relay_that_is_not_ready_as_long_as_it_is_told_to() {
+    let relay = ScriptedRelay::start().await;
+    let options = ClientOptions { request_deadline: Duration::from_millis(200), ..relay.options() };
+    let (client, mut remote) = relay.client_with(options).await;
+    let waits = |attach_deadline: Duration| {
+        let options =
+            SubscriberOptions { attach_deadline: Some(attach_deadline), ..SubscriberOptions::default() };
+        client.subscriber("g".parse().unwrap(), None, options)
+    };
+    let begun = Instant::now();
+    let refused = async {
+        loop {
+            let (tag, _) = remote.request().await;
+            remote.answer(tag, Err(away())).await;
+        }
+    };
+    tokio::select! {
+        attached = soon(waits(Duration::from_millis(700))) => assert!(attached.is_err()),
+        () = refused => panic!("it is tried for ever"),
+    };
+    assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    assert!(soon(waits(Duration::MAX)).await.is_err(), "it does not answer");
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    assert!(soon(waits(Duration::from_millis(10))).await.is_err());
+    assert!(begun.elapsed() >= Duration::from_millis(200), "whether it answers is waited for all the same");
 }
 
 fn away() -> Refusal {

@@ -184,6 +184,7 @@ fn a_dead_letter_says_what_it_was_and_why_it_died() {
             ("treecast-dead-subscription", "s"),
             ("treecast-dead-attempts", attempts),
             ("treecast-dead-sequence", "3"),
+            ("treecast-dead-id", &format!("r@1.{:016x}:g:3", 1)),
         ];
         assert_eq!(headers, wanted);
     }
