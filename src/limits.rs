@@ -356,6 +356,15 @@ pub const REPEAT_MS_MIN: u64 = 1_000;
 /// begins anew: without one nothing gets lost.
 pub const REPEAT_MS_MAX: u64 = 60_000;
 
+/// Milliseconds for which neighbours may say what is released, when a link has come up after a start.
+pub const HEARING_MS: u64 = 500;
+
+/// Milliseconds for which that is waited for when not all links come up.
+pub const HEARING_MS_MAX: u64 = 3_000;
+
+/// Milliseconds after which it is looked again whether they are.
+pub const HEARING_LOOK_MS: u64 = 100;
+
 /// Milliseconds for which what a relay lacks may be on its way from a neighbour in the tree, when
 /// something that follows on it has come; then it is pulled.
 pub const PULL_PATIENCE_MS: u64 = 1_000;

@@ -140,6 +140,11 @@ impl LinkReader {
         self.known.get(&stream).is_some_and(|known| last <= *known)
     }
 
+    /// Whether it has anything of a stream, as far as is known.
+    fn knows(&self, stream: StreamNumber) -> bool {
+        self.known.contains_key(&stream)
+    }
+
     fn note(&mut self, stream: StreamNumber, last: Sequence) {
         let known = self.known.entry(stream).or_default();
         *known = (*known).max(last);
@@ -331,6 +336,7 @@ impl Relay {
         why: SeenWhy,
     ) {
         let Some(number) = self.group_of(now, id) else { return };
+        self.look_again(number, link);
         self.check_seen(now, number, streams);
         let Some(group) = self.groups.get_mut(number) else { return };
         let known: Vec<(StreamNumber, Sequence)> = streams

@@ -49,6 +49,7 @@ mod full;
 pub mod fuzz;
 mod gaps;
 mod group;
+mod hearing;
 mod home;
 mod input;
 mod journal;
@@ -226,6 +227,8 @@ pub struct Relay {
     traces: Traces,
     /// What this relay lacks.
     behind: Behind,
+    /// What neighbours wait for after the start.
+    hearing: Option<hearing::Hearing>,
     /// Links over which there may be something to send.
     ready_links: BTreeSet<LinkId>,
     /// Groups of which receipts are to be said, and whether again.
@@ -391,6 +394,7 @@ impl Relay {
                 Timer::Order(group) => self.on_order_time(now, group),
                 Timer::Newcomer => self.on_newcomer_time(now),
                 Timer::Moves => self.on_moves_time(now),
+                Timer::Hearing => self.on_hearing_time(now),
             }
         }
     }

@@ -87,6 +87,7 @@ impl Restore {
             dirty: Vec::new(),
             dirty_since: None,
             touched: BTreeSet::new(),
+            hearing: None,
             books: GroupBooks::default(),
             retired: Retired::default(),
             room: true,
@@ -284,6 +285,7 @@ impl Restore {
         relay.find_remnants();
         relay.watch_all_moves(now);
         relay.take_file(now);
+        relay.begin_hearing(now);
         relay
     }
 }

@@ -42,6 +42,8 @@ pub(super) enum Timer {
     Order(GroupNumber),
     /// Say again what is to be said of subscriptions that move.
     Moves,
+    /// After a start: look whether others have said what is released.
+    Hearing,
 }
 
 /// At most one deadline per timer.

@@ -195,6 +195,9 @@ impl Link {
 impl Relay {
     /// Puts a neighbour's place in a group into a queue, once, if there is something for it.
     pub(super) fn enqueue_reader(&mut self, number: GroupNumber, link: LinkId) {
+        if self.hearing.as_ref().is_some_and(|hearing| hearing.holds(number, link)) {
+            return;
+        }
         let Some(group) = self.groups.get_mut(number) else { return };
         let durable = group.durable;
         let Some(spread) = group.spread.as_deref_mut() else { return };

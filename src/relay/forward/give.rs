@@ -179,8 +179,16 @@ impl Relay {
             return Step::End;
         }
         reader.next = run.end_index();
+        let is_known = reader.knows(run.stream);
         if reader.has(&run) || !group.carries(run.stream, link) || group.is_over(run.stream) {
             return Step::Passed;
+        }
+        if let Some(hearing) = self.hearing.as_mut().filter(|_| !is_known && run.first_index < group.begun) {
+            hearing.hold(number, link);
+            if let Some(reader) = group.spread().reader(link) {
+                reader.next = next;
+            }
+            return Step::End;
         }
         self.send_run(now, number, link, &run);
         Step::Sent(body_bytes(&run.run))
