@@ -29,6 +29,8 @@ pub(super) struct Group {
     pub(super) queue: bool,
     pub(super) made: WallTime,
     pub(super) settings: Box<GroupSettings>,
+    /// The hash of what a topology last said of it that was heeded.
+    pub(super) planned: Option<u64>,
     /// The index of the next record.
     pub(super) next: Index,
     /// Everything below is durable and may be delivered.
@@ -183,6 +185,7 @@ impl Group {
             queue: false,
             made,
             settings: Box::default(),
+            planned: None,
             next: Index(1),
             durable: Index(1),
             arrived: Index(1),

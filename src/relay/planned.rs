@@ -19,6 +19,16 @@ use crate::topology::settings::GroupSettings;
 use crate::topology::{Queue, Topology};
 use crate::wire::link::{Fact, GroupEntry, Membership, Version};
 
+/// When what a topology says of groups and queues is heeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// At a start, or soon after it: what it says for the first time. What was heeded once, and was set or
+    /// removed by hand since, stays as it is.
+    Start,
+    /// It is applied now: all it says.
+    Applied,
+}
+
 /// The version in which a file says that a relay is a member.
 const PLANNED: Version = Version { counter: 0, storage: StorageId([0; 16]) };
 
@@ -58,22 +68,22 @@ impl Relay {
     /// Goes by the file that it was started with, as long as no topology was applied.
     pub(super) fn take_file(&mut self, now: Now) {
         let Some(topology) = self.file_in_force() else { return };
-        self.set_groups(now, &topology);
-        self.take_queues(now, &topology);
+        self.set_groups(now, &topology, Occasion::Start);
+        self.take_queues(now, &topology, Occasion::Start);
     }
 
     /// It is known now who is a member of what: what the file says besides is news.
     pub(super) fn take_queues_in_force(&mut self, now: Now) {
         if let Some(topology) = self.file_in_force().or_else(|| self.topology_in_force()) {
-            self.take_queues(now, &topology);
+            self.take_queues(now, &topology, Occasion::Start);
         }
     }
 
     /// A relay that may have lost its disk hears first of the queues that it had: those are made again,
     /// and it is told what is lost with them.
-    pub(super) fn take_queues(&mut self, now: Now, topology: &Topology) {
+    pub(super) fn take_queues(&mut self, now: Now, topology: &Topology, occasion: Occasion) {
         if self.links.has_table {
-            self.take_own_queues(now, topology);
+            self.take_own_queues(now, topology, occasion);
             self.plan_queues(now, topology);
         }
     }

@@ -407,7 +407,7 @@ impl Relay {
         let all: Vec<GroupNumber> = all.flat_map(|(_, remnants)| remnants).copied().collect();
         let Some(settings) = self.groups.get(number).map(Group::settings_of_remnant) else { return };
         for remnant in all {
-            let operation = Operation::GroupSet { group: remnant, settings: settings.clone() };
+            let operation = Operation::GroupSet { group: remnant, settings: settings.clone(), planned: None };
             self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
             self.apply(operation, false).expect("an operation that was checked applies");
             self.on_fifo_set(remnant);

@@ -270,7 +270,7 @@ impl Relay {
         self.check_dead_letter_order(name, &settings, &|_| false)?;
         let number = self.known_group(name)?;
         let settings = Box::new(settings);
-        let operation = Operation::GroupSet { group: number, settings: settings.clone() };
+        let operation = Operation::GroupSet { group: number, settings: settings.clone(), planned: None };
         self.journal.append(&mut self.effects, Entry::State(operation.encode()), Urgency::Sync);
         if let Some(group) = self.groups.get_mut(number) {
             group.settings = settings;

@@ -425,9 +425,10 @@ impl Relay {
                 made.heed_fifo();
                 self.groups.insert(made);
             }
-            Operation::GroupSet { group, settings } => {
-                self.with_group(group, |group| group.replay_settings(settings));
-            }
+            Operation::GroupSet { group, settings, planned } => self.with_group(group, |group| {
+                group.replay_settings(settings);
+                group.planned = planned.or(group.planned);
+            }),
             Operation::GroupRemoved { group, .. } => self.forget_group(group),
             Operation::MemberSet { group, relay, version, member } => {
                 self.replay_member(group, &relay, (version, member));

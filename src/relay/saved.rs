@@ -107,6 +107,8 @@ pub(super) struct SavedGroup {
     made: WallTime,
     #[serde(rename = "c", skip_serializing_if = "Option::is_none", default)]
     settings: Option<Box<GroupSettings>>,
+    #[serde(rename = "cp", skip_serializing_if = "Option::is_none", default)]
+    planned: Option<u64>,
     #[serde(rename = "i")]
     next: Index,
     #[serde(rename = "l")]
@@ -250,6 +252,7 @@ impl SavedGroup {
             queue: group.queue,
             made: group.made,
             settings: (**settings != GroupSettings::default()).then(|| settings.clone()),
+            planned: group.planned,
             next: group.next,
             low: group.low,
             streams: group.streams.clone(),
@@ -284,13 +287,10 @@ impl SavedGroup {
 
     pub(super) fn restore(self) -> Result<Group, RestoreError> {
         let mut group = Group::new(self.number, self.name, self.incarnation, self.made);
-        group.queue = self.queue;
-        group.settings = self.settings.unwrap_or_default();
-        group.next = self.next;
-        group.low = self.low;
+        (group.settings, group.planned) = (self.settings.unwrap_or_default(), self.planned);
+        (group.queue, group.next, group.low) = (self.queue, self.next, self.low);
         group.streams = self.streams;
-        group.membership = self.membership;
-        group.member_since = self.member_since;
+        (group.membership, group.member_since) = (self.membership, self.member_since);
         group.meter = self.meter;
         group.restore_marks(self.marks);
         group.repeats = self.repeats;

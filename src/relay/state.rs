@@ -76,6 +76,9 @@ pub(super) enum Operation {
     GroupSet {
         group: GroupNumber,
         settings: Box<GroupSettings>,
+        /// What a topology says of it was heeded: the hash of that.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        planned: Option<u64>,
     },
     GroupRemoved {
         group: GroupNumber,

@@ -22,6 +22,8 @@ mod used;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 pub use neighbour::Neighbour;
 pub use used::Used;
 
@@ -31,6 +33,7 @@ use super::effect::Effect;
 use super::input::Now;
 use super::journal::Waiting;
 use super::link::Link;
+use super::planned::Occasion;
 use super::requests::{Outcome, When};
 use super::state::Operation;
 use crate::id::{GroupName, LinkId, RelayId, WallTime};
@@ -342,32 +345,39 @@ impl Relay {
     }
 
     /// Groups of the file: made where they are missing, and set where they differ.
-    pub(super) fn set_groups(&mut self, now: Now, topology: &Topology) {
+    pub(super) fn set_groups(&mut self, now: Now, topology: &Topology, occasion: Occasion) {
         let groups = topology.groups().iter().map(|group| (group.name.as_str(), &group.settings));
-        self.set_all(now, groups.collect(), false);
+        self.set_all(now, groups.collect(), false, occasion);
     }
 
     /// Groups and queues are as the file has them from now on, which is applied here.
     fn take_groups(&mut self, now: Now, topology: &Topology) {
-        self.set_groups(now, topology);
-        self.take_own_queues(now, topology);
+        self.set_groups(now, topology, Occasion::Applied);
+        self.take_own_queues(now, topology, Occasion::Applied);
         self.plan_queues(now, topology);
     }
 
     /// Queues of the file that live here.
-    pub(super) fn take_own_queues(&mut self, now: Now, topology: &Topology) {
+    pub(super) fn take_own_queues(&mut self, now: Now, topology: &Topology, occasion: Occasion) {
         let me = self.options.relay.clone();
         let queues = topology.queues().iter().filter(|queue| queue.home == me.as_str());
-        self.set_all(now, queues.map(|queue| (queue.name.as_str(), &queue.settings)).collect(), true);
+        let wanted = queues.map(|queue| (queue.name.as_str(), &queue.settings)).collect();
+        self.set_all(now, wanted, true, occasion);
     }
 
     /// What is refused because another one is not yet as the file has it is tried again behind that.
-    fn set_all(&mut self, now: Now, mut wanted: Vec<(&str, &GroupSettings)>, queue: bool) {
+    fn set_all(
+        &mut self,
+        now: Now,
+        mut wanted: Vec<(&str, &GroupSettings)>,
+        queue: bool,
+        occasion: Occasion,
+    ) {
         loop {
             let before = wanted.len();
             let mut refused = Vec::new();
             for (name, settings) in wanted {
-                if let Err(refusal) = self.set_one(now, name, settings, queue) {
+                if let Err(refusal) = self.set_one(now, (name, settings), queue, occasion) {
                     refused.push((name, settings, refusal));
                 }
             }
@@ -384,26 +394,52 @@ impl Relay {
     fn set_one(
         &mut self,
         now: Now,
-        name: &str,
-        settings: &GroupSettings,
+        (name, settings): (&str, &GroupSettings),
         queue: bool,
+        occasion: Occasion,
     ) -> Result<(), Refusal> {
         let Ok(group) = GroupName::new(name) else { return Ok(()) };
+        let said = xxh3_64(&crate::wire::body::encode(settings));
+        let known = self.groups.number(&group).and_then(|number| self.groups.get(number));
+        let is_heeded = known.map_or_else(
+            || self.removed.contains_key(&group),
+            |known| known.queue == queue && known.planned == Some(said),
+        );
+        if occasion == Occasion::Start && is_heeded {
+            // What was done by hand since counts.
+            return Ok(());
+        }
         if queue && self.take_bare_named(now, &group, settings) {
+            self.heed(&group, said);
             return Ok(());
         }
         let known = self.groups.number(&group).and_then(|number| self.groups.get(number));
         let done = match known {
             None if queue && self.draining => Err(self.draining_refusal()),
-            None => self.create_group(now, group, settings.clone(), queue),
-            Some(known) if known.queue == queue && *known.settings == *settings => return Ok(()),
+            None => self.create_group(now, group.clone(), settings.clone(), queue),
+            Some(known) if known.queue == queue && *known.settings == *settings => {
+                Ok((Reply::Done, When::Durable))
+            }
             Some(known) if known.queue == queue => self.set_group(now, &group, settings.clone()),
             Some(known) => Err(invalid(match known.home_elsewhere().filter(|_| queue) {
                 Some(home) => format!("it lives at relay {home}"),
-                None => "it exists, and not as the topology has it".to_owned(),
+                None if queue => "it is a group here, and a queue in the topology".to_owned(),
+                None => "it is a queue here, and a group in the topology".to_owned(),
             })),
         };
-        done.map(|_| ())
+        done.map(|_| self.heed(&group, said))
+    }
+
+    /// A group is as a topology has it: that is said by this hash.
+    fn heed(&mut self, name: &GroupName, said: u64) {
+        let number = self.groups.number(name);
+        let Some(group) = number.and_then(|number| self.groups.get_mut(number)) else { return };
+        if group.planned.replace(said) == Some(said) {
+            return;
+        }
+        let (group, settings) = (group.number, group.settings.clone());
+        let heeded = Operation::GroupSet { group, settings, planned: Some(said) };
+        self.journal.append(&mut self.effects, Entry::State(heeded.encode()), Urgency::Ride);
     }
 
     /// Somebody says what is in force. True: it is news.
@@ -425,7 +461,7 @@ impl Relay {
             known.by == self.options.relay && known.version.counter == entry.head.version.counter
         }) {
             // What it has set may count more than what the other one has.
-            topology.iter().for_each(|topology| self.set_groups(now, topology));
+            topology.iter().for_each(|topology| self.set_groups(now, topology, Occasion::Applied));
             let (mine, theirs, by) = (known.version, entry.head.version, &entry.head.by);
             self.warn(format!(
                 "topology {mine}, which was applied here, was overtaken by {theirs}, applied at {by} at the same time"
@@ -434,7 +470,7 @@ impl Relay {
         self.keep_topology(entry.clone(), true);
         if let Some(topology) = topology {
             // A relay that is new to the network hears first who is a member of what.
-            self.take_queues(now, &topology);
+            self.take_queues(now, &topology, Occasion::Applied);
         }
         true
     }

@@ -72,6 +72,7 @@ fn spec() -> SubscriptionSpec {
 fn word(operation: &Operation) -> &'static str {
     match operation {
         Operation::GroupCreated { .. } => "group-created",
+        Operation::GroupSet { planned: Some(_), .. } => "group-planned",
         Operation::GroupSet { .. } => "group-set",
         Operation::GroupRemoved { brought: None, .. } => "group-removed",
         Operation::GroupRemoved { .. } => "remnant-removed",
@@ -161,7 +162,7 @@ fn of_groups(number: GroupNumber) -> Vec<Operation> {
             settings: settings.clone(),
             at: AT,
         },
-        Operation::GroupSet { group: number, settings: settings.clone() },
+        Operation::GroupSet { group: number, settings: settings.clone(), planned: None },
         Operation::GroupRemoved { group: number, brought: None },
         Operation::StreamOpened { group: number, stream, origin: relay("oslo"), epoch },
         entry(None),
@@ -181,6 +182,11 @@ fn of_groups(number: GroupNumber) -> Vec<Operation> {
         Operation::TopologySet { entry: Box::new(topology(None)) },
         Operation::TopologySet { entry: Box::new(topology(Some(299))) },
         forgotten(true),
+        Operation::GroupSet {
+            group: number,
+            settings: settings.clone(),
+            planned: Some(0x1234_5678_9abc_def0),
+        },
     ]
 }
 

@@ -3,7 +3,8 @@
 use super::super::changing::text_of;
 use super::super::world::World;
 use super::LINE;
-use crate::wire::body::{Location, Reply, Request};
+use crate::topology::settings::GroupSettings;
+use crate::wire::body::{Location, RefusalCode, Reply, Request};
 
 fn with_queue(home: &str) -> String {
     format!("{}\n[queue.work]\nhome = \"{home}\"\n", text_of(&[0, 1, 2], &LINE))
@@ -16,6 +17,7 @@ fn home(world: &mut World, at: usize) -> Vec<String> {
         Ok(Reply::Located(found)) => {
             found.into_iter().map(|Location { home, .. }| home.to_string()).collect()
         }
+        Err(refusal) if refusal.code == RefusalCode::NotFound => Vec::new(),
         other => panic!("{other:?}"),
     }
 }
@@ -208,4 +210,48 @@ fn r12_where_a_planned_queue_lives_is_in_snapshots_too() {
     assert_eq!([0, 1].map(|node| home(&mut world, node)), [["r02"], ["r02"]]);
     bring_home(&mut world);
     assert_eq!(world.drain(2, "work", "queue").len(), 1);
+}
+
+fn ttl_everywhere(world: &mut World, group: &str) -> Vec<Option<u64>> {
+    let show = |node| match world.ask(node, Request::GroupShow { group: group.parse().unwrap() }) {
+        Ok(Reply::Group(info)) => info.settings.ttl_ms,
+        other => panic!("{other:?}"),
+    };
+    (0..3).map(show).collect()
+}
+
+/// What the file says is heeded once. Who restarts a relay does not undo what was set or removed by hand since.
+#[test]
+fn r11_a_start_undoes_nothing_that_was_set_or_removed_since_the_file_said_it() {
+    let file = |ttl: &str| format!("{}\n[group.orders]\nttl = \"{ttl}\"\n", with_queue("r02"));
+    let mut world = World::new(1, 3, &LINE);
+    (0..3).for_each(|node| world.set_file(node, &file("1h")));
+    (0..3).for_each(|node| world.restart(node));
+    world.rest();
+    assert_eq!(ttl_everywhere(&mut world, "orders"), [Some(3_600_000); 3]);
+    let settings = GroupSettings { ttl_ms: Some(300_000), ..GroupSettings::default() };
+    world.ask(0, Request::GroupSet { group: "orders".parse().unwrap(), settings }).unwrap();
+    world.ask(2, Request::GroupRemove { group: "work".parse().unwrap() }).unwrap();
+    world.rest();
+    for has_snapshot in [false, true] {
+        for node in [2, 0, 1] {
+            if has_snapshot {
+                world.save(node);
+                world.settle();
+            }
+            world.restart(node);
+            world.rest();
+            assert_eq!(ttl_everywhere(&mut world, "orders"), [Some(300_000); 3], "relay {node}");
+            assert_eq!(home(&mut world, 0), [""; 0], "relay {node}");
+        }
+    }
+    // The file says something else: that is news.
+    (0..3).for_each(|node| world.set_file(node, &file("2h")));
+    world.restart(1);
+    world.rest();
+    assert_eq!(ttl_everywhere(&mut world, "orders"), [Some(7_200_000); 3]);
+    // And what is applied is in force as it stands.
+    world.apply(0, &file("2h")).unwrap();
+    world.rest();
+    assert_eq!(home(&mut world, 0), ["r02"], "what is applied makes it again");
 }
