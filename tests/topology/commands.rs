@@ -171,3 +171,20 @@ fn a_file_that_is_not_utf_8_is_told_with_its_place() {
     let said = refused(65, &["relay", "--topology", file, "--name", "zurich"]);
     assert!(said.contains("error[T001]"), "{said}");
 }
+
+#[test]
+fn standard_input_is_not_taken_for_two_files() {
+    let file = "topologies/one.toml";
+    let plan = |words: &[&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("treecast").unwrap();
+        let text = fs::read(root().join(file)).unwrap();
+        command.args(["topology", "plan"]).args(words).current_dir(root()).write_stdin(text).output().unwrap()
+    };
+    for words in [["-", file], [file, "-"]] {
+        assert_eq!(plan(&words).status.code(), Some(0), "{words:?}");
+    }
+    let both = plan(&["-", "-"]);
+    let told = String::from_utf8(both.stderr).unwrap();
+    assert_eq!(both.status.code(), Some(2), "{told}");
+    assert!(told.contains("standard input is read once"), "{told}");
+}

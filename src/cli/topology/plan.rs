@@ -45,6 +45,10 @@ pub struct PlanArgs {
 
 /// Does it.
 pub(super) fn run(args: &PlanArgs, context: &mut Context) -> Result<(), Failure> {
+    if [&args.old, &args.new].iter().all(|file| file.as_os_str() == "-") {
+        let message = "one of the two files may be -, not both: standard input is read once";
+        return Err(Failure::Usage(message.to_owned()));
+    }
     let (old, new) = (load(&args.old, context)?, load(&args.new, context)?);
     args.guess.check(&[&old, &new])?;
     check_group(args.group.as_deref())?;
