@@ -17,7 +17,7 @@ use super::address::Address;
 use super::faults::{Code, Fault, Span};
 use super::key::PublicKey;
 use super::name::check_name;
-use super::read::{Field, Reader, Value, describe};
+use super::read::{Field, LINK_ADVICE, Reader, Value, describe};
 use super::setting::{SETTING_KEYS, read_setting};
 use super::settings::GroupSettings;
 use super::site::read_site;
@@ -126,13 +126,10 @@ pub(super) fn read(reader: &mut Reader, text: &str) -> Draft {
         reader.set_foreign();
         return draft;
     }
-    let (root, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        reader.syntax(error);
-    }
-    let root = root.get_ref();
-    if read_version(reader, root) {
-        read_root(reader, root, &mut draft);
+    let mut sound = Default::default();
+    let root = reader.tree(text, &mut sound);
+    if read_version(reader, &root) {
+        read_root(reader, &root, &mut draft);
     } else {
         reader.set_foreign();
     }
@@ -372,8 +369,7 @@ fn read_key(reader: &mut Reader, field: Field<'_>, value: &Value<'_>) -> Option<
 
 fn read_links(reader: &mut Reader, field: Field<'_>, value: &Value<'_>, draft: &mut Draft) {
     let Some(links) = value.get_ref().as_array() else {
-        let advice = "links have no name: write [[link]]".to_owned();
-        reader.wrong_type(field, value, "a list of tables", Some(advice));
+        reader.wrong_type(field, value, "a list of tables", Some(LINK_ADVICE.to_owned()));
         draft.is_partial = true;
         return;
     };

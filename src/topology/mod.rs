@@ -225,8 +225,8 @@ impl Topology {
     /// operator knows the file by. Pure.
     ///
     /// # Errors
-    /// All faults of the file, warnings among them. Where the text is not even
-    /// TOML, how its parts fit together is not judged.
+    /// All faults of the file, warnings among them. Where some of the text is not even
+    /// TOML, nothing is said that may be otherwise with what was meant there.
     pub fn parse(name: &str, text: &str) -> Result<Checked, Faults> {
         let (read, _) = Self::read(name, text);
         if read.warnings.error_count() > 0 { Err(read.warnings) } else { Ok(read) }
@@ -238,7 +238,7 @@ impl Topology {
         let mut reader = Reader::new(name, text);
         let draft = file::read(&mut reader, text);
         let is_read = reader.can_check();
-        if is_read {
+        if !reader.is_foreign() {
             check::check(&mut reader, &draft);
         }
         let places = places_of(&draft);

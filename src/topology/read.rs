@@ -4,6 +4,10 @@
 //! It knows types, units and places, and nothing of relays or groups: that is
 //! `file`'s part.
 
+mod syntax;
+
+pub(super) use syntax::LINK_ADVICE;
+
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -35,6 +39,10 @@ pub(super) struct Reader {
     broken_lines: BTreeSet<usize>,
     /// Not all that stands in the file was understood.
     is_broken: bool,
+    /// What was not understood may reach further than the lines that are known as broken.
+    is_torn: bool,
+    /// What was not understood may have been a relay.
+    may_lack_relays: bool,
     /// The file is of a version whose keys may mean something else, or was
     /// not read at all.
     is_foreign: bool,
@@ -47,6 +55,8 @@ impl Reader {
             faults: Faults::new(name, text),
             broken_lines: BTreeSet::new(),
             is_broken: false,
+            is_torn: false,
+            may_lack_relays: false,
             is_foreign: false,
         }
     }
@@ -61,62 +71,35 @@ impl Reader {
         !self.is_broken
     }
 
-    /// Whether how the parts fit together can be judged at all.
+    /// Whether how the parts fit together can be judged without any doubt.
     pub(super) fn can_check(&self) -> bool {
         self.is_whole() && !self.is_foreign
+    }
+
+    /// Whether the file is of a version whose keys may mean something else, or was not read at all.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.is_foreign
+    }
+
+    /// Whether what was read is as it was written, though some of it may be missing.
+    pub(super) fn is_trusted(&self) -> bool {
+        !self.is_torn
+    }
+
+    /// Whether a relay that was not read is not in the file.
+    pub(super) fn knows_relays(&self) -> bool {
+        !self.is_torn && !self.may_lack_relays
+    }
+
+    /// Whether a line that holds some of `span` is not TOML.
+    pub(super) fn is_broken_at(&self, span: Span) -> bool {
+        let (first, last) = (self.faults.line_of(span.start), self.faults.line_of(span.end));
+        self.broken_lines.range(first..=last).next().is_some()
     }
 
     /// Notes that the file cannot be judged any further.
     pub(super) fn set_foreign(&mut self) {
         self.is_foreign = true;
-    }
-
-    /// Adds a place where the text is not TOML.
-    pub(super) fn syntax(&mut self, error: &toml::de::Error) {
-        let span = error.span().unwrap_or(0..0);
-        let line = self.faults.line_of(span.start);
-        if !self.broken_lines.insert(line) {
-            return;
-        }
-        let text = self.faults.line_text(line);
-        let (advice, is_header) = (syntax_advice(text), text.trim_start().starts_with('['));
-        let is_repeated = error.message().starts_with("duplicate key") && !self.faults.is_full_of_errors();
-        let first = if is_repeated { self.first_of(line, span.end) } else { None };
-        self.is_broken |= first.is_none();
-        let fault = match first {
-            Some(first) => repeated(opening(text), Some(first)),
-            None if is_repeated && is_header => repeated(opening(text), None),
-            None if is_repeated => repeated(self.faults.text_of(span.clone()), None),
-            None => Fault::new(Code::Syntax, error.message()).suggest(advice),
-        };
-        self.faults.push(fault.at(span));
-        if is_header {
-            self.break_section(line);
-        }
-    }
-
-    /// Where the table or key with which a line begins stands for the first time; none when that is not
-    /// seen by its text, or what ends at byte `end` of the file is not what the line begins with.
-    fn first_of(&self, line: usize, end: usize) -> Option<usize> {
-        let wanted = opening(self.faults.line_text(line));
-        if end > self.faults.line_start(line) + self.faults.line_text(line).find(wanted)? + wanted.len() {
-            return None;
-        }
-        let is_header = wanted.starts_with('[');
-        let before = (1..line).rev();
-        let in_section =
-            before.take_while(|&at| is_header || !opening(self.faults.line_text(at)).starts_with('['));
-        in_section.filter(|&at| opening(self.faults.line_text(at)) == wanted).last()
-    }
-
-    /// What follows a broken header belongs to a table that nobody knows: it is
-    /// not judged, up to the next header.
-    fn break_section(&mut self, header: usize) {
-        let is_body = |line: &usize| {
-            *line <= self.faults.line_count() && !self.faults.line_text(*line).trim_start().starts_with('[')
-        };
-        let body: Vec<usize> = (header + 1..).take_while(is_body).collect();
-        self.broken_lines.extend(body);
     }
 
     /// Advice naming the likely one of `known`, else the first few. None once
@@ -352,41 +335,6 @@ impl Reader {
             self.bad_value(field, value.span().into(), &why, None);
         }
         number
-    }
-}
-
-/// The header of a table, or the key, with which a line begins.
-fn opening(line: &str) -> &str {
-    let line = line.trim();
-    let end = if line.starts_with('[') { line.find(']').map(|at| at + 1) } else { line.find('=') };
-    end.map_or(line, |end| line[..end].trim_end())
-}
-
-/// The fault of a table or key that is there already, in line `first` if that is known.
-fn repeated(what: &str, first: Option<usize>) -> Fault {
-    let known = first.map(|first| format!("the first one is in line {first}: ")).unwrap_or_default();
-    let advice = if what.starts_with('[') {
-        format!("{known}give this one another name, or make them one")
-    } else {
-        format!("{known}keep one of them")
-    };
-    Fault::new(Code::Repeated, format!("{} is there twice", shorten(what))).suggest(Some(advice))
-}
-
-/// Advice for a line that is not TOML, of the form `key = bare words`.
-fn syntax_advice(line: &str) -> Option<String> {
-    let (key, value) = line.split_once('=')?;
-    let value = value.split('#').next().unwrap_or_default().trim();
-    let (key, value) = (key.trim(), value.trim_end_matches(','));
-    let is_bare_key = key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    if key.is_empty() || !is_bare_key {
-        return None;
-    }
-    let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '=']);
-    match value.to_lowercase().as_str() {
-        "yes" | "on" | "true" => Some(format!("write {} = true", shorten(key))),
-        "no" | "off" | "false" => Some(format!("write {} = false", shorten(key))),
-        _ => is_bare.then(|| format!("texts stand in quotes: {} = {:?}", shorten(key), shorten(value))),
     }
 }
 

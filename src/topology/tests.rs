@@ -329,3 +329,59 @@ fn a_topology_that_spells_one_host_by_localhost_and_by_number_is_still_usable() 
     let twice = format!("{}[relay.again]\naddress = \"localhost:7411\"\n", of(&["127.0.0.1", "localhost"]));
     assert_eq!(codes(&twice), ["T026", "T009"]);
 }
+
+/// What a broken line may have been is not said to be missing; all else is told beside it.
+#[test]
+fn what_is_sound_is_judged_beside_what_is_broken() {
+    let relays = "version = 1\n[relay.a]\naddress = \"[::1]:1\"\n[relay.b]\naddress = \"[::1]:2\"\n";
+    let link = |to: &str| format!("[[link]]\nbetween = [\"a\", \"{to}\"]\n");
+    let links = format!("{}{}{}{}", link("a"), link("b"), link("b"), link("c"));
+    let cases: [(&str, &[&str]); 14] = [
+        // It may have been the relay c.
+        ("[relay.c\naddress = \"[::1]:3\"\n", &["T001", "T013", "T014"]),
+        ("relay.c]\naddress = \"[::1]:3\"\n", &["T001", "T013", "T014"]),
+        ("relay.c\naddress = \"[::1]:3\"\n", &["T001", "T013", "T014"]),
+        ("[\naddress = \"[::1]:3\"\n", &["T001", "T013", "T014"]),
+        ("foo\n", &["T001", "T013", "T014"]),
+        ("[relay]\nc = {address = 5 6}\n", &["T001", "T013", "T014"]),
+        // It was none.
+        ("transit = 5 6\n", &["T001", "T013", "T014", "T012"]),
+        ("[group.g]\nttl = 5 6\n", &["T001", "T013", "T014", "T012"]),
+        ("[group.g\nttl = 5 6\n", &["T001", "T013", "T014", "T012"]),
+        ("[[link\nbetween = [\"a\", \"a\"]\n", &["T001", "T013", "T014", "T012"]),
+        ("[[link]]\nbetween = [\"a\", a]\n", &["T001", "T013", "T014", "T012"]),
+        ("[group]\ng = {ttl = \"5m\", ttl = \"6m\"}\n", &["T024", "T013", "T014", "T012"]),
+        ("[relay.\"a\"]\ntransit = false\n", &["T024", "T013", "T014", "T012"]),
+        // What has no end may have been anything, also the rest of the file.
+        ("[group.g]\nbackoff = [\"1s\",\n[x]\n", &["T013", "T014", "T001"]),
+    ];
+    for (broken, expected) in cases {
+        let text = match expected.last() {
+            Some(&"T001") => format!("{relays}{links}{broken}"),
+            _ => format!("{relays}{broken}{links}"),
+        };
+        assert_eq!(codes(&text), expected, "{broken}");
+    }
+}
+
+/// The parser takes the table behind such a header for a part of it.
+#[test]
+fn a_header_that_is_not_closed_takes_nothing_away_from_what_follows() {
+    let text = network(&["a", "b", "c"], &[["a", "b"], ["b", "c"]]);
+    for broken in ["[relay.\n", "[relay.d\n", "[[link\n", "[\n", "[[link]\n"] {
+        assert_eq!(
+            codes(&text.replacen("[[link]]\n", &format!("{broken}[[link]]\n"), 1)),
+            ["T001"],
+            "{broken}"
+        );
+    }
+}
+
+#[test]
+fn a_table_that_is_there_twice_has_what_both_say() {
+    let text = "version = 1\n[relay.a]\n[relay.a]\naddress = \"[::1]:1\"\n";
+    assert_eq!(codes(text), ["T024"], "it has an address");
+    // A key that is broken once and right once is there twice all the same.
+    let text = "version = 1\n[relay.a]\naddress = [::1]:1\naddress = \"[::1]:1\"\n";
+    assert_eq!(codes(text), ["T001", "T024"]);
+}
