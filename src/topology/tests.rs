@@ -385,3 +385,48 @@ fn a_table_that_is_there_twice_has_what_both_say() {
     let text = "version = 1\n[relay.a]\naddress = [::1]:1\naddress = \"[::1]:1\"\n";
     assert_eq!(codes(text), ["T001", "T024"]);
 }
+
+/// Who does what is told is not told next that it is of the wrong type.
+#[test]
+fn advice_for_a_value_without_quotes_gives_one_of_the_right_type() {
+    let begin = "[relay.a]\naddress = \"[::1]:1\"\n";
+    for key in super::file::keys() {
+        let section = match key {
+            "version" | "allow_islands" | "insecure" => "",
+            "relay" | "link" | "group" | "queue" => continue,
+            "address" | "data" | "transit" | "max_children" | "key" | "segment_bytes" | "reserve_bytes"
+            | "at" | "trace_retention" => "[relay.b]\n",
+            "between" | "cost" | "rate" | "hello" => "[[link]]\n",
+            _ => "[queue.q]\n",
+        };
+        let head = if key == "version" { "" } else { "version = 1\n" };
+        let text = format!("{head}{section}{key} = maybe\n{}", if section.is_empty() { begin } else { "" });
+        let faults = Topology::parse("test.toml", &text).unwrap_err();
+        let fault = faults.iter().find(|fault| fault.code() == Code::Syntax).unwrap();
+        let advice = fault.suggestion().unwrap_or_else(|| panic!("{key} has no advice"));
+        let line = advice.split(" or transit").next().unwrap();
+        let line = line.rsplit_once(": ").map_or(line, |(_, line)| line).trim_start_matches("write ");
+        let line = line.split(" or ").next().unwrap();
+        let better = text.replace(&format!("{key} = maybe"), line);
+        assert_ne!(better, text, "{advice}");
+        let found = codes(&better);
+        assert!(!found.contains(&"T003") && !found.contains(&"T001"), "{advice}: {found:?}");
+    }
+}
+
+#[test]
+fn a_name_with_other_letters_is_put_in_quotes() {
+    let advice = |header: &str| {
+        let faults = Topology::parse("test.toml", &format!("version = 1\n{header}\n")).unwrap_err();
+        let advice = faults.iter().find(|fault| fault.code() == Code::Syntax).unwrap().suggestion();
+        advice.map(str::to_owned).unwrap_or_default()
+    };
+    assert_eq!(advice("[relay.é] # é"), "such a name stands in quotes: [relay.\"é\"]");
+    assert_eq!(advice("[queue.eu.jobs/new]"), "such a name stands in quotes: [queue.\"eu.jobs/new\"]");
+    assert!(advice("[relay.new york]").starts_with("this name contains ' ', must have"));
+    for header in
+        ["[relay.", "[relay.]", "[relay.a", "[relay.a..b]", "[relay.a] b", "[[relay.é]]", "[relay.\"é]"]
+    {
+        assert_eq!(advice(header), "", "{header}");
+    }
+}

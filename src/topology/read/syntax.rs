@@ -10,12 +10,28 @@ use std::ops::Range;
 use toml::de::{DeTable, Error};
 
 use super::super::faults::{Code, Fault};
+use super::super::name::check_name;
 use super::Reader;
 use crate::units::shorten;
 
 /// What is told where links are written as a table.
 pub(in super::super) const LINK_ADVICE: &str = "links have no name: write [[link]]";
 
+/// Keys whose values are `true` or `false`.
+const FLAGS: &[&str] = &["allow_islands", "insecure", "transit"];
+/// Keys whose values are whole numbers.
+const COUNTS: &[&str] = &[
+    "version",
+    "max_children",
+    "max_count",
+    "history_count",
+    "quota_count",
+    "subscription_quota_count",
+    "max_deliver",
+];
+/// Keys whose values are lists, each with one.
+const LISTS: &[(&str, &str)] =
+    &[("between", "[\"north\", \"south\"]"), ("backoff", "[\"1s\", \"10s\"]"), ("at", "[48.2, 16.37]")];
 /// The tables that there are. Those of the first have no name.
 const KINDS: [&str; 4] = ["link", "relay", "group", "queue"];
 /// Keys of the file itself that are no tables.
@@ -276,19 +292,45 @@ fn is_bare(key: &str) -> bool {
     !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
-/// Advice for a line that is not TOML, of the form `key = bare words`.
+/// Advice for a line that is not TOML: a header, or of the form `key = bare words`.
 fn syntax_advice(line: &str) -> Option<String> {
+    if let Some(Header { kind: Some(kind), has_name: true, is_list: false }) = Header::of(line) {
+        return name_advice(kind, opening(line));
+    }
     let (key, value) = line.split_once('=')?;
     let value = value.split('#').next().unwrap_or_default().trim();
     let (key, value) = (key.trim(), value.trim_end_matches(','));
-    let is_bare_key = key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    if key.is_empty() || !is_bare_key {
+    if !is_bare(key) || value.is_empty() || value.contains(['"', '\'', '[', '{', '=']) {
         return None;
     }
-    let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '=']);
-    match value.to_lowercase().as_str() {
-        "yes" | "on" | "true" => Some(format!("write {} = true", shorten(key))),
-        "no" | "off" | "false" => Some(format!("write {} = false", shorten(key))),
-        _ => is_bare.then(|| format!("texts stand in quotes: {} = {:?}", shorten(key), shorten(value))),
+    let word = value.to_lowercase();
+    if FLAGS.contains(&key) {
+        return Some(match word.as_str() {
+            "yes" | "on" | "true" => format!("write {key} = true"),
+            "no" | "off" | "false" => format!("write {key} = false"),
+            _ => format!("write {key} = true or {key} = false"),
+        });
     }
+    if COUNTS.contains(&key) {
+        return Some(format!("{key} is a whole number: write {key} = 1"));
+    }
+    if let Some((_, list)) = LISTS.iter().find(|(known, _)| *known == key) {
+        return Some(format!("{key} is a list: write {key} = {list}"));
+    }
+    let is_table = KINDS.contains(&key);
+    (!is_table).then(|| format!("texts stand in quotes: {} = {:?}", shorten(key), shorten(value)))
+}
+
+/// Advice for a header whose name has letters that stand in quotes only.
+fn name_advice(kind: &str, opening: &str) -> Option<String> {
+    let (_, name) = inside(opening).split_once('.')?;
+    let name = name.trim();
+    let is_plain = name.split('.').all(is_bare) || name.split('.').any(str::is_empty);
+    if is_plain || !opening.ends_with(']') || name.contains(['"', '\'', '[']) {
+        return None;
+    }
+    Some(match check_name(name) {
+        Ok(()) => format!("such a name stands in quotes: [{kind}.{:?}]", shorten(name)),
+        Err(fault) => format!("this name {fault}"),
+    })
 }
