@@ -156,6 +156,9 @@ pub struct Death {
 /// When a network has more relays than a map may have, those of the old one that are left out among
 /// them: others know them until they are forgotten.
 pub fn plan(question: Question<'_>) -> Result<Plan, MapError> {
+    let network = network_change(question.old, question.new);
+    let after = question.new.with_groups_of(question.old);
+    let question = Question { new: &after, ..question };
     let old = Side::new(question.old, Map::new(&states_of(question.old, question), [])?, question);
     let states = states_after(question);
     let new = Side::new(question.new, Map::new(&states, [])?, question);
@@ -163,7 +166,6 @@ pub fn plan(question: Question<'_>) -> Result<Plan, MapError> {
         None => None,
         Some(relay) => Some(death(question, &new, (states, relay))?),
     };
-    let network = network_change(question.old, question.new);
     let is_there = |queue: &str| question.old.queues().iter().any(|known| known.name == queue);
     let new_queues = question.new.queues().iter().map(|queue| queue.name.as_str());
     let new_queues = new_queues.filter(|queue| !is_there(queue)).collect();

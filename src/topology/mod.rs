@@ -41,6 +41,7 @@ mod read;
 mod setting;
 pub mod settings;
 mod site;
+mod standing;
 mod version;
 
 use std::collections::BTreeMap;
@@ -342,8 +343,7 @@ impl Draft {
             insecure: self.insecure,
         };
         topology.relays.sort_by(|one, other| one.name.cmp(&other.name));
-        topology.groups.sort_by(|one, other| one.name.cmp(&other.name));
-        topology.queues.sort_by(|one, other| one.name.cmp(&other.name));
+        topology.sort_groups();
         topology
     }
 }

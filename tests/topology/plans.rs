@@ -183,6 +183,31 @@ fn a_member_that_the_file_leaves_out_is_cut_off() {
     assert_eq!(cut_off(&plan), [], "it is no member");
 }
 
+/// Its settings and its home stay, and so do its trees.
+#[test]
+fn a_group_that_the_file_leaves_out_keeps_its_trees() {
+    for text in ["[group.g]\ntree = \"source\"\n", "[queue.g]\nhome = \"c\"\n"] {
+        let (old, new) = (network("ab:1 bc:1", text), network("ab:1 bc:1", ""));
+        for members in [None, Some(names(&["a"]))] {
+            let plan = planned(&old, &new, &["g"], members.as_deref());
+            assert_eq!(plan.network.groups_removed.len(), 1);
+            assert!(plan.change.groups[0].is_same() && plan.change.links.is_empty(), "{text} {plan:?}");
+        }
+        let question = Question {
+            old: &old,
+            new: &new,
+            groups: &names(&["g"]),
+            members: None,
+            unmeasured: 10,
+            measured: &[],
+            without: Some("c"),
+        };
+        let death = plan(question).unwrap().death.unwrap();
+        assert_eq!(death.queues.len(), usize::from(text.contains("queue")), "it lives there still: {text}");
+        assert_eq!(death.change.groups[0].kind, planned(&old, &old, &["g"], None).change.groups[0].kind);
+    }
+}
+
 /// Whatever the names, and however many go: those of the file are not cut off from those that went.
 #[test]
 fn who_stays_is_not_cut_off_from_who_goes() {
