@@ -35,6 +35,7 @@ mod network {
     mod traffic;
 
     mod applied;
+    mod by_hand;
     mod changes;
     mod elsewhere;
     mod halts;

@@ -22,6 +22,7 @@ mod draw;
 mod import;
 mod plan;
 mod report;
+mod standing;
 
 pub(super) use apply::head_json;
 pub use apply::{ApplyArgs, Manner, RollbackArgs};

@@ -252,6 +252,7 @@ impl Relay {
         {
             // What was set otherwise since is as the file has it again.
             self.take_groups(now, &topology);
+            self.set_queues_elsewhere(now, &topology);
             return Ok((Reply::TopologyApplied(head), When::Durable));
         }
         let counter = base.map_or(0, |base| base.counter).saturating_add(1);
@@ -363,6 +364,22 @@ impl Relay {
         let queues = topology.queues().iter().filter(|queue| queue.home == me.as_str());
         let wanted = queues.map(|queue| (queue.name.as_str(), &queue.settings)).collect();
         self.set_all(now, wanted, true, occasion);
+    }
+
+    /// Queues of the file whose homes hear of nothing new: what was set otherwise since is said from here.
+    fn set_queues_elsewhere(&mut self, now: Now, topology: &Topology) {
+        for queue in topology.queues() {
+            let Ok(name) = GroupName::new(&queue.name) else { continue };
+            let known = self.groups.number(&name).and_then(|number| self.groups.get(number));
+            let is_other = |group: &super::group::Group| {
+                group.home_elsewhere().is_some() && *group.settings != queue.settings
+            };
+            if known.is_some_and(is_other)
+                && let Err(refusal) = self.set_group(now, &name, queue.settings.clone())
+            {
+                self.warn(format!("{name} is not as the topology has it: {refusal}"));
+            }
+        }
     }
 
     /// What is refused because another one is not yet as the file has it is tried again behind that.

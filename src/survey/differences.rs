@@ -51,9 +51,9 @@ pub struct SettingChange {
     pub of: String,
     /// The key.
     pub key: String,
-    /// The value in the old file; none: it was not set.
+    /// The value before; none: it was not set.
     pub before: Option<String>,
-    /// The value in the new file.
+    /// The value in the new file; none: it is not set.
     pub after: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 //! The groups and queues of a file beside those that a network has already.
 
-use super::Topology;
+use super::{Group, GroupSettings, Queue, Topology};
 
 impl Topology {
     /// What holds of groups and queues once this file follows on `old`: those that it leaves out stay as
@@ -13,6 +13,20 @@ impl Topology {
         all.queues.extend(old.queues.iter().filter(|queue| is_left_out(&queue.name)).cloned());
         all.sort_groups();
         all
+    }
+
+    /// Takes out a group or queue, and puts in its place what the network has of that name: its settings,
+    /// and the home of a queue.
+    pub(crate) fn replace_group(&mut self, name: &str, standing: Option<(GroupSettings, Option<String>)>) {
+        self.groups.retain(|group| group.name != name);
+        self.queues.retain(|queue| queue.name != name);
+        let name = name.to_owned();
+        match standing {
+            None => {}
+            Some((settings, None)) => self.groups.push(Group { name, settings }),
+            Some((settings, Some(home))) => self.queues.push(Queue { name, home, settings }),
+        }
+        self.sort_groups();
     }
 
     pub(super) fn sort_groups(&mut self) {

@@ -14,22 +14,22 @@ use super::site::own_address;
 use super::traffic::wait_for;
 
 /// Relays without proxies between them, and the files that they are started with or told to apply.
-struct Plain {
+pub(super) struct Plain {
     directory: tempfile::TempDir,
     host: String,
 }
 
 impl Plain {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().expect("a directory"), host: own_address() }
     }
 
-    fn address(&self, name: char) -> String {
+    pub(super) fn address(&self, name: char) -> String {
         format!("{}:{}", self.host, 7001 + (name as u32 - 'a' as u32))
     }
 
     /// Writes a file with these relays and links, each with a cost.
-    fn file(&self, name: &str, relays: &str, links: &[(char, char, u32)]) -> String {
+    pub(super) fn file(&self, name: &str, relays: &str, links: &[(char, char, u32)]) -> String {
         let mut text = "version = 1\ninsecure = true\n".to_owned();
         for relay in relays.chars() {
             text += &format!("[relay.{relay}]\naddress = \"{}\"\n", self.address(relay));
@@ -46,12 +46,12 @@ impl Plain {
         self.directory.path().join(name.to_string())
     }
 
-    fn start(&self, name: char, words: &[&str]) -> RelayProcess {
+    pub(super) fn start(&self, name: char, words: &[&str]) -> RelayProcess {
         let start = Start::new(&self.data(name)).listen(&self.address(name));
         start.args(&["--name", &name.to_string()]).args(words).start()
     }
 
-    fn json(&self, at: char, words: &[&str]) -> Value {
+    pub(super) fn json(&self, at: char, words: &[&str]) -> Value {
         let words = [words, &["--output", "json"]].concat();
         let said = good(&self.address(at), &words);
         serde_json::from_str(said.lines().next_back().expect("a line")).expect("it is JSON")
@@ -67,15 +67,15 @@ impl Plain {
         self.json(at, &["topology", "show"])["version"].as_u64().expect("a version")
     }
 
-    fn links_up(&self, at: char) -> usize {
+    pub(super) fn links_up(&self, at: char) -> usize {
         let said = good(&self.address(at), &["link", "list", "--output", "json"]);
         said.lines().filter(|line| line.contains("\"up\":true")).count()
     }
 }
 
-const LINE: [(char, char, u32); 2] = [('a', 'b', 1), ('b', 'c', 1)];
+pub(super) const LINE: [(char, char, u32); 2] = [('a', 'b', 1), ('b', 'c', 1)];
 
-fn started(plain: &Plain, file: &str) -> Vec<RelayProcess> {
+pub(super) fn started(plain: &Plain, file: &str) -> Vec<RelayProcess> {
     "abc".chars().map(|name| plain.start(name, &["--topology", file])).collect()
 }
 

@@ -21,7 +21,7 @@ use super::super::out::Context;
 use super::super::table::{Side, Table};
 use super::super::values::{Millis, millis};
 use super::super::{ask, human, input};
-use super::{groups, plan as shown_plan, read, too_large};
+use super::{groups, plan as shown_plan, read, standing as in_network, too_large};
 use crate::id::{RelayId, WallTime};
 
 /// What stands behind the options of `topology apply`.
@@ -224,7 +224,8 @@ struct Change {
 
 impl Change {
     async fn make(self, client: &Client, manner: &Manner, context: &mut Context) -> Result<(), Failure> {
-        let planned = self.plan(&measured(client).await?)?;
+        let old = in_network::standing(client, self.in_force(), &self.new).await?;
+        let planned = self.plan(&old, &measured(client).await?)?;
         if context.is_text() {
             shown_plan::show(&planned, context)?;
             context.out.flush()?;
@@ -245,16 +246,17 @@ impl Change {
         Ok(())
     }
 
-    fn plan(&self, measured: &[(Between, u32)]) -> Result<Plan, Failure> {
-        let old = match &self.base.entry {
-            // Its own relay goes by it: it is one.
-            Some(entry) => Topology::parse("in force", &entry.text).map(|checked| checked.topology),
-            None => Ok(Topology::default()),
-        };
-        let old = old.unwrap_or_default();
-        let names = groups(&[&old, &self.new], None);
+    /// What was in force when it was asked.
+    fn in_force(&self) -> Topology {
+        let parse = |text: &str| Topology::parse("in force", text).map(|checked| checked.topology);
+        // Its own relay goes by it: it is one.
+        self.base.entry.as_ref().and_then(|entry| parse(&entry.text).ok()).unwrap_or_default()
+    }
+
+    fn plan(&self, old: &Topology, measured: &[(Between, u32)]) -> Result<Plan, Failure> {
+        let names = groups(&[old, &self.new], None);
         let question = Question {
-            old: &old,
+            old,
             new: &self.new,
             groups: &names,
             members: None,

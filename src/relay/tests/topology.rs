@@ -442,3 +442,25 @@ fn what_a_relay_uses_and_the_topology_has_otherwise_is_told() {
     h.relay.note_used(Used::default());
     assert_eq!(h.relay.topology_warnings(), [] as [String; 0]);
 }
+
+/// It is said in a version of its own: the home hears of no other topology.
+#[test]
+fn settings_of_a_queue_elsewhere_are_set_again_by_the_same_text() {
+    let mut h = Harness::linked();
+    let text = text(&["o"]) + "[queue.jobs]\nhome = \"o\"\nttl = \"1h\"\n";
+    let apply = |h: &mut Harness, base| {
+        let applied = h.request(Request::TopologyApply { text: text.clone(), base, restores: None });
+        let Ok(Reply::TopologyApplied(head)) = applied else { panic!("{applied:?}") };
+        Some(head.version)
+    };
+    let base = apply(&mut h, None);
+    let settings = GroupSettings { ttl_ms: Some(420_000), ..GroupSettings::default() };
+    h.request(Request::GroupSet { group: group("jobs"), settings }).unwrap();
+    h.said.clear();
+    assert_eq!(apply(&mut h, base), base);
+    let is_set = |fact: &Fact| matches!(fact, Fact::Group(e) if e.settings.ttl_ms == Some(3_600_000) && e.home.is_some());
+    assert!(told(&h).iter().any(is_set), "{:?}", told(&h));
+    h.said.clear();
+    assert_eq!(apply(&mut h, base), base);
+    assert!(!told(&h).iter().any(|fact| matches!(fact, Fact::Group(_))), "nothing is to be set");
+}
