@@ -235,6 +235,10 @@ pub async fn subscriptions_everywhere(
         if all.iter().any(|info| info.name == name && info.home == location.home) {
             continue;
         }
+        if location.forgotten {
+            silent.push(Silent { location, why: Why::Forgotten });
+            continue;
+        }
         match subscription(client, group, &name).await {
             Ok(info) if info.home == location.home => all.push(info),
             Err(failure) if failure.exit() == Exit::TryAgain => {

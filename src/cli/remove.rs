@@ -36,7 +36,8 @@ impl Consent {
         }
         let (all, silent) = ask::subscriptions_everywhere(client, group).await?;
         let open: Vec<u64> = all.iter().map(|info| info.backlog).filter(|open| *open > 0).collect();
-        let unknown = silent.iter().filter(|silent| matches!(silent.why, Why::Away)).count() as u64;
+        let unknown =
+            silent.iter().filter(|silent| matches!(silent.why, Why::Away | Why::Forgotten)).count() as u64;
         let mut lost = Vec::new();
         if !open.is_empty() {
             let (messages, subscriptions) = (open.iter().sum(), open.len() as u64);

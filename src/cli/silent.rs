@@ -9,6 +9,8 @@ use crate::wire::body::Location;
 pub enum Why {
     /// Its home cannot be reached now.
     Away,
+    /// Its home was forgotten.
+    Forgotten,
     /// It has a second home, and the name leads to this one.
     Twin(RelayId),
 }
@@ -32,6 +34,9 @@ impl Silent {
         );
         match &self.why {
             Why::Away => format!("{what} lives at relay {home}, which cannot be reached now"),
+            Why::Forgotten => format!(
+                "{what} is lost: its home {home} was forgotten. Remove the queue, and make it again where it is to live"
+            ),
             Why::Twin(other) => format!(
                 "{what} lives at relay {home} too: both were made while the relays were apart, and are being made \
                  one. What is told is that of relay {other}; ask {home} itself, with --relay, for the other"
@@ -56,12 +61,20 @@ mod tests {
             group: group.clone(),
             subscription: Some(SubscriptionName::new("billing").unwrap()),
             home: RelayId::new("oslo").unwrap(),
+            forgotten: false,
         };
         let twin = Silent { location: location.clone(), why: Why::Twin(RelayId::new("bern").unwrap()) };
         let text = twin.text(&group);
         assert!(text.starts_with("billing of orders lives at relay oslo too: "), "{text}");
         assert!(text.contains("that of relay bern; ask oslo itself"), "{text}");
-        let away = Silent { location: Location { subscription: None, ..location }, why: Why::Away };
+        let location = Location { subscription: None, ..location };
+        let gone = Silent { location: location.clone(), why: Why::Forgotten };
+        assert_eq!(
+            gone.text(&group),
+            "the backlog of orders is lost: its home oslo was forgotten. Remove the queue, and make it again where it is \
+             to live"
+        );
+        let away = Silent { location, why: Why::Away };
         assert_eq!(
             away.text(&group),
             "the backlog of orders lives at relay oslo, which cannot be reached now"

@@ -224,9 +224,15 @@ pub async fn locate(args: LocateArgs, context: &mut Context) -> Result<(), Failu
     for at in &locations {
         if context.is_text() {
             let name = at.subscription.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-            table.row(vec![at.group.to_string(), name, at.home.to_string()]);
+            let gone = if at.forgotten { ", which was forgotten" } else { "" };
+            table.row(vec![at.group.to_string(), name, format!("{}{gone}", at.home)]);
         } else {
-            let value = json!({ "group": at.group, "subscription": at.subscription, "home": at.home });
+            let value = json!({
+                "group": at.group,
+                "subscription": at.subscription,
+                "home": at.home,
+                "forgotten": at.forgotten,
+            });
             context.out.json(&value)?;
         }
     }

@@ -12,6 +12,7 @@ use super::Relay;
 use super::circuit::About;
 use super::group::Group;
 use super::input::Now;
+use super::queues::home_forgotten;
 use super::requests::{Outcome, QUEUE_SUBSCRIPTION, no_subscription, one_for_all};
 use super::served::is_circuit;
 use crate::id::{GroupName, GroupNumber, RelayId, SessionId, SubscriptionName};
@@ -74,6 +75,10 @@ impl Relay {
             // Two relays that take each other for the home would send it round for ever.
             let message = format!("{what} lives at relay {home}, not at {}: try again", self.options.relay);
             return Some(Err(Refusal::new(RefusalCode::NotReady, message)));
+        }
+        if self.orphans().is_gone(&home) && self.is_queue_elsewhere(group) {
+            // Nobody comes back there: whoever waited would wait for ever.
+            return Some(Err(home_forgotten(group, &home)));
         }
         if let Err(refusal) = self.check_led(group, body) {
             return Some(Err(refusal));
@@ -173,7 +178,8 @@ impl Relay {
         let Some(group) = self.groups.get(number) else { return };
         let mut found = Vec::new();
         self.locations_of(group, &mut found);
-        locations.extend(found.into_iter().filter(|at| after.is_none_or(|last| at > last)));
+        let key = |at: &Location| (at.group.clone(), at.subscription.clone(), at.home.clone());
+        locations.extend(found.into_iter().filter(|at| after.is_none_or(|last| key(at) > key(last))));
     }
 
     /// The home of a queue; none of a group.
@@ -191,6 +197,7 @@ impl Relay {
             group: group.name.clone(),
             subscription: subscription.cloned(),
             home: home.clone(),
+            forgotten: self.orphans().is_gone(home),
         };
         if let Some(home) = self.queue_home(group) {
             return locations.push(at(None, home));

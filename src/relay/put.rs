@@ -8,6 +8,7 @@ use super::input::Now;
 use super::journal::{Waiting, WaitingPut, WaitingRun};
 use super::levels::Reach;
 use super::producer::{Novelty, Producers, Retry};
+use super::queues::home_forgotten;
 use super::quota::Amount;
 use super::stream::{Draft, Seal};
 use super::timer::Timer;
@@ -111,12 +112,8 @@ impl Relay {
             return Err(refusal);
         }
         if let Some(home) = lost_home {
-            let message = format!(
-                "`{}` is a queue whose home {home} was forgotten: remove it, and make it again where it is to live",
-                group.name
-            );
             // Not for the moment: whoever waited for it would put nothing anywhere.
-            return Err(Refusal::new(RefusalCode::Removed, message));
+            return Err(home_forgotten(&group.name, &home));
         }
         if let Some(refusal) = not_now {
             return Err(refusal);

@@ -9,7 +9,7 @@ use super::names::{Named, Names};
 use super::requests::QUEUE_SUBSCRIPTION;
 use super::state::Operation;
 use super::subscription::Subscription;
-use crate::id::{GroupNumber, RelayId, SubscriptionName};
+use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
 use crate::log::{Entry, Urgency};
 use crate::wire::body::{QueueMoves, Refusal, RefusalCode};
 
@@ -71,6 +71,14 @@ impl Group {
         let from = of_queue.filter_map(|s| s.comes_from()).next().cloned();
         (to.is_some() || from.is_some()).then(|| Box::new(QueueMoves { to, from }))
     }
+}
+
+/// A queue whose home never comes back.
+pub(super) fn home_forgotten(queue: &GroupName, home: &RelayId) -> Refusal {
+    let message = format!(
+        "`{queue}` is a queue whose home {home} was forgotten: remove it, and make it again where it is to live"
+    );
+    Refusal::new(RefusalCode::Removed, message)
 }
 
 impl Relay {

@@ -325,7 +325,12 @@ fn locate(group: &str, prefix: bool, after: Option<Location>) -> Request {
 }
 
 fn location() -> Location {
-    Location { group: group("orders"), subscription: Some(subscription("billing")), home: relay() }
+    Location {
+        group: group("orders"),
+        subscription: Some(subscription("billing")),
+        home: relay(),
+        forgotten: false,
+    }
 }
 
 fn subscription_handle(begun: Option<Begun>) -> Reply {
@@ -374,6 +379,10 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ),
         ("books-passed", Ok(Reply::Books(Box::new(books_passed())))),
         ("draining-closes", Ok(Reply::Draining(Box::new(network::draining_closes())))),
+        (
+            "located-forgotten",
+            Ok(Reply::Located(vec![Location { subscription: None, forgotten: true, ..location() }])),
+        ),
     ]
 }
 

@@ -243,3 +243,46 @@ async fn s47_a_relay_whose_subscription_nobody_reads_is_drained_when_that_has_mo
     }
     assert_eq!(run(&b, &["poll", "news", "--as", "me"]).code, Some(3), "each was acked once");
 }
+
+/// Who waits for its home to come back would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s33_whoever_asks_for_a_queue_whose_home_was_forgotten_is_told_so() {
+    let mut network = Network::line(3).await;
+    let at: Vec<String> = (0..3).map(|place| network.address(place).to_owned()).collect();
+    for place in 0..3 {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+    }
+    good(&at[2], &["queue", "create", "jobs"]);
+    wait_for("all know of it", async || run(&at[0], &["put", "jobs", "one"]).code == Some(0)).await;
+    wait_for("a knows where it lives", async || good(&at[0], &["locate", "jobs"]).contains('c')).await;
+    network.kill(2);
+    wait_for("it is known to be gone", async || {
+        run(&at[1], &["relay", "forget", "c", "--yes"]).code == Some(0)
+    })
+    .await;
+    wait_for("a has heard of it", async || run(&at[0], &["put", "jobs", "two"]).code == Some(3)).await;
+    let words: [&[&str]; 4] = [
+        &["get", "jobs", "--existing", "--wait", "60s"],
+        &["get", "jobs"],
+        &["poll", "jobs", "--existing"],
+        &["queue", "move", "jobs", "b"],
+    ];
+    for words in words {
+        let done = run(&at[0], words);
+        assert_eq!(done.code, Some(3), "{words:?} {done:?}");
+        assert!(done.said.contains("`jobs` is a queue whose home c was forgotten: remove it"), "{done:?}");
+    }
+    let shown = run(&at[0], &["queue", "show", "jobs"]);
+    assert!(
+        shown.said.contains("home c was forgotten") && !shown.said.contains("cannot be reached"),
+        "{shown:?}"
+    );
+    let located = run(&at[0], &["locate", "jobs"]);
+    assert!(located.code == Some(0) && located.output.contains("c, which was forgotten"), "{located:?}");
+    assert_eq!(json(&at[0], &["locate", "jobs"])["forgotten"], true);
+    // What it says to do can be done.
+    good(&at[0], &["queue", "remove", "jobs", "--yes"]);
+    good(&at[0], &["queue", "create", "jobs"]);
+    good(&at[0], &["put", "jobs", "three"]);
+    assert_eq!(good(&at[0], &["get", "jobs", "--existing", "--wait", "30s"]).trim(), "three");
+}

@@ -102,6 +102,9 @@ pub struct Location {
     pub subscription: Option<SubscriptionName>,
     /// Its home relay.
     pub home: RelayId,
+    /// Whether that was forgotten, and has not come back: a queue lives on in name only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forgotten: bool,
 }
 
 /// All of one group.

@@ -91,7 +91,7 @@ fn samples() -> Vec<Bytes> {
         Request::Sync,
     ];
     let books = Books { refused: vec![(RefusalCode::Quota, 3), (RefusalCode::Limit, 4)], ..Books::default() };
-    let location = Location { group: group(), subscription: Some(name()), home: relay() };
+    let location = Location { group: group(), subscription: Some(name()), home: relay(), forgotten: false };
     let answers: [Answer; 6] = [
         Ok(Reply::Groups(vec![info(), info()])),
         Ok(Reply::Subscriptions(vec![subscription(), subscription()])),
