@@ -19,14 +19,16 @@ use super::table::{Side, Table};
 
 mod apply;
 mod draw;
+mod history;
 mod import;
 mod plan;
 mod report;
 mod standing;
 
-pub(super) use apply::head_json;
 pub use apply::{ApplyArgs, Manner, RollbackArgs};
 pub use draw::{DrawArgs, Form};
+pub use history::Named;
+pub(super) use history::head_json;
 pub use import::ImportArgs;
 pub use plan::PlanArgs;
 pub use report::ReportArgs;
@@ -70,9 +72,9 @@ pub enum TopologyCommand {
         treecast topology show --version 3\n\n\
         Before one was applied it is the file that the relay was started with, version 0.")]
     Show {
-        /// An earlier one
-        #[arg(long, value_name = "N")]
-        version: Option<u64>,
+        /// An earlier one, as `history` lists it
+        #[arg(long, value_name = "VERSION", value_parser = history::named)]
+        version: Option<Named>,
     },
 }
 
@@ -155,8 +157,8 @@ pub fn run(command: TopologyCommand, context: &mut Context) -> Result<(), Failur
         TopologyCommand::Import(args) => import::run(&args, context),
         TopologyCommand::Apply(args) => super::block_on(apply::apply(args, context)),
         TopologyCommand::Rollback(args) => super::block_on(apply::rollback(args, context)),
-        TopologyCommand::History => super::block_on(apply::history(context)),
-        TopologyCommand::Show { version } => super::block_on(apply::show(version, context)),
+        TopologyCommand::History => super::block_on(history::history(context)),
+        TopologyCommand::Show { version } => super::block_on(history::show(version, context)),
     }
 }
 

@@ -111,7 +111,7 @@ impl Relay {
                 self.drain_named(now, (session, request), relay, abandon)
             }
             Request::RelayForget { relay, confirmed } => self.forget_request(now, relay, confirmed),
-            Request::TopologyShow { version } => self.show_topology(version),
+            Request::TopologyShow { version, hash } => self.show_topology(version, hash),
             Request::TopologyApply { text, base, restores } => self.apply_topology(now, text, base, restores),
             Request::TopologyJoin { relay, storage } => self.join(&relay, storage),
             Request::TopologyTell { entry } => {

@@ -51,7 +51,7 @@ impl World {
     /// # Panics
     /// When it tells nothing.
     pub fn topology_at(&mut self, node: usize) -> TopologyInfo {
-        match self.ask(node, Request::TopologyShow { version: None }) {
+        match self.ask(node, Request::TopologyShow { version: None, hash: None }) {
             Ok(Reply::Topology(info)) => *info,
             other => panic!("no topology: {other:?}"),
         }
@@ -78,8 +78,9 @@ impl World {
         let earlier: Vec<TopologyHead> =
             info.kept.iter().skip(1).filter(|head| head.version.counter > 0).cloned().collect();
         if !earlier.is_empty() && self.dice.chance(25) {
-            let wanted = earlier[self.dice.below(earlier.len() as u64) as usize].version.counter;
-            let shown = self.ask(node, Request::TopologyShow { version: Some(wanted) });
+            let wanted = earlier[self.dice.below(earlier.len() as u64) as usize].version;
+            let (wanted, hash) = (wanted.counter, Some(wanted.hash));
+            let shown = self.ask(node, Request::TopologyShow { version: Some(wanted), hash });
             let Ok(Reply::Topology(found)) = shown else { return };
             let text = found.entry.map(|entry| entry.text).unwrap_or_default();
             let _ = self.ask(node, Request::TopologyApply { text, base, restores: Some(wanted) });

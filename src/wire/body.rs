@@ -320,6 +320,9 @@ pub enum Request {
     TopologyShow {
         /// Which one; `None`: the one in force.
         version: Option<u64>,
+        /// Its hash; `None`: of those of that version the greatest, which others were overtaken by.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<u64>,
     },
     /// Makes a text the topology of the whole network.
     TopologyApply {

@@ -130,7 +130,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("relay-forget", Request::RelayForget { relay: relay(), confirmed: true }),
         ("where", Request::Where { message: trace::message(), local: false, within_ms: None }),
         ("where-local", Request::Where { message: trace::message(), local: true, within_ms: Some(500) }),
-        ("topology-show", Request::TopologyShow { version: Some(3) }),
+        ("topology-show", Request::TopologyShow { version: Some(3), hash: None }),
         (
             "topology-apply",
             Request::TopologyApply {
@@ -149,6 +149,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("group-set-fifo", Request::GroupSet { group: orders(), settings: by_producer }),
         ("relay-drain-named", Request::RelayDrainNamed { relay: relay(), abandon: true }),
         ("locate-behind", locate("", true, Some(location()))),
+        ("topology-show-overtaken", Request::TopologyShow { version: Some(3), hash: Some(0x0f3a_9c21) }),
     ]
 }
 

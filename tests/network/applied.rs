@@ -210,9 +210,22 @@ async fn of_two_applied_at_both_ends_one_wins_everywhere_and_the_loser_is_told()
     // The file that the middle one was started with says something else: that is told too, when the
     // other is on its disk, a moment after it is shown.
     wait_for("the file is told of", async || says('b', "the file is not used")).await;
-    // Where both are kept, the one before is what there was before both: the file of the start.
+    // Where both are kept, the one that was overtaken is listed by a name of its own.
+    let whole = format!("1-{}", &one.min(other)[..8]);
+    let history = good(&plain.address(loser), &["topology", "history"]);
+    assert!(history.contains(&whole) && history.contains("overtaken"), "{history}");
+    let refused = run(&plain.address(loser), &["topology", "rollback", "1", "--yes"]);
+    assert!(refused.code == Some(2) && refused.said.contains(&whole), "{refused:?}");
+    let unknown = run(&plain.address(loser), &["topology", "rollback", "1-0123456789", "--yes"]);
+    assert!(unknown.code == Some(3) && unknown.said.contains(&whole), "{unknown:?}");
+    let shown = plain.json(loser, &["topology", "show", "--version", &whole]);
+    assert_eq!((&shown["hash"], &shown["in_force"]), (&one.min(other).into(), &false.into()), "{shown}");
+    // The one before is what there was before both: the file of the start.
     let back = plain.json(loser, &["topology", "rollback", "--yes"]);
     assert_eq!((&back["version"], &back["restores"]), (&2.into(), &0.into()), "{back}");
+    let back = plain.json(loser, &["topology", "rollback", &whole, "--yes"]);
+    assert_eq!((&back["version"], &back["restores"]), (&3.into(), &1.into()), "{back}");
+    assert_eq!(back["hash"], *one.min(other), "{back}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! `treecast topology apply`, `rollback`, `history` and `show`: the topology of a network that runs.
+//! `treecast topology apply` and `rollback`: another topology for a network that runs.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
@@ -14,15 +14,16 @@ use crate::config::check_file;
 use crate::survey::plan::{Between, Plan, Question, plan};
 use crate::topology::{Topology, TopologyVersion};
 use crate::wire::applied::TopologyHead;
-use crate::wire::body::{FileStanding, LinkInfo, Reach, RelayInfo, Reply, Request, TopologyInfo};
+use crate::wire::body::{LinkInfo, Reach, RelayInfo, Reply, Request, TopologyInfo};
 
 use super::super::exit::Failure;
 use super::super::out::Context;
-use super::super::table::{Side, Table};
 use super::super::values::{Millis, millis};
 use super::super::{ask, human, input};
-use super::{groups, plan as shown_plan, read, standing as in_network, too_large};
-use crate::id::{RelayId, WallTime};
+use super::history::{Named, entry_of, head_json, named, topology, twins};
+use super::standing::standing;
+use super::{groups, plan as shown_plan, read, too_large};
+use crate::id::RelayId;
 
 /// What stands behind the options of `topology apply`.
 pub(super) const APPLY_HELP: &str = "\
@@ -69,8 +70,10 @@ pub struct ApplyArgs {
 /// Arguments of `topology rollback`.
 #[derive(Clone, Debug, Args)]
 pub struct RollbackArgs {
-    /// The version to go back to [default: the one before that in force]
-    pub version: Option<u64>,
+    /// The version to go back to, like 3, or 3-0f3a9c21 where two were applied at once [default: the
+    /// one before that in force]
+    #[arg(value_name = "VERSION", value_parser = named)]
+    pub version: Option<Named>,
     /// How.
     #[command(flatten)]
     pub manner: Manner,
@@ -81,124 +84,37 @@ pub(super) async fn apply(args: ApplyArgs, context: &mut Context) -> Result<(), 
     let text = read(&args.file)?;
     let new = super::accepted(check_file(&args.file, &text), context)?;
     let client = ask::connect(&context.global.relay).await?;
-    let change = Change { text, new, base: topology(&client, None).await?, restores: None };
+    let change = Change { text, new, base: topology(&client, None, None).await?, restores: None };
     change.make(&client, &args.manner, context).await
 }
 
 /// Applies an earlier text again.
 pub(super) async fn rollback(args: RollbackArgs, context: &mut Context) -> Result<(), Failure> {
     let client = ask::connect(&context.global.relay).await?;
-    let base = topology(&client, None).await?;
-    let in_force = base.kept.first().map(|head| head.version.counter);
+    let base = topology(&client, None, None).await?;
+    let in_force = base.kept.first().map(|head| head.version);
     let wanted = match args.version {
         Some(version) => version,
         None => {
             // Of two that were applied at once, a relay may have kept both.
-            let before = base.kept.iter().map(|head| head.version.counter).find(|one| Some(*one) != in_force);
-            before.ok_or_else(|| Failure::Missing("there is no topology to go back to".to_owned()))?
+            let mut counters = base.kept.iter().map(|head| head.version.counter);
+            let before = counters.find(|one| Some(*one) != in_force.map(|version| version.counter));
+            Named::plain(
+                before.ok_or_else(|| Failure::Missing("there is no topology to go back to".to_owned()))?,
+            )
         }
     };
-    if in_force == Some(wanted) {
-        return Err(Failure::Usage(format!("topology {wanted} is the one in force")));
+    let hash = wanted.hash(&base.kept)?;
+    if let Some(version) = in_force.filter(|version| wanted.means(*version, hash)) {
+        return Err(Failure::Usage(format!(
+            "topology {wanted} is the one in force{}",
+            twins(version, &base.kept)
+        )));
     }
-    let entry = topology(&client, Some(wanted)).await?.entry;
+    let entry = entry_of(&client, &wanted, hash).await?.entry;
     let text = entry.ok_or_else(|| Failure::Missing(format!("there is no topology {wanted}")))?.text;
     let new = super::accepted(Topology::parse(&format!("topology {wanted}"), &text), context)?;
-    Change { text, new, base, restores: Some(wanted) }.make(&client, &args.manner, context).await
-}
-
-/// Lists those that the relay has.
-pub(super) async fn history(context: &mut Context) -> Result<(), Failure> {
-    let client = ask::connect(&context.global.relay).await?;
-    let known = topology(&client, None).await?;
-    if !context.is_text() {
-        let rows = known.kept.iter().enumerate();
-        return Ok(rows
-            .map(|(place, head)| head_json(head, place == 0))
-            .try_for_each(|row| context.out.json(&row))?);
-    }
-    let mut table = Table::new(&[
-        ("VERSION", Side::Right),
-        ("HASH", Side::Left),
-        ("APPLIED AT", Side::Left),
-        ("WHEN", Side::Left),
-        ("", Side::Left),
-    ]);
-    for (place, head) in known.kept.iter().enumerate() {
-        let note = match (place, head.version.counter, head.restores) {
-            (0, 1.., None) => "in force".to_owned(),
-            (0, _, Some(earlier)) => format!("in force, {earlier} again"),
-            (_, 0, _) => "the file it was started with".to_owned(),
-            (_, _, Some(earlier)) => format!("{earlier} again"),
-            (_, _, None) => String::new(),
-        };
-        table.row(vec![
-            head.version.counter.to_string(),
-            format!("{:016x}", head.version.hash),
-            head.by.to_string(),
-            when(head),
-            note,
-        ]);
-    }
-    if known.kept.is_empty() {
-        context.notes.note("no topology was applied to this network yet: every relay goes by its own file");
-    }
-    Ok(table.write(&mut context.out)?)
-}
-
-/// Writes the text of one to standard output.
-pub(super) async fn show(version: Option<u64>, context: &mut Context) -> Result<(), Failure> {
-    let client = ask::connect(&context.global.relay).await?;
-    let found = topology(&client, version).await?;
-    let Some(entry) = &found.entry else {
-        let file = match found.file {
-            FileStanding::Used => "this relay goes by a file of its own that is too long to be shown",
-            FileStanding::None | FileStanding::Same | FileStanding::Differs => {
-                "this relay was started without a file"
-            }
-        };
-        return Err(Failure::Missing(format!("no topology was applied to this network yet, and {file}")));
-    };
-    if context.is_text() {
-        return Ok(context.out.bytes(entry.text.as_bytes())?);
-    }
-    let is_in_force = found.kept.first().is_some_and(|first| *first == entry.head);
-    let mut value = head_json(&entry.head, is_in_force);
-    value["text"] = json!(entry.text);
-    value["file"] = json!(standing(found.file));
-    Ok(context.out.json(&value)?)
-}
-
-fn standing(file: FileStanding) -> &'static str {
-    match file {
-        FileStanding::None => "none",
-        FileStanding::Used => "used",
-        FileStanding::Same => "same",
-        FileStanding::Differs => "differs",
-    }
-}
-
-fn when(head: &TopologyHead) -> String {
-    if head.at == WallTime(0) { "-".to_owned() } else { human::timestamp(head.at) }
-}
-
-/// A version, for programs.
-pub(in crate::cli) fn head_json(head: &TopologyHead, is_in_force: bool) -> Value {
-    json!({
-        "version": head.version.counter,
-        "hash": format!("{:016x}", head.version.hash),
-        "by": head.by,
-        "at": (head.at > WallTime(0)).then(|| human::timestamp(head.at)),
-        "restores": head.restores,
-        "in_force": is_in_force,
-    })
-}
-
-async fn topology(client: &Client, version: Option<u64>) -> Result<TopologyInfo, Failure> {
-    let Reply::Topology(info) = ask::ask(client, Request::TopologyShow { version }).await? else {
-        return Err(ask::unexpected("a topology"));
-    };
-    Ok(*info)
+    Change { text, new, base, restores: Some(wanted.counter()) }.make(&client, &args.manner, context).await
 }
 
 /// What the links of the asked relay cost that are up; of those of others only they know what was measured.
@@ -224,7 +140,7 @@ struct Change {
 
 impl Change {
     async fn make(self, client: &Client, manner: &Manner, context: &mut Context) -> Result<(), Failure> {
-        let old = in_network::standing(client, self.in_force(), &self.new).await?;
+        let old = standing(client, self.in_force(), &self.new).await?;
         let planned = self.plan(&old, &measured(client).await?)?;
         if context.is_text() {
             shown_plan::show(&planned, context)?;
@@ -277,7 +193,7 @@ impl Change {
     ) -> Result<Spread, Failure> {
         let begun = Instant::now();
         loop {
-            let in_force = topology(client, None).await?.kept.into_iter().next();
+            let in_force = topology(client, None, None).await?.kept.into_iter().next();
             if let Some(other) = in_force.filter(|other| other > head) {
                 return Err(Failure::Check(format!(
                     "topology {} was overtaken by {}, applied at {}: that is in force everywhere",

@@ -248,13 +248,13 @@ fn shown(answer: Option<Answer>) -> (Option<u64>, Vec<u64>) {
 fn a_topology_is_shown_when_it_is_on_the_disk() {
     let mut h = Harness::linked();
     h.learn(entry(1, text(&["o"])));
-    let show = || Request::TopologyShow { version: None };
+    let show = || Request::TopologyShow { version: None, hash: None };
     h.auto_sync = false;
     let asked = h.ask(show());
     assert_eq!(shown(h.answers.remove(&asked)), (Some(1), vec![1]), "nothing waits for the disk");
     h.input(Input::Topology { entry: Box::new(entry(2, text(&["o", "p"]))) });
     h.input(Input::Topology { entry: Box::new(entry(3, text(&["o"]))) });
-    let asked = [show(), Request::TopologyShow { version: Some(2) }].map(|show| h.ask(show));
+    let asked = [show(), Request::TopologyShow { version: Some(2), hash: None }].map(|show| h.ask(show));
     assert!(asked.iter().all(|asked| !h.answers.contains_key(asked)), "they are not on the disk");
     h.sync();
     for (asked, version) in asked.into_iter().zip([3, 2]) {
@@ -338,12 +338,16 @@ fn a_power_cut_between_the_file_and_the_first_topology_that_is_applied_leaves_th
     h.relay.set_topology_file(file.clone());
     h.auto_sync = true;
     h.meet(Vec::new());
-    let Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None }) else { panic!() };
+    let Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None, hash: None }) else {
+        panic!()
+    };
     assert_eq!(info.entry.expect("the file").text, file);
     let base = info.kept.first().map(|head| head.version);
     let applied = h.request(Request::TopologyApply { text: text(&["o", "p"]), base, restores: None });
     assert!(matches!(applied, Ok(Reply::TopologyApplied(_))), "{applied:?}");
-    let Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None }) else { panic!() };
+    let Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None, hash: None }) else {
+        panic!()
+    };
     assert_eq!(info.kept.iter().map(|head| head.version.counter).collect::<Vec<_>>(), [1, 0]);
 }
 
@@ -354,11 +358,12 @@ fn a_file_that_is_too_long_for_an_answer_is_left_out_of_it() {
     let mut h = Harness::linked();
     let file = format!("{}#{}", text(&["o"]), " ".repeat(crate::limits::TOPOLOGY_BYTES_MAX));
     h.relay.set_topology_file(file);
-    let Answer::Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None }) else {
+    let Answer::Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version: None, hash: None })
+    else {
         panic!("it is answered without the text");
     };
     assert_eq!((info.entry, info.file), (None, FileStanding::Used));
-    let Answer::Err(refusal) = h.request(Request::TopologyShow { version: Some(0) }) else {
+    let Answer::Err(refusal) = h.request(Request::TopologyShow { version: Some(0), hash: None }) else {
         panic!("there is no text to be shown");
     };
     assert_eq!(refusal.code, RefusalCode::TooLarge);
@@ -441,6 +446,32 @@ fn what_a_relay_uses_and_the_topology_has_otherwise_is_told() {
     // What an option says the operator knows.
     h.relay.note_used(Used::default());
     assert_eq!(h.relay.topology_warnings(), [] as [String; 0]);
+}
+
+/// Both are kept where both were heard of, and told apart by their hashes.
+#[test]
+fn of_two_of_one_version_each_can_be_asked_for() {
+    let mut h = Harness::linked();
+    let mut both = [entry(1, text(&["o"])), entry(1, text(&["o", "p"]))];
+    both.sort_by(|one, other| one.head.cmp(&other.head));
+    for entry in &both {
+        h.learn(entry.clone());
+    }
+    let mut shown = |version, hash| {
+        let Ok(Reply::Topology(info)) = h.request(Request::TopologyShow { version, hash }) else {
+            panic!("there is one")
+        };
+        info.entry
+    };
+    assert_eq!(shown(None, None).as_ref(), Some(&both[1]));
+    assert_eq!(shown(Some(1), None).as_ref(), Some(&both[1]), "the one that has overtaken the other");
+    for entry in &both {
+        assert_eq!(shown(Some(1), Some(entry.head.version.hash)).as_ref(), Some(entry));
+    }
+    let Err(refusal) = h.request(Request::TopologyShow { version: Some(1), hash: Some(7) }) else {
+        panic!("there is none")
+    };
+    assert_eq!(refusal.code, RefusalCode::NotFound);
 }
 
 /// It is said in a version of its own: the home hears of no other topology.

@@ -39,21 +39,25 @@ impl Relay {
     }
 
     /// A topology that this relay has: told once it is on its disk, with all that it knows of.
-    pub(in crate::relay) fn show_topology(&self, version: Option<u64>) -> Outcome {
+    pub(in crate::relay) fn show_topology(&self, version: Option<u64>, hash: Option<u64>) -> Outcome {
         let file = || self.shown_file().map(|text| self.unapplied(text));
         let entry = match version {
             None => self.topologies.in_force().cloned().or_else(file),
             Some(wanted) => {
                 let kept = self.topologies.kept.iter().rev();
-                let found = kept.clone().find(|entry| entry.head.version.counter == wanted).cloned();
-                let found = found.or_else(|| file().filter(|_| wanted == 0));
+                let is_it = |version: TopologyVersion| {
+                    version.counter == wanted && hash.is_none_or(|hash| version.hash == hash)
+                };
+                let found = kept.clone().find(|entry| is_it(entry.head.version)).cloned();
+                let found = found.or_else(|| file().filter(|file| is_it(file.head.version)));
                 if found.is_none() && wanted == 0 && self.topologies.file.is_some() {
                     return Err(Refusal::new(RefusalCode::TooLarge, FILE_TOO_LONG));
                 }
                 let known: Vec<String> = kept.map(|entry| entry.head.version.counter.to_string()).collect();
                 Some(found.ok_or_else(|| {
+                    let hash = hash.map_or_else(String::new, |hash| format!("-{hash:016x}"));
                     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                    let message = format!("this relay has no topology {wanted}; it has {known}");
+                    let message = format!("this relay has no topology {wanted}{hash}; it has {known}");
                     Refusal::new(RefusalCode::NotFound, message)
                 })?)
             }
