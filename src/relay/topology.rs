@@ -213,6 +213,9 @@ impl Relay {
 
     /// Notes the text of the file that the relay is started with.
     pub(super) fn set_topology_file(&mut self, text: String) {
+        let file = parse(&text).ok();
+        let own = file.as_ref().and_then(|file| file.relay(self.options.relay.as_str()));
+        self.topologies.address_at_start = own.map(|own| own.address.to_string());
         self.topologies.file = Some(text);
         self.topologies.file_standing = FileStanding::Used;
     }

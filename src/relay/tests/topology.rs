@@ -419,6 +419,26 @@ fn the_file_of_the_start_is_told_to_be_old_only_if_it_was_old_then() {
     assert!(!is_told(&h), "it says the same");
 }
 
+/// Whoever starts next looks for it at the address that it does not listen at yet.
+#[test]
+fn a_relay_whose_address_is_another_one_than_at_its_start_says_so() {
+    for was_applied in [false, true] {
+        let mut h = Harness::linked();
+        h.relay.set_topology_file(text(&["o"]));
+        if was_applied {
+            h.learn(entry(1, text(&["o"])));
+            h.crash(&Snapshot::default());
+        }
+        assert_eq!(h.relay.topology_warnings(), [] as [String; 0]);
+        h.learn(entry(2, text(&["o"]).replace("127.0.0.1:7000", "127.0.0.1:8000")));
+        let told = h.relay.topology_warnings();
+        assert!(
+            told.iter().any(|told| told.contains("has this relay at 127.0.0.1:8000: it listens there from")),
+            "{was_applied}: {told:?}"
+        );
+    }
+}
+
 #[test]
 fn what_a_relay_uses_and_the_topology_has_otherwise_is_told() {
     let mut h = Harness::linked();
