@@ -64,7 +64,18 @@ impl Relay {
         }
         let held = self.hearing.take().map(|hearing| hearing.held).unwrap_or_default();
         for (number, link) in held {
+            self.settle_released(number);
+            self.pass_unowed(now, number, link);
             self.enqueue_reader(number, link);
+        }
+    }
+
+    /// What nobody is owed, as is known by now, and no history keeps, is let go soon: a neighbour is not given it.
+    fn pass_unowed(&mut self, now: Now, number: GroupNumber, link: LinkId) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let kept = group.owed().min(group.history(now.wall)).min(group.durable);
+        if let Some(reader) = group.spread().reader(link).filter(|reader| reader.next < kept) {
+            (reader.next, reader.ahead) = (kept, None);
         }
     }
 }

@@ -375,6 +375,11 @@ fn r3_what_nobody_kept_does_not_come_again_with_the_start_of_a_relay_that_had_le
             world.wait_ms(100);
             world.settle();
         }
+        // Nothing else happens that would let go what is released.
+        for _ in 0..40 {
+            world.wait_ms(20);
+            world.settle();
+        }
         world.rest();
         assert_eq!(world.drain(wiped, "g", "s"), [""; 0], "relay {wiped} wiped, link {first} up first");
     }
