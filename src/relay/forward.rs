@@ -142,7 +142,7 @@ impl LinkReader {
 
     /// Whether it has anything of a stream, as far as is known.
     fn knows(&self, stream: StreamNumber) -> bool {
-        self.known.contains_key(&stream)
+        self.known.get(&stream).is_some_and(|known| *known > Sequence(0))
     }
 
     fn note(&mut self, stream: StreamNumber, last: Sequence) {
