@@ -7,7 +7,8 @@
 //! nothing it is given what stood in the log at the start only when all neighbours have had a
 //! moment to say what is released, or it is clear that one of them does not.
 //!
-//! What neighbours know of, and what comes after the start, waits for nothing.
+//! What neighbours know of waits for nothing. What stands behind such a stream in the same group waits with it,
+//! for [`limits::HEARING_MS_MAX`] at the most.
 
 use std::collections::BTreeSet;
 
