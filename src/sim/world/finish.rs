@@ -223,8 +223,8 @@ impl World {
             if self.nodes.iter().all(|node| !node.is_up() || node.held_runs() == 0) {
                 break;
             }
-            // What is pulled comes some seconds late: if it is owed to nobody, or was lost with a disk that lied,
-            // it stands in the backlog of a subscription that was asked before.
+            // What is pulled comes some seconds late. If it is owed to nobody, as what a relay that was forgotten
+            // once was owed before, it stands in the backlog of a subscription that was asked before.
             self.take_from_all()?;
         }
         match self.nodes.iter().find(|node| node.is_up() && node.held_runs() > 0) {
