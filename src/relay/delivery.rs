@@ -120,8 +120,8 @@ impl GroupSide<'_> {
             return true;
         }
         let stream = self.streams.binary_search_by_key(&run.stream, |s| s.number).ok();
-        let mark = stream.and_then(|place| self.streams.get(place)?.marks.get(self.me));
-        mark.is_some_and(|(from, version)| *version >= self.member_since && *from <= run.run.header.first)
+        let from = stream.and_then(|place| self.streams.get(place)?.owed_from(self.me, self.member_since));
+        from.is_some_and(|from| from <= run.run.header.first)
     }
 }
 

@@ -8,8 +8,8 @@
 use super::Relay;
 use super::group::Group;
 use super::input::Now;
-use super::stream::Mark;
-use crate::id::{GroupNumber, RelayId};
+use super::stream::{Mark, Stream};
+use crate::id::{GroupNumber, RelayId, Sequence};
 use crate::wire::link::Version;
 
 impl Group {
@@ -17,6 +17,14 @@ impl Group {
     pub(super) fn membership_told(&self, me: &RelayId) -> Option<Version> {
         let (version, is_member) = *self.spread.as_deref()?.parts.members.get(me)?;
         (is_member && self.leaving.is_none()).then_some(version)
+    }
+}
+
+impl Stream {
+    /// From where on it is owed to `me`, which is a member since that membership (I5); `None`: nothing of it is.
+    pub(super) fn owed_from(&self, me: &RelayId, since: u64) -> Option<Sequence> {
+        let (from, version) = self.marks.get(me)?;
+        (*version >= since).then_some(*from)
     }
 }
 

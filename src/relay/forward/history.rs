@@ -22,10 +22,8 @@ impl Group {
         if header.end() > stream.released.next() || header.kind != RunKind::Data {
             return false;
         }
-        let is_owed = match (self.member_for(), stream.marks.get(me)) {
-            (Some(since), Some((from, version))) => *version >= since && *from <= header.first,
-            _ => false,
-        };
+        let owed_from = self.member_for().and_then(|since| stream.owed_from(me, since));
+        let is_owed = owed_from.is_some_and(|from| from <= header.first);
         let has_all = !self.spread.as_deref().is_some_and(|spread| spread.names.is_remade);
         let is_later = |s: &Stream| s.last > Sequence(0) && stream.is_before(&s.origin, s.epoch);
         !is_owed && has_all && self.streams.iter().any(is_later)

@@ -240,8 +240,7 @@ impl Group {
         if subscription.replays {
             return (stream.began < NOT_KNOWN).then(|| from.max(stream.began));
         }
-        let (mark, version) = stream.marks.get(me)?;
-        (*version >= self.member_since).then(|| from.max(*mark))
+        Some(from.max(stream.owed_from(me, self.member_since)?))
     }
 }
 
