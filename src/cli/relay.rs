@@ -35,8 +35,9 @@ pub enum RelayCommand {
     /// List every relay of the network, as the asked relay sees it
     #[command(after_help = "Examples:\n  treecast relay list\n  \
         treecast relay list --relay 127.0.0.1:7412 --output json\n\n\
-        The distance is the sum of the costs of the links. A relay that cannot be reached gets its\n\
-        messages later, from the relay that keeps them.")]
+        The distance is the sum of the costs of the links, and 1,000,000 more for each of them to or\n\
+        from a relay that catches up or whose disk is full: trees go around it. A relay that cannot\n\
+        be reached gets its messages later, from the relay that keeps them.")]
     List,
     /// Say that a relay never comes back: nothing is kept for it any more
     #[command(

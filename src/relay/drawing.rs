@@ -15,7 +15,7 @@ use super::input::Now;
 use super::views::View;
 use crate::id::{GroupName, Index, LinkId, RelayId, Sequence};
 use crate::limits;
-use crate::routing::{Place, Standing, Tree};
+use crate::routing::{Place, Standing, Tree, bare_cost};
 use crate::topology::settings::TreeKind;
 use crate::wire::body::{EdgeState, GroupTree, Lag, Refusal, RefusalCode, TreeNode};
 
@@ -68,7 +68,7 @@ impl Relay {
             kind: group.settings.tree,
             origin: of.map(|of| view.name(of).clone()),
             trees: trees.len() as u64,
-            cost: tree.map_or(0, Tree::cost),
+            cost: spots.iter().filter_map(|spot| spot.cost).map(u64::from).sum(),
             held: lag(now, group, group.owed_elsewhere()),
             fingerprint: fingerprint(&view, &spots),
             relays: spots.len() as u32,
@@ -207,7 +207,7 @@ fn spots(view: &View<'_>, tree: &Tree) -> Vec<Spot> {
         place: edge.child,
         up: Some(at[edge.parent.index()]),
         state: EdgeState::Up,
-        cost: Some(edge.cost),
+        cost: Some(bare_cost(edge.cost)),
     });
     let cut_off = tree.cut_off().iter().map(|cut| Spot {
         place: cut.relay,

@@ -12,7 +12,7 @@ use super::input::Now;
 use super::link::Link;
 use crate::id::{LinkId, RelayId};
 use crate::limits;
-use crate::routing::{Advertised, Distances, Island, LinkState, Map, Place, Standing, Version};
+use crate::routing::{Advertised, Distances, Island, LinkState, Map, Place, Standing, Version, bare_cost};
 use crate::wire::body::{
     LinkBooks, LinkCounts, LinkEnd, LinkInfo, NetworkStatus, Reach, Refusal, RefusalCode, RelayInfo,
 };
@@ -166,7 +166,8 @@ impl Relay {
             links_up += u32::from(live.is_some());
             if shown.len() < ENDS_MAX {
                 let neighbour = view.name(other).clone();
-                shown.push(LinkEnd { neighbour, cost: live.unwrap_or(configured), is_up: live.is_some() });
+                let cost = live.map_or(configured, bare_cost);
+                shown.push(LinkEnd { neighbour, cost, is_up: live.is_some() });
             }
         }
         RelayInfo {

@@ -26,6 +26,12 @@ pub(crate) const UNREACHABLE: u32 = u32::MAX;
 /// links whose costs are sensible.
 pub const CATCHING_UP_COST: u32 = COST_MAX;
 
+/// What a link costs of itself, without what its ends make it dearer by.
+#[must_use]
+pub(crate) fn bare_cost(live: u32) -> u32 {
+    live.checked_sub(1).map_or(0, |above| above % COST_MAX + 1)
+}
+
 /// A relay in one [`Map`]: its position in the sorted list of names. It means
 /// nothing in another map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -46,6 +46,7 @@ mod wanted;
 pub use digest::Digest;
 pub use island::{Island, Standing};
 pub use linkstate::{Advertised, LinkState, Version};
+pub(crate) use map::bare_cost;
 pub use map::{LinkChange, Map, MapError, Place};
 pub use order::Spread;
 pub use shortest::Distances;

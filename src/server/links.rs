@@ -367,7 +367,11 @@ impl Native {
         let why = why(&end);
         if self.links.watch.down(&neighbour.relay, session, &why) {
             metrics::link_down(neighbour.relay.as_str());
-            tracing::warn!(neighbour = %neighbour.relay, %why, "the link is down");
+            if matches!(end, SessionEnd::Stopping) {
+                tracing::info!(neighbour = %neighbour.relay, %why, "the link is down");
+            } else {
+                tracing::warn!(neighbour = %neighbour.relay, %why, "the link is down");
+            }
         } else {
             tracing::info!(neighbour = %neighbour.relay, %why, "a connection was replaced by another one");
         }

@@ -226,6 +226,8 @@ async fn of_two_applied_at_both_ends_one_wins_everywhere_and_the_loser_is_told()
     let back = plain.json(loser, &["topology", "rollback", &whole, "--yes"]);
     assert_eq!((&back["version"], &back["restores"]), (&3.into(), &1.into()), "{back}");
     assert_eq!(back["hash"], *one.min(other), "{back}");
+    let history = good(&plain.address(loser), &["topology", "history"]);
+    assert!(history.contains(&format!("in force, {whole} again")), "{history}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

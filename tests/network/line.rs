@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::process::say;
 use super::site::{DOWN, Network};
-use super::traffic::{Shape, Traffic};
+use super::traffic::{Shape, Traffic, wait_for};
 
 const ALL: Shape<'static> =
     Shape { puts: &[0, 1, 2], reads: &[0, 1, 2], pause: Duration::from_millis(1), bytes: 200 };
@@ -95,4 +95,21 @@ async fn s08_a_home_that_was_away_has_everything_though_all_others_were_restarte
     traffic.progress(200).await;
     traffic.finish(&network).await;
     assert!(network.sites[1].said(DOWN) > 0, "the end of a neighbour was told");
+}
+
+/// Who is stopped as it should be has nothing to warn of; its neighbour has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_stopped_does_not_warn_of_its_own_links() {
+    let mut network = Network::line(2).await;
+    for place in [0, 1] {
+        network.wait_links(place, 1).await;
+    }
+    network.sites[0].stop();
+    let told = |place: usize| -> Vec<String> {
+        let log = network.sites[place].log();
+        log.lines().filter(|line| line.contains(DOWN)).map(str::to_owned).collect()
+    };
+    wait_for("both tell of it", async || [0, 1].iter().all(|place| !told(*place).is_empty())).await;
+    assert!(told(0).iter().all(|line| line.contains("INFO")), "{:?}", told(0));
+    assert!(told(1).iter().any(|line| line.contains("WARN")), "{:?}", told(1));
 }

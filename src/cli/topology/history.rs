@@ -94,6 +94,13 @@ pub(super) fn twins(version: TopologyVersion, kept: &[TopologyHead]) -> String {
     if others.is_empty() { String::new() } else { format!("; it has overtaken {}", others.join(", ")) }
 }
 
+/// Which one is in force again: by its number, or by all of its name where that number has two.
+fn restored(head: &TopologyHead, earlier: u64, kept: &[TopologyHead]) -> String {
+    let named: Vec<_> = kept.iter().map(|head| head.version).filter(|of| of.counter == earlier).collect();
+    let same = named.iter().find(|of| of.hash == head.version.hash);
+    same.filter(|_| named.len() > 1).map_or_else(|| earlier.to_string(), ToString::to_string)
+}
+
 /// Lists those that the relay has.
 pub(super) async fn history(context: &mut Context) -> Result<(), Failure> {
     let client = ask::connect(&context.global.relay).await?;
@@ -117,9 +124,9 @@ pub(super) async fn history(context: &mut Context) -> Result<(), Failure> {
         let is_overtaken = known.kept[..place].iter().any(|other| is_twin(&other));
         let note = match (place, head.version.counter, head.restores) {
             (0, 1.., None) => "in force".to_owned(),
-            (0, _, Some(earlier)) => format!("in force, {earlier} again"),
+            (0, _, Some(earlier)) => format!("in force, {} again", restored(head, earlier, &known.kept)),
             (_, 0, _) => "the file it was started with".to_owned(),
-            (_, _, Some(earlier)) => format!("{earlier} again"),
+            (_, _, Some(earlier)) => format!("{} again", restored(head, earlier, &known.kept)),
             (_, _, None) if is_overtaken => "overtaken".to_owned(),
             (_, _, None) => String::new(),
         };

@@ -337,3 +337,21 @@ fn links_that_are_gone_from_the_topology_are_not_counted() {
     assert_eq!(count(&mut world, 0), [(1, 1), (1, 1), (0, 0)]);
     assert_eq!(count(&mut world, 1), [(1, 1), (1, 1), (0, 0)]);
 }
+
+#[test]
+fn what_a_link_costs_is_told_without_what_a_full_disk_makes_it_dearer_by() {
+    let mut world = World::new(1, 3, &[(0, 1, 3), (1, 2, 4)]);
+    world.subscribe(2, "g", "s");
+    world.put(0, "g", 1);
+    world.settle();
+    world.set_room(1, false);
+    world.pass_ms(2_000);
+    world.settle();
+    let tree = tree_of(&mut world, 0, None);
+    assert!(relays(&mut world, 0)[1].catching_up, "others go round it where they can");
+    assert_eq!(tree.cost, 7, "{tree:?}");
+    let costs: Vec<Option<u32>> = tree.nodes.iter().map(|node| node.cost).collect();
+    assert_eq!(costs, [None, Some(3), Some(4)], "{tree:?}");
+    let ends = relays(&mut world, 0).remove(1).ends;
+    assert_eq!(ends.iter().map(|end| end.cost).collect::<Vec<_>>(), [3, 4], "{ends:?}");
+}
