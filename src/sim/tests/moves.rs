@@ -922,6 +922,35 @@ fn r12_an_old_home_that_loses_its_disk_as_it_hands_over_makes_no_two_homes() {
     });
 }
 
+/// What it was made again from stands in its snapshot: the word of the new home, which was away, counts against that.
+#[test]
+fn r12_an_old_home_that_was_made_again_and_starts_once_more_makes_no_two_homes() {
+    let mut made_again = 0;
+    at_each_step(|is_queue, at, mut world| {
+        let what = format!("queue: {is_queue}, step {at}");
+        let before = serving(&world, is_queue);
+        world.set_link(1, false);
+        world.wipe(OLD);
+        world.set_link(0, true);
+        go_on(&mut world);
+        world.save(OLD);
+        world.crash(OLD);
+        world.start(OLD);
+        world.set_link(0, true);
+        go_on(&mut world);
+        made_again += usize::from(before == [NEW] && serving(&world, is_queue).contains(&OLD));
+        world.heal_links();
+        (0..200).for_each(|step| go_on_a_little(&mut world, step));
+        go_on(&mut world);
+        let homes = serving(&world, is_queue);
+        assert_eq!(homes.len(), 1, "{what}: {homes:?} after {before:?}");
+        assert!(before != [NEW] || homes == [NEW], "{what}: {homes:?} after {before:?}");
+        let home = format!("r{:02}", homes[0]);
+        assert_eq!(homes_of(&mut world, "g"), [&home[..]; 3], "{what}");
+    });
+    assert!(made_again > 10, "it was made again beside its new home {made_again} times");
+}
+
 #[test]
 fn r12_the_same_when_others_take_the_old_home_s_word_for_the_later_one() {
     // Of two versions that count the same, the disk decides.

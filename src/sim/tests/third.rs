@@ -2,6 +2,7 @@
 
 use super::super::world::{World, names};
 use super::moves::network;
+use crate::dice::Dice;
 use crate::wire::body::{Request, SubscribeLevel, SubscriptionSpec};
 
 /// The home that counts. It was cut off while the other two were not.
@@ -148,4 +149,30 @@ fn r12_what_one_of_two_homes_has_lost_the_other_brings() {
             }
         }
     }
+}
+
+/// One of the others is about to close into the other when the first is heard of: the other one takes it in, and
+/// closes itself then. Things happen in many orders.
+#[test]
+fn r12_a_home_that_is_taking_another_one_in_closes_when_that_is_done() {
+    let mut busy = 0;
+    for seed in 0..60 {
+        let scene = Scene { takes: [seed % 2 == 0, seed % 3 == 0], is_chain: true, ..Scene::default() };
+        let (mut world, mut got) = apart(scene);
+        let mut dice = Dice::new(seed);
+        world.set_link(0, true);
+        for _ in 0..3000 {
+            match dice.below(9) {
+                wire @ 0..=2 => drop(world.arrive_at(wire as usize, dice.below(2) as usize)),
+                node @ 3..=6 => world.sync(node as usize - 3),
+                _ => world.wait_ms(5),
+            }
+            busy += usize::from(world.serving(0) == [FIRST, OTHERS[0]]);
+        }
+        got.extend(made_one(&mut world, scene));
+        got.sort();
+        assert_eq!(got, all_of(&world), "{scene:?}, seed {seed}");
+        world.finish().unwrap();
+    }
+    assert!(busy > 1_000, "one had closed into the other at {busy} steps, and that not into the first");
 }
