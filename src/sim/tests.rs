@@ -22,6 +22,7 @@ mod levels;
 mod live;
 mod lives;
 mod lost;
+mod made_again;
 mod members;
 mod mixed;
 mod moves;
