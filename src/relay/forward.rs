@@ -86,6 +86,8 @@ pub(super) struct LinkReader {
     pub(super) lacks_to: Index,
     /// Where the group ended when the two compared: nothing that stands before was put since.
     met_at: Index,
+    /// Where it ended then, or when it fell too far behind: what stands before is its backlog.
+    backlog_end: Index,
     /// Whether the neighbour has told how far it is.
     pub(super) has_compared: bool,
     /// How far it has each stream: told, sent by us, or sent to us.
@@ -113,6 +115,7 @@ impl LinkReader {
             next,
             lacks_to: Index(u64::MAX),
             met_at: next,
+            backlog_end: next,
             has_compared: false,
             known: BTreeMap::new(),
             unopened: Vec::new(),
@@ -129,6 +132,16 @@ impl LinkReader {
     /// From where on what comes has come since it is being told.
     pub(super) fn told_from(&self) -> Index {
         self.next.max(self.met_at)
+    }
+
+    /// Whether all that it lacks has come since it came.
+    pub(super) fn has_its_backlog(&self) -> bool {
+        self.next >= self.backlog_end
+    }
+
+    /// All that stands before this is its backlog from now on.
+    pub(super) fn fall_behind(&mut self, end: Index) {
+        self.backlog_end = end;
     }
 
     fn has(&self, run: &StoredRun) -> bool {
@@ -375,6 +388,7 @@ impl Relay {
                 // One that is in a queue stays in it, and is not put there twice.
                 let turn = if reader.turn.is_queued() { reader.turn } else { Turn::Idle };
                 *reader = LinkReader { has_compared: true, turn, met_at, ..LinkReader::new(link, low) };
+                reader.fall_behind(met_at);
             }
             known.into_iter().for_each(|(stream, seen)| reader.note(stream, seen));
             reader.unopened = unopened;

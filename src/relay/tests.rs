@@ -5,6 +5,7 @@ mod circuits;
 mod confirm;
 mod dead;
 mod deliver;
+mod eager;
 mod fitting;
 mod forgotten;
 mod fuzz;

@@ -1,8 +1,9 @@
 //! Turns on a link: live before backlog (P10), and groups in turn within each.
 //!
 //! A neighbour's place in a group is *live* from when it has reached the group's end, or had a turn
-//! and is no more than another one behind, until it is [`limits::LINK_LIVE_LAG_BYTES_MAX`] behind;
-//! before and after, it works off a backlog. Both have a queue of their own per link:
+//! and is no more than another one behind, or has all that stood there when it came, until it is
+//! [`limits::LINK_LIVE_LAG_BYTES_MAX`] behind; before and after, it works off a backlog. Both have a
+//! queue of their own per link:
 //!
 //! ```text
 //!  live      one run after the other, 64 KiB a turn       goes whenever the link has room
@@ -199,7 +200,7 @@ impl Relay {
             return;
         }
         let Some(group) = self.groups.get_mut(number) else { return };
-        let durable = group.durable;
+        let (durable, group_end) = (group.durable, group.next);
         let Some(spread) = group.spread.as_deref_mut() else { return };
         let fresh = spread.fresh;
         let Some(reader) = spread.reader(link) else { return };
@@ -215,6 +216,7 @@ impl Relay {
         if reader.is_live && (fresh.is_caught_up_from(reader.next) || lacks > limits::LINK_LIVE_LAG_BYTES_MAX)
         {
             (reader.is_live, reader.ahead) = (false, None);
+            reader.fall_behind(group_end);
         }
         reader.turn = if reader.is_live {
             Turn::Live

@@ -10,7 +10,7 @@ use crate::wire::link::{
 };
 
 /// A relay whose neighbour `o` is a member of these groups, and has not yet said how far it is.
-fn beside(rate: Option<Rate>, groups: &[String]) -> Harness {
+pub(super) fn beside(rate: Option<Rate>, groups: &[String]) -> Harness {
     let mut h = Harness::linked_at(rate);
     let version = Version { counter: 1, storage: StorageId([9; 16]) };
     let o = RelayId::new("o").unwrap();
@@ -31,28 +31,28 @@ pub(super) fn id(name: &str) -> GroupId {
     GroupId { name: group(name), incarnation: 0 }
 }
 
-fn names(names: &[&str]) -> Vec<String> {
+pub(super) fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// The neighbour has nothing of a group, and says so.
-fn compare(h: &mut Harness, name: &str, why: SeenWhy) {
+pub(super) fn compare(h: &mut Harness, name: &str, why: SeenWhy) {
     h.hear(LinkMessage::Seen { group: id(name), streams: Vec::new(), why });
 }
 
-fn put(h: &mut Harness, name: &str, kib: usize) {
+pub(super) fn put(h: &mut Harness, name: &str, kib: usize) {
     let handle = h.open(name);
     h.put(handle, &[&"x".repeat(kib * 1024)]);
 }
 
-fn put_many(h: &mut Harness, name: &str, runs: usize, kib: usize) {
+pub(super) fn put_many(h: &mut Harness, name: &str, runs: usize, kib: usize) {
     for _ in 0..runs {
         put(h, name, kib);
     }
 }
 
 /// Everything that was handed to the writer is with the system.
-fn written(h: &mut Harness) {
+pub(super) fn written(h: &mut Harness) {
     h.input(Input::LinkWritten { link: LINK, total: u64::MAX });
 }
 
@@ -218,7 +218,7 @@ fn groups_of_a_backlog_take_turns_by_their_bytes() {
     }
 }
 
-const RATE: Rate = Rate { bytes_per_second: 1_000_000, burst_bytes: 128 * 1024 };
+pub(super) const RATE: Rate = Rate { bytes_per_second: 1_000_000, burst_bytes: 128 * 1024 };
 
 /// Lets time pass with a live message of `kib` every `every_ms`; gives bytes of live and backlog,
 /// and the longest that a live message has waited.

@@ -8,12 +8,14 @@ use crate::relay::input::Now;
 
 /// Groups of a backlog that are read at a time: one is sent while another one is read.
 const READS_MAX: usize = 2;
+/// Bytes of one turn.
+const READ: i64 = limits::READ_BYTES as i64;
 
 impl Turns {
     /// Who is to be read next, and where it waited: those that are hasty, then the others, by what they have
-    /// had so far.
-    fn next_to_read(&mut self) -> Option<(GroupNumber, Turn)> {
-        let order = if self.eager_lead <= 0 {
+    /// had so far, and what those who are eager have `coming` more than the others.
+    fn next_to_read(&mut self, coming: i64) -> Option<(GroupNumber, Turn)> {
+        let order = if self.eager_lead + coming <= 0 {
             [Turn::Hasty, Turn::Eager, Turn::Backlog]
         } else {
             [Turn::Hasty, Turn::Backlog, Turn::Eager]
@@ -28,10 +30,9 @@ impl Turns {
 
     /// Notes bytes of a backlog that were sent.
     pub(super) fn sent_eager(&mut self, is_eager: bool, bytes: u64) {
-        const MOST: i64 = limits::READ_BYTES as i64;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let change = if is_eager { bytes } else { -bytes };
-        self.eager_lead = self.eager_lead.saturating_add(change).clamp(-MOST, MOST);
+        self.eager_lead = self.eager_lead.saturating_add(change).clamp(-READ, READ);
     }
 }
 
@@ -57,10 +58,15 @@ impl Relay {
             state.turns.read.retain(|other| *other != number);
         }
         let Some(group) = self.groups.get_mut(number) else { return };
-        if let Some(reader) = group.spread.as_mut().and_then(|spread| spread.reader(link)) {
+        let Some(spread) = group.spread.as_deref_mut() else { return };
+        let fresh = spread.fresh;
+        if let Some(reader) = spread.reader(link) {
             (reader.turn, reader.ahead) = (Turn::Idle, None);
             // What is put meanwhile would keep it here as long as others have a backlog.
-            reader.is_live = group.meter.bytes_from(reader.next) <= TURN_BYTES;
+            let lacks = group.meter.bytes_from(reader.next);
+            let has_news_only = reader.has_its_backlog() && !fresh.is_caught_up_from(reader.next);
+            reader.is_live =
+                lacks <= TURN_BYTES || (has_news_only && lacks <= limits::LINK_LIVE_LAG_BYTES_MAX);
         }
         self.enqueue_reader(number, link);
     }
@@ -79,7 +85,9 @@ impl Relay {
         turns.reading.retain(|number| is_at(self, number, Turn::Reading));
         turns.read.retain(|number| is_at(self, number, Turn::Read));
         while turns.reading.len() + turns.read.len() < READS_MAX {
-            let Some((number, turn)) = turns.next_to_read() else { break };
+            let in_hand = turns.reading.iter().chain(&turns.read);
+            let coming = in_hand.map(|number| self.eager_coming(*number, link)).sum();
+            let Some((number, turn)) = turns.next_to_read(coming) else { break };
             let has_others = !(turns.backlog.is_empty() && turns.eager.is_empty());
             let Some(reader) = self.reader(number, link).filter(|reader| reader.turn == turn) else {
                 continue;
@@ -100,6 +108,11 @@ impl Relay {
         if let Some(state) = self.links.table.get_mut(&link) {
             state.turns = turns;
         }
+    }
+
+    /// What those who are eager have coming by a group that has its turn.
+    fn eager_coming(&mut self, number: GroupNumber, link: LinkId) -> i64 {
+        self.reader(number, link).map_or(0, |reader| if reader.is_eager { READ } else { -READ })
     }
 
     /// What a neighbour's place waited for was read.
