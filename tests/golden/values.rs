@@ -331,6 +331,8 @@ fn location() -> Location {
         subscription: Some(subscription("billing")),
         home: relay(),
         forgotten: false,
+        shared: None,
+        filter: None,
     }
 }
 
@@ -383,6 +385,14 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         (
             "located-forgotten",
             Ok(Reply::Located(vec![Location { subscription: None, forgotten: true, ..location() }])),
+        ),
+        (
+            "located-kind",
+            Ok(Reply::Located(vec![Location {
+                shared: Some(true),
+                filter: Some("eu/+/paid".to_owned()),
+                ..location()
+            }])),
         ),
     ]
 }

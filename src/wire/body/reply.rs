@@ -105,6 +105,12 @@ pub struct Location {
     /// Whether that was forgotten, and has not come back: a queue lives on in name only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forgotten: bool,
+    /// Whether several receivers compete for it; left out where that was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<bool>,
+    /// Its filter, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
 /// All of one group.
