@@ -394,6 +394,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
                 ..location()
             }])),
         ),
+        ("where-own-record", Ok(Reply::Where(Box::new(trace::own_records())))),
     ]
 }
 
