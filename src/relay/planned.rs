@@ -53,7 +53,7 @@ impl Group {
     }
 
     /// Whether nobody has made anything of it: it was put into, and no more.
-    fn is_bare(&self) -> bool {
+    pub(super) fn is_bare(&self) -> bool {
         let spread = self.spread.as_deref();
         let is_silent = spread.is_none_or(|spread| {
             let names = &spread.names;
