@@ -338,7 +338,7 @@ fn held_own(info: &SubscriptionInfo) -> u64 {
 }
 
 /// What became of messages, by name.
-pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64); 8] {
+pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64); 9] {
     [
         ("acked", out.acked),
         ("filtered", out.filtered),
@@ -348,6 +348,7 @@ pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64
         ("skipped", out.skipped),
         ("lost", out.lost),
         ("passed over", out.passed),
+        ("moved along", out.moved),
     ]
 }
 
@@ -386,5 +387,6 @@ pub(super) fn outcomes_json(out: &crate::wire::body::Outcomes) -> Value {
         "skipped": out.skipped,
         "lost": out.lost,
         "passed": out.passed,
+        "moved": out.moved,
     })
 }

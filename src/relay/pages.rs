@@ -136,6 +136,7 @@ mod tests {
                 skipped: n,
                 lost: n,
                 passed: n,
+                moved: n,
             },
             aside: n,
             moving: Some(Box::new(MoveInfo {

@@ -296,6 +296,9 @@ pub struct Outcomes {
     /// subscription began, and what it was given at the home from which it has come.
     #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
     pub passed: u64,
+    /// They went with a subscription to its new home. Of an older relay: in `skipped`.
+    #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
+    pub moved: u64,
 }
 
 impl Outcomes {
@@ -310,6 +313,7 @@ impl Outcomes {
             + self.skipped
             + self.lost
             + self.passed
+            + self.moved
     }
 }
 
