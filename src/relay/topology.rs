@@ -255,6 +255,7 @@ impl Relay {
         {
             // What was set otherwise since is as the file has it again.
             self.take_groups(now, &topology);
+            self.plan_queues_again(now, &topology);
             self.set_queues_elsewhere(now, &topology);
             return Ok((Reply::TopologyApplied(head), When::Durable));
         }

@@ -255,6 +255,39 @@ fn every_relay_tells_that_the_name_of_a_group_of_its_file_is_that_of_a_queue() {
     );
 }
 
+#[test]
+fn a_text_that_is_applied_again_makes_a_queue_again_that_was_removed() {
+    let mut world = World::new(1, 3, &LINE);
+    world.rest();
+    world.apply(0, &with_queue("r02")).unwrap();
+    world.rest();
+    world.ask(2, Request::GroupRemove { group: "work".parse().unwrap() }).unwrap();
+    world.rest();
+    for node in 0..3 {
+        world.restart(node);
+        world.rest();
+        assert_eq!(home(&mut world, 0), [""; 0], "who starts with what was applied makes nothing again");
+    }
+    world.apply(0, &with_queue("r02")).unwrap();
+    world.rest();
+    assert_eq!([0, 1, 2].map(|node| home(&mut world, node)), [["r02"]; 3]);
+    world.put(1, "work", 2);
+    world.settle();
+    assert_eq!(world.drain(2, "work", "queue").len(), 2);
+    // While the home is away it is kept for it, as of a queue that is new.
+    world.ask(2, Request::GroupRemove { group: "work".parse().unwrap() }).unwrap();
+    world.rest();
+    world.crash(2);
+    world.settle();
+    world.apply(0, &with_queue("r02")).unwrap();
+    world.settle();
+    world.put(1, "work", 1);
+    world.rest();
+    bring_home(&mut world);
+    assert_eq!(world.drain(2, "work", "queue").len(), 1);
+    assert_eq!([0, 1, 2].map(|node| home(&mut world, node)), [["r02"]; 3]);
+}
+
 fn ttl_everywhere(world: &mut World, group: &str) -> Vec<Option<u64>> {
     let show = |node| match world.ask(node, Request::GroupShow { group: group.parse().unwrap() }) {
         Ok(Reply::Group(info)) => info.settings.ttl_ms,
