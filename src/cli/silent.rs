@@ -25,6 +25,20 @@ pub struct Silent {
 }
 
 impl Silent {
+    /// What the subscription is called.
+    pub(super) fn name(&self) -> &str {
+        self.location.subscription.as_ref().map_or("queue", SubscriptionName::as_str)
+    }
+
+    /// A word for programs, and words for people.
+    pub(super) fn state(&self) -> (&'static str, &'static str) {
+        match self.why {
+            Why::Away => ("home-away", "home away"),
+            Why::Forgotten => ("home-forgotten", "home forgotten"),
+            Why::Twin(_) => ("second-home", "second home"),
+        }
+    }
+
     fn text(&self, group: &GroupName) -> String {
         let home = &self.location.home;
         let name = self.location.subscription.as_ref();
@@ -62,6 +76,8 @@ mod tests {
             subscription: Some(SubscriptionName::new("billing").unwrap()),
             home: RelayId::new("oslo").unwrap(),
             forgotten: false,
+            shared: None,
+            filter: None,
         };
         let twin = Silent { location: location.clone(), why: Why::Twin(RelayId::new("bern").unwrap()) };
         let text = twin.text(&group);

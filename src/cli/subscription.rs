@@ -1,5 +1,7 @@
 //! `treecast subscription`: durable subscriptions by name.
 
+mod list;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -13,8 +15,7 @@ use super::human;
 use super::moving::{self, MoveArgs};
 use super::out::Context;
 use super::remove::Consent;
-use super::silent::{self, Silent};
-use super::table::{Facts, Side, Table};
+use super::table::Facts;
 use super::values::{self, Since};
 
 /// What to do with subscriptions.
@@ -263,7 +264,7 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
         }
         SubscriptionCommand::List { group } => {
             let (all, silent) = ask::subscriptions_everywhere(&client, &group).await?;
-            list((&all, &silent), &group, context)
+            list::write((&all, &silent), &group, context)
         }
         SubscriptionCommand::Show(NameArgs { group, name }) => {
             show(&ask::subscription(&client, &group, &name).await?, context)
@@ -286,49 +287,6 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
             Ok(context.out.json(&removed)?)
         }
     }
-}
-
-fn list(
-    (all, silent): (&[SubscriptionInfo], &[Silent]),
-    group: &GroupName,
-    context: &mut Context,
-) -> Result<(), Failure> {
-    silent::warn(silent, group, context);
-    if !context.is_text() {
-        return Ok(all.iter().try_for_each(|info| context.out.json(&to_json(info)))?);
-    }
-    if all.is_empty() && silent.is_empty() {
-        context.notes.note(format_args!("{group} has no subscription"));
-    }
-    let moves = all.iter().any(|info| moving::word(info).is_some());
-    let mut heads = vec![
-        ("SUBSCRIPTION", Side::Left),
-        ("BACKLOG", Side::Right),
-        ("IN FLIGHT", Side::Right),
-        ("PARKED", Side::Right),
-        ("RECEIVERS", Side::Right),
-        ("ACKED", Side::Right),
-        ("FILTER", Side::Left),
-        ("HOME", Side::Left),
-    ];
-    // There is seldom one.
-    heads.extend(moves.then_some(("MOVES", Side::Left)));
-    let mut table = Table::new(&heads);
-    for info in all {
-        let mut row = vec![
-            format!("{}{}", info.name, if info.shared { " (shared)" } else { "" }),
-            human::count(info.backlog),
-            human::count(info.in_flight),
-            human::count(info.parked),
-            human::count(u64::from(info.receivers)),
-            human::count(info.out.acked),
-            info.filter.clone().unwrap_or_else(|| "-".to_owned()),
-            info.home.to_string(),
-        ];
-        row.extend(moves.then(|| moving::word(info).unwrap_or_else(|| "-".to_owned())));
-        table.row(row);
-    }
-    Ok(table.write(&mut context.out)?)
 }
 
 fn show(info: &SubscriptionInfo, context: &mut Context) -> Result<(), Failure> {
@@ -380,7 +338,7 @@ fn held_own(info: &SubscriptionInfo) -> u64 {
 }
 
 /// What became of messages, by name.
-pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64); 8] {
+pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64); 9] {
     [
         ("acked", out.acked),
         ("filtered", out.filtered),
@@ -390,6 +348,7 @@ pub(super) fn outcomes(out: &crate::wire::body::Outcomes) -> [(&'static str, u64
         ("skipped", out.skipped),
         ("lost", out.lost),
         ("passed over", out.passed),
+        ("moved along", out.moved),
     ]
 }
 
@@ -428,5 +387,6 @@ pub(super) fn outcomes_json(out: &crate::wire::body::Outcomes) -> Value {
         "skipped": out.skipped,
         "lost": out.lost,
         "passed": out.passed,
+        "moved": out.moved,
     })
 }

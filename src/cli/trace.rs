@@ -9,7 +9,7 @@ use clap::Args;
 use crate::client::MessageId;
 use crate::id::{RelayId, WallTime};
 use crate::wire::body::{
-    DeadReason, Fate, GapCause, MessageName, Over, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
+    DeadReason, Fate, GapCause, MessageName, Over, OwnKind, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
     SubscriptionTrace, Whereabouts,
 };
 
@@ -73,8 +73,34 @@ pub async fn run(args: WhereArgs, context: &mut Context) -> Result<(), Failure> 
     judge(&found)
 }
 
+/// A word for a record of the relays' own, and what such a record says.
+fn own_words(own: OwnKind) -> (&'static str, &'static str) {
+    match own {
+        OwnKind::Genesis => ("genesis", "who was a member when the stream began"),
+        OwnKind::Mark => ("mark", "who became a member of the group, or is one no more"),
+        OwnKind::Seal => ("seal", "that the stream before it is whole"),
+        OwnKind::Loss => ("loss", "what is lost"),
+    }
+}
+
+/// What is known of it if it is no message but a record of the relays' own. Who has let it go may not know that.
+fn own_record(found: &Whereabouts) -> Option<Option<OwnKind>> {
+    let own = found.relays.iter().filter(|trace| trace.sighting == Sighting::OwnRecord);
+    own.map(|trace| trace.own).max_by_key(Option::is_some)
+}
+
 /// Whether there is such a message, as far as anybody knows who has answered.
 fn judge(found: &Whereabouts) -> Result<(), Failure> {
+    if let Some(own) = own_record(found) {
+        let what = own.map_or_else(String::new, |own| {
+            let (word, says) = own_words(own);
+            format!(": a {}, which says {says}", word.to_uppercase())
+        });
+        let sequence = found.message.sequence;
+        return Err(Failure::Missing(format!(
+            "sequence {sequence} of that stream is a record of the relays' own and no message{what}"
+        )));
+    }
     let is_there = |trace: &RelayTrace| match trace.sighting {
         Sighting::Unsynced
         | Sighting::Held { .. }
@@ -98,8 +124,6 @@ fn judge(found: &Whereabouts) -> Result<(), Failure> {
             "group `{}` was removed, and with it all that was known of message {}",
             name.group, name.sequence
         )
-    } else if is_any(Sighting::OwnRecord) {
-        format!("sequence {} of that stream is a record of the relays' own, and no message", name.sequence)
     } else {
         format!("no relay that has answered has had message {} of `{}`", name.sequence, name.group)
     }))
@@ -159,7 +183,7 @@ fn sighting(sighting: &Sighting) -> (&'static str, String) {
         Sighting::Past => ("past", "had it, or needed it no more; which is forgotten".to_owned()),
         Sighting::Damaged => ("damaged", "its disk is damaged where it stands".to_owned()),
         Sighting::Unfound => ("unfound", "not found in time: there are many others".to_owned()),
-        Sighting::OwnRecord => ("own-record", "it is no message".to_owned()),
+        Sighting::OwnRecord => ("own-record", "no message: a record of the relays' own".to_owned()),
     }
 }
 
@@ -244,9 +268,10 @@ fn tell(
     context: &mut Context,
 ) -> Result<(), Failure> {
     let mut facts = Facts::default();
-    facts.add("message", id.to_string());
+    let is_own = own_record(found).is_some();
+    facts.add(if is_own { "record" } else { "message" }, id.to_string());
     let accepted = found.relays.iter().find_map(|trace| trace.accepted);
-    facts.add_some("accepted", accepted.map(human::timestamp));
+    facts.add_some(if is_own { "written" } else { "accepted" }, accepted.map(human::timestamp));
     facts.write(&mut context.out)?;
     context.out.line("")?;
     relay_table(found, after, context).write(&mut context.out)?;
@@ -292,7 +317,10 @@ fn relay_table(found: &Whereabouts, after: &BTreeMap<RelayId, i128>, context: &C
         let arrived = arrived.map_or_else(|| "-".to_owned(), |arrived| human::timestamp(arrived.from));
         let took = after.get(&trace.relay).map_or_else(String::new, |us| signed(*us));
         let about = if about { "~" } else { "" };
-        let mut state = sighting(&trace.sighting).1;
+        let mut state = match trace.own {
+            Some(own) => format!("no message: the relays' own record {}", own_words(own).0.to_uppercase()),
+            None => sighting(&trace.sighting).1,
+        };
         if trace.sighting == Sighting::Past
             && let Some(before) = trace.forgotten_before
         {

@@ -6,7 +6,7 @@ use super::input::Now;
 use super::names::Named;
 use super::pages::{page, subscription_bytes};
 use super::subscription::{Removal, Subscription, SubscriptionKey};
-use crate::id::{GroupName, GroupNumber, Index, RelayId, SubscriptionName};
+use crate::id::{GroupName, GroupNumber, RelayId, SubscriptionName};
 use crate::limits;
 use crate::log::Space;
 use crate::wire::body::{
@@ -30,13 +30,20 @@ pub const NO_ROOM: &str =
 
 impl Retired {
     /// A subscription is removed, with what it still held.
-    pub(super) fn add(&mut self, subscription: &Subscription, end: Index, removal: Removal) {
+    pub(super) fn add(&mut self, group: &Group, subscription: &Subscription, removal: Removal) {
+        let end = group.deliverable();
         self.inserted += subscription.inserted(end);
         add(&mut self.out, &subscription.accounts());
         let held = subscription.held(end);
         match removal {
             Removal::Wanted | Removal::Elsewhere => self.out.skipped += held,
             Removal::Evicted => self.out.evicted += held,
+            Removal::Moved => {
+                // The relays' own records do not go along.
+                let messages = group.backlog(subscription, end);
+                self.out.moved += messages;
+                self.out.passed += held.saturating_sub(messages);
+            }
         }
     }
 }
@@ -50,6 +57,7 @@ pub(super) fn add(sum: &mut Outcomes, more: &Outcomes) {
     sum.skipped += more.skipped;
     sum.lost += more.lost;
     sum.passed += more.passed;
+    sum.moved += more.moved;
 }
 
 impl Relay {

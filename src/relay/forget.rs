@@ -471,9 +471,10 @@ impl Relay {
         let text = |(relay, forgot): (&RelayId, &Forgot)| {
             let by = &forgot.by;
             if *relay == self.options.relay {
+                let lost = self.queues_lost_here();
                 Some(format!(
                     "this relay was forgotten by an operator at {by} while it was away: what was put meanwhile may be \
-                     missing here, and subscriptions get a GAP; queues that lived here must be made again"
+                     missing here, and subscriptions get a GAP{lost}"
                 ))
             } else if self.links.states.contains_key(relay) {
                 Some(format!(
@@ -484,6 +485,21 @@ impl Relay {
             }
         };
         self.forgotten.iter().filter(|(_, forgot)| shown(forgot)).filter_map(text).collect()
+    }
+
+    /// Queues that are said to live here, and do not.
+    fn queues_lost_here(&self) -> String {
+        let me = &self.options.relay;
+        let is_lost = |group: &&Group| self.queue_home(group) == Some(me) && group.backlog_here().is_none();
+        let lost: Vec<&str> = self.groups.named().filter(is_lost).map(|group| group.name.as_str()).collect();
+        match lost[..] {
+            [] => String::new(),
+            [one] => format!("; queue {one}, which lived here, must be made again"),
+            [one, ..] => {
+                let more = lost.len() - 1;
+                format!("; queue {one} and {more} more that lived here must be made again")
+            }
+        }
     }
 
     /// As it is saved.

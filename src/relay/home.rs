@@ -12,13 +12,15 @@ use super::Relay;
 use super::circuit::About;
 use super::group::Group;
 use super::input::Now;
+use super::pages::{location_bytes, page};
 use super::queues::home_forgotten;
 use super::requests::{Outcome, QUEUE_SUBSCRIPTION, no_subscription, one_for_all};
 use super::served::is_circuit;
+use super::subscription::Subscription;
 use crate::id::{GroupName, GroupNumber, RelayId, SessionId, SubscriptionName};
 use crate::wire::body::{Location, Refusal, RefusalCode, Request, SubscribeLevel, SubscriptionSpec};
 
-/// Locations in one answer at the most: it then fits into a frame.
+/// Locations in one answer at the most, as far as they fit into a frame.
 const LOCATIONS_MAX: usize = 1000;
 
 /// Where a name lives.
@@ -171,7 +173,7 @@ impl Relay {
             }
         }
         locations.truncate(LOCATIONS_MAX);
-        Ok(locations)
+        Ok(page(locations.into_iter(), location_bytes))
     }
 
     fn locate_in(&self, number: GroupNumber, after: Option<&Location>, locations: &mut Vec<Location>) {
@@ -193,20 +195,25 @@ impl Relay {
     fn locations_of(&self, group: &Group, locations: &mut Vec<Location>) {
         let me = &self.options.relay;
         let elsewhere = group.spread.as_deref().map(|spread| &spread.names);
-        let at = |subscription: Option<&SubscriptionName>, home: &RelayId| Location {
+        let at = |subscription: Option<&SubscriptionName>, home: &RelayId, (shared, filter)| Location {
             group: group.name.clone(),
             subscription: subscription.cloned(),
             home: home.clone(),
             forgotten: self.orphans().is_gone(home),
+            shared: Some(shared),
+            filter,
         };
         if let Some(home) = self.queue_home(group) {
-            return locations.push(at(None, home));
+            return locations.push(at(None, home, (true, None)));
         }
         let here = group.subscriptions.iter().filter(|s| !s.is_arriving());
-        let mut found: Vec<Location> = here.map(|s| at(Some(&s.name), me)).collect();
-        let others = elsewhere.iter().flat_map(|names| &names.subscriptions);
-        let others = others.filter(|((_, home), named)| home != me && named.spec.is_some());
-        found.extend(others.map(|((name, home), _)| at(Some(name), home)));
+        let filter = |s: &Subscription| s.filter.as_ref().map(|filter| filter.as_str().to_owned());
+        let mut found: Vec<Location> = here.map(|s| at(Some(&s.name), me, (s.shared, filter(s)))).collect();
+        for ((name, home), named) in elsewhere.iter().flat_map(|names| &names.subscriptions) {
+            if let Some(spec) = named.spec.as_ref().filter(|_| home != me) {
+                found.push(at(Some(name), home, (spec.shared, spec.filter.clone())));
+            }
+        }
         found.sort();
         locations.append(&mut found);
     }

@@ -290,7 +290,7 @@ impl Relay {
         if let Some(from) = evicted {
             group.note_evicted(removed.name.clone(), from);
         }
-        self.retired.add(&removed, group.deliverable(), removal);
+        self.retired.add(group, &removed, removal);
         if !removed.is_arriving() {
             self.names.remove(&(key.group, removed.name.clone()));
         }

@@ -1,7 +1,7 @@
 //! Lists that end before they are longer than a frame: whoever asked goes on behind the last one.
 
 use crate::limits;
-use crate::wire::body::{GroupInfo, SubscriptionInfo};
+use crate::wire::body::{GroupInfo, Location, SubscriptionInfo};
 
 /// Bytes at which a page ends, about. What is longer alone has a page of its own.
 const PAGE_BYTES: usize = limits::CONTROL_BYTES_MAX / 2;
@@ -10,6 +10,7 @@ const PAGE_BYTES: usize = limits::CONTROL_BYTES_MAX / 2;
 const GROUP_BYTES: usize = 1200;
 const STREAM_BYTES: usize = 130;
 const SUBSCRIPTION_BYTES: usize = 600;
+const LOCATION_BYTES: usize = 80;
 
 /// As many from the first on as fit.
 pub(super) fn page<T>(items: impl Iterator<Item = T>, bytes: impl Fn(&T) -> usize) -> Vec<T> {
@@ -43,6 +44,13 @@ pub(super) fn subscription_bytes(info: &SubscriptionInfo) -> usize {
         moving.to.as_str().len() + waits + moving.refusal.as_ref().map_or(0, |refusal| refusal.message.len())
     });
     SUBSCRIPTION_BYTES + names + filter + from + moving
+}
+
+/// Bytes that a location takes in a list, at the most.
+pub(super) fn location_bytes(at: &Location) -> usize {
+    let name = at.subscription.as_ref().map_or(0, |name| name.as_str().len());
+    let filter = at.filter.as_ref().map_or(0, String::len);
+    LOCATION_BYTES + at.group.as_str().len() + name + at.home.as_str().len() + filter
 }
 
 #[cfg(test)]
@@ -128,6 +136,7 @@ mod tests {
                 skipped: n,
                 lost: n,
                 passed: n,
+                moved: n,
             },
             aside: n,
             moving: Some(Box::new(MoveInfo {
@@ -148,5 +157,17 @@ mod tests {
         assert!(groups.len() > 10 && encode(&groups).len() <= PAGE_BYTES, "{}", encode(&groups).len());
         let moving = page(std::iter::repeat_n(subscription(), 1000), subscription_bytes);
         assert!(moving.len() > 10 && encode(&moving).len() <= PAGE_BYTES, "{}", encode(&moving).len());
+        let at = |of: SubscriptionInfo, filter| Location {
+            group: of.group,
+            subscription: Some(of.name),
+            home: of.home,
+            forgotten: true,
+            shared: Some(true),
+            filter,
+        };
+        for filter in [Some("f".repeat(1024)), Some("f".to_owned())] {
+            let located = page(std::iter::repeat_n(at(subscription(), filter), 9000), location_bytes);
+            assert!(located.len() > 10 && encode(&located).len() <= PAGE_BYTES, "{}", encode(&located).len());
+        }
     }
 }

@@ -53,7 +53,7 @@ impl Group {
     }
 
     /// Whether nobody has made anything of it: it was put into, and no more.
-    fn is_bare(&self) -> bool {
+    pub(super) fn is_bare(&self) -> bool {
         let spread = self.spread.as_deref();
         let is_silent = spread.is_none_or(|spread| {
             let names = &spread.names;
@@ -95,16 +95,27 @@ impl Relay {
         }
         let me = self.options.relay.clone();
         for queue in topology.queues().iter().filter(|queue| queue.home != me.as_str()) {
-            self.plan_queue(now, queue);
+            self.plan_queue(now, queue, false);
         }
     }
 
-    fn plan_queue(&mut self, now: Now, queue: &Queue) {
+    /// The text in force is applied again here: its queues are made again though they were removed. Their homes
+    /// hear of no new topology that would tell them so.
+    pub(super) fn plan_queues_again(&mut self, now: Now, topology: &Topology) {
+        if !self.is_alone() {
+            let me = self.options.relay.clone();
+            let others = topology.queues().iter().filter(|queue| queue.home != me.as_str());
+            others.for_each(|queue| self.plan_queue(now, queue, true));
+        }
+    }
+
+    fn plan_queue(&mut self, now: Now, queue: &Queue, again: bool) {
         let (Ok(name), Ok(home)) = (GroupName::new(&queue.name), RelayId::new(&queue.home)) else { return };
         let known = self.groups.number(&name);
         let is_bare = known.and_then(|number| self.groups.get(number)).is_none_or(Group::is_bare);
         // One that was removed since is not made again by whoever reads the file.
-        if !is_bare || self.removed.contains_key(&name) || self.orphans().is_gone(&home) {
+        let is_over = self.removed.contains_key(&name) && !again;
+        if !is_bare || is_over || self.orphans().is_gone(&home) {
             return;
         }
         if known.is_none() && self.check_group_room().is_err() {

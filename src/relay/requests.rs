@@ -377,7 +377,7 @@ impl Relay {
             self.take_accounts(brought);
         } else if let Some(group) = self.groups.get(number) {
             let subscriptions = group.subscriptions.iter();
-            subscriptions.for_each(|s| self.retired.add(s, group.deliverable(), Removal::Wanted));
+            subscriptions.for_each(|s| self.retired.add(group, s, Removal::Wanted));
         }
         let traffic = self.groups.get_mut(number).and_then(|group| group.traffic.take());
         self.books.add(&traffic.as_ref().map(|traffic| traffic.books.clone()).unwrap_or_default());

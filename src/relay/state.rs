@@ -550,7 +550,16 @@ fn decode_cursor(bytes: &mut Bytes) -> Option<CursorRecord> {
         start,
         replayed,
         not_before,
-        out: Outcomes { acked, filtered, expired, evicted, dead_lettered, skipped, lost, passed: 0 },
+        out: Outcomes {
+            acked,
+            filtered,
+            expired,
+            evicted,
+            dead_lettered,
+            skipped,
+            lost,
+            ..Outcomes::default()
+        },
         gaps: found,
     })
 }

@@ -153,6 +153,8 @@ pub(super) enum Removal {
     Evicted,
     /// It was made again for a lost disk, and is void: it lives at another relay.
     Elsewhere,
+    /// It has gone to another relay.
+    Moved,
 }
 
 impl Subscription {

@@ -255,6 +255,7 @@ impl Relay {
         {
             // What was set otherwise since is as the file has it again.
             self.take_groups(now, &topology);
+            self.plan_queues_again(now, &topology);
             self.set_queues_elsewhere(now, &topology);
             return Ok((Reply::TopologyApplied(head), When::Durable));
         }
@@ -437,15 +438,13 @@ impl Relay {
         let done = match known {
             None if queue && self.draining => Err(self.draining_refusal()),
             None => self.create_group(now, group.clone(), settings.clone(), queue),
-            Some(known) if known.queue == queue && *known.settings == *settings => {
-                Ok((Reply::Done, When::Durable))
-            }
-            Some(known) if known.queue == queue => self.set_group(now, &group, settings.clone()),
-            Some(known) => Err(invalid(match known.home_elsewhere().filter(|_| queue) {
-                Some(home) => format!("it lives at relay {home}"),
-                None if queue => "it is a group here, and a queue in the topology".to_owned(),
-                None => "it is a queue here, and a group in the topology".to_owned(),
-            })),
+            // The status tells of it, as long as it is so.
+            Some(known) if queue != (known.queue || known.home_elsewhere().is_some()) => return Ok(()),
+            Some(known) => match known.home_elsewhere() {
+                Some(home) => Err(invalid(format!("it lives at relay {home}"))),
+                None if *known.settings == *settings => Ok((Reply::Done, When::Durable)),
+                None => self.set_group(now, &group, settings.clone()),
+            },
         };
         done.map(|_| self.heed(&group, said))
     }

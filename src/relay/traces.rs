@@ -177,7 +177,7 @@ impl Traces {
         let how = match removal {
             Removal::Wanted => How::Skipped,
             Removal::Evicted => How::Dropped(GapCause::Evicted),
-            Removal::Elsewhere => return,
+            Removal::Elsewhere | Removal::Moved => return,
         };
         let key = SubscriptionKey { group: group.number, number: removed.number };
         let (mut owed, end) = (Vec::new(), group.next);

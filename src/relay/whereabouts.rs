@@ -30,7 +30,7 @@ use crate::id::{Index, LinkId, RelayId, SessionId, Time};
 use crate::limits;
 use crate::log::Piece;
 use crate::wire::body::{
-    Arrival, MessageName, Over, ReceiptTrace, Refusal, RefusalCode, RelayTrace, Reply, Sighting,
+    Arrival, MessageName, Over, OwnKind, ReceiptTrace, Refusal, RefusalCode, RelayTrace, Reply, Sighting,
     SubscriptionTrace, Whereabouts,
 };
 use crate::wire::link::{AskWhere, LinkMessage, ToldWhere};
@@ -361,6 +361,7 @@ impl Relay {
         let me = &self.options.relay;
         let group = self.groups.number(&message.group).and_then(|number| self.groups.get(number));
         let stream = group.and_then(|group| stream_of(group, message));
+        let kind = run.as_ref().map(|run| run.run.header.kind);
         let is_message = !matches!(sighting, Sighting::OwnRecord | Sighting::NotYet { .. });
         let spot = group.zip(index).map(|(group, index)| {
             let passed = self.passed_over(group, index);
@@ -386,6 +387,7 @@ impl Relay {
             receipts: Vec::new(),
             subscriptions: Vec::new(),
             left_off: 0,
+            own: if sighting == Sighting::OwnRecord { kind.and_then(own_kind) } else { None },
         };
         fill(&mut trace, subscriptions, receipts);
         trace
@@ -490,6 +492,17 @@ impl Relay {
         if let Some(next) = next {
             self.timers.set(Timer::Where, next.min(now.time.after_ms(limits::CONFIRM_AGAIN_MS)));
         }
+    }
+}
+
+/// Which of the relays' own records it is, if it is one.
+fn own_kind(kind: RunKind) -> Option<OwnKind> {
+    match kind {
+        RunKind::Data => None,
+        RunKind::Genesis => Some(OwnKind::Genesis),
+        RunKind::Mark => Some(OwnKind::Mark),
+        RunKind::Seal => Some(OwnKind::Seal),
+        RunKind::Loss => Some(OwnKind::Loss),
     }
 }
 

@@ -5,6 +5,7 @@
 //! `file`'s part.
 
 mod syntax;
+mod unclosed;
 
 pub(super) use syntax::LINK_ADVICE;
 

@@ -33,7 +33,7 @@ pub use self::reply::{
 };
 pub use self::topology::{FileStanding, TopologyInfo};
 pub use self::trace::{
-    Arrival, DeadReason, Fate, MessageName, Over, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
+    Arrival, DeadReason, Fate, MessageName, Over, OwnKind, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
     SubscriptionTrace, Whereabouts,
 };
 

@@ -2,8 +2,8 @@
 
 use treecast::id::{Index, RelayId, Sequence, WallTime};
 use treecast::wire::body::{
-    Arrival, DeadReason, Fate, GapCause, MessageName, Over, ReceiptTrace, RelayTrace, Sighting, SilentRelay,
-    SubscriptionTrace, Whereabouts,
+    Arrival, DeadReason, Fate, GapCause, MessageName, Over, OwnKind, ReceiptTrace, RelayTrace, Sighting,
+    SilentRelay, SubscriptionTrace, Whereabouts,
 };
 
 use super::values::{EPOCH, group, relay, subscription};
@@ -55,6 +55,7 @@ pub(crate) fn held() -> RelayTrace {
         receipts: vec![ReceiptTrace { member: other(), durable: true, consumed: false }],
         subscriptions: (1..).zip(fates).map(fate).collect(),
         left_off: 2,
+        own: None,
     }
 }
 
@@ -96,4 +97,17 @@ pub(crate) fn whereabouts() -> Whereabouts {
         silent: vec![silent],
         left_off: 1,
     }
+}
+
+/// A record of the relays' own of each kind.
+pub(crate) fn own_records() -> Whereabouts {
+    let kinds = [OwnKind::Genesis, OwnKind::Mark, OwnKind::Seal, OwnKind::Loss];
+    let relays = kinds.map(|kind| RelayTrace {
+        sighting: Sighting::OwnRecord,
+        receipts: Vec::new(),
+        subscriptions: Vec::new(),
+        own: Some(kind),
+        ..held()
+    });
+    Whereabouts { relays: relays.into(), silent: Vec::new(), ..whereabouts() }
 }

@@ -163,6 +163,7 @@ fn outcomes() -> Outcomes {
         skipped: 6,
         lost: 7,
         passed: 0,
+        moved: 0,
     }
 }
 
@@ -296,6 +297,11 @@ fn books_passed() -> Books {
     Books { held_own: 1, inserted: 37, out: Outcomes { passed: 8, ..outcomes() }, ..books() }
 }
 
+/// With what has gone to another relay.
+fn books_moved() -> Books {
+    Books { inserted: 36, out: Outcomes { moved: 7, ..outcomes() }, ..books() }
+}
+
 /// One at each step of a move, and one that is kept where it comes.
 fn moving() -> Vec<SubscriptionInfo> {
     let to = || RelayId::new("oslo").unwrap();
@@ -331,6 +337,8 @@ fn location() -> Location {
         subscription: Some(subscription("billing")),
         home: relay(),
         forgotten: false,
+        shared: None,
+        filter: None,
     }
 }
 
@@ -384,6 +392,16 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
             "located-forgotten",
             Ok(Reply::Located(vec![Location { subscription: None, forgotten: true, ..location() }])),
         ),
+        (
+            "located-kind",
+            Ok(Reply::Located(vec![Location {
+                shared: Some(true),
+                filter: Some("eu/+/paid".to_owned()),
+                ..location()
+            }])),
+        ),
+        ("where-own-record", Ok(Reply::Where(Box::new(trace::own_records())))),
+        ("books-moved", Ok(Reply::Books(Box::new(books_moved())))),
     ]
 }
 

@@ -85,6 +85,37 @@ async fn r12_a_subscription_is_one_wherever_it_is_named() {
     assert!(nowhere.said.contains("group news has no subscription anywhere"), "{nowhere:?}");
 }
 
+/// A subscription whose home is away is listed with what everybody knows of it, and without numbers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r12_a_subscription_whose_home_is_away_is_listed() {
+    let mut network = Network::line(3).await;
+    for place in 0..3 {
+        network.wait_links(place, if place == 1 { 2 } else { 1 }).await;
+    }
+    let (a, c) = (network.address(0).to_owned(), network.address(2).to_owned());
+    good(&c, &["subscription", "create", "news", "me", "--shared", "--filter", "eu/#"]);
+    wait_for("it is known", async || is_known(&a, "news")).await;
+    let shown = json(&a, &["subscription", "list", "news"]);
+    assert_eq!((&shown["state"], &shown["backlog"]), (&"home-reached".into(), &0.into()), "{shown}");
+    network.kill(2);
+    wait_for("it is seen to be away", async || {
+        run(&a, &["subscription", "show", "news", "me"]).code == Some(75)
+    })
+    .await;
+    let listed = run(&a, &["subscription", "list", "news"]);
+    assert!(listed.said.contains("me of news lives at relay c, which cannot be reached now"), "{listed:?}");
+    let row = listed.output.lines().nth(1).expect("a row");
+    let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(cells, ["me (shared)", "-", "-", "-", "-", "-", "eu/#", "c", "home away"], "{listed:?}");
+    let shown = json(&a, &["subscription", "list", "news"]);
+    let known = ["group", "subscription", "home", "filter", "state"].map(|key| shown[key].as_str());
+    assert_eq!(known, ["news", "me", "c", "eu/#", "home-away"].map(Some), "{shown}");
+    assert_eq!(shown["shared"], true, "{shown}");
+    for key in ["backlog", "floor", "inserted", "out", "receivers"] {
+        assert!(shown.get(key).is_some_and(serde_json::Value::is_null), "{key}: {shown}");
+    }
+}
+
 /// What a receiver at a has seen of a queue at c.
 #[derive(Default)]
 struct Seen {

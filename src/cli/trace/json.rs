@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{before, fate, human, receipt, sighting};
+use super::{before, fate, human, own_words, receipt, sighting};
 use crate::cli::message::gap_words;
 use crate::client::MessageId;
 use crate::id::RelayId;
@@ -51,6 +51,7 @@ fn trace_json(trace: &RelayTrace, after: &BTreeMap<RelayId, i128>) -> Value {
     json!({
         "relay": trace.relay,
         "state": sighting(&trace.sighting).0,
+        "record": trace.own.map(|own| own_words(own).0),
         "index": index,
         "ends_at": last,
         "from": before(trace),

@@ -2,7 +2,7 @@ use super::super::tests::captured_context;
 use super::super::{Output, exit::Exit};
 use super::*;
 use crate::id::{Index, Sequence, SubscriptionName};
-use crate::wire::body::{Arrival, GapCause, SubscriptionTrace};
+use crate::wire::body::{Arrival, GapCause, OwnKind, SubscriptionTrace};
 use serde_json::{Value, json};
 
 fn relay(name: &str) -> RelayId {
@@ -29,6 +29,7 @@ fn trace(name: &str, from: Option<&str>, us: u64, fates: Vec<(&str, Fate)>) -> R
         receipts: Vec::new(),
         subscriptions: fates.into_iter().map(subscription).collect(),
         left_off: 0,
+        own: None,
     }
 }
 
@@ -130,6 +131,37 @@ fn relays_that_name_one_another_are_all_shown() {
     in_order(&mut ring);
     let names: Vec<&str> = ring.relays.iter().map(|trace| trace.relay.as_str()).collect();
     assert_eq!(names, ["c", "a", "b"]);
+}
+
+#[test]
+fn a_record_of_the_relays_own_is_told_as_what_it_is() {
+    let own = |name: &str, own| RelayTrace {
+        sighting: Sighting::OwnRecord,
+        own,
+        ..trace(name, None, 0, Vec::new())
+    };
+    // Who has let it go does not know any more that it was none.
+    let gone = || RelayTrace { sighting: Sighting::Past, ..trace("west", None, 0, Vec::new()) };
+    let relays = vec![own("north", Some(OwnKind::Genesis)), own("old", None), gone()];
+    let seen = Whereabouts { relays, silent: Vec::new(), ..found() };
+    let missing = judge(&seen).unwrap_err();
+    assert_eq!(missing.exit(), Exit::NothingThere);
+    assert_eq!(
+        missing.to_string(),
+        "sequence 42 of that stream is a record of the relays' own and no message: a GENESIS, \
+         which says who was a member when the stream began"
+    );
+    let text = shown(seen.clone(), Output::Text);
+    assert!(text.starts_with("record   north@3.000000000000f1a2:orders:42\nwritten  2026-"), "{text}");
+    let has = |name: &str, state: &str| {
+        assert!(text.lines().any(|line| line.starts_with(name) && line.ends_with(state)), "{state}: {text}");
+    };
+    has("north", "no message: the relays' own record GENESIS");
+    has("old", "no message: a record of the relays' own");
+    has("west", "had it, or needed it no more; which is forgotten");
+    let value: Value = serde_json::from_str(&shown(seen, Output::Json)).unwrap();
+    let first = &value["relays"][0];
+    assert_eq!((&first["state"], &first["record"]), (&json!("own-record"), &json!("genesis")));
 }
 
 #[test]

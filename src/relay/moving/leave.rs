@@ -208,7 +208,7 @@ impl Relay {
                 // What is brought along is nowhere told apart from what the other home had.
                 self.give_up_consumed(key.group);
             }
-            self.remove_subscription(now, key, refusal, Removal::Wanted);
+            self.remove_subscription(now, key, refusal, Removal::Moved);
             self.moves.remove(&key);
             self.answer_move_durably(now, frame, MoveSays::Void);
         }

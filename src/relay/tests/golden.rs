@@ -405,7 +405,17 @@ fn operations() -> Vec<Operation> {
 
 fn outcomes() -> Outcomes {
     let (acked, filtered, expired, evicted) = (1, 2, 3, 4);
-    Outcomes { acked, filtered, expired, evicted, dead_lettered: 5, skipped: 6, lost: 7, passed: 300 }
+    Outcomes {
+        acked,
+        filtered,
+        expired,
+        evicted,
+        dead_lettered: 5,
+        skipped: 6,
+        lost: 7,
+        passed: 300,
+        ..Outcomes::default()
+    }
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::log::Snapshot;
 use crate::relay::{Input, Now, Relay};
 use crate::topology::settings::GroupSettings;
 use crate::wire::body::{
-    Answer, DeadReason, Fate, GapCause, MessageName, Over, RefusalCode, RelayTrace, Reply, Request, Sighting,
-    Start, SubscriptionSpec,
+    Answer, DeadReason, Fate, GapCause, MessageName, Over, OwnKind, RefusalCode, RelayTrace, Reply, Request,
+    Sighting, Start, SubscriptionSpec,
 };
 use crate::wire::frame::{AckKind, AckLevel};
 use crate::wire::link::{
@@ -149,6 +149,8 @@ fn a_hole_longer_than_the_window_is_not_said_to_be_acked_behind_it() {
 fn what_is_no_message_is_said_to_be_none() {
     let mut h = with_four();
     assert_eq!(trace(&mut h, 1).sighting, Sighting::OwnRecord);
+    assert_eq!(trace(&mut h, 1).own, Some(OwnKind::Genesis));
+    assert_eq!(trace(&mut h, 2).own, None);
     assert_eq!(trace(&mut h, 1).subscriptions, []);
     assert_eq!(trace(&mut h, 6).sighting, Sighting::NotYet { last: Sequence(5) });
     assert_eq!(trace(&mut h, u64::MAX).sighting, Sighting::NotYet { last: Sequence(5) });

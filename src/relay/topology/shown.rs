@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Topologies;
-use crate::id::{RelayId, StorageId, WallTime};
+use crate::id::{GroupName, RelayId, StorageId, WallTime};
 use crate::limits;
 use crate::relay::Relay;
 use crate::relay::requests::Outcome;
@@ -11,7 +11,7 @@ use crate::topology::TopologyVersion;
 use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{FileStanding, Refusal, RefusalCode, Reply, TopologyInfo};
 
-/// Names in one warning at the most.
+/// Names in one warning at the most, and warnings of one kind.
 const NAMES_MAX: usize = 8;
 
 /// Why the file of a relay is not told.
@@ -92,11 +92,11 @@ impl Relay {
     pub fn topology_warnings(&self) -> Vec<String> {
         let Topologies { fault, taken, names, address, address_at_start, file_standing, started, .. } =
             &self.topologies;
+        let mut warnings = self.misfits();
         let Some(TopologyEntry { head, .. }) = self.topologies.in_force().map(|entry| &**entry) else {
-            return Vec::new();
+            return warnings;
         };
         let (version, by, me) = (head.version, &head.by, &self.options.relay);
-        let mut warnings = Vec::new();
         if let Some(fault) = fault {
             let stays = taken.map_or_else(|| "its file".to_owned(), |taken| format!("topology {taken}"));
             warnings.push(format!(
@@ -126,6 +126,37 @@ impl Relay {
         }
         warnings.extend(self.left_out());
         warnings
+    }
+
+    /// Names that are those of groups here and of queues in the topology, or the other way round.
+    fn misfits(&self) -> Vec<String> {
+        let Some(topology) = self.topology_in_force().or_else(|| self.file_in_force()) else {
+            return Vec::new();
+        };
+        let known = |name: &str| {
+            let name = GroupName::new(name).ok()?;
+            self.groups.get(self.groups.number(&name)?)
+        };
+        let groups = topology.groups().iter().filter_map(|wanted| {
+            let home = self.queue_home(known(&wanted.name)?)?;
+            Some((&wanted.name, format!("it is a queue at {home}, and a group in the topology")))
+        });
+        let queues = topology.queues().iter().filter_map(|wanted| {
+            let group = known(&wanted.name)?;
+            let is_group = self.queue_home(group).is_none() && !group.is_bare();
+            let told = || format!("it is a group, and a queue at {} in the topology", wanted.home);
+            is_group.then(|| (&wanted.name, told()))
+        });
+        let mut all: Vec<String> = groups
+            .chain(queues)
+            .map(|(name, what)| format!("{name} is not as the topology has it: {what}"))
+            .collect();
+        let more = all.len().saturating_sub(NAMES_MAX);
+        if more > 0 {
+            all.truncate(NAMES_MAX);
+            all.push(format!("{more} more groups and queues are not as the topology has them"));
+        }
+        all
     }
 
     /// Relays that are known and in the topology no more.

@@ -499,6 +499,29 @@ fn a_relay_that_was_forgotten_twice_is_gone_again() {
     assert_eq!(world.oracle.count_answered(), before, "a queue without a home takes nothing");
 }
 
+#[test]
+fn a_relay_that_was_forgotten_and_is_back_tells_of_no_queue_that_it_has() {
+    for (removed, wiped) in [(false, false), (true, false), (false, true)] {
+        let mut world = line();
+        world.create_queue(3, "jobs");
+        forget_who_lives(&mut world, 1);
+        if removed {
+            world.ask(0, Request::GroupRemove { group: "jobs".parse().unwrap() }).unwrap();
+        }
+        if wiped {
+            world.wipe(3);
+        }
+        world.bring_back(3);
+        world.heal();
+        world.rest();
+        assert!(warns(&mut world, 3, "this relay was forgotten"));
+        let request = Request::GroupShow { group: "jobs".parse().unwrap() };
+        let has_it = matches!(world.ask(3, request), Ok(Reply::Group(info)) if info.subscriptions == 1);
+        assert_eq!(has_it, !removed, "what is known of it makes it again for a lost disk: {wiped}");
+        assert!(!warns(&mut world, 3, "made again"), "removed {removed}, wiped {wiped}");
+    }
+}
+
 /// Nobody tells others again and again what they cannot know.
 fn all_know_the_same(world: &mut World) {
     for _ in 0..10 {

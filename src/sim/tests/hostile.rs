@@ -438,6 +438,7 @@ fn trace(dice: &mut Dice) -> RelayTrace {
         receipts: Vec::new(),
         subscriptions: (0..dice.below(500)).map(|_| subscription(dice)).collect(),
         left_off: number(dice) as u32,
+        own: None,
     }
 }
 

@@ -587,6 +587,24 @@ fn r12_whoever_sets_a_queue_s_settings_without_having_heard_that_it_moved_does_n
 }
 
 #[test]
+fn p11_what_goes_with_a_subscription_to_its_new_home_is_not_said_to_be_skipped() {
+    let mut world = prepared(1, false);
+    world.ask_to_move(1, 0, Some(NEW));
+    go_on(&mut world);
+    // Behind the cut.
+    world.put(OLD, "g", 4);
+    world.settle();
+    world.take(0);
+    go_on(&mut world);
+    assert_eq!(world.home_now(0), Some(NEW));
+    let answer = world.ask(OLD, Request::Books { group: None });
+    let Ok(Reply::Books(books)) = answer else { panic!("{answer:?}") };
+    assert!(books.balanced, "{books:?}");
+    assert_eq!((books.out.skipped, books.out.moved), (0, 4), "{books:?}");
+    world.finish().unwrap();
+}
+
+#[test]
 fn r12_a_queue_goes_from_home_to_home_and_back_and_its_books_balance() {
     let mut world = network(3, &LINE);
     world.create_queue(OLD, "jobs");

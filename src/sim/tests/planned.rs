@@ -212,6 +212,82 @@ fn r12_where_a_planned_queue_lives_is_in_snapshots_too() {
     assert_eq!(world.drain(2, "work", "queue").len(), 1);
 }
 
+/// What a relay's status says of what is otherwise than its topology has it.
+fn misfits(world: &mut World, node: usize) -> Vec<String> {
+    let Ok(Reply::Status(status)) = world.ask(node, Request::Status) else { panic!("no status") };
+    status.warnings.into_iter().filter(|told| told.contains("as the topology has it")).collect()
+}
+
+#[test]
+fn every_relay_tells_that_the_name_of_a_queue_of_its_file_is_that_of_a_group() {
+    let mut world = World::new(1, 3, &LINE);
+    world.subscribe(1, "work", "s");
+    world.rest();
+    (0..3).for_each(|node| world.set_file(node, &with_queue("r02")));
+    (0..3).for_each(|node| world.restart(node));
+    world.rest();
+    for node in 0..3 {
+        let told = ["work is not as the topology has it: it is a group, and a queue at r02 in the topology"];
+        assert_eq!(misfits(&mut world, node), told, "relay {node}");
+    }
+    world.ask(1, Request::GroupRemove { group: "work".parse().unwrap() }).unwrap();
+    world.rest();
+    (0..3).for_each(|node| assert_eq!(misfits(&mut world, node), [""; 0], "relay {node}"));
+}
+
+#[test]
+fn every_relay_tells_that_the_name_of_a_group_of_its_file_is_that_of_a_queue() {
+    let mut world = World::new(1, 3, &LINE);
+    world.create_queue(2, "work");
+    world.rest();
+    let file = format!("{}\n[group.work]\nttl = \"1h\"\n", text_of(&[0, 1, 2], &LINE));
+    (0..3).for_each(|node| world.set_file(node, &file));
+    (0..3).for_each(|node| world.restart(node));
+    world.rest();
+    for node in 0..3 {
+        let told = ["work is not as the topology has it: it is a queue at r02, and a group in the topology"];
+        assert_eq!(misfits(&mut world, node), told, "relay {node}");
+    }
+    assert_eq!(
+        ttl_everywhere(&mut world, "work"),
+        [None; 3],
+        "the settings of the group are not the queue's"
+    );
+}
+
+#[test]
+fn a_text_that_is_applied_again_makes_a_queue_again_that_was_removed() {
+    let mut world = World::new(1, 3, &LINE);
+    world.rest();
+    world.apply(0, &with_queue("r02")).unwrap();
+    world.rest();
+    world.ask(2, Request::GroupRemove { group: "work".parse().unwrap() }).unwrap();
+    world.rest();
+    for node in 0..3 {
+        world.restart(node);
+        world.rest();
+        assert_eq!(home(&mut world, 0), [""; 0], "who starts with what was applied makes nothing again");
+    }
+    world.apply(0, &with_queue("r02")).unwrap();
+    world.rest();
+    assert_eq!([0, 1, 2].map(|node| home(&mut world, node)), [["r02"]; 3]);
+    world.put(1, "work", 2);
+    world.settle();
+    assert_eq!(world.drain(2, "work", "queue").len(), 2);
+    // While the home is away it is kept for it, as of a queue that is new.
+    world.ask(2, Request::GroupRemove { group: "work".parse().unwrap() }).unwrap();
+    world.rest();
+    world.crash(2);
+    world.settle();
+    world.apply(0, &with_queue("r02")).unwrap();
+    world.settle();
+    world.put(1, "work", 1);
+    world.rest();
+    bring_home(&mut world);
+    assert_eq!(world.drain(2, "work", "queue").len(), 1);
+    assert_eq!([0, 1, 2].map(|node| home(&mut world, node)), [["r02"]; 3]);
+}
+
 fn ttl_everywhere(world: &mut World, group: &str) -> Vec<Option<u64>> {
     let show = |node| match world.ask(node, Request::GroupShow { group: group.parse().unwrap() }) {
         Ok(Reply::Group(info)) => info.settings.ttl_ms,

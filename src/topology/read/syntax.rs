@@ -40,9 +40,13 @@ const FILE_VALUES: &[&str] = &["version", "allow_islands", "insecure"];
 impl Reader {
     /// Adds every place where the text is not TOML and all that is there twice. Gives the tree of what is left;
     /// `sound` holds the text of that.
-    pub(in super::super) fn tree<'t>(&mut self, text: &'t str, sound: &'t mut [String; 2]) -> DeTable<'t> {
-        let [once, twice] = sound;
+    pub(in super::super) fn tree<'t>(&mut self, text: &'t str, sound: &'t mut [String; 3]) -> DeTable<'t> {
+        let [closed, once, twice] = sound;
         let (mut root, mut errors) = DeTable::parse_recoverable(text);
+        if !errors.iter().all(is_repeat) && self.open_lists() {
+            *closed = self.without_broken_lines(text);
+            (root, errors) = DeTable::parse_recoverable(closed);
+        }
         if !errors.iter().all(is_repeat) {
             let mut is_beheaded = false;
             for error in errors.iter().filter(|error| !is_repeat(error)) {
@@ -101,7 +105,7 @@ impl Reader {
     }
 
     /// Whether a broken line may have been a relay, or the header of one.
-    fn may_be_relay(&self, line: usize) -> bool {
+    pub(super) fn may_be_relay(&self, line: usize) -> bool {
         let text = self.faults.line_text(line);
         if let Some(header) = Header::of(text) {
             return header.kind.is_none_or(|kind| kind == "relay");
@@ -211,16 +215,16 @@ impl Reader {
 
 /// What is to be seen of the header of a table in its line, be it broken or not.
 #[derive(Clone, Copy)]
-struct Header {
+pub(super) struct Header {
     /// Which of [`KINDS`] it is.
-    kind: Option<&'static str>,
+    pub(super) kind: Option<&'static str>,
     has_name: bool,
     is_list: bool,
 }
 
 impl Header {
     /// The header with which a line begins.
-    fn of(line: &str) -> Option<Self> {
+    pub(super) fn of(line: &str) -> Option<Self> {
         let line = line.trim_start();
         if !line.starts_with('[') {
             return None;
@@ -288,7 +292,7 @@ fn was_header(line: &str) -> bool {
     !line.contains('=') && (line.ends_with(']') || KINDS.contains(&word))
 }
 
-fn is_bare(key: &str) -> bool {
+pub(super) fn is_bare(key: &str) -> bool {
     !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 

@@ -105,6 +105,12 @@ pub struct Location {
     /// Whether that was forgotten, and has not come back: a queue lives on in name only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forgotten: bool,
+    /// Whether several receivers compete for it; left out where that was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<bool>,
+    /// Its filter, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
 /// All of one group.
@@ -290,6 +296,9 @@ pub struct Outcomes {
     /// subscription began, and what it was given at the home from which it has come.
     #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
     pub passed: u64,
+    /// They went with a subscription to its new home. Of an older relay: in `skipped`.
+    #[serde(skip_serializing_if = "crate::wire::is_zero", default)]
+    pub moved: u64,
 }
 
 impl Outcomes {
@@ -304,6 +313,7 @@ impl Outcomes {
             + self.skipped
             + self.lost
             + self.passed
+            + self.moved
     }
 }
 

@@ -91,7 +91,14 @@ fn samples() -> Vec<Bytes> {
         Request::Sync,
     ];
     let books = Books { refused: vec![(RefusalCode::Quota, 3), (RefusalCode::Limit, 4)], ..Books::default() };
-    let location = Location { group: group(), subscription: Some(name()), home: relay(), forgotten: false };
+    let location = Location {
+        group: group(),
+        subscription: Some(name()),
+        home: relay(),
+        forgotten: false,
+        shared: Some(true),
+        filter: Some("a/#".to_owned()),
+    };
     let answers: [Answer; 6] = [
         Ok(Reply::Groups(vec![info(), info()])),
         Ok(Reply::Subscriptions(vec![subscription(), subscription()])),

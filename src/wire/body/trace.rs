@@ -54,6 +54,20 @@ pub enum Sighting {
     OwnRecord,
 }
 
+/// What a record of the relays' own says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum OwnKind {
+    /// Who was a member of the group when the stream began.
+    Genesis,
+    /// Who became a member of the group, or is one no more.
+    Mark,
+    /// That the stream before it is whole.
+    Seal,
+    /// What is lost.
+    Loss,
+}
+
 /// How a message came to a relay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Over {
@@ -179,6 +193,9 @@ pub struct RelayTrace {
     pub subscriptions: Vec<SubscriptionTrace>,
     /// Receipts and subscriptions that did not fit into the answer.
     pub left_off: u32,
+    /// Of a record of the relays' own: which kind it is; left out by an older relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnKind>,
 }
 
 /// A relay that has not answered.
