@@ -3,13 +3,16 @@
 use std::io::IsTerminal;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::client::Client;
 use crate::id::{GroupName, SubscriptionName};
+use crate::wire::body::Request;
 
 use super::exit::Failure;
 use super::out::Context;
 use super::silent::Why;
+use super::subscription::also_at;
 use super::{ask, human, input};
 
 /// Whether somebody is to be asked.
@@ -51,23 +54,40 @@ impl Consent {
         confirm(&format!("`{group}`"), &lost, context)
     }
 
-    /// The same of a subscription.
+    /// Removes a subscription, once it may. One that has two homes is removed at the one that is asked.
     ///
     /// # Errors
-    /// The same.
-    pub(super) async fn to_subscription(
+    /// The same, and when it cannot be removed.
+    pub(super) async fn remove_subscription(
         self,
         client: &Client,
-        (group, name): (&GroupName, &SubscriptionName),
+        (group, name): (GroupName, SubscriptionName),
         context: &mut Context,
     ) -> Result<(), Failure> {
-        if self.yes {
-            return Ok(());
+        let info = ask::subscription(client, &group, &name).await?;
+        let left = also_at(&info);
+        if !self.yes {
+            let open =
+                (info.backlog > 0).then(|| format!("{} not acked", human::of(info.backlog, "message")));
+            let what = format!("subscription `{name}` of `{group}`");
+            let what = if left.is_empty() { what } else { format!("{what} at {}", info.home) };
+            confirm(&what, open.as_slice(), context)?;
         }
-        let open = ask::subscription(client, group, name).await?.backlog;
-        let lost = (open > 0).then(|| format!("{} not acked", human::of(open, "message")));
-        let what = format!("subscription `{name}` of `{group}`");
-        confirm(&what, lost.as_slice(), context)
+        let removed = json!({ "group": group, "subscription": name, "home": info.home });
+        ask::done(client, Request::SubscriptionRemove { group, name: name.clone() }).await?;
+        if !context.is_text() {
+            return Ok(context.out.json(&json!({ "removed": removed, "left_at": info.also_at }))?);
+        }
+        let mut done = format!("subscription {name} is removed with its backlog");
+        if !left.is_empty() {
+            let home = &info.home;
+            let more = format!(
+                " at {home}; it has another home and backlog at {left}: that stays, as does its name"
+            );
+            done.push_str(&more);
+        }
+        context.notes.note(done);
+        Ok(())
     }
 }
 

@@ -277,14 +277,7 @@ pub async fn run(command: SubscriptionCommand, context: &mut Context) -> Result<
         }
         SubscriptionCommand::Move(args) => show(&moving::ask(&client, args).await?, context),
         SubscriptionCommand::Remove { subscription: NameArgs { group, name }, consent } => {
-            consent.to_subscription(&client, (&group, &name), context).await?;
-            let removed = json!({ "removed": { "group": group, "subscription": name } });
-            ask::done(&client, Request::SubscriptionRemove { group, name: name.clone() }).await?;
-            if context.is_text() {
-                context.notes.note(format_args!("subscription {name} is removed with its backlog"));
-                return Ok(());
-            }
-            Ok(context.out.json(&removed)?)
+            consent.remove_subscription(&client, (group, name), context).await
         }
     }
 }
@@ -303,6 +296,9 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
     facts.add("subscription", info.name.as_str());
     facts.add("group", info.group.as_str());
     facts.add("home", info.home.as_str());
+    if !info.also_at.is_empty() {
+        facts.add("lives also at", also_at(info));
+    }
     facts.add("kind", if info.shared { "shared: receivers compete" } else { "one receiver at a time" });
     facts.add("filter", info.filter.as_deref().unwrap_or("none: every message"));
     facts.add("backlog", human::of(info.backlog, "message"));
@@ -329,6 +325,12 @@ pub(super) fn facts(info: &SubscriptionInfo) -> Facts {
         }
     }
     facts
+}
+
+/// The other homes of its name.
+pub(super) fn also_at(info: &SubscriptionInfo) -> String {
+    let homes: Vec<&str> = info.also_at.iter().map(|home| home.as_str()).collect();
+    homes.join(", ")
 }
 
 /// Of what was inserted: the relays' own records, which nobody receives, that are not passed over yet.
@@ -373,6 +375,7 @@ pub(super) fn to_json(info: &SubscriptionInfo) -> Value {
         "out": outcomes_json(&info.out),
         "moving": info.moving.as_deref().map(moving::to_json),
         "comes_from": info.comes_from,
+        "also_at": info.also_at,
     })
 }
 

@@ -43,6 +43,9 @@ use crate::wire::link::Version;
 use crate::wire::moving::{Left, MoveFrame, MoveSays, StreamAt, StreamPart};
 use crate::wire::run::StoredRun;
 
+/// Homes of one subscription that are named.
+const HOMES_MAX: usize = 8;
+
 /// Another home of a subscription, which closes and brings here what it has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Merging {
@@ -167,6 +170,15 @@ impl Relay {
     fn is_twin(&self, key: SubscriptionKey) -> bool {
         let Some((group, subscription)) = self.part_at(key) else { return false };
         group.homes(&subscription.name).any(|(home, _)| *home != self.options.relay)
+    }
+
+    /// The homes of a subscription but this one, as far as they are named.
+    pub(super) fn other_homes(&self, group: &Group, subscription: &Subscription) -> Box<[RelayId]> {
+        if subscription.twin_since.is_none() {
+            return Box::default();
+        }
+        let homes = group.homes(&subscription.name).map(|(home, _)| home);
+        homes.filter(|home| **home != self.options.relay).take(HOMES_MAX).cloned().collect()
     }
 
     /// After a start: every name that has another home.

@@ -43,7 +43,8 @@ pub(super) fn subscription_bytes(info: &SubscriptionInfo) -> usize {
         let waits: usize = moving.waits_for.iter().map(|relay| 3 + relay.as_str().len()).sum();
         moving.to.as_str().len() + waits + moving.refusal.as_ref().map_or(0, |refusal| refusal.message.len())
     });
-    SUBSCRIPTION_BYTES + names + filter + from + moving
+    let also: usize = info.also_at.iter().map(|relay| 3 + relay.as_str().len()).sum();
+    SUBSCRIPTION_BYTES + names + filter + from + moving + also
 }
 
 /// Bytes that a location takes in a list, at the most.
@@ -148,6 +149,7 @@ mod tests {
                 merge: true,
             })),
             comes_from: Some(longest()),
+            also_at: vec![longest(); 8].into(),
         }
     }
 

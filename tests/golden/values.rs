@@ -223,6 +223,7 @@ fn subscription_info() -> SubscriptionInfo {
         aside: 0,
         moving: None,
         comes_from: None,
+        also_at: Box::default(),
     }
 }
 
@@ -402,6 +403,13 @@ pub(crate) fn answers() -> Vec<(&'static str, Result<Reply, Refusal>)> {
         ),
         ("where-own-record", Ok(Reply::Where(Box::new(trace::own_records())))),
         ("books-moved", Ok(Reply::Books(Box::new(books_moved())))),
+        (
+            "subscription-two-homes",
+            Ok(Reply::Subscription(SubscriptionInfo {
+                also_at: Box::new([RelayId::new("bonn").unwrap()]),
+                ..subscription_info()
+            })),
+        ),
     ]
 }
 

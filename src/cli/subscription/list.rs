@@ -84,6 +84,7 @@ fn unknown(silent: &Silent) -> Value {
         "out": null,
         "moving": null,
         "comes_from": null,
+        "also_at": null,
     })
 }
 

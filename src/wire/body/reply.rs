@@ -237,6 +237,10 @@ pub struct SubscriptionInfo {
     /// It is kept here to come from this relay, where it still lives; only lists tell of one like that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comes_from: Option<RelayId>,
+    /// Other homes of the name, made while relays could not reach one another: they are to be made one. At
+    /// most 8 are named.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub also_at: Box<[RelayId]>,
 }
 
 /// How far a subscription is on its way to another home. It is served where it was until the last.

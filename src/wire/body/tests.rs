@@ -76,6 +76,7 @@ fn subscription() -> SubscriptionInfo {
             refusal: Some(refusal()),
         })),
         comes_from: Some(relay()),
+        also_at: Box::new([relay()]),
     }
 }
 
