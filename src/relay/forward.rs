@@ -129,6 +129,11 @@ impl LinkReader {
         }
     }
 
+    /// The neighbour has told how far it is, when the group ended there.
+    fn met(link: LinkId, next: Index, met_at: Index) -> Self {
+        Self { has_compared: true, met_at, backlog_end: met_at, ..Self::new(link, next) }
+    }
+
     /// From where on what comes has come since it is being told.
     pub(super) fn told_from(&self) -> Index {
         self.next.max(self.met_at)
@@ -387,8 +392,7 @@ impl Relay {
             if !reader.has_compared || why == SeenWhy::Lacks {
                 // One that is in a queue stays in it, and is not put there twice.
                 let turn = if reader.turn.is_queued() { reader.turn } else { Turn::Idle };
-                *reader = LinkReader { has_compared: true, turn, met_at, ..LinkReader::new(link, low) };
-                reader.fall_behind(met_at);
+                *reader = LinkReader { turn, ..LinkReader::met(link, low, met_at) };
             }
             known.into_iter().for_each(|(stream, seen)| reader.note(stream, seen));
             reader.unopened = unopened;
