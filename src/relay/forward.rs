@@ -98,8 +98,10 @@ pub(super) struct LinkReader {
     pub(super) fetching: Option<Index>,
     /// Where it waits for its turn.
     pub(super) turn: Turn,
-    /// Whether it has reached the end, and has not fallen far behind since.
+    /// Whether it has reached the end, or has all of its backlog, and has not fallen far behind since.
     pub(super) is_live: bool,
+    /// Bytes that it has lacked at the least since it is live.
+    lag: u64,
     /// Bytes of its backlog that it has sent beyond its turns.
     pub(super) debt: u64,
     /// Whether it was among those that are eager when its last turn began.
@@ -123,6 +125,7 @@ impl LinkReader {
             fetching: None,
             turn: Turn::Idle,
             is_live: false,
+            lag: 0,
             debt: 0,
             is_eager: false,
             pulled: None,
@@ -144,9 +147,20 @@ impl LinkReader {
         self.next >= self.backlog_end
     }
 
-    /// All that stands before this is its backlog from now on.
+    /// It is live, and lacks so many bytes.
+    pub(super) fn become_live(&mut self, lacks: u64) {
+        (self.is_live, self.lag) = (true, lacks);
+    }
+
+    /// Whether it lacks much more now than it has while it was live.
+    pub(super) fn falls_behind(&mut self, lacks: u64) -> bool {
+        self.lag = self.lag.min(lacks);
+        lacks - self.lag > limits::LINK_LIVE_LAG_BYTES_MAX
+    }
+
+    /// It is not live any more: all that stands before this is its backlog from now on.
     pub(super) fn fall_behind(&mut self, end: Index) {
-        self.backlog_end = end;
+        (self.is_live, self.ahead, self.backlog_end) = (false, None, end);
     }
 
     fn has(&self, run: &StoredRun) -> bool {

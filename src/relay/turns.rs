@@ -1,9 +1,9 @@
 //! Turns on a link: live before backlog (P10), and groups in turn within each.
 //!
 //! A neighbour's place in a group is *live* from when it has reached the group's end, or had a turn
-//! and is no more than another one behind, or has all that stood there when it came, until it is
-//! [`limits::LINK_LIVE_LAG_BYTES_MAX`] behind; before and after, it works off a backlog. Both have a
-//! queue of their own per link:
+//! and is no more than another one behind, or has all that stood there when it came, until it falls
+//! [`limits::LINK_LIVE_LAG_BYTES_MAX`] further behind; before and after, it works off a backlog. Both have
+//! a queue of their own per link:
 //!
 //! ```text
 //!  live      one run after the other, 64 KiB a turn       goes whenever the link has room
@@ -209,13 +209,11 @@ impl Relay {
         }
         let next = reader.next;
         if next >= durable {
-            reader.is_live = true;
+            reader.become_live(0);
             return self.hurry_for_link(number, link);
         }
         let lacks = group.meter.bytes_from(reader.next);
-        if reader.is_live && (fresh.is_caught_up_from(reader.next) || lacks > limits::LINK_LIVE_LAG_BYTES_MAX)
-        {
-            (reader.is_live, reader.ahead) = (false, None);
+        if reader.is_live && (fresh.is_caught_up_from(reader.next) || reader.falls_behind(lacks)) {
             reader.fall_behind(group_end);
         }
         reader.turn = if reader.is_live {

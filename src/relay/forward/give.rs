@@ -40,7 +40,9 @@ impl Relay {
                 }
                 continue;
             }
-            reader.is_live |= !is_caught_up;
+            if !is_caught_up {
+                reader.become_live(0);
+            }
             if reader.has(run) || !is_carried {
                 reader.next = run.end_index();
                 continue;
@@ -157,7 +159,7 @@ impl Relay {
         reader.next = reader.next.max(low);
         let next = reader.next;
         if next >= durable {
-            reader.is_live = true;
+            reader.become_live(0);
             // What was sent is not kept in memory by one who waits for more.
             reader.ahead.take_if(|ahead| ahead.end() <= next);
             self.hurry_for_link(number, link);
@@ -175,7 +177,7 @@ impl Relay {
             Piece::Run(run) => run.clone(),
         };
         if run.end_index() > durable {
-            reader.is_live = true;
+            reader.become_live(0);
             return Step::End;
         }
         reader.next = run.end_index();

@@ -64,9 +64,9 @@ impl Relay {
             (reader.turn, reader.ahead) = (Turn::Idle, None);
             // What is put meanwhile would keep it here as long as others have a backlog.
             let lacks = group.meter.bytes_from(reader.next);
-            let has_news_only = reader.has_its_backlog() && !fresh.is_caught_up_from(reader.next);
-            reader.is_live =
-                lacks <= TURN_BYTES || (has_news_only && lacks <= limits::LINK_LIVE_LAG_BYTES_MAX);
+            if lacks <= TURN_BYTES || (reader.has_its_backlog() && !fresh.is_caught_up_from(reader.next)) {
+                reader.become_live(lacks);
+            }
         }
         self.enqueue_reader(number, link);
     }
