@@ -31,10 +31,11 @@ pub enum ClientError {
     },
     /// The message is safe at the relay, as `reached` says, but the level that was asked for
     /// cannot be reached, since too few relays carry the group; or it will not be known when it is,
-    /// since the relay has forgotten the producer while it waited and the connection was lost then.
+    /// since another relay took it before, or since the relay has forgotten the producer while it waited
+    /// and the connection was lost then.
     #[error(
-        "the message is {reached} and no more: fewer relays carry the group than were to have it, or its \
-         producer was forgotten while it waited"
+        "the message is {reached}, and no more can be told: fewer relays carry the group than were to have it, \
+         another relay took it before and of that it is not known here, or its producer was forgotten meanwhile"
     )]
     Unreached {
         /// How far it has come.

@@ -75,15 +75,26 @@ impl Group {
                 s.receipts.get(relay).is_some_and(is_said) || (is_owed && s.released >= *last)
             })
         };
-        let is_first_known =
-            own().filter_map(|s| s.place_from(Index(0))).any(|(_, first)| first <= earlier.from);
-        let known: BTreeSet<&RelayId> =
-            if awaited.is_elsewhere || (self.has_finished(me, storage) && !is_first_known) {
-                earlier.members.iter().collect()
-            } else {
-                may_hold.iter().flat_map(|(s, _)| s.receipts.keys().chain(s.marks.keys())).collect()
-            };
+        let known: BTreeSet<&RelayId> = if self.is_of_members((me, storage), awaited, earlier) {
+            earlier.members.iter().collect()
+        } else {
+            may_hold.iter().flat_map(|(s, _)| s.receipts.keys().chain(s.marks.keys())).collect()
+        };
         known.into_iter().filter(|relay| *relay != me && has(relay)).count()
+    }
+
+    /// Whether of a put that is tried again nobody says here who has it: members alone are its copies.
+    fn is_of_members(
+        &self,
+        (me, storage): (&RelayId, StorageId),
+        awaited: &Awaited,
+        earlier: &Earlier,
+    ) -> bool {
+        let is_first_known = || {
+            let own = self.streams.iter().filter(|s| s.is_written_by(me, storage));
+            own.filter_map(|s| s.place_from(Index(0))).any(|(_, first)| first <= earlier.from)
+        };
+        awaited.is_elsewhere || (self.has_finished(me, storage) && !is_first_known())
     }
 }
 
@@ -92,8 +103,19 @@ impl Relay {
     /// whether the tree will have them when they can.
     pub(super) fn is_possible(&self, number: GroupNumber, awaited: &Awaited) -> bool {
         let Some(copies) = awaited.copies() else { return true };
+        if let Some(most) = self.most_of_repeat(number, awaited) {
+            return copies <= most;
+        }
         let may_have = self.may_have(number, awaited).max(1);
         copies <= may_have || copies <= may_have + self.cut_off_count()
+    }
+
+    /// How many relays may be known to have a put that is tried again, if these are members alone.
+    fn most_of_repeat(&self, number: GroupNumber, awaited: &Awaited) -> Option<usize> {
+        let me = (&self.options.relay, self.options.epoch.storage);
+        let (group, earlier) = (self.groups.get(number)?, awaited.earlier.as_ref()?);
+        let others = earlier.members.iter().filter(|relay| *relay != me.0);
+        group.is_of_members(me, awaited, earlier).then(|| 1 + others.count())
     }
 
     /// How many of the relays that can be reached have a put or may come to have it: those of the tree, but

@@ -188,3 +188,23 @@ fn r15_a_put_that_is_tried_again_at_another_relay_is_not_said_to_be_where_it_is_
         assert_eq!(world.until_answered(1_000_002, &calm, 0), Some(reached));
     }
 }
+
+/// There it is known of the members alone that they have it: more copies than these are not waited for.
+#[test]
+fn r15_a_put_that_is_tried_again_at_another_relay_waits_for_no_more_copies_than_can_be_known() {
+    let calm = Weather { puts: 0, ..Weather::CALM };
+    for (copies, reached) in [(2, AckLevel::Stored), (3, AckLevel::Accepted), (4, AckLevel::Accepted)] {
+        let mut world = World::new(1, 4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1)]);
+        world.subscribe(3, "g", "s");
+        world.put_as(0, "g", 1, &["x"]);
+        world.settle();
+        let now = world.now;
+        let handle = world.nodes[2].open(now, &"g".parse().expect("a name"));
+        let producer = Some((ProducerId(7), ProducerSequence(1)));
+        let again = (handle, 1_000_002);
+        world.nodes[2].put_as(now, again, &["x".to_owned()], (AckLevel::Stored, copies), producer);
+        world.collect(2);
+        (0..5).for_each(|_| world.rest());
+        assert_eq!(world.until_answered(again.1, &calm, 0), Some(reached), "stored={copies}");
+    }
+}
