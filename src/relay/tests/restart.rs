@@ -135,12 +135,14 @@ fn acks_out_of_order_survive_a_crash() {
 fn settings_groups_and_numbers_survive() {
     let mut h = Harness::new();
     h.set("g", GroupSettings { quota_count: Some(5), ..GroupSettings::default() });
-    h.subscribe("g", "s", SubscriptionSpec { filter: Some("x/#".into()), ..SubscriptionSpec::default() });
+    let spec = SubscriptionSpec { filter: Some("x/#".into()), shared: true, ..SubscriptionSpec::default() };
+    h.subscribe("g", "s", spec);
     let snapshot = h.snapshot();
     h.open("h");
     h.crash(&snapshot);
     let info = h.info("g", "s");
     assert_eq!(info.filter.as_deref(), Some("x/#"));
+    assert!(info.shared);
     assert_eq!(info.floor, Index(1));
     h.open("i");
     let numbers: Vec<u32> = h.relay.groups.iter().map(|g| g.number.0).collect();
