@@ -201,7 +201,7 @@ fn every_exit_code_is_in_the_help() {
 fn a_level_that_was_not_reached_and_a_duration_that_is_none_are_told_in_the_words_of_the_user() {
     use crate::wire::frame::AckLevel;
     let told = ClientError::Unreached { reached: AckLevel::Accepted }.to_string();
-    assert!(told.starts_with("the message is accepted and no more"), "{told}");
+    assert!(told.starts_with("the message is accepted, and no more can be told: fewer relays"), "{told}");
     let told = super::values::millis("soon").unwrap_err();
     assert_eq!(told, "expected a whole number before \"soon\"; write it like `30s` or `2h30m`");
 }
