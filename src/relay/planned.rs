@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::Relay;
 use super::group::Group;
 use super::input::Now;
+use super::names::Names;
 use super::stream::Mark;
 use crate::id::{GroupName, GroupNumber, RelayId, StorageId};
 use crate::topology::settings::GroupSettings;
@@ -50,6 +51,14 @@ impl Group {
             spread.names.home.as_ref() == Some(me) && spread.names.backlog_at(me).is_none()
         });
         is_said && !self.queue && self.subscriptions.is_empty()
+    }
+
+    /// Whether somebody has made a group of it, if it is no queue. That a relay is a member says neither: that may
+    /// be heard before the rest.
+    pub(super) fn is_made(&self) -> bool {
+        let names = self.spread.as_deref().map(|spread| &spread.names);
+        let is_said = |names: &Names| names.version != Version::default() || !names.subscriptions.is_empty();
+        !self.subscriptions.is_empty() || names.is_some_and(is_said)
     }
 
     /// Whether nobody has made anything of it: it was put into, and no more.

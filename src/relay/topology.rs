@@ -343,6 +343,7 @@ impl Relay {
                          `queue move {name} {wanted}` does"
                     ));
                 }
+                None if !group.is_made() => {}
                 None => faults.push(format!("{} exists as a group, and is a queue in the file", wanted.name)),
             }
         }

@@ -3,7 +3,7 @@
 use super::harness::{Harness, LINK, group, sub};
 use super::links::Theirs;
 use super::pull::{pulls, with_a_hole};
-use crate::id::{LinkId, RelayId, WallTime};
+use crate::id::{LinkId, RelayId, StorageId, WallTime};
 use crate::log::{Entry, Snapshot};
 use crate::relay::Used;
 use crate::relay::input::Input;
@@ -13,7 +13,7 @@ use crate::wire::applied::{TopologyEntry, TopologyHead};
 use crate::wire::body::{
     Answer, FileStanding, RefusalCode, Reply, Request, SubscribeLevel, SubscriptionSpec,
 };
-use crate::wire::link::{Fact, LinkMessage, LinkState, Version};
+use crate::wire::link::{Fact, GroupId, LinkMessage, LinkState, Membership, Version};
 
 /// A file in which the tested relay has links to these.
 pub(super) fn text(neighbours: &[&str]) -> String {
@@ -514,4 +514,22 @@ fn settings_of_a_queue_elsewhere_are_set_again_by_the_same_text() {
     h.said.clear();
     assert_eq!(apply(&mut h, base), base);
     assert!(!told(&h).iter().any(|fact| matches!(fact, Fact::Group(_))), "nothing is to be set");
+}
+
+/// That a relay is a member of a name may be heard before that it is a queue.
+#[test]
+fn a_name_of_which_only_a_member_was_heard_is_no_group_that_a_queue_cannot_be_made_of() {
+    let mut h = Harness::linked();
+    let (relay, version) = (RelayId::new("o").unwrap(), Version { counter: 1, storage: StorageId([9; 16]) });
+    let group = GroupId { name: group("jobs"), incarnation: 0 };
+    let member = Membership { group, relay, version, member: true };
+    h.hear(LinkMessage::Facts(vec![Fact::Membership(member)]));
+    h.set("news", GroupSettings::default());
+    let mut apply = |queue: &str| {
+        let text = text(&["o"]) + &format!("[queue.{queue}]\nhome = \"o\"\n");
+        h.request(Request::TopologyApply { text, base: None, restores: None })
+    };
+    let refused = apply("news").unwrap_err();
+    assert_eq!(refused.message, "news exists as a group, and is a queue in the file");
+    assert!(matches!(apply("jobs"), Ok(Reply::TopologyApplied(_))), "it is none");
 }

@@ -143,7 +143,7 @@ impl Relay {
         });
         let queues = topology.queues().iter().filter_map(|wanted| {
             let group = known(&wanted.name)?;
-            let is_group = self.queue_home(group).is_none() && !group.is_bare();
+            let is_group = self.queue_home(group).is_none() && group.is_made();
             let told = || format!("it is a group, and a queue at {} in the topology", wanted.home);
             is_group.then(|| (&wanted.name, told()))
         });
