@@ -131,7 +131,8 @@ pub const LINK_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// The share of a link, in percent, that a backlog has though live messages alone would fill it.
 pub const LINK_CATCH_UP_PERCENT: u8 = 20;
 
-/// Bytes of a group that a neighbour may lack before they count as a backlog. They are in memory.
+/// Bytes by which a neighbour that is live in a group may fall further behind before what it lacks is a backlog. Who
+/// has not come with a backlog finds them in memory.
 pub const LINK_LIVE_LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Bytes of a run's records below which it is not packed: a block of less saves too little.
