@@ -172,7 +172,7 @@ impl Relay {
             aside: active.map_or(0, |a| a.aside.count()),
             moving: self.move_info(group, subscription),
             comes_from: subscription.comes_from().cloned(),
-            also_at: self.other_homes(group, subscription),
+            also_at: self.also_at(group, subscription),
         }
     }
 

@@ -169,16 +169,24 @@ impl Relay {
     /// Whether a subscription here has another home besides.
     fn is_twin(&self, key: SubscriptionKey) -> bool {
         let Some((group, subscription)) = self.part_at(key) else { return false };
-        group.homes(&subscription.name).any(|(home, _)| *home != self.options.relay)
+        self.other_homes(group, subscription).next().is_some()
     }
 
-    /// The homes of a subscription but this one, as far as they are named.
-    pub(super) fn other_homes(&self, group: &Group, subscription: &Subscription) -> Box<[RelayId]> {
+    /// The homes of a subscription but this one.
+    fn other_homes<'g>(
+        &'g self,
+        group: &'g Group,
+        subscription: &'g Subscription,
+    ) -> impl Iterator<Item = &'g RelayId> {
+        group.homes(&subscription.name).map(|(home, _)| home).filter(|home| **home != self.options.relay)
+    }
+
+    /// The same of one that is known to have two, as far as they are named.
+    pub(super) fn also_at(&self, group: &Group, subscription: &Subscription) -> Box<[RelayId]> {
         if subscription.twin_since.is_none() {
             return Box::default();
         }
-        let homes = group.homes(&subscription.name).map(|(home, _)| home);
-        homes.filter(|home| **home != self.options.relay).take(HOMES_MAX).cloned().collect()
+        self.other_homes(group, subscription).take(HOMES_MAX).cloned().collect()
     }
 
     /// After a start: every name that has another home.
@@ -334,8 +342,7 @@ impl Relay {
             let twins = group.subscriptions.iter().filter(|s| !s.is_arriving());
             twins.filter(|s| s.twin_since.is_some()).filter_map(move |s| {
                 let first = group.first_home(&s.name)?;
-                let others: Vec<&str> =
-                    group.homes(&s.name).map(|(home, _)| home.as_str()).filter(|home| *home != me.as_str()).collect();
+                let others: Vec<&str> = self.other_homes(group, s).map(RelayId::as_str).collect();
                 if others.is_empty() {
                     return None;
                 }

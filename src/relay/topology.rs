@@ -30,6 +30,7 @@ pub use used::Used;
 use super::Relay;
 use super::bucket::Rate;
 use super::effect::Effect;
+use super::group::Group;
 use super::input::Now;
 use super::journal::Waiting;
 use super::link::Link;
@@ -311,13 +312,15 @@ impl Relay {
         }
     }
 
+    /// What is here under a name of a topology.
+    fn group_in_file(&self, name: &str) -> Option<&Group> {
+        let name = GroupName::new(name).ok()?;
+        self.groups.get(self.groups.number(&name)?)
+    }
+
     /// What of the groups and queues of a topology contradicts those that there are.
     fn group_faults(&self, topology: &Topology) -> Vec<String> {
         let mut faults = Vec::new();
-        let known = |name: &str| {
-            let name = GroupName::new(name).ok()?;
-            self.groups.get(self.groups.number(&name)?)
-        };
         let settings = |name: &str| topology.settings(name);
         let names = topology.groups().iter().map(|group| &group.name);
         for name in names.chain(topology.queues().iter().map(|queue| &queue.name)) {
@@ -327,13 +330,13 @@ impl Relay {
             faults.extend(checked.err().map(|refusal| refusal.message));
         }
         for wanted in topology.groups() {
-            if let Some(home) = known(&wanted.name).and_then(|group| self.queue_home(group)) {
+            if let Some(home) = self.group_in_file(&wanted.name).and_then(|group| self.queue_home(group)) {
                 faults
                     .push(format!("{} exists as a queue at {home}, and is a group in the file", wanted.name));
             }
         }
         for wanted in topology.queues() {
-            let Some(group) = known(&wanted.name) else { continue };
+            let Some(group) = self.group_in_file(&wanted.name) else { continue };
             match self.queue_home(group) {
                 Some(home) if home.as_str() == wanted.home => {}
                 Some(home) => {
@@ -376,9 +379,8 @@ impl Relay {
         for queue in topology.queues() {
             let Ok(name) = GroupName::new(&queue.name) else { continue };
             let known = self.groups.number(&name).and_then(|number| self.groups.get(number));
-            let is_other = |group: &super::group::Group| {
-                group.home_elsewhere().is_some() && *group.settings != queue.settings
-            };
+            let is_other =
+                |group: &Group| group.home_elsewhere().is_some() && *group.settings != queue.settings;
             if known.is_some_and(is_other)
                 && let Err(refusal) = self.set_group(now, &name, queue.settings.clone())
             {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Topologies;
-use crate::id::{GroupName, RelayId, StorageId, WallTime};
+use crate::id::{RelayId, StorageId, WallTime};
 use crate::limits;
 use crate::relay::Relay;
 use crate::relay::requests::Outcome;
@@ -133,16 +133,12 @@ impl Relay {
         let Some(topology) = self.topology_in_force().or_else(|| self.file_in_force()) else {
             return Vec::new();
         };
-        let known = |name: &str| {
-            let name = GroupName::new(name).ok()?;
-            self.groups.get(self.groups.number(&name)?)
-        };
         let groups = topology.groups().iter().filter_map(|wanted| {
-            let home = self.queue_home(known(&wanted.name)?)?;
+            let home = self.queue_home(self.group_in_file(&wanted.name)?)?;
             Some((&wanted.name, format!("it is a queue at {home}, and a group in the topology")))
         });
         let queues = topology.queues().iter().filter_map(|wanted| {
-            let group = known(&wanted.name)?;
+            let group = self.group_in_file(&wanted.name)?;
             let is_group = self.queue_home(group).is_none() && group.is_made();
             let told = || format!("it is a group, and a queue at {} in the topology", wanted.home);
             is_group.then(|| (&wanted.name, told()))
