@@ -107,7 +107,7 @@ impl Load {
     /// time in which it could not be sent is part of what is measured.
     async fn at_a_rate(&mut self, rate: f64, clock: &Latencies) -> Result<(), Failure> {
         let machine = |source| Failure::Machine { what: "beat at a fixed rate", source };
-        let pace = Pace::start(rate).map_err(machine)?;
+        let mut pace = Pace::start(rate).map_err(machine)?;
         let begun_ns = clock.now_ns();
         let mut counter = 0;
         while counter < self.share {
