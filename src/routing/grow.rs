@@ -26,6 +26,7 @@
 use crate::routing::island::{Island, Standing};
 use crate::routing::map::{Map, Place, UNREACHABLE};
 use crate::routing::median::{Median, NO_OTHER, Sums, median, sum_to};
+use crate::routing::only::OnlySteps;
 use crate::routing::order::{Orders, Spread};
 use crate::routing::shortest::Distances;
 use crate::routing::tree::{CutOff, Node, Shape, Tree};
@@ -88,6 +89,8 @@ pub(crate) struct Grower {
     sums: Sums,
     /// The relays of the tree that it is for.
     pub(crate) wanted: Vec<Wanted>,
+    /// Holds for one state of the map, whichever tree is grown.
+    pub(crate) only: OnlySteps,
 }
 
 impl Grower {
@@ -126,6 +129,7 @@ impl Grower {
     }
 
     fn join_all(&mut self, world: World<'_>, ranks: &[u16]) {
+        self.only.begin(world.map.relay_count());
         while let Some(next) = self.next_waiting(world, ranks) {
             self.join(world, next, ranks);
         }

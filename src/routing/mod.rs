@@ -34,6 +34,7 @@ pub mod linkstate;
 pub mod map;
 mod marks;
 mod median;
+mod only;
 pub mod order;
 pub mod shortest;
 mod slot;

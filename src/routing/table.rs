@@ -261,6 +261,7 @@ impl Table {
         let before = change.between.map(|end| self.distances.row(end).to_vec());
         self.map.set_live(change.between, change.after);
         self.distances.update(&self.map, change);
+        self.grower.only.forget();
         let world =
             World { map: &self.map, distances: &self.distances, island: &self.island, orders: &self.orders };
         let effect = Effect::new(change, world, [&before[0], &before[1]]);

@@ -20,7 +20,8 @@ impl Grower {
         let mut start = row[place.index()];
         self.path.clear();
         while place != to {
-            place = self.next_step(world, row, to, place, ranks);
+            let only = self.only.of(world, to, place);
+            place = only.unwrap_or_else(|| self.next_step(world, row, to, place, ranks));
             let left = row[place.index()];
             match self.at[place.index()] {
                 OFF => self.path.push(OnWay { place, way: start - left }),
@@ -34,22 +35,12 @@ impl Grower {
         last
     }
 
+    /// Of several steps that lead nearer the one to take.
     fn next_step(&self, world: World<'_>, row: &[u32], to: Place, place: Place, ranks: &[u16]) -> Place {
         let left = row[place.index()];
-        let is_nearer = |end: &End| row[usize::from(end.to)].saturating_add(end.cost) == left;
-        let ends = world.map.ends(place);
-        // There is a step; so of one alone that leads nearer nothing else is to be asked.
-        let (mut count, mut only) = (0, 0);
-        for end in ends {
-            let is_it = is_nearer(end);
-            count += u32::from(is_it);
-            only = if is_it { end.to } else { only };
-        }
-        if count == 1 {
-            return Place(only);
-        }
+        let is_nearer = |end: &&End| row[usize::from(end.to)].saturating_add(end.cost) == left;
         let passes = |end: &&End| end.to == to.0 || world.map.is_transit(Place(end.to));
-        let open = ends.iter().filter(|end| is_nearer(end)).filter(passes);
+        let open = world.map.ends(place).iter().filter(is_nearer).filter(passes);
         let choice = |end: &End| (self.at[usize::from(end.to)] == OFF, ranks[usize::from(end.to)], end.to);
         Place(open.map(choice).min().expect("a finite distance has a next step").2)
     }
