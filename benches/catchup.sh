@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a relay that returns to a backlog costs those who did not miss anything (P10, R8).
 #
-#   benches/catchup.sh [--backlog MIB] [--pairs N] [--live N] [--size BYTES] [--rate RATE] [--apart DIR] [--keep]
+#   benches/catchup.sh [--backlog MIB] [--pairs N] [--live N] [--size BYTES] [--rate RATE] [--apart DIR]
+#                      [--idle] [--keep]
 #
 # Three real relays on loopback, a -- b -- c, each with a data folder of its own. In each pair:
 #
@@ -12,14 +13,15 @@
 # Live is --live messages of 1 KiB a second (1000); the backlog has --backlog MiB (1024) in
 # messages of --size bytes (16384). With --rate (such as 50MB/s) the link b -- c has that rate. With
 # --apart the data folder of c is made in DIR, on a file system of its own: relays of different sites
-# do not share a disk.
+# do not share a disk. With --idle c has the processor time that nobody else wants (SCHED_IDLE): they do
+# not share processors either, and on two of them the work of c itself is half of what is measured.
 # Prints one JSON object: the p99 of each run, their ratio, and the speed of the backlog beside
 # live as a part of that without. Nothing else should run on the machine; --pairs are told
 # one by one, and medians of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-BACKLOG=1024 PAIRS=3 LIVE=1000 SIZE=16384 RATE="" APART="" KEEP=""
+BACKLOG=1024 PAIRS=3 LIVE=1000 SIZE=16384 RATE="" APART="" IDLE="" KEEP=""
 die() { printf 'catchup.sh: %s\n' "$*" >&2; exit 2; }
 say() { printf '%s\n' "$*" >&2; }
 while [ $# -gt 0 ]; do
@@ -30,6 +32,7 @@ while [ $# -gt 0 ]; do
     --size) SIZE="${2:?--size needs a number of bytes}"; shift ;;
     --rate) RATE="${2:?--rate needs a rate}"; shift ;;
     --apart) APART="${2:?--apart needs a folder}"; shift ;;
+    --idle) IDLE=1 ;;
     --keep) KEEP=1 ;;
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     *) die "unknown argument '$1'; see --help" ;;
@@ -66,9 +69,10 @@ free_port() {
 }
 
 start() {
-  local data="$DIR/$1"
+  local data="$DIR/$1" before=()
   if [ "$1" = c ] && [ -n "$APART" ]; then data="$APART/c"; fi
-  "$TREECAST" relay --topology "$DIR/line.toml" --name "$1" --data "$data" >"$DIR/$1.out" 2>>"$DIR/$1.log" &
+  if [ "$1" = c ] && [ -n "$IDLE" ]; then before=(chrt --idle 0); fi
+  "${before[@]}" "$TREECAST" relay --topology "$DIR/line.toml" --name "$1" --data "$data" >"$DIR/$1.out" 2>>"$DIR/$1.log" &
   PIDS[$1]=$!
 }
 
@@ -107,8 +111,8 @@ MESSAGES=$((MESSAGES / 64 * 64))
 backlog() { ask c subscription show "$1" s 2>/dev/null | number backlog; }
 has_all() { [ "$(backlog "$1")" = "$MESSAGES" ]; }
 
-# Live messages from a to b for $1 seconds; prints what the load generator says.
-live() { ask a bench latency --rate "$LIVE" --count $((LIVE * $1)) --receive-at "${AT[b]}"; }
+# $1 live messages from a to b; prints what the load generator says.
+live() { ask a bench latency --rate "$LIVE" --count "$1" --receive-at "${AT[b]}"; }
 
 # Puts a backlog for c, which is stopped.
 prepare() {
@@ -118,18 +122,14 @@ prepare() {
   lines | "$TREECAST" put "$1" --lines --relay "${AT[a]}" --output json >/dev/null
 }
 
-# Asks c for as long as the process $1 runs, as often as catch_up does: what asks takes time from others too.
-asking_while() {
-  while kill -0 "$1" 2>/dev/null; do backlog "$2" >/dev/null || true; sleep 0.25; done
-  wait "$1"
-}
-
-# Starts c and waits until it has all of $1: TOOK milliseconds. Not in a subshell, which would
-# keep the process id for itself.
+# Starts c and waits until it has all of $1: TOOK milliseconds. Not in a subshell, which would keep the
+# process id for itself. Nobody is asked while the process $2 runs, if one is named: it measures, and who
+# asks is a process of its own each time, which takes more than the 1 % of the time that a p99 leaves aside.
 catch_up() {
   local begun
   begun=$(now_ms)
   start c
+  [ -z "${2:-}" ] || wait "$2"
   for _ in $(seq 2400); do
     if has_all "$1"; then TOOK=$(($(now_ms) - begun)); return; fi
     sleep 0.25
@@ -147,19 +147,16 @@ for pair in $(seq "$PAIRS"); do
   prepare "old/$pair/alone"
   catch_up "old/$pair/alone"
   alone=$TOOK
-  # Live runs for about as long as the backlog takes, so that its p99 is that of this time.
-  seconds=$((alone / 1000 + 1))
+  # Live runs for nearly as long as the backlog takes, so that its p99 is that of this time.
+  count=$((LIVE * alone / 1000 * 85 / 100))
   until_true has_links b 2
   sleep 1
-  live "$seconds" >"$DIR/without.json" &
-  asking_while "$!" "old/$pair/alone"
+  live "$count" >"$DIR/without.json"
   remove "old/$pair/alone"
   prepare "old/$pair/with"
-  live "$seconds" >"$DIR/live.json" &
-  live_pid=$!
-  catch_up "old/$pair/with"
+  live "$count" >"$DIR/live.json" &
+  catch_up "old/$pair/with" "$!"
   beside=$TOOK
-  wait "$live_pid"
   remove "old/$pair/with"
   p99_without=$(number p99_us <"$DIR/without.json")
   p99_with=$(number p99_us <"$DIR/live.json")
