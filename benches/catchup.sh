@@ -14,7 +14,7 @@
 # messages of --size bytes (16384). With --rate (such as 50MB/s) the link b -- c has that rate. With
 # --apart the data folder of c is made in DIR, on a file system of its own: relays of different sites
 # do not share a disk. With --idle c has the processor time that nobody else wants (SCHED_IDLE): they do
-# not share processors either, and on two of them the work of c itself is half of what is measured.
+# not share processors either, and on two of them the work of c itself is most of what is measured.
 # Prints one JSON object: the p99 of each run, their ratio, and the speed of the backlog beside
 # live as a part of that without. Nothing else should run on the machine; --pairs are told
 # one by one, and medians of them.

@@ -9,6 +9,7 @@
 
 use crate::routing::grow::World;
 use crate::routing::map::Place;
+use crate::routing::shortest::is_nearer;
 
 /// On maps of more relays nothing is kept.
 const RELAYS_MAX: usize = 512;
@@ -65,9 +66,9 @@ fn find(world: World<'_>, to: Place, place: Place) -> Option<Place> {
     // Without a branch for each: which one it is cannot be foretold.
     let (mut count, mut only) = (0, 0);
     for end in world.map.ends(place) {
-        let is_nearer = row[usize::from(end.to)].saturating_add(end.cost) == left;
-        count += u32::from(is_nearer);
-        only = if is_nearer { end.to } else { only };
+        let is_it = is_nearer(row, left, end);
+        count += u32::from(is_it);
+        only = if is_it { end.to } else { only };
     }
     (count == 1).then_some(Place(only))
 }

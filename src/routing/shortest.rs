@@ -18,7 +18,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::routing::bucket::Buckets;
-use crate::routing::map::{LinkChange, Map, Place, UNREACHABLE};
+use crate::routing::map::{End, LinkChange, Map, Place, UNREACHABLE};
 
 /// The distances between all relays of one map, in the unit of the links' costs.
 /// A way dearer than 2³²−2 is no way.
@@ -122,6 +122,12 @@ fn passes(map: &Map, source: Place, place: Place) -> bool {
     place == source || map.is_transit(place)
 }
 
+/// Whether a shortest path of a relay that is so far from the one of `row` may go on over this link.
+#[inline]
+pub(crate) fn is_nearer(row: &[u32], distance: u32, end: &End) -> bool {
+    row[usize::from(end.to)].saturating_add(end.cost) == distance
+}
+
 /// The neighbours one step nearer to `source` on shortest paths, by place.
 pub(crate) fn steps<'m>(
     map: &'m Map,
@@ -130,14 +136,13 @@ pub(crate) fn steps<'m>(
     place: Place,
 ) -> impl Iterator<Item = Place> + use<'m> {
     let distance = row[place.index()];
-    let is_step = move |to: usize, cost: u32| {
+    let is_step = move |end: &&End| {
         distance != UNREACHABLE
             && distance != 0
-            && row[to].saturating_add(cost) == distance
-            && passes(map, source, Place::at(to))
+            && is_nearer(row, distance, end)
+            && passes(map, source, Place(end.to))
     };
-    let ends = map.ends(place).iter();
-    ends.filter(move |end| is_step(usize::from(end.to), end.cost)).map(|end| Place(end.to))
+    map.ends(place).iter().filter(is_step).map(|end| Place(end.to))
 }
 
 /// All distances from one relay.

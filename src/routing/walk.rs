@@ -2,6 +2,7 @@
 
 use crate::routing::grow::{Grower, OFF, World};
 use crate::routing::map::{End, Place};
+use crate::routing::shortest::is_nearer;
 
 /// A relay on the way to one that joins, and its distance from where the way leaves the tree.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +39,8 @@ impl Grower {
     /// Of several steps that lead nearer the one to take.
     fn next_step(&self, world: World<'_>, row: &[u32], to: Place, place: Place, ranks: &[u16]) -> Place {
         let left = row[place.index()];
-        let is_nearer = |end: &&End| row[usize::from(end.to)].saturating_add(end.cost) == left;
         let passes = |end: &&End| end.to == to.0 || world.map.is_transit(Place(end.to));
-        let open = world.map.ends(place).iter().filter(is_nearer).filter(passes);
+        let open = world.map.ends(place).iter().filter(|end| is_nearer(row, left, end)).filter(passes);
         let choice = |end: &End| (self.at[usize::from(end.to)] == OFF, ranks[usize::from(end.to)], end.to);
         Place(open.map(choice).min().expect("a finite distance has a next step").2)
     }

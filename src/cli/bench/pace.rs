@@ -1,5 +1,5 @@
-//! A beat at a fixed rate, exact to some microseconds: the runtime's own timer
-//! counts in milliseconds, which is longer than what is measured here.
+//! A beat at a fixed rate, exact to some microseconds and above 10,000 a second to 100: the runtime's
+//! own timer counts in milliseconds, which is longer than what is measured here.
 
 use std::io;
 use std::os::fd::OwnedFd;
